@@ -1,0 +1,108 @@
+"""Addresses: the only parser of `<role>:<session>`, of broadcast patterns and of lists of them."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from raven.errors import AddressError
+
+WILDCARD = "*"
+MAX_LENGTH = 512
+# Control characters, line and paragraph separators, and surrogates (which UTF-8 cannot hold).
+_FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_EXAMPLE = "write it as <role>:<session>, for example architect:swarm-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A role in a session; either part is `*` in a broadcast pattern.
+
+    >>> parse_address("architect:swarm-1").role
+    'architect'
+    """
+
+    role: str
+    session: str
+
+    def __str__(self) -> str:
+        return f"{self.role}:{self.session}"
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether this stands for every registered address that it matches."""
+        return WILDCARD in (self.role, self.session)
+
+
+def make_address(session: str, role: str) -> Address:
+    """Build the address of one identity from its two parts; raises AddressError naming the bad part."""
+    address = Address(role, session)
+    for name, part in (("session", session), ("role", role)):
+        problem = _problem_of(part)
+        if problem:
+            raise AddressError(f"{name} {part!r} {problem}")
+    _check_length(str(address))
+    return address
+
+
+@lru_cache(maxsize=4096)
+def parse_address(text: str) -> Address:
+    """Parse the address of one identity; raises AddressError for a pattern or a malformed text."""
+    address = parse_target(text)
+    if address.is_pattern:
+        raise AddressError(f"address {text!r} is a broadcast pattern where one address is needed; {_EXAMPLE}")
+    return address
+
+
+@lru_cache(maxsize=4096)
+def parse_target(text: str) -> Address:
+    """Parse an address or a broadcast pattern; raises AddressError that names the value and the remedy."""
+    if not isinstance(text, str):
+        raise AddressError(f"address {text!r} is not a string; {_EXAMPLE}")
+    _check_length(text)
+    role, colon, session = text.partition(":")
+    if not colon:
+        raise AddressError(f"address {text!r} has no ':'; {_EXAMPLE}")
+    for name, part in (("role", role), ("session", session)):
+        problem = None if part == WILDCARD else _problem_of(part)
+        if problem:
+            raise AddressError(f"address {text!r}: its {name} {problem}; {_EXAMPLE}")
+    return Address(role, session)
+
+
+def parse_targets(to: str | Sequence[str]) -> list[Address]:
+    """Parse what `send` takes as `to`: one address or pattern, or a list of them without repeats."""
+    if isinstance(to, str):
+        return [parse_target(to)]
+    if not isinstance(to, Sequence) or isinstance(to, bytes | bytearray):
+        raise AddressError(f"to is {type(to).__name__}, not an address or a list of addresses; {_EXAMPLE}")
+    if not to:
+        raise AddressError(f"to is an empty list: name at least one address; {_EXAMPLE}")
+    for item in to:
+        if not isinstance(item, str):
+            raise AddressError(f"address {item!r} is not a string; {_EXAMPLE}")
+    return [parse_target(item) for item in dict.fromkeys(to)]
+
+
+def _check_length(text: str) -> None:
+    if len(text) > MAX_LENGTH:
+        raise AddressError(f"address {text[:40]!r}... has {len(text)} characters; the limit is {MAX_LENGTH}")
+
+
+def _problem_of(part: str) -> str | None:
+    """Say what is wrong with a role or a session, or None."""
+    if not isinstance(part, str):
+        return f"is {type(part).__name__}, not a string"
+    if not part:
+        return "is empty"
+    if ":" in part or WILDCARD in part:
+        return f"contains {':' if ':' in part else WILDCARD!r}, which has a meaning in addresses"
+    if part != part.strip():
+        return "begins or ends with a blank"
+    if not part.isascii() or not part.isprintable():
+        for char in part:
+            if unicodedata.category(char) in _FORBIDDEN_CATEGORIES:
+                return f"contains the control character U+{ord(char):04X}"
+    return None

@@ -1,0 +1,60 @@
+"""The bus file on disk: where it may lie, how it is made, and whether it is still the same."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+
+from raven import filesystem
+from raven.errors import FileMissingError, NetworkFilesystemError, NotABusError, ReadOnlyError
+
+
+def prepare(path: str, *, create: bool) -> None:
+    """Refuse a place where no bus can be, and make an empty file of mode 0600 where none is and `create` allows it."""
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise FileMissingError(f"the folder {folder} of the bus {path} does not exist: make it, or choose another")
+    if os.path.isdir(path):
+        raise NotABusError(f"{path} is a folder: name a file in it, such as {path}/bus.db")
+    kind = filesystem.filesystem_type(folder)
+    if filesystem.is_network(kind):
+        raise NetworkFilesystemError(
+            f"{path} lies on a network file system ({kind}), where SQLite's WAL does not work: use a local disk"
+        )
+    if not os.path.exists(path):
+        if not create:
+            raise FileMissingError(f"there is no bus at {path}: run `raven init`, or name it with --db or RAVEN_DB")
+        _make_private(path)
+
+
+def inode(path: str) -> tuple[int, int]:
+    """Return what tells this file from any other that ever stands at its path; FileMissingError where none does."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        raise FileMissingError(
+            f"the bus {path} was deleted or moved while in use: restore it, or restart to make a new one"
+        ) from None
+    except OSError as error:
+        raise FileMissingError(f"the bus {path} cannot be reached: {error.strerror}") from None
+    return found.st_dev, found.st_ino
+
+
+def _make_private(path: str) -> None:
+    """Make the empty file before SQLite sees it; SQLite gives `-wal` and `-shm` the same mode.
+
+    It is made and closed under another name: closing a descriptor of the file itself could drop the POSIX locks that
+    another thread of this process has just taken on it.
+    """
+    draft = f"{path}.{secrets.token_hex(8)}"
+    try:
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        try:
+            with suppress(FileExistsError):
+                os.link(draft, path)
+        finally:
+            os.unlink(draft)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ReadOnlyError(f"the bus {path} cannot be made: {reason}; check its folder's permissions") from None

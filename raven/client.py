@@ -1,0 +1,176 @@
+"""BusClient: one address on the bus, and the promises made to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any, Self
+
+from raven import body as bodies
+from raven import clock, subscription
+from raven.address import make_address, parse_address
+from raven.doorbell import OBSERVERS
+from raven.draft import Draft, make_draft, make_drafts
+from raven.errors import ConfigError
+from raven.identity import Identity, register
+from raven.mailbox import Mailbox, check_id
+from raven.message import Message, MessageRow, Urgency
+from raven.observer import BusObserver, check_max
+from raven.store import Durability
+from raven.subscription import Subscription
+from raven.waiter import Waiter
+
+
+class BusClient(BusObserver):
+    """One identity, `<role>:<session>`, that sends and receives.
+
+    >>> a = BusClient(session_id="swarm-1", role="conductor", db_path="bus.db")
+    >>> b = BusClient(session_id="swarm-1", role="architect", db_path="bus.db")
+    >>> sent = a.send(to=b.address, type="plan", body={"step": 1})
+    >>> for msg in b.inbox():
+    ...     b.ack(msg.id)
+
+    Making one makes the file where there is none (mode 0600) and registers the address, so that broadcasts reach it;
+    `register=False` leaves that to others. Without `db_path` the bus is found as the command line finds it. Any thread
+    may use a client, and a forked child goes on with a connection of its own.
+
+    Every write is one transaction: when the call returns it is committed and survives the death of any process; when
+    it raises, nothing was written. Writes raise DatabaseError; one that is `retryable` may be tried again.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        role: str,
+        db_path: str | None = None,
+        *,
+        busy_timeout_s: float = 5.0,
+        durability: Durability = "normal",
+        max_body_bytes: int = bodies.DEFAULT_MAX_BYTES,
+        register: bool = True,
+    ) -> None:
+        address = make_address(session_id, role)
+        if not isinstance(max_body_bytes, int) or max_body_bytes < 1:
+            raise ConfigError(f"max_body_bytes {max_body_bytes!r} is not a number of bytes, 1 or more")
+        self._open(db_path, busy_timeout_s, durability, create=True)
+        self._max_body_bytes = max_body_bytes
+        self._identity = Identity(address, registers=register)
+        self._mailbox = Mailbox(self._store, self._identity)
+        if register:
+            with self._store.write() as tx:
+                self._identity.touch(tx)
+
+    @classmethod
+    def at(cls, address: str, db_path: str | None = None, **options: Any) -> Self:
+        """Make a client from its whole address: `BusClient.at("architect:swarm-1")`."""
+        parsed = parse_address(address)
+        return cls(parsed.session, parsed.role, db_path, **options)
+
+    @property
+    def address(self) -> str:
+        """This client's own address, `<role>:<session>`."""
+        return str(self._identity.address)
+
+    def send(
+        self,
+        to: str | Sequence[str],
+        type: str,
+        body: Any = None,
+        *,
+        urgency: Urgency = "prompt",
+        tags: Sequence[str] = (),
+        correlation_id: str | int | None = None,
+        reply_to: int | None = None,
+        task_id: str | int | None = None,
+        expires_in_s: float | None = None,
+        delay_s: float | None = None,
+        dedup_key: str | None = None,
+    ) -> Message:
+        """Send one message; when this returns it is committed, and whoever waits for it was woken.
+
+        `to` is an address, a broadcast pattern (`*:session`, `role:*`, `*:*`: all that are registered now, but never
+        the sender) or a list of them; an address gets it whether or not it was ever used. `body` is any JSON value,
+        or an instance of a pydantic model. With `dedup_key`, a second send of the same key by this address stores
+        nothing and returns the first message. Raises InputError (address, body, schema), UnknownAddressError for a
+        pattern that nobody matches, DatabaseError.
+        """
+        draft = make_draft(
+            self._identity.address,
+            self._max_body_bytes,
+            to=to,
+            type=type,
+            body=body,
+            urgency=urgency,
+            tags=tags,
+            correlation_id=correlation_id,
+            reply_to=reply_to,
+            task_id=task_id,
+            expires_in_s=expires_in_s,
+            delay_s=delay_s,
+            dedup_key=dedup_key,
+        )
+        return self._store_drafts([draft])[0]
+
+    def send_many(self, messages: Sequence[Mapping[str, Any]]) -> list[Message]:
+        """Send many messages, dicts of `send`'s parameters, in one transaction: all of them or none."""
+        return self._store_drafts(make_drafts(self._identity.address, self._max_body_bytes, messages))
+
+    def inbox(self, max: int = 100, peek: bool = False) -> list[Message]:
+        """Return what is not acked, by urgency, then id, again and again until acked.
+
+        What is seen for the first time is marked `delivered`; with `peek` nothing is marked. Messages whose delay is
+        not over or whose time has run out are not shown.
+        """
+        check_max(max)
+        return self._mailbox.inbox(max, peek)
+
+    def read(self, id: int) -> Message:
+        """Return one message, as this address sees it if it is a recipient; changes nothing. MessageNotFoundError."""
+        check_id(id)
+        rows = self._store.rows("message_to", {"message_id": id, "recipient": self.address})
+        return MessageRow(*rows[0]).to_message(clock.now()) if rows else super().read(id)
+
+    def ack(self, id: int) -> None:
+        """Finish this address's delivery of a message; idempotent. MessageNotFoundError where it has none."""
+        self._mailbox.ack(id)
+
+    def subscribe(
+        self, *, poll_interval_s: float = 1.0, max_per_poll: int = 50, timeout_s: float | None = None
+    ) -> AsyncIterator[Message]:
+        """Yield messages as they come, at most once each, to `async for`.
+
+        Each is acked just before it is yielded: a crash loses at most the one in hand. Other subscribers of this
+        address never get the same one. Waking is pushed; every `poll_interval_s` (seconds) it also looks by itself.
+        Leaving the loop, by break, exception or cancellation, gives back what was fetched and not yielded.
+        """
+        return subscription.subscribe(self._subscription(poll_interval_s, max_per_poll), self._store, timeout_s)
+
+    def listen(
+        self, *, poll_interval_s: float = 1.0, max_per_poll: int = 50, timeout_s: float | None = None
+    ) -> Iterator[Message]:
+        """Do as `subscribe` does, for an ordinary `for` loop; `timeout_s` ends the loop after that many seconds."""
+        return subscription.listen(self._subscription(poll_interval_s, max_per_poll), timeout_s)
+
+    def register(self, *addresses: str) -> None:
+        """Register addresses in advance, so that broadcasts reach them before they first use the bus."""
+        parsed = [parse_address(address) for address in addresses]
+        with self._store.write() as tx:
+            for address in parsed:
+                register(tx, address)
+
+    def close(self) -> None:
+        """Close the connection; loops of `listen` and `subscribe` in other threads and tasks end."""
+        super().close()
+        self._doorbells.ring([self.address])
+
+    def _subscription(self, poll_interval_s: float, max_per_poll: int) -> Subscription:
+        waiter = Waiter(self._store, self._doorbells, self.address, poll_interval_s)
+        return Subscription(self._mailbox, waiter, max_per_poll)
+
+    def _store_drafts(self, drafts: list[Draft]) -> list[Message]:
+        """Store drafts in one transaction, then ring their recipients and the observers."""
+        with self._store.write() as tx:
+            self._identity.touch(tx)
+            stored = [draft.store(tx) for draft in drafts]
+        self._doorbells.ring(dict.fromkeys(address for _, recipients in stored for address in recipients))
+        self._doorbells.ring([OBSERVERS])
+        return [message for message, _ in stored]

@@ -1,0 +1,38 @@
+"""The clock: microseconds since 1970 in the store, UTC datetimes in Python, ISO 8601 on the wire."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import overload
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def now() -> int:
+    """Return the wall-clock time in microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+def to_micros(seconds: float) -> int:
+    """Convert a span of seconds to microseconds."""
+    return round(seconds * 1_000_000)
+
+
+def from_micros(micros: int) -> datetime:
+    """Convert microseconds since 1970 to a datetime in UTC."""
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def optional_from_micros(micros: int | None) -> datetime | None:
+    """Convert microseconds since 1970 to a datetime in UTC, and None to None."""
+    return None if micros is None else from_micros(micros)
+
+
+@overload
+def isoformat(moment: datetime) -> str: ...
+@overload
+def isoformat(moment: None) -> None: ...
+def isoformat(moment: datetime | None) -> str | None:
+    """Write a UTC time as ISO 8601 with a Z, as JSON readers of every language take it."""
+    return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,153 @@
+"""Configuration: which bus and which settings; flag, then environment, then raven.yaml, then the default."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from raven.body import DEFAULT_MAX_BYTES
+from raven.errors import ConfigError
+
+FILE_NAME = "raven.yaml"
+DEFAULT_DB = os.path.join("~", ".raven", "bus.db")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What raven goes by; `db_source` tells where the path of the bus was found, in words."""
+
+    db: str
+    db_source: str
+    file: str | None = None
+    log_level: str = "warning"
+    busy_timeout_s: float = 5.0
+    durability: str = "normal"
+    max_body_bytes: int = DEFAULT_MAX_BYTES
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def load(db: str | None = None, folder: str | None = None) -> Config:
+    """Find the bus and the settings; raises ConfigError that names the file and the key.
+
+    `db` is the flag, `folder` where the search for raven.yaml begins (by default the working folder; then its parents).
+    The folder of the per-user default bus is made if it is not there.
+    """
+    file = find_file(folder or os.getcwd())
+    settings = _read_file(file) if file else {}
+    path, source = _choose_db(db, file, settings)
+    log_level = os.environ.get("RAVEN_LOG_LEVEL") or settings.get("log_level", "warning")
+    if str(log_level).lower() not in LOG_LEVELS:
+        raise ConfigError(f"log level {log_level!r} is not known: use {', '.join(LOG_LEVELS)}")
+    return Config(
+        db=path,
+        db_source=source,
+        file=file,
+        log_level=str(log_level).lower(),
+        busy_timeout_s=settings.get("busy_timeout_s", 5.0),
+        durability=settings.get("durability", "normal"),
+        max_body_bytes=settings.get("max_body_bytes", DEFAULT_MAX_BYTES),
+        settings=settings,
+    )
+
+
+def find_file(folder: str) -> str | None:
+    """Return the raven.yaml of a folder or of its nearest parent that has one."""
+    folder = os.path.abspath(folder)
+    while True:
+        path = os.path.join(folder, FILE_NAME)
+        if os.path.isfile(path):
+            return path
+        parent = os.path.dirname(folder)
+        if parent == folder:
+            return None
+        folder = parent
+
+
+def template(db: str) -> str:
+    """Return the text that `raven init` writes: every key, each with its meaning."""
+    import yaml
+
+    quoted = yaml.safe_dump(db, default_flow_style=True, allow_unicode=True).split("\n...")[0].strip()
+    return f"""\
+# raven: settings for every command run in this folder or below it.
+# A flag comes first, then the environment (RAVEN_DB, RAVEN_LOG_LEVEL), then this file.
+
+# The bus file; a relative path starts at this file's folder.
+db: {quoted}
+
+# How much raven tells on stderr: {", ".join(LOG_LEVELS)}.
+log_level: warning
+
+# How long a write waits for another writer, in seconds.
+busy_timeout_s: 5
+
+# normal: a send survives the death of any process. full: power loss too, at the cost of a disk flush per write.
+durability: normal
+
+# The largest body of a message, in bytes of JSON.
+max_body_bytes: {DEFAULT_MAX_BYTES}
+"""
+
+
+def _choose_db(flag: str | None, file: str | None, settings: dict[str, Any]) -> tuple[str, str]:
+    if flag:
+        return os.path.abspath(os.path.expanduser(flag)), "--db"
+    if os.environ.get("RAVEN_DB"):
+        return os.path.abspath(os.path.expanduser(os.environ["RAVEN_DB"])), "the environment variable RAVEN_DB"
+    if file and "db" in settings:
+        return os.path.join(os.path.dirname(file), os.path.expanduser(settings["db"])), file
+    path = os.path.expanduser(DEFAULT_DB)
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"the folder {os.path.dirname(path)} cannot be made: {error.strerror}; set RAVEN_DB"
+        ) from None
+    return path, "the per-user default"
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_seconds(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 3600
+
+
+def _is_bytes(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+_KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "db": (_is_text, "a path"),
+    "log_level": (lambda value: value in LOG_LEVELS, f"one of {', '.join(LOG_LEVELS)}"),
+    "busy_timeout_s": (_is_seconds, "a number of seconds, 0 to 3600"),
+    "durability": (lambda value: value in ("normal", "full"), "normal or full"),
+    "max_body_bytes": (_is_bytes, "a number of bytes, 1 or more"),
+}
+
+
+def _read_file(path: str) -> dict[str, Any]:
+    import yaml
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            settings = yaml.safe_load(file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path} holds {type(settings).__name__}, not settings: write lines of `key: value`")
+    for key, value in settings.items():
+        if key not in _KEYS:
+            raise ConfigError(f"{path}: the key {key!r} is not known: use {', '.join(_KEYS)}")
+        fits, wanted = _KEYS[key]
+        if not fits(value):
+            raise ConfigError(f"{path}: {key} is {value!r}, but must be {wanted}")
+    return settings

@@ -1,0 +1,212 @@
+"""Doorbells: named pipes by which a sender wakes exactly the addressees, and by which it is seen who is waiting.
+
+A waiting subscriber holds the read end of a FIFO `<db>-bells/<address>/<pid>-<n>`. After its COMMIT a sender writes one
+byte into each FIFO of each recipient, never blocking: no reader (`ENXIO`), a full pipe (`EAGAIN`: it is ringing
+already) or something that is no FIFO is passed over. FIFO semantics: fifo(7), open(2).
+
+Who else can be in a folder here: senders that list it, other subscribers that add and remove theirs, a subscriber that
+died and left its FIFO, and anyone who deletes the lot. A FIFO gets its name only once its read end is open, so a named
+one without a reader is always a dead one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import select
+import stat
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import lru_cache
+from hashlib import sha256
+from urllib.parse import quote
+
+from raven import descriptors
+
+# The pseudo-address on whose doorbell observers listen; every send rings it.
+OBSERVERS = "*"
+_DRAFT_MARK = ".new-"
+_DRAFT_LIFETIME_S = 60
+_LONGEST_NAME = 200
+
+
+class Doorbells:
+    """All doorbells of one bus, in the folder beside its file."""
+
+    def __init__(self, db_path: str) -> None:
+        self.folder = f"{db_path}-bells"
+
+    def ring(self, addresses: Iterable[str]) -> None:
+        """Wake whoever waits at these addresses. Never raises, never blocks."""
+        for address in addresses:
+            for path in self._bells_of(address):
+                _touch(path, ring=True)
+
+    def ring_all(self) -> None:
+        """Wake everyone who waits, at whatever address."""
+        for folder in _list(self.folder):
+            for path in _list_bells(folder):
+                _touch(path, ring=True)
+
+    def count_waiting(self, address: str) -> int:
+        """Return how many subscribers wait at an address right now."""
+        return sum(_touch(path, ring=False) for path in self._bells_of(address))
+
+    def sweep(self) -> None:
+        """Remove the FIFOs of the dead and the folders left empty."""
+        for folder in _list(self.folder):
+            for name in _list_names(folder):
+                path = os.path.join(folder, name)
+                if not name.startswith(_DRAFT_MARK):
+                    _touch(path, ring=False)
+                elif _age_s(path) > _DRAFT_LIFETIME_S:
+                    with suppress(OSError):
+                        os.unlink(path)
+            with suppress(OSError):
+                os.rmdir(folder)
+
+    def hang(self, address: str) -> Bell:
+        """Make a doorbell at an address; raises OSError where FIFOs are not to be had."""
+        return Bell(self._folder_of(address))
+
+    def _folder_of(self, address: str) -> str:
+        return os.path.join(self.folder, _folder_name(address))
+
+    def _bells_of(self, address: str) -> list[str]:
+        return _list_bells(self._folder_of(address))
+
+
+class Bell:
+    """One subscriber's doorbell: wait on `fileno()`, then `silence()` it, then look into the store."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._path = ""
+        self._pid = os.getpid()
+        self._reader = self._writer = -1
+        self._hang()
+
+    def fileno(self) -> int:
+        """Return the descriptor that turns readable when someone rings."""
+        return self._reader
+
+    def wait(self, timeout_s: float) -> bool:
+        """Block until someone rings or the time is over; returns whether it rang, and silences it."""
+        poller = select.poll()
+        poller.register(self._reader, select.POLLIN)
+        rang = bool(poller.poll(max(0.0, timeout_s) * 1000))
+        if rang:
+            self.silence()
+        return rang
+
+    def silence(self) -> None:
+        """Forget all rings so far."""
+        with suppress(BlockingIOError):
+            while os.read(self._reader, 4096):
+                pass
+
+    def rehang(self) -> None:
+        """Make the FIFO anew if somebody removed it; raises OSError where that fails."""
+        try:
+            os.stat(self._path)
+        except FileNotFoundError:
+            self.close()
+            self._hang()
+
+    def close(self) -> None:
+        """Remove the FIFO, and its folder if that is empty now. Twice is fine; a forked child's copy does nothing."""
+        if self._reader < 0 or self._pid != os.getpid():
+            return
+        reader, writer, self._reader, self._writer = self._reader, self._writer, -1, -1
+        with suppress(OSError):
+            os.unlink(self._path)
+        descriptors.close(reader)
+        descriptors.close(writer)
+        with suppress(OSError):
+            os.rmdir(self._folder)
+
+    def _hang(self) -> None:
+        # Another subscriber that leaves may remove the empty folder under our feet: make it again.
+        for attempt in range(10):
+            try:
+                return self._hang_once()
+            except FileNotFoundError:
+                if attempt == 9:
+                    raise
+        return None
+
+    def _hang_once(self) -> None:
+        name = f"{os.getpid()}-{secrets.token_hex(4)}"
+        draft = os.path.join(self._folder, _DRAFT_MARK + name)
+        for folder in (os.path.dirname(self._folder), self._folder):
+            with suppress(FileExistsError):
+                os.mkdir(folder, 0o700)
+        os.mkfifo(draft, 0o600)
+        try:
+            self._reader = descriptors.keep_private(os.open(draft, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+            # A writer of our own keeps the pipe from reporting a hang-up when a ringing sender closes it.
+            self._writer = descriptors.keep_private(os.open(draft, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+            self._path = os.path.join(self._folder, name)
+            os.rename(draft, self._path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(draft)
+            descriptors.close(self._reader)
+            descriptors.close(self._writer)
+            self._reader = self._writer = -1
+            raise
+
+
+@lru_cache(maxsize=4096)
+def _folder_name(address: str) -> str:
+    """Return the file name that stands for an address; one too long for a file name is hashed."""
+    name = quote(address, safe=" :@+,=")
+    return name if len(name) <= _LONGEST_NAME else sha256(address.encode()).hexdigest()
+
+
+def _touch(path: str, ring: bool) -> bool:
+    """Knock at one FIFO, and ring it if asked to; returns whether somebody is there. A dead one is removed."""
+    try:
+        pipe = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            with suppress(OSError):
+                if stat.S_ISFIFO(os.stat(path, follow_symlinks=False).st_mode):
+                    os.unlink(path)
+        return False
+    try:
+        if not stat.S_ISFIFO(os.fstat(pipe).st_mode):
+            return False
+        if ring:
+            os.write(pipe, b"!")
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(pipe)
+    return True
+
+
+def _list_names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _list(folder: str) -> list[str]:
+    return [os.path.join(folder, name) for name in _list_names(folder)]
+
+
+def _list_bells(folder: str) -> list[str]:
+    return [f"{folder}/{name}" for name in _list_names(folder) if not name.startswith(_DRAFT_MARK)]
+
+
+def _age_s(path: str) -> float:
+    try:
+        return time.time() - os.stat(path, follow_symlinks=False).st_mtime
+    except OSError:
+        return 0

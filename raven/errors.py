@@ -1,0 +1,117 @@
+"""Every error that raven raises, as one tree.
+
+::
+
+    RavenError
+    ├── InputError (ValueError)         what was asked for is malformed; nothing was done
+    │   ├── AddressError                an address, pattern or list of them
+    │   ├── BodyError                   a body that is not JSON, or is over the limit
+    │   └── SchemaValidationError       a body that does not fit the model of its type
+    ├── ConfigError (ValueError)        raven.yaml, an environment variable or a setting
+    ├── NotFoundError (LookupError)
+    │   ├── MessageNotFoundError        no such message, or none for this address
+    │   └── UnknownAddressError         no such session or role is registered
+    ├── ClosedError                     the client was closed
+    └── DatabaseError                   the bus file; nothing was written
+        ├── BusyError                   another writer held the lock for too long (retryable)
+        ├── FileMissingError            no bus file there, or gone while in use
+        ├── NotABusError                the file belongs to something else
+        ├── NewerSchemaError            the file was made by a newer raven
+        ├── NetworkFilesystemError      WAL does not work on that file system
+        ├── DiskFullError               no room (retryable once there is)
+        ├── ReadOnlyError               the file or its folder cannot be written
+        └── CorruptError                SQLite found the file damaged
+
+Each message says what is wrong, with the value, and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class RavenError(Exception):
+    """Base of all; `retryable` tells whether the same call may succeed later unchanged."""
+
+    retryable = False
+
+
+class InputError(RavenError, ValueError):
+    """An argument is malformed; nothing was done."""
+
+
+class AddressError(InputError):
+    """An address, a pattern or a list of them is malformed."""
+
+
+class BodyError(InputError):
+    """A body is not JSON, or is over the size or depth limit."""
+
+
+class SchemaValidationError(InputError):
+    """A body does not fit the model registered for its message type; `fields` names what is wrong.
+
+    `fields` maps the dotted path of each offending field to the reason.
+    """
+
+    def __init__(self, message: str, fields: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.fields = fields or {}
+
+
+class ConfigError(RavenError, ValueError):
+    """A setting in raven.yaml, in the environment or in an argument is wrong."""
+
+
+class NotFoundError(RavenError, LookupError):
+    """What was named does not exist."""
+
+
+class MessageNotFoundError(NotFoundError):
+    """There is no message of that id, or it was never addressed to this address."""
+
+
+class UnknownAddressError(NotFoundError):
+    """No identity of that session or role is registered where one is required."""
+
+
+class ClosedError(RavenError):
+    """The client was closed and can no longer be used."""
+
+
+class DatabaseError(RavenError):
+    """The bus file could not be used; nothing was written."""
+
+
+class BusyError(DatabaseError):
+    """Another writer held the lock for the whole busy timeout; nothing was written, try again."""
+
+    retryable = True
+
+
+class FileMissingError(DatabaseError):
+    """There is no bus file at the path, or it was deleted or moved while in use."""
+
+
+class NotABusError(DatabaseError):
+    """The file at the path is not a raven bus."""
+
+
+class NewerSchemaError(DatabaseError):
+    """The file was written by a newer raven than this one."""
+
+
+class NetworkFilesystemError(DatabaseError):
+    """The file lies on a network file system, where SQLite's WAL does not work."""
+
+
+class DiskFullError(DatabaseError):
+    """There is no room left; nothing was written."""
+
+    retryable = True
+
+
+class ReadOnlyError(DatabaseError):
+    """The file or its folder cannot be written by this user."""
+
+
+class CorruptError(DatabaseError):
+    """SQLite found the file damaged."""

@@ -1,0 +1,92 @@
+"""Identities: who has used the bus, who is waiting now, and how much waits for whom."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from raven import clock
+from raven.address import Address, parse_address
+from raven.doorbell import Doorbells
+from raven.store import Store, Transaction
+
+_REFRESH_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """One address as `peers()` shows it: `waiting` subscribers right now, `pending` unfinished deliveries.
+
+    An address that has mail but never used the bus has no `registered_at` and no `last_seen`. `last_seen` is kept to
+    within a few seconds, so that noting it costs no write of its own.
+    """
+
+    address: str
+    role: str
+    session: str
+    registered_at: datetime | None
+    last_seen: datetime | None
+    waiting: int
+    pending: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON shape; times are ISO 8601 in UTC."""
+        return {
+            "address": self.address,
+            "role": self.role,
+            "session": self.session,
+            "registered_at": clock.isoformat(self.registered_at),
+            "last_seen": clock.isoformat(self.last_seen),
+            "waiting": self.waiting,
+            "pending": self.pending,
+        }
+
+
+class Identity:
+    """The address that a client writes as; registers it with its first write, and notes later that it was seen."""
+
+    def __init__(self, address: Address, *, registers: bool) -> None:
+        self.address = address
+        self._registers = registers
+        self._touched_at = float("-inf")
+
+    def touch(self, tx: Transaction) -> None:
+        """Note in the caller's transaction that this identity is alive, at most every few seconds."""
+        now = time.monotonic()
+        if self._registers and now - self._touched_at > _REFRESH_S:
+            register(tx, self.address)
+            self._touched_at = now
+
+
+def register(tx: Transaction, address: Address) -> None:
+    """Register an address in the caller's transaction, or note that it was seen now."""
+    tx.change(
+        "touch_identity",
+        {"address": str(address), "role": address.role, "session": address.session, "now": clock.now()},
+    )
+
+
+def list_peers(store: Store, doorbells: Doorbells, session: str | None = None) -> list[Peer]:
+    """List the addresses that are registered or have mail, of one session where it is given."""
+    seen = {row[0]: row for row in store.rows("list_identities", {"session": session})}
+    pending = {address: count for address, count, _ in store.rows("backlog")}
+    strangers = [address for address in pending if address not in seen]
+    peers = []
+    for text in [*seen, *strangers]:
+        address = parse_address(text)
+        if session in (None, address.session):
+            _, registered_at, last_seen = seen.get(text, (text, None, None))
+            peers.append(
+                Peer(
+                    address=text,
+                    role=address.role,
+                    session=address.session,
+                    registered_at=clock.optional_from_micros(registered_at),
+                    last_seen=clock.optional_from_micros(last_seen),
+                    waiting=doorbells.count_waiting(text),
+                    pending=pending.get(text, 0),
+                )
+            )
+    return peers

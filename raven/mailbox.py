@@ -1,0 +1,123 @@
+"""Mailbox: the deliveries of one address, from ready to finished."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from raven import clock
+from raven.errors import InputError, MessageNotFoundError
+from raven.identity import Identity
+from raven.message import Message, MessageRow
+from raven.store import Store, Transaction
+
+MAX_ID = (1 << 43) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Deliveries under one lease that were not handed out yet: `token` and `until` (microseconds) tell whose it is."""
+
+    token: int
+    until: int
+    rows: list[MessageRow]
+
+
+class Mailbox:
+    """What waits for one address, and what became of it; every method is one transaction."""
+
+    def __init__(self, store: Store, identity: Identity) -> None:
+        self._store = store
+        self._identity = identity
+        self._recipient = str(identity.address)
+
+    def inbox(self, max: int, peek: bool) -> list[Message]:
+        """Show what is not acked, by urgency, then id; unless peeking, mark what is seen for the first time."""
+        now = clock.now()
+        query = {"recipient": self._recipient, "now": now, "max": max}
+        if peek:
+            rows = [MessageRow(*row) for row in self._store.rows("unfinished_of", query)]
+        else:
+            with self._store.write() as tx:
+                self._identity.touch(tx)
+                rows = [self._seen(tx, MessageRow(*row), now) for row in tx.rows("unfinished_of", query)]
+        return [row.to_message(now) for row in rows]
+
+    def ack(self, message_id: int) -> None:
+        """Finish a delivery; more than once is the same as once. MessageNotFoundError where there is none."""
+        check_id(message_id)
+        delivery = self._delivery(message_id)
+        with self._store.write() as tx:
+            if not tx.change("ack", {**delivery, "now": clock.now()}):
+                self._require(tx, message_id)
+
+    def look(self) -> bool:
+        """Whether a claim would find something; reads only, so that a needless wake costs no lock."""
+        return bool(self._store.value("anything_ready", {"recipient": self._recipient, "now": clock.now()}))
+
+    def claim_and_take(self, max: int, lease_s: float) -> tuple[Message | None, Claim | None]:
+        """Take the first ready message for good and lease up to `max` - 1 more, in one transaction."""
+        now = clock.now()
+        until, token = now + clock.to_micros(lease_s), secrets.randbits(62)
+        lease = {"recipient": self._recipient, "now": now, "until": until, "lease": token, "max": max}
+        with self._store.write() as tx:
+            self._identity.touch(tx)
+            tx.change("expire", lease)
+            tx.change("end_waits", lease)
+            if not tx.change("claim", lease):
+                return None, None
+            rows = [MessageRow(*row) for row in tx.rows("claimed", lease)]
+            tx.change("take", {**lease, "message_id": rows[0].id})
+        rest = Claim(token, until, rows[1:]) if rows[1:] else None
+        return _taken(rows[0], now), rest
+
+    def take(self, claim: Claim, row: MessageRow) -> Message | None:
+        """Take one leased message for good; None where its lease or its time has ended meanwhile."""
+        now = clock.now()
+        with self._store.write() as tx:
+            taken = tx.change("take", {**self._delivery(row.id), "lease": claim.token, "now": now})
+        return _taken(row, now) if taken else None
+
+    def give_back(self, claim: Claim) -> None:
+        """Make ready again what a claim leased and nobody took."""
+        with self._store.write() as tx:
+            tx.change("give_back", {"recipient": self._recipient, "lease": claim.token, "until": claim.until})
+
+    def next_due_s(self) -> float | None:
+        """Return in how many seconds the next delay or lease ends, or None."""
+        due = self._store.value("next_due", {"recipient": self._recipient})
+        return None if due is None else max(0.0, (due - clock.now()) / 1e6)
+
+    def _delivery(self, message_id: int) -> dict[str, Any]:
+        return {"message_id": message_id, "recipient": self._recipient}
+
+    def _seen(self, tx: Transaction, row: MessageRow, now: int) -> MessageRow:
+        if row.state == 0:
+            tx.change("mark_delivered", {**self._delivery(row.id), "now": now})
+            return row._replace(state=1, delivered_at=now)
+        return row
+
+    def _require(self, tx: Transaction, message_id: int) -> None:
+        recipients = [row[0] for row in tx.rows("recipients_of", {"message_id": message_id})]
+        if self._recipient in recipients:
+            return
+        if recipients or tx.rows("message_whole", {"message_id": message_id}):
+            raise MessageNotFoundError(
+                f"message #{message_id} was not sent to {self._recipient}: only its recipients can ack it"
+            )
+        raise MessageNotFoundError(f"there is no message #{message_id}: it never was, or it was pruned")
+
+
+def check_id(message_id: object) -> None:
+    """Refuse what cannot be the id of a message; raises InputError."""
+    if not isinstance(message_id, int) or isinstance(message_id, bool):
+        raise InputError(f"id {message_id!r} is not a number: give the one that send or inbox showed")
+    if not 0 < message_id <= MAX_ID:
+        raise MessageNotFoundError(f"there is no message #{message_id}: ids run from 1 to {MAX_ID}")
+
+
+def _taken(row: MessageRow, now: int) -> Message:
+    return row._replace(
+        state=2, attempts=row.attempts + 1, delivered_at=row.delivered_at or now, finished_at=now
+    ).to_message(now)

@@ -1,0 +1,150 @@
+"""Message: what travels on the bus, as one recipient (or an observer) sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+from raven import body as bodies
+from raven.clock import from_micros, isoformat, optional_from_micros
+
+Urgency = Literal["blocking", "prompt", "fyi"]
+State = Literal["sent", "delivered", "acked", "expired", "dead"]
+
+# The store keeps both as their place in these lists; the inbox order of urgencies is the order here.
+URGENCIES: tuple[Urgency, ...] = ("blocking", "prompt", "fyi")
+STATES: tuple[State, ...] = ("sent", "delivered", "acked", "expired", "dead")
+
+# A message to a list of addresses keeps them in one column; no address can hold this character.
+TO_SEPARATOR = "\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message with the state of one delivery of it; immutable.
+
+    `to` is as the sender wrote it: an address, a pattern, or a tuple of them. `recipient` is the address whose
+    delivery this is; of a message seen as a whole (what `send` and `history` return) it is `to`, joined by ", ", and
+    the state is that of the delivery that has come least far. Times are datetimes in UTC.
+    """
+
+    id: int
+    sender: str
+    recipient: str
+    to: str | tuple[str, ...]
+    type: str
+    body: Any
+    state: State
+    urgency: Urgency
+    tags: tuple[str, ...]
+    correlation_id: str | None
+    reply_to: int | None
+    task_id: str | None
+    dedup_key: str | None
+    attempts: int
+    created_at: datetime
+    delivered_at: datetime | None
+    acked_at: datetime | None
+    expires_at: datetime | None
+
+    @property
+    def status(self) -> State:
+        """The state, by the name that the first raven gave it."""
+        return self.state
+
+    @property
+    def session_id(self) -> str:
+        """The sender's session."""
+        return self.sender.partition(":")[2]
+
+    @property
+    def recipient_role(self) -> str:
+        """The part of `recipient` before the colon."""
+        return self.recipient.partition(":")[0]
+
+    @property
+    def recipient_session(self) -> str:
+        """The part of `recipient` after the colon."""
+        return self.recipient.partition(":")[2]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON shape that the command line and the socket print; times are ISO 8601 in UTC."""
+        return {
+            "id": self.id,
+            "session_id": self.session_id,
+            "sender": self.sender,
+            "recipient": self.recipient,
+            "recipient_role": self.recipient_role,
+            "recipient_session": self.recipient_session,
+            "to": self.to if isinstance(self.to, str) else list(self.to),
+            "type": self.type,
+            "body": self.body,
+            "state": self.state,
+            "status": self.state,
+            "urgency": self.urgency,
+            "tags": list(self.tags),
+            "correlation_id": self.correlation_id,
+            "reply_to": self.reply_to,
+            "task_id": self.task_id,
+            "dedup_key": self.dedup_key,
+            "attempts": self.attempts,
+            "created_at": isoformat(self.created_at),
+            "delivered_at": isoformat(self.delivered_at),
+            "acked_at": isoformat(self.acked_at),
+            "expires_at": isoformat(self.expires_at),
+        }
+
+
+class MessageRow(NamedTuple):
+    """A row of the store in the column order that every statement which reads messages keeps.
+
+    Times are microseconds since 1970, urgency and state places in URGENCIES and STATES; `recipient` is None for a
+    message seen as a whole.
+    """
+
+    id: int
+    sender: str
+    to: str
+    type: str
+    body: str
+    urgency: int
+    tags: str | None
+    correlation_id: str | None
+    reply_to: int | None
+    task_id: str | None
+    dedup_key: str | None
+    created_at: int
+    expires_at: int | None
+    recipient: str | None
+    state: int
+    attempts: int
+    delivered_at: int | None
+    finished_at: int | None
+
+    def to_message(self, now: int) -> Message:
+        """Build the Message; what has outlived `expires_at` by `now` shows as expired before anyone has marked it."""
+        state = STATES[self.state]
+        if state in ("sent", "delivered") and self.expires_at is not None and self.expires_at <= now:
+            state = "expired"
+        to = tuple(self.to.split(TO_SEPARATOR)) if TO_SEPARATOR in self.to else self.to
+        return Message(
+            id=self.id,
+            sender=self.sender,
+            recipient=self.recipient or self.to.replace(TO_SEPARATOR, ", "),
+            to=to,
+            type=self.type,
+            body=bodies.decode(self.body),
+            state=state,
+            urgency=URGENCIES[self.urgency],
+            tags=tuple(bodies.decode(self.tags)) if self.tags else (),
+            correlation_id=self.correlation_id,
+            reply_to=self.reply_to,
+            task_id=self.task_id,
+            dedup_key=self.dedup_key,
+            attempts=self.attempts,
+            created_at=from_micros(self.created_at),
+            delivered_at=optional_from_micros(self.delivered_at),
+            acked_at=optional_from_micros(self.finished_at) if state == "acked" else None,
+            expires_at=optional_from_micros(self.expires_at),
+        )

@@ -1,0 +1,55 @@
+"""Retention: drop what is finished and old, in bites small enough that nobody waits for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from raven import clock
+from raven.draft import MAX_SPAN_S
+from raven.errors import InputError
+from raven.store import Store
+
+_BITE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """Progress so far: messages and their bytes of body dropped, of `candidates` old enough to be looked at."""
+
+    messages: int
+    bytes: int
+    candidates: int
+
+
+def prune(store: Store, older_than_s: float, *, dry_run: bool = False) -> Iterator[Pruned]:
+    """Drop messages sent more than `older_than_s` ago that no recipient still has to finish.
+
+    Each bite is one transaction, so a crash loses none of the work done. The newest message always stays: it keeps the
+    ids from being used again. At the end the file gives its free space back. With `dry_run` nothing is dropped.
+    """
+    if not isinstance(older_than_s, int | float) or not 0 <= older_than_s <= MAX_SPAN_S:
+        raise InputError(f"older_than_s {older_than_s!r} is not a number of seconds, 0 to 100 years")
+    now = clock.now()
+    before = now - clock.to_micros(older_than_s)
+    candidates, upto = store.rows("prunable_span", {"before": before})[0]
+    messages = size = after = 0
+    while upto is not None:
+        query = {"after": after, "upto": upto, "before": before, "now": now, "max": _BITE}
+        if dry_run:
+            bite = store.rows("prunable_bite", query)
+        else:
+            with store.write() as tx:
+                bite = tx.rows("prunable_bite", query)
+                for message_id, _ in bite:
+                    tx.change("delete_deliveries", {"message_id": message_id})
+                    tx.change("delete_message", {"message_id": message_id})
+        messages += len(bite)
+        size += sum(length for _, length in bite)
+        yield Pruned(messages, size, candidates)
+        if len(bite) < _BITE:
+            break
+        after = bite[-1][0]
+    if messages and not dry_run:
+        store.give_space_back()
+    yield Pruned(messages, size, candidates)

@@ -1,0 +1,71 @@
+"""SchemaRegistry: pydantic models by message type, checked when a message is sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from raven.errors import InputError, SchemaValidationError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+
+class SchemaRegistry:
+    """Which pydantic model the bodies of a message type must fit, for all clients of this process.
+
+    Permissive by default: a type without a model takes any body. In strict mode it is refused. A body may also be an
+    instance of a model; it is sent as the model's JSON.
+
+    >>> from pydantic import BaseModel
+    >>> class PlanBody(BaseModel):
+    ...     step: int
+    >>> SchemaRegistry.register("plan", PlanBody)
+    >>> SchemaRegistry.validate("plan", {"step": "one"})
+    Traceback (most recent call last):
+    raven.errors.SchemaValidationError: body of type 'plan' does not fit PlanBody: step: Input should be a valid ...
+    >>> SchemaRegistry.unregister("plan")
+    """
+
+    _models: ClassVar[dict[str, type[BaseModel]]] = {}
+    _strict: ClassVar[bool] = False
+
+    @classmethod
+    def register(cls, type: str, model: type[BaseModel]) -> None:
+        """Check bodies of `type` against `model` from now on; replaces the model registered before."""
+        if not hasattr(model, "model_validate"):
+            raise InputError(f"schema {model!r} for type {type!r} is not a pydantic model class")
+        cls._models[type] = model
+
+    @classmethod
+    def unregister(cls, type: str) -> None:
+        """Stop checking bodies of `type`; nothing happens where it had no model."""
+        cls._models.pop(type, None)
+
+    @classmethod
+    def strict_mode(cls, on: bool = True) -> None:
+        """Refuse (or, with False, again allow) message types that have no model."""
+        cls._strict = on
+
+    @classmethod
+    def validate(cls, type: str, body: Any) -> Any:
+        """Return `body` as JSON values; raises SchemaValidationError that names the fields at fault."""
+        model = cls._models.get(type)
+        if model is None:
+            if cls._strict:
+                known = ", ".join(sorted(cls._models)) or "none"
+                raise SchemaValidationError(
+                    f"type {type!r} has no schema, and strict mode is on (known types: {known})"
+                )
+            return body.model_dump(mode="json") if hasattr(body, "model_dump") else body
+        from pydantic import ValidationError
+
+        plain = body.model_dump(mode="json") if hasattr(body, "model_dump") else body
+        try:
+            model.model_validate(plain)
+        except ValidationError as error:
+            fields = {".".join(map(str, item["loc"])) or "body": item["msg"] for item in error.errors()}
+            listed = "; ".join(f"{field}: {reason}" for field, reason in fields.items())
+            raise SchemaValidationError(
+                f"body of type {type!r} does not fit {model.__name__}: {listed}", fields
+            ) from None
+        return plain

@@ -1,0 +1,168 @@
+-- The schema of a raven bus, version 1. It stands only here.
+-- Times are microseconds since 1970-01-01 UTC.
+-- urgency: 0 blocking, 1 prompt, 2 fyi.   state: 0 sent, 1 delivered, 2 acked, 3 expired, 4 dead.
+
+-- Append-only. Ids grow and are never reused: `prune` keeps the newest row.
+CREATE TABLE messages (
+    id             INTEGER PRIMARY KEY,
+    sender         TEXT NOT NULL,
+    "to"           TEXT NOT NULL,        -- as the sender wrote it; a list keeps one address a line
+    type           TEXT NOT NULL,
+    body           TEXT NOT NULL,        -- JSON
+    urgency        INTEGER NOT NULL DEFAULT 1 CHECK (urgency BETWEEN 0 AND 2),
+    tags           TEXT,                 -- JSON array of texts, or NULL
+    correlation_id TEXT,
+    reply_to       INTEGER,              -- the id of the message that this one answers
+    task_id        TEXT,
+    dedup_key      TEXT,
+    created_at     INTEGER NOT NULL,
+    expires_at     INTEGER
+) STRICT;
+
+CREATE UNIQUE INDEX messages_dedup ON messages (sender, dedup_key) WHERE dedup_key IS NOT NULL;
+CREATE INDEX messages_correlation ON messages (correlation_id) WHERE correlation_id IS NOT NULL;
+CREATE INDEX messages_reply ON messages (reply_to) WHERE reply_to IS NOT NULL;
+CREATE INDEX messages_task ON messages (task_id) WHERE task_id IS NOT NULL;
+
+-- One row per message and recipient; small, since it is rewritten at each step of the delivery.
+-- Its id is the message's id * 2^20 plus its place among that message's recipients: from a message to its deliveries
+-- leads a range of ids, without a second index to keep at every send.
+CREATE TABLE deliveries (
+    id           INTEGER PRIMARY KEY,
+    message_id   INTEGER GENERATED ALWAYS AS (id >> 20) VIRTUAL,
+    recipient    TEXT NOT NULL,
+    urgency      INTEGER NOT NULL,
+    state        INTEGER NOT NULL DEFAULT 0,
+    ready_at     INTEGER NOT NULL DEFAULT 0,   -- 0: ready now; else the time at which its delay or its lease ends
+    lease        INTEGER,                      -- token of the claim that holds it, or NULL
+    attempts     INTEGER NOT NULL DEFAULT 0,
+    delivered_at INTEGER,
+    finished_at  INTEGER,
+    expires_at   INTEGER,
+    reason       TEXT                          -- why it was given back, or died
+) STRICT;
+
+-- The claim reads exactly the rows it takes: those of one recipient with ready_at 0, by urgency, then by id (the rowid
+-- ends every index entry). Finished rows are not in it, so it does not grow with the history.
+CREATE INDEX deliveries_open ON deliveries (recipient, ready_at, urgency) WHERE state < 2;
+CREATE INDEX deliveries_expiry ON deliveries (expires_at) WHERE state < 2 AND expires_at IS NOT NULL;
+
+-- Who has used the bus, by address; a broadcast goes to those who match.
+CREATE TABLE identities (
+    address       TEXT PRIMARY KEY,
+    role          TEXT NOT NULL,
+    session       TEXT NOT NULL,
+    registered_at INTEGER NOT NULL,
+    last_seen     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE meta (
+    key   TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO meta (key, value) VALUES ('created_at', strftime('%Y-%m-%dT%H:%M:%SZ', 'now'));
+
+-- Each message as a whole: with one recipient that delivery, else the state that has come least far.
+CREATE VIEW log AS
+SELECT m.*,
+       (SELECT CASE count(*) WHEN 1 THEN recipient END FROM deliveries
+         WHERE id >= m.id << 20 AND id < (m.id + 1) << 20) AS recipient,
+       (SELECT coalesce(min(state), 0) FROM deliveries
+         WHERE id >= m.id << 20 AND id < (m.id + 1) << 20) AS state,
+       (SELECT coalesce(max(attempts), 0) FROM deliveries
+         WHERE id >= m.id << 20 AND id < (m.id + 1) << 20) AS attempts,
+       (SELECT max(delivered_at) FROM deliveries
+         WHERE id >= m.id << 20 AND id < (m.id + 1) << 20) AS delivered_at,
+       (SELECT max(finished_at) FROM deliveries
+         WHERE id >= m.id << 20 AND id < (m.id + 1) << 20) AS finished_at
+  FROM messages AS m;
+
+-- What waits for whom, in words, for any SQLite client.
+CREATE VIEW pending AS
+SELECT m.id,
+       d.recipient,
+       m.sender,
+       m.type,
+       m.body,
+       CASE m.urgency WHEN 0 THEN 'blocking' WHEN 1 THEN 'prompt' ELSE 'fyi' END AS urgency,
+       CASE WHEN d.lease IS NOT NULL THEN 'leased' WHEN d.ready_at > 0 THEN 'delayed'
+            WHEN d.state = 1 THEN 'delivered' ELSE 'sent' END AS state,
+       d.attempts,
+       strftime('%Y-%m-%dT%H:%M:%fZ', m.created_at / 1e6, 'unixepoch') AS created_at,
+       strftime('%Y-%m-%dT%H:%M:%fZ', d.expires_at / 1e6, 'unixepoch') AS expires_at
+  FROM deliveries AS d
+  JOIN messages AS m ON m.id = d.id >> 20
+ WHERE d.state < 2
+   AND (d.expires_at IS NULL OR d.expires_at > (julianday('now') - 2440587.5) * 86400e6)
+ ORDER BY d.recipient, d.urgency, d.id;
+
+-- Any SQLite client sends with one INSERT INTO outbox (sender, recipient, type, body) VALUES (...).
+CREATE VIEW outbox AS
+SELECT sender, "to" AS recipient, type, body,
+       CASE urgency WHEN 0 THEN 'blocking' WHEN 1 THEN 'prompt' ELSE 'fyi' END AS urgency,
+       tags, correlation_id, reply_to, task_id, dedup_key,
+       NULL AS expires_in_s, NULL AS delay_s
+  FROM messages;
+
+CREATE TRIGGER outbox_insert INSTEAD OF INSERT ON outbox
+BEGIN
+    SELECT CASE
+        WHEN NEW.sender IS NULL OR length(NEW.sender) - length(replace(NEW.sender, ':', '')) <> 1
+             OR NEW.sender NOT GLOB '?*:?*' OR instr(NEW.sender, '*') OR length(NEW.sender) > 512
+             OR NEW.sender <> trim(NEW.sender) OR NEW.sender GLOB '* :*' OR NEW.sender GLOB '*: *'
+             OR NEW.sender GLOB '*[' || char(1) || '-' || char(31) || char(127) || '-' || char(159) || ']*'
+        THEN RAISE(ABORT, 'raven: sender must be <role>:<session>, for example worker:swarm-1')
+        WHEN NEW.recipient IS NULL OR length(NEW.recipient) - length(replace(NEW.recipient, ':', '')) <> 1
+             OR NEW.recipient NOT GLOB '?*:?*' OR length(NEW.recipient) > 512
+             OR (instr(substr(NEW.recipient, 1, instr(NEW.recipient, ':') - 1), '*') AND NEW.recipient NOT GLOB '[*]:*')
+             OR (instr(substr(NEW.recipient, instr(NEW.recipient, ':') + 1), '*') AND NEW.recipient NOT GLOB '*:[*]')
+             OR NEW.recipient <> trim(NEW.recipient) OR NEW.recipient GLOB '* :*' OR NEW.recipient GLOB '*: *'
+             OR NEW.recipient GLOB '*[' || char(1) || '-' || char(31) || char(127) || '-' || char(159) || ']*'
+        THEN RAISE(ABORT, 'raven: recipient must be <role>:<session>; either part may be * for all')
+        WHEN NEW.type IS NULL OR NEW.type = ''
+        THEN RAISE(ABORT, 'raven: type must be a text that is not empty')
+        WHEN NEW.body IS NULL OR NOT json_valid(NEW.body)
+        THEN RAISE(ABORT, 'raven: body must be JSON; make plain text JSON with json_quote(...)')
+        WHEN coalesce(NEW.urgency, 'prompt') NOT IN ('blocking', 'prompt', 'fyi')
+        THEN RAISE(ABORT, 'raven: urgency must be blocking, prompt or fyi')
+        WHEN NEW.tags IS NOT NULL AND (NOT json_valid(NEW.tags) OR json_type(NEW.tags) <> 'array')
+        THEN RAISE(ABORT, 'raven: tags must be a JSON array of texts')
+        WHEN NEW.tags IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(NEW.tags) WHERE type <> 'text')
+        THEN RAISE(ABORT, 'raven: tags must be a JSON array of texts')
+        WHEN NEW.expires_in_s IS NOT NULL AND (typeof(NEW.expires_in_s) NOT IN ('integer', 'real') OR NEW.expires_in_s <= 0)
+        THEN RAISE(ABORT, 'raven: expires_in_s must be a number of seconds above 0')
+        WHEN NEW.delay_s IS NOT NULL AND (typeof(NEW.delay_s) NOT IN ('integer', 'real') OR NEW.delay_s < 0)
+        THEN RAISE(ABORT, 'raven: delay_s must be a number of seconds, 0 or more')
+        WHEN NEW.reply_to IS NOT NULL AND typeof(NEW.reply_to) <> 'integer'
+        THEN RAISE(ABORT, 'raven: reply_to must be the id of a message')
+        WHEN instr(NEW.recipient, '*') AND NOT EXISTS (
+             SELECT 1 FROM identities
+              WHERE substr(NEW.recipient, 1, instr(NEW.recipient, ':') - 1) IN ('*', role)
+                AND substr(NEW.recipient, instr(NEW.recipient, ':') + 1) IN ('*', session))
+        THEN RAISE(ABORT, 'raven: nobody is registered who matches that recipient')
+    END;
+
+    -- A sender's dedup_key that is already there stores nothing, and then nothing below does.
+    INSERT INTO messages (sender, "to", type, body, urgency, tags, correlation_id, reply_to, task_id, dedup_key,
+                          created_at, expires_at)
+    SELECT NEW.sender, NEW.recipient, NEW.type, NEW.body,
+           CASE NEW.urgency WHEN 'blocking' THEN 0 WHEN 'fyi' THEN 2 ELSE 1 END,
+           NEW.tags, NEW.correlation_id, NEW.reply_to, NEW.task_id, NEW.dedup_key, clock.now,
+           clock.now + CAST(NEW.expires_in_s * 1e6 AS INTEGER)
+      FROM (SELECT CAST(round((julianday('now') - 2440587.5) * 86400e3) AS INTEGER) * 1000 AS now) AS clock
+     WHERE NEW.dedup_key IS NULL
+        OR NOT EXISTS (SELECT 1 FROM messages WHERE sender = NEW.sender AND dedup_key = NEW.dedup_key);
+
+    INSERT INTO deliveries (id, recipient, urgency, ready_at, expires_at)
+    SELECT (m.id << 20) + row_number() OVER (ORDER BY r.address) - 1, r.address, m.urgency,
+           CASE WHEN NEW.delay_s > 0 THEN m.created_at + CAST(NEW.delay_s * 1e6 AS INTEGER) ELSE 0 END, m.expires_at
+      FROM messages AS m,
+           (SELECT NEW.recipient AS address WHERE NOT instr(NEW.recipient, '*')
+             UNION ALL
+            SELECT address FROM identities
+             WHERE instr(NEW.recipient, '*') AND address <> NEW.sender
+               AND substr(NEW.recipient, 1, instr(NEW.recipient, ':') - 1) IN ('*', role)
+               AND substr(NEW.recipient, instr(NEW.recipient, ':') + 1) IN ('*', session)) AS r
+     WHERE m.id = last_insert_rowid() AND changes() > 0;
+END;

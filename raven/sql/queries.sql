@@ -1,0 +1,180 @@
+-- Every statement that raven runs, by name: a heading `-- name --`, a line of description, the statement.
+-- Reads of messages keep one column order, that of MessageRow in message.py.
+
+-- add_message --
+-- Append one message; the rowid is its id.
+INSERT INTO messages (sender, "to", type, body, urgency, tags, correlation_id, reply_to, task_id, dedup_key,
+                      created_at, expires_at)
+VALUES (:sender, :to, :type, :body, :urgency, :tags, :correlation_id, :reply_to, :task_id, :dedup_key,
+        :created_at, :expires_at);
+
+-- add_delivery --
+-- Address a message to one recipient; `place` counts that message's recipients from 0.
+INSERT INTO deliveries (id, recipient, urgency, ready_at, expires_at)
+VALUES ((:message_id << 20) + :place, :recipient, :urgency, :ready_at, :expires_at);
+
+-- find_duplicate --
+-- The id of the message that a sender has already sent under a dedup_key.
+SELECT id FROM messages WHERE sender = :sender AND dedup_key = :dedup_key;
+
+-- matching_addresses --
+-- The registered addresses that a broadcast pattern stands for.
+SELECT address FROM identities
+ WHERE (:role = '*' OR role = :role) AND (:session = '*' OR session = :session)
+ ORDER BY address;
+
+-- touch_identity --
+-- Register an address, or note that it was seen now.
+INSERT INTO identities (address, role, session, registered_at, last_seen)
+VALUES (:address, :role, :session, :now, :now)
+ON CONFLICT (address) DO UPDATE SET last_seen = excluded.last_seen;
+
+-- list_identities --
+-- Every registered address, of one session where :session is given.
+SELECT address, registered_at, last_seen FROM identities
+ WHERE :session IS NULL OR session = :session
+ ORDER BY session, role;
+
+-- unfinished_of --
+-- What one recipient has not acked and may see now: what is ready, and what is leased; by urgency, then id.
+SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at
+  FROM (SELECT * FROM (SELECT id, urgency FROM deliveries
+                        WHERE state < 2 AND recipient = :recipient AND ready_at = 0
+                          AND (expires_at IS NULL OR expires_at > :now)
+                        ORDER BY urgency, id LIMIT :max)
+         UNION ALL
+        SELECT id, urgency FROM deliveries
+         WHERE state < 2 AND recipient = :recipient AND ready_at > 0 AND (lease IS NOT NULL OR ready_at <= :now)
+           AND (expires_at IS NULL OR expires_at > :now)) AS open
+  JOIN deliveries AS d ON d.id = open.id
+  JOIN messages AS m ON m.id = d.id >> 20
+ ORDER BY open.urgency, open.id LIMIT :max;
+
+-- mark_delivered --
+-- Note that a recipient has seen a message for the first time.
+UPDATE deliveries SET state = 1, delivered_at = :now
+ WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient AND state = 0;
+
+-- anything_ready --
+-- Whether one recipient has anything to claim: ready, or held back until now.
+SELECT EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND recipient = :recipient AND ready_at = 0)
+    OR EXISTS (SELECT 1 FROM deliveries
+                WHERE state < 2 AND recipient = :recipient AND ready_at > 0 AND ready_at <= :now);
+
+-- end_waits --
+-- Make ready what a recipient's delay or lease held back until now.
+UPDATE deliveries SET ready_at = 0, lease = NULL
+ WHERE state < 2 AND recipient = :recipient AND ready_at > 0 AND ready_at <= :now;
+
+-- expire --
+-- Mark what nobody took in time; what is leased is left to its holder.
+UPDATE deliveries SET state = 3, finished_at = :now
+ WHERE state < 2 AND expires_at IS NOT NULL AND expires_at <= :now AND (lease IS NULL OR ready_at <= :now);
+
+-- claim --
+-- Lease up to :max ready deliveries of one recipient until :until, by urgency, then id.
+UPDATE deliveries SET ready_at = :until, lease = :lease
+ WHERE id IN (SELECT id FROM deliveries
+               WHERE state < 2 AND recipient = :recipient AND ready_at = 0
+               ORDER BY urgency, id LIMIT :max);
+
+-- claimed --
+-- What a claim has just leased; :until finds it in the index.
+SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at
+  FROM deliveries AS d
+  JOIN messages AS m ON m.id = d.id >> 20
+ WHERE d.state < 2 AND d.recipient = :recipient AND d.ready_at = :until AND d.lease = :lease
+ ORDER BY d.urgency, d.id;
+
+-- take --
+-- Ack a leased delivery as it is handed out, unless its lease or its time has ended.
+UPDATE deliveries
+   SET state = 2, lease = NULL, ready_at = 0, attempts = attempts + 1, finished_at = :now,
+       delivered_at = coalesce(delivered_at, :now)
+ WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient
+   AND state < 2 AND lease = :lease AND (expires_at IS NULL OR expires_at > :now);
+
+-- give_back --
+-- Return what a claim leased and did not hand out.
+UPDATE deliveries SET ready_at = 0, lease = NULL
+ WHERE state < 2 AND recipient = :recipient AND ready_at = :until AND lease = :lease;
+
+-- ack --
+-- Finish one recipient's delivery; changes nothing where it is finished.
+UPDATE deliveries
+   SET state = 2, lease = NULL, ready_at = 0, finished_at = :now, delivered_at = coalesce(delivered_at, :now)
+ WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient AND state < 2;
+
+-- recipients_of --
+-- The recipients of one message, with their states.
+SELECT recipient, state FROM deliveries
+ WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 ORDER BY id;
+
+-- next_due --
+-- When the next delay or lease of a recipient ends.
+SELECT min(ready_at) FROM deliveries WHERE state < 2 AND recipient = :recipient AND ready_at > 0;
+
+-- message_to --
+-- One message as one of its recipients sees it.
+SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at
+  FROM messages AS m
+  JOIN deliveries AS d ON d.id >= m.id << 20 AND d.id < (m.id + 1) << 20 AND d.recipient = :recipient
+ WHERE m.id = :message_id;
+
+-- message_whole --
+-- One message as a whole.
+SELECT * FROM log WHERE id = :message_id;
+
+-- log_after --
+-- Messages as a whole from an id on, in order; to or from one address where :address is given.
+SELECT * FROM log
+ WHERE id >= :from_id
+   AND (:address IS NULL OR sender = :address
+        OR EXISTS (SELECT 1 FROM deliveries AS d
+                    WHERE d.id >= log.id << 20 AND d.id < (log.id + 1) << 20 AND d.recipient = :address))
+ ORDER BY id LIMIT :max;
+
+-- log_correlated --
+-- The messages of one correlation id as a whole, in order.
+SELECT * FROM log WHERE correlation_id = :correlation_id ORDER BY id LIMIT :max;
+
+-- log_of_task --
+-- The messages of one task id as a whole, in order.
+SELECT * FROM log WHERE task_id = :task_id ORDER BY id LIMIT :max;
+
+-- last_message_id --
+-- The newest message's id, 0 on an empty bus.
+SELECT coalesce(max(id), 0) FROM messages;
+
+-- last_delivery_id --
+-- The newest delivery's id, 0 on an empty bus.
+SELECT coalesce(max(id), 0) FROM deliveries;
+
+-- untouched_after --
+-- Recipients of new deliveries that nobody has looked at yet.
+SELECT DISTINCT recipient FROM deliveries WHERE id > :delivery_id AND state = 0 AND lease IS NULL;
+
+-- backlog --
+-- Unfinished deliveries by recipient: how many, and the id of the oldest.
+SELECT recipient, count(*), min(id) >> 20 FROM deliveries WHERE state < 2 GROUP BY recipient ORDER BY recipient;
+
+-- prunable_span --
+-- How many messages are older than a time, and the newest of them; the newest of all is never among them.
+SELECT count(*), max(id) FROM messages WHERE created_at < :before AND id < (SELECT max(id) FROM messages);
+
+-- prunable_bite --
+-- The next old messages after an id of which no delivery is unfinished.
+SELECT m.id, length(m.body) FROM messages AS m
+ WHERE m.id > :after AND m.id <= :upto AND m.created_at < :before
+   AND NOT EXISTS (SELECT 1 FROM deliveries AS d
+                    WHERE d.id >= m.id << 20 AND d.id < (m.id + 1) << 20 AND d.state < 2
+                      AND (d.expires_at IS NULL OR d.expires_at > :now))
+ ORDER BY m.id LIMIT :max;
+
+-- delete_deliveries --
+-- Drop all deliveries of one message.
+DELETE FROM deliveries WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20;
+
+-- delete_message --
+-- Drop one message.
+DELETE FROM messages WHERE id = :message_id;

@@ -1,0 +1,331 @@
+"""Store: one SQLite file in WAL mode, and the only place that talks to SQLite.
+
+Who else can be in the file at any moment: other threads of this client (a lock), other processes and other SQLite
+clients (`BEGIN IMMEDIATE`, with a busy wait), a forked child (its own connection), and whoever deletes or replaces the
+file (its inode is checked before each write and on each tick).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import apsw
+
+from raven import busfile
+from raven.errors import (
+    BusyError,
+    ClosedError,
+    ConfigError,
+    CorruptError,
+    DatabaseError,
+    DiskFullError,
+    FileMissingError,
+    NewerSchemaError,
+    NotABusError,
+    ReadOnlyError,
+)
+from raven.statements import SQL, migrations
+
+Durability = Literal["normal", "full"]
+Params = Mapping[str, Any]
+
+APPLICATION_ID = int.from_bytes(b"RAVN", "big")
+WAL_SIZE_LIMIT = 4 * 1024 * 1024
+# A lock is mostly held for well under a millisecond: look again soon, then less often.
+_FIRST_NAP_S = 0.0003
+_LONGEST_NAP_S = 0.01
+
+_TRANSLATIONS: dict[type[apsw.Error], tuple[type[DatabaseError], str]] = {
+    apsw.BusyError: (BusyError, "is locked by another writer: try again, or find the program that holds it"),
+    apsw.LockedError: (BusyError, "is locked by another writer: try again, or find the program that holds it"),
+    apsw.FullError: (
+        DiskFullError,
+        "cannot grow: the disk, the quota or the file size limit is used up; free some room",
+    ),
+    apsw.ReadOnlyError: (ReadOnlyError, "cannot be written: check the permissions of the file and of its folder"),
+    apsw.PermissionsError: (ReadOnlyError, "cannot be written: check the permissions of the file and of its folder"),
+    apsw.CantOpenError: (FileMissingError, "cannot be opened: check that its folder exists and may be written"),
+    apsw.NotADBError: (NotABusError, "is not an SQLite database: choose another path"),
+    apsw.CorruptError: (CorruptError, "is damaged: run `raven doctor`, and restore a backup"),
+}
+
+
+class Transaction:
+    """One open `BEGIN IMMEDIATE`; what takes it as an argument writes with it and never commits."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def rows(self, name: str, params: Params) -> list[Any]:
+        """Run a named statement and return its rows."""
+        return self._connection.execute(SQL[name], params).fetchall()
+
+    def value(self, name: str, params: Params) -> Any:
+        """Run a named statement and return the first column of its first row, or None."""
+        rows = self._connection.execute(SQL[name], params).fetchall()
+        return rows[0][0] if rows else None
+
+    def change(self, name: str, params: Params) -> int:
+        """Run a named statement and return how many rows it changed."""
+        self._connection.execute(SQL[name], params)
+        return self._connection.changes()
+
+    def insert(self, name: str, params: Params) -> int:
+        """Run a named INSERT and return the new row's id."""
+        self._connection.execute(SQL[name], params)
+        return self._connection.last_insert_rowid()
+
+
+class Store:
+    """One long-lived connection to the bus file at `path`.
+
+    A write is `with store.write() as tx:`, one transaction that is committed when the block ends and rolled back when
+    it raises. Every error of SQLite comes out as a DatabaseError. With `durability="full"` a commit survives power
+    loss, not only the death of processes. `create=False` refuses to make a file that is not there.
+    """
+
+    def __init__(
+        self, path: str, *, busy_timeout_s: float = 5.0, durability: Durability = "normal", create: bool = True
+    ) -> None:
+        if durability not in ("normal", "full"):
+            raise ConfigError(f"durability {durability!r} is not known: use 'normal' or 'full'")
+        if not 0 <= busy_timeout_s <= 3600:
+            raise ConfigError(f"busy_timeout_s {busy_timeout_s!r} is out of range: use 0 to 3600 seconds")
+        # One bus is one real file, by whatever link it is reached: SQLite and the doorbells must agree on its name.
+        self.path = os.path.realpath(path)
+        self.busy_timeout_s = busy_timeout_s
+        self._durability = durability
+        self._patience_s = busy_timeout_s
+        self._abandoned: list[apsw.Connection] = []
+        self._closed = False
+        self._start_in_this_process()
+        self._connection = self._open(create)
+
+    def write(self) -> Self:
+        """Return the context of one write transaction; it yields a Transaction."""
+        return self
+
+    def __enter__(self) -> Transaction:
+        self._acquire()
+        try:
+            self._verify()
+            self._execute("BEGIN IMMEDIATE")
+        except BaseException as error:
+            self._roll_back()
+            self._lock.release()
+            if isinstance(error, apsw.Error):
+                raise self._translated(error) from error
+            raise
+        return self._transaction
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._execute("COMMIT")
+        except apsw.Error as failure:
+            raise self._translated(failure) from failure
+        finally:
+            self._roll_back()
+            self._lock.release()
+        if isinstance(error, apsw.Error):
+            raise self._translated(error) from error
+
+    def rows(self, name: str, params: Params | None = None) -> list[Any]:
+        """Run a named SELECT in a transaction of its own and return its rows."""
+        return self._query(SQL[name], params)
+
+    def value(self, name: str, params: Params | None = None) -> Any:
+        """Run a named SELECT and return the first column of its first row, or None."""
+        rows = self._query(SQL[name], params)
+        return rows[0][0] if rows else None
+
+    def data_version(self) -> int:
+        """Return a number that changes when any other connection has committed to the file."""
+        return int(self._query("PRAGMA data_version")[0][0])
+
+    def pragma(self, name: str) -> str:
+        """Read one of SQLite's own settings, or run one of its checks, and return the answer as text."""
+        return "; ".join(str(row[0]) for row in self._query(f"PRAGMA {name}"))
+
+    def give_space_back(self) -> None:
+        """Shorten the file by its free pages, and the WAL to nothing if no reader is in the way."""
+        with self._connected() as connection:
+            connection.execute("PRAGMA incremental_vacuum").fetchall()
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def trim_wal(self) -> None:
+        """Write the WAL back into the file and cut it to nothing, unless somebody is using it just now."""
+        with suppress(BusyError), self.impatient(), self._connected() as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def verify(self) -> None:
+        """Notice that the file was replaced (go on with the new one, and log it) or is gone (FileMissingError)."""
+        self._acquire()
+        try:
+            self._verify()
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """Let this thread's calls inside raise BusyError at once, for callers that can wait without blocking it."""
+        self._acquire()
+        self._patience_s = 0.0
+        try:
+            yield
+        finally:
+            self._patience_s = self.busy_timeout_s
+            self._lock.release()
+
+    def sibling(self) -> Store:
+        """Open another connection to the same file, for a thread that must not wait for this one's transactions."""
+        return Store(self.path, busy_timeout_s=self.busy_timeout_s, durability=self._durability, create=False)
+
+    def close(self) -> None:
+        """Close the connection; every later call raises ClosedError. Closing twice is allowed."""
+        with self._lock:
+            self._closed = True
+            if self._pid == os.getpid():
+                self._connection.close()
+
+    # Connections
+
+    def _start_in_this_process(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+
+    def _acquire(self) -> None:
+        """Take the lock for this thread, in a forked child with a connection of its own."""
+        if self._pid != os.getpid():
+            # SQLite forbids using or closing a connection across a fork: it is kept, untouched.
+            self._abandoned.append(self._connection)
+            self._start_in_this_process()
+            self._connection = self._open(create=False)
+        self._lock.acquire()
+        if self._closed:
+            self._lock.release()
+            raise ClosedError(f"the client of {self.path} is closed: make a new BusClient")
+
+    @contextmanager
+    def _connected(self) -> Iterator[apsw.Connection]:
+        self._acquire()
+        try:
+            yield self._connection
+        except apsw.Error as error:
+            raise self._translated(error) from error
+        finally:
+            self._lock.release()
+
+    def _query(self, sql: str, params: Params | None = None) -> list[Any]:
+        with self._connected() as connection:
+            return connection.execute(sql, params).fetchall()
+
+    def _execute(self, sql: str) -> None:
+        self._connection.execute(sql)
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def _verify(self) -> None:
+        if busfile.inode(self.path) != self._inode:
+            import logging
+
+            logging.getLogger("raven").warning(
+                "the bus %s was replaced while in use: going on with the new file", self.path
+            )
+            self._connection.close()
+            self._connection = self._open(create=False)
+
+    def _open(self, create: bool) -> apsw.Connection:
+        busfile.prepare(self.path, create=create)
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return self._connect()
+            except apsw.BusyError as error:
+                # SQLite calls no busy handler while another process turns a new file into WAL mode.
+                if time.monotonic() > deadline:
+                    raise self._translated(error) from error
+                time.sleep(_FIRST_NAP_S)
+            except apsw.Error as error:
+                raise self._translated(error) from error
+
+    def _connect(self) -> apsw.Connection:
+        connection = apsw.Connection(self.path, flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            connection.set_busy_handler(self._wait_for_lock)
+            self._check_format(connection)
+            for setting in (
+                "journal_mode = WAL",
+                f"synchronous = {self._durability}",
+                f"journal_size_limit = {WAL_SIZE_LIMIT}",
+            ):
+                connection.execute(f"PRAGMA {setting}").fetchall()
+            self._migrate(connection)
+            self._inode = busfile.inode(self.path)
+        except BaseException:
+            connection.close()
+            raise
+        self._transaction = Transaction(connection)
+        return connection
+
+    def _check_format(self, connection: apsw.Connection) -> None:
+        application = connection.execute("PRAGMA application_id").get
+        version = connection.execute("PRAGMA user_version").get
+        if application == APPLICATION_ID:
+            if version > len(migrations()):
+                raise NewerSchemaError(
+                    f"the bus {self.path} has schema version {version}, this raven knows {len(migrations())}: "
+                    "upgrade raven"
+                )
+        elif application or version or connection.execute("SELECT count(*) FROM sqlite_schema").get:
+            raise NotABusError(f"{self.path} is an SQLite database of something else: choose another path")
+        else:
+            # Only an empty file takes this; it lets `prune` shorten the file later.
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+
+    def _migrate(self, connection: apsw.Connection) -> None:
+        scripts = migrations()
+        if connection.execute("PRAGMA user_version").get == len(scripts):
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            done = connection.execute("PRAGMA user_version").get
+            for script in scripts[done:]:
+                connection.execute(script)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {len(scripts)}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _wait_for_lock(self, naps: int) -> bool:
+        """Nap while another writer holds the lock; SQLite calls this again and again until it says no."""
+        now = time.monotonic()
+        if naps == 0:
+            self._give_up_at = now + self._patience_s
+        if now >= self._give_up_at:
+            return False
+        # Jitter from the clock's own noise keeps waiting processes out of step.
+        nap = min(_FIRST_NAP_S * 2**naps, _LONGEST_NAP_S) * (0.5 + time.perf_counter_ns() % 1024 / 1024)
+        time.sleep(min(nap, self._give_up_at - now))
+        return True
+
+    def _translated(self, error: apsw.Error) -> DatabaseError:
+        for kind, (ours, text) in _TRANSLATIONS.items():
+            if isinstance(error, kind):
+                waited = f" (waited {self._patience_s:g} s)" if ours is BusyError and self._patience_s else ""
+                return ours(f"the bus {self.path} {text}{waited}")
+        return DatabaseError(f"the bus {self.path} could not be used: {error}; run `raven doctor`")

@@ -1,0 +1,139 @@
+"""Subscriptions: messages as they come, at most once, by pushed wake-ups."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from types import TracebackType
+from typing import Self, TypeVar
+
+from raven import signals
+from raven.errors import BusyError, ClosedError, InputError, RavenError
+from raven.mailbox import Claim, Mailbox
+from raven.message import Message
+from raven.store import Store
+from raven.waiter import Waiter
+
+# What is leased is meant to be taken within milliseconds; after a crash it is ready again after this long.
+LEASE_S = 5.0
+_FAST_BATCH_S = 0.05
+_BUSY_NAP_S = 0.002
+MAX_BATCH = 10_000
+_T = TypeVar("_T")
+
+
+class Subscription:
+    """Fetches leased batches and acks each message just before it is handed out; what was not goes back at the end.
+
+    The batch is one message at first, doubles (up to `max_per_poll`) while the consumer keeps up and falls back to one
+    when it is slow, so that a slow consumer holds nothing that another could work on.
+    """
+
+    def __init__(self, mailbox: Mailbox, waiter: Waiter, max_per_poll: int) -> None:
+        if not isinstance(max_per_poll, int) or not 1 <= max_per_poll <= MAX_BATCH:
+            raise InputError(f"max_per_poll {max_per_poll!r} is out of range: use 1 to {MAX_BATCH:,}")
+        self.waiter = waiter
+        self._mailbox = mailbox
+        self._max_per_poll = max_per_poll
+        self._batch_size = 1
+        self._fetched_at = 0.0
+        self._claim: Claim | None = None
+        self._place = 0
+
+    def __enter__(self) -> Self:
+        self.waiter.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._claim is not None and not self.waiter.is_inherited:
+                # If even this fails the lease ends by itself.
+                with suppress(RavenError):
+                    self._mailbox.give_back(self._claim)
+        finally:
+            self.waiter.__exit__(kind, error, trace)
+
+    def next(self) -> Message | None:
+        """Return the next message, acked, or None where nothing is ready."""
+        while self._claim is not None:
+            claim, row = self._claim, self._claim.rows[self._place]
+            message = self._mailbox.take(claim, row)
+            self._place += 1
+            if self._place == len(claim.rows):
+                self._claim = None
+            if message is not None:
+                return message
+        if not self._mailbox.look():
+            return None
+        self._adapt()
+        message, self._claim = self._mailbox.claim_and_take(self._batch_size, LEASE_S)
+        self._place = 0
+        return message
+
+    def due_s(self, deadline: float | None) -> float | None:
+        """Return in how many seconds to look again without being rung: a delay or lease ends, or the deadline comes."""
+        due = self._mailbox.next_due_s()
+        if deadline is None:
+            return due
+        left = max(0.0, deadline - time.monotonic())
+        return left if due is None else min(due, left)
+
+    def _adapt(self) -> None:
+        now = time.monotonic()
+        fast = now - self._fetched_at < _FAST_BATCH_S
+        self._batch_size = min(self._batch_size * 2, self._max_per_poll) if fast else 1
+        self._fetched_at = now
+
+
+def listen(subscription: Subscription, timeout_s: float | None) -> Iterator[Message]:
+    """Yield messages as they come, blocking this thread between them; ends after `timeout_s` or when closed."""
+    deadline = _deadline(timeout_s)
+    signals.unwind_on_sigterm()
+    with subscription, suppress(ClosedError):
+        while deadline is None or time.monotonic() < deadline:
+            message = subscription.next()
+            if message is None:
+                subscription.waiter.wait(subscription.due_s(deadline))
+            else:
+                yield message
+
+
+async def subscribe(subscription: Subscription, store: Store, timeout_s: float | None) -> AsyncIterator[Message]:
+    """Yield messages as they come, without blocking the event loop; ends as `listen` does."""
+    deadline = _deadline(timeout_s)
+    signals.unwind_on_sigterm()
+    with subscription, suppress(ClosedError):
+        while deadline is None or time.monotonic() < deadline:
+            message = await _patiently(store, subscription.next)
+            if message is None:
+                due = await _patiently(store, lambda: subscription.due_s(deadline))
+                await subscription.waiter.wait_async(due)
+            else:
+                yield message
+
+
+async def _patiently(store: Store, step: Callable[[], _T]) -> _T:
+    """Run a short step of the store; where another writer is in the way, wait in the event loop."""
+    import asyncio
+
+    deadline = time.monotonic() + store.busy_timeout_s
+    while True:
+        try:
+            with store.impatient():
+                return step()
+        except BusyError:
+            if time.monotonic() >= deadline:
+                raise
+        await asyncio.sleep(_BUSY_NAP_S * (0.5 + os.urandom(1)[0] / 255))
+
+
+def _deadline(timeout_s: float | None) -> float | None:
+    if timeout_s is None:
+        return None
+    if not isinstance(timeout_s, int | float) or not timeout_s >= 0:
+        raise InputError(f"timeout_s {timeout_s!r} is not a number of seconds, 0 or more")
+    return time.monotonic() + timeout_s

@@ -1,0 +1,150 @@
+"""The WAL watch: one process per bus hears the writers that do not ring, and rings for them.
+
+Whoever waits at a doorbell tries to take a lock file in the bells folder; the one who has it watches the database's
+folder in a thread. The folder, not the WAL: a watch on the WAL itself goes deaf when SQLite deletes and recreates it.
+An event can come before its commit is visible, so after each there are a few more looks. When the elected process
+dies, the kernel frees the lock and another takes over within its tick.
+
+Where inotify is not to be had (its instances are used up, an odd file system), the elected process looks at
+`PRAGMA data_version` every 100 ms instead, on behalf of all.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+from raven import descriptors
+from raven.doorbell import OBSERVERS, Doorbells
+from raven.errors import RavenError
+from raven.store import Store
+
+LOCK_NAME = "watch.lock"
+FALLBACK_POLL_S = 0.1
+# watchfiles hands out events once a step has passed without another, at the latest after the debounce.
+_STEP_MS = 20
+_DEBOUNCE_MS = 60
+_HOUSEKEEPING_MS = 2000
+_LATER_LOOKS_S = (0.002, 0.005, 0.01, 0.03)
+_SWEEP_EVERY_S = 60.0
+_TRIM_WAL_FROM = 256 * 1024
+
+
+class WalWatch:
+    """A candidate for the watch of one bus; holds nothing until `stand` is called, and nothing after `close`."""
+
+    def __init__(self, store: Store, doorbells: Doorbells) -> None:
+        self._store = store
+        self._doorbells = doorbells
+        self._lock = -1
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+
+    @property
+    def is_elected(self) -> bool:
+        """Whether this process is the one that watches."""
+        return self._thread is not None
+
+    def stand(self) -> None:
+        """Become the watcher unless another process is; cheap, to be called at every tick."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        with suppress(OSError):
+            if self._lock < 0:
+                path = os.path.join(self._doorbells.folder, LOCK_NAME)
+                self._lock = descriptors.keep_private(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._thread = threading.Thread(target=self._run, name="raven-walwatch", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Stop watching and let another process take over."""
+        if self._thread is not None:
+            self._stop.set()
+            self._thread.join()
+            self._thread = None
+        if self._lock >= 0:
+            descriptors.close(self._lock)
+            self._lock = -1
+
+    def _run(self) -> None:
+        with suppress(RavenError):
+            store = self._store.sibling()
+            try:
+                self._watch(store)
+            finally:
+                store.close()
+        # The bus is gone or unusable: the subscribers notice it themselves at their next tick, and say so.
+
+    def _watch(self, store: Store) -> None:
+        last = int(store.value("last_delivery_id"))
+        # What came before this moment may have gone unheard while nobody watched.
+        self._doorbells.ring_all()
+        swept_at = time.monotonic()
+        for looks in self._events(store):
+            for pause in looks:
+                if self._stop.wait(pause):
+                    return
+                last = self._ring_for_news(store, last)
+            if not looks:
+                self._trim(store)
+            if time.monotonic() - swept_at > _SWEEP_EVERY_S:
+                self._doorbells.sweep()
+                swept_at = time.monotonic()
+
+    def _events(self, store: Store) -> Iterator[tuple[float, ...]]:
+        """Yield, for each change, the pauses before the looks it deserves; an empty tuple now and then when idle."""
+        try:
+            yield from self._inotify_events()
+        except OSError as error:
+            import logging
+
+            logging.getLogger("raven").warning(
+                "cannot watch %s (%s): looking every %g s instead", os.path.dirname(store.path), error, FALLBACK_POLL_S
+            )
+            yield from self._polled_events(store)
+
+    def _inotify_events(self) -> Iterator[tuple[float, ...]]:
+        import watchfiles
+
+        name = os.path.basename(self._store.path)
+        names = {name, f"{name}-wal"}
+        for changes in watchfiles.watch(
+            os.path.dirname(self._store.path),
+            watch_filter=lambda _, path: os.path.basename(path) in names,
+            step=_STEP_MS,
+            debounce=_DEBOUNCE_MS,
+            rust_timeout=_HOUSEKEEPING_MS,
+            yield_on_timeout=True,
+            recursive=False,
+            stop_event=self._stop,
+            raise_interrupt=False,
+        ):
+            yield (0.0, *_LATER_LOOKS_S) if changes else ()
+
+    def _polled_events(self, store: Store) -> Iterator[tuple[float, ...]]:
+        seen = store.data_version()
+        while not self._stop.wait(FALLBACK_POLL_S):
+            version = store.data_version()
+            yield (0.0,) if version != seen else ()
+            seen = version
+
+    def _ring_for_news(self, store: Store, last: int) -> int:
+        """Ring for deliveries after `last` that nobody has touched yet; returns the newest delivery's id."""
+        store.verify()
+        newest = int(store.value("last_delivery_id"))
+        if newest < last:  # another file took the place of the old one
+            self._doorbells.ring_all()
+        elif newest > last:
+            recipients = [row[0] for row in store.rows("untouched_after", {"delivery_id": last})]
+            self._doorbells.ring([*recipients, OBSERVERS] if recipients else [])
+        return newest
+
+    def _trim(self, store: Store) -> None:
+        with suppress(OSError):
+            if os.stat(f"{store.path}-wal").st_size >= _TRIM_WAL_FROM:
+                store.trim_wal()
