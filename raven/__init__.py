@@ -4,32 +4,36 @@
 what they raise.
 """
 
-from raven.client import BusClient
-from raven.errors import (
-    AddressError,
-    BodyError,
-    BusyError,
-    ClosedError,
-    ConfigError,
-    CorruptError,
-    DatabaseError,
-    DiskFullError,
-    FileMissingError,
-    InputError,
-    MessageNotFoundError,
-    NetworkFilesystemError,
-    NewerSchemaError,
-    NotABusError,
-    NotFoundError,
-    RavenError,
-    ReadOnlyError,
-    SchemaValidationError,
-    UnknownAddressError,
-)
-from raven.identity import Peer
-from raven.message import Message
-from raven.observer import BusObserver
-from raven.schemas import SchemaRegistry
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from raven.client import BusClient
+    from raven.errors import (
+        AddressError,
+        BodyError,
+        BusyError,
+        ClosedError,
+        ConfigError,
+        CorruptError,
+        DatabaseError,
+        DiskFullError,
+        FileMissingError,
+        InputError,
+        MessageNotFoundError,
+        NetworkFilesystemError,
+        NewerSchemaError,
+        NotABusError,
+        NotFoundError,
+        RavenError,
+        ReadOnlyError,
+        SchemaValidationError,
+        UnknownAddressError,
+    )
+    from raven.identity import Peer
+    from raven.message import Message
+    from raven.observer import BusObserver
+    from raven.schemas import SchemaRegistry
 
 __version__ = "0.2.0"
 
@@ -60,3 +64,20 @@ __all__ = [
     "UnknownAddressError",
     "__version__",
 ]
+
+_HOMES = {
+    "BusClient": "raven.client",
+    "BusObserver": "raven.observer",
+    "Message": "raven.message",
+    "Peer": "raven.identity",
+    "SchemaRegistry": "raven.schemas",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used, so that `import raven` costs next to nothing (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module 'raven' has no attribute {name!r}")
+    value: object = getattr(import_module(_HOMES.get(name, "raven.errors")), name)
+    globals()[name] = value
+    return value

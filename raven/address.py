@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from raven.errors import AddressError
 
@@ -16,8 +15,7 @@ _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _EXAMPLE = "write it as <role>:<session>, for example architect:swarm-1"
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """A role in a session; either part is `*` in a broadcast pattern.
 
     >>> parse_address("architect:swarm-1").role
@@ -102,6 +100,8 @@ def _problem_of(part: str) -> str | None:
     if part != part.strip():
         return "begins or ends with a blank"
     if not part.isascii() or not part.isprintable():
+        import unicodedata
+
         for char in part:
             if unicodedata.category(char) in _FORBIDDEN_CATEGORIES:
                 return f"contains the control character U+{ord(char):04X}"

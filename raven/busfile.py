@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from contextlib import suppress
 
 from raven import filesystem
@@ -47,7 +46,7 @@ def _make_private(path: str) -> None:
     It is made and closed under another name: closing a descriptor of the file itself could drop the POSIX locks that
     another thread of this process has just taken on it.
     """
-    draft = f"{path}.{secrets.token_hex(8)}"
+    draft = f"{path}.{os.urandom(8).hex()}"
     try:
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         try:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from raven import body as bodies
-from raven import clock, subscription
+from raven import clock
 from raven.address import make_address, parse_address
 from raven.doorbell import OBSERVERS
 from raven.draft import Draft, make_draft, make_drafts
@@ -16,8 +16,9 @@ from raven.mailbox import Mailbox, check_id
 from raven.message import Message, MessageRow, Urgency
 from raven.observer import BusObserver, check_max
 from raven.store import Durability
-from raven.subscription import Subscription
-from raven.waiter import Waiter
+
+if TYPE_CHECKING:
+    from raven.subscription import Subscription
 
 
 class BusClient(BusObserver):
@@ -142,12 +143,16 @@ class BusClient(BusObserver):
         address never get the same one. Waking is pushed; every `poll_interval_s` (seconds) it also looks by itself.
         Leaving the loop, by break, exception or cancellation, gives back what was fetched and not yielded.
         """
+        from raven import subscription
+
         return subscription.subscribe(self._subscription(poll_interval_s, max_per_poll), self._store, timeout_s)
 
     def listen(
         self, *, poll_interval_s: float = 1.0, max_per_poll: int = 50, timeout_s: float | None = None
     ) -> Iterator[Message]:
         """Do as `subscribe` does, for an ordinary `for` loop; `timeout_s` ends the loop after that many seconds."""
+        from raven import subscription
+
         return subscription.listen(self._subscription(poll_interval_s, max_per_poll), timeout_s)
 
     def register(self, *addresses: str) -> None:
@@ -163,6 +168,9 @@ class BusClient(BusObserver):
         self._doorbells.ring([self.address])
 
     def _subscription(self, poll_interval_s: float, max_per_poll: int) -> Subscription:
+        from raven.subscription import Subscription
+        from raven.waiter import Waiter
+
         waiter = Waiter(self._store, self._doorbells, self.address, poll_interval_s)
         return Subscription(self._mailbox, waiter, max_per_poll)
 

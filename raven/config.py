@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from raven.body import DEFAULT_MAX_BYTES
 from raven.errors import ConfigError
@@ -15,8 +14,7 @@ DEFAULT_DB = os.path.join("~", ".raven", "bus.db")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     """What raven goes by; `db_source` tells where the path of the bus was found, in words."""
 
     db: str
@@ -26,7 +24,6 @@ class Config:
     busy_timeout_s: float = 5.0
     durability: str = "normal"
     max_body_bytes: int = DEFAULT_MAX_BYTES
-    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def load(db: str | None = None, folder: str | None = None) -> Config:
@@ -49,7 +46,6 @@ def load(db: str | None = None, folder: str | None = None) -> Config:
         busy_timeout_s=settings.get("busy_timeout_s", 5.0),
         durability=settings.get("durability", "normal"),
         max_body_bytes=settings.get("max_body_bytes", DEFAULT_MAX_BYTES),
-        settings=settings,
     )
 
 

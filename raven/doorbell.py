@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
+import re
 import select
 import stat
 import time
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
-from hashlib import sha256
-from urllib.parse import quote
 
 from raven import descriptors
 
@@ -30,6 +28,7 @@ OBSERVERS = "*"
 _DRAFT_MARK = ".new-"
 _DRAFT_LIFETIME_S = 60
 _LONGEST_NAME = 200
+_PLAIN = re.compile(rf"[A-Za-z0-9_.:@+,=*-]{{1,{_LONGEST_NAME}}}")
 
 
 class Doorbells:
@@ -138,7 +137,7 @@ class Bell:
         return None
 
     def _hang_once(self) -> None:
-        name = f"{os.getpid()}-{secrets.token_hex(4)}"
+        name = f"{os.getpid()}-{os.urandom(4).hex()}"
         draft = os.path.join(self._folder, _DRAFT_MARK + name)
         for folder in (os.path.dirname(self._folder), self._folder):
             with suppress(FileExistsError):
@@ -162,6 +161,11 @@ class Bell:
 @lru_cache(maxsize=4096)
 def _folder_name(address: str) -> str:
     """Return the file name that stands for an address; one too long for a file name is hashed."""
+    if _PLAIN.fullmatch(address):
+        return address
+    from hashlib import sha256
+    from urllib.parse import quote
+
     name = quote(address, safe=" :@+,=")
     return name if len(name) <= _LONGEST_NAME else sha256(address.encode()).hexdigest()
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from raven import body as bodies
 from raven import clock
@@ -19,8 +18,7 @@ MAX_RECIPIENTS = 1 << 20
 _MAX_TEXT = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """One checked message; `store` writes it."""
 
     targets: list[Address]

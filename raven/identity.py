@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from raven import clock
 from raven.address import Address, parse_address
@@ -15,8 +14,7 @@ from raven.store import Store, Transaction
 _REFRESH_S = 5.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
+class Peer(NamedTuple):
     """One address as `peers()` shows it: `waiting` subscribers right now, `pending` unfinished deliveries.
 
     An address that has mail but never used the bus has no `registered_at` and no `last_seen`. `last_seen` is kept to

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
-from dataclasses import dataclass
-from typing import Any
+import os
+from typing import Any, NamedTuple
 
 from raven import clock
 from raven.errors import InputError, MessageNotFoundError
@@ -15,8 +14,7 @@ from raven.store import Store, Transaction
 MAX_ID = (1 << 43) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """Deliveries under one lease that were not handed out yet: `token` and `until` (microseconds) tell whose it is."""
 
     token: int
@@ -59,7 +57,7 @@ class Mailbox:
     def claim_and_take(self, max: int, lease_s: float) -> tuple[Message | None, Claim | None]:
         """Take the first ready message for good and lease up to `max` - 1 more, in one transaction."""
         now = clock.now()
-        until, token = now + clock.to_micros(lease_s), secrets.randbits(62)
+        until, token = now + clock.to_micros(lease_s), int.from_bytes(os.urandom(7))
         lease = {"recipient": self._recipient, "now": now, "until": until, "lease": token, "max": max}
         with self._store.write() as tx:
             self._identity.touch(tx)

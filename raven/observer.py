@@ -5,18 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from raven import clock, config, retention, signals
+from raven import clock, config
 from raven.address import parse_address
 from raven.doorbell import OBSERVERS, Doorbells
 from raven.errors import InputError, MessageNotFoundError
 from raven.identity import Peer, list_peers
 from raven.mailbox import check_id
 from raven.message import Message, MessageRow
-from raven.retention import Pruned
 from raven.store import Durability, Store
-from raven.waiter import Waiter
+
+if TYPE_CHECKING:
+    from raven.retention import Pruned
 
 _PAGE = 500
 _ALL = -1
@@ -98,6 +99,9 @@ class BusObserver:
         if not follow:
             yield from self._log(from_id, address)
             return
+        from raven import signals
+        from raven.waiter import Waiter
+
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         signals.unwind_on_sigterm()
         with Waiter(self._store, self._doorbells, OBSERVERS, poll_interval_s) as waiter:
@@ -109,6 +113,8 @@ class BusObserver:
 
     def prune(self, older_than_s: float, *, dry_run: bool = False) -> Iterator[Pruned]:
         """Drop finished messages older than a span of time, in small bites; yields the progress after each."""
+        from raven import retention
+
         return retention.prune(self._store, older_than_s, dry_run=dry_run)
 
     def close(self) -> None:

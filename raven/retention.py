@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from raven import clock
 from raven.draft import MAX_SPAN_S
@@ -13,8 +13,7 @@ from raven.store import Store
 _BITE = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Pruned:
+class Pruned(NamedTuple):
     """Progress so far: messages and their bytes of body dropped, of `candidates` old enough to be looked at."""
 
     messages: int

@@ -56,6 +56,11 @@ _TRANSLATIONS: dict[type[apsw.Error], tuple[type[DatabaseError], str]] = {
 }
 
 
+def sqlite_version() -> tuple[int, ...]:
+    """Return the version of the SQLite that the driver brings."""
+    return tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
+
+
 class Transaction:
     """One open `BEGIN IMMEDIATE`; what takes it as an argument writes with it and never commits."""
 

@@ -34,6 +34,24 @@ _SWEEP_EVERY_S = 60.0
 _TRIM_WAL_FROM = 256 * 1024
 
 
+def probe(folder: str, timeout_s: float) -> bool:
+    """Write a file into an empty folder and say whether that was noticed in time; OSError where no watch can be set."""
+    import watchfiles
+
+    stop = threading.Event()
+    watch = watchfiles.watch(
+        folder, step=_STEP_MS, rust_timeout=_STEP_MS, yield_on_timeout=True, recursive=False, stop_event=stop
+    )
+    next(watch)
+    with open(os.path.join(folder, "probe"), "w", encoding="utf-8") as file:
+        file.write("raven")
+    deadline = time.monotonic() + timeout_s
+    try:
+        return any(changes or time.monotonic() > deadline for changes in watch) and time.monotonic() <= deadline
+    finally:
+        stop.set()
+
+
 class WalWatch:
     """A candidate for the watch of one bus; holds nothing until `stand` is called, and nothing after `close`."""
 

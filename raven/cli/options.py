@@ -1,0 +1,99 @@
+"""Options that several commands share, and how they open the bus."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from raven.errors import RavenError
+
+if TYPE_CHECKING:
+    from raven.client import BusClient
+    from raven.config import Config
+    from raven.observer import BusObserver
+
+_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+
+Command = Callable[..., Any]
+
+
+class AddressType(click.ParamType[str]):
+    """An address; completed in the shell from those that are registered on the bus."""
+
+    name = "address"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Offer the registered addresses."""
+        try:
+            with open_observer(ctx.params.get("db")) as bus:
+                return [CompletionItem(p.address) for p in bus.peers() if p.address.startswith(incomplete)]
+        except RavenError:
+            return []
+
+
+class DurationType(click.ParamType[float]):
+    """A span of time: a number of seconds, or a number with ms, s, m, h, d or w."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return seconds."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w|)", str(value))
+        if match is None:
+            self.fail(f"{value!r} is not a span of time: write seconds, or 500ms, 30s, 5m, 2h, 7d, 1w", param, ctx)
+        return float(match[1]) * _UNITS[match[2]]
+
+
+ADDRESS = AddressType()
+DURATION = DurationType()
+
+
+def db_option(command: Command) -> Command:
+    """Add `--db`."""
+    return click.option("--db", metavar="PATH", help="The bus file (else RAVEN_DB, raven.yaml, ~/.raven/bus.db).")(
+        command
+    )
+
+
+def json_option(command: Command) -> Command:
+    """Add `-j/--json`."""
+    return click.option("-j", "--json", "as_json", is_flag=True, help="Print JSON for scripts.")(command)
+
+
+def open_client(address: str, db: str | None, *, register: bool = True) -> BusClient:
+    """Open the bus as one address, with the settings of flag, environment and raven.yaml."""
+    from raven.client import BusClient
+
+    found = load_config(db)
+    return BusClient.at(
+        address,
+        found.db,
+        busy_timeout_s=found.busy_timeout_s,
+        durability=found.durability,
+        max_body_bytes=found.max_body_bytes,
+        register=register,
+    )
+
+
+def open_observer(db: str | None) -> BusObserver:
+    """Open the bus to look on, with the settings of flag, environment and raven.yaml."""
+    from raven.observer import BusObserver
+
+    found = load_config(db)
+    return BusObserver(found.db, busy_timeout_s=found.busy_timeout_s)
+
+
+def load_config(db: str | None) -> Config:
+    """Find the settings, and let raven log at their level on stderr."""
+    from raven import config
+
+    found = config.load(db)
+    if found.log_level != "warning":
+        import logging
+
+        logging.basicConfig(format="%(levelname)s: %(message)s", level=found.log_level.upper())
+    return found

@@ -1,0 +1,68 @@
+"""Output: how messages and tables look on a terminal, and how they are JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from raven.message import Message
+
+_URGENCY_COLOURS = {"blocking": "red", "prompt": None, "fyi": "bright_black"}
+
+
+def escape(text: str) -> str:
+    """Show control and other unprintable characters as escapes, so that no text can forge or recolour a line."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def echo_json(value: Any) -> None:
+    """Print one JSON text on one line, in ASCII."""
+    click.echo(json.dumps(value, separators=(",", ":")))
+
+
+def body_text(body: Any) -> str:
+    """Return a body as JSON for a person's eyes."""
+    return escape(json.dumps(body, ensure_ascii=False))
+
+
+def echo_message(message: Message, as_json: bool = False) -> None:
+    """Print a message as one line, at once even into a pipe."""
+    if as_json:
+        echo_json(message.as_dict())
+    else:
+        click.echo(_line(message))
+    sys.stdout.flush()
+
+
+def echo_details(message: Message) -> None:
+    """Print everything about a message, one property a line."""
+    click.echo(_line(message))
+    for name, value in message.as_dict().items():
+        if name not in ("id", "sender", "recipient", "body", "type") and value not in (None, []):
+            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            click.echo(f"  {name}: {escape(shown)}")
+
+
+def echo_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print columns, each as wide as its widest cell."""
+    cells = [list(headings), *([escape(str(cell)) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
+    for number, row in enumerate(cells):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        click.echo(click.style(line, bold=True) if number == 0 else line)
+
+
+def _line(message: Message) -> str:
+    head = f"#{message.id} {escape(message.sender)} -> {escape(message.recipient)} type={escape(message.type)}"
+    marks = "" if message.urgency == "prompt" else f" urgency={message.urgency}"
+    if message.tags:
+        marks += f" tags={escape(','.join(message.tags))}"
+    coloured = click.style(head + marks, fg=_URGENCY_COLOURS[message.urgency], bold=message.urgency == "blocking")
+    return f"{coloured} {body_text(message.body)}"
