@@ -70,10 +70,10 @@ def parse_target(text: str) -> Address:
     return Address(role, session)
 
 
-def parse_targets(to: str | Sequence[str]) -> list[Address]:
-    """Parse what `send` takes as `to`: one address or pattern, or a list of them without repeats."""
+def parse_targets(to: str | Sequence[str]) -> dict[str, Address]:
+    """Parse what `send` takes as `to`, one address or pattern or a list of them, by their text and without repeats."""
     if isinstance(to, str):
-        return [parse_target(to)]
+        return {to: parse_target(to)}
     if not isinstance(to, Sequence) or isinstance(to, bytes | bytearray):
         raise AddressError(f"to is {type(to).__name__}, not an address or a list of addresses; {_EXAMPLE}")
     if not to:
@@ -81,7 +81,7 @@ def parse_targets(to: str | Sequence[str]) -> list[Address]:
     for item in to:
         if not isinstance(item, str):
             raise AddressError(f"address {item!r} is not a string; {_EXAMPLE}")
-    return [parse_target(item) for item in dict.fromkeys(to)]
+    return {item: parse_target(item) for item in to}
 
 
 def _check_length(text: str) -> None:

@@ -11,7 +11,7 @@ DEFAULT_MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 100
 
 _encode_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-decode = json.loads
+_decode_json = json.JSONDecoder().raw_decode
 
 
 def encode(body: Any, max_bytes: int = DEFAULT_MAX_BYTES) -> str:
@@ -39,6 +39,11 @@ def encode(body: Any, max_bytes: int = DEFAULT_MAX_BYTES) -> str:
     if text.count("[") + text.count("{") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
         raise BodyError(f"body nests deeper than {MAX_DEPTH} levels: flatten it")
     return text
+
+
+def decode(text: str) -> Any:
+    """Decode what `encode` made, or what SQLite has checked to be JSON."""
+    return _decode_json(text.strip())[0]
 
 
 def parse(text: str) -> Any:

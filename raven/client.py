@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from raven import body as bodies
 from raven import clock
 from raven.address import make_address, parse_address
 from raven.doorbell import OBSERVERS
-from raven.draft import Draft, make_draft, make_drafts
+from raven.draft import make_draft, make_drafts
 from raven.errors import ConfigError
 from raven.identity import Identity, register
 from raven.mailbox import Mailbox, check_id
@@ -19,6 +19,8 @@ from raven.store import Durability
 
 if TYPE_CHECKING:
     from raven.subscription import Subscription
+
+_OBSERVERS = (OBSERVERS,)
 
 
 class BusClient(BusObserver):
@@ -69,7 +71,7 @@ class BusClient(BusObserver):
     @property
     def address(self) -> str:
         """This client's own address, `<role>:<session>`."""
-        return str(self._identity.address)
+        return self._identity.address
 
     def send(
         self,
@@ -109,11 +111,20 @@ class BusClient(BusObserver):
             delay_s=delay_s,
             dedup_key=dedup_key,
         )
-        return self._store_drafts([draft])[0]
+        with self._store.write() as tx:
+            self._identity.touch(tx)
+            message, recipients = draft.store(tx)
+        self._ring(recipients)
+        return message
 
     def send_many(self, messages: Sequence[Mapping[str, Any]]) -> list[Message]:
         """Send many messages, dicts of `send`'s parameters, in one transaction: all of them or none."""
-        return self._store_drafts(make_drafts(self._identity.address, self._max_body_bytes, messages))
+        drafts = make_drafts(self._identity.address, self._max_body_bytes, messages)
+        with self._store.write() as tx:
+            self._identity.touch(tx)
+            stored = [draft.store(tx) for draft in drafts]
+        self._ring(dict.fromkeys(address for _, recipients in stored for address in recipients))
+        return [message for message, _ in stored]
 
     def inbox(self, max: int = 100, peek: bool = False) -> list[Message]:
         """Return what is not acked, by urgency, then id, again and again until acked.
@@ -174,11 +185,7 @@ class BusClient(BusObserver):
         waiter = Waiter(self._store, self._doorbells, self.address, poll_interval_s)
         return Subscription(self._mailbox, waiter, max_per_poll)
 
-    def _store_drafts(self, drafts: list[Draft]) -> list[Message]:
-        """Store drafts in one transaction, then ring their recipients and the observers."""
-        with self._store.write() as tx:
-            self._identity.touch(tx)
-            stored = [draft.store(tx) for draft in drafts]
-        self._doorbells.ring(dict.fromkeys(address for _, recipients in stored for address in recipients))
-        self._doorbells.ring([OBSERVERS])
-        return [message for message, _ in stored]
+    def _ring(self, recipients: Iterable[str]) -> None:
+        """Wake the recipients and the observers; only after a commit, or they would look too early."""
+        self._doorbells.ring(recipients)
+        self._doorbells.ring(_OBSERVERS)

@@ -71,7 +71,7 @@ class Doorbells:
         return Bell(self._folder_of(address))
 
     def _folder_of(self, address: str) -> str:
-        return os.path.join(self.folder, _folder_name(address))
+        return f"{self.folder}/{_folder_name(address)}"
 
     def _bells_of(self, address: str) -> list[str]:
         return _list_bells(self._folder_of(address))
@@ -195,8 +195,9 @@ def _touch(path: str, ring: bool) -> bool:
 
 
 def _list_names(folder: str) -> list[str]:
+    # Mostly nobody waits, and to ask first is cheaper than to catch what listdir raises.
     try:
-        return os.listdir(folder)
+        return os.listdir(folder) if os.access(folder, os.F_OK) else []
     except OSError:
         return []
 

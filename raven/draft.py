@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from raven import body as bodies
 from raven import clock
-from raven.address import Address, parse_targets
+from raven.address import WILDCARD, Address, parse_targets
 from raven.errors import InputError, UnknownAddressError
 from raven.message import TO_SEPARATOR, URGENCIES, Message, MessageRow
 from raven.schemas import SchemaRegistry
@@ -21,7 +21,7 @@ _MAX_TEXT = 1024
 class Draft(NamedTuple):
     """One checked message; `store` writes it."""
 
-    targets: list[Address]
+    targets: dict[str, Address]
     columns: dict[str, Any]
     delay_us: int
     lifetime_us: int | None
@@ -38,7 +38,9 @@ class Draft(NamedTuple):
             if first is not None:
                 row = tx.rows("message_whole", {"message_id": first})[0]
                 return MessageRow(*row).to_message(now), []
-        recipients = self._recipients(tx)
+        recipients = self._expand(tx) if WILDCARD in self.columns["to"] else list(self.targets)
+        if len(recipients) > MAX_RECIPIENTS:
+            raise InputError(f"a message to {len(recipients):,} recipients is over the limit of {MAX_RECIPIENTS:,}")
         expires_at = None if self.lifetime_us is None else now + self.lifetime_us
         message_id = tx.insert("add_message", {**self.columns, "created_at": now, "expires_at": expires_at})
         delivery = {
@@ -52,31 +54,27 @@ class Draft(NamedTuple):
         row = (message_id, *self.columns.values(), now, expires_at, None, 0, 0, None, None)
         return MessageRow(*row).to_message(now), recipients
 
-    def _recipients(self, tx: Transaction) -> list[str]:
-        if not any(target.is_pattern for target in self.targets):
-            return [str(target) for target in self.targets]
+    def _expand(self, tx: Transaction) -> list[str]:
         sender = self.columns["sender"]
         found: dict[str, None] = {}
-        for target in self.targets:
+        for text, target in self.targets.items():
             if not target.is_pattern:
-                found[str(target)] = None
+                found[text] = None
                 continue
             matching = [
                 row[0] for row in tx.rows("matching_addresses", {"role": target.role, "session": target.session})
             ]
             if not matching:
                 raise UnknownAddressError(
-                    f"nobody is registered who matches {str(target)!r}: start them first, or register them with "
+                    f"nobody is registered who matches {text!r}: start them first, or register them with "
                     "`raven session init`"
                 )
             found.update((address, None) for address in matching if address != sender)
-        if len(found) > MAX_RECIPIENTS:
-            raise InputError(f"a message to {len(found):,} recipients is over the limit of {MAX_RECIPIENTS:,}")
         return list(found)
 
 
 def make_draft(
-    sender: Address,
+    sender: str,
     max_body_bytes: int,
     *,
     to: str | Sequence[str],
@@ -104,8 +102,8 @@ def make_draft(
     delay = _span("delay_s", delay_s, least=0)
     # The keys stand in the order of the table's columns, so that a row can be built from the values.
     columns = {
-        "sender": str(sender),
-        "to": TO_SEPARATOR.join(str(target) for target in targets),
+        "sender": sender,
+        "to": TO_SEPARATOR.join(targets),
         "type": type,
         "body": bodies.encode(body, max_body_bytes),
         "urgency": URGENCIES.index(urgency),
@@ -118,7 +116,7 @@ def make_draft(
     return Draft(targets, columns, delay or 0, _span("expires_in_s", expires_in_s, least=1e-6))
 
 
-def make_drafts(sender: Address, max_body_bytes: int, messages: Sequence[Mapping[str, Any]]) -> list[Draft]:
+def make_drafts(sender: str, max_body_bytes: int, messages: Sequence[Mapping[str, Any]]) -> list[Draft]:
     """Check many messages given as dicts of `send`'s parameters; the error says which one is wrong."""
     drafts = []
     for number, message in enumerate(messages):

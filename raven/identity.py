@@ -46,7 +46,8 @@ class Identity:
     """The address that a client writes as; registers it with its first write, and notes later that it was seen."""
 
     def __init__(self, address: Address, *, registers: bool) -> None:
-        self.address = address
+        self.address = str(address)
+        self._parsed = address
         self._registers = registers
         self._touched_at = float("-inf")
 
@@ -54,7 +55,7 @@ class Identity:
         """Note in the caller's transaction that this identity is alive, at most every few seconds."""
         now = time.monotonic()
         if self._registers and now - self._touched_at > _REFRESH_S:
-            register(tx, self.address)
+            register(tx, self._parsed)
             self._touched_at = now
 
 

@@ -28,7 +28,7 @@ class Mailbox:
     def __init__(self, store: Store, identity: Identity) -> None:
         self._store = store
         self._identity = identity
-        self._recipient = str(identity.address)
+        self._recipient = identity.address
 
     def inbox(self, max: int, peek: bool) -> list[Message]:
         """Show what is not acked, by urgency, then id; unless peeking, mark what is seen for the first time."""

@@ -47,7 +47,8 @@ def subscribe(
 def _run(command: str, message: Message) -> bool:
     """Hand a message to a shell command; nothing of its text ever becomes part of the command line."""
     sys.stdout.flush()
-    done = subprocess.run(command, shell=True, input=json.dumps(message.as_dict()) + "\n", text=True, check=False)  # noqa: S602 the user's own command
+    text = json.dumps(message.as_dict()) + "\n"
+    done = subprocess.run(command, shell=True, input=text, text=True, check=False)  # noqa: S602 the user's own command
     if done.returncode:
         click.echo(f"error: {escape(command)}: exit status {done.returncode} on message #{message.id}", err=True)
     return done.returncode == 0

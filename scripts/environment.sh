@@ -1,0 +1,25 @@
+# Sourced by the other scripts: makes .venv and installs this checkout into it, unless that is done already.
+# usage: . scripts/environment.sh [EXTRAS]     EXTRAS as in pip: dev,rpc
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+
+use_environment() {
+    local extras="$1" python="${PYTHON:-python3}" stamp
+    if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        echo "error: raven needs Python 3.11 or newer, and $python is not: set PYTHON to one that is" >&2
+        return 1
+    fi
+    stamp="${extras:-plain} $("$python" --version) $(cksum < pyproject.toml)"
+    if [ "$(cat .venv/.installed 2>/dev/null)" = "$stamp" ]; then
+        return 0
+    fi
+    # What is installed for the tests serves the demo as well.
+    if [ -z "$extras" ] && [ "$(cat .venv/.installed 2>/dev/null)" = "${stamp/plain/dev,rpc}" ]; then
+        return 0
+    fi
+    echo "making .venv with $("$python" --version) ..." >&2
+    "$python" -m venv --clear .venv &&
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}" &&
+        PYTHONDONTWRITEBYTECODE='' .venv/bin/python -m compileall -q raven rpc/raven_rpc &&
+        echo "$stamp" > .venv/.installed
+}
