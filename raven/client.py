@@ -113,9 +113,9 @@ class BusClient(BusObserver):
         )
         with self._store.write() as tx:
             self._identity.touch(tx)
-            message, recipients = draft.store(tx)
+            row, recipients = draft.store(tx)
         self._ring(recipients)
-        return message
+        return row.to_message(clock.now())
 
     def send_many(self, messages: Sequence[Mapping[str, Any]]) -> list[Message]:
         """Send many messages, dicts of `send`'s parameters, in one transaction: all of them or none."""
@@ -124,7 +124,8 @@ class BusClient(BusObserver):
             self._identity.touch(tx)
             stored = [draft.store(tx) for draft in drafts]
         self._ring(dict.fromkeys(address for _, recipients in stored for address in recipients))
-        return [message for message, _ in stored]
+        now = clock.now()
+        return [row.to_message(now) for row, _ in stored]
 
     def inbox(self, max: int = 100, peek: bool = False) -> list[Message]:
         """Return what is not acked, by urgency, then id, again and again until acked.

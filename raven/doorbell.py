@@ -28,6 +28,8 @@ OBSERVERS = "*"
 _DRAFT_MARK = ".new-"
 _DRAFT_LIFETIME_S = 60
 _LONGEST_NAME = 200
+# More than a pipe holds, so that one read takes all rings.
+_PIPE_SIZE = 1 << 20
 _PLAIN = re.compile(rf"[A-Za-z0-9_.:@+,=*-]{{1,{_LONGEST_NAME}}}")
 
 
@@ -93,9 +95,7 @@ class Bell:
 
     def wait(self, timeout_s: float) -> bool:
         """Block until someone rings or the time is over; returns whether it rang, and silences it."""
-        poller = select.poll()
-        poller.register(self._reader, select.POLLIN)
-        rang = bool(poller.poll(max(0.0, timeout_s) * 1000))
+        rang = bool(self._poller.poll(max(0.0, timeout_s) * 1000))
         if rang:
             self.silence()
         return rang
@@ -103,8 +103,7 @@ class Bell:
     def silence(self) -> None:
         """Forget all rings so far."""
         with suppress(BlockingIOError):
-            while os.read(self._reader, 4096):
-                pass
+            os.read(self._reader, _PIPE_SIZE)
 
     def rehang(self) -> None:
         """Make the FIFO anew if somebody removed it; raises OSError where that fails."""
@@ -147,6 +146,8 @@ class Bell:
             self._reader = descriptors.keep_private(os.open(draft, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
             # A writer of our own keeps the pipe from reporting a hang-up when a ringing sender closes it.
             self._writer = descriptors.keep_private(os.open(draft, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+            self._poller = select.poll()
+            self._poller.register(self._reader, select.POLLIN)
             self._path = os.path.join(self._folder, name)
             os.rename(draft, self._path)
         except BaseException:

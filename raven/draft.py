@@ -9,7 +9,7 @@ from raven import body as bodies
 from raven import clock
 from raven.address import WILDCARD, Address, parse_targets
 from raven.errors import InputError, UnknownAddressError
-from raven.message import TO_SEPARATOR, URGENCIES, Message, MessageRow
+from raven.message import TO_SEPARATOR, URGENCIES, MessageRow
 from raven.schemas import SchemaRegistry
 from raven.store import Transaction
 
@@ -26,18 +26,17 @@ class Draft(NamedTuple):
     delay_us: int
     lifetime_us: int | None
 
-    def store(self, tx: Transaction) -> tuple[Message, list[str]]:
+    def store(self, tx: Transaction) -> tuple[MessageRow, list[str]]:
         """Write the message and its deliveries in the caller's transaction.
 
-        Returns the message and the addresses whose doorbells are to be rung after the commit: none for a `dedup_key`
-        that this sender has used before, where the first message is returned and nothing is written.
+        Returns the message's row and the addresses whose doorbells are to be rung after the commit: none for a
+        `dedup_key` that this sender has used before, where it is the first message's row and nothing is written.
         """
         now = clock.now()
         if self.columns["dedup_key"] is not None:
             first = tx.value("find_duplicate", self.columns)
             if first is not None:
-                row = tx.rows("message_whole", {"message_id": first})[0]
-                return MessageRow(*row).to_message(now), []
+                return MessageRow(*tx.rows("message_whole", {"message_id": first})[0]), []
         recipients = self._expand(tx) if WILDCARD in self.columns["to"] else list(self.targets)
         if len(recipients) > MAX_RECIPIENTS:
             raise InputError(f"a message to {len(recipients):,} recipients is over the limit of {MAX_RECIPIENTS:,}")
@@ -52,7 +51,7 @@ class Draft(NamedTuple):
         for place, recipient in enumerate(recipients):
             tx.insert("add_delivery", {**delivery, "place": place, "recipient": recipient})
         row = (message_id, *self.columns.values(), now, expires_at, None, 0, 0, None, None)
-        return MessageRow(*row).to_message(now), recipients
+        return MessageRow(*row), recipients
 
     def _expand(self, tx: Transaction) -> list[str]:
         sender = self.columns["sender"]

@@ -22,6 +22,30 @@ class Claim(NamedTuple):
     rows: list[MessageRow]
 
 
+class Prospect(NamedTuple):
+    """What there is to do for an address: something is ready, a delay or lease ends at `due_at`, something expired."""
+
+    ready: int
+    due_at: int | None
+    expired: int
+
+    def is_due(self, now: int) -> bool:
+        """Whether a delay or a lease has ended by `now` (microseconds)."""
+        return self.due_at is not None and self.due_at <= now
+
+    def is_promising(self) -> bool:
+        """Whether a claim has anything to do now."""
+        return bool(self.ready or self.expired) or self.is_due(clock.now())
+
+    def due_s(self) -> float | None:
+        """Return in how many seconds the next delay or lease ends, or None."""
+        return None if self.due_at is None else max(0.0, (self.due_at - clock.now()) / 1e6)
+
+
+# What a ring promises before anyone has looked.
+RUNG = Prospect(ready=1, due_at=None, expired=0)
+
+
 class Mailbox:
     """What waits for one address, and what became of it; every method is one transaction."""
 
@@ -50,24 +74,25 @@ class Mailbox:
             if not tx.change("ack", {**delivery, "now": clock.now()}):
                 self._require(tx, message_id)
 
-    def look(self) -> bool:
-        """Whether a claim would find something; reads only, so that a needless wake costs no lock."""
-        return bool(self._store.value("anything_ready", {"recipient": self._recipient, "now": clock.now()}))
+    def look(self) -> Prospect:
+        """Say what a claim would find; reads only, so that a needless wake costs nobody the write lock."""
+        return Prospect(*self._store.rows("look", {"recipient": self._recipient, "now": clock.now()})[0])
 
-    def claim_and_take(self, max: int, lease_s: float) -> tuple[Message | None, Claim | None]:
+    def claim_and_take(self, prospect: Prospect, max: int, lease_s: float) -> tuple[Message | None, Claim | None]:
         """Take the first ready message for good and lease up to `max` - 1 more, in one transaction."""
         now = clock.now()
-        until, token = now + clock.to_micros(lease_s), int.from_bytes(os.urandom(7))
-        lease = {"recipient": self._recipient, "now": now, "until": until, "lease": token, "max": max}
+        query = {"recipient": self._recipient, "now": now, "max": max}
         with self._store.write() as tx:
             self._identity.touch(tx)
-            tx.change("expire", lease)
-            tx.change("end_waits", lease)
-            if not tx.change("claim", lease):
+            if prospect.expired:
+                tx.change("expire", query)
+            if prospect.is_due(now):
+                tx.change("end_waits", query)
+            rows = [MessageRow(*row) for row in tx.rows("next_ready", query)]
+            if not rows:
                 return None, None
-            rows = [MessageRow(*row) for row in tx.rows("claimed", lease)]
-            tx.change("take", {**lease, "message_id": rows[0].id})
-        rest = Claim(token, until, rows[1:]) if rows[1:] else None
+            tx.change("take", {**query, "message_id": rows[0].id, "lease": None})
+            rest = self._lease(tx, rows[1:], now, lease_s) if len(rows) > 1 else None
         return _taken(rows[0], now), rest
 
     def take(self, claim: Claim, row: MessageRow) -> Message | None:
@@ -82,13 +107,15 @@ class Mailbox:
         with self._store.write() as tx:
             tx.change("give_back", {"recipient": self._recipient, "lease": claim.token, "until": claim.until})
 
-    def next_due_s(self) -> float | None:
-        """Return in how many seconds the next delay or lease ends, or None."""
-        due = self._store.value("next_due", {"recipient": self._recipient})
-        return None if due is None else max(0.0, (due - clock.now()) / 1e6)
-
     def _delivery(self, message_id: int) -> dict[str, Any]:
         return {"message_id": message_id, "recipient": self._recipient}
+
+    def _lease(self, tx: Transaction, rows: list[MessageRow], now: int, lease_s: float) -> Claim:
+        """Lease the ready messages that come first now: `rows`, read in this transaction."""
+        token, until = int.from_bytes(os.urandom(7)), now + clock.to_micros(lease_s)
+        lease = {"recipient": self._recipient, "now": now, "until": until, "lease": token, "max": len(rows)}
+        tx.change("claim", lease)
+        return Claim(token, until, rows)
 
     def _seen(self, tx: Transaction, row: MessageRow, now: int) -> MessageRow:
         if row.state == 0:

@@ -238,8 +238,13 @@ class Store:
             self._lock.release()
 
     def _query(self, sql: str, params: Params | None = None) -> list[Any]:
-        with self._connected() as connection:
-            return connection.execute(sql, params).fetchall()
+        self._acquire()
+        try:
+            return self._connection.execute(sql, params).fetchall()
+        except apsw.Error as error:
+            raise self._translated(error) from error
+        finally:
+            self._lock.release()
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:

@@ -55,26 +55,30 @@ class Waiter:
         """Whether this is a forked child's copy: then what it holds belongs to the parent, and is left alone."""
         return self._pid != os.getpid()
 
-    def wait(self, at_most_s: float | None) -> None:
-        """Block until someone rings, the next tick is due or the time is over."""
+    def wait(self, at_most_s: float | None) -> bool:
+        """Block until someone rings, the next tick is due or the time is over; returns whether it rang."""
         pause = self._pause_s(at_most_s)
+        rang = False
         if self._bell is None:
             time.sleep(pause)
         else:
-            self._bell.wait(pause)
+            rang = self._bell.wait(pause)
         self._tick_if_due()
+        return rang
 
-    async def wait_async(self, at_most_s: float | None) -> None:
+    async def wait_async(self, at_most_s: float | None) -> bool:
         """Do as `wait` does, without blocking the running event loop."""
         pause = self._pause_s(at_most_s)
+        rang = False
         if self._bell is None:
             import asyncio
 
             await asyncio.sleep(pause)
         else:
             await _readable(self._bell, pause)
-            self._bell.silence()
+            rang = self._bell.wait(0)
         self._tick_if_due()
+        return rang
 
     def _pause_s(self, at_most_s: float | None) -> float:
         until_tick = self._next_tick - time.monotonic()

@@ -55,11 +55,11 @@ SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at
 UPDATE deliveries SET state = 1, delivered_at = :now
  WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient AND state = 0;
 
--- anything_ready --
--- Whether one recipient has anything to claim: ready, or held back until now.
-SELECT EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND recipient = :recipient AND ready_at = 0)
-    OR EXISTS (SELECT 1 FROM deliveries
-                WHERE state < 2 AND recipient = :recipient AND ready_at > 0 AND ready_at <= :now);
+-- look --
+-- What there is to do for one recipient: is anything ready, when does the next delay or lease end, has anything expired?
+SELECT EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND recipient = :recipient AND ready_at = 0),
+       (SELECT min(ready_at) FROM deliveries WHERE state < 2 AND recipient = :recipient AND ready_at > 0),
+       EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND expires_at IS NOT NULL AND expires_at <= :now);
 
 -- end_waits --
 -- Make ready what a recipient's delay or lease held back until now.
@@ -71,28 +71,28 @@ UPDATE deliveries SET ready_at = 0, lease = NULL
 UPDATE deliveries SET state = 3, finished_at = :now
  WHERE state < 2 AND expires_at IS NOT NULL AND expires_at <= :now AND (lease IS NULL OR ready_at <= :now);
 
+-- next_ready --
+-- The next ready messages of one recipient, by urgency, then id.
+SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at
+  FROM deliveries AS d
+  JOIN messages AS m ON m.id = d.id >> 20
+ WHERE d.state < 2 AND d.recipient = :recipient AND d.ready_at = 0 AND (d.expires_at IS NULL OR d.expires_at > :now)
+ ORDER BY d.urgency, d.id LIMIT :max;
+
 -- claim --
 -- Lease up to :max ready deliveries of one recipient until :until, by urgency, then id.
 UPDATE deliveries SET ready_at = :until, lease = :lease
  WHERE id IN (SELECT id FROM deliveries
-               WHERE state < 2 AND recipient = :recipient AND ready_at = 0
+               WHERE state < 2 AND recipient = :recipient AND ready_at = 0 AND (expires_at IS NULL OR expires_at > :now)
                ORDER BY urgency, id LIMIT :max);
 
--- claimed --
--- What a claim has just leased; :until finds it in the index.
-SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at
-  FROM deliveries AS d
-  JOIN messages AS m ON m.id = d.id >> 20
- WHERE d.state < 2 AND d.recipient = :recipient AND d.ready_at = :until AND d.lease = :lease
- ORDER BY d.urgency, d.id;
-
 -- take --
--- Ack a leased delivery as it is handed out, unless its lease or its time has ended.
+-- Ack a delivery as it is handed out, unless it is no longer under this lease (NULL: none) or its time has ended.
 UPDATE deliveries
    SET state = 2, lease = NULL, ready_at = 0, attempts = attempts + 1, finished_at = :now,
        delivered_at = coalesce(delivered_at, :now)
  WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient
-   AND state < 2 AND lease = :lease AND (expires_at IS NULL OR expires_at > :now);
+   AND state < 2 AND lease IS :lease AND (expires_at IS NULL OR expires_at > :now);
 
 -- give_back --
 -- Return what a claim leased and did not hand out.
@@ -109,10 +109,6 @@ UPDATE deliveries
 -- The recipients of one message, with their states.
 SELECT recipient, state FROM deliveries
  WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 ORDER BY id;
-
--- next_due --
--- When the next delay or lease of a recipient ends.
-SELECT min(ready_at) FROM deliveries WHERE state < 2 AND recipient = :recipient AND ready_at > 0;
 
 -- message_to --
 -- One message as one of its recipients sees it.
