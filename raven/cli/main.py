@@ -44,10 +44,21 @@ class LazyGroup(click.Group):
             return None
         return cast(click.Command, getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name))
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; that nobody reads its output any more, or a Ctrl-C, ends it without a word."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        return result
+
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.pass_context
-def cli(ctx: click.Context) -> None:
+def cli() -> None:
     """Message bus for agent processes on one host: one SQLite file, no broker.
 
     The bus is found by --db, then RAVEN_DB, then raven.yaml here or above, then ~/.raven/bus.db.
@@ -55,8 +66,6 @@ def cli(ctx: click.Context) -> None:
     Exit codes: 0 ok, 1 general, 2 usage or configuration, 3 database, 4 message not found, 5 schema validation,
     6 unknown session or role, 7 cannot bind.
     """
-    if os.environ.get("NO_COLOR"):
-        ctx.color = False
 
 
 def main() -> NoReturn:
@@ -64,33 +73,31 @@ def main() -> NoReturn:
     sys.exit(run(sys.argv[1:]))
 
 
-def run(arguments: list[str]) -> int:  # noqa: PLR0911 one return a kind of mistake
+def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; a mistake is one line `error: ...` on stderr."""
+    # click itself colours terminals only; this is https://no-color.org.
+    colour = False if os.environ.get("NO_COLOR") else None
     try:
-        result: Any = cli.main(arguments, prog_name="raven", standalone_mode=False)
-        sys.stdout.flush()
-    except RavenError as error:
-        return _fail(str(error), exit_code_of(error))
+        result = cli.main(arguments, prog_name="raven", standalone_mode=False, color=colour)
+        return result if isinstance(result, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return USAGE
-    except click.UsageError as error:
-        hint = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
-        return _fail(error.format_message() + hint, USAGE)
-    except click.ClickException as error:
-        return _fail(error.format_message(), GENERAL)
-    except (click.Abort, KeyboardInterrupt):
-        return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output is gone, as `head` is when it has enough: no mistake, and nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
+    except (RavenError, click.ClickException, OSError) as error:
+        message, code = _explain(error)
+        line = f"{click.style('error:', fg='red')} {escape(' '.join(message.split()))}"
+        click.echo(line, err=True, color=colour)
+        return code
+
+
+def _explain(error: RavenError | click.ClickException | OSError) -> tuple[str, int]:
+    """Return what to say of a mistake, and its exit code."""
+    if isinstance(error, RavenError):
+        return str(error), exit_code_of(error)
+    if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror or error}", GENERAL)
-    return result if isinstance(result, int) else 0
-
-
-def _fail(message: str, code: int) -> int:
-    click.echo(f"{click.style('error:', fg='red')} {escape(' '.join(message.split()))}", err=True)
-    return code
+        return f"{where}{error.strerror or error}", GENERAL
+    if isinstance(error, click.UsageError):
+        hint = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
+        return error.format_message() + hint, USAGE
+    return error.format_message(), GENERAL
