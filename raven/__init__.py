@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         UnknownAddressError,
     )
     from raven.identity import Peer
-    from raven.message import Message
+    from raven.message import Message, State, Urgency
     from raven.observer import BusObserver
     from raven.schemas import SchemaRegistry
 
@@ -61,7 +61,9 @@ __all__ = [
     "ReadOnlyError",
     "SchemaRegistry",
     "SchemaValidationError",
+    "State",
     "UnknownAddressError",
+    "Urgency",
     "__version__",
 ]
 
@@ -71,6 +73,8 @@ _HOMES = {
     "Message": "raven.message",
     "Peer": "raven.identity",
     "SchemaRegistry": "raven.schemas",
+    "State": "raven.message",
+    "Urgency": "raven.message",
 }
 
 

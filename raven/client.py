@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from raven import body as bodies
@@ -18,7 +18,7 @@ from raven.observer import BusObserver, check_max
 from raven.store import Durability
 
 if TYPE_CHECKING:
-    from raven.subscription import Subscription
+    from raven.subscription import AsyncMessages, Subscription
 
 _OBSERVERS = (OBSERVERS,)
 
@@ -148,16 +148,16 @@ class BusClient(BusObserver):
 
     def subscribe(
         self, *, poll_interval_s: float = 1.0, max_per_poll: int = 50, timeout_s: float | None = None
-    ) -> AsyncIterator[Message]:
+    ) -> AsyncMessages:
         """Yield messages as they come, at most once each, to `async for`.
 
         Each is acked just before it is yielded: a crash loses at most the one in hand. Other subscribers of this
         address never get the same one. Waking is pushed; every `poll_interval_s` (seconds) it also looks by itself.
         Leaving the loop, by break, exception or cancellation, gives back what was fetched and not yielded.
         """
-        from raven import subscription
+        from raven.subscription import AsyncMessages
 
-        return subscription.subscribe(self._subscription(poll_interval_s, max_per_poll), self._store, timeout_s)
+        return AsyncMessages(self._subscription(poll_interval_s, max_per_poll), self._store, timeout_s)
 
     def listen(
         self, *, poll_interval_s: float = 1.0, max_per_poll: int = 50, timeout_s: float | None = None

@@ -49,20 +49,23 @@ def examine(config: Config) -> Iterator[Check]:
         yield Check("file", "fail", str(error), "make a bus with `raven init`, or name another with --db or RAVEN_DB")
         return
     doorbells = Doorbells(store.path)
-    checks: list[Callable[[], Check]] = [
-        lambda: _check_file(store),
-        lambda: _check_permissions(store.path),
-        lambda: _check_schema(store),
-        lambda: _check_integrity(store),
-        lambda: _check_journal(store),
-        lambda: _check_disk(folder),
-        lambda: _check_doorbells(doorbells),
-        lambda: _check_inotify(folder),
-        lambda: _check_backlog(store, doorbells),
-    ]
+    checks: dict[str, Callable[[], Check]] = {
+        "file": lambda: _check_file(store),
+        "permissions": lambda: _check_permissions(store.path),
+        "schema": lambda: _check_schema(store),
+        "integrity": lambda: _check_integrity(store),
+        "journal": lambda: _check_journal(store),
+        "disk": lambda: _check_disk(folder),
+        "doorbells": lambda: _check_doorbells(doorbells),
+        "inotify": lambda: _check_inotify(folder),
+        "backlog": lambda: _check_backlog(store, doorbells),
+    }
     try:
-        for check in checks:
-            yield check()
+        for name, check in checks.items():
+            try:
+                yield check()
+            except RavenError as error:
+                yield Check(name, "fail", str(error), "stop all users of the file, keep a copy of it, restore a backup")
     finally:
         store.close()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -28,8 +27,10 @@ from raven.errors import (
     FileMissingError,
     NewerSchemaError,
     NotABusError,
+    RavenError,
     ReadOnlyError,
 )
+from raven.patience import Patience
 from raven.statements import SQL, migrations
 
 Durability = Literal["normal", "full"]
@@ -37,9 +38,6 @@ Params = Mapping[str, Any]
 
 APPLICATION_ID = int.from_bytes(b"RAVN", "big")
 WAL_SIZE_LIMIT = 4 * 1024 * 1024
-# A lock is mostly held for well under a millisecond: look again soon, then less often.
-_FIRST_NAP_S = 0.0003
-_LONGEST_NAP_S = 0.01
 
 _TRANSLATIONS: dict[type[apsw.Error], tuple[type[DatabaseError], str]] = {
     apsw.BusyError: (BusyError, "is locked by another writer: try again, or find the program that holds it"),
@@ -51,6 +49,7 @@ _TRANSLATIONS: dict[type[apsw.Error], tuple[type[DatabaseError], str]] = {
     apsw.ReadOnlyError: (ReadOnlyError, "cannot be written: check the permissions of the file and of its folder"),
     apsw.PermissionsError: (ReadOnlyError, "cannot be written: check the permissions of the file and of its folder"),
     apsw.CantOpenError: (FileMissingError, "cannot be opened: check that its folder exists and may be written"),
+    apsw.ConnectionClosedError: (FileMissingError, "was replaced by something that is no bus: restore it"),
     apsw.NotADBError: (NotABusError, "is not an SQLite database: choose another path"),
     apsw.CorruptError: (CorruptError, "is damaged: run `raven doctor`, and restore a backup"),
 }
@@ -114,7 +113,7 @@ class Store:
         self.path = os.path.realpath(path)
         self.busy_timeout_s = busy_timeout_s
         self._durability = durability
-        self._patience_s = busy_timeout_s
+        self._patience = Patience(busy_timeout_s)
         self._abandoned: list[apsw.Connection] = []
         self._closed = False
         self._start_in_this_process()
@@ -129,11 +128,15 @@ class Store:
         try:
             self._verify()
             self._transaction.control("BEGIN IMMEDIATE")
-        except BaseException as error:
-            self._roll_back()
+        except (apsw.Error, RavenError) as error:
+            # Not begun: if this thread has one open already (a finalizer that runs inside it), that stays as it is.
             self._lock.release()
             if isinstance(error, apsw.Error):
                 raise self._translated(error) from error
+            raise
+        except BaseException:
+            self._roll_back()
+            self._lock.release()
             raise
         return self._transaction
 
@@ -191,11 +194,11 @@ class Store:
     def impatient(self) -> Iterator[None]:
         """Let this thread's calls inside raise BusyError at once, for callers that can wait without blocking it."""
         self._acquire()
-        self._patience_s = 0.0
+        self._patience.limit_s = 0.0
         try:
             yield
         finally:
-            self._patience_s = self.busy_timeout_s
+            self._patience.limit_s = self.busy_timeout_s
             self._lock.release()
 
     def sibling(self) -> Store:
@@ -247,8 +250,10 @@ class Store:
             self._lock.release()
 
     def _roll_back(self) -> None:
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+        # It is closed where a file that was replaced could not be opened; then there is nothing to roll back.
+        with suppress(apsw.ConnectionClosedError):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
     def _verify(self) -> None:
         if busfile.inode(self.path) != self._inode:
@@ -262,22 +267,22 @@ class Store:
 
     def _open(self, create: bool) -> apsw.Connection:
         busfile.prepare(self.path, create=create)
-        deadline = time.monotonic() + self._patience_s
+        naps = 0
         while True:
             try:
                 return self._connect()
             except apsw.BusyError as error:
                 # SQLite calls no busy handler while another process turns a new file into WAL mode.
-                if time.monotonic() > deadline:
+                if not self._patience.wait(naps):
                     raise self._translated(error) from error
-                time.sleep(_FIRST_NAP_S)
+                naps += 1
             except apsw.Error as error:
                 raise self._translated(error) from error
 
     def _connect(self) -> apsw.Connection:
         connection = apsw.Connection(self.path, flags=apsw.SQLITE_OPEN_READWRITE)
         try:
-            connection.set_busy_handler(self._wait_for_lock)
+            connection.set_busy_handler(self._patience.wait)
             self._check_format(connection)
             for setting in (
                 "journal_mode = WAL",
@@ -324,21 +329,11 @@ class Store:
                 connection.execute("ROLLBACK")
             raise
 
-    def _wait_for_lock(self, naps: int) -> bool:
-        """Nap while another writer holds the lock; SQLite calls this again and again until it says no."""
-        now = time.monotonic()
-        if naps == 0:
-            self._give_up_at = now + self._patience_s
-        if now >= self._give_up_at:
-            return False
-        # Jitter from the clock's own noise keeps waiting processes out of step.
-        nap = min(_FIRST_NAP_S * 2**naps, _LONGEST_NAP_S) * (0.5 + time.perf_counter_ns() % 1024 / 1024)
-        time.sleep(min(nap, self._give_up_at - now))
-        return True
-
     def _translated(self, error: apsw.Error) -> DatabaseError:
         for kind, (ours, text) in _TRANSLATIONS.items():
             if isinstance(error, kind):
-                waited = f" (waited {self._patience_s:g} s)" if ours is BusyError and self._patience_s else ""
+                waited = (
+                    f" (waited {self._patience.limit_s:g} s)" if ours is BusyError and self._patience.limit_s else ""
+                )
                 return ours(f"the bus {self.path} {text}{waited}")
         return DatabaseError(f"the bus {self.path} could not be used: {error}; run `raven doctor`")

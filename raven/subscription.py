@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 from raven import signals
 from raven.errors import BusyError, ClosedError, InputError, RavenError
@@ -117,17 +117,64 @@ def listen(subscription: Subscription, timeout_s: float | None) -> Iterator[Mess
                 yield message
 
 
-async def subscribe(subscription: Subscription, store: Store, timeout_s: float | None) -> AsyncIterator[Message]:
-    """Yield messages as they come, without blocking the event loop; ends as `listen` does."""
-    deadline = _deadline(timeout_s)
-    signals.unwind_on_sigterm()
-    rung = False
-    with subscription, suppress(ClosedError):
-        while deadline is None or time.monotonic() < deadline:
-            message = await _patiently(store, partial(subscription.next, rung))
-            rung = message is None and await subscription.waiter.wait_async(subscription.due_s(deadline))
+class AsyncMessages:
+    """What `subscribe` returns: messages as they come, without blocking the event loop; ends as `listen` does.
+
+    Not an async generator: a loop that is left by `break` drops that to be closed some time later, and what it had
+    fetched would be held until then. This gives everything back in the moment in which it is dropped.
+    """
+
+    def __init__(self, subscription: Subscription, store: Store, timeout_s: float | None) -> None:
+        self._subscription = subscription
+        self._store = store
+        self._timeout_s = timeout_s
+        self._deadline: float | None = None
+        self._state: Literal["new", "open", "closed"] = "new"
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message:
+        if self._state == "new":
+            self._deadline = _deadline(self._timeout_s)
+            signals.unwind_on_sigterm()
+            self._state = "open"
+            self._subscription.__enter__()
+        message = None
+        try:
+            if self._state == "open":
+                message = await self._next()
+        except ClosedError:
+            pass
+        finally:
+            if message is None:
+                self.close()
+        if message is None:
+            raise StopAsyncIteration
+        return message
+
+    async def aclose(self) -> None:
+        """Stop, and give back what was fetched and not handed out."""
+        self.close()
+
+    def close(self) -> None:
+        """Do as `aclose` does, at once. Closing twice is allowed."""
+        if self._state == "open":
+            self._subscription.__exit__(None, None, None)
+        self._state = "closed"
+
+    def __del__(self) -> None:
+        self.close()
+
+    async def _next(self) -> Message | None:
+        """Return the next message, or None at the deadline."""
+        rung = False
+        while self._deadline is None or time.monotonic() < self._deadline:
+            message = await _patiently(self._store, partial(self._subscription.next, rung))
             if message is not None:
-                yield message
+                return message
+            rung = await self._subscription.waiter.wait_async(self._subscription.due_s(self._deadline))
+        return None
 
 
 async def _patiently(store: Store, step: Callable[[], _T]) -> _T:

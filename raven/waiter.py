@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import time
 from contextlib import suppress
@@ -38,12 +39,19 @@ class Waiter:
         self._pid = os.getpid()
 
     def __enter__(self) -> Self:
+        # A loop that is still open when the interpreter exits must end before threads can no longer be joined.
+        atexit.register(self.close)
         self._tick()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the bell down and stop the watch. Closing twice is allowed; a forked child's copy does nothing."""
+        atexit.unregister(self.close)
         if self.is_inherited:
             return
         self._watch.close()

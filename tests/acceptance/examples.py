@@ -1,0 +1,118 @@
+"""Running the examples as their READMEs say, and what they leave behind: an output and a bus."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from raven import BusObserver, Message
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_S = 60
+HELLO = "python examples/01-hello-world/hello.py"
+CONSUMER = "python examples/02-two-processes/consumer.py"
+PRODUCER = "python examples/02-two-processes/producer.py"
+NEWS_DESK = "python examples/03-news-desk/run.py"
+SERVER_INCIDENT = "python examples/04-server-incident/run.py"
+WITHOUT_FIXER = f"{SERVER_INCIDENT} --without fixer --deadline-s 3"
+
+# Every command of every README, in its order; each is run by a test, just as it stands there.
+COMMANDS = {
+    "01-hello-world": [HELLO],
+    "02-two-processes": [CONSUMER, PRODUCER],
+    "03-news-desk": [NEWS_DESK],
+    "04-server-incident": [SERVER_INCIDENT, WITHOUT_FIXER],
+}
+
+
+def blocks(example: str, language: str) -> list[str]:
+    """Return the fenced blocks of one language in an example's README."""
+    readme = (ROOT / "examples" / example / "README.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+
+
+def start(command: str, folder: Path, *args: str) -> subprocess.Popen[str]:
+    """Start a command of a README from the project's root; what it leaves behind by default, it leaves in `folder`."""
+    python, *words = shlex.split(command)
+    assert python == "python"
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    return subprocess.Popen(
+        [sys.executable, *words, *args],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+@contextmanager
+def deadline(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """Kill the process if the block takes too long, so that no read of its output can hang."""
+    timer = threading.Timer(DEADLINE_S, process.kill)
+    timer.start()
+    try:
+        yield process
+    finally:
+        timer.cancel()
+        process.kill()
+        process.communicate()
+
+
+def run(command: str, folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    with deadline(start(command, folder, *args)) as process:
+        output, errors = process.communicate()
+        return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+def succeed(command: str, folder: Path, *args: str) -> str:
+    """Run a command that must end well and complain of nothing; returns what it printed."""
+    done = run(command, folder, *args)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An example that has run: what it printed, and its bus."""
+
+    output: str
+    db_path: Path
+    messages: list[Message]
+
+    def of_type(self, type_: str) -> list[Message]:
+        return [msg for msg in self.messages if msg.type == type_]
+
+    def about(self, correlation_id: str | None) -> list[Message]:
+        return [msg for msg in self.messages if msg.correlation_id == correlation_id]
+
+
+def run_to_its_end(command: str, folder: Path) -> Ended:
+    """Run an example that makes a bus of its own somewhere in the temporary folder."""
+    output = succeed(command, folder)
+    (db_path,) = folder.glob("raven-*/bus.db")
+    return Ended(output, db_path, messages_on(db_path))
+
+
+def messages_on(db_path: Path) -> list[Message]:
+    """Return all messages, having seen that nothing is left waiting for anybody."""
+    with BusObserver(str(db_path)) as bus:
+        messages = list(bus.tail(follow=False))
+        pending = {peer.address: peer.pending for peer in bus.peers()}
+    assert messages
+    assert {msg.state for msg in messages} == {"acked"}
+    assert set(pending.values()) == {0}, pending
+    return messages
+
+
+def shapes(text: str) -> set[str]:
+    """Return the lines of an output without what differs from run to run: numbers and the width of columns."""
+    return {" ".join(re.sub(r"\d+(\.\d+)?", "N", line).split()) for line in text.splitlines()}

@@ -1,0 +1,110 @@
+"""The README cannot lie: its commands and snippets are run here, and its tables held against the code."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from raven.cli.exit_codes import EXIT_CODES, GENERAL, USAGE
+from raven.cli.main import COMMANDS
+from tests.support import needs
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def sessions() -> list[tuple[str, str]]:
+    """Return the commands of all console blocks, each with what it must print."""
+    found = []
+    for block in blocks("console"):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, printed = part.partition("\n")
+            found.append((command, printed))
+    return found
+
+
+def test_the_console_sessions_print_what_they_show(tmp_path: Path) -> None:
+    needs("sqlite3", "jq")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAVEN")}
+    scripts = str(Path(sys.executable).parent)
+    environment["PATH"] = f"{scripts}{os.pathsep}{environment['PATH']}"
+
+    for command, printed in sessions():
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        shown = (done.stdout + done.stderr).replace(str(tmp_path), "/home/you/project")
+        assert shown == printed, command
+
+
+@pytest.mark.parametrize("snippet", blocks("python"), ids=lambda text: text.splitlines()[0])
+def test_the_python_snippets_run(snippet: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", snippet], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_two_commands_of_the_start_are_there_and_can_be_run() -> None:
+    [start] = [block for block in blocks("sh") if "scripts/" in block]
+
+    commands = [line.split()[0] for line in start.splitlines()]
+
+    assert commands == ["scripts/demo", "scripts/test"]
+    for command in [*commands, "scripts/check", "scripts/bench", ".ci/run"]:
+        assert os.access(ROOT / command, os.X_OK), command
+
+
+def test_the_table_of_commands_is_complete() -> None:
+    named = re.findall(r"^\| `raven (\w+)", README, flags=re.MULTILINE)
+
+    assert sorted(named) == sorted(COMMANDS)
+
+
+def test_the_table_of_exit_codes_is_complete() -> None:
+    table = {int(code) for code in re.findall(r"^\| (\d+) \|", README, flags=re.MULTILINE)}
+
+    assert table >= {0, GENERAL, USAGE, *EXIT_CODES.values()}
+
+
+def test_links_to_files_lead_somewhere() -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_demo_reviews_this_checkout_and_ends_by_itself(tmp_path: Path) -> None:
+    bus = tmp_path / "demo.db"
+
+    done = subprocess.run([ROOT / "scripts/demo", bus], capture_output=True, text=True, timeout=120, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^raven/cli +\d+ +\d+", done.stdout, flags=re.MULTILINE)
+    files = int(re.search(r"^all +(\d+)", done.stdout, flags=re.MULTILINE)[1])
+    shares = {who: int(count) for who, count in re.findall(r"(\w+ \d+) \((\d+)\)", done.stdout)}
+    assert sum(shares.values()) == files
+    assert len(shares) == 4, shares
+    assert any(who.startswith("shell") for who in shares)
+    # Two messages a file, one stop a reviewer, the assignment, and the news that it is published.
+    assert f"{2 * files + 4 + 2} messages among 6 processes" in done.stdout
+    raven = shutil.which("raven", path=str(Path(sys.executable).parent)) or "raven"
+    tail = subprocess.run(
+        [raven, "tail", "--no-follow", "--db", bus], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert len(tail.stdout.splitlines()) == 2 * files + 4 + 2

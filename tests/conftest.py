@@ -1,0 +1,52 @@
+"""Fixtures: a bus in a temporary folder, clients of it, and programs beside it; all are gone after the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raven import BusClient
+from tests.support import Foreign, Program
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> str:
+    """The path of a bus that nobody has made yet."""
+    return str(tmp_path / "bus.db")
+
+
+@pytest.fixture
+def connect(db: str) -> Iterator[Callable[..., BusClient]]:
+    """Make clients of the bus by address: `connect("architect:swarm-1")`."""
+    clients: list[BusClient] = []
+
+    def make(address: str, **options: Any) -> BusClient:
+        clients.append(BusClient.at(address, db, **options))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def spawn() -> Iterator[Callable[..., Program]]:
+    """Start programs of tests/programs by name, with their arguments."""
+    programs: list[Program] = []
+
+    def start(name: str, *arguments: object, **options: Any) -> Program:
+        programs.append(Program(name, *arguments, **options))
+        return programs[-1]
+
+    yield start
+    for program in programs:
+        program.close()
+
+
+@pytest.fixture
+def foreign(db: str, spawn: Callable[..., Program]) -> Foreign:
+    """A client of the bus that is not raven; the bus must be there before its first statement."""
+    return Foreign(spawn("foreign", db))
