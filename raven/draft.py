@@ -117,6 +117,8 @@ def make_draft(
 
 def make_drafts(sender: str, max_body_bytes: int, messages: Sequence[Mapping[str, Any]]) -> list[Draft]:
     """Check many messages given as dicts of `send`'s parameters; the error says which one is wrong."""
+    if not isinstance(messages, Sequence) or isinstance(messages, str | bytes):
+        raise InputError(f"messages is {type(messages).__name__}, not a list of dicts of send's parameters")
     drafts = []
     for number, message in enumerate(messages):
         try:

@@ -1,5 +1,6 @@
 -- Every statement that raven runs, by name: a heading `-- name --`, a line of description, the statement.
--- Reads of messages keep one column order, that of MessageRow in message.py.
+-- Reads of messages keep one column order, that of MessageRow in message.py. NOT INDEXED keeps the planner on the range
+-- of ids: through an index on unfinished deliveries it would walk a whole backlog.
 
 -- add_message --
 -- Append one message; the rowid is its id.
@@ -52,11 +53,11 @@ SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at
 
 -- mark_delivered --
 -- Note that a recipient has seen a message for the first time.
-UPDATE deliveries SET state = 1, delivered_at = :now
+UPDATE deliveries NOT INDEXED SET state = 1, delivered_at = :now
  WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient AND state = 0;
 
 -- look --
--- What there is to do for one recipient: is anything ready, when does the next delay or lease end, has anything expired?
+-- What there is to do for one recipient: is anything ready, when does the next delay or lease end; has any mail expired.
 SELECT EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND recipient = :recipient AND ready_at = 0),
        (SELECT min(ready_at) FROM deliveries WHERE state < 2 AND recipient = :recipient AND ready_at > 0),
        EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND expires_at IS NOT NULL AND expires_at <= :now);
@@ -88,7 +89,7 @@ UPDATE deliveries SET ready_at = :until, lease = :lease
 
 -- take --
 -- Ack a delivery as it is handed out, unless it is no longer under this lease (NULL: none) or its time has ended.
-UPDATE deliveries
+UPDATE deliveries NOT INDEXED
    SET state = 2, lease = NULL, ready_at = 0, attempts = attempts + 1, finished_at = :now,
        delivered_at = coalesce(delivered_at, :now)
  WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient
@@ -101,7 +102,7 @@ UPDATE deliveries SET ready_at = 0, lease = NULL
 
 -- ack --
 -- Finish one recipient's delivery; changes nothing where it is finished.
-UPDATE deliveries
+UPDATE deliveries NOT INDEXED
    SET state = 2, lease = NULL, ready_at = 0, finished_at = :now, delivered_at = coalesce(delivered_at, :now)
  WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient AND state < 2;
 
