@@ -106,7 +106,7 @@ def make_draft(
         "type": type,
         "body": bodies.encode(body, max_body_bytes),
         "urgency": URGENCIES.index(urgency),
-        "tags": _tags(tags),
+        "tags": _tags(tags) if tags else None,
         "correlation_id": _optional_text("correlation_id", correlation_id),
         "reply_to": reply_to,
         "task_id": _optional_text("task_id", task_id),
@@ -162,12 +162,12 @@ def _optional_text(name: str, value: str | int | None) -> str | None:
     return str(text)
 
 
-def _tags(tags: Sequence[str]) -> str | None:
+def _tags(tags: Sequence[str]) -> str:
     if isinstance(tags, str) or not isinstance(tags, Sequence):
         raise InputError(f"tags {tags!r} is not a list of texts")
     for tag in tags:
         _check_text("tag", tag)
-    return bodies.encode(list(tags)) if tags else None
+    return bodies.encode(list(tags))
 
 
 def _span(name: str, seconds: float | None, least: float) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import cache
 
 _FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sql")
 
@@ -22,10 +23,11 @@ def _named_statements(text: str) -> dict[str, str]:
     }
 
 
-def migrations() -> list[str]:
+@cache
+def migrations() -> tuple[str, ...]:
     """Return the migrations in order; the number of the last is the schema version that this raven writes."""
     names = sorted(name for name in os.listdir(_FOLDER) if re.fullmatch(r"\d{4}_\w+\.sql", name))
-    return [_read(name) for name in names]
+    return tuple(_read(name) for name in names)
 
 
 SQL = _named_statements(_read("queries.sql"))

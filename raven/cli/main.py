@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -70,7 +71,10 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line: the one error boundary."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    # The process ends here: spare it a last collection of all that was imported, a tenth of a short command's time.
+    gc.freeze()
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from raven.errors import RavenError
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from raven.client import BusClient
     from raven.config import Config
     from raven.observer import BusObserver
@@ -28,6 +29,8 @@ class AddressType(click.ParamType[str]):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Offer the registered addresses."""
+        from click.shell_completion import CompletionItem
+
         try:
             with open_observer(ctx.params.get("db")) as bus:
                 return [CompletionItem(p.address) for p in bus.peers() if p.address.startswith(incomplete)]
