@@ -28,8 +28,8 @@ OBSERVERS = "*"
 _DRAFT_MARK = ".new-"
 _DRAFT_LIFETIME_S = 60
 _LONGEST_NAME = 200
-# More than a pipe holds, so that one read takes all rings.
-_PIPE_SIZE = 1 << 20
+# What a pipe holds at most, so that one read takes all rings.
+_PIPE_SIZE = 1 << 16
 _PLAIN = re.compile(rf"[A-Za-z0-9_.:@+,=*-]{{1,{_LONGEST_NAME}}}")
 
 

@@ -283,6 +283,8 @@ class Store:
         connection = apsw.Connection(self.path, flags=apsw.SQLITE_OPEN_READWRITE)
         try:
             connection.set_busy_handler(self._patience.wait)
+            # Plans must not depend on bound values: where they may, SQLite compiles a statement anew at each run.
+            connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
             self._check_format(connection)
             for setting in (
                 "journal_mode = WAL",
