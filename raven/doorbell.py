@@ -42,8 +42,11 @@ class Doorbells:
     def ring(self, addresses: Iterable[str]) -> None:
         """Wake whoever waits at these addresses. Never raises, never blocks."""
         for address in addresses:
-            for path in self._bells_of(address):
-                _touch(path, ring=True)
+            folder = self._folder_of(address)
+            # Mostly nobody waits, and to ask first is cheaper than to catch what a listing raises.
+            if os.access(folder, os.F_OK):
+                for path in _list_bells(folder):
+                    _touch(path, ring=True)
 
     def ring_all(self) -> None:
         """Wake everyone who waits, at whatever address."""
@@ -53,7 +56,7 @@ class Doorbells:
 
     def count_waiting(self, address: str) -> int:
         """Return how many subscribers wait at an address right now."""
-        return sum(_touch(path, ring=False) for path in self._bells_of(address))
+        return sum(_touch(path, ring=False) for path in _list_bells(self._folder_of(address)))
 
     def sweep(self) -> None:
         """Remove the FIFOs of the dead and the folders left empty."""
@@ -74,9 +77,6 @@ class Doorbells:
 
     def _folder_of(self, address: str) -> str:
         return f"{self.folder}/{_folder_name(address)}"
-
-    def _bells_of(self, address: str) -> list[str]:
-        return _list_bells(self._folder_of(address))
 
 
 class Bell:
@@ -196,9 +196,8 @@ def _touch(path: str, ring: bool) -> bool:
 
 
 def _list_names(folder: str) -> list[str]:
-    # Mostly nobody waits, and to ask first is cheaper than to catch what listdir raises.
     try:
-        return os.listdir(folder) if os.access(folder, os.F_OK) else []
+        return os.listdir(folder)
     except OSError:
         return []
 

@@ -20,7 +20,7 @@ STATES: tuple[State, ...] = ("sent", "delivered", "acked", "expired", "dead")
 TO_SEPARATOR = "\n"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Message:
     """One message with the state of one delivery of it; immutable.
 
@@ -124,26 +124,26 @@ class MessageRow(NamedTuple):
 
     def to_message(self, now: int) -> Message:
         """Build the Message; what has outlived `expires_at` by `now` shows as expired before anyone has marked it."""
-        # Unpacked once, since this runs for every message that is sent or received.
+        # Unpacked once and passed by place, since this runs for every message that is sent or received.
         (id, sender, to, type, body, urgency, tags, correlation_id, reply_to, task_id, dedup_key, created_at,
          expires_at, recipient, state, attempts, delivered_at, finished_at) = self  # fmt: skip
         return Message(
-            id=id,
-            sender=sender,
-            recipient=recipient or to.replace(TO_SEPARATOR, ", "),
-            to=tuple(to.split(TO_SEPARATOR)) if TO_SEPARATOR in to else to,
-            type=type,
-            body=bodies.decode(body),
-            state="expired" if expires_at is not None and expires_at <= now and state < 2 else STATES[state],
-            urgency=URGENCIES[urgency],
-            tags=tuple(bodies.decode(tags)) if tags else (),
-            correlation_id=correlation_id,
-            reply_to=reply_to,
-            task_id=task_id,
-            dedup_key=dedup_key,
-            attempts=attempts,
-            created_at=from_micros(created_at),
-            delivered_at=optional_from_micros(delivered_at),
-            acked_at=optional_from_micros(finished_at) if state == 2 else None,
-            expires_at=optional_from_micros(expires_at),
+            id,
+            sender,
+            recipient or to.replace(TO_SEPARATOR, ", "),
+            tuple(to.split(TO_SEPARATOR)) if TO_SEPARATOR in to else to,
+            type,
+            bodies.decode(body),
+            "expired" if expires_at is not None and expires_at <= now and state < 2 else STATES[state],
+            URGENCIES[urgency],
+            tuple(bodies.decode(tags)) if tags else (),
+            correlation_id,
+            reply_to,
+            task_id,
+            dedup_key,
+            attempts,
+            from_micros(created_at),
+            optional_from_micros(delivered_at),
+            optional_from_micros(finished_at) if state == 2 else None,
+            optional_from_micros(expires_at),
         )

@@ -42,7 +42,10 @@ def probe(folder: str, timeout_s: float) -> bool:
     watch = watchfiles.watch(
         folder, step=_STEP_MS, rust_timeout=_STEP_MS, yield_on_timeout=True, recursive=False, stop_event=stop
     )
-    next(watch)
+    try:
+        next(watch)
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
     with open(os.path.join(folder, "probe"), "w", encoding="utf-8") as file:
         file.write("raven")
     deadline = time.monotonic() + timeout_s
@@ -118,7 +121,7 @@ class WalWatch:
         """Yield, for each change, the pauses before the looks it deserves; an empty tuple now and then when idle."""
         try:
             yield from self._inotify_events()
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # watchfiles says some failures of the system as RuntimeError
             import logging
 
             logging.getLogger("raven").warning(
