@@ -37,7 +37,16 @@ def inode(path: str) -> tuple[int, int]:
         ) from None
     except OSError as error:
         raise FileMissingError(f"the bus {path} cannot be reached: {error.strerror}") from None
-    return found.st_dev, found.st_ino
+    return found.st_ino, found.st_dev
+
+
+def is_still(path: str, known: tuple[int, int]) -> bool:
+    """Whether the same file stands at `path` as when `inode` said `known`; FileMissingError where none does."""
+    try:
+        # Asked before every write, so no detours: st_ino and st_dev by their places.
+        return os.stat(path)[1:3] == known
+    except OSError:
+        return inode(path) == known
 
 
 def _make_private(path: str) -> None:

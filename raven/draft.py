@@ -42,14 +42,14 @@ class Draft(NamedTuple):
             raise InputError(f"a message to {len(recipients):,} recipients is over the limit of {MAX_RECIPIENTS:,}")
         expires_at = None if self.lifetime_us is None else now + self.lifetime_us
         message_id = tx.insert("add_message", {**self.columns, "created_at": now, "expires_at": expires_at})
-        delivery = {
+        delivery: dict[str, Any] = {
             "message_id": message_id,
             "urgency": self.columns["urgency"],
             "ready_at": now + self.delay_us if self.delay_us else 0,
             "expires_at": expires_at,
         }
-        for place, recipient in enumerate(recipients):
-            tx.insert("add_delivery", {**delivery, "place": place, "recipient": recipient})
+        for delivery["place"], delivery["recipient"] in enumerate(recipients):
+            tx.insert("add_delivery", delivery)
         row = (message_id, *self.columns.values(), now, expires_at, None, 0, 0, None, None)
         return MessageRow(*row), recipients
 

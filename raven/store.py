@@ -256,7 +256,7 @@ class Store:
                 self._connection.execute("ROLLBACK")
 
     def _verify(self) -> None:
-        if busfile.inode(self.path) != self._inode:
+        if not busfile.is_still(self.path, self._inode):
             import logging
 
             logging.getLogger("raven").warning(
