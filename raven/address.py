@@ -45,7 +45,6 @@ def make_address(session: str, role: str) -> Address:
     return address
 
 
-@lru_cache(maxsize=4096)
 def parse_address(text: str) -> Address:
     """Parse the address of one identity; raises AddressError for a pattern or a malformed text."""
     address = parse_target(text)
@@ -54,11 +53,15 @@ def parse_address(text: str) -> Address:
     return address
 
 
-@lru_cache(maxsize=4096)
 def parse_target(text: str) -> Address:
     """Parse an address or a broadcast pattern; raises AddressError that names the value and the remedy."""
     if not isinstance(text, str):
         raise AddressError(f"address {text!r} is not a string; {_EXAMPLE}")
+    return _parse(text)
+
+
+@lru_cache(maxsize=4096)
+def _parse(text: str) -> Address:
     _check_length(text)
     role, colon, session = text.partition(":")
     if not colon:

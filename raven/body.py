@@ -42,8 +42,14 @@ def encode(body: Any, max_bytes: int = DEFAULT_MAX_BYTES) -> str:
 
 
 def decode(text: str) -> Any:
-    """Decode what `encode` made, or what SQLite has checked to be JSON."""
-    return _decode_json(text.strip())[0]
+    """Decode what `encode` made, or what SQLite has checked to be JSON.
+
+    JSON of foreign writers that Python cannot hold (thousands of digits or levels) comes as its text.
+    """
+    try:
+        return _decode_json(text.strip())[0]
+    except (ValueError, RecursionError):
+        return text
 
 
 def parse(text: str) -> Any:

@@ -49,6 +49,22 @@ def is_still(path: str, known: tuple[int, int]) -> bool:
         return inode(path) == known
 
 
+def wal_inode(path: str) -> tuple[int, int] | None:
+    """Return what tells this file's present WAL from any other, or None where it has none."""
+    try:
+        return inode(f"{path}-wal")
+    except FileMissingError:
+        return None
+
+
+def drop_stale_wal(path: str, known: tuple[int, int] | None) -> None:
+    """Remove the WAL that a file left behind when another was moved over it, lest its pages get into the new one."""
+    if known is not None and wal_inode(path) == known:
+        for suffix in ("-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.unlink(path + suffix)
+
+
 def _make_private(path: str) -> None:
     """Make the empty file before SQLite sees it; SQLite gives `-wal` and `-shm` the same mode.
 

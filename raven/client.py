@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakSet
 
 from raven import body as bodies
 from raven import clock
@@ -58,6 +59,7 @@ class BusClient(BusObserver):
         self._max_body_bytes = max_body_bytes
         self._identity = Identity(address, registers=register)
         self._mailbox = Mailbox(self._store, self._identity)
+        self._subscriptions: WeakSet[Subscription] = WeakSet()
         if register:
             with self._store.write() as tx:
                 self._identity.touch(tx)
@@ -176,6 +178,8 @@ class BusClient(BusObserver):
 
     def close(self) -> None:
         """Close the connection; loops of `listen` and `subscribe` in other threads and tasks end."""
+        for subscription in list(self._subscriptions):
+            subscription.release()
         super().close()
         self._doorbells.ring([self.address])
 
@@ -184,7 +188,9 @@ class BusClient(BusObserver):
         from raven.waiter import Waiter
 
         waiter = Waiter(self._store, self._doorbells, self.address, poll_interval_s)
-        return Subscription(self._mailbox, waiter, max_per_poll)
+        subscription = Subscription(self._mailbox, waiter, max_per_poll)
+        self._subscriptions.add(subscription)
+        return subscription
 
     def _ring(self, recipients: Iterable[str]) -> None:
         """Wake the recipients and the observers; only after a commit, or they would look too early."""

@@ -11,7 +11,7 @@ from raven.address import WILDCARD, Address, parse_targets
 from raven.errors import InputError, UnknownAddressError
 from raven.message import TO_SEPARATOR, URGENCIES, MessageRow
 from raven.schemas import SchemaRegistry
-from raven.store import Transaction
+from raven.transaction import Transaction
 
 MAX_SPAN_S = 100 * 365 * 86400
 MAX_RECIPIENTS = 1 << 20

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from raven import clock
 from raven.address import Address
 from raven.doorbell import Doorbells
-from raven.store import Store, Transaction
+from raven.store import Store
+from raven.transaction import Transaction
 
 _REFRESH_S = 5.0
 

@@ -9,7 +9,8 @@ from raven import clock
 from raven.errors import InputError, MessageNotFoundError
 from raven.identity import Identity
 from raven.message import Message, MessageRow
-from raven.store import Store, Transaction
+from raven.store import Store
+from raven.transaction import Transaction
 
 MAX_ID = (1 << 43) - 1
 

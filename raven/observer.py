@@ -107,7 +107,10 @@ class BusObserver:
         with Waiter(self._store, self._doorbells, OBSERVERS, poll_interval_s) as waiter:
             while deadline is None or time.monotonic() < deadline:
                 newest = self.last_id()
-                yield from self._log(from_id, address, upto=newest)
+                for message in self._log(from_id, address):
+                    yield message
+                    from_id = message.id + 1
+                # With a filter the log may end before the newest that was there when it was read.
                 from_id = max(from_id, newest + 1)
                 waiter.wait(None if deadline is None else deadline - time.monotonic())
 
@@ -129,7 +132,7 @@ class BusObserver:
     ) -> None:
         self.close()
 
-    def _log(self, from_id: int, address: str | None, upto: int | None = None) -> Iterator[Message]:
+    def _log(self, from_id: int, address: str | None) -> Iterator[Message]:
         """Page through the log, so that a long one is never held in memory nor pins the WAL."""
         while True:
             rows = self._store.rows("log_after", {"from_id": from_id, "address": address, "max": _PAGE})

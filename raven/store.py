@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -32,9 +32,9 @@ from raven.errors import (
 )
 from raven.patience import Patience
 from raven.statements import SQL, migrations
+from raven.transaction import Params, Transaction, fetch
 
 Durability = Literal["normal", "full"]
-Params = Mapping[str, Any]
 
 APPLICATION_ID = int.from_bytes(b"RAVN", "big")
 WAL_SIZE_LIMIT = 4 * 1024 * 1024
@@ -58,40 +58,6 @@ _TRANSLATIONS: dict[type[apsw.Error], tuple[type[DatabaseError], str]] = {
 def sqlite_version() -> tuple[int, ...]:
     """Return the version of the SQLite that the driver brings."""
     return tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
-
-
-class Transaction:
-    """One open `BEGIN IMMEDIATE`; what takes it as an argument writes with it and never commits."""
-
-    __slots__ = ("_connection", "_run")
-
-    def __init__(self, connection: apsw.Connection) -> None:
-        self._connection = connection
-        # One cursor for all statements: to make one for each costs a tenth of a small transaction.
-        self._run = connection.cursor().execute
-
-    def rows(self, name: str, params: Params) -> list[Any]:
-        """Run a named statement and return its rows."""
-        return self._run(SQL[name], params).fetchall()
-
-    def value(self, name: str, params: Params) -> Any:
-        """Run a named statement and return the first column of its first row, or None."""
-        rows = self._run(SQL[name], params).fetchall()
-        return rows[0][0] if rows else None
-
-    def change(self, name: str, params: Params) -> int:
-        """Run a named statement and return how many rows it changed."""
-        self._run(SQL[name], params)
-        return self._connection.changes()
-
-    def control(self, verb: Literal["BEGIN IMMEDIATE", "COMMIT"]) -> None:
-        """Begin or commit; only the Store does."""
-        self._run(verb)
-
-    def insert(self, name: str, params: Params) -> int:
-        """Run a named INSERT and return the new row's id."""
-        self._run(SQL[name], params)
-        return self._connection.last_insert_rowid()
 
 
 class Store:
@@ -162,10 +128,6 @@ class Store:
         """Run a named SELECT and return the first column of its first row, or None."""
         rows = self._query(SQL[name], params)
         return rows[0][0] if rows else None
-
-    def data_version(self) -> int:
-        """Return a number that changes when any other connection has committed to the file."""
-        return int(self._query("PRAGMA data_version")[0][0])
 
     def pragma(self, name: str) -> str:
         """Read one of SQLite's own settings, or run one of its checks, and return the answer as text."""
@@ -243,7 +205,7 @@ class Store:
     def _query(self, sql: str, params: Params | None = None) -> list[Any]:
         self._acquire()
         try:
-            return self._connection.execute(sql, params).fetchall()
+            return fetch(self._connection, sql, params)
         except apsw.Error as error:
             raise self._translated(error) from error
         finally:
@@ -263,6 +225,7 @@ class Store:
                 "the bus %s was replaced while in use: going on with the new file", self.path
             )
             self._connection.close()
+            busfile.drop_stale_wal(self.path, self._wal_inode)
             self._connection = self._open(create=False)
 
     def _open(self, create: bool) -> apsw.Connection:
@@ -294,6 +257,7 @@ class Store:
                 connection.execute(f"PRAGMA {setting}").fetchall()
             self._migrate(connection)
             self._inode = busfile.inode(self.path)
+            self._wal_inode = busfile.wal_inode(self.path)
         except BaseException:
             connection.close()
             raise

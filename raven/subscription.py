@@ -44,6 +44,7 @@ class Subscription:
         self._place = 0
         self._prospect = RUNG
         self._rings_pay = True
+        self._released = False
 
     def __enter__(self) -> Self:
         self.waiter.__enter__()
@@ -53,21 +54,30 @@ class Subscription:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if self._claim is not None and not self.waiter.is_inherited:
-                # If even this fails the lease ends by itself.
-                with suppress(RavenError):
-                    self._mailbox.give_back(self._claim)
+            self.release()
         finally:
             self.waiter.__exit__(kind, error, trace)
 
+    def release(self) -> None:
+        """Take no more, and give back what was fetched and not handed out; others who wait for it are woken."""
+        self._released = True
+        claim, self._claim = self._claim, None
+        if claim is not None and not self.waiter.is_inherited:
+            # If even this fails the lease ends by itself.
+            with suppress(RavenError):
+                self._mailbox.give_back(claim)
+                self.waiter.wake_all()
+
     def next(self, rung: bool = False) -> Message | None:
         """Return the next message, acked, or None where nothing is ready; `rung` tells that the doorbell just was."""
+        if self._released:
+            raise ClosedError("the subscription was released")
         while self._claim is not None:
             claim, row = self._claim, self._claim.rows[self._place]
-            message = self._mailbox.take(claim, row)
             self._place += 1
             if self._place == len(claim.rows):
                 self._claim = None
+            message = self._mailbox.take(claim, row)
             if message is not None:
                 return message
         # A ring mostly means mail: then a look first is in vain. Where others were quicker it saves taking the lock.

@@ -58,6 +58,10 @@ class Waiter:
         if self._bell is not None:
             self._bell.close()
 
+    def wake_all(self) -> None:
+        """Wake all who wait at this address, this one among them."""
+        self._doorbells.ring([self._address])
+
     @property
     def is_inherited(self) -> bool:
         """Whether this is a forked child's copy: then what it holds belongs to the parent, and is left alone."""

@@ -5,8 +5,8 @@ folder in a thread. The folder, not the WAL: a watch on the WAL itself goes deaf
 An event can come before its commit is visible, so after each there are a few more looks. When the elected process
 dies, the kernel frees the lock and another takes over within its tick.
 
-Where inotify is not to be had (its instances are used up, an odd file system), the elected process looks at
-`PRAGMA data_version` every 100 ms instead, on behalf of all.
+Where inotify is not to be had (its instances are used up, an odd file system), the elected process looks every 100 ms
+instead, on behalf of all.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ FALLBACK_POLL_S = 0.1
 # watchfiles hands out events once a step has passed without another, at the latest after the debounce.
 _STEP_MS = 20
 _DEBOUNCE_MS = 60
-_HOUSEKEEPING_MS = 2000
+# Also without an event there is a look so often: one that came before the watch stood is heard all the same.
+_IDLE_LOOK_MS = 200
 _LATER_LOOKS_S = (0.002, 0.005, 0.01, 0.03)
 _SWEEP_EVERY_S = 60.0
 _TRIM_WAL_FROM = 256 * 1024
@@ -111,14 +112,14 @@ class WalWatch:
                 if self._stop.wait(pause):
                     return
                 last = self._ring_for_news(store, last)
-            if not looks:
+            if len(looks) == 1:
                 self._trim(store)
             if time.monotonic() - swept_at > _SWEEP_EVERY_S:
                 self._doorbells.sweep()
                 swept_at = time.monotonic()
 
     def _events(self, store: Store) -> Iterator[tuple[float, ...]]:
-        """Yield, for each change, the pauses before the looks it deserves; an empty tuple now and then when idle."""
+        """Yield, for each change and now and then when idle, the pauses before the looks that it deserves."""
         try:
             yield from self._inotify_events()
         except (OSError, RuntimeError) as error:  # watchfiles says some failures of the system as RuntimeError
@@ -127,7 +128,7 @@ class WalWatch:
             logging.getLogger("raven").warning(
                 "cannot watch %s (%s): looking every %g s instead", os.path.dirname(store.path), error, FALLBACK_POLL_S
             )
-            yield from self._polled_events(store)
+            yield from self._polled_events()
 
     def _inotify_events(self) -> Iterator[tuple[float, ...]]:
         import watchfiles
@@ -139,20 +140,17 @@ class WalWatch:
             watch_filter=lambda _, path: os.path.basename(path) in names,
             step=_STEP_MS,
             debounce=_DEBOUNCE_MS,
-            rust_timeout=_HOUSEKEEPING_MS,
+            rust_timeout=_IDLE_LOOK_MS,
             yield_on_timeout=True,
             recursive=False,
             stop_event=self._stop,
             raise_interrupt=False,
         ):
-            yield (0.0, *_LATER_LOOKS_S) if changes else ()
+            yield (0.0, *_LATER_LOOKS_S) if changes else (0.0,)
 
-    def _polled_events(self, store: Store) -> Iterator[tuple[float, ...]]:
-        seen = store.data_version()
+    def _polled_events(self) -> Iterator[tuple[float, ...]]:
         while not self._stop.wait(FALLBACK_POLL_S):
-            version = store.data_version()
-            yield (0.0,) if version != seen else ()
-            seen = version
+            yield (0.0,)
 
     def _ring_for_news(self, store: Store, last: int) -> int:
         """Ring for deliveries after `last` that nobody has touched yet; returns the newest delivery's id."""

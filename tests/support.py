@@ -152,6 +152,15 @@ class Foreign:
         self.execute(f"INSERT INTO outbox ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", *row.values())
 
 
+def hold_with_a_lease(program: Program, foreign: Foreign, hold_after: int) -> list[Any]:
+    """Let a subscriber with `hold_after` go on until it holds a message while more are leased; returns its lines."""
+    lines = [program.read() for _ in range(hold_after)]
+    while not leased(foreign):
+        program.tell()
+        lines.append(program.read())
+    return lines
+
+
 def leased(foreign: Foreign) -> int:
     """Return how many deliveries are under a lease: fetched by a subscription and not handed out."""
     return foreign.value("SELECT count(*) FROM deliveries WHERE state < 2 AND lease IS NOT NULL")
@@ -166,19 +175,18 @@ def wait_for_waiting(db: str, address: str, count: int = 1) -> None:
     wait_until(lambda: waiting(db, address) >= count, f"{count} subscribers at {address}")
 
 
-def wait_until_foreigners_are_heard(foreign: Foreign, subscriber: Program, address: str) -> None:
-    """Send foreign messages until the subscriber hears one at once: then the watch stands. Reads what it hears."""
+def wait_for_watch(db: str, *programs: Program) -> None:
+    """Wait until one of these programs watches the folder of the bus, on behalf of all."""
+    wait_until(lambda: is_watched(db) and any(_has_inotify_watch(program.pid) for program in programs), "the watch")
 
-    def heard() -> bool:
-        foreign.send(address, "warm-up")
-        ready, _, _ = select.select([subscriber], [], [], 0.5)
-        return bool(ready)
 
-    wait_until(heard, "a watch that hears foreign writers")
-    # Whatever else was sent meanwhile comes with it.
-    total = foreign.value("SELECT count(*) FROM messages WHERE body = '\"warm-up\"'")
-    for _ in range(total):
-        subscriber.read()
+def _has_inotify_watch(pid: int) -> bool:
+    """Whether a process has a watch in an inotify instance, see proc(5); elsewhere than on Linux nobody can say."""
+    if not os.path.isdir("/proc/self/fdinfo"):
+        return True
+    with suppress(OSError):
+        return any("inotify wd:" in path.read_text() for path in Path(f"/proc/{pid}/fdinfo").iterdir())
+    return False
 
 
 def bells(db: str) -> list[str]:
@@ -203,7 +211,13 @@ def is_watched(db: str) -> bool:
 
 
 def descriptors() -> int:
-    """Return how many descriptors this process has open."""
+    """Return how many descriptors this process has open; those of a watch that is closing are waited for."""
+
+    def of_a_watch() -> bool:
+        links = [os.path.join("/dev/fd", name) for name in os.listdir("/dev/fd")]
+        return any("anon_inode" in os.readlink(link) for link in links if os.path.islink(link))
+
+    wait_until(lambda: not of_a_watch(), "the end of a watch")
     return len(os.listdir("/dev/fd"))
 
 

@@ -107,22 +107,28 @@ SELECT sender, "to" AS recipient, type, body,
 
 CREATE TRIGGER outbox_insert INSTEAD OF INSERT ON outbox
 BEGIN
+    -- The rules of address.py. The last line finds text that is no UTF-8: built anew from its characters it differs.
+    SELECT CASE a.name
+        WHEN 'sender' THEN RAISE(ABORT, 'raven: sender must be <role>:<session>, for example worker:swarm-1')
+        ELSE RAISE(ABORT, 'raven: recipient must be <role>:<session>; either part may be * for all') END
+      FROM (SELECT name, text,
+                   substr(text, 1, instr(text, ':') - 1) AS role, substr(text, instr(text, ':') + 1) AS session,
+                   char(32, 160, 5760, 8192, 8193, 8194, 8195, 8196, 8197, 8198, 8199, 8200, 8201, 8202, 8239, 8287,
+                        12288) AS blanks
+              FROM (SELECT 'sender' AS name, NEW.sender AS text UNION ALL SELECT 'recipient', NEW.recipient)) AS a
+     WHERE text IS NULL OR typeof(text) <> 'text' OR length(text) > 512 OR instr(CAST(text AS BLOB), x'00')
+        OR length(text) - length(replace(text, ':', '')) <> 1 OR role = '' OR session = ''
+        OR trim(role, blanks) <> role OR trim(session, blanks) <> session
+        OR text GLOB '*[' || char(1) || '-' || char(31) || char(127) || '-' || char(159) || char(8232, 8233) || ']*'
+        OR (instr(role, '*') AND (name = 'sender' OR role <> '*'))
+        OR (instr(session, '*') AND (name = 'sender' OR session <> '*'))
+        OR text <> (SELECT group_concat(char(unicode(substr(text, key + 1, 1))), '')
+                      FROM json_each('[' || substr(replace(hex(zeroblob(length(text))), '00', ',0'), 2) || ']'));
+
     SELECT CASE
-        WHEN NEW.sender IS NULL OR length(NEW.sender) - length(replace(NEW.sender, ':', '')) <> 1
-             OR NEW.sender NOT GLOB '?*:?*' OR instr(NEW.sender, '*') OR length(NEW.sender) > 512
-             OR NEW.sender <> trim(NEW.sender) OR NEW.sender GLOB '* :*' OR NEW.sender GLOB '*: *'
-             OR NEW.sender GLOB '*[' || char(1) || '-' || char(31) || char(127) || '-' || char(159) || ']*'
-        THEN RAISE(ABORT, 'raven: sender must be <role>:<session>, for example worker:swarm-1')
-        WHEN NEW.recipient IS NULL OR length(NEW.recipient) - length(replace(NEW.recipient, ':', '')) <> 1
-             OR NEW.recipient NOT GLOB '?*:?*' OR length(NEW.recipient) > 512
-             OR (instr(substr(NEW.recipient, 1, instr(NEW.recipient, ':') - 1), '*') AND NEW.recipient NOT GLOB '[*]:*')
-             OR (instr(substr(NEW.recipient, instr(NEW.recipient, ':') + 1), '*') AND NEW.recipient NOT GLOB '*:[*]')
-             OR NEW.recipient <> trim(NEW.recipient) OR NEW.recipient GLOB '* :*' OR NEW.recipient GLOB '*: *'
-             OR NEW.recipient GLOB '*[' || char(1) || '-' || char(31) || char(127) || '-' || char(159) || ']*'
-        THEN RAISE(ABORT, 'raven: recipient must be <role>:<session>; either part may be * for all')
-        WHEN NEW.type IS NULL OR NEW.type = ''
+        WHEN NEW.type IS NULL OR typeof(NEW.type) <> 'text' OR trim(NEW.type) = '' OR length(NEW.type) > 1024
         THEN RAISE(ABORT, 'raven: type must be a text that is not empty')
-        WHEN NEW.body IS NULL OR NOT json_valid(NEW.body)
+        WHEN NEW.body IS NULL OR typeof(NEW.body) = 'blob' OR NOT json_valid(NEW.body)
         THEN RAISE(ABORT, 'raven: body must be JSON; make plain text JSON with json_quote(...)')
         WHEN coalesce(NEW.urgency, 'prompt') NOT IN ('blocking', 'prompt', 'fyi')
         THEN RAISE(ABORT, 'raven: urgency must be blocking, prompt or fyi')
@@ -130,10 +136,12 @@ BEGIN
         THEN RAISE(ABORT, 'raven: tags must be a JSON array of texts')
         WHEN NEW.tags IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(NEW.tags) WHERE type <> 'text')
         THEN RAISE(ABORT, 'raven: tags must be a JSON array of texts')
-        WHEN NEW.expires_in_s IS NOT NULL AND (typeof(NEW.expires_in_s) NOT IN ('integer', 'real') OR NEW.expires_in_s <= 0)
-        THEN RAISE(ABORT, 'raven: expires_in_s must be a number of seconds above 0')
-        WHEN NEW.delay_s IS NOT NULL AND (typeof(NEW.delay_s) NOT IN ('integer', 'real') OR NEW.delay_s < 0)
-        THEN RAISE(ABORT, 'raven: delay_s must be a number of seconds, 0 or more')
+        WHEN NEW.expires_in_s IS NOT NULL AND (typeof(NEW.expires_in_s) NOT IN ('integer', 'real')
+                                               OR NEW.expires_in_s < 1e-6 OR NEW.expires_in_s > 3153600000)
+        THEN RAISE(ABORT, 'raven: expires_in_s must be a number of seconds above 0, at most 100 years')
+        WHEN NEW.delay_s IS NOT NULL AND (typeof(NEW.delay_s) NOT IN ('integer', 'real')
+                                          OR NEW.delay_s < 0 OR NEW.delay_s > 3153600000)
+        THEN RAISE(ABORT, 'raven: delay_s must be a number of seconds, 0 or more, at most 100 years')
         WHEN NEW.reply_to IS NOT NULL AND typeof(NEW.reply_to) <> 'integer'
         THEN RAISE(ABORT, 'raven: reply_to must be the id of a message')
         WHEN instr(NEW.recipient, '*') AND NOT EXISTS (

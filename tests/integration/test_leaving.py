@@ -1,0 +1,246 @@
+"""Leaving a loop, in whatever way, leaves no FIFO, no thread, no descriptor and no leased delivery behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from raven import BusClient
+from tests.support import (
+    Foreign,
+    Program,
+    bells,
+    descriptors,
+    hold_with_a_lease,
+    is_watched,
+    leased,
+    wait_for_watch,
+    wait_for_waiting,
+    wait_until,
+)
+
+Connect = Callable[..., BusClient]
+Spawn = Callable[..., Program]
+
+
+class LeftError(Exception):
+    """What a loop's body raises here."""
+
+
+@pytest.fixture
+def bus(db: str, connect: Connect, foreign: Foreign) -> Iterator[BusClient]:
+    """A client with 100 messages waiting; at the end nothing of its loops may be left."""
+    client = connect("worker:s")
+    list(client.listen(timeout_s=0.01))  # what is opened once and kept, is
+    asyncio.run(stop_at_once(client))
+    before = descriptors()
+    client.send_many([{"to": "worker:s", "type": "note", "body": number} for number in range(100)])
+
+    yield client
+
+    assert bells(db) == []
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("raven")]
+    assert not is_watched(db)
+    wait_until(lambda: descriptors() == before, "as few descriptors as before")
+    assert leased(foreign) == 0
+
+
+async def stop_at_once(client: BusClient) -> None:
+    async for _ in client.subscribe(timeout_s=0.01):
+        pass
+
+
+def rest(client: BusClient) -> list[int]:
+    """What is still there for the taking, at once."""
+    return [message.body for message in client.listen(timeout_s=0.2)]
+
+
+def test_a_break_gives_back_what_was_not_handed_out(bus: BusClient, foreign: Foreign) -> None:
+    for message in bus.listen():
+        if leased(foreign):
+            break
+
+    assert leased(foreign) == 0
+    assert rest(bus) == [*range(message.body + 1, 100)]
+
+
+def test_an_exception_in_the_body_gives_back_what_was_not_handed_out(bus: BusClient, foreign: Foreign) -> None:
+    seen = []
+    with pytest.raises(LeftError):
+        for message in bus.listen():
+            seen.append(message.body)
+            if leased(foreign):
+                raise LeftError
+
+    assert leased(foreign) == 0
+    assert rest(bus) == [*range(len(seen), 100)]
+
+
+def test_closing_the_iterator_gives_back_what_was_not_handed_out(bus: BusClient, foreign: Foreign) -> None:
+    loop: Any = bus.listen()
+    message = next(one for one in loop if leased(foreign))
+
+    loop.close()
+
+    assert leased(foreign) == 0
+    assert rest(bus) == [*range(message.body + 1, 100)]
+
+
+def test_a_loop_that_times_out_leaves_nothing(bus: BusClient) -> None:
+    assert rest(bus) == [*range(100)]
+
+
+def test_an_asynchronous_break_gives_back_at_once(bus: BusClient, foreign: Foreign) -> None:
+    async def run() -> int:
+        async for message in bus.subscribe():
+            if leased(foreign):
+                break
+        assert leased(foreign) == 0
+        return int(message.body)
+
+    last = asyncio.run(run())
+
+    assert rest(bus) == [*range(last + 1, 100)]
+
+
+def test_an_exception_in_an_asynchronous_body_gives_back_at_once(bus: BusClient, foreign: Foreign) -> None:
+    seen = []
+
+    async def run() -> None:
+        async for message in bus.subscribe():
+            seen.append(message.body)
+            if leased(foreign):
+                raise LeftError
+
+    with pytest.raises(LeftError):
+        asyncio.run(run())
+
+    assert leased(foreign) == 0
+    assert rest(bus) == [*range(len(seen), 100)]
+
+
+def test_cancelling_a_task_that_holds_a_message_gives_back_the_others(bus: BusClient, foreign: Foreign) -> None:
+    seen = []
+
+    async def work() -> None:
+        async for message in bus.subscribe():
+            seen.append(message.body)
+            if leased(foreign):
+                await asyncio.Event().wait()
+
+    async def run() -> None:
+        task = asyncio.create_task(work())
+        while not leased(foreign):
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())
+
+    assert leased(foreign) == 0
+    assert rest(bus) == [*range(len(seen), 100)]
+
+
+def test_cancelling_a_task_that_waits_leaves_nothing(db: str, bus: BusClient) -> None:
+    assert len(rest(bus)) == 100
+
+    async def run() -> None:
+        task = asyncio.create_task(stop_never(bus.subscribe(poll_interval_s=60)))
+        while not bells(db):
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert bells(db) == []
+
+    asyncio.run(run())
+
+
+async def stop_never(messages: AsyncIterator[Any]) -> None:
+    async for _ in messages:
+        pass
+
+
+def test_a_subscription_that_was_never_iterated_leaves_nothing(bus: BusClient) -> None:
+    bus.subscribe()
+    bus.listen()
+
+    assert len(rest(bus)) == 100
+
+
+def test_many_loops_in_turn_open_no_more_descriptors_than_one(bus: BusClient) -> None:
+    assert len(rest(bus)) == 100
+    before = descriptors()
+
+    for _ in range(5):
+        assert list(bus.listen(timeout_s=0.02)) == []
+        asyncio.run(stop_at_once(bus))
+
+    wait_until(lambda: descriptors() == before, "as few descriptors as before")
+
+
+@pytest.mark.parametrize("mode", ["listen", "subscribe"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_a_waiting_program_leaves_nothing(
+    db: str, connect: Connect, spawn: Spawn, mode: str, number: signal.Signals
+) -> None:
+    connect("boss:s")
+    program = spawn("subscriber", db, "worker:s", json.dumps({"mode": mode, "poll_interval_s": 60}))
+    wait_for_waiting(db, "worker:s")
+    wait_until(lambda: is_watched(db), "the watch")
+
+    program.signal(number)
+
+    assert program.wait() in ({143} if number == signal.SIGTERM else {130, -signal.SIGINT, 1})
+    assert bells(db) == []
+    assert not is_watched(db)
+
+
+@pytest.mark.parametrize("mode", ["listen", "subscribe"])
+def test_sigterm_gives_back_what_a_program_had_fetched_and_not_handed_out(
+    db: str, connect: Connect, spawn: Spawn, foreign: Foreign, mode: str
+) -> None:
+    bus = connect("worker:s")
+    bus.send_many([{"to": "worker:s", "type": "note", "body": number} for number in range(200)])
+    program = spawn("subscriber", db, "worker:s", json.dumps({"mode": mode, "hold_after": 20}))
+    taken = hold_with_a_lease(program, foreign, 20)
+
+    program.signal(signal.SIGTERM)
+
+    assert program.wait() == 143
+    assert leased(foreign) == 0
+    assert bells(db) == []
+    assert rest(bus) == [*range(len(taken), 200)]
+
+
+@pytest.mark.parametrize("mode", ["listen", "subscribe"])
+def test_a_loop_that_is_garbage_collected_in_the_thread_of_the_watch_leaves_nothing(
+    db: str, connect: Connect, spawn: Spawn, foreign: Foreign, mode: str
+) -> None:
+    connect("boss:s").send("worker:s", "note")
+    program = spawn("dropped_loop", db, "worker:s", mode)
+    program.read()
+    wait_for_watch(db, program)
+
+    program.tell()
+    foreign.send("other:s", "gives the watch something to do")
+
+    wait_until(lambda: bells(db) == [] and not is_watched(db), "the end of the dropped loop", 10)
+
+
+def test_a_program_with_a_sigterm_handler_of_its_own_keeps_it(db: str, connect: Connect) -> None:
+    bus = connect("worker:s")
+    before = signal.signal(signal.SIGTERM, handler := lambda *_: None)
+    try:
+        list(bus.listen(timeout_s=0.01))
+        assert signal.getsignal(signal.SIGTERM) is handler
+    finally:
+        signal.signal(signal.SIGTERM, before)

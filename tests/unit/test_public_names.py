@@ -1,0 +1,75 @@
+"""The public face: exactly these names, and what they cost to import."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import raven
+
+PUBLIC = [
+    "AddressError", "BodyError", "BusClient", "BusObserver", "BusyError", "ClosedError", "ConfigError", "CorruptError",
+    "DatabaseError", "DiskFullError", "FileMissingError", "InputError", "Message", "MessageNotFoundError",
+    "NetworkFilesystemError", "NewerSchemaError", "NotABusError", "NotFoundError", "Peer", "RavenError",
+    "ReadOnlyError", "SchemaRegistry", "SchemaValidationError", "State", "UnknownAddressError", "Urgency", "__version__",
+]  # fmt: skip
+HEAVY = {"pydantic", "watchfiles", "asyncio", "jsonrpcserver", "jsonschema", "yaml", "click", "raven_rpc"}
+
+
+def loaded_after(program: str, *arguments: str) -> set[str]:
+    """Return the modules that a fresh interpreter has loaded after a program."""
+    program += "\nimport json, sys; print(json.dumps([*sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, check=True)
+    return set(json.loads(done.stdout))
+
+
+def test_the_public_names_are_exactly_these() -> None:
+    assert sorted(raven.__all__) == sorted(PUBLIC)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(raven, name) is not None
+
+
+def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Bus'"):
+        raven.Bus  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_a_star_import_brings_every_public_name() -> None:
+    names: dict[str, object] = {}
+    exec("from raven import *", names)  # noqa: S102
+
+    assert set(PUBLIC) <= names.keys()
+
+
+def test_importing_raven_loads_nothing_heavy() -> None:
+    assert not loaded_after("import raven") & HEAVY
+
+
+def test_sending_and_reading_an_inbox_load_nothing_heavy_either(db: str) -> None:
+    program = """
+import sys
+from raven import BusClient
+bus = BusClient("s", "worker", sys.argv[1])
+bus.send("worker:s", "note", {"x": 1})
+assert bus.inbox()
+"""
+
+    assert not loaded_after(program, db) & HEAVY
+
+
+def test_listening_without_a_wait_for_foreigners_loads_no_event_loop(db: str) -> None:
+    program = """
+import sys
+from raven import BusClient
+bus = BusClient("s", "worker", sys.argv[1])
+bus.send("worker:s", "note", {"x": 1})
+next(iter(bus.listen()))
+"""
+
+    assert not loaded_after(program, db) & (HEAVY - {"watchfiles", "asyncio"})
