@@ -66,7 +66,7 @@ def template(db: str) -> str:
     """Return the text that `raven init` writes: every key, each with its meaning."""
     import yaml
 
-    quoted = yaml.safe_dump(db, default_flow_style=True, allow_unicode=True).split("\n...")[0].strip()
+    quoted = yaml.safe_dump(db, default_style='"', allow_unicode=True, width=1 << 20).strip()
     return f"""\
 # raven: settings for every command run in this folder or below it.
 # A flag comes first, then the environment (RAVEN_DB, RAVEN_LOG_LEVEL), then this file.

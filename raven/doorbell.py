@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 
-from raven import descriptors
+from raven import forks
 
 # The pseudo-address on whose doorbell observers listen; every send rings it.
 OBSERVERS = "*"
@@ -120,8 +120,8 @@ class Bell:
         reader, writer, self._reader, self._writer = self._reader, self._writer, -1, -1
         with suppress(OSError):
             os.unlink(self._path)
-        descriptors.close(reader)
-        descriptors.close(writer)
+        forks.close_descriptor(reader)
+        forks.close_descriptor(writer)
         with suppress(OSError):
             os.rmdir(self._folder)
 
@@ -143,9 +143,9 @@ class Bell:
                 os.mkdir(folder, 0o700)
         os.mkfifo(draft, 0o600)
         try:
-            self._reader = descriptors.keep_private(os.open(draft, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+            self._reader = forks.keep_descriptor(os.open(draft, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
             # A writer of our own keeps the pipe from reporting a hang-up when a ringing sender closes it.
-            self._writer = descriptors.keep_private(os.open(draft, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+            self._writer = forks.keep_descriptor(os.open(draft, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
             self._poller = select.poll()
             self._poller.register(self._reader, select.POLLIN)
             self._path = os.path.join(self._folder, name)
@@ -153,8 +153,8 @@ class Bell:
         except BaseException:
             with suppress(OSError):
                 os.unlink(draft)
-            descriptors.close(self._reader)
-            descriptors.close(self._writer)
+            forks.close_descriptor(self._reader)
+            forks.close_descriptor(self._writer)
             self._reader = self._writer = -1
             raise
 

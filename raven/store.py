@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 
 import apsw
 
-from raven import busfile
+from raven import busfile, forks
 from raven.errors import (
     BusyError,
     ClosedError,
@@ -49,7 +49,6 @@ _TRANSLATIONS: dict[type[apsw.Error], tuple[type[DatabaseError], str]] = {
     apsw.ReadOnlyError: (ReadOnlyError, "cannot be written: check the permissions of the file and of its folder"),
     apsw.PermissionsError: (ReadOnlyError, "cannot be written: check the permissions of the file and of its folder"),
     apsw.CantOpenError: (FileMissingError, "cannot be opened: check that its folder exists and may be written"),
-    apsw.ConnectionClosedError: (FileMissingError, "was replaced by something that is no bus: restore it"),
     apsw.NotADBError: (NotABusError, "is not an SQLite database: choose another path"),
     apsw.CorruptError: (CorruptError, "is damaged: run `raven doctor`, and restore a backup"),
 }
@@ -80,10 +79,11 @@ class Store:
         self.busy_timeout_s = busy_timeout_s
         self._durability = durability
         self._patience = Patience(busy_timeout_s)
-        self._abandoned: list[apsw.Connection] = []
         self._closed = False
-        self._start_in_this_process()
-        self._connection = self._open(create)
+        self._in_parents_transaction: apsw.Connection | None = None
+        self._lock = threading.RLock()
+        self._connection: apsw.Connection | None = self._open(create)
+        forks.guard(self)
 
     def write(self) -> Self:
         """Return the context of one write transaction; it yields a Transaction."""
@@ -171,51 +171,67 @@ class Store:
         """Close the connection; every later call raises ClosedError. Closing twice is allowed."""
         with self._lock:
             self._closed = True
-            if self._pid == os.getpid():
+            if self._connection is not None:
                 self._connection.close()
 
     # Connections
 
-    def _start_in_this_process(self) -> None:
-        self._pid = os.getpid()
-        self._lock = threading.RLock()
-
-    def _acquire(self) -> None:
-        """Take the lock for this thread, in a forked child with a connection of its own."""
-        if self._pid != os.getpid():
-            # SQLite forbids using or closing a connection across a fork: it is kept, untouched.
-            self._abandoned.append(self._connection)
-            self._start_in_this_process()
-            self._connection = self._open(create=False)
+    def before_fork(self) -> None:
+        """Let no other thread be inside SQLite while this process forks."""
         self._lock.acquire()
-        if self._closed:
+
+    def after_fork(self) -> None:
+        """Go on in the parent."""
+        self._lock.release()
+
+    def forsake(self) -> None:
+        """Close the inherited connection in a forked child, leaving the file alone; the next use opens another."""
+        inherited, self._connection = self._connection, None
+        self._lock = threading.RLock()
+        if inherited is not None and not inherited.in_transaction:
+            inherited.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            inherited.close()
+        elif inherited is not None:
+            # Forked inside a transaction: to close it would roll back what the parent is writing.
+            self._in_parents_transaction = inherited
+
+    def _acquire(self) -> apsw.Connection:
+        """Take the lock for this thread and return the connection; it is made anew where the last one had to go."""
+        self._lock.acquire()
+        try:
+            if self._closed:
+                raise ClosedError(f"the client of {self.path} is closed: make a new BusClient")
+            if self._in_parents_transaction is not None:
+                raise DatabaseError(f"this process was forked inside a transaction on {self.path}: fork outside of it")
+            if self._connection is None:
+                self._connection = self._open(create=False)
+            return self._connection
+        except BaseException:
             self._lock.release()
-            raise ClosedError(f"the client of {self.path} is closed: make a new BusClient")
+            raise
 
     @contextmanager
     def _connected(self) -> Iterator[apsw.Connection]:
-        self._acquire()
+        connection = self._acquire()
         try:
-            yield self._connection
+            yield connection
         except apsw.Error as error:
             raise self._translated(error) from error
         finally:
             self._lock.release()
 
     def _query(self, sql: str, params: Params | None = None) -> list[Any]:
-        self._acquire()
+        connection = self._acquire()
         try:
-            return fetch(self._connection, sql, params)
+            return fetch(connection, sql, params)
         except apsw.Error as error:
             raise self._translated(error) from error
         finally:
             self._lock.release()
 
     def _roll_back(self) -> None:
-        # It is closed where a file that was replaced could not be opened; then there is nothing to roll back.
-        with suppress(apsw.ConnectionClosedError):
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+        if self._connection is not None and self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
 
     def _verify(self) -> None:
         if not busfile.is_still(self.path, self._inode):
@@ -224,7 +240,9 @@ class Store:
             logging.getLogger("raven").warning(
                 "the bus %s was replaced while in use: going on with the new file", self.path
             )
-            self._connection.close()
+            old, self._connection = self._connection, None
+            if old is not None:
+                old.close()
             busfile.drop_stale_wal(self.path, self._wal_inode)
             self._connection = self._open(create=False)
 
@@ -296,6 +314,8 @@ class Store:
             raise
 
     def _translated(self, error: apsw.Error) -> DatabaseError:
+        if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_WRITE:
+            return DiskFullError(f"the bus {self.path} {_TRANSLATIONS[apsw.FullError][1]}")
         for kind, (ours, text) in _TRANSLATIONS.items():
             if isinstance(error, kind):
                 waited = (

@@ -74,10 +74,11 @@ class Subscription:
             raise ClosedError("the subscription was released")
         while self._claim is not None:
             claim, row = self._claim, self._claim.rows[self._place]
+            # Only what was taken is passed: a BusyError leaves all as it was, to be tried again.
+            message = self._mailbox.take(claim, row)
             self._place += 1
             if self._place == len(claim.rows):
                 self._claim = None
-            message = self._mailbox.take(claim, row)
             if message is not None:
                 return message
         # A ring mostly means mail: then a look first is in vain. Where others were quicker it saves taking the lock.

@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
-from raven import descriptors
+from raven import forks
 from raven.doorbell import OBSERVERS, Doorbells
 from raven.errors import RavenError
 from raven.store import Store
@@ -78,7 +78,7 @@ class WalWatch:
         with suppress(OSError):
             if self._lock < 0:
                 path = os.path.join(self._doorbells.folder, LOCK_NAME)
-                self._lock = descriptors.keep_private(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+                self._lock = forks.keep_descriptor(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._thread = threading.Thread(target=self._run, name="raven-walwatch", daemon=True)
             self._thread.start()
@@ -87,10 +87,12 @@ class WalWatch:
         """Stop watching and let another process take over."""
         if self._thread is not None:
             self._stop.set()
-            self._thread.join()
+            # A loop that nobody holds any more can be collected, and so closed, in this very thread.
+            if self._thread is not threading.current_thread():
+                self._thread.join()
             self._thread = None
         if self._lock >= 0:
-            descriptors.close(self._lock)
+            forks.close_descriptor(self._lock)
             self._lock = -1
 
     def _run(self) -> None:

@@ -14,7 +14,7 @@ from tests.support import Foreign, Program
 
 @pytest.fixture
 def db(tmp_path: Path) -> str:
-    """The path of a bus that nobody has made yet."""
+    """Return the path of a bus that nobody has made yet."""
     return str(tmp_path / "bus.db")
 
 
@@ -48,5 +48,5 @@ def spawn() -> Iterator[Callable[..., Program]]:
 
 @pytest.fixture
 def foreign(db: str, spawn: Callable[..., Program]) -> Foreign:
-    """A client of the bus that is not raven; the bus must be there before its first statement."""
+    """Start a client of the bus that is not raven; the bus must be there before its first statement."""
     return Foreign(spawn("foreign", db))

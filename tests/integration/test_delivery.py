@@ -21,7 +21,7 @@ def ids(lines: list[Any]) -> list[int]:
 
 
 def assert_all_taken_once(foreign: Foreign, count: int) -> None:
-    """The store agrees: each delivery was handed out once, and the file is sound."""
+    """Assert that the store agrees: each delivery was handed out once, and the file is sound."""
     assert foreign.execute("SELECT state, attempts, count(*) FROM deliveries GROUP BY 1, 2") == [[2, 1, count]]
     assert foreign.value("PRAGMA integrity_check") == "ok"
 
@@ -99,7 +99,7 @@ def test_a_subscriber_killed_at_any_moment_costs_at_most_one_message(
     victim.kill()
     taken += ids(victim.read_rest())
     assert len(taken) < 3000, "the victim was too quick to be killed in mid-stream"
-    heir = spawn("subscriber", db, "worker:s", '{"poll_interval_s": 60, "timeout_s": 8}')
+    heir = spawn("subscriber", db, "worker:s", '{"poll_interval_s": 60, "timeout_s": 6.5}')
     taken += ids(heir.read_rest())
 
     assert len(taken) == len(set(taken))

@@ -108,7 +108,7 @@ def test_what_another_holds_under_a_lease_is_still_in_the_inbox(connect: Connect
 
 @pytest.mark.parametrize("max", [0, -1, 1.5, "5", None, True])
 def test_a_bad_max_is_refused_with_its_value(connect: Connect, max: Any) -> None:
-    with pytest.raises(InputError, match="max .* is not a number of messages: use 1 or more") as caught:
+    with pytest.raises(InputError, match=r"max .* is not a number of messages: use 1 or more") as caught:
         connect("worker:s").inbox(max=max)
 
     assert repr(max) in str(caught.value)

@@ -103,7 +103,7 @@ def test_a_newer_file_is_refused_untouched(db: str, connect: Connect, foreign: F
     connect("worker:s").close()
     foreign.execute("PRAGMA user_version = 99")
 
-    with pytest.raises(NewerSchemaError, match="schema version 99, this raven knows .*upgrade raven"):
+    with pytest.raises(NewerSchemaError, match=r"schema version 99, this raven knows .*upgrade raven"):
         connect("worker:s")
     assert foreign.value("PRAGMA user_version") == 99
 
@@ -161,7 +161,7 @@ def test_a_path_through_a_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_observer_makes_no_file(db: str, tmp_path: Path) -> None:
-    with pytest.raises(FileMissingError, match="there is no bus at .*: run `raven init`"):
+    with pytest.raises(FileMissingError, match=r"there is no bus at .*: run `raven init`"):
         BusObserver(db)
     assert os.listdir(tmp_path) == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -230,7 +231,7 @@ def test_a_body_over_the_clients_limit_is_refused(connect: Connect) -> None:
     ],
 )
 def test_a_client_of_a_bad_address_is_a_value_error_and_makes_no_file(db: str, session: str, role: str) -> None:
-    with pytest.raises(ValueError, match="^(session|role) ") as caught:
+    with pytest.raises(ValueError, match=r"^(session|role) ") as caught:
         BusClient(session, role, db)
 
     assert isinstance(caught.value, AddressError)
@@ -254,4 +255,4 @@ def test_ids_grow_and_are_those_of_the_order_of_commits(connect: Connect) -> Non
     sent: list[Message] = [buses[number % 2].send("worker:s", "note") for number in range(10)]
 
     assert [msg.id for msg in sent] == [*range(1, 11)]
-    assert all(one.created_at <= other.created_at for one, other in zip(sent, sent[1:], strict=False))
+    assert all(one.created_at <= other.created_at for one, other in pairwise(sent))

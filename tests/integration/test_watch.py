@@ -20,8 +20,8 @@ from tests.support import (
     Program,
     is_watched,
     wait_for_waiting,
-    wait_until,
     wait_for_watch,
+    wait_until,
 )
 
 Connect = Callable[..., BusClient]

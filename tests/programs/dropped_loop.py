@@ -1,4 +1,4 @@
-"""Drop an open loop in a reference cycle, for a garbage collection to find: `dropped_loop.py DB ADDRESS listen|subscribe`.
+"""Drop an open loop in a reference cycle, for a garbage collection to find: `dropped_loop.py DB ADDRESS MODE`.
 
 Then wait and allocate nothing meanwhile, so that the collection runs in another thread: that of the watch.
 """

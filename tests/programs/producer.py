@@ -1,4 +1,4 @@
-"""Send numbered messages to many addresses in turn, once a line comes in: `producer.py DB ADDRESS COUNT RECIPIENT...`."""
+"""Send numbered messages to addresses in turn, once a line comes in: `producer.py DB ADDRESS COUNT RECIPIENT...`."""
 
 import sys
 

@@ -5,6 +5,7 @@ Besides the options of `listen`: `mode` (listen, subscribe), `stop_after` (end a
 """
 
 import asyncio
+import itertools
 import json
 import sys
 import time
@@ -15,13 +16,12 @@ db, address = sys.argv[1:3]
 options = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
 mode, stop_after, hold_after = (options.pop(name, None) for name in ("mode", "stop_after", "hold_after"))
 bus = BusClient.at(address, db)
-taken = 0
+numbers = itertools.count(1)
 
 
 def take(message):
     """Print one message; returns whether it was the last."""
-    global taken
-    taken += 1
+    taken = next(numbers)
     line = {"id": message.id, "sender": message.sender, "body": message.body, "heard_at": time.monotonic()}
     print(json.dumps(line), flush=True)
     if hold_after and taken >= hold_after:

@@ -12,29 +12,29 @@ from raven import AddressError
 from raven.address import MAX_LENGTH, make_address, parse_address, parse_target, parse_targets
 
 GOOD_PARTS = ["architect", "a", "Swarm-1", "a b", "münchen", "東京", "🦉", "a.b/c\\d", "..", "a%2Ab", "x" * 200]
-BAD_PARTS = {
-    "": "is empty",
-    "*x": "contains '*'",
-    "x*": "contains '*'",
-    "**": "contains '*'",
-    " x": "begins or ends with a blank",
-    "x ": "begins or ends with a blank",
-    " ": "begins or ends with a blank",
-    "\tx": "begins or ends with a blank",
-    "x\n": "begins or ends with a blank",
-    "x\u00a0": "begins or ends with a blank",
-    "\u3000x": "begins or ends with a blank",
-    "x\x00y": "U+0000",
-    "x\ny": "U+000A",
-    "x\x1by": "U+001B",
-    "x\x7fy": "U+007F",
-    "x\x85y": "U+0085",
-    "x\x9fy": "U+009F",
-    "x\u2028y": "U+2028",
-    "x\u2029y": "U+2029",
-    "x\ud800y": "U+D800",
-    "x\udfffy": "U+DFFF",
-}
+BAD_PARTS = [
+    ("", "is empty"),
+    ("*x", "contains '*'"),
+    ("x*", "contains '*'"),
+    ("**", "contains '*'"),
+    (" x", "begins or ends with a blank"),
+    ("x ", "begins or ends with a blank"),
+    (" ", "begins or ends with a blank"),
+    ("\tx", "begins or ends with a blank"),
+    ("x\n", "begins or ends with a blank"),
+    ("x\u00a0", "begins or ends with a blank"),
+    ("\u3000x", "begins or ends with a blank"),
+    ("x\x00y", "U+0000"),
+    ("x\ny", "U+000A"),
+    ("x\x1by", "U+001B"),
+    ("x\x7fy", "U+007F"),
+    ("x\x85y", "U+0085"),
+    ("x\x9fy", "U+009F"),
+    ("x\u2028y", "U+2028"),
+    ("x\u2029y", "U+2029"),
+    ("x\ud800y", "U+D800"),
+    ("x\udfffy", "U+DFFF"),
+]
 
 
 @pytest.mark.parametrize("part", GOOD_PARTS)
@@ -45,7 +45,7 @@ def test_a_role_and_a_session_make_an_address_that_parses_back(part: str) -> Non
     assert (address.role, address.session) == (f"{part}2", part)
 
 
-@pytest.mark.parametrize(("part", "reason"), BAD_PARTS.items())
+@pytest.mark.parametrize(("part", "reason"), BAD_PARTS)
 def test_a_bad_role_is_refused_with_the_value_and_the_reason(part: str, reason: str) -> None:
     with pytest.raises(AddressError) as caught:
         parse_address(f"{part}:swarm-1")
@@ -55,7 +55,7 @@ def test_a_bad_role_is_refused_with_the_value_and_the_reason(part: str, reason: 
     assert "role" in str(caught.value)
 
 
-@pytest.mark.parametrize(("part", "reason"), BAD_PARTS.items())
+@pytest.mark.parametrize(("part", "reason"), BAD_PARTS)
 def test_a_bad_session_is_refused_with_the_value_and_the_reason(part: str, reason: str) -> None:
     with pytest.raises(AddressError) as caught:
         parse_address(f"architect:{part}")
@@ -65,11 +65,11 @@ def test_a_bad_session_is_refused_with_the_value_and_the_reason(part: str, reaso
     assert "session" in str(caught.value)
 
 
-@pytest.mark.parametrize(("part", "reason"), [*BAD_PARTS.items(), ("a:b", "contains ':'"), ("*", "contains '*'")])
+@pytest.mark.parametrize(("part", "reason"), [*BAD_PARTS, ("a:b", "contains ':'"), ("*", "contains '*'")])
 def test_making_an_address_names_the_bad_part(part: str, reason: str) -> None:
-    with pytest.raises(AddressError, match="^role ") as of_role:
+    with pytest.raises(AddressError, match=r"^role ") as of_role:
         make_address(session="swarm-1", role=part)
-    with pytest.raises(AddressError, match="^session ") as of_session:
+    with pytest.raises(AddressError, match=r"^session ") as of_session:
         make_address(session=part, role="architect")
 
     assert reason in str(of_role.value)
@@ -82,7 +82,7 @@ def test_making_an_address_of_something_that_is_no_text_is_refused(part: object)
         make_address(session="swarm-1", role=part)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("text", ["architect", "", "architect;swarm-1", "architect：swarm-1"])
+@pytest.mark.parametrize("text", ["architect", "", "architect;swarm-1", "architect\uff1aswarm-1"])
 def test_a_text_without_a_colon_is_refused_with_the_form_to_write(text: str) -> None:
     with pytest.raises(AddressError, match=r"has no ':'; write it as <role>:<session>"):
         parse_address(text)
@@ -172,14 +172,13 @@ def test_every_address_that_is_accepted_comes_back_as_it_was(role: str, session:
 def test_any_text_either_parses_back_to_itself_or_is_refused_with_an_address_error(text: str) -> None:
     try:
         address = parse_target(text)
-    except AddressError as error:
-        assert str(error)
+    except AddressError:
         return
 
     assert str(address) == text
 
 
 def _looks_wrong(part: str) -> bool:
-    """The rule of DESIGN.md, section 2, written another way than in raven."""
+    """Tell by the rule of DESIGN.md, section 2, written another way than in raven."""
     forbidden = any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in part)
     return not part or bool({":", "*"} & set(part)) or part[0].isspace() or part[-1].isspace() or forbidden

@@ -77,7 +77,7 @@ def test_a_circular_body_is_refused() -> None:
     circle: list[Any] = []
     circle.append({"again": circle})
 
-    with pytest.raises(BodyError, match="[Cc]ircular"):
+    with pytest.raises(BodyError, match=r"[Cc]ircular"):
         encode(circle)
 
 

@@ -15,7 +15,7 @@ from raven.config import FILE_NAME, LOG_LEVELS, find_file, load, template
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of its own, and no setting from the environment that runs the tests."""
+    """Give the tests a home of their own, and no setting from the environment that runs the tests."""
     for name in ("RAVEN_DB", "RAVEN_LOG_LEVEL", "RAVEN_SOCKET"):
         monkeypatch.delenv(name, raising=False)
     folder = tmp_path / "home"
@@ -26,7 +26,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder."""
+    """Work in a folder of its own."""
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -208,7 +208,7 @@ def test_a_file_that_is_no_mapping_in_yaml_is_refused_by_name(work: Path, text: 
 def test_a_file_that_is_no_text_is_refused_by_name(work: Path) -> None:
     (work / FILE_NAME).write_bytes(b"\xff\xfe\x00db")
 
-    with pytest.raises(ConfigError, match="cannot be read|not YAML"):
+    with pytest.raises(ConfigError, match=r"cannot be read|not YAML"):
         load()
 
 
@@ -216,7 +216,7 @@ def test_a_home_that_is_a_file_is_said(work: Path, tmp_path: Path, monkeypatch: 
     (tmp_path / "file").write_text("x")
     monkeypatch.setenv("HOME", str(tmp_path / "file"))
 
-    with pytest.raises(ConfigError, match="cannot be made: .*; set RAVEN_DB"):
+    with pytest.raises(ConfigError, match=r"cannot be made: .*; set RAVEN_DB"):
         load()
 
 

@@ -23,7 +23,7 @@ LAYERS = [
         "schemas",
         "statements",
         "filesystem",
-        "descriptors",
+        "forks",
         "signals",
         "patience",
     },
@@ -68,7 +68,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 
 def raven_imports(tree: ast.AST) -> set[str]:
-    """The modules of raven that a tree imports, by their dotted names below `raven`."""
+    """Return the modules of raven that a tree imports, by their dotted names below `raven`."""
     below = {name.removeprefix("raven.") for name in imported(tree) if name.startswith("raven.")}
     found = {name for name in below if name in modules() or f"{name}.__init__" in modules()}
     # `from raven import BusClient` uses the public face.

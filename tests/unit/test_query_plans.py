@@ -50,7 +50,7 @@ EXPECTED = {
 
 @pytest.fixture(scope="module", params=["fresh", "analyzed"])
 def database(request: pytest.FixtureRequest) -> Iterator[apsw.Connection]:
-    """A bus with a history, as it is and with statistics, as after a foreign client's `PRAGMA optimize`."""
+    """Make a bus with a history, as it is and with statistics, as after a foreign client's `PRAGMA optimize`."""
     connection = apsw.Connection(":memory:")
     for script in migrations():
         connection.execute(script)

@@ -24,7 +24,7 @@ class PlanBody(BaseModel):
 
 @pytest.fixture(autouse=True)
 def clean_registry() -> Iterator[None]:
-    """The registry belongs to the process: leave it empty and permissive."""
+    """Leave the registry, which belongs to the process, empty and permissive."""
     yield
     for type in ("plan", "note"):
         SchemaRegistry.unregister(type)

@@ -21,7 +21,7 @@ QUERIES = (PACKAGE / "sql" / "queries.sql").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[apsw.Connection]:
-    """An empty bus in memory: only the schema matters here."""
+    """Make an empty bus in memory: only the schema matters here."""
     connection = apsw.Connection(":memory:")
     for script in migrations():
         connection.execute(script)
@@ -30,7 +30,7 @@ def database() -> Iterator[apsw.Connection]:
 
 
 def names_used() -> set[str]:
-    """The names that raven gives to the store, wherever it calls it."""
+    """Collect the names that raven gives to the store, wherever it calls it."""
     used = set()
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
