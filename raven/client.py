@@ -21,8 +21,6 @@ from raven.store import Durability
 if TYPE_CHECKING:
     from raven.subscription import AsyncMessages, Subscription
 
-_OBSERVERS = (OBSERVERS,)
-
 
 class BusClient(BusObserver):
     """One identity, `<role>:<session>`, that sends and receives.
@@ -194,5 +192,4 @@ class BusClient(BusObserver):
 
     def _ring(self, recipients: Iterable[str]) -> None:
         """Wake the recipients and the observers; only after a commit, or they would look too early."""
-        self._doorbells.ring(recipients)
-        self._doorbells.ring(_OBSERVERS)
+        self._doorbells.ring([*recipients, OBSERVERS])

@@ -191,8 +191,10 @@ def _has_inotify_watch(pid: int) -> bool:
 
 def bells(db: str) -> list[str]:
     """Return the doorbells that hang, and any other file in the bells folder but the lock of the watch."""
-    folder = Path(f"{db}-bells")
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.name != "watch.lock")
+    folder = f"{db}-bells"
+    # os.walk passes over what is removed meanwhile.
+    paths = [os.path.join(place, name) for place, folders, files in os.walk(folder) for name in folders + files]
+    return sorted(os.path.relpath(path, folder) for path in paths if not path.endswith("/watch.lock"))
 
 
 def is_watched(db: str) -> bool:

@@ -60,8 +60,8 @@ def test_a_file_of_something_else_fails(shell: Shell) -> None:
 def test_a_damaged_file_fails_with_a_line_for_each_check_that_it_spoils(shell: Shell) -> None:
     shell.ok("init")
     with open(shell.db, "r+b") as file:
-        file.seek(4096 * 2 + 8)
-        file.write(b"\xff" * 2000)
+        file.seek(4096 * 2)
+        file.write(b"\xff" * 4096)
 
     done = shell.run("doctor")
 

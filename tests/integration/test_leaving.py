@@ -213,6 +213,20 @@ def test_a_signal_to_a_waiting_program_leaves_nothing(
 
 
 @pytest.mark.parametrize("mode", ["listen", "subscribe"])
+def test_a_signal_that_another_thread_catches_ends_a_waiting_program_at_once(
+    db: str, connect: Connect, spawn: Spawn, mode: str
+) -> None:
+    connect("boss:s")
+    program = spawn("signalled_thread", db, "worker:s", mode)
+    wait_for_watch(db, program)
+
+    program.tell()
+
+    assert program.wait(5) == 143
+    assert bells(db) == []
+
+
+@pytest.mark.parametrize("mode", ["listen", "subscribe"])
 def test_sigterm_gives_back_what_a_program_had_fetched_and_not_handed_out(
     db: str, connect: Connect, spawn: Spawn, foreign: Foreign, mode: str
 ) -> None:

@@ -81,22 +81,24 @@ def test_a_file_that_was_there_keeps_its_mode(db: str, connect: Connect) -> None
     assert [mode(db + end) for end in ("", "-wal", "-shm")] == [0o640] * 3
 
 
-def test_eight_processes_that_open_a_new_bus_at_once_all_get_in(db: str, spawn: Spawn, connect: Connect) -> None:
-    programs = [spawn("opener", db, f"opener-{number}:s") for number in range(8)]
+def test_eight_processes_that_open_new_buses_at_once_all_get_in(tmp_path: Path, spawn: Spawn) -> None:
+    buses = [str(tmp_path / f"{number}.db") for number in range(20)]
+    programs = [spawn("opener", f"opener-{number}:s", *buses) for number in range(8)]
     for program in programs:
         program.read()
     for program in programs:
         program.tell()
     for program in programs:
-        program.read()
+        assert program.read() == 2
+        program.wait()
 
-    bus = connect("worker:s")
-
-    assert sorted(msg.body for msg in bus.inbox()) == [f"opener-{number}:s" for number in range(8)]
-    assert len(bus.peers("s")) == 9
-    assert Store(db).pragma("integrity_check") == "ok"
-    assert not [name for name in os.listdir(os.path.dirname(db)) if not name.startswith("bus.db")]
-    assert set(os.listdir(os.path.dirname(db))) <= {"bus.db", "bus.db-wal", "bus.db-shm", "bus.db-bells"}
+    for db in buses:
+        with BusClient.at("worker:s", db) as bus:
+            assert sorted(msg.body for msg in bus.inbox()) == [f"opener-{number}:s" for number in range(8)]
+            assert len(bus.peers("s")) == 9
+        assert Store(db).pragma("integrity_check") == "ok"
+    # Nothing else is left of their making it.
+    assert {name.split(".db")[1] for name in os.listdir(tmp_path)} <= {"", "-wal", "-shm"}
 
 
 def test_a_newer_file_is_refused_untouched(db: str, connect: Connect, foreign: Foreign) -> None:
