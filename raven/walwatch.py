@@ -28,8 +28,8 @@ FALLBACK_POLL_S = 0.1
 # watchfiles hands out events once a step has passed without another, at the latest after the debounce.
 _STEP_MS = 20
 _DEBOUNCE_MS = 60
-# Without an event there is a look all the same: for what came before the watch stood, and for the one event in a hundred
-# that (measured, two processes) never comes out of watchfiles.
+# Without an event there is a look all the same: for what came before the watch stood, and for the one event in a
+# hundred that (measured, two processes) never comes out of watchfiles.
 _IDLE_LOOK_MS = 50
 _LATER_LOOKS_S = (0.002, 0.005, 0.01, 0.03)
 _SWEEP_EVERY_S = 60.0

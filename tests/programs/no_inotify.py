@@ -3,8 +3,10 @@
 Where the system allows it, in a user namespace whose limit is 0, so that nobody else on this machine runs short.
 """
 
+import contextlib
 import ctypes
 import json
+import resource
 import sys
 
 from raven import BusClient
@@ -12,8 +14,11 @@ from raven import BusClient
 CLONE_NEWUSER = 0x10000000
 libc = ctypes.CDLL(None, use_errno=True)
 if libc.unshare(CLONE_NEWUSER) == 0:
-    with open("/proc/sys/user/max_inotify_instances", "w") as limit:
+    with contextlib.suppress(OSError), open("/proc/sys/user/max_inotify_instances", "w") as limit:
         limit.write("0")
+# The instances shall run out, not the descriptors.
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 while libc.inotify_init() >= 0:
     pass
 db, address = sys.argv[1:]
