@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
-from raven import body as bodies
 from raven import clock
 from raven.address import make_address, parse_address
+from raven.config import Durability
 from raven.doorbell import OBSERVERS
 from raven.draft import make_draft, make_drafts
 from raven.errors import ConfigError
@@ -16,7 +16,6 @@ from raven.identity import Identity, register
 from raven.mailbox import Mailbox, check_id
 from raven.message import Message, MessageRow, Urgency
 from raven.observer import BusObserver, check_max
-from raven.store import Durability
 
 if TYPE_CHECKING:
     from raven.subscription import AsyncMessages, Subscription
@@ -32,7 +31,8 @@ class BusClient(BusObserver):
     ...     b.ack(msg.id)
 
     Making one makes the file where there is none (mode 0600) and registers the address, so that broadcasts reach it;
-    `register=False` leaves that to others. Without `db_path` the bus is found as the command line finds it. Any thread
+    `register=False` leaves that to others. Without `db_path` the bus, and each setting not given here (5 s, "normal",
+    4 MiB otherwise), is found as the command line finds it. Any thread
     may use a client, and a forked child goes on with a connection of its own.
 
     Every write is one transaction: when the call returns it is committed and survives the death of any process; when
@@ -45,16 +45,16 @@ class BusClient(BusObserver):
         role: str,
         db_path: str | None = None,
         *,
-        busy_timeout_s: float = 5.0,
-        durability: Durability = "normal",
-        max_body_bytes: int = bodies.DEFAULT_MAX_BYTES,
+        busy_timeout_s: float | None = None,
+        durability: Durability | None = None,
+        max_body_bytes: int | None = None,
         register: bool = True,
     ) -> None:
         address = make_address(session_id, role)
-        if not isinstance(max_body_bytes, int) or max_body_bytes < 1:
+        settings = self._open(db_path, busy_timeout_s, durability, create=True)
+        self._max_body_bytes = settings.max_body_bytes if max_body_bytes is None else max_body_bytes
+        if not isinstance(self._max_body_bytes, int) or self._max_body_bytes < 1:
             raise ConfigError(f"max_body_bytes {max_body_bytes!r} is not a number of bytes, 1 or more")
-        self._open(db_path, busy_timeout_s, durability, create=True)
-        self._max_body_bytes = max_body_bytes
         self._identity = Identity(address, registers=register)
         self._mailbox = Mailbox(self._store, self._identity)
         self._subscriptions: WeakSet[Subscription] = WeakSet()

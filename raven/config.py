@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from raven.body import DEFAULT_MAX_BYTES
 from raven.errors import ConfigError
 
 FILE_NAME = "raven.yaml"
 DEFAULT_DB = os.path.join("~", ".raven", "bus.db")
+Durability = Literal["normal", "full"]
+
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -22,7 +24,7 @@ class Config(NamedTuple):
     file: str | None = None
     log_level: str = "warning"
     busy_timeout_s: float = 5.0
-    durability: str = "normal"
+    durability: Durability = "normal"
     max_body_bytes: int = DEFAULT_MAX_BYTES
 
 
@@ -119,7 +121,7 @@ def _is_bytes(value: Any) -> bool:
 
 _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "db": (_is_text, "a path"),
-    "log_level": (lambda value: value in LOG_LEVELS, f"one of {', '.join(LOG_LEVELS)}"),
+    "log_level": (lambda value: str(value).lower() in LOG_LEVELS, f"one of {', '.join(LOG_LEVELS)}"),
     "busy_timeout_s": (_is_seconds, "a number of seconds, 0 to 3600"),
     "durability": (lambda value: value in ("normal", "full"), "normal or full"),
     "max_body_bytes": (_is_bytes, "a number of bytes, 1 or more"),

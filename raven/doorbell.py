@@ -25,6 +25,8 @@ from raven import forks
 
 # The pseudo-address on whose doorbell observers listen; every send rings it.
 OBSERVERS = "*"
+# For at most so long a signal can wait for its handler while a subscriber waits for mail.
+SIGNAL_SLICE_S = 1.0
 _DRAFT_MARK = ".new-"
 _DRAFT_LIFETIME_S = 60
 _LONGEST_NAME = 200
@@ -114,11 +116,17 @@ class Bell:
         return self._reader
 
     def wait(self, timeout_s: float) -> bool:
-        """Block until someone rings or the time is over; returns whether it rang, and silences it."""
-        rang = bool(self._poller.poll(max(0.0, timeout_s) * 1000))
-        if rang:
-            self.silence()
-        return rang
+        """Block until someone rings or the time is over; returns whether it rang, and silences it.
+
+        It blocks in slices: a signal that another thread receives, or that comes just before the wait, interrupts none
+        of it, and its handler can only run in between.
+        """
+        give_up_at = time.monotonic() + timeout_s
+        while not self._poller.poll(1000 * max(0.0, min(SIGNAL_SLICE_S, give_up_at - time.monotonic()))):
+            if time.monotonic() >= give_up_at:
+                return False
+        self.silence()
+        return True
 
     def silence(self) -> None:
         """Forget all rings so far."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from raven import clock, config
 from raven.address import parse_address
+from raven.config import Config, Durability
 from raven.doorbell import OBSERVERS, Doorbells
-from raven.errors import InputError, MessageNotFoundError
+from raven.errors import ClosedError, InputError, MessageNotFoundError
 from raven.identity import Peer, list_peers
 from raven.mailbox import check_id
 from raven.message import Message, MessageRow
-from raven.store import Durability, Store
+from raven.store import Store
 
 if TYPE_CHECKING:
     from raven.retention import Pruned
@@ -29,15 +31,21 @@ class BusObserver:
     Without `db_path` the bus is found as the command line finds it (`raven.config`). An observer never makes a file.
     """
 
-    def __init__(
-        self, db_path: str | None = None, *, busy_timeout_s: float = 5.0, durability: Durability = "normal"
-    ) -> None:
-        self._open(db_path, busy_timeout_s, durability, create=False)
+    def __init__(self, db_path: str | None = None, *, busy_timeout_s: float | None = None) -> None:
+        self._open(db_path, busy_timeout_s, None, create=False)
 
-    def _open(self, db_path: str | None, busy_timeout_s: float, durability: Durability, *, create: bool) -> None:
-        path = db_path if db_path is not None else config.load().db
-        self._store = Store(str(path), busy_timeout_s=busy_timeout_s, durability=durability, create=create)
+    def _open(
+        self, db_path: str | None, busy_timeout_s: float | None, durability: Durability | None, *, create: bool
+    ) -> Config:
+        settings = config.load() if db_path is None else Config(db=str(db_path), db_source="the program")
+        self._store = Store(
+            settings.db,
+            busy_timeout_s=settings.busy_timeout_s if busy_timeout_s is None else busy_timeout_s,
+            durability=settings.durability if durability is None else durability,
+            create=create,
+        )
         self._doorbells = Doorbells(self._store.path)
+        return settings
 
     @property
     def db_path(self) -> str:
@@ -104,7 +112,7 @@ class BusObserver:
 
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         signals.unwind_on_sigterm()
-        with Waiter(self._store, self._doorbells, OBSERVERS, poll_interval_s) as waiter:
+        with Waiter(self._store, self._doorbells, OBSERVERS, poll_interval_s) as waiter, suppress(ClosedError):
             while deadline is None or time.monotonic() < deadline:
                 newest = self.last_id()
                 for message in self._log(from_id, address):
@@ -114,15 +122,21 @@ class BusObserver:
                 from_id = max(from_id, newest + 1)
                 waiter.wait(None if deadline is None else deadline - time.monotonic())
 
-    def prune(self, older_than_s: float, *, dry_run: bool = False) -> Iterator[Pruned]:
-        """Drop finished messages older than a span of time, in small bites; yields the progress after each."""
+    def prune(
+        self, older_than_s: float, *, dry_run: bool = False, progress: Callable[[Pruned], None] | None = None
+    ) -> Pruned:
+        """Drop finished messages older than a span of time and give their space back; what is unfinished stays.
+
+        Done in small bites, each a transaction; `progress` is called after each. With `dry_run` it only counts.
+        """
         from raven import retention
 
-        return retention.prune(self._store, older_than_s, dry_run=dry_run)
+        return retention.prune(self._store, older_than_s, dry_run=dry_run, progress=progress)
 
     def close(self) -> None:
-        """Close the connection; every later call raises ClosedError. Closing twice is allowed."""
+        """Close the connection: every later call raises ClosedError, loops in other threads end. Twice is allowed."""
         self._store.close()
+        self._doorbells.ring([OBSERVERS])
 
     def __enter__(self) -> Self:
         return self

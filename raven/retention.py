@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from raven import clock
 from raven.draft import MAX_SPAN_S
@@ -21,7 +21,9 @@ class Pruned(NamedTuple):
     candidates: int
 
 
-def prune(store: Store, older_than_s: float, *, dry_run: bool = False) -> Iterator[Pruned]:
+def prune(
+    store: Store, older_than_s: float, *, dry_run: bool = False, progress: Callable[[Pruned], None] | None = None
+) -> Pruned:
     """Drop messages sent more than `older_than_s` ago that no recipient still has to finish.
 
     Each bite is one transaction, so a crash loses none of the work done. The newest message always stays: it keeps the
@@ -32,23 +34,26 @@ def prune(store: Store, older_than_s: float, *, dry_run: bool = False) -> Iterat
     now = clock.now()
     before = now - clock.to_micros(older_than_s)
     candidates, upto = store.rows("prunable_span", {"before": before})[0]
-    messages = size = after = 0
+    done = Pruned(0, 0, candidates)
+    query = {"after": 0, "upto": upto, "before": before, "now": now, "max": _BITE}
     while upto is not None:
-        query = {"after": after, "upto": upto, "before": before, "now": now, "max": _BITE}
-        if dry_run:
-            bite = store.rows("prunable_bite", query)
-        else:
-            with store.write() as tx:
-                bite = tx.rows("prunable_bite", query)
-                for message_id, _ in bite:
-                    tx.change("delete_deliveries", {"message_id": message_id})
-                    tx.change("delete_message", {"message_id": message_id})
-        messages += len(bite)
-        size += sum(length for _, length in bite)
-        yield Pruned(messages, size, candidates)
+        bite = store.rows("prunable_bite", query) if dry_run else _drop(store, query)
+        done = Pruned(done.messages + len(bite), done.bytes + sum(length for _, length in bite), candidates)
+        if progress is not None:
+            progress(done)
         if len(bite) < _BITE:
             break
-        after = bite[-1][0]
-    if messages and not dry_run:
+        query["after"] = bite[-1][0]
+    if done.messages and not dry_run:
         store.give_space_back()
-    yield Pruned(messages, size, candidates)
+    return done
+
+
+def _drop(store: Store, query: dict[str, Any]) -> list[Any]:
+    """Drop one bite and return its messages' ids and lengths."""
+    with store.write() as tx:
+        bite = tx.rows("prunable_bite", query)
+        for message_id, _ in bite:
+            tx.change("delete_deliveries", {"message_id": message_id})
+            tx.change("delete_message", {"message_id": message_id})
+    return bite

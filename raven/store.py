@@ -12,11 +12,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import apsw
 
 from raven import busfile, forks
+from raven.config import Durability
 from raven.errors import (
     BusyError,
     ClosedError,
@@ -33,8 +34,6 @@ from raven.errors import (
 from raven.patience import Patience
 from raven.statements import SQL, migrations
 from raven.transaction import Params, Transaction, fetch
-
-Durability = Literal["normal", "full"]
 
 APPLICATION_ID = int.from_bytes(b"RAVN", "big")
 WAL_SIZE_LIMIT = 4 * 1024 * 1024
@@ -72,8 +71,10 @@ class Store:
     ) -> None:
         if durability not in ("normal", "full"):
             raise ConfigError(f"durability {durability!r} is not known: use 'normal' or 'full'")
-        if not 0 <= busy_timeout_s <= 3600:
+        if not isinstance(busy_timeout_s, int | float) or not 0 <= busy_timeout_s <= 3600:
             raise ConfigError(f"busy_timeout_s {busy_timeout_s!r} is out of range: use 0 to 3600 seconds")
+        if "\0" in path:
+            raise FileMissingError(f"the path {path!r} holds a NUL, which no file name can")
         # One bus is one real file, by whatever link it is reached: SQLite and the doorbells must agree on its name.
         self.path = os.path.realpath(path)
         self.busy_timeout_s = busy_timeout_s
@@ -283,15 +284,19 @@ class Store:
         return connection
 
     def _check_format(self, connection: apsw.Connection) -> None:
+        # One transaction, or another process could make the schema between the questions.
+        connection.execute("BEGIN")
         application = connection.execute("PRAGMA application_id").get
         version = connection.execute("PRAGMA user_version").get
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
+        connection.execute("ROLLBACK")
         if application == APPLICATION_ID:
             if version > len(migrations()):
                 raise NewerSchemaError(
                     f"the bus {self.path} has schema version {version}, this raven knows {len(migrations())}: "
                     "upgrade raven"
                 )
-        elif application or version or connection.execute("SELECT count(*) FROM sqlite_schema").get:
+        elif application or version or tables:
             raise NotABusError(f"{self.path} is an SQLite database of something else: choose another path")
         else:
             # Only an empty file takes this; it lets `prune` shorten the file later.

@@ -9,7 +9,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from raven.doorbell import Bell, Doorbells
+from raven.doorbell import SIGNAL_SLICE_S, Bell, Doorbells
 from raven.errors import InputError
 from raven.store import Store
 from raven.walwatch import WalWatch
@@ -87,8 +87,10 @@ class Waiter:
 
             await asyncio.sleep(pause)
         else:
-            await _readable(self._bell, pause)
-            rang = self._bell.wait(0)
+            give_up_at = time.monotonic() + pause
+            while not rang and (left := give_up_at - time.monotonic()) > 0:
+                await _readable(self._bell, min(left, SIGNAL_SLICE_S))
+                rang = self._bell.wait(0)
         self._tick_if_due()
         return rang
 

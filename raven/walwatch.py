@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -98,6 +99,8 @@ class WalWatch:
             self._lock = -1
 
     def _run(self) -> None:
+        # Signals are the main thread's: one that came here would leave its wait uninterrupted.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         with suppress(RavenError):
             store = self._store.sibling()
             try:

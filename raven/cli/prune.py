@@ -18,17 +18,16 @@ from raven.retention import Pruned
 @db_option
 def prune(older_than: float, dry_run: bool, as_json: bool, db: str | None) -> None:
     """Drop finished messages that are old, and give their space back; what is not finished is never touched."""
-    total = Pruned(0, 0, 0)
-    with open_observer(db) as bus:
-        steps = bus.prune(older_than, dry_run=dry_run)
-        total = next(steps, total)
-        with click.progressbar(
-            length=max(1, total.candidates), label="pruning", file=sys.stderr, hidden=not sys.stderr.isatty()
-        ) as bar:
-            bar.update(total.messages)
-            for step in steps:
-                bar.update(step.messages - total.messages)
-                total = step
+    with (
+        open_observer(db) as bus,
+        click.progressbar(length=1, label="pruning", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar,
+    ):
+
+        def show(done: Pruned) -> None:
+            bar.length = max(1, done.candidates)
+            bar.update(done.messages - bar.pos)
+
+        total = bus.prune(older_than, dry_run=dry_run, progress=show)
     if as_json:
         echo_json({"messages": total.messages, "bytes": total.bytes, "dry_run": dry_run})
     else:

@@ -86,7 +86,8 @@ SELECT m.id,
        m.type,
        m.body,
        CASE m.urgency WHEN 0 THEN 'blocking' WHEN 1 THEN 'prompt' ELSE 'fyi' END AS urgency,
-       CASE WHEN d.lease IS NOT NULL THEN 'leased' WHEN d.ready_at > 0 THEN 'delayed'
+       CASE WHEN d.ready_at > (julianday('now') - 2440587.5) * 86400e6
+            THEN CASE WHEN d.lease IS NULL THEN 'delayed' ELSE 'leased' END
             WHEN d.state = 1 THEN 'delivered' ELSE 'sent' END AS state,
        d.attempts,
        strftime('%Y-%m-%dT%H:%M:%fZ', m.created_at / 1e6, 'unixepoch') AS created_at,
