@@ -41,7 +41,8 @@ class Draft(NamedTuple):
         if len(recipients) > MAX_RECIPIENTS:
             raise InputError(f"a message to {len(recipients):,} recipients is over the limit of {MAX_RECIPIENTS:,}")
         expires_at = None if self.lifetime_us is None else now + self.lifetime_us
-        message_id = tx.insert("add_message", {**self.columns, "created_at": now, "expires_at": expires_at})
+        self.columns.update(created_at=now, expires_at=expires_at)
+        message_id = tx.insert("add_message", self.columns)
         delivery: dict[str, Any] = {
             "message_id": message_id,
             "urgency": self.columns["urgency"],
@@ -50,7 +51,7 @@ class Draft(NamedTuple):
         }
         for delivery["place"], delivery["recipient"] in enumerate(recipients):
             tx.insert("add_delivery", delivery)
-        row = (message_id, *self.columns.values(), now, expires_at, None, 0, 0, None, None)
+        row = (message_id, *self.columns.values(), None, 0, 0, None, None)
         return MessageRow(*row), recipients
 
     def _expand(self, tx: Transaction) -> list[str]:
@@ -111,6 +112,9 @@ def make_draft(
         "reply_to": reply_to,
         "task_id": _optional_text("task_id", task_id),
         "dedup_key": _optional_text("dedup_key", dedup_key),
+        # Set when it is stored.
+        "created_at": None,
+        "expires_at": None,
     }
     return Draft(targets, columns, delay or 0, _span("expires_in_s", expires_in_s, least=1e-6))
 
