@@ -83,7 +83,7 @@ class Mailbox:
         """Take the first ready message for good and lease up to `max` - 1 more, in one transaction."""
         now = clock.now()
         query = {"recipient": self._recipient, "now": now, "max": max}
-        with self._store.write() as tx:
+        with self._store.write_on() as tx:
             self._identity.touch(tx)
             if prospect.expired:
                 tx.change("expire", query)
@@ -99,13 +99,13 @@ class Mailbox:
     def take(self, claim: Claim, row: MessageRow) -> Message | None:
         """Take one leased message for good; None where its lease or its time has ended meanwhile."""
         now = clock.now()
-        with self._store.write() as tx:
+        with self._store.write_on() as tx:
             taken = tx.change("take", {**self._delivery(row.id), "lease": claim.token, "now": now})
         return _taken(row, now) if taken else None
 
     def give_back(self, claim: Claim) -> None:
         """Make ready again what a claim leased and nobody took."""
-        with self._store.write() as tx:
+        with self._store.write_on() as tx:
             tx.change("give_back", {"recipient": self._recipient, "lease": claim.token, "until": claim.until})
 
     def _delivery(self, message_id: int) -> dict[str, Any]:
@@ -144,6 +144,5 @@ def check_id(message_id: object) -> None:
 
 
 def _taken(row: MessageRow, now: int) -> Message:
-    return row._replace(
-        state=2, attempts=row.attempts + 1, delivered_at=row.delivered_at or now, finished_at=now
-    ).to_message(now)
+    """Return the message as `take` has left it: the four columns of the delivery's progress are the row's last."""
+    return MessageRow(*row[:-4], 2, row.attempts + 1, row.delivered_at or now, now).to_message(now)

@@ -28,7 +28,6 @@ from raven.errors import (
     FileMissingError,
     NewerSchemaError,
     NotABusError,
-    RavenError,
     ReadOnlyError,
 )
 from raven.patience import Patience
@@ -87,20 +86,23 @@ class Store:
         forks.guard(self)
 
     def write(self) -> Self:
-        """Return the context of one write transaction; it yields a Transaction."""
+        """Return the context of one write transaction, which yields a Transaction; the file is verified first."""
+        if not busfile.is_still(self.path, self._inode):
+            self.verify()
+        return self
+
+    def write_on(self) -> Self:
+        """Do as `write` does without verifying the file: for the steps of a loop that verifies it at its ticks."""
         return self
 
     def __enter__(self) -> Transaction:
         self._acquire()
         try:
-            self._verify()
             self._transaction.control("BEGIN IMMEDIATE")
-        except (apsw.Error, RavenError) as error:
+        except apsw.Error as error:
             # Not begun: if this thread has one open already (a finalizer that runs inside it), that stays as it is.
             self._lock.release()
-            if isinstance(error, apsw.Error):
-                raise self._translated(error) from error
-            raise
+            raise self._translated(error) from error
         except BaseException:
             self._roll_back()
             self._lock.release()
