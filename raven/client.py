@@ -31,9 +31,9 @@ class BusClient(BusObserver):
     ...     b.ack(msg.id)
 
     Making one makes the file where there is none (mode 0600) and registers the address, so that broadcasts reach it;
-    `register=False` leaves that to others. Without `db_path` the bus, and each setting not given here (5 s, "normal",
-    4 MiB otherwise), is found as the command line finds it. Any thread
-    may use a client, and a forked child goes on with a connection of its own.
+    `create=False` and `register=False` leave that to others. Without `db_path` the bus, and each setting not given here
+    (5 s, "normal", 4 MiB otherwise), is found as the command line finds it. Any thread may use a client, and a forked
+    child goes on with a connection of its own.
 
     Every write is one transaction: when the call returns it is committed and survives the death of any process; when
     it raises, nothing was written. Writes raise DatabaseError; one that is `retryable` may be tried again.
@@ -49,13 +49,14 @@ class BusClient(BusObserver):
         durability: Durability | None = None,
         max_body_bytes: int | None = None,
         register: bool = True,
+        create: bool = True,
     ) -> None:
         address = make_address(session_id, role)
-        settings = self._open(db_path, busy_timeout_s, durability, create=True)
+        settings = self._open(db_path, busy_timeout_s, durability, create=create)
         self._max_body_bytes = settings.max_body_bytes if max_body_bytes is None else max_body_bytes
         if not isinstance(self._max_body_bytes, int) or self._max_body_bytes < 1:
             raise ConfigError(f"max_body_bytes {max_body_bytes!r} is not a number of bytes, 1 or more")
-        self._identity = Identity(address, registers=register)
+        self._identity = Identity(self._store, address, registers=register)
         self._mailbox = Mailbox(self._store, self._identity)
         self._subscriptions: WeakSet[Subscription] = WeakSet()
         if register:

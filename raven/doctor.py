@@ -197,7 +197,7 @@ def _check_inotify(folder: str) -> Check:
 def _check_backlog(store: Store, doorbells: Doorbells) -> Check:
     now = clock.now()
     stuck = []
-    for recipient, count, oldest in store.rows("backlog"):
+    for recipient, count, oldest in store.rows("backlog", {"now": now}):
         if not doorbells.count_waiting(recipient):
             rows = store.rows("message_whole", {"message_id": oldest})
             age = (now - rows[0][11]) / 1e6 if rows else 0

@@ -9,7 +9,7 @@ from raven import body as bodies
 from raven import clock
 from raven.address import WILDCARD, Address, parse_targets
 from raven.errors import InputError, UnknownAddressError
-from raven.message import TO_SEPARATOR, URGENCIES, MessageRow
+from raven.message import MAX_ID, TO_SEPARATOR, URGENCIES, MessageRow
 from raven.schemas import SchemaRegistry
 from raven.transaction import Transaction
 
@@ -96,7 +96,7 @@ def make_draft(
     if urgency not in URGENCIES:
         raise InputError(f"urgency {urgency!r} is not known: use {', '.join(URGENCIES)}")
     if reply_to is not None and (
-        not isinstance(reply_to, int) or isinstance(reply_to, bool) or not 0 < reply_to < 1 << 43
+        not isinstance(reply_to, int) or isinstance(reply_to, bool) or not 0 < reply_to <= MAX_ID
     ):
         raise InputError(f"reply_to {reply_to!r} is not the id of a message: give the number that send or inbox showed")
     delay = _span("delay_s", delay_s, least=0)

@@ -10,6 +10,7 @@ in raven that changes.
 from __future__ import annotations
 
 import os
+import threading
 from contextlib import suppress
 from typing import Protocol
 from weakref import WeakSet
@@ -31,6 +32,8 @@ class Fragile(Protocol):
 _descriptors: set[int] = set()
 _fragile: WeakSet[Fragile] = WeakSet()
 _held: list[Fragile] = []
+# One fork at a time, and nothing is added during one.
+_forking = threading.RLock()
 
 
 def keep_descriptor(descriptor: int) -> int:
@@ -48,10 +51,12 @@ def close_descriptor(descriptor: int) -> None:
 
 def guard(fragile: Fragile) -> None:
     """Guard something at every fork from now on, as long as it lives."""
-    _fragile.add(fragile)
+    with _forking:
+        _fragile.add(fragile)
 
 
 def _before() -> None:
+    _forking.acquire()
     _held.extend(_fragile)
     for fragile in _held:
         fragile.before_fork()
@@ -60,9 +65,12 @@ def _before() -> None:
 def _in_parent() -> None:
     while _held:
         _held.pop().after_fork()
+    _forking.release()
 
 
 def _in_child() -> None:
+    global _forking  # noqa: PLW0603 the inherited one belongs to a thread that is not here
+    _forking = threading.RLock()
     while _held:
         _held.pop().forsake()
     while _descriptors:

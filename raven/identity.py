@@ -46,7 +46,9 @@ class Peer(NamedTuple):
 class Identity:
     """The address that a client writes as; registers it with its first write, and notes later that it was seen."""
 
-    def __init__(self, address: Address, *, registers: bool) -> None:
+    def __init__(self, store: Store, address: Address, *, registers: bool) -> None:
+        self._store = store
+        self._in_file = -1
         self.address = str(address)
         self._parsed = address
         self._registers = registers
@@ -55,9 +57,14 @@ class Identity:
     def touch(self, tx: Transaction) -> None:
         """Note in the caller's transaction that this identity is alive, at most every few seconds."""
         now = time.monotonic()
-        if self._registers and now - self._touched_at > _REFRESH_S:
+        if self._registers and (self.is_unknown() or now - self._touched_at > _REFRESH_S):
             register(tx, self._parsed)
             self._touched_at = now
+            self._in_file = self._store.replaced
+
+    def is_unknown(self) -> bool:
+        """Whether this identity has yet to register in this file, as it must when another took the old one's place."""
+        return self._registers and self._in_file != self._store.replaced
 
 
 def register(tx: Transaction, address: Address) -> None:
@@ -71,7 +78,7 @@ def register(tx: Transaction, address: Address) -> None:
 def list_peers(store: Store, doorbells: Doorbells, session: str | None = None) -> list[Peer]:
     """List the addresses that are registered or have mail, of one session where it is given."""
     seen = {row[0]: row for row in store.rows("list_identities", {"session": session})}
-    pending = {address: count for address, count, _ in store.rows("backlog")}
+    pending = {address: count for address, count, _ in store.rows("backlog", {"now": clock.now()})}
     strangers = [address for address in pending if address not in seen]
     peers = []
     for text in [*seen, *strangers]:

@@ -8,11 +8,9 @@ from typing import Any, NamedTuple
 from raven import clock
 from raven.errors import InputError, MessageNotFoundError
 from raven.identity import Identity
-from raven.message import Message, MessageRow
+from raven.message import MAX_ID, Message, MessageRow
 from raven.store import Store
 from raven.transaction import Transaction
-
-MAX_ID = (1 << 43) - 1
 
 
 class Claim(NamedTuple):
@@ -59,9 +57,9 @@ class Mailbox:
         """Show what is not acked, by urgency, then id; unless peeking, mark what is seen for the first time."""
         now = clock.now()
         query = {"recipient": self._recipient, "now": now, "max": max}
-        if peek:
-            rows = [MessageRow(*row) for row in self._store.rows("unfinished_of", query)]
-        else:
+        self._store.verify()
+        rows = [MessageRow(*row) for row in self._store.rows("unfinished_of", query)]
+        if not peek and any(row.state == 0 for row in rows):
             with self._store.write() as tx:
                 self._identity.touch(tx)
                 rows = [self._seen(tx, MessageRow(*row), now) for row in tx.rows("unfinished_of", query)]
@@ -77,6 +75,9 @@ class Mailbox:
 
     def look(self) -> Prospect:
         """Say what a claim would find; reads only, so that a needless wake costs nobody the write lock."""
+        if self._identity.is_unknown():
+            with self._store.write_on() as tx:
+                self._identity.touch(tx)
         return Prospect(*self._store.rows("look", {"recipient": self._recipient, "now": clock.now()})[0])
 
     def claim_and_take(self, prospect: Prospect, max: int, lease_s: float) -> tuple[Message | None, Claim | None]:

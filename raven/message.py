@@ -16,6 +16,8 @@ State = Literal["sent", "delivered", "acked", "expired", "dead"]
 URGENCIES: tuple[Urgency, ...] = ("blocking", "prompt", "fyi")
 STATES: tuple[State, ...] = ("sent", "delivered", "acked", "expired", "dead")
 
+# What leaves room in 63 bits for the place of a recipient behind the id of a message.
+MAX_ID = (1 << 43) - 1
 # A message to a list of addresses keeps them in one column; no address can hold this character.
 TO_SEPARATOR = "\n"
 

@@ -15,7 +15,7 @@ from raven.doorbell import OBSERVERS, Doorbells
 from raven.errors import ClosedError, InputError, MessageNotFoundError
 from raven.identity import Peer, list_peers
 from raven.mailbox import check_id
-from raven.message import Message, MessageRow
+from raven.message import MAX_ID, Message, MessageRow
 from raven.store import Store
 
 if TYPE_CHECKING:
@@ -101,8 +101,8 @@ class BusObserver:
 
         `role` narrows it to what is from or to one address. Following ends after `timeout_s`, if given.
         """
-        if not isinstance(from_id, int) or isinstance(from_id, bool) or from_id < 0:
-            raise InputError(f"from_id {from_id!r} is not the id of a message: give a number, 0 or more")
+        if not isinstance(from_id, int) or isinstance(from_id, bool) or not 0 <= from_id <= MAX_ID:
+            raise InputError(f"from_id {from_id!r} is not the id of a message: give a number from 0 to {MAX_ID}")
         address = None if role is None else str(parse_address(role))
         if not follow:
             yield from self._log(from_id, address)
@@ -113,8 +113,11 @@ class BusObserver:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         signals.unwind_on_sigterm()
         with Waiter(self._store, self._doorbells, OBSERVERS, poll_interval_s) as waiter, suppress(ClosedError):
+            newest = 0
             while deadline is None or time.monotonic() < deadline:
-                newest = self.last_id()
+                before, newest = newest, self.last_id()
+                if newest < before:  # another file took the place of the old one
+                    from_id = 1
                 for message in self._log(from_id, address):
                     yield message
                     from_id = message.id + 1
@@ -160,5 +163,5 @@ class BusObserver:
 
 def check_max(max: object) -> None:
     """Refuse a `max` that is not a number of messages; raises InputError."""
-    if not isinstance(max, int) or isinstance(max, bool) or max < 1:
-        raise InputError(f"max {max!r} is not a number of messages: use 1 or more")
+    if not isinstance(max, int) or isinstance(max, bool) or not 1 <= max <= MAX_ID:
+        raise InputError(f"max {max!r} is not a number of messages: use 1 or more, at most {MAX_ID}")

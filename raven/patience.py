@@ -24,6 +24,6 @@ class Patience:
         if now >= self._give_up_at:
             return False
         # Jitter from the clock's own noise keeps waiting processes out of step.
-        nap = min(_FIRST_NAP_S * 2**naps, _LONGEST_NAP_S) * (0.5 + time.perf_counter_ns() % 1024 / 1024)
+        nap = min(_FIRST_NAP_S * 2 ** min(naps, 6), _LONGEST_NAP_S) * (0.5 + time.perf_counter_ns() % 1024 / 1024)
         time.sleep(min(nap, self._give_up_at - now))
         return True

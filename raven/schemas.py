@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from raven.errors import InputError, SchemaValidationError
+from raven.errors import BodyError, InputError, SchemaValidationError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -30,7 +31,7 @@ class SchemaRegistry:
     _strict: ClassVar[bool] = False
 
     @classmethod
-    def register(cls, type: str, model: type[BaseModel]) -> None:
+    def register(cls, type: str, model: builtins.type[BaseModel]) -> None:
         """Check bodies of `type` against `model` from now on; replaces the model registered before."""
         if not hasattr(model, "model_validate"):
             raise InputError(f"schema {model!r} for type {type!r} is not a pydantic model class")
@@ -50,22 +51,35 @@ class SchemaRegistry:
     def validate(cls, type: str, body: Any) -> Any:
         """Return `body` as JSON values; raises SchemaValidationError that names the fields at fault."""
         model = cls._models.get(type)
-        if model is None:
-            if cls._strict:
-                known = ", ".join(sorted(cls._models)) or "none"
-                raise SchemaValidationError(
-                    f"type {type!r} has no schema, and strict mode is on (known types: {known})"
-                )
-            return body.model_dump(mode="json") if hasattr(body, "model_dump") else body
+        if model is None and cls._strict:
+            known = ", ".join(sorted(cls._models)) or "none"
+            raise SchemaValidationError(f"type {type!r} has no schema, and strict mode is on (known types: {known})")
+        if hasattr(body, "model_dump") and not isinstance(body, builtins.type):
+            return cls._checked_dump(type, model, body)
+        if model is not None:
+            cls._check(type, model, body)
+        return body
+
+    @classmethod
+    def _checked_dump(cls, type: str, model: builtins.type[BaseModel] | None, body: BaseModel) -> Any:
+        """Return an instance of a model as JSON values; one of the very model that the type has is valid already."""
+        try:
+            plain = body.model_dump(mode="json", by_alias=True)
+        except ValueError as error:
+            raise BodyError(f"body of type {type!r} cannot be made JSON: {error}") from None
+        if model is not None and not isinstance(body, model):
+            cls._check(type, model, plain)
+        return plain
+
+    @classmethod
+    def _check(cls, type: str, model: builtins.type[BaseModel], body: Any) -> None:
         from pydantic import ValidationError
 
-        plain = body.model_dump(mode="json") if hasattr(body, "model_dump") else body
         try:
-            model.model_validate(plain)
+            model.model_validate(body)
         except ValidationError as error:
             fields = {".".join(map(str, item["loc"])) or "body": item["msg"] for item in error.errors()}
             listed = "; ".join(f"{field}: {reason}" for field, reason in fields.items())
             raise SchemaValidationError(
                 f"body of type {type!r} does not fit {model.__name__}: {listed}", fields
             ) from None
-        return plain

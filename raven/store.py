@@ -8,15 +8,16 @@ file (its inode is checked before each write and on each tick).
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Self
 
 import apsw
 
-from raven import busfile, forks
+from raven import busfile, forks, migration
 from raven.config import Durability
 from raven.errors import (
     BusyError,
@@ -26,16 +27,15 @@ from raven.errors import (
     DatabaseError,
     DiskFullError,
     FileMissingError,
-    NewerSchemaError,
     NotABusError,
     ReadOnlyError,
 )
 from raven.patience import Patience
-from raven.statements import SQL, migrations
+from raven.statements import SQL
 from raven.transaction import Params, Transaction, fetch
 
-APPLICATION_ID = int.from_bytes(b"RAVN", "big")
 WAL_SIZE_LIMIT = 4 * 1024 * 1024
+_VACUUM_BITE = 1000
 
 _TRANSLATIONS: dict[type[apsw.Error], tuple[type[DatabaseError], str]] = {
     apsw.BusyError: (BusyError, "is locked by another writer: try again, or find the program that holds it"),
@@ -72,8 +72,8 @@ class Store:
             raise ConfigError(f"durability {durability!r} is not known: use 'normal' or 'full'")
         if not isinstance(busy_timeout_s, int | float) or not 0 <= busy_timeout_s <= 3600:
             raise ConfigError(f"busy_timeout_s {busy_timeout_s!r} is out of range: use 0 to 3600 seconds")
-        if "\0" in path:
-            raise FileMissingError(f"the path {path!r} holds a NUL, which no file name can")
+        if "\0" in path or not path.isprintable():
+            raise FileMissingError(f"the path {path!r} holds what no bus file may be called by: choose another")
         # One bus is one real file, by whatever link it is reached: SQLite and the doorbells must agree on its name.
         self.path = os.path.realpath(path)
         self.busy_timeout_s = busy_timeout_s
@@ -82,8 +82,12 @@ class Store:
         self._closed = False
         self._in_parents_transaction: apsw.Connection | None = None
         self._lock = threading.RLock()
-        self._connection: apsw.Connection | None = self._open(create)
+        self._entered: FrameType | None = None
+        self._replaced = 0
+        self._connection: apsw.Connection | None = None
         forks.guard(self)
+        with self._lock:  # held, so that no fork comes while SQLite is at work
+            self._connection = self._open(create)
 
     def write(self) -> Self:
         """Return the context of one write transaction, which yields a Transaction; the file is verified first."""
@@ -97,15 +101,18 @@ class Store:
 
     def __enter__(self) -> Transaction:
         self._acquire()
+        if self._entered is not None:
+            self._end_interrupted()
         try:
+            self._entered = sys._getframe(1)
             self._transaction.control("BEGIN IMMEDIATE")
-        except apsw.Error as error:
-            # Not begun: if this thread has one open already (a finalizer that runs inside it), that stays as it is.
-            self._lock.release()
-            raise self._translated(error) from error
-        except BaseException:
-            self._roll_back()
-            self._lock.release()
+        except BaseException as error:
+            try:
+                self._leave()
+            finally:
+                self._release()
+            if isinstance(error, apsw.Error):
+                raise self._translated(error) from error
             raise
         return self._transaction
 
@@ -118,10 +125,36 @@ class Store:
         except apsw.Error as failure:
             raise self._translated(failure) from failure
         finally:
-            self._roll_back()
-            self._lock.release()
+            try:
+                self._leave()
+            finally:
+                self._release()
         if isinstance(error, apsw.Error):
             raise self._translated(error) from error
+
+    def _leave(self) -> None:
+        """Roll back what was not committed, and close now if that was asked for meanwhile."""
+        self._entered = None
+        if self._connection is not None:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            if self._closed:
+                self._connection.close()
+
+    def _end_interrupted(self) -> None:
+        """End a transaction whose block was left by an exception of a signal handler at the very door of `__exit__`.
+
+        Where that block is still running (this is a finalizer or a signal handler inside it) it is left alone, and
+        this write is refused.
+        """
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame is not self._entered:
+            frame = frame.f_back
+        if frame is None:
+            self._leave()
+        self._release()
+        if frame is not None:
+            raise DatabaseError(f"this thread is in a transaction on {self.path} already: wait for its end")
 
     def rows(self, name: str, params: Params | None = None) -> list[Any]:
         """Run a named SELECT in a transaction of its own and return its rows."""
@@ -137,10 +170,11 @@ class Store:
         return "; ".join(str(row[0]) for row in self._query(f"PRAGMA {name}"))
 
     def give_space_back(self) -> None:
-        """Shorten the file by its free pages, and the WAL to nothing if no reader is in the way."""
-        with self._connected() as connection:
-            connection.execute("PRAGMA incremental_vacuum").fetchall()
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        """Shorten the file by its free pages, in small bites, and the WAL if no reader is in the way."""
+        while int(self.pragma("freelist_count")):
+            with self._connected() as connection:
+                connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_BITE})").fetchall()
+        self.trim_wal()
 
     def trim_wal(self) -> None:
         """Write the WAL back into the file and cut it to nothing, unless somebody is using it just now."""
@@ -153,7 +187,7 @@ class Store:
         try:
             self._verify()
         finally:
-            self._lock.release()
+            self._release()
 
     @contextmanager
     def impatient(self) -> Iterator[None]:
@@ -164,7 +198,12 @@ class Store:
             yield
         finally:
             self._patience.limit_s = self.busy_timeout_s
-            self._lock.release()
+            self._release()
+
+    @property
+    def replaced(self) -> int:
+        """How often the file was replaced by another while this client used it."""
+        return self._replaced
 
     def sibling(self) -> Store:
         """Open another connection to the same file, for a thread that must not wait for this one's transactions."""
@@ -174,7 +213,8 @@ class Store:
         """Close the connection; every later call raises ClosedError. Closing twice is allowed."""
         with self._lock:
             self._closed = True
-            if self._connection is not None:
+            # A signal handler can come here from within this thread's own transaction, which then closes at its end.
+            if self._connection is not None and self._entered is None:
                 self._connection.close()
 
     # Connections
@@ -185,7 +225,7 @@ class Store:
 
     def after_fork(self) -> None:
         """Go on in the parent."""
-        self._lock.release()
+        self._release()
 
     def forsake(self) -> None:
         """Close the inherited connection in a forked child, leaving the file alone; the next use opens another."""
@@ -210,8 +250,13 @@ class Store:
                 self._connection = self._open(create=False)
             return self._connection
         except BaseException:
-            self._lock.release()
+            self._release()
             raise
+
+    def _release(self) -> None:
+        # RuntimeError: an exception of a signal handler came between this thread's last release and its book-keeping.
+        with suppress(RuntimeError):
+            self._lock.release()
 
     @contextmanager
     def _connected(self) -> Iterator[apsw.Connection]:
@@ -221,7 +266,7 @@ class Store:
         except apsw.Error as error:
             raise self._translated(error) from error
         finally:
-            self._lock.release()
+            self._release()
 
     def _query(self, sql: str, params: Params | None = None) -> list[Any]:
         connection = self._acquire()
@@ -230,11 +275,7 @@ class Store:
         except apsw.Error as error:
             raise self._translated(error) from error
         finally:
-            self._lock.release()
-
-    def _roll_back(self) -> None:
-        if self._connection is not None and self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+            self._release()
 
     def _verify(self) -> None:
         if not busfile.is_still(self.path, self._inode):
@@ -243,11 +284,13 @@ class Store:
             logging.getLogger("raven").warning(
                 "the bus %s was replaced while in use: going on with the new file", self.path
             )
+            # While the old connection holds its WAL open, no other file can have that inode.
+            busfile.drop_stale_wal(self.path, self._wal_inode)
             old, self._connection = self._connection, None
             if old is not None:
                 old.close()
-            busfile.drop_stale_wal(self.path, self._wal_inode)
             self._connection = self._open(create=False)
+            self._replaced += 1
 
     def _open(self, create: bool) -> apsw.Connection:
         busfile.prepare(self.path, create=create)
@@ -269,14 +312,14 @@ class Store:
             connection.set_busy_handler(self._patience.wait)
             # Plans must not depend on bound values: where they may, SQLite compiles a statement anew at each run.
             connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
-            self._check_format(connection)
+            migration.check_format(connection, self.path)
             for setting in (
                 "journal_mode = WAL",
                 f"synchronous = {self._durability}",
                 f"journal_size_limit = {WAL_SIZE_LIMIT}",
             ):
                 connection.execute(f"PRAGMA {setting}").fetchall()
-            self._migrate(connection)
+            migration.migrate(connection)
             self._inode = busfile.inode(self.path)
             self._wal_inode = busfile.wal_inode(self.path)
         except BaseException:
@@ -284,41 +327,6 @@ class Store:
             raise
         self._transaction = Transaction(connection)
         return connection
-
-    def _check_format(self, connection: apsw.Connection) -> None:
-        # One transaction, or another process could make the schema between the questions.
-        connection.execute("BEGIN")
-        application = connection.execute("PRAGMA application_id").get
-        version = connection.execute("PRAGMA user_version").get
-        tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
-        connection.execute("ROLLBACK")
-        if application == APPLICATION_ID:
-            if version > len(migrations()):
-                raise NewerSchemaError(
-                    f"the bus {self.path} has schema version {version}, this raven knows {len(migrations())}: "
-                    "upgrade raven"
-                )
-        elif application or version or tables:
-            raise NotABusError(f"{self.path} is an SQLite database of something else: choose another path")
-        else:
-            # Only an empty file takes this; it lets `prune` shorten the file later.
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-
-    def _migrate(self, connection: apsw.Connection) -> None:
-        scripts = migrations()
-        if connection.execute("PRAGMA user_version").get == len(scripts):
-            return
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            done = connection.execute("PRAGMA user_version").get
-            for script in scripts[done:]:
-                connection.execute(script)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {len(scripts)}")
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
 
     def _translated(self, error: apsw.Error) -> DatabaseError:
         if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_WRITE:

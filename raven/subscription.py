@@ -70,10 +70,10 @@ class Subscription:
 
     def next(self, rung: bool = False) -> Message | None:
         """Return the next message, acked, or None where nothing is ready; `rung` tells that the doorbell just was."""
-        if self._released:
-            raise ClosedError("the subscription was released")
-        while self._claim is not None:
-            claim, row = self._claim, self._claim.rows[self._place]
+        if self._released or self.waiter.is_inherited:
+            raise ClosedError("the subscription was released, or belongs to the process that this one was forked from")
+        while (claim := self._claim) is not None:
+            row = claim.rows[self._place]
             # Only what was taken is passed: a BusyError leaves all as it was, to be tried again.
             message = self._mailbox.take(claim, row)
             self._place += 1
@@ -103,16 +103,15 @@ class Subscription:
         return left if due is None else min(due, left)
 
     def _fetch(self, prospect: Prospect) -> Message | None:
-        self._adapt()
-        message, self._claim = self._mailbox.claim_and_take(prospect, self._batch_size, LEASE_S)
-        self._place = 0
-        return message
-
-    def _adapt(self) -> None:
+        self.waiter.tick_if_due()
         now = time.monotonic()
-        fast = now - self._fetched_at < _FAST_BATCH_S
-        self._batch_size = min(self._batch_size * 2, self._max_per_poll) if fast else 1
-        self._fetched_at = now
+        keeps_up = now - self._fetched_at < _FAST_BATCH_S
+        size = min(self._batch_size * 2, self._max_per_poll) if keeps_up else 1
+        message, self._claim = self._mailbox.claim_and_take(prospect, size, LEASE_S)
+        self._place, self._batch_size, self._fetched_at = 0, size, now
+        if self._released:  # meanwhile, by another thread
+            self.release()
+        return message
 
 
 def listen(subscription: Subscription, timeout_s: float | None) -> Iterator[Message]:
@@ -121,11 +120,13 @@ def listen(subscription: Subscription, timeout_s: float | None) -> Iterator[Mess
     signals.unwind_on_sigterm()
     rung = False
     with subscription, suppress(ClosedError):
-        while deadline is None or time.monotonic() < deadline:
+        while True:
             message = subscription.next(rung)
-            rung = message is None and subscription.waiter.wait(subscription.due_s(deadline))
             if message is not None:
                 yield message
+            if deadline is not None and time.monotonic() >= deadline:
+                return
+            rung = message is None and subscription.waiter.wait(subscription.due_s(deadline))
 
 
 class AsyncMessages:
@@ -151,6 +152,8 @@ class AsyncMessages:
             signals.unwind_on_sigterm()
             self._state = "open"
             self._subscription.__enter__()
+        elif self._past_deadline():
+            self.close()
         message = None
         try:
             if self._state == "open":
@@ -171,21 +174,28 @@ class AsyncMessages:
     def close(self) -> None:
         """Do as `aclose` does, at once. Closing twice is allowed."""
         if self._state == "open":
+            # What cannot be given back at once comes back when its lease ends: no reason to block the event loop.
+            with suppress(RavenError), self._store.impatient():
+                self._subscription.release()
             self._subscription.__exit__(None, None, None)
         self._state = "closed"
 
     def __del__(self) -> None:
         self.close()
 
+    def _past_deadline(self) -> bool:
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
     async def _next(self) -> Message | None:
         """Return the next message, or None at the deadline."""
         rung = False
-        while self._deadline is None or time.monotonic() < self._deadline:
+        while True:
             message = await _patiently(self._store, partial(self._subscription.next, rung))
             if message is not None:
                 return message
+            if self._past_deadline():
+                return None
             rung = await self._subscription.waiter.wait_async(self._subscription.due_s(self._deadline))
-        return None
 
 
 async def _patiently(store: Store, step: Callable[[], _T]) -> _T:

@@ -41,7 +41,11 @@ class Waiter:
     def __enter__(self) -> Self:
         # A loop that is still open when the interpreter exits must end before threads can no longer be joined.
         atexit.register(self.close)
-        self._tick()
+        try:
+            self._tick()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -75,7 +79,7 @@ class Waiter:
             time.sleep(pause)
         else:
             rang = self._bell.wait(pause)
-        self._tick_if_due()
+        self.tick_if_due()
         return rang
 
     async def wait_async(self, at_most_s: float | None) -> bool:
@@ -91,14 +95,15 @@ class Waiter:
             while not rang and (left := give_up_at - time.monotonic()) > 0:
                 await _readable(self._bell, min(left, SIGNAL_SLICE_S))
                 rang = self._bell.wait(0)
-        self._tick_if_due()
+        self.tick_if_due()
         return rang
 
     def _pause_s(self, at_most_s: float | None) -> float:
         until_tick = self._next_tick - time.monotonic()
         return max(0.0, until_tick if at_most_s is None else min(until_tick, at_most_s))
 
-    def _tick_if_due(self) -> None:
+    def tick_if_due(self) -> None:
+        """Check the file, the bell and the election if the time has come; for loops that are too busy to wait, too."""
         if time.monotonic() >= self._next_tick:
             self._store.verify()
             self._tick()

@@ -68,22 +68,22 @@ class WalWatch:
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
 
-    @property
-    def is_elected(self) -> bool:
-        """Whether this process is the one that watches."""
-        return self._thread is not None
-
     def stand(self) -> None:
         """Become the watcher unless another process is; cheap, to be called at every tick."""
         if self._thread is not None and self._thread.is_alive():
             return
-        with suppress(OSError):
+        # RuntimeError: no more threads are to be had.
+        with suppress(OSError, RuntimeError):
             if self._lock < 0:
                 path = os.path.join(self._doorbells.folder, LOCK_NAME)
                 self._lock = forks.keep_descriptor(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._stop = threading.Event()
             self._thread = threading.Thread(target=self._run, name="raven-walwatch", daemon=True)
             self._thread.start()
+            return
+        if self._thread is not None:
+            self.close()
 
     def close(self) -> None:
         """Stop watching and let another process take over."""

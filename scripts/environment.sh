@@ -5,16 +5,16 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 use_environment() {
     local extras="$1" python="${PYTHON:-python3}" stamp
+    # What was installed for the tests serves the demo as well, and stays.
+    if [ -z "$extras" ] && grep -qs '^dev,rpc ' .venv/.installed; then
+        extras=dev,rpc
+    fi
     if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
         echo "error: raven needs Python 3.11 or newer, and $python is not: set PYTHON to one that is" >&2
         return 1
     fi
     stamp="${extras:-plain} $("$python" --version) $(cksum < pyproject.toml)"
     if [ "$(cat .venv/.installed 2>/dev/null)" = "$stamp" ]; then
-        return 0
-    fi
-    # What is installed for the tests serves the demo as well.
-    if [ -z "$extras" ] && [ "$(cat .venv/.installed 2>/dev/null)" = "${stamp/plain/dev,rpc}" ]; then
         return 0
     fi
     echo "making .venv with $("$python" --version) ..." >&2

@@ -16,7 +16,7 @@ from raven.cli.output import echo_details, echo_json, echo_message
 @db_option
 def inbox(role: str, max_: int, peek: bool, as_json: bool, db: str | None) -> None:
     """Show what an address has not acked, by urgency, then age; again and again until acked."""
-    with open_client(role, db, register=not peek) as bus:
+    with open_client(role, db, register=not peek, create=not peek) as bus:
         messages = bus.inbox(max_, peek)
     if as_json:
         echo_json({"messages": [message.as_dict() for message in messages]})
@@ -34,7 +34,7 @@ def inbox(role: str, max_: int, peek: bool, as_json: bool, db: str | None) -> No
 @db_option
 def read(message_id: int, role: str | None, as_json: bool, db: str | None) -> None:
     """Show one message with all its properties; changes nothing."""
-    with open_client(role, db, register=False) if role else open_observer(db) as bus:
+    with open_client(role, db, register=False, create=False) if role else open_observer(db) as bus:
         message = bus.read(message_id)
     if as_json:
         echo_json(message.as_dict())
@@ -50,7 +50,7 @@ def read(message_id: int, role: str | None, as_json: bool, db: str | None) -> No
 def ack(message_ids: tuple[int, ...], role: str | None, as_json: bool, db: str | None) -> None:
     """Finish messages, so that they leave the inbox; acking twice is the same as once."""
     for message_id in message_ids:
-        with open_client(role or _only_recipient(message_id, db), db, register=False) as bus:
+        with open_client(role or _only_recipient(message_id, db), db, register=False, create=False) as bus:
             bus.ack(message_id)
         if not as_json:
             click.echo(f"acked #{message_id}")

@@ -21,8 +21,14 @@ _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, 
 
 Command = Callable[..., Any]
 
+if TYPE_CHECKING:
+    _TextType = click.ParamType[str]
+    _SecondsType = click.ParamType[float]
+else:  # generic only in newer releases of click
+    _TextType = _SecondsType = click.ParamType
 
-class AddressType(click.ParamType[str]):
+
+class AddressType(_TextType):
     """An address; completed in the shell from those that are registered on the bus."""
 
     name = "address"
@@ -38,7 +44,7 @@ class AddressType(click.ParamType[str]):
             return []
 
 
-class DurationType(click.ParamType[float]):
+class DurationType(_SecondsType):
     """A span of time: a number of seconds, or a number with ms, s, m, h, d or w."""
 
     name = "duration"
@@ -67,7 +73,7 @@ def json_option(command: Command) -> Command:
     return click.option("-j", "--json", "as_json", is_flag=True, help="Print JSON for scripts.")(command)
 
 
-def open_client(address: str, db: str | None, *, register: bool = True) -> BusClient:
+def open_client(address: str, db: str | None, *, register: bool = True, create: bool = True) -> BusClient:
     """Open the bus as one address, with the settings of flag, environment and raven.yaml."""
     from raven.client import BusClient
 
@@ -79,6 +85,7 @@ def open_client(address: str, db: str | None, *, register: bool = True) -> BusCl
         durability=found.durability,
         max_body_bytes=found.max_body_bytes,
         register=register,
+        create=create,
     )
 
 

@@ -8,7 +8,7 @@ import click
 
 from raven import config
 from raven.address import make_address
-from raven.cli.options import db_option, json_option
+from raven.cli.options import db_option, json_option, open_client
 from raven.cli.output import echo_json, escape
 from raven.client import BusClient
 from raven.errors import ConfigError
@@ -46,9 +46,8 @@ def session() -> None:
 @db_option
 def session_init(session_id: str, roles: tuple[str, ...], as_json: bool, db: str | None) -> None:
     """Make the bus if there is none and register roles, so that broadcasts reach them before they start."""
-    found = config.load(db)
     addresses = [str(make_address(session_id, role)) for role in roles]
-    with BusClient(session_id, "init", found.db, register=False) as bus:
+    with open_client(str(make_address(session_id, "init")), db, register=False) as bus:
         bus.register(*addresses)
         path = bus.db_path
     if as_json:

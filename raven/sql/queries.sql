@@ -153,7 +153,8 @@ SELECT DISTINCT recipient FROM deliveries WHERE id > :delivery_id AND state = 0 
 
 -- backlog --
 -- Unfinished deliveries by recipient: how many, and the id of the oldest.
-SELECT recipient, count(*), min(id) >> 20 FROM deliveries WHERE state < 2 GROUP BY recipient ORDER BY recipient;
+SELECT recipient, count(*), min(id) >> 20 FROM deliveries
+ WHERE state < 2 AND (expires_at IS NULL OR expires_at > :now) GROUP BY recipient ORDER BY recipient;
 
 -- prunable_span --
 -- How many messages are older than a time, and the newest of them; the newest of all is never among them.

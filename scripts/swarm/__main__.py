@@ -18,6 +18,9 @@ _DEADLINE_S = 120
 
 def main(bus: str) -> int:
     path = Path(bus).absolute()
+    if path.exists():
+        # Only a bus is replaced; anything else of that name is refused.
+        BusObserver(str(path)).close()
     for suffix in ("", "-wal", "-shm"):
         with suppress(FileNotFoundError):
             os.unlink(f"{path}{suffix}")

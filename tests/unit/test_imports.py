@@ -27,7 +27,7 @@ LAYERS = [
         "signals",
         "patience",
     },
-    {"config", "busfile", "doorbell", "transaction"},
+    {"config", "busfile", "doorbell", "transaction", "migration"},
     {"store"},
     {"draft", "identity", "retention", "walwatch"},
     {"mailbox", "waiter"},

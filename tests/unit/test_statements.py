@@ -12,8 +12,8 @@ import pytest
 
 import raven
 from raven.message import MessageRow
+from raven.migration import APPLICATION_ID
 from raven.statements import SQL, migrations
-from raven.store import APPLICATION_ID
 
 PACKAGE = Path(raven.__file__).parent
 QUERIES = (PACKAGE / "sql" / "queries.sql").read_text(encoding="utf-8")

@@ -1,0 +1,51 @@
+"""Migrations: is a file a bus, of which version, and how it is brought up to this raven's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raven.errors import NewerSchemaError, NotABusError
+from raven.statements import migrations
+
+if TYPE_CHECKING:
+    import apsw
+
+APPLICATION_ID = int.from_bytes(b"RAVN", "big")
+
+
+def check_format(connection: apsw.Connection, path: str) -> None:
+    """Refuse a database that is not a bus, or is one of a newer raven; prepare an empty file to become one."""
+    # One transaction, or another process could make the schema between the questions.
+    connection.execute("BEGIN")
+    application = connection.execute("PRAGMA application_id").get
+    version = connection.execute("PRAGMA user_version").get
+    tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
+    connection.execute("ROLLBACK")
+    if application == APPLICATION_ID:
+        if version > len(migrations()):
+            raise NewerSchemaError(
+                f"the bus {path} has schema version {version}, this raven knows {len(migrations())}: upgrade raven"
+            )
+    elif application or version or tables:
+        raise NotABusError(f"{path} is an SQLite database of something else: choose another path")
+    else:
+        # Only an empty file takes this; it lets `prune` shorten the file later.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+
+
+def migrate(connection: apsw.Connection) -> None:
+    """Run the migrations that the file has not seen, in one transaction; whoever comes second finds them done."""
+    scripts = migrations()
+    if connection.execute("PRAGMA user_version").get == len(scripts):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        done = connection.execute("PRAGMA user_version").get
+        for script in scripts[done:]:
+            connection.execute(script)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {len(scripts)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
