@@ -209,3 +209,10 @@ def test_no_message_text_can_forge_a_terminal_line(shell: Shell) -> None:
     for text in shown:
         assert not set(text) & {"\u001b", "\u009b", "\u202e"}
         assert not [line for line in text.splitlines() if line.startswith("#9")]
+
+
+def test_looking_never_makes_a_bus(shell: Shell) -> None:
+    for command in (["read", "1", "-r", "a:s"], ["ack", "1", "-r", "a:s"], ["inbox", "-r", "a:s", "--peek"]):
+        assert "there is no bus at" in shell.error(3, *command, "--db", "typo.db")
+    assert not (shell.folder / "typo.db").exists()
+    assert "max 9999999999999999999 is not" in shell.error(2, "inbox", "-r", "a:s", "-m", "9999999999999999999")

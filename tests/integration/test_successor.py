@@ -1,0 +1,65 @@
+"""A file that took the place of another while clients were waiting: they tail it, and are registered in it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from raven import BusClient, BusObserver
+from tests.support import wait_for_waiting, wait_until
+
+Connect = Callable[..., BusClient]
+
+
+def replace(db: str, tmp_path: Path) -> None:
+    """Put an empty bus in the place of `db`, with nothing of the old one's left beside it."""
+    BusClient.at("x:s", str(tmp_path / "new.db")).close()
+    for end in ("-wal", "-shm"):
+        os.unlink(db + end)
+    os.replace(tmp_path / "new.db", db)
+
+
+def test_a_tail_starts_again_in_the_new_file(db: str, tmp_path: Path, connect: Connect) -> None:
+    boss = connect("boss:s")
+    for number in range(5):
+        boss.send("worker:s", "note", f"old {number}")
+    seen: list[str] = []
+
+    def follow() -> None:
+        with BusObserver(db) as observer:
+            for message in observer.tail(poll_interval_s=0.1, timeout_s=15):
+                seen.append(message.body)
+                if message.body == "new":
+                    return
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    wait_until(lambda: len(seen) == 5, "the old messages")
+    replace(db, tmp_path)
+    connect("late:s").send("worker:s", "note", "new")
+    thread.join(20)
+
+    assert seen == [*(f"old {number}" for number in range(5)), "new"]
+
+
+def test_a_waiting_subscriber_is_registered_in_the_new_file(db: str, tmp_path: Path, connect: Connect) -> None:
+    worker = connect("worker:s")
+    heard: list[str] = []
+
+    def listen() -> None:
+        for message in worker.listen(poll_interval_s=0.1, timeout_s=15):
+            heard.append(message.body)
+            return
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    wait_for_waiting(db, "worker:s")
+    replace(db, tmp_path)
+    late = connect("late:s")
+    wait_until(lambda: "worker:s" in [peer.address for peer in late.peers()], "the worker in the new file")
+    late.send("*:s", "note", "for all")
+    thread.join(20)
+
+    assert heard == ["for all"]
