@@ -83,7 +83,7 @@ class Store:
         self._in_parents_transaction: apsw.Connection | None = None
         self._lock = threading.RLock()
         self._entered: FrameType | None = None
-        self._replaced = 0
+        self.replaced = 0  # how often another file took the place of this one
         self._connection: apsw.Connection | None = None
         forks.guard(self)
         with self._lock:  # held, so that no fork comes while SQLite is at work
@@ -200,11 +200,6 @@ class Store:
             self._patience.limit_s = self.busy_timeout_s
             self._release()
 
-    @property
-    def replaced(self) -> int:
-        """How often the file was replaced by another while this client used it."""
-        return self._replaced
-
     def sibling(self) -> Store:
         """Open another connection to the same file, for a thread that must not wait for this one's transactions."""
         return Store(self.path, busy_timeout_s=self.busy_timeout_s, durability=self._durability, create=False)
@@ -254,9 +249,10 @@ class Store:
             raise
 
     def _release(self) -> None:
-        # RuntimeError: an exception of a signal handler came between this thread's last release and its book-keeping.
-        with suppress(RuntimeError):
+        try:  # noqa: SIM105 on the path of every write, where `suppress` costs several times the release
             self._lock.release()
+        except RuntimeError:
+            pass  # An exception of a signal handler came between this thread's last release and its book-keeping.
 
     @contextmanager
     def _connected(self) -> Iterator[apsw.Connection]:
@@ -290,7 +286,7 @@ class Store:
             if old is not None:
                 old.close()
             self._connection = self._open(create=False)
-            self._replaced += 1
+            self.replaced += 1
 
     def _open(self, create: bool) -> apsw.Connection:
         busfile.prepare(self.path, create=create)
