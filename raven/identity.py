@@ -56,11 +56,14 @@ class Identity:
 
     def touch(self, tx: Transaction) -> None:
         """Note in the caller's transaction that this identity is alive, at most every few seconds."""
-        now = time.monotonic()
-        if self._registers and (self.is_unknown() or now - self._touched_at > _REFRESH_S):
+        if self.is_due():
             register(tx, self._parsed)
-            self._touched_at = now
+            self._touched_at = time.monotonic()
             self._in_file = self._store.replaced
+
+    def is_due(self) -> bool:
+        """Whether it is time to note again that this identity is alive."""
+        return self.is_unknown() or (self._registers and time.monotonic() - self._touched_at > _REFRESH_S)
 
     def is_unknown(self) -> bool:
         """Whether this identity has yet to register in this file, as it must when another took the old one's place."""

@@ -59,7 +59,7 @@ class Mailbox:
         query = {"recipient": self._recipient, "now": now, "max": max}
         self._store.verify()
         rows = [MessageRow(*row) for row in self._store.rows("unfinished_of", query)]
-        if not peek and any(row.state == 0 for row in rows):
+        if not peek and (self._identity.is_due() or any(row.state == 0 for row in rows)):
             with self._store.write() as tx:
                 self._identity.touch(tx)
                 rows = [self._seen(tx, MessageRow(*row), now) for row in tx.rows("unfinished_of", query)]
@@ -137,7 +137,7 @@ class Mailbox:
 
 
 def check_id(message_id: object) -> None:
-    """Refuse what cannot be the id of a message; raises InputError."""
+    """Refuse what cannot be the id of a message: InputError, or MessageNotFoundError for a number out of range."""
     if not isinstance(message_id, int) or isinstance(message_id, bool):
         raise InputError(f"id {message_id!r} is not a number: give the one that send or inbox showed")
     if not 0 < message_id <= MAX_ID:

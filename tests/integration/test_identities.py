@@ -128,3 +128,14 @@ def test_a_peer_has_a_json_shape(connect: Connect) -> None:
         "address": "stranger:s", "role": "stranger", "session": "s", "registered_at": None, "last_seen": None,
         "waiting": 0, "pending": 1,
     }  # fmt: skip
+
+
+def test_whoever_looks_into_an_empty_inbox_is_seen(connect: Connect) -> None:
+    bus = connect("worker:s")
+    [registered] = bus.peers()
+
+    def seen_later() -> bool:
+        assert bus.inbox() == []
+        return bus.peers()[0].last_seen != registered.last_seen
+
+    wait_until(seen_later, "a later last_seen")

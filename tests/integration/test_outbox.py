@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -13,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from raven import BusClient
-from tests.support import Foreign
+from tests.support import Foreign, needs
 
 Connect = Callable[..., BusClient]
 
@@ -151,10 +149,8 @@ def test_the_outbox_shows_what_was_sent_in_the_words_of_send(connect: Connect, f
 
 
 def test_the_sqlite3_program_can_send_and_look(db: str, connect: Connect) -> None:
-    program = shutil.which("sqlite3")
-    if program is None:
-        assert not os.environ.get("CI"), "the sqlite3 program is missing: install it in CI"
-        pytest.skip("the sqlite3 program is not installed")
+    needs("sqlite3")
+    program = "sqlite3"
     bus = connect("worker:s")
     sql = (
         "INSERT INTO outbox(sender, recipient, type, body) VALUES ('shell:s', 'worker:s', 'note', json_quote('hello'));"
