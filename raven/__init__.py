@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from raven.client import BusClient
+    from raven.draft import Draft
     from raven.errors import (
         AddressError,
+        BindError,
         BodyError,
         BusyError,
         ClosedError,
@@ -19,7 +21,11 @@ if TYPE_CHECKING:
         DatabaseError,
         DiskFullError,
         FileMissingError,
+        ForbiddenError,
+        HelperError,
         InputError,
+        LimitError,
+        LostError,
         MessageNotFoundError,
         NetworkFilesystemError,
         NewerSchemaError,
@@ -29,16 +35,22 @@ if TYPE_CHECKING:
         ReadOnlyError,
         SchemaValidationError,
         UnknownAddressError,
+        UnreachableError,
     )
     from raven.identity import Peer
+    from raven.listener import Listener
+    from raven.log import Log
     from raven.message import Message, State, Urgency
     from raven.observer import BusObserver
     from raven.schemas import SchemaRegistry
+    from raven.subscription import AckMode, Subscription
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = [
+    "AckMode",
     "AddressError",
+    "BindError",
     "BodyError",
     "BusClient",
     "BusObserver",
@@ -48,8 +60,15 @@ __all__ = [
     "CorruptError",
     "DatabaseError",
     "DiskFullError",
+    "Draft",
     "FileMissingError",
+    "ForbiddenError",
+    "HelperError",
     "InputError",
+    "LimitError",
+    "Listener",
+    "Log",
+    "LostError",
     "Message",
     "MessageNotFoundError",
     "NetworkFilesystemError",
@@ -62,18 +81,25 @@ __all__ = [
     "SchemaRegistry",
     "SchemaValidationError",
     "State",
+    "Subscription",
     "UnknownAddressError",
+    "UnreachableError",
     "Urgency",
     "__version__",
 ]
 
 _HOMES = {
+    "AckMode": "raven.subscription",
     "BusClient": "raven.client",
     "BusObserver": "raven.observer",
+    "Draft": "raven.draft",
+    "Listener": "raven.listener",
+    "Log": "raven.log",
     "Message": "raven.message",
     "Peer": "raven.identity",
     "SchemaRegistry": "raven.schemas",
     "State": "raven.message",
+    "Subscription": "raven.subscription",
     "Urgency": "raven.message",
 }
 

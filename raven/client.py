@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
 from raven import clock
-from raven.address import make_address, parse_address
+from raven.address import Address, make_address, parse_address
 from raven.config import Durability
 from raven.doorbell import OBSERVERS
-from raven.draft import make_draft, make_drafts
+from raven.draft import Draft, make_draft, make_drafts
 from raven.errors import ConfigError
+from raven.group import Group
 from raven.identity import Identity, register
+from raven.listener import Listener
 from raven.mailbox import Mailbox, check_id
 from raven.message import Message, MessageRow, Urgency
 from raven.observer import BusObserver, check_max
 
 if TYPE_CHECKING:
-    from raven.subscription import AsyncMessages, Subscription
+    from raven.feed import AsyncMessages, Feed
+    from raven.subscription import AckMode, Subscription
 
 
 class BusClient(BusObserver):
@@ -56,9 +60,8 @@ class BusClient(BusObserver):
         self._max_body_bytes = settings.max_body_bytes if max_body_bytes is None else max_body_bytes
         if not isinstance(self._max_body_bytes, int) or self._max_body_bytes < 1:
             raise ConfigError(f"max_body_bytes {max_body_bytes!r} is not a number of bytes, 1 or more")
-        self._identity = Identity(self._store, address, registers=register)
-        self._mailbox = Mailbox(self._store, self._identity)
-        self._subscriptions: WeakSet[Subscription] = WeakSet()
+        self._owns_store = True
+        self._take_part(address, register)
         if register:
             with self._store.write() as tx:
                 self._identity.touch(tx)
@@ -68,6 +71,21 @@ class BusClient(BusObserver):
         """Make a client from its whole address: `BusClient.at("architect:swarm-1")`."""
         parsed = parse_address(address)
         return cls(parsed.session, parsed.role, db_path, **options)
+
+    def share(self, address: str, *, register: bool = True) -> Self:
+        """Return a client of another address over this one's connection, for a program that speaks for many.
+
+        It registers with its first write, and ends with this one; its own `close` ends only its loops.
+        """
+        shared = copy(self)
+        shared._owns_store = False
+        shared._take_part(parse_address(address), register)
+        return shared
+
+    def _take_part(self, address: Address, register: bool) -> None:
+        self._identity = Identity(self._store, address, registers=register)
+        self._mailbox = Mailbox(self._store, self._identity)
+        self._feeds: WeakSet[Feed] = WeakSet()
 
     @property
     def address(self) -> str:
@@ -112,15 +130,21 @@ class BusClient(BusObserver):
             delay_s=delay_s,
             dedup_key=dedup_key,
         )
-        with self._store.write() as tx:
-            self._identity.touch(tx)
-            row, recipients = draft.store(tx)
-        self._ring(recipients)
-        return row.to_message(clock.now())
+        return self.post([draft])[0]
 
     def send_many(self, messages: Sequence[Mapping[str, Any]]) -> list[Message]:
         """Send many messages, dicts of `send`'s parameters, in one transaction: all of them or none."""
-        drafts = make_drafts(self._identity.address, self._max_body_bytes, messages)
+        return self.post(self.drafts(messages))
+
+    def drafts(self, messages: Sequence[Mapping[str, Any]]) -> list[Draft]:
+        """Check messages, dicts of `send`'s parameters, without touching the bus: what passes can be posted.
+
+        For programs that check in one thread and write in another. Raises InputError that says which one is wrong.
+        """
+        return make_drafts(self._identity.address, self._max_body_bytes, messages)
+
+    def post(self, drafts: Sequence[Draft]) -> list[Message]:
+        """Send what `drafts` has checked, in one transaction; each draft once."""
         with self._store.write() as tx:
             self._identity.touch(tx)
             stored = [draft.store(tx) for draft in drafts]
@@ -156,17 +180,37 @@ class BusClient(BusObserver):
         address never get the same one. Waking is pushed; every `poll_interval_s` (seconds) it also looks by itself.
         Leaving the loop, by break, exception or cancellation, gives back what was fetched and not yielded.
         """
-        from raven.subscription import AsyncMessages
+        from raven.feed import AsyncMessages
 
-        return AsyncMessages(self._subscription(poll_interval_s, max_per_poll), self._store, timeout_s)
+        return AsyncMessages(self._feed(poll_interval_s, max_per_poll), self._store, timeout_s)
 
     def listen(
         self, *, poll_interval_s: float = 1.0, max_per_poll: int = 50, timeout_s: float | None = None
     ) -> Iterator[Message]:
         """Do as `subscribe` does, for an ordinary `for` loop; `timeout_s` ends the loop after that many seconds."""
+        from raven import feed
+
+        return feed.listen(self._feed(poll_interval_s, max_per_poll), timeout_s)
+
+    def subscription(self, *, ack: AckMode = "auto", lease_s: float = 30.0) -> Subscription:
+        """Return a subscription for an event loop of your own: wait as its `listener` says, then fetch."""
         from raven import subscription
 
-        return subscription.listen(self._subscription(poll_interval_s, max_per_poll), timeout_s)
+        subscription.check(ack, lease_s)
+        listener = Listener(self._doorbells, self._watch, self.address)
+        return subscription.Subscription(self._mailbox, listener, ack, lease_s)
+
+    def transaction(self) -> Group[Self]:
+        """Make one commit of all that this thread writes over this connection inside the block, shared clients' too.
+
+        >>> with bus.transaction():
+        ...     bus.ack(msg.id)
+        ...     bus.send(msg.sender, "done")
+
+        All or nothing: an exception that leaves the block undoes everything, one that is caught inside undoes only the
+        write that raised it. Doorbells are rung after the commit. Until then, no other process can write.
+        """
+        return Group(self._store, self)
 
     def register(self, *addresses: str) -> None:
         """Register addresses in advance, so that broadcasts reach them before they first use the bus."""
@@ -177,20 +221,21 @@ class BusClient(BusObserver):
 
     def close(self) -> None:
         """Close the connection; loops of `listen` and `subscribe` in other threads and tasks end."""
-        for subscription in list(self._subscriptions):
-            subscription.release()
-        super().close()
+        for feed in list(self._feeds):
+            feed.release()
+        if self._owns_store:
+            super().close()
         self._doorbells.ring([self.address])
 
-    def _subscription(self, poll_interval_s: float, max_per_poll: int) -> Subscription:
-        from raven.subscription import Subscription
+    def _feed(self, poll_interval_s: float, max_per_poll: int) -> Feed:
+        from raven.feed import Feed
         from raven.waiter import Waiter
 
-        waiter = Waiter(self._store, self._doorbells, self.address, poll_interval_s)
-        subscription = Subscription(self._mailbox, waiter, max_per_poll)
-        self._subscriptions.add(subscription)
-        return subscription
+        waiter = Waiter(self._store, self._doorbells, self._watch, self.address, poll_interval_s)
+        feed = Feed(self._mailbox, waiter, max_per_poll)
+        self._feeds.add(feed)
+        return feed
 
     def _ring(self, recipients: Iterable[str]) -> None:
-        """Wake the recipients and the observers; only after a commit, or they would look too early."""
-        self._doorbells.ring([*recipients, OBSERVERS])
+        """Wake the recipients and the observers; only after the commit, or they would look too early."""
+        self._store.after_commit(self._doorbells.ring, [*recipients, OBSERVERS])

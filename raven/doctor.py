@@ -12,9 +12,10 @@ from typing import Any, Literal, NamedTuple
 
 from raven import clock, filesystem, statements, walwatch
 from raven.config import Config
+from raven.connection import sqlite_version
 from raven.doorbell import Doorbells
 from raven.errors import BusyError, RavenError
-from raven.store import Store, sqlite_version
+from raven.store import Store
 
 Verdict = Literal["ok", "warn", "fail"]
 _MIB = 1024 * 1024

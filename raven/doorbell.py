@@ -133,11 +133,13 @@ class Bell:
         with suppress(BlockingIOError):
             os.read(self._reader, _PIPE_SIZE)
 
+    def hangs(self) -> bool:
+        """Whether the FIFO is still in its place."""
+        return os.access(self._path, os.F_OK)
+
     def rehang(self) -> None:
         """Make the FIFO anew if somebody removed it; raises OSError where that fails."""
-        try:
-            os.stat(self._path)
-        except FileNotFoundError:
+        if not self.hangs():
             self.close()
             self._hang()
 

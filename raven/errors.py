@@ -12,6 +12,12 @@
     │   ├── MessageNotFoundError        no such message, or none for this address
     │   └── UnknownAddressError         no such session or role is registered
     ├── ClosedError                     the client was closed
+    ├── HelperError                     the socket helper, or the way to it
+    │   ├── BindError                   its socket cannot be made there
+    │   ├── UnreachableError            nobody answers at the socket (retryable)
+    │   ├── LostError                   the connection was lost: it may have been done, or not
+    │   ├── ForbiddenError              this socket does not allow that
+    │   └── LimitError                  more than the helper takes
     └── DatabaseError                   the bus file; nothing was written
         ├── BusyError                   another writer held the lock for too long (retryable)
         ├── FileMissingError            no bus file there, or gone while in use
@@ -75,6 +81,32 @@ class UnknownAddressError(NotFoundError):
 
 class ClosedError(RavenError):
     """The client was closed and can no longer be used."""
+
+
+class HelperError(RavenError):
+    """The socket helper could not do what was asked, or is not what was expected."""
+
+
+class BindError(HelperError):
+    """The helper's socket cannot be made at its path."""
+
+
+class UnreachableError(HelperError):
+    """Nobody answers at the socket; nothing was done."""
+
+    retryable = True
+
+
+class LostError(HelperError):
+    """The connection was lost before the answer came: what was asked may have been done, or not."""
+
+
+class ForbiddenError(HelperError):
+    """The socket is bound to other addresses, or closed to this user; nothing was done."""
+
+
+class LimitError(HelperError):
+    """A request, a batch or the number of connections is over a limit of the helper; nothing was done."""
 
 
 class DatabaseError(RavenError):

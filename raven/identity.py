@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -58,8 +59,11 @@ class Identity:
         """Note in the caller's transaction that this identity is alive, at most every few seconds."""
         if self.is_due():
             register(tx, self._parsed)
-            self._touched_at = time.monotonic()
-            self._in_file = self._store.replaced
+            self._store.after_commit(self._note_touched)
+
+    def _note_touched(self, addresses: Iterable[str]) -> None:
+        self._touched_at = time.monotonic()
+        self._in_file = self._store.replaced
 
     def is_due(self) -> bool:
         """Whether it is time to note again that this identity is alive."""

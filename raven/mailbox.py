@@ -14,10 +14,9 @@ from raven.transaction import Transaction
 
 
 class Claim(NamedTuple):
-    """Deliveries under one lease that were not handed out yet: `token` and `until` (microseconds) tell whose it is."""
+    """Deliveries under one lease that were not handed out yet; `token` tells whose it is."""
 
     token: int
-    until: int
     rows: list[MessageRow]
 
 
@@ -51,7 +50,7 @@ class Mailbox:
     def __init__(self, store: Store, identity: Identity) -> None:
         self._store = store
         self._identity = identity
-        self._recipient = identity.address
+        self.address = self._recipient = identity.address
 
     def inbox(self, max: int, peek: bool) -> list[Message]:
         """Show what is not acked, by urgency, then id; unless peeking, mark what is seen for the first time."""
@@ -85,12 +84,7 @@ class Mailbox:
         now = clock.now()
         query = {"recipient": self._recipient, "now": now, "max": max}
         with self._store.write_on() as tx:
-            self._identity.touch(tx)
-            if prospect.expired:
-                tx.change("expire", query)
-            if prospect.is_due(now):
-                tx.change("end_waits", query)
-            rows = [MessageRow(*row) for row in tx.rows("next_ready", query)]
+            rows = self._ready(tx, prospect, query)
             if not rows:
                 return None, None
             tx.change("take", {**query, "message_id": rows[0].id, "lease": None})
@@ -104,10 +98,43 @@ class Mailbox:
             taken = tx.change("take", {**self._delivery(row.id), "lease": claim.token, "now": now})
         return _taken(row, now) if taken else None
 
-    def give_back(self, claim: Claim) -> None:
-        """Make ready again what a claim leased and nobody took."""
+    def fetch(self, prospect: Prospect, max: int, token: int | None, lease_s: float) -> list[Message]:
+        """Hand out up to `max` ready messages in one transaction: for good, or under the lease of `token`."""
+        now = clock.now()
+        query = {"recipient": self._recipient, "now": now, "max": max}
+        with self._store.write() as tx:
+            rows = self._ready(tx, prospect, query)
+            if token is None:
+                for row in rows:
+                    tx.change("take", {**query, "message_id": row.id, "lease": None})
+            elif rows:
+                lease = {"until": now + clock.to_micros(lease_s), "lease": token, "max": len(rows)}
+                tx.change("hand_out", {**query, **lease})
+        if token is None:
+            return [_taken(row, now) for row in rows]
+        return [
+            MessageRow(*row[:-4], 1, row.attempts + 1, row.delivered_at or now, None).to_message(now) for row in rows
+        ]
+
+    def renew(self, token: int, lease_s: float) -> set[int]:
+        """Lease what `token` holds for another `lease_s` from now; returns the ids of the messages."""
+        until = clock.now() + clock.to_micros(lease_s)
+        with self._store.write() as tx:
+            return {row[0] for row in tx.rows("renew", {"recipient": self._recipient, "lease": token, "until": until})}
+
+    def give_back(self, token: int) -> int:
+        """Make ready again what was leased under `token` and is not finished; returns how many that were."""
         with self._store.write_on() as tx:
-            tx.change("give_back", {"recipient": self._recipient, "lease": claim.token, "until": claim.until})
+            return tx.change("give_back", {"recipient": self._recipient, "lease": token})
+
+    def _ready(self, tx: Transaction, prospect: Prospect, query: dict[str, Any]) -> list[MessageRow]:
+        """Put into effect what has expired or come due, and return what is ready."""
+        self._identity.touch(tx)
+        if prospect.expired:
+            tx.change("expire", query)
+        if prospect.is_due(query["now"]):
+            tx.change("end_waits", query)
+        return [MessageRow(*row) for row in tx.rows("next_ready", query)]
 
     def _delivery(self, message_id: int) -> dict[str, Any]:
         return {"message_id": message_id, "recipient": self._recipient}
@@ -117,7 +144,7 @@ class Mailbox:
         token, until = int.from_bytes(os.urandom(7)), now + clock.to_micros(lease_s)
         lease = {"recipient": self._recipient, "now": now, "until": until, "lease": token, "max": len(rows)}
         tx.change("claim", lease)
-        return Claim(token, until, rows)
+        return Claim(token, rows)
 
     def _seen(self, tx: Transaction, row: MessageRow, now: int) -> MessageRow:
         if row.state == 0:

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from raven import clock, config
-from raven.address import parse_address
 from raven.config import Config, Durability
 from raven.doorbell import OBSERVERS, Doorbells
 from raven.errors import ClosedError, InputError, MessageNotFoundError
 from raven.identity import Peer, list_peers
+from raven.listener import Listener
+from raven.log import Log, encode_addresses
 from raven.mailbox import check_id
 from raven.message import MAX_ID, Message, MessageRow
 from raven.store import Store
+from raven.walwatch import WalWatch
 
 if TYPE_CHECKING:
     from raven.retention import Pruned
-
-_PAGE = 500
-_ALL = -1
 
 
 class BusObserver:
@@ -45,6 +44,7 @@ class BusObserver:
             create=create,
         )
         self._doorbells = Doorbells(self._store.path)
+        self._watch = WalWatch(self._store, self._doorbells)
         return settings
 
     @property
@@ -66,13 +66,21 @@ class BusObserver:
         return [row[0] for row in self._store.rows("recipients_of", {"message_id": id})]
 
     def history(
-        self, correlation_id: str | int | None = None, *, task_id: str | int | None = None, max: int = 1000
+        self,
+        correlation_id: str | int | None = None,
+        *,
+        task_id: str | int | None = None,
+        role: str | Sequence[str] | None = None,
+        max: int = 1000,
     ) -> list[Message]:
-        """Return the messages of one conversation or task in order, each as a whole."""
+        """Return the messages of one conversation or task in order, each as a whole; of some addresses only if given.
+
+        `role` is an address or a list of them: what is from or to none of them is left out.
+        """
         if (correlation_id is None) == (task_id is None):
-            raise InputError("history needs either a correlation_id or a task_id")
+            raise InputError("history needs either a correlation_id or a task_id: give one of them")
         check_max(max)
-        query: dict[str, Any] = {"max": max}
+        query: dict[str, Any] = {"max": max, "addresses": encode_addresses(role)}
         if correlation_id is not None:
             rows = self._store.rows("log_correlated", {**query, "correlation_id": str(correlation_id)})
         else:
@@ -92,38 +100,42 @@ class BusObserver:
         self,
         from_id: int = 1,
         *,
-        role: str | None = None,
+        role: str | Sequence[str] | None = None,
         follow: bool = True,
         poll_interval_s: float = 1.0,
         timeout_s: float | None = None,
     ) -> Iterator[Message]:
         """Yield messages as a whole from an id on, in order, consuming none; with `follow`, new ones as they are sent.
 
-        `role` narrows it to what is from or to one address. Following ends after `timeout_s`, if given.
+        `role` narrows it to what is from or to an address, or one of several. Following ends after `timeout_s`.
         """
-        if not isinstance(from_id, int) or isinstance(from_id, bool) or not 0 <= from_id <= MAX_ID:
-            raise InputError(f"from_id {from_id!r} is not the id of a message: give a number from 0 to {MAX_ID}")
-        address = None if role is None else str(parse_address(role))
+        log = self.log(from_id, role=role)
         if not follow:
-            yield from self._log(from_id, address)
+            while page := log.page():
+                yield from page
             return
         from raven import signals
         from raven.waiter import Waiter
 
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         signals.unwind_on_sigterm()
-        with Waiter(self._store, self._doorbells, OBSERVERS, poll_interval_s) as waiter, suppress(ClosedError):
-            newest = 0
+        with (
+            Waiter(self._store, self._doorbells, self._watch, OBSERVERS, poll_interval_s) as waiter,
+            suppress(ClosedError),
+        ):
             while deadline is None or time.monotonic() < deadline:
-                before, newest = newest, self.last_id()
-                if newest < before:  # another file took the place of the old one
-                    from_id = 1
-                for message in self._log(from_id, address):
-                    yield message
-                    from_id = message.id + 1
-                # With a filter the log may end before the newest that was there when it was read.
-                from_id = max(from_id, newest + 1)
-                waiter.wait(None if deadline is None else deadline - time.monotonic())
+                page = log.page()
+                yield from page
+                if not page:
+                    waiter.wait(None if deadline is None else deadline - time.monotonic())
+
+    def log(self, from_id: int = 1, *, role: str | Sequence[str] | None = None) -> Log:
+        """Return a place in the log from which to read on, for an event loop of your own; `role` as in `tail`."""
+        return Log(self._store, from_id, role)
+
+    def listener(self) -> Listener:
+        """Return a listener that every send rings, for an event loop of your own that then reads on in the `log`."""
+        return Listener(self._doorbells, self._watch, OBSERVERS)
 
     def prune(
         self, older_than_s: float, *, dry_run: bool = False, progress: Callable[[Pruned], None] | None = None
@@ -148,17 +160,6 @@ class BusObserver:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _log(self, from_id: int, address: str | None) -> Iterator[Message]:
-        """Page through the log, so that a long one is never held in memory nor pins the WAL."""
-        while True:
-            rows = self._store.rows("log_after", {"from_id": from_id, "address": address, "max": _PAGE})
-            now = clock.now()
-            for row in rows:
-                yield MessageRow(*row).to_message(now)
-            if len(rows) < _PAGE:
-                return
-            from_id = rows[-1][0] + 1
 
 
 def check_max(max: object) -> None:

@@ -1,221 +1,73 @@
-"""Subscriptions: messages as they come, at most once, by pushed wake-ups."""
+"""Subscription: the mail of one address for an event loop that is not raven's."""
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import partial
-from types import TracebackType
-from typing import Literal, Self, TypeVar
+from typing import Literal
 
-from raven import signals
-from raven.errors import BusyError, ClosedError, InputError, RavenError
-from raven.mailbox import RUNG, Claim, Mailbox, Prospect
+from raven.errors import InputError, RavenError
+from raven.listener import Listener
+from raven.mailbox import RUNG, Mailbox
 from raven.message import Message
-from raven.store import Store
-from raven.waiter import Waiter
 
-# What is leased is meant to be taken within milliseconds; after a crash it is ready again after this long.
-LEASE_S = 5.0
-_FAST_BATCH_S = 0.05
-_BUSY_NAP_S = 0.002
-MAX_BATCH = 10_000
-_T = TypeVar("_T")
+AckMode = Literal["auto", "manual"]
 
 
 class Subscription:
-    """Fetches leased batches and acks each message just before it is handed out; what was not goes back at the end.
+    """Fetches what is ready for an address; its `listener` tells when to look.
 
-    The batch is one message at first, doubles (up to `max_per_poll`) while the consumer keeps up and falls back to one
-    when it is slow, so that a slow consumer holds nothing that another could work on.
+    `fetch` when the listener was rung, when `due_s()` is over and at every tick. `fetch`, `renew` and `close` use the
+    store: they may run in another thread than the listener, one at a time.
+
+    With `ack="auto"` what is fetched is acked already. With `"manual"` it is leased for `lease_s` seconds: `ack` it,
+    and `renew` the lease of the rest in good time; what is not acked is ready again when its lease ends, or at `close`.
     """
 
-    def __init__(self, mailbox: Mailbox, waiter: Waiter, max_per_poll: int) -> None:
-        if not isinstance(max_per_poll, int) or not 1 <= max_per_poll <= MAX_BATCH:
-            raise InputError(f"max_per_poll {max_per_poll!r} is out of range: use 1 to {MAX_BATCH:,}")
-        self.waiter = waiter
+    def __init__(self, mailbox: Mailbox, listener: Listener, ack: AckMode = "auto", lease_s: float = 30.0) -> None:
+        self.listener = listener
         self._mailbox = mailbox
-        self._max_per_poll = max_per_poll
-        self._batch_size = 1
-        self._fetched_at = 0.0
-        self._claim: Claim | None = None
-        self._place = 0
+        self._token = None if ack == "auto" else int.from_bytes(os.urandom(7))
+        self._lease_s = lease_s
         self._prospect = RUNG
-        self._rings_pay = True
-        self._released = False
+        self._is_open = True
 
-    def __enter__(self) -> Self:
-        self.waiter.__enter__()
-        return self
+    def fetch(self, max: int, *, rung: bool = False) -> list[Message]:
+        """Return up to `max` messages that are ready, by urgency, then id; `rung` tells that the doorbell just was."""
+        if not self._is_open:
+            return []
+        prospect = RUNG if rung else self._mailbox.look()
+        if not prospect.is_promising():
+            self._prospect = prospect
+            return []
+        messages = self._mailbox.fetch(prospect, max, self._token, self._lease_s)
+        self._prospect = self._mailbox.look() if len(messages) < max else RUNG
+        return messages
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self.release()
-        finally:
-            self.waiter.__exit__(kind, error, trace)
+    def due_s(self) -> float | None:
+        """Return in how many seconds to fetch without being rung: 0 if there may be more, None if nothing is due."""
+        return 0.0 if self._prospect.ready else self._prospect.due_s()
 
-    def release(self) -> None:
-        """Take no more, and give back what was fetched and not handed out; others who wait for it are woken."""
-        self._released = True
-        claim, self._claim = self._claim, None
-        if claim is not None and not self.waiter.is_inherited:
-            # If even this fails the lease ends by itself.
-            with suppress(RavenError):
-                self._mailbox.give_back(claim)
-                self.waiter.wake_all()
-
-    def next(self, rung: bool = False) -> Message | None:
-        """Return the next message, acked, or None where nothing is ready; `rung` tells that the doorbell just was."""
-        if self._released or self.waiter.is_inherited:
-            raise ClosedError("the subscription was released, or belongs to the process that this one was forked from")
-        while (claim := self._claim) is not None:
-            row = claim.rows[self._place]
-            # Only what was taken is passed: a BusyError leaves all as it was, to be tried again.
-            message = self._mailbox.take(claim, row)
-            self._place += 1
-            if self._place == len(claim.rows):
-                self._claim = None
-            if message is not None:
-                return message
-        # A ring mostly means mail: then a look first is in vain. Where others were quicker it saves taking the lock.
-        if rung and self._rings_pay:
-            message = self._fetch(RUNG)
-            self._rings_pay = message is not None
-            if message is not None:
-                return message
-        self._prospect = self._mailbox.look()
-        if not self._prospect.is_promising():
-            return None
-        message = self._fetch(self._prospect)
-        self._rings_pay = message is not None
-        return message
-
-    def due_s(self, deadline: float | None) -> float | None:
-        """Return in how many seconds to look again without being rung: a delay or lease ends, or the deadline comes."""
-        due = self._prospect.due_s()
-        if deadline is None:
-            return due
-        left = max(0.0, deadline - time.monotonic())
-        return left if due is None else min(due, left)
-
-    def _fetch(self, prospect: Prospect) -> Message | None:
-        self.waiter.tick_if_due()
-        now = time.monotonic()
-        keeps_up = now - self._fetched_at < _FAST_BATCH_S
-        size = min(self._batch_size * 2, self._max_per_poll) if keeps_up else 1
-        message, self._claim = self._mailbox.claim_and_take(prospect, size, LEASE_S)
-        self._place, self._batch_size, self._fetched_at = 0, size, now
-        if self._released:  # meanwhile, by another thread
-            self.release()
-        return message
-
-
-def listen(subscription: Subscription, timeout_s: float | None) -> Iterator[Message]:
-    """Yield messages as they come, blocking this thread between them; ends after `timeout_s` or when closed."""
-    deadline = _deadline(timeout_s)
-    signals.unwind_on_sigterm()
-    rung = False
-    with subscription, suppress(ClosedError):
-        while True:
-            message = subscription.next(rung)
-            if message is not None:
-                yield message
-            if deadline is not None and time.monotonic() >= deadline:
-                return
-            rung = message is None and subscription.waiter.wait(subscription.due_s(deadline))
-
-
-class AsyncMessages:
-    """What `subscribe` returns: messages as they come, without blocking the event loop; ends as `listen` does.
-
-    Not an async generator: a loop that is left by `break` drops that to be closed some time later, and what it had
-    fetched would be held until then. This gives everything back in the moment in which it is dropped.
-    """
-
-    def __init__(self, subscription: Subscription, store: Store, timeout_s: float | None) -> None:
-        self._subscription = subscription
-        self._store = store
-        self._timeout_s = timeout_s
-        self._deadline: float | None = None
-        self._state: Literal["new", "open", "closed"] = "new"
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Message:
-        if self._state == "new":
-            self._deadline = _deadline(self._timeout_s)
-            signals.unwind_on_sigterm()
-            self._state = "open"
-            self._subscription.__enter__()
-        elif self._past_deadline():
-            self.close()
-        message = None
-        try:
-            if self._state == "open":
-                message = await self._next()
-        except ClosedError:
-            pass
-        finally:
-            if message is None:
-                self.close()
-        if message is None:
-            raise StopAsyncIteration
-        return message
-
-    async def aclose(self) -> None:
-        """Stop, and give back what was fetched and not handed out."""
-        self.close()
+    def renew(self) -> set[int]:
+        """Lease what is not acked for another `lease_s`; returns the ids that are still held."""
+        return set() if self._token is None else self._mailbox.renew(self._token, self._lease_s)
 
     def close(self) -> None:
-        """Do as `aclose` does, at once. Closing twice is allowed."""
-        if self._state == "open":
-            # What cannot be given back at once comes back when its lease ends: no reason to block the event loop.
-            with suppress(RavenError), self._store.impatient():
-                self._subscription.release()
-            self._subscription.__exit__(None, None, None)
-        self._state = "closed"
-
-    def __del__(self) -> None:
-        self.close()
-
-    def _past_deadline(self) -> bool:
-        return self._deadline is not None and time.monotonic() >= self._deadline
-
-    async def _next(self) -> Message | None:
-        """Return the next message, or None at the deadline."""
-        rung = False
-        while True:
-            message = await _patiently(self._store, partial(self._subscription.next, rung))
-            if message is not None:
-                return message
-            if self._past_deadline():
-                return None
-            rung = await self._subscription.waiter.wait_async(self._subscription.due_s(self._deadline))
+        """Give back what was not acked and wake others who wait for it; closes the listener. Twice is allowed."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        self.listener.close()
+        if self._token is not None:
+            # If even this fails the leases end by themselves.
+            with suppress(RavenError):
+                if self._mailbox.give_back(self._token):
+                    self.listener.ring()
 
 
-async def _patiently(store: Store, step: Callable[[], _T]) -> _T:
-    """Run a short step of the store; where another writer is in the way, wait in the event loop."""
-    import asyncio
-
-    deadline = time.monotonic() + store.busy_timeout_s
-    while True:
-        try:
-            with store.impatient():
-                return step()
-        except BusyError:
-            if time.monotonic() >= deadline:
-                raise
-        await asyncio.sleep(_BUSY_NAP_S * (0.5 + os.urandom(1)[0] / 255))
-
-
-def _deadline(timeout_s: float | None) -> float | None:
-    if timeout_s is None:
-        return None
-    if not isinstance(timeout_s, int | float) or not timeout_s >= 0:
-        raise InputError(f"timeout_s {timeout_s!r} is not a number of seconds, 0 or more")
-    return time.monotonic() + timeout_s
+def check(ack: object, lease_s: object) -> None:
+    """Refuse what no subscription can be made with; raises InputError."""
+    if ack not in ("auto", "manual"):
+        raise InputError(f"ack {ack!r} is not known: use 'auto' or 'manual'")
+    if not isinstance(lease_s, int | float) or not 0 < lease_s <= 86400:
+        raise InputError(f"lease_s {lease_s!r} is out of range: use more than 0, up to 86400 seconds")

@@ -40,8 +40,8 @@ class Transaction:
         self._run(SQL[name], params)
         return self._connection.changes()
 
-    def control(self, verb: Literal["BEGIN IMMEDIATE", "COMMIT"]) -> None:
-        """Begin or commit; only the Store does."""
+    def control(self, verb: Literal["BEGIN IMMEDIATE", "COMMIT", "SAVEPOINT step", "RELEASE step"]) -> None:
+        """Begin or commit, a transaction or a step of one; only the Store does."""
         self._run(verb)
 
     def insert(self, name: str, params: Params) -> int:

@@ -59,21 +59,46 @@ def probe(folder: str, timeout_s: float) -> bool:
 
 
 class WalWatch:
-    """A candidate for the watch of one bus; holds nothing until `stand` is called, and nothing after `close`."""
+    """A candidate for the watch of one bus, shared by all who wait in this process.
+
+    It holds nothing until somebody has joined and it is told to stand, and nothing once the last has left.
+    """
 
     def __init__(self, store: Store, doorbells: Doorbells) -> None:
         self._store = store
         self._doorbells = doorbells
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._guard = threading.RLock()
+        self._users = 0
         self._lock = -1
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
+
+    def join(self) -> None:
+        """Count one more who waits."""
+        if self._pid != os.getpid():  # what a forked child has inherited is its parent's
+            self._begin()
+        with self._guard:
+            self._users += 1
+
+    def leave(self) -> None:
+        """Count one less; the last to leave ends the watch, so that another process can take over."""
+        with self._guard:
+            self._users -= 1
+            if not self._users:
+                self._close()
 
     def stand(self) -> None:
         """Become the watcher unless another process is; cheap, to be called at every tick."""
         if self._thread is not None and self._thread.is_alive():
             return
         # RuntimeError: no more threads are to be had.
-        with suppress(OSError, RuntimeError):
+        with self._guard, suppress(OSError, RuntimeError):
+            if not self._users or (self._thread is not None and self._thread.is_alive()):
+                return
             if self._lock < 0:
                 path = os.path.join(self._doorbells.folder, LOCK_NAME)
                 self._lock = forks.keep_descriptor(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -83,10 +108,10 @@ class WalWatch:
             self._thread.start()
             return
         if self._thread is not None:
-            self.close()
+            with self._guard:
+                self._close()
 
-    def close(self) -> None:
-        """Stop watching and let another process take over."""
+    def _close(self) -> None:
         if self._thread is not None:
             self._stop.set()
             # No join from this very thread (a loop that nobody holds can be collected in it), nor of one that a signal

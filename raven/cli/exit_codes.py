@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from raven.errors import (
+    BindError,
     ConfigError,
     DatabaseError,
     InputError,
@@ -25,6 +26,7 @@ EXIT_CODES: dict[type[RavenError], int] = {
     MessageNotFoundError: 4,
     SchemaValidationError: 5,
     UnknownAddressError: 6,
+    BindError: 7,
 }
 
 

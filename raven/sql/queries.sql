@@ -87,6 +87,20 @@ UPDATE deliveries SET ready_at = :until, lease = :lease
                WHERE state < 2 AND recipient = :recipient AND ready_at = 0 AND (expires_at IS NULL OR expires_at > :now)
                ORDER BY urgency, id LIMIT :max);
 
+-- hand_out --
+-- Lease up to :max ready deliveries as `claim` does, and count the attempt: they are in their consumer's hands.
+UPDATE deliveries
+   SET ready_at = :until, lease = :lease, state = 1, attempts = attempts + 1, delivered_at = coalesce(delivered_at, :now)
+ WHERE id IN (SELECT id FROM deliveries
+               WHERE state < 2 AND recipient = :recipient AND ready_at = 0 AND (expires_at IS NULL OR expires_at > :now)
+               ORDER BY urgency, id LIMIT :max);
+
+-- renew --
+-- Lease until :until what a lease still holds.
+UPDATE deliveries SET ready_at = :until
+ WHERE state < 2 AND recipient = :recipient AND ready_at > 0 AND lease = :lease
+RETURNING id >> 20;
+
 -- take --
 -- Ack a delivery as it is handed out, unless it is no longer under this lease (NULL: none) or its time has ended.
 UPDATE deliveries NOT INDEXED
@@ -96,9 +110,9 @@ UPDATE deliveries NOT INDEXED
    AND state < 2 AND lease IS :lease AND (expires_at IS NULL OR expires_at > :now);
 
 -- give_back --
--- Return what a claim leased and did not hand out.
+-- Make ready again what a lease still holds.
 UPDATE deliveries SET ready_at = 0, lease = NULL
- WHERE state < 2 AND recipient = :recipient AND ready_at = :until AND lease = :lease;
+ WHERE state < 2 AND recipient = :recipient AND ready_at > 0 AND lease = :lease;
 
 -- ack --
 -- Finish one recipient's delivery; changes nothing where it is finished.
@@ -123,21 +137,34 @@ SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at
 SELECT * FROM log WHERE id = :message_id;
 
 -- log_after --
--- Messages as a whole from an id on, in order; to or from one address where :address is given.
+-- Messages as a whole from an id on, in order; from or to some addresses (a JSON array) where :addresses is given.
 SELECT * FROM log
  WHERE id >= :from_id
-   AND (:address IS NULL OR sender = :address
+   AND (:addresses IS NULL OR sender IN (SELECT value FROM json_each(:addresses))
         OR EXISTS (SELECT 1 FROM deliveries AS d
-                    WHERE d.id >= log.id << 20 AND d.id < (log.id + 1) << 20 AND d.recipient = :address))
+                    WHERE d.id >= log.id << 20 AND d.id < (log.id + 1) << 20
+                      AND d.recipient IN (SELECT value FROM json_each(:addresses))))
  ORDER BY id LIMIT :max;
 
 -- log_correlated --
--- The messages of one correlation id as a whole, in order.
-SELECT * FROM log WHERE correlation_id = :correlation_id ORDER BY id LIMIT :max;
+-- The messages of one correlation id as a whole, in order; from or to some addresses where :addresses is given.
+SELECT * FROM log
+ WHERE correlation_id = :correlation_id
+   AND (:addresses IS NULL OR sender IN (SELECT value FROM json_each(:addresses))
+        OR EXISTS (SELECT 1 FROM deliveries AS d
+                    WHERE d.id >= log.id << 20 AND d.id < (log.id + 1) << 20
+                      AND d.recipient IN (SELECT value FROM json_each(:addresses))))
+ ORDER BY id LIMIT :max;
 
 -- log_of_task --
--- The messages of one task id as a whole, in order.
-SELECT * FROM log WHERE task_id = :task_id ORDER BY id LIMIT :max;
+-- The messages of one task id as a whole, in order; from or to some addresses where :addresses is given.
+SELECT * FROM log
+ WHERE task_id = :task_id
+   AND (:addresses IS NULL OR sender IN (SELECT value FROM json_each(:addresses))
+        OR EXISTS (SELECT 1 FROM deliveries AS d
+                    WHERE d.id >= log.id << 20 AND d.id < (log.id + 1) << 20
+                      AND d.recipient IN (SELECT value FROM json_each(:addresses))))
+ ORDER BY id LIMIT :max;
 
 -- last_message_id --
 -- The newest message's id, 0 on an empty bus.

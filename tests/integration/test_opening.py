@@ -21,7 +21,8 @@ from raven import (
     NotABusError,
 )
 from raven.statements import migrations
-from raven.store import Store, sqlite_version
+from raven.connection import sqlite_version
+from raven.store import Store
 from tests.support import Foreign, Program
 
 Connect = Callable[..., BusClient]

@@ -11,11 +11,12 @@ import pytest
 import raven
 
 PUBLIC = [
-    "AddressError", "BodyError", "BusClient", "BusObserver", "BusyError", "ClosedError", "ConfigError", "CorruptError",
-    "DatabaseError", "DiskFullError", "FileMissingError", "InputError", "Message", "MessageNotFoundError",
+    "AckMode", "AddressError", "BindError", "BodyError", "BusClient", "BusObserver", "BusyError", "ClosedError",
+    "ConfigError", "CorruptError", "DatabaseError", "DiskFullError", "Draft", "FileMissingError", "ForbiddenError",
+    "HelperError", "InputError", "LimitError", "Listener", "Log", "LostError", "Message", "MessageNotFoundError",
     "NetworkFilesystemError", "NewerSchemaError", "NotABusError", "NotFoundError", "Peer", "RavenError",
-    "ReadOnlyError", "SchemaRegistry", "SchemaValidationError", "State", "UnknownAddressError", "Urgency",
-    "__version__",
+    "ReadOnlyError", "SchemaRegistry", "SchemaValidationError", "State", "Subscription", "UnknownAddressError",
+    "UnreachableError", "Urgency", "__version__",
 ]  # fmt: skip
 HEAVY = {"pydantic", "watchfiles", "asyncio", "jsonrpcserver", "jsonschema", "yaml", "click", "raven_rpc"}
 

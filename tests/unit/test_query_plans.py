@@ -21,7 +21,9 @@ EXPECTED = {
     "take": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
     "ack": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
     "mark_delivered": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
-    "give_back": [f"{OPEN} AND ready_at=?)"],
+    "give_back": [f"{OPEN} AND ready_at>?)"],
+    "hand_out": [f"{OPEN} AND ready_at=?)"],
+    "renew": [f"{OPEN} AND ready_at>?)"],
     "look": [
         f"{OPEN} AND ready_at=?)",
         f"{OPEN} AND ready_at>?)",

@@ -1,0 +1,52 @@
+"""Log: reads on through all messages of the bus, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from raven import body as bodies
+from raven import clock
+from raven.address import parse_address
+from raven.errors import InputError
+from raven.message import MAX_ID, Message, MessageRow
+from raven.store import Store
+
+PAGE = 500
+
+
+class Log:
+    """A place in the log, from which `page` reads on; consumes nothing.
+
+    In pages, so that a long log is never held in memory nor pins the WAL. Where another file takes the place of the
+    bus, it begins anew with that file's first message.
+    """
+
+    def __init__(self, store: Store, from_id: int, role: str | Sequence[str] | None) -> None:
+        if not isinstance(from_id, int) or isinstance(from_id, bool) or not 0 <= from_id <= MAX_ID:
+            raise InputError(f"from_id {from_id!r} is not the id of a message: give a number from 0 to {MAX_ID}")
+        self._store = store
+        self._next_id = from_id
+        self._newest = 0
+        self._addresses = encode_addresses(role)
+
+    def page(self, max: int = PAGE) -> list[Message]:
+        """Return up to `max` more messages as a whole, in order; none where the newest was read."""
+        before, self._newest = self._newest, int(self._store.value("last_message_id"))
+        if self._newest < before:
+            self._next_id = 1
+        query = {"from_id": self._next_id, "addresses": self._addresses, "max": max}
+        rows = self._store.rows("log_after", query)
+        if rows:
+            self._next_id = rows[-1][0] + 1
+        if len(rows) < max and self._next_id <= self._newest:
+            # With a filter the rows may end before the newest that was there when they were read.
+            self._next_id = self._newest + 1
+        now = clock.now()
+        return [MessageRow(*row).to_message(now) for row in rows]
+
+
+def encode_addresses(role: str | Sequence[str] | None) -> str | None:
+    """Return an address, or a list of them, as the JSON array by which statements filter; None for all."""
+    if role is None:
+        return None
+    return bodies.encode([str(parse_address(text)) for text in ([role] if isinstance(role, str) else role)])
