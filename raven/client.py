@@ -115,12 +115,10 @@ class BusClient(BusObserver):
         nothing and returns the first message. Raises InputError (address, body, schema), UnknownAddressError for a
         pattern that nobody matches, DatabaseError.
         """
-        draft = make_draft(
-            self._identity.address,
-            self._max_body_bytes,
-            to=to,
-            type=type,
-            body=body,
+        draft = self.draft(
+            to,
+            type,
+            body,
             urgency=urgency,
             tags=tags,
             correlation_id=correlation_id,
@@ -134,17 +132,17 @@ class BusClient(BusObserver):
 
     def send_many(self, messages: Sequence[Mapping[str, Any]]) -> list[Message]:
         """Send many messages, dicts of `send`'s parameters, in one transaction: all of them or none."""
-        return self.post(self.drafts(messages))
+        return self.post(make_drafts(self._identity.address, self._max_body_bytes, messages))
 
-    def drafts(self, messages: Sequence[Mapping[str, Any]]) -> list[Draft]:
-        """Check messages, dicts of `send`'s parameters, without touching the bus: what passes can be posted.
+    def draft(self, to: str | Sequence[str], type: str, body: Any = None, **options: Any) -> Draft:
+        """Check a message, given as to `send`, without touching the bus; `post` then sends it. Raises InputError.
 
-        For programs that check in one thread and write in another. Raises InputError that says which one is wrong.
+        For programs that check in one thread and write in another.
         """
-        return make_drafts(self._identity.address, self._max_body_bytes, messages)
+        return make_draft(self._identity.address, self._max_body_bytes, to=to, type=type, body=body, **options)
 
     def post(self, drafts: Sequence[Draft]) -> list[Message]:
-        """Send what `drafts` has checked, in one transaction; each draft once."""
+        """Send what `draft` has checked, in one transaction: all of them or none."""
         with self._store.write() as tx:
             self._identity.touch(tx)
             stored = [draft.store(tx) for draft in drafts]

@@ -35,3 +35,8 @@ def isoformat(moment: None) -> None: ...
 def isoformat(moment: datetime | None) -> str | None:
     """Write a UTC time as ISO 8601 with a Z, as JSON readers of every language take it."""
     return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def optional_from_isoformat(text: str | None) -> datetime | None:
+    """Read what `isoformat` has written."""
+    return None if text is None else datetime.fromisoformat(text)

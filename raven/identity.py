@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -30,6 +30,12 @@ class Peer(NamedTuple):
     last_seen: datetime | None
     waiting: int
     pending: int
+
+    @classmethod
+    def from_dict(cls, shape: Mapping[str, Any]) -> Peer:
+        """Build a peer from the JSON shape that `as_dict` makes; raises KeyError or ValueError for another."""
+        times = {name: clock.optional_from_isoformat(shape[name]) for name in ("registered_at", "last_seen")}
+        return cls(**{**{name: shape[name] for name in cls._fields}, **times})
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON shape; times are ISO 8601 in UTC."""

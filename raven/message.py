@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from raven import body as bodies
-from raven.clock import from_micros, isoformat, optional_from_micros
+from raven.clock import from_micros, isoformat, optional_from_isoformat, optional_from_micros
 
 Urgency = Literal["blocking", "prompt", "fyi"]
 State = Literal["sent", "delivered", "acked", "expired", "dead"]
@@ -69,6 +70,16 @@ class Message:
     def recipient_session(self) -> str:
         """The part of `recipient` after the colon."""
         return self.recipient.partition(":")[2]
+
+    @classmethod
+    def from_dict(cls, shape: Mapping[str, Any]) -> Message:
+        """Build a message from the JSON shape that `as_dict` makes; raises KeyError or ValueError for another."""
+        values = {field: shape[field] for field in cls.__slots__}
+        for name in ("created_at", "delivered_at", "acked_at", "expires_at"):
+            values[name] = optional_from_isoformat(values[name])
+        to = values["to"]
+        values.update(to=to if isinstance(to, str) else tuple(to), tags=tuple(values["tags"]))
+        return cls(**values)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON shape that the command line and the socket print; times are ISO 8601 in UTC."""

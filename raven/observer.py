@@ -96,6 +96,10 @@ class BusObserver:
         """Return the id of the newest message, 0 on an empty bus."""
         return int(self._store.value("last_message_id"))
 
+    def data_version(self) -> int:
+        """Return a number that changes when anyone but this connection has committed."""
+        return int(self._store.pragma("data_version"))
+
     def tail(
         self,
         from_id: int = 1,

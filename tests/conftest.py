@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from raven import BusClient
+from tests.serving import Served
 from tests.support import Foreign, Program
 
 
@@ -50,3 +51,17 @@ def spawn() -> Iterator[Callable[..., Program]]:
 def foreign(db: str, spawn: Callable[..., Program]) -> Foreign:
     """Start a client of the bus that is not raven; the bus must be there before its first statement."""
     return Foreign(spawn("foreign", db))
+
+
+@pytest.fixture
+def serve(db: str) -> Iterator[Callable[..., Served]]:
+    """Start a helper for the bus, with options of `raven serve`; killed at the end."""
+    served: list[Served] = []
+
+    def start(*options: str, **arguments: Any) -> Served:
+        served.append(Served(db, arguments.pop("socket_path", None), *options, **arguments))
+        return served[-1]
+
+    yield start
+    for one in served:
+        one.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from raven.cli.options import ADDRESS, db_option, json_option, open_client, open_observer
+from raven.cli.options import ADDRESS, bus_option, json_option, open_client, open_observer
 from raven.cli.output import echo_details, echo_json, echo_message
 
 
@@ -13,7 +13,7 @@ from raven.cli.output import echo_details, echo_json, echo_message
 @click.option("-m", "--max", "max_", type=int, default=100, show_default=True, help="Show at most this many.")
 @click.option("--peek", is_flag=True, help="Mark nothing as delivered, register nobody.")
 @json_option
-@db_option
+@bus_option
 def inbox(role: str, max_: int, peek: bool, as_json: bool, db: str | None) -> None:
     """Show what an address has not acked, by urgency, then age; again and again until acked."""
     with open_client(role, db, register=not peek, create=not peek) as bus:
@@ -31,7 +31,7 @@ def inbox(role: str, max_: int, peek: bool, as_json: bool, db: str | None) -> No
 @click.argument("message_id", metavar="ID", type=int)
 @click.option("-r", "--role", type=ADDRESS, help="As which of its recipients.")
 @json_option
-@db_option
+@bus_option
 def read(message_id: int, role: str | None, as_json: bool, db: str | None) -> None:
     """Show one message with all its properties; changes nothing."""
     with open_client(role, db, register=False, create=False) if role else open_observer(db) as bus:
@@ -46,7 +46,7 @@ def read(message_id: int, role: str | None, as_json: bool, db: str | None) -> No
 @click.argument("message_ids", metavar="ID...", type=int, nargs=-1, required=True)
 @click.option("-r", "--role", type=ADDRESS, help="For which recipient; needed where there are several.")
 @json_option
-@db_option
+@bus_option
 def ack(message_ids: tuple[int, ...], role: str | None, as_json: bool, db: str | None) -> None:
     """Finish messages, so that they leave the inbox; acking twice is the same as once."""
     for message_id in message_ids:

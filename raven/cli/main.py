@@ -17,6 +17,7 @@ from raven.errors import RavenError
 # Each command stands in a module that is imported only when it is used, so that each starts fast.
 COMMANDS = {
     "ack": "raven.cli.mail",
+    "call": "raven.cli.call",
     "completion": "raven.cli.completion",
     "doctor": "raven.cli.doctor",
     "inbox": "raven.cli.mail",
@@ -25,6 +26,7 @@ COMMANDS = {
     "prune": "raven.cli.prune",
     "read": "raven.cli.mail",
     "send": "raven.cli.send",
+    "serve": "raven.cli.serve",
     "session": "raven.cli.setup",
     "subscribe": "raven.cli.subscribe",
     "tail": "raven.cli.tail",
@@ -62,7 +64,8 @@ class LazyGroup(click.Group):
 def cli() -> None:
     """Message bus for agent processes on one host: one SQLite file, no broker.
 
-    The bus is found by --db, then RAVEN_DB, then raven.yaml here or above, then ~/.raven/bus.db.
+    The bus is found by --db, then RAVEN_DB, then raven.yaml here or above, then ~/.raven/bus.db. With --socket or
+    RAVEN_SOCKET a command goes through the helper that `raven serve` runs.
 
     Exit codes: 0 ok, 1 general, 2 usage or configuration, 3 database, 4 message not found, 5 schema validation,
     6 unknown session or role, 7 cannot bind.

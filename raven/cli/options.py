@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from raven.errors import RavenError
+from raven.errors import ConfigError, RavenError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from raven.config import Config
     from raven.observer import BusObserver
 
+_SOCKET = "raven.socket"
+_SOCKET_HELP = "The helper's socket (else RAVEN_SOCKET, else <db>.sock)."
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 Command = Callable[..., Any]
@@ -68,16 +71,41 @@ def db_option(command: Command) -> Command:
     )
 
 
+def socket_option(command: Command) -> Command:
+    """Add `--socket` to a command that is about the helper."""
+    return click.option("--socket", metavar="PATH", envvar="RAVEN_SOCKET", help=_SOCKET_HELP)(command)
+
+
+def bus_option(command: Command) -> Command:
+    """Add `--db` and `--socket`, the two ways to a bus; what was chosen is found by `open_client`."""
+    reach = click.option(
+        "--socket",
+        metavar="PATH",
+        envvar="RAVEN_SOCKET",
+        expose_value=False,
+        callback=_keep_socket,
+        help="Go through the helper at this socket (else RAVEN_SOCKET, else the file).",
+    )
+    return reach(db_option(command))
+
+
+def _keep_socket(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    ctx.meta[_SOCKET] = value
+
+
 def json_option(command: Command) -> Command:
     """Add `-j/--json`."""
     return click.option("-j", "--json", "as_json", is_flag=True, help="Print JSON for scripts.")(command)
 
 
 def open_client(address: str, db: str | None, *, register: bool = True, create: bool = True) -> BusClient:
-    """Open the bus as one address, with the settings of flag, environment and raven.yaml."""
+    """Open the bus as one address, with the settings of flag, environment and raven.yaml; or through a helper."""
     from raven.client import BusClient
 
     found = load_config(db)
+    socket = _chosen_socket(db)
+    if socket is not None:
+        return cast(BusClient, helper("Client")(socket, address))
     return BusClient.at(
         address,
         found.db,
@@ -90,11 +118,33 @@ def open_client(address: str, db: str | None, *, register: bool = True, create: 
 
 
 def open_observer(db: str | None) -> BusObserver:
-    """Open the bus to look on, with the settings of flag, environment and raven.yaml."""
+    """Open the bus to look on, with the settings of flag, environment and raven.yaml; or through a helper."""
     from raven.observer import BusObserver
 
     found = load_config(db)
+    socket = _chosen_socket(db)
+    if socket is not None:
+        return cast(BusObserver, helper("Client")(socket))
     return BusObserver(found.db, busy_timeout_s=found.busy_timeout_s)
+
+
+def helper(part: str) -> Any:
+    """Return a public part of the helper's package; ConfigError where what it needs is not installed."""
+    try:
+        return getattr(importlib.import_module("raven_rpc"), part)
+    except ImportError as error:
+        raise ConfigError(f"the helper cannot be used: {error}; pip install 'raven-bus[rpc]'") from None
+
+
+def _chosen_socket(db: str | None) -> str | None:
+    """Return the helper's socket if the user wants to go through it: a flag counts more than the environment."""
+    ctx = click.get_current_context(silent=True)
+    socket: str | None = ctx.meta.get(_SOCKET) if ctx is not None else None
+    if ctx is None or socket is None or db is None:
+        return socket
+    if ctx.get_parameter_source("socket") is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("--db and --socket exclude each other: give one of them")
+    return None
 
 
 def load_config(db: str | None) -> Config:

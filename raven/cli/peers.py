@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
-from raven.cli.options import db_option, json_option, open_observer
+from raven.cli.options import bus_option, json_option, open_observer
 from raven.cli.output import echo_json, echo_table
 from raven.errors import UnknownAddressError
 
@@ -14,7 +14,7 @@ from raven.errors import UnknownAddressError
 @click.command(short_help="Show who is on the bus.")
 @click.option("--session", metavar="SESSION", help="Only of this session.")
 @json_option
-@db_option
+@bus_option
 def peers(session: str | None, as_json: bool, db: str | None) -> None:
     """Show who is on the bus: who is waiting now, who was seen when, and how much waits for each."""
     with open_observer(db) as bus:

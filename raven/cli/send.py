@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 import click
 
 from raven import body as bodies
-from raven.cli.options import ADDRESS, DURATION, db_option, json_option, open_client
+from raven.cli.options import ADDRESS, DURATION, bus_option, json_option, open_client
 from raven.cli.output import echo_json, escape
 from raven.errors import BodyError
 from raven.message import URGENCIES
@@ -30,7 +30,7 @@ from raven.message import URGENCIES
 @click.option("--delay", type=DURATION, help="Hold it back that long.")
 @click.option("--dedup-key", metavar="TEXT", help="Send nothing if this sender has used the key before.")
 @json_option
-@db_option
+@bus_option
 def send(
     sender: str,
     to: tuple[str, ...],

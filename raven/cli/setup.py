@@ -8,7 +8,7 @@ import click
 
 from raven import config
 from raven.address import make_address
-from raven.cli.options import db_option, json_option, open_client
+from raven.cli.options import bus_option, json_option, open_client
 from raven.cli.output import echo_json, escape
 from raven.client import BusClient
 from raven.errors import ConfigError
@@ -43,7 +43,7 @@ def session() -> None:
 @click.argument("session_id", metavar="SESSION")
 @click.option("-r", "--role", "roles", multiple=True, metavar="ROLE", help="A role; may be given several times.")
 @json_option
-@db_option
+@bus_option
 def session_init(session_id: str, roles: tuple[str, ...], as_json: bool, db: str | None) -> None:
     """Make the bus if there is none and register roles, so that broadcasts reach them before they start."""
     addresses = [str(make_address(session_id, role)) for role in roles]

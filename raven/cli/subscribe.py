@@ -9,7 +9,7 @@ import sys
 import click
 
 from raven.cli.exit_codes import GENERAL
-from raven.cli.options import ADDRESS, DURATION, db_option, json_option, open_client
+from raven.cli.options import ADDRESS, DURATION, bus_option, json_option, open_client
 from raven.cli.output import echo_message, escape
 from raven.message import Message
 
@@ -20,7 +20,7 @@ from raven.message import Message
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="Stop after N messages.")
 @click.option("--timeout", type=DURATION, help="Stop after this long; exit 1 if --count was not reached.")
 @json_option
-@db_option
+@bus_option
 def subscribe(
     role: str, command: str | None, count: int | None, timeout: float | None, as_json: bool, db: str | None
 ) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from raven.cli.options import ADDRESS, DURATION, db_option, json_option, open_observer
+from raven.cli.options import ADDRESS, DURATION, bus_option, json_option, open_observer
 from raven.cli.output import echo_message
 
 
@@ -15,7 +15,7 @@ from raven.cli.output import echo_message
 @click.option("--no-follow", is_flag=True, help="Stop at the newest message instead of waiting for more.")
 @click.option("--timeout", type=DURATION, help="Stop following after this long.")
 @json_option
-@db_option
+@bus_option
 def tail(
     role: str | None,
     from_id: int | None,

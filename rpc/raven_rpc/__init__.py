@@ -1,1 +1,24 @@
-"""The JSON-RPC helper of raven: the bus over a Unix socket, for processes that have neither Python nor the file."""
+"""The JSON-RPC helper of raven: the bus over a Unix socket, for processes that have neither Python nor the file.
+
+`serve` runs the helper (it needs the extra: `pip install 'raven-bus[rpc]'`), `Client` talks to one from Python.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from raven_rpc.client import Client
+    from raven_rpc.server import Server, serve
+
+__all__ = ["Client", "Server", "serve"]
+
+_HOMES = {"Client": "raven_rpc.client", "Server": "raven_rpc.server", "serve": "raven_rpc.server"}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used: a client needs nothing of the server (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module 'raven_rpc' has no attribute {name!r}")
+    value: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

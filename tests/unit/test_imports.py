@@ -122,7 +122,9 @@ def test_no_two_modules_import_each_other_in_a_circle() -> None:
     assert done >= graph.keys()
 
 
-@pytest.mark.parametrize(("library", "home"), [("apsw", "connection"), ("watchfiles", "walwatch"), ("pydantic", "schemas")])
+@pytest.mark.parametrize(
+    ("library", "home"), [("apsw", "connection"), ("watchfiles", "walwatch"), ("pydantic", "schemas")]
+)
 def test_a_foreign_library_has_one_importer(library: str, home: str) -> None:
     assert importers(library) == {home}
 

@@ -1,0 +1,43 @@
+"""`raven serve`."""
+
+from __future__ import annotations
+
+import click
+
+from raven.cli.options import ADDRESS, db_option, helper, load_config, socket_option
+from raven.cli.output import escape
+
+
+@click.command(short_help="Serve the bus on a Unix socket, as JSON-RPC.")
+@click.option("--as", "bound", type=ADDRESS, multiple=True, help="Bind the socket to this address; several times.")
+@click.option("--allow-uid", "allowed_uids", type=click.IntRange(min=0), multiple=True, help="Let this user in, too.")
+@click.option("--max-request", type=click.IntRange(min=1024), metavar="BYTES", help="Longest request (8 MiB).")
+@click.option("--max-connections", type=click.IntRange(min=1), metavar="N", help="Most clients at once (1000).")
+@socket_option
+@db_option
+def serve(
+    bound: tuple[str, ...],
+    allowed_uids: tuple[int, ...],
+    max_request: int | None,
+    max_connections: int | None,
+    socket: str | None,
+    db: str | None,
+) -> None:
+    """Serve the bus on a Unix socket (default: <db>.sock), as JSON-RPC 2.0, until SIGTERM or Ctrl-C.
+
+    Only processes of this user can connect, and those of --allow-uid. Through a socket with --as, a client can act as
+    that address only, and sees no other mail: what is in a sandbox with it can be nobody else.
+    """
+    settings = load_config(db)
+    limits = {"max_request": max_request, "max_connections": max_connections}
+    helper("serve")(
+        settings.db,
+        socket,
+        bound=bound,
+        allowed_uids=allowed_uids,
+        busy_timeout_s=settings.busy_timeout_s,
+        durability=settings.durability,
+        max_body_bytes=settings.max_body_bytes,
+        ready=lambda path: click.echo(f"listening at {escape(path)}"),
+        **{name: limit for name, limit in limits.items() if limit is not None},
+    )

@@ -1,0 +1,173 @@
+"""Params: what each method takes, as models; unknown parameters are refused, and nothing is converted.
+
+The order of the fields is the order of the parameters by position.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from raven import InputError
+
+MAX_WINDOW = 10_000
+MAX_PAGE = 10_000
+
+Address = Annotated[str, Field(description="<role>:<session>", examples=["architect:swarm-1"])]
+Role = Annotated[
+    str | None,
+    Field(
+        description="whose mail: <role>:<session>; may be left out after hello, and on a socket bound to one address"
+    ),
+]
+From = Annotated[
+    str | None,
+    Field(alias="from", description="the sender; may be left out after hello, and on a socket bound to one address"),
+]
+MessageId = Annotated[int, Field(description="the id of a message")]
+Urgency = Literal["blocking", "prompt", "fyi"]
+
+
+class Params(BaseModel):
+    """What a method takes: nothing, unless a class below says more."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Content(Params):
+    """One message to be sent."""
+
+    to: Annotated[str | list[str], Field(description="an address, a broadcast pattern, or a list of them")]
+    type: Annotated[str, Field(description="what kind of message it is")]
+    body: Annotated[Any, Field(description="any JSON value")] = None
+    urgency: Urgency = "prompt"
+    tags: list[str] = []
+    correlation_id: str | int | None = None
+    reply_to: int | None = None
+    task_id: str | int | None = None
+    expires_in_s: float | None = None
+    delay_s: float | None = None
+    dedup_key: str | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Return the parameters that were given, by the names that `BusClient.send` has for them."""
+        return {name: getattr(self, name) for name in Content.model_fields if name in self.model_fields_set}
+
+
+class Sender(Params):
+    """Who sends."""
+
+    from_: From = None
+
+
+class Send(Content, Sender):
+    """A sender and one message."""
+
+
+class SendMany(Sender):
+    """A sender and messages."""
+
+    messages: list[Content]
+
+
+class Inbox(Params):
+    """Whose inbox, and how much of it."""
+
+    role: Role = None
+    max: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 100
+    peek: Annotated[bool, Field(description="mark nothing as delivered, register nobody")] = False
+
+
+class OfMessage(Params):
+    """A message, as one address has it."""
+
+    id: MessageId
+    role: Role = None
+
+
+class Recipients(Params):
+    """A message."""
+
+    id: MessageId
+
+
+class History(Params):
+    """A conversation or a task; one of the two."""
+
+    correlation_id: str | int | None = None
+    task_id: str | int | None = None
+    role: Role = None
+    max: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 1000
+
+
+class Subscribe(Params):
+    """Whose mail, how it is acked, and how much of it may be on its way."""
+
+    role: Role = None
+    ack: Literal["auto", "manual"] = "auto"
+    window: Annotated[
+        int, Field(ge=1, le=MAX_WINDOW, description="at most so many messages that were pushed and not read or acked")
+    ] = 64
+
+
+class Unsubscribe(Params):
+    """A subscription of this connection."""
+
+    subscription: int
+
+
+class Tail(Params):
+    """Where to begin, and whose messages."""
+
+    from_id: Annotated[int, Field(ge=0)] = 1
+    role: Annotated[str | None, Field(description="only what is from or to this address")] = None
+    follow: Annotated[bool, Field(description="go on with new messages; else end at the newest")] = True
+
+
+class Peers(Params):
+    """Which session; all where none is given."""
+
+    session: str | None = None
+
+
+class Register(Params):
+    """An address, or a list of them."""
+
+    role: str | list[str]
+
+
+class Hello(Params):
+    """As whom this connection acts from now on; nothing changes where it is left out."""
+
+    as_: Annotated[str | None, Field(alias="as", description="<role>:<session>")] = None
+
+
+def bind(model: type[Params], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Params:
+    """Check the parameters of a call, by position or by name; raises InputError that names what is wrong."""
+    if args:
+        names = [field.alias or name for name, field in model.model_fields.items()]
+        if len(args) > len(names):
+            raise InputError(f"{len(args)} parameters are too many: {_usage(names)}")
+        kwargs = dict(zip(names, args, strict=False))
+    try:
+        return model.model_validate(kwargs)
+    except ValidationError as error:
+        names = [field.alias or name for name, field in model.model_fields.items()]
+        raise InputError(f"{_first(error)}; {_usage(names)}") from None
+
+
+def _usage(names: list[str]) -> str:
+    return f"this method takes {', '.join(names)}" if names else "this method takes nothing"
+
+
+def _first(error: ValidationError) -> str:
+    """Say what is wrong with the first parameter that is."""
+    found = error.errors(include_url=False, include_context=False)[0]
+    name = ".".join(str(part) for part in found["loc"] if not str(part).startswith(("list[", "str", "int")))
+    if found["type"] == "missing":
+        return f"{name!r} is missing"
+    if found["type"] == "extra_forbidden":
+        return f"{name!r} is no parameter here"
+    shown = repr(found["input"])
+    return f"{name} {shown if len(shown) <= 60 else shown[:57] + '...'}: {found['msg'].lower()}"

@@ -1,0 +1,85 @@
+"""Protocol: JSON-RPC 2.0 as lines of JSON, into and out of bytes.
+
+https://www.jsonrpc.org/specification. Each text is one line that ends with a newline, in UTF-8.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+MAX_REQUEST = 8 * 1024 * 1024
+MAX_BATCH = 100_000
+
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
+INTERNAL_ERROR = -32603
+
+_encode_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_encode_ascii = json.JSONEncoder(separators=(",", ":")).encode
+
+
+class ParseError(ValueError):
+    """A line is not one JSON text; the message says why, in words for whoever sent it."""
+
+
+def parse(line: bytes) -> Any:
+    """Return the value of a line; raises ParseError. An object with a key twice is refused: one would be lost."""
+    try:
+        return _decode(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ParseError(f"byte {error.start} is not UTF-8") from None
+    except RecursionError:
+        raise ParseError("it nests too deep") from None
+    except json.JSONDecodeError as error:
+        raise ParseError(f"{error.msg} at character {error.pos}") from None
+    except ParseError:
+        raise
+    except ValueError:
+        raise ParseError("it holds a number of too many digits") from None
+
+
+def encode(value: Any) -> bytes:
+    """Return a value as one line; lone surrogates, which UTF-8 cannot hold, become escapes."""
+    try:
+        return _encode_text(value).encode() + b"\n"
+    except UnicodeEncodeError:
+        return _encode_ascii(value).encode() + b"\n"
+
+
+def success(id: Any, result: Any) -> dict[str, Any]:
+    """Return the response to a request that succeeded."""
+    return {"jsonrpc": "2.0", "result": result, "id": id}
+
+
+def failure(id: Any, error: dict[str, Any]) -> dict[str, Any]:
+    """Return the response to a request that failed, or to what is none (`id` None)."""
+    return {"jsonrpc": "2.0", "error": error, "id": id}
+
+
+def request(id: int, method: str, params: dict[str, Any] | list[Any]) -> dict[str, Any]:
+    """Return a request."""
+    return {"jsonrpc": "2.0", "method": method, "params": params, "id": id}
+
+
+def notification(method: str, params: dict[str, Any]) -> dict[str, Any]:
+    """Return what is sent without being asked, and not answered."""
+    return {"jsonrpc": "2.0", "method": method, "params": params}
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        raise ParseError(f"the key {json.dumps(twice)} is there twice in one object")
+    return found
+
+
+def _refuse_constant(name: str) -> None:
+    raise ParseError(f"{name} is no JSON value")
+
+
+_decode = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant).decode

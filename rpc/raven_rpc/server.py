@@ -1,0 +1,224 @@
+"""Server: the helper itself, from its socket to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import raven
+from raven import BusClient
+from raven_rpc import protocol, sockets
+from raven_rpc.connection import Connection
+from raven_rpc.dispatch import Dispatcher, Reply
+from raven_rpc.methods import METHODS
+from raven_rpc.work import Done, Lane, Outcome, Worker, Writer
+
+if TYPE_CHECKING:
+    from raven_rpc.caller import Caller
+    from raven_rpc.subscriptions import MailPusher
+
+MAX_CONNECTIONS = 1000
+# The helper's own name; it never sends, nor is it registered.
+_OWN_ADDRESS = "raven:serve"
+_TICK_S = 1.0
+_DEAF_TICK_S = 0.1
+_DRAIN_S = 10.0
+_MAX_SHARED = 10_000
+_log = logging.getLogger("raven")
+
+
+class Server:
+    """Serves one bus at one socket until it is stopped.
+
+    The event loop reads, dispatches and writes; SQLite is used in two threads, one that writes and one that reads, each
+    with a connection of its own. `bound` are the addresses that clients may act as, all where it is empty.
+    """
+
+    def __init__(
+        self,
+        db_path: str | None = None,
+        socket_path: str | None = None,
+        *,
+        bound: Sequence[str] = (),
+        allowed_uids: Sequence[int] = (),
+        max_request: int = protocol.MAX_REQUEST,
+        max_connections: int = MAX_CONNECTIONS,
+        group_commit: bool = True,
+        **settings: Any,
+    ) -> None:
+        self.writer_bus = BusClient.at(_OWN_ADDRESS, db_path, register=False, **settings)
+        self.bound = tuple(dict.fromkeys(bound))
+        for address in self.bound:
+            self.writer_bus.share(address, register=False)
+        self.reader_bus = BusClient.at(_OWN_ADDRESS, self.writer_bus.db_path, register=False, **settings)
+        self.allowed_uids = frozenset({os.geteuid(), *allowed_uids})
+        self.max_request = max_request
+        self.max_connections = max_connections
+        self.held: dict[tuple[str, int], MailPusher] = {}
+        self.pushed = self.requests = self.errors = 0
+        self._others = self.allowed_uids != {os.geteuid()}
+        self._socket_path = socket_path
+        self._group_commit = group_commit
+        self._dispatcher = Dispatcher(METHODS)
+        self._connections: set[Connection] = set()
+        self._shared: dict[str, BusClient] = {}
+        self._started_at = time.monotonic()
+        self._data_version = -1
+
+    async def run(self, ready: Callable[[str], None] | None = None) -> None:
+        """Serve until `stop` is called; `ready` gets the socket's path once clients can connect. Raises BindError."""
+        self.loop = asyncio.get_running_loop()
+        self._stopped = asyncio.Event()
+        passed = sockets.is_passed() and self._socket_path is None
+        path = self._socket_path or f"{self.writer_bus.db_path}.sock"
+        place = sockets.PassedSocket() if passed else sockets.ListeningSocket(path, others=self._others)
+        _allow_descriptors(4 * self.max_connections + 100)
+        self._writer = Writer(self.writer_bus, self.loop, groups=self._group_commit)
+        self._reader = Worker("raven-reader", self.loop)
+        listening = await self.loop.create_unix_server(lambda: Connection(self), sock=place.socket, backlog=4096)
+        self._ticker = self.loop.call_later(_TICK_S, self._tick)
+        try:
+            if ready is not None:
+                ready(place.path)
+            await self._stopped.wait()
+        finally:
+            place.remove()
+            listening.close()
+            self._ticker.cancel()
+            await self._drain()
+
+    def stop(self) -> None:
+        """Stop: accept nobody, answer what was asked, give back what is held, and let `run` return."""
+        self._stopped.set()
+
+    async def _drain(self) -> None:
+        for connection in list(self._connections):
+            connection.stop_reading()
+        deadline = self.loop.time() + _DRAIN_S
+        while self._connections and self.loop.time() < deadline:
+            await asyncio.sleep(0.005)
+        for connection in list(self._connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+        await asyncio.sleep(0)
+        for worker in (self._writer, self._reader):
+            if not await asyncio.to_thread(worker.close, _DRAIN_S):
+                _log.warning("the bus was busy for too long: what was held comes back when its lease ends")
+        self.writer_bus.close()
+        self.reader_bus.close()
+
+    # What connections use
+
+    def share(self, address: str) -> BusClient:
+        """Return the client that writes as an address; raises AddressError."""
+        client = self._shared.get(address)
+        if client is None:
+            if len(self._shared) >= _MAX_SHARED:
+                self._shared.clear()
+            client = self._shared[address] = self.writer_bus.share(address)
+        return client
+
+    def dispatch(self, request: Any, caller: Caller) -> Reply:
+        """Find out what a request comes to."""
+        self.requests += 1
+        reply = self._dispatcher.dispatch(request, caller)
+        if reply.response is not None and "error" in reply.response:
+            self.errors += 1
+        return reply
+
+    def submit(self, lane: Lane, run: Callable[[], Any], done: Done) -> None:
+        """Have something done in the thread of a lane; `done` is called on the event loop."""
+        (self._writer if lane == "write" else self._reader).submit(run, done)
+
+    def count_error(self) -> None:
+        """Count a request that failed."""
+        self.errors += 1
+
+    def release(self, role: str, message_id: int) -> None:
+        """Note that a message was acked, for the subscription that holds it."""
+        pusher = self.held.pop((role, message_id), None)
+        if pusher is not None:
+            pusher.release(message_id)
+
+    def admit(self, connection: Connection) -> bool:
+        """Count a connection in, unless it is one too many."""
+        if len(self._connections) >= self.max_connections:
+            return False
+        self._connections.add(connection)
+        return True
+
+    def forget(self, connection: Connection) -> None:
+        """Count a connection out."""
+        self._connections.discard(connection)
+
+    def stats(self) -> dict[str, Any]:
+        """Return what was done since the start, and what waits."""
+        return {
+            "version": raven.__version__,
+            "pid": os.getpid(),
+            "uptime_s": round(time.monotonic() - self._started_at, 3),
+            "connections": len(self._connections),
+            "subscriptions": sum(len(connection.subscriptions) for connection in self._connections),
+            "requests": self.requests,
+            "errors": self.errors,
+            "pushed": self.pushed,
+            "unacked": len(self.held),
+            "commits": self._writer.commits,
+            "waiting_writes": self._writer.waiting(),
+            "waiting_reads": self._reader.waiting(),
+        }
+
+    # The tick
+
+    def _tick(self) -> None:
+        is_deaf = any(connection.subscriptions.is_deaf() for connection in self._connections)
+        self._ticker = self.loop.call_later(_DEAF_TICK_S if is_deaf else _TICK_S, self._tick)
+        self.submit("read", self.reader_bus.data_version, self._look_all)
+
+    def _look_all(self, outcome: Outcome) -> None:
+        """Let every subscription see to its doorbell, and look where the bus has changed without a ring."""
+        changed = outcome.error is not None or outcome.value != self._data_version
+        self._data_version = outcome.value
+        for connection in list(self._connections):
+            connection.subscriptions.tick(changed)
+
+
+def serve(
+    db_path: str | None = None,
+    socket_path: str | None = None,
+    *,
+    ready: Callable[[str], None] | None = None,
+    **options: Any,
+) -> None:
+    """Serve a bus until SIGTERM or SIGINT; the options are those of Server. A second signal ends it at once."""
+
+    async def run() -> None:
+        server = Server(db_path, socket_path, **options)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _stop, loop, server)
+        await server.run(ready)
+
+    asyncio.run(run())
+
+
+def _stop(loop: asyncio.AbstractEventLoop, server: Server) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)
+    server.stop()
+
+
+def _allow_descriptors(count: int) -> None:
+    """Raise this process's limit on open descriptors to `count`, as far as the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

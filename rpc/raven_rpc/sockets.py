@@ -1,0 +1,148 @@
+"""Sockets: the helper's place in the file system, who may stand there, and who is at the other end."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import stat
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from raven import BindError
+
+# What `sun_path` holds, its closing NUL included: unix(7); 104 on macOS.
+_PATH_SIZE = 108 if sys.platform == "linux" else 104
+_BACKLOG = 4096
+_FIRST_PASSED_FD = 3
+
+
+def check_length(path: str) -> None:
+    """Refuse a path that does not fit into a socket address; raises BindError."""
+    length = len(os.fsencode(path))
+    if length >= _PATH_SIZE:
+        raise BindError(
+            f"the socket path {path} has {length} bytes, but the system takes at most {_PATH_SIZE - 1}: "
+            "choose a shorter one with --socket, or change into its folder and give its name"
+        )
+
+
+class ListeningSocket:
+    """A listening Unix socket that nobody else stands at, open to its owner alone from the first instant.
+
+    A socket that a dead helper left behind is replaced; one that answers is not, nor is anything that is no socket.
+    With `others` any user may connect, and is to be told apart by `peer_uid`. Raises BindError.
+    """
+
+    def __init__(self, path: str, *, others: bool = False) -> None:
+        check_length(path)
+        self.path = path
+        folder = os.path.dirname(os.path.abspath(path))
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            with _alone_in(folder):
+                _clear_way(path)
+                self._bind(0o666 if others else 0o600)
+                self._inode = _inode(path)
+            self.socket.listen(_BACKLOG)
+        except OSError as error:
+            self.socket.close()
+            raise BindError(f"the socket {path} cannot be made: {error.strerror}; choose another") from None
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def remove(self) -> None:
+        """Remove the socket from its place, unless another stands there by now."""
+        with suppress(OSError):
+            if _inode(self.path) == self._inode:
+                os.unlink(self.path)
+
+    def _bind(self, mode: int) -> None:
+        before = os.umask(0o777 & ~mode)
+        try:
+            self.socket.bind(self.path)
+        finally:
+            os.umask(before)
+
+
+class PassedSocket:
+    """The listening socket that systemd has passed to this process (sd_listen_fds(3)); it stays in its place."""
+
+    def __init__(self) -> None:
+        count = os.environ.pop("LISTEN_FDS")
+        os.environ.pop("LISTEN_PID", None)
+        os.environ.pop("LISTEN_FDNAMES", None)
+        if count != "1":
+            raise BindError(f"LISTEN_FDS is {count!r}: pass exactly one listening Unix socket")
+        os.set_inheritable(_FIRST_PASSED_FD, False)
+        try:
+            self.socket = socket.socket(fileno=_FIRST_PASSED_FD)
+        except OSError as error:
+            raise BindError(f"descriptor 3, passed by LISTEN_FDS, is no socket: {error.strerror}") from None
+        listens = self.socket.family == socket.AF_UNIX and self.socket.type == socket.SOCK_STREAM
+        if not listens or not self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise BindError("descriptor 3, passed by LISTEN_FDS, is no listening Unix stream socket")
+        self.path = str(self.socket.getsockname())
+
+    def remove(self) -> None:
+        """Leave the socket where systemd made it."""
+
+
+def is_passed() -> bool:
+    """Whether a listening socket was passed to this very process."""
+    return "LISTEN_FDS" in os.environ and os.environ.get("LISTEN_PID") == str(os.getpid())
+
+
+def peer_uid(connection: socket.socket) -> int:
+    """Return the user id of the process at the other end, as the kernel noted it when that connected."""
+    if sys.platform == "linux":
+        size = struct.calcsize("3i")
+        return int(struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[1])
+    # struct xucred of macOS: a version, then the uid.
+    return int(struct.unpack("2I", connection.getsockopt(0, 1, 8))[1])
+
+
+@contextmanager
+def _alone_in(folder: str) -> Iterator[None]:
+    """Keep other helpers from clearing the way in the same folder at the same time."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _clear_way(path: str) -> None:
+    """Remove a socket that nobody listens at any more; refuse anything else that stands at the path."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        kind = "a symlink" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "a file"
+        raise BindError(f"{path} is {kind}, not a socket: choose another with --socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except OSError as error:
+            if error.errno == errno.ECONNREFUSED:
+                os.unlink(path)
+                return
+            if error.errno == errno.ENOENT:
+                return
+            if error.errno not in (errno.EAGAIN, errno.EINPROGRESS):
+                raise BindError(
+                    f"somebody's socket stands at {path} ({error.strerror}): choose another with --socket"
+                ) from None
+    raise BindError(f"another helper is listening at {path}: use it, stop it, or choose another with --socket")
+
+
+def _inode(path: str) -> tuple[int, int]:
+    found = os.lstat(path)
+    return found.st_ino, found.st_dev

@@ -1,0 +1,278 @@
+"""Streams: messages as the helper pushes them, each stream over a connection of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from raven import AckMode, ClosedError, InputError, LostError, Message, UnreachableError
+from raven_rpc import faults, sockets
+from raven_rpc.wire import Wire, decode, encode_request, result_of, unreachable
+
+if TYPE_CHECKING:
+    from raven_rpc.client import Client
+
+# With auto acks a message is acked when its turn comes; more than a few ahead would only be kept from others.
+_AHEAD = 4
+
+
+class Stream:
+    """One subscription at the helper, made again when the connection was lost; closed by `close` from any thread."""
+
+    def __init__(self, client: Client, timeout_s: float | None) -> None:
+        self._client = client
+        self._deadline = deadline_after(timeout_s)
+        self._wire: Wire | None = None
+        self._is_closed = False
+        client._streams.add(self)
+
+    def connect(self, method: str, params: dict[str, Any]) -> Wire:
+        """Return the open connection, or make one and subscribe."""
+        if self._wire is None:
+            self._wire = self._client.persist(lambda: self._connect_once(method, params), lost_too=True)
+        return self._wire
+
+    def next_message(self, method: str, params: dict[str, Any]) -> Message | None:
+        """Return the next message; None at the deadline, when the stream has ended or was closed."""
+        while not self._is_closed:
+            try:
+                push = self.connect(method, params).next_push(self._left_s())
+            except LostError:
+                self.drop()
+                continue
+            if push is None:
+                return None
+            if push["method"] == "end":
+                if "error" in push["params"]:
+                    raise faults.from_wire(push["params"]["error"])
+                return None
+            return Message.from_dict(push["params"]["message"])
+        return None
+
+    def drop(self) -> None:
+        """Forget a connection that was lost."""
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
+
+    def is_over(self) -> bool:
+        """Whether the deadline has passed."""
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+    def close(self) -> None:
+        """End; the helper gives back what was pushed and not acked."""
+        self._is_closed = True
+        if self._wire is not None:
+            self._wire.close()
+
+    def _connect_once(self, method: str, params: dict[str, Any]) -> Wire:
+        wire = self._client.connect()
+        try:
+            wire.ask(method, params)
+        except BaseException:
+            wire.close()
+            raise
+        return wire
+
+    def _left_s(self) -> float | None:
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+
+def listen(client: Client, ack: AckMode, max_per_poll: int, timeout_s: float | None) -> Iterator[Message]:
+    """Yield the mail of the client's address."""
+    params = subscription(client.address, ack, max_per_poll)
+    stream = Stream(client, timeout_s)
+    try:
+        with suppress(ClosedError):
+            while (message := stream.next_message("subscribe", params)) is not None:
+                if ack == "auto" and not _ack(stream, params, message):
+                    continue
+                yield _acked(message) if ack == "auto" else message
+                if stream.is_over():
+                    return
+    finally:
+        stream.close()
+
+
+def _ack(stream: Stream, params: dict[str, Any], message: Message) -> bool:
+    """Ack a message before it is handed out; where that is not known to have worked, it is not handed out."""
+    try:
+        stream.connect("subscribe", params).ask("ack", {"id": message.id, "role": params["role"]})
+    except (LostError, UnreachableError):
+        stream.drop()
+        return False
+    return True
+
+
+def _acked(message: Message) -> Message:
+    """Return a message as it is once it was acked, just now."""
+    return replace(message, state="acked", acked_at=datetime.now(UTC))
+
+
+def tail(client: Client, from_id: int, role: str | None, follow: bool, timeout_s: float | None) -> Iterator[Message]:
+    """Yield the log from an id on."""
+    stream = Stream(client, timeout_s)
+    try:
+        with suppress(ClosedError):
+            while True:
+                params = {"from_id": from_id, "follow": follow, **({} if role is None else {"role": role})}
+                message = stream.next_message("tail", params)
+                if message is None:
+                    return
+                yield message
+                from_id = message.id + 1
+    finally:
+        stream.close()
+
+
+class AsyncMessages:
+    """What `Client.subscribe` returns: the mail of an address, for `async for`; ends as `listen` does."""
+
+    def __init__(self, client: Client, ack: AckMode, max_per_poll: int, timeout_s: float | None) -> None:
+        self._client = client
+        self._ack = ack
+        self._max_per_poll = max_per_poll
+        self._timeout_s = timeout_s
+        self._deadline: float | None = None
+        self._params: dict[str, Any] | None = None
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._pushes: deque[dict[str, Any]] = deque()
+        self._last = 0
+        self._is_closed = False
+        client._streams.add(self)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message:
+        if self._params is None:
+            self._deadline = deadline_after(self._timeout_s)
+            address = self._client._address or await asyncio.to_thread(lambda: self._client.address)
+            self._params = subscription(address, self._ack, self._max_per_poll)
+        elif self._deadline is not None and time.monotonic() >= self._deadline:
+            self.close()
+        message = None
+        try:
+            async with asyncio.timeout(self._left_s()):
+                message = await self._next(self._params)
+        except (TimeoutError, ClosedError):
+            pass
+        finally:
+            if message is None:
+                self.close()
+        if message is None:
+            raise StopAsyncIteration
+        return message
+
+    async def aclose(self) -> None:
+        """Stop; the helper gives back what was pushed and not acked."""
+        self.close()
+
+    def close(self) -> None:
+        """Do as `aclose` does, at once. Closing twice is allowed."""
+        self._is_closed = True
+        self._drop()
+
+    def __del__(self) -> None:
+        self.close()
+
+    async def _next(self, params: dict[str, Any]) -> Message | None:
+        while not self._is_closed:
+            try:
+                if self._writer is None:
+                    await self._connect(params)
+                push = self._pushes.popleft() if self._pushes else await self._read()
+                if push["method"] == "end":
+                    if "error" in push["params"]:
+                        raise faults.from_wire(push["params"]["error"])
+                    return None
+                message = Message.from_dict(push["params"]["message"])
+                if self._ack == "auto":
+                    await self._ask("ack", {"id": message.id, "role": params["role"]})
+                    message = _acked(message)
+            except LostError:
+                self._drop()
+                continue
+            return message
+        return None
+
+    async def _connect(self, params: dict[str, Any]) -> None:
+        """Connect and subscribe, with growing pauses while the helper cannot be reached."""
+        from raven_rpc.client import Pauses
+
+        pauses = Pauses(self._client._patience_s)
+        while True:
+            self._client.check_open()
+            sockets.check_length(self._client.db_path)
+            try:
+                self._reader, self._writer = await asyncio.open_unix_connection(self._client.db_path, limit=1 << 30)
+                await self._ask("subscribe", params)
+                return
+            except OSError as error:
+                pause_s = pauses.next_s()
+                if pause_s is None:
+                    raise unreachable(self._client.db_path, error) from None
+            except LostError:
+                self._drop()
+                pause_s = pauses.next_s()
+                if pause_s is None:
+                    raise
+            await asyncio.sleep(pause_s)
+
+    async def _ask(self, method: str, params: dict[str, Any]) -> Any:
+        if self._writer is None:
+            raise LostError("the connection was closed")
+        self._last += 1
+        self._writer.write(encode_request(self._last, method, params))
+        while True:
+            shape = await self._read()
+            if "method" in shape:
+                self._pushes.append(shape)
+            elif shape.get("id") in (self._last, None):
+                return result_of(shape)
+
+    async def _read(self) -> dict[str, Any]:
+        try:
+            line = b"" if self._reader is None else await self._reader.readline()
+        except OSError:
+            line = b""
+        if not line.endswith(b"\n"):
+            raise LostError(f"the connection to {self._client.db_path} was lost: what was asked may have been done")
+        return decode(line)
+
+    def _drop(self) -> None:
+        """Forget the connection, and what came over it and was not handed out."""
+        writer, self._reader, self._writer = self._writer, None, None
+        self._pushes.clear()
+        if writer is not None:
+            with suppress(RuntimeError):  # the event loop is closed already
+                writer.transport.abort()
+
+    def _left_s(self) -> float | None:
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+
+def subscription(address: str | None, ack: AckMode, max_per_poll: int) -> dict[str, Any]:
+    """Return the parameters of `subscribe`; raises InputError."""
+    if ack not in ("auto", "manual"):
+        raise InputError(f"ack {ack!r} is not known: use 'auto' or 'manual'")
+    if not isinstance(max_per_poll, int) or max_per_poll < 1:
+        raise InputError(f"max_per_poll {max_per_poll!r} is not a number of messages, 1 or more")
+    window = max_per_poll if ack == "manual" else min(max_per_poll, _AHEAD)
+    return {"role": address, "ack": "manual", "window": window}
+
+
+def deadline_after(timeout_s: float | None) -> float | None:
+    """Return when `timeout_s` seconds are over, or None; raises InputError."""
+    if timeout_s is None:
+        return None
+    if not isinstance(timeout_s, int | float) or not timeout_s >= 0:
+        raise InputError(f"timeout_s {timeout_s!r} is not a number of seconds, 0 or more")
+    return time.monotonic() + timeout_s

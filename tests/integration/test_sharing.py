@@ -1,0 +1,225 @@
+"""Sharing: many addresses over one connection, what they check without the bus, and the one watch for all of them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from raven import BodyError, BusClient, ClosedError, InputError, UnknownAddressError
+from tests.support import DEADLINE_S, Foreign, Program, bells, is_watched, wait_for_waiting, wait_until
+
+Connect = Callable[..., BusClient]
+Spawn = Callable[..., Program]
+
+
+def addresses(bus: BusClient) -> list[str]:
+    """Return who is registered."""
+    return [peer.address for peer in bus.peers() if peer.registered_at]
+
+
+def watching() -> list[threading.Thread]:
+    """Return the threads of this process that watch for writers that do not ring."""
+    return [thread for thread in threading.enumerate() if thread.name == "raven-walwatch"]
+
+
+def test_a_shared_client_sends_and_receives_as_its_own_address(connect: Connect) -> None:
+    boss = connect("boss:s")
+    worker = boss.share("worker:t")
+
+    boss.send("worker:t", "task", 1)
+    (task,) = worker.inbox()
+    worker.ack(task.id)
+    worker.send(task.sender, "done", task.body)
+
+    assert worker.address == "worker:t"
+    assert worker.db_path == boss.db_path
+    assert [(msg.sender, msg.body) for msg in boss.inbox()] == [("worker:t", 1)]
+    assert boss.read(task.id).state == "acked"
+
+
+def test_a_shared_client_registers_with_its_first_write_and_not_before(connect: Connect) -> None:
+    boss = connect("boss:s")
+    worker, silent = boss.share("worker:s"), boss.share("silent:s", register=False)
+    before = addresses(boss)
+
+    worker.send("boss:s", "note")
+    silent.send("boss:s", "note")
+
+    assert before == ["boss:s"]
+    assert addresses(boss) == ["boss:s", "worker:s"]
+
+
+def test_sharing_opens_no_descriptor_and_keeps_the_settings(connect: Connect) -> None:
+    boss = connect("boss:s", max_body_bytes=10)
+    before = len(os.listdir("/dev/fd"))
+
+    shared = [boss.share(f"worker-{number}:s") for number in range(20)]
+    for client in shared:
+        client.send("boss:s", "note", "short")
+
+    assert len(os.listdir("/dev/fd")) == before
+    with pytest.raises(BodyError):
+        shared[0].share("another:s").send("boss:s", "note", "too long by far")
+
+
+def test_a_shared_client_that_is_closed_leaves_the_others_open(connect: Connect) -> None:
+    boss = connect("boss:s")
+    worker, other = boss.share("worker:s"), boss.share("other:s")
+    with ThreadPoolExecutor(2) as pool:
+        loops = {client: pool.submit(list, client.listen(poll_interval_s=60)) for client in (worker, other)}
+        for client in loops:
+            wait_for_waiting(boss.db_path, client.address)
+
+        worker.close()
+        worker.close()
+        ended = loops[worker].result(DEADLINE_S)
+
+        assert (ended, loops[other].done()) == ([], False)
+        other.close()
+    boss.send("other:s", "note", "still here")
+    assert [msg.body for msg in other.inbox()] == ["still here"]
+
+
+def test_a_shared_client_ends_with_the_one_it_came_from(connect: Connect) -> None:
+    boss = connect("boss:s")
+    worker = boss.share("worker:s")
+    with ThreadPoolExecutor(1) as pool:
+        loop = pool.submit(list, worker.listen(poll_interval_s=0.1))
+        wait_for_waiting(boss.db_path, "worker:s")
+
+        boss.close()
+
+        assert loop.result(DEADLINE_S) == []
+    for call in (worker.inbox, lambda: worker.send("boss:s", "note"), lambda: worker.transaction().__enter__()):
+        with pytest.raises(ClosedError, match="is closed"):
+            call()
+
+
+def test_shared_clients_write_in_one_transaction(connect: Connect, foreign: Foreign) -> None:
+    boss = connect("boss:s")
+    a, b = boss.share("a:s"), boss.share("b:s")
+    count = "SELECT count(*) FROM messages"
+
+    with a.transaction():
+        a.send("boss:s", "note", "a")
+        b.send("boss:s", "note", "b")
+        boss.send("a:s", "note", "boss")
+        within = foreign.value(count)
+    with suppress(ZeroDivisionError), boss.transaction():
+        a.send("boss:s", "note", "undone")
+        b.ack(b.send("b:s", "note", "undone").id)
+        raise ZeroDivisionError
+
+    assert (within, foreign.value(count)) == (0, 3)
+    assert [msg.body for msg in boss.inbox()] == ["a", "b"]
+    assert [msg.body for msg in a.inbox()] == ["boss"]
+
+
+def test_drafts_are_checked_without_the_bus_and_posted_later_by_another_thread(db: str, connect: Connect) -> None:
+    bus = connect("boss:s")
+    os.rename(db, f"{db}.away")
+    with ThreadPoolExecutor(1) as pool:
+        drafts = [pool.submit(bus.draft, "worker:s", "note", number).result() for number in range(3)]
+    os.rename(f"{db}.away", db)
+
+    posted = bus.post(drafts)
+
+    assert [(msg.id, msg.sender, msg.body, msg.state) for msg in posted] == [
+        (number + 1, "boss:s", number, "sent") for number in range(3)
+    ]
+    assert [msg.body for msg in connect("worker:s").inbox()] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("wrong", [{"urgency": "soon"}, {"delay_s": -1}, {"to": "worker"}, {"type": ""}])
+def test_a_draft_is_checked_as_a_send_is(connect: Connect, wrong: dict[str, Any]) -> None:
+    bus = connect("boss:s")
+    message: dict[str, Any] = {"to": "worker:s", "type": "note", **wrong}
+
+    errors = []
+    for call in (bus.send, bus.draft):
+        with pytest.raises(InputError) as caught:
+            call(**message)
+        errors.append(str(caught.value))
+
+    assert errors[0] == errors[1]
+    assert bus.last_id() == 0
+
+
+def test_drafts_of_which_one_cannot_be_stored_are_not_posted_at_all(connect: Connect) -> None:
+    bus = connect("boss:s")
+    drafts = [bus.draft("boss:s", "note"), bus.draft("*:nowhere", "note")]
+
+    with pytest.raises(UnknownAddressError):
+        bus.post(drafts)
+
+    assert bus.last_id() == 0
+    assert bus.post([]) == []
+
+
+def test_all_who_wait_over_one_connection_have_one_watch_until_the_last_has_left(db: str, connect: Connect) -> None:
+    bus = connect("boss:s")
+    waiting = [bus.share(f"worker-{number}:s").subscription() for number in range(3)]
+    waiting.append(bus.subscription())
+    observer = bus.listener()
+    loop = iter(bus.share("loop:s").listen(poll_interval_s=0.1, timeout_s=0.2))
+
+    assert list(loop) == []
+    threads = watching()
+    for subscription in waiting:
+        subscription.close()
+        subscription.close()
+    left = watching(), is_watched(db)
+    observer.close()
+
+    assert len(threads) == 1
+    assert left == (threads, True)
+    assert (watching(), is_watched(db), bells(db)) == ([], False, [])
+
+
+def test_who_comes_after_the_last_has_left_watches_again(db: str, connect: Connect) -> None:
+    bus = connect("worker:s")
+
+    for _ in range(3):
+        with ThreadPoolExecutor(1) as pool:
+            subscription = pool.submit(bus.subscription).result()
+        assert (len(watching()), is_watched(db)) == (1, True)
+        subscription.close()
+        assert (watching(), is_watched(db)) == ([], False)
+
+
+def test_of_two_connections_in_one_process_one_watches_and_the_other_takes_over(db: str, connect: Connect) -> None:
+    first, second = connect("a:s").subscription(), connect("b:s").subscription()
+    before = watching()
+
+    first.close()
+    second.listener.tick()
+
+    assert len(before) == 1
+    assert len(watching()) == 1
+    assert watching() != before
+    second.close()
+    wait_until(lambda: not is_watched(db), "the end of the watch")
+
+
+def test_a_forked_child_has_a_watch_of_its_own_when_its_parent_has_none(db: str, spawn: Spawn) -> None:
+    program = spawn("forked_watch", db)
+
+    beside = [program.read(), program.read()]
+    program.tell()
+    apart = [program.read(), program.read()]
+    watched = is_watched(db)
+    program.tell()
+    end = program.read()
+
+    assert beside == [{"parent": 1}, {"child beside its parent": 0}]
+    assert apart == [{"parent at its end": 0}, {"child alone": 1}]
+    assert watched
+    assert end == {"child at its end": 0}
+    assert program.wait() == 0
+    assert not is_watched(db)
