@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from raven import BodyError, BusClient, ClosedError, InputError, UnknownAddressError
-from tests.support import DEADLINE_S, Foreign, Program, bells, is_watched, wait_for_waiting, wait_until
+from tests.support import DEADLINE_S, Foreign, Program, bells, is_watched, wait_for_waiting, wait_for_watch, wait_until
 
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
@@ -210,7 +210,9 @@ def test_of_two_connections_in_one_process_one_watches_and_the_other_takes_over(
 def test_a_forked_child_has_a_watch_of_its_own_when_its_parent_has_none(db: str, spawn: Spawn) -> None:
     program = spawn("forked_watch", db)
 
-    beside = [program.read(), program.read()]
+    beside = [program.read()]
+    wait_for_watch(db, program)
+    beside.append(program.ask(None))
     program.tell()
     apart = [program.read(), program.read()]
     watched = is_watched(db)

@@ -1,6 +1,6 @@
 """Fork while a listener waits; the child makes another, and both say how many watch: `forked_watch.py DB`.
 
-The parent closes its listener at the first line of input, the child its own at the second.
+It forks at the first line of input, the parent closes its listener at the second, the child its own at the third.
 """
 
 import json
@@ -22,6 +22,7 @@ def say(who: str) -> None:
 bus = BusClient.at("worker:s", sys.argv[1])
 parents = bus.subscription()
 say("parent")
+os.read(0, 16)  # unbuffered: the next read takes the next line
 child_may_go_on, parent_has_closed = os.pipe()
 pid = os.fork()
 if pid == 0:
@@ -36,7 +37,7 @@ if pid == 0:
     say("child at its end")
     os._exit(0)
 os.close(child_may_go_on)
-os.read(0, 16)  # unbuffered: the child reads the next line
+os.read(0, 16)
 parents.close()
 say("parent at its end")
 os.close(parent_has_closed)
