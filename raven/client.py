@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from copy import copy
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
@@ -17,8 +18,8 @@ from raven.group import Group
 from raven.identity import Identity, register
 from raven.listener import Listener
 from raven.mailbox import Mailbox, check_id
-from raven.message import Message, MessageRow, Urgency
-from raven.observer import BusObserver, check_max
+from raven.message import Message, MessageRow, Urgency, check_max
+from raven.observer import BusObserver
 
 if TYPE_CHECKING:
     from raven.feed import AsyncMessages, Feed
@@ -79,6 +80,7 @@ class BusClient(BusObserver):
         """
         shared = copy(self)
         shared._owns_store = False
+        self._shared.add(shared)
         shared._take_part(parse_address(address), register)
         return shared
 
@@ -86,11 +88,17 @@ class BusClient(BusObserver):
         self._identity = Identity(self._store, address, registers=register)
         self._mailbox = Mailbox(self._store, self._identity)
         self._feeds: WeakSet[Feed] = WeakSet()
+        self._shared: WeakSet[BusClient] = WeakSet()
 
     @property
     def address(self) -> str:
         """This client's own address, `<role>:<session>`."""
         return self._identity.address
+
+    @property
+    def durability(self) -> Durability:
+        """What a commit survives: "normal" the death of any process, "full" power loss, too."""
+        return self._store.durability
 
     def send(
         self,
@@ -210,6 +218,10 @@ class BusClient(BusObserver):
         """
         return Group(self._store, self)
 
+    def impatient(self) -> AbstractContextManager[None]:
+        """Let writes of this thread inside the block raise BusyError at once instead of waiting for another writer."""
+        return self._store.impatient()
+
     def register(self, *addresses: str) -> None:
         """Register addresses in advance, so that broadcasts reach them before they first use the bus."""
         parsed = [parse_address(address) for address in addresses]
@@ -219,6 +231,8 @@ class BusClient(BusObserver):
 
     def close(self) -> None:
         """Close the connection; loops of `listen` and `subscribe` in other threads and tasks end."""
+        for shared in list(self._shared):
+            shared.close()
         for feed in list(self._feeds):
             feed.release()
         if self._owns_store:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import apsw
 
@@ -50,7 +50,7 @@ class Connection:
         # One bus is one real file, by whatever link it is reached: SQLite and the doorbells must agree on its name.
         self.path = os.path.realpath(path)
         self.busy_timeout_s = busy_timeout_s
-        self._durability = durability
+        self.durability = durability
         self._patience = Patience(busy_timeout_s)
         self._closed = False
         self._in_parents_transaction: apsw.Connection | None = None
@@ -100,12 +100,15 @@ class Connection:
         """Close the inherited connection in a forked child, leaving the file alone; the next use opens another."""
         inherited, self._connection = self._connection, None
         self._lock = threading.RLock()
-        if inherited is not None and not inherited.in_transaction:
+        if inherited is None:
+            return
+        with suppress(apsw.ConnectionClosedError):
+            if inherited.in_transaction:
+                # To close it would roll back what the parent is writing.
+                self._in_parents_transaction = inherited
+                return
             inherited.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             inherited.close()
-        elif inherited is not None:
-            # Forked inside a transaction: to close it would roll back what the parent is writing.
-            self._in_parents_transaction = inherited
 
     def _acquire(self) -> apsw.Connection:
         """Take the lock for this thread and return the connection; it is made anew where the last one had to go."""
@@ -170,7 +173,7 @@ class Connection:
             migration.check_format(connection, self.path)
             for setting in (
                 "journal_mode = WAL",
-                f"synchronous = {self._durability}",
+                f"synchronous = {self.durability}",
                 f"journal_size_limit = {WAL_SIZE_LIMIT}",
             ):
                 connection.execute(f"PRAGMA {setting}").fetchall()

@@ -65,8 +65,7 @@ class Feed:
         if claim is not None and not self.waiter.is_inherited:
             # If even this fails the lease ends by itself.
             with suppress(RavenError):
-                self._mailbox.give_back(claim.token)
-                self.waiter.wake_all()
+                self._mailbox.give_back(claim.token, self.waiter.wake)
 
     def next(self, rung: bool = False) -> Message | None:
         """Return the next message, acked, or None where nothing is ready; `rung` tells that the doorbell just was."""

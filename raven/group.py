@@ -19,14 +19,22 @@ class Group(Generic[_T]):
     is undone. Entering yields `subject`.
     """
 
+    _thread = 0  # the one that has entered
+
     def __init__(self, store: Store, subject: _T) -> None:
         self._store = store
         self._subject = subject
-        self._thread = 0
 
     def __enter__(self) -> _T:
-        self._store.begin_group()
+        depth = self._store.group_depth()
         self._thread = threading.get_ident()
+        try:
+            self._store.begin_group()
+        except BaseException:
+            self._thread = 0
+            if self._store.group_depth() > depth:  # an exception of a signal handler came after it had begun
+                self._store.end_group(commit=False)
+            raise
         return self._subject
 
     def __exit__(

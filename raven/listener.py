@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from contextlib import suppress
 
 from raven.doorbell import Bell, Doorbells
@@ -24,6 +26,7 @@ class Listener:
         self._address = address
         self._bell: Bell | None = None
         self._warned = False
+        self._pid = os.getpid()
         self._is_open = True
         watch.join()
         try:
@@ -31,6 +34,11 @@ class Listener:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this is a forked child's copy: then what it holds belongs to the parent, and is left alone."""
+        return self._pid != os.getpid()
 
     @property
     def is_deaf(self) -> bool:
@@ -54,12 +62,14 @@ class Listener:
         if self._bell is not None:
             self._bell.silence()
 
-    def ring(self) -> None:
-        """Wake all who wait at this address, this one among them."""
-        self._doorbells.ring([self._address])
+    def wake(self, addresses: Iterable[str]) -> None:
+        """Wake all who wait at these addresses."""
+        self._doorbells.ring(addresses)
 
     def tick(self) -> None:
         """Hang the doorbell where it does not, and see that somebody watches for writers that do not ring."""
+        if not self._is_open:
+            return
         try:
             if self._bell is None:
                 self._bell = self._doorbells.hang(self._address)
@@ -71,7 +81,7 @@ class Listener:
 
     def close(self) -> None:
         """Take the doorbell down; the last listener of a process ends its watch."""
-        if self._is_open:
+        if self._is_open and not self.is_inherited:
             self._is_open = False
             self._watch.leave()
             if self._bell is not None:

@@ -8,7 +8,7 @@ from raven import body as bodies
 from raven import clock
 from raven.address import parse_address
 from raven.errors import InputError
-from raven.message import MAX_ID, Message, MessageRow
+from raven.message import MAX_ID, Message, MessageRow, check_max
 from raven.store import Store
 
 PAGE = 500
@@ -26,21 +26,23 @@ class Log:
             raise InputError(f"from_id {from_id!r} is not the id of a message: give a number from 0 to {MAX_ID}")
         self._store = store
         self._next_id = from_id
-        self._newest = 0
+        self._file = store.replaced
         self._addresses = encode_addresses(role)
 
     def page(self, max: int = PAGE) -> list[Message]:
         """Return up to `max` more messages as a whole, in order; none where the newest was read."""
-        before, self._newest = self._newest, int(self._store.value("last_message_id"))
-        if self._newest < before:
-            self._next_id = 1
+        check_max(max)
+        self._store.verify()
+        if self._file != self._store.replaced:
+            self._file, self._next_id = self._store.replaced, 1
+        newest = int(self._store.value("last_message_id"))
         query = {"from_id": self._next_id, "addresses": self._addresses, "max": max}
         rows = self._store.rows("log_after", query)
         if rows:
             self._next_id = rows[-1][0] + 1
-        if len(rows) < max and self._next_id <= self._newest:
-            # With a filter the rows may end before the newest that was there when they were read.
-            self._next_id = self._newest + 1
+        if len(rows) < max and self._next_id <= newest:
+            # With a filter the rows may end before the newest that was there when they were read: no need to scan anew.
+            self._next_id = newest + 1
         now = clock.now()
         return [MessageRow(*row).to_message(now) for row in rows]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from raven import clock
@@ -72,6 +73,10 @@ class Mailbox:
             if not tx.change("ack", {**delivery, "now": clock.now()}):
                 self._require(tx, message_id)
 
+    def verify(self) -> None:
+        """Notice that the file was replaced or is gone."""
+        self._store.verify()
+
     def look(self) -> Prospect:
         """Say what a claim would find; reads only, so that a needless wake costs nobody the write lock."""
         if self._identity.is_unknown():
@@ -122,10 +127,12 @@ class Mailbox:
         with self._store.write() as tx:
             return {row[0] for row in tx.rows("renew", {"recipient": self._recipient, "lease": token, "until": until})}
 
-    def give_back(self, token: int) -> int:
-        """Make ready again what was leased under `token` and is not finished; returns how many that were."""
+    def give_back(self, token: int, wake: Callable[[Iterable[str]], None]) -> None:
+        """Make ready again what was leased under `token` and is not finished; `wake` those who wait for it."""
         with self._store.write_on() as tx:
-            return tx.change("give_back", {"recipient": self._recipient, "lease": token})
+            given = tx.change("give_back", {"recipient": self._recipient, "lease": token})
+        if given:
+            self._store.after_commit(wake, [self._recipient])
 
     def _ready(self, tx: Transaction, prospect: Prospect, query: dict[str, Any]) -> list[MessageRow]:
         """Put into effect what has expired or come due, and return what is ready."""

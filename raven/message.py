@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from raven import body as bodies
 from raven.clock import from_micros, isoformat, optional_from_isoformat, optional_from_micros
+from raven.errors import InputError
 
 Urgency = Literal["blocking", "prompt", "fyi"]
 State = Literal["sent", "delivered", "acked", "expired", "dead"]
@@ -160,3 +161,9 @@ class MessageRow(NamedTuple):
             optional_from_micros(finished_at) if state == 2 else None,
             optional_from_micros(expires_at),
         )
+
+
+def check_max(max: object) -> None:
+    """Refuse a `max` that is not a number of messages; raises InputError."""
+    if not isinstance(max, int) or isinstance(max, bool) or not 1 <= max <= MAX_ID:
+        raise InputError(f"max {max!r} is not a number of messages: use 1 or more, at most {MAX_ID}")

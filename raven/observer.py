@@ -16,7 +16,7 @@ from raven.identity import Peer, list_peers
 from raven.listener import Listener
 from raven.log import Log, encode_addresses
 from raven.mailbox import check_id
-from raven.message import MAX_ID, Message, MessageRow
+from raven.message import Message, MessageRow, check_max
 from raven.store import Store
 from raven.walwatch import WalWatch
 
@@ -98,6 +98,7 @@ class BusObserver:
 
     def data_version(self) -> int:
         """Return a number that changes when anyone but this connection has committed."""
+        self._store.verify()
         return int(self._store.pragma("data_version"))
 
     def tail(
@@ -164,9 +165,3 @@ class BusObserver:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def check_max(max: object) -> None:
-    """Refuse a `max` that is not a number of messages; raises InputError."""
-    if not isinstance(max, int) or isinstance(max, bool) or not 1 <= max <= MAX_ID:
-        raise InputError(f"max {max!r} is not a number of messages: use 1 or more, at most {MAX_ID}")

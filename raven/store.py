@@ -96,17 +96,23 @@ class Store(Connection):
         if self._after_commit and error is None and not self._groups:
             self._run_actions()
 
+    def group_depth(self) -> int:
+        """Return how many groups this thread has open."""
+        return len(self._groups) if self._writer == threading.get_ident() else 0
+
     def begin_group(self) -> None:
         """Begin one transaction of all that this thread writes until `end_group`."""
         if not self._groups or self._writer != threading.get_ident():
             self.verify()
         connection = self._acquire()
+        depth, mark = len(self._groups), len(self._after_commit)
         try:
             self._begin()
-            self._groups.append(len(self._after_commit))
+            self._groups.append(mark)
         except BaseException as error:
+            del self._groups[depth:]
             if not self._groups and connection.in_transaction:
-                connection.execute("ROLLBACK")
+                self._undo(0)
             self._release()
             if isinstance(error, SqliteError):
                 raise self._translated(error) from error
@@ -114,8 +120,9 @@ class Store(Connection):
 
     def end_group(self, commit: bool) -> None:
         """Commit what the group has written and run what waits for that, or undo it all; an inner group is a step."""
-        mark = self._groups.pop()
+        mark = self._groups[-1]
         try:
+            self._groups.pop()
             if not commit:
                 self._undo(mark)
             elif self._groups:
@@ -123,9 +130,11 @@ class Store(Connection):
             else:
                 self._check_group()
                 self._transaction.control("COMMIT")
-        except SqliteError as error:
-            self._after_commit.clear()
-            raise self._translated(error) from error
+        except BaseException as error:
+            del self._after_commit[mark:]
+            if isinstance(error, SqliteError):
+                raise self._translated(error) from error
+            raise
         finally:
             try:
                 if not self._groups:
@@ -217,7 +226,7 @@ class Store(Connection):
 
     def sibling(self) -> Store:
         """Open another connection to the same file, for a thread that must not wait for this one's transactions."""
-        return Store(self.path, busy_timeout_s=self.busy_timeout_s, durability=self._durability, create=False)
+        return Store(self.path, busy_timeout_s=self.busy_timeout_s, durability=self.durability, create=False)
 
     @contextmanager
     def _connected(self) -> Iterator[apsw.Connection]:

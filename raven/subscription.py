@@ -9,7 +9,7 @@ from typing import Literal
 from raven.errors import InputError, RavenError
 from raven.listener import Listener
 from raven.mailbox import RUNG, Mailbox
-from raven.message import Message
+from raven.message import Message, check_max
 
 AckMode = Literal["auto", "manual"]
 
@@ -34,8 +34,11 @@ class Subscription:
 
     def fetch(self, max: int, *, rung: bool = False) -> list[Message]:
         """Return up to `max` messages that are ready, by urgency, then id; `rung` tells that the doorbell just was."""
-        if not self._is_open:
+        check_max(max)
+        if not self._is_open or self.listener.is_inherited:
             return []
+        if not rung:
+            self._mailbox.verify()
         prospect = RUNG if rung else self._mailbox.look()
         if not prospect.is_promising():
             self._prospect = prospect
@@ -54,20 +57,19 @@ class Subscription:
 
     def close(self) -> None:
         """Give back what was not acked and wake others who wait for it; closes the listener. Twice is allowed."""
-        if not self._is_open:
+        if not self._is_open or self.listener.is_inherited:
             return
         self._is_open = False
         self.listener.close()
         if self._token is not None:
             # If even this fails the leases end by themselves.
             with suppress(RavenError):
-                if self._mailbox.give_back(self._token):
-                    self.listener.ring()
+                self._mailbox.give_back(self._token, self.listener.wake)
 
 
 def check(ack: object, lease_s: object) -> None:
     """Refuse what no subscription can be made with; raises InputError."""
     if ack not in ("auto", "manual"):
         raise InputError(f"ack {ack!r} is not known: use 'auto' or 'manual'")
-    if not isinstance(lease_s, int | float) or not 0 < lease_s <= 86400:
+    if not isinstance(lease_s, int | float) or isinstance(lease_s, bool) or not 0 < lease_s <= 86400:
         raise InputError(f"lease_s {lease_s!r} is out of range: use more than 0, up to 86400 seconds")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import time
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
@@ -60,9 +61,9 @@ class Waiter:
         if self._listener is not None and not self.is_inherited:
             self._listener.close()
 
-    def wake_all(self) -> None:
-        """Wake all who wait at this address, this one among them."""
-        self._doorbells.ring([self._address])
+    def wake(self, addresses: Iterable[str]) -> None:
+        """Wake all who wait at these addresses."""
+        self._doorbells.ring(addresses)
 
     @property
     def is_inherited(self) -> bool:

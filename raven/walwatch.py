@@ -154,7 +154,9 @@ class WalWatch:
         """Yield, for each change and now and then when idle, the pauses before the looks that it deserves."""
         try:
             yield from self._inotify_events()
-        except (OSError, RuntimeError) as error:  # watchfiles says some failures of the system as RuntimeError
+        except Exception as error:
+            # OSError and RuntimeError of the system; in a child that was forked while watchfiles was being imported,
+            # whatever a module that is half there raises.
             import logging
 
             logging.getLogger("raven").warning(

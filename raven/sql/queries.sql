@@ -60,7 +60,8 @@ UPDATE deliveries NOT INDEXED SET state = 1, delivered_at = :now
 -- What there is to do for one recipient: is anything ready, when does the next delay or lease end; has any mail expired.
 SELECT EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND recipient = :recipient AND ready_at = 0),
        (SELECT min(ready_at) FROM deliveries WHERE state < 2 AND recipient = :recipient AND ready_at > 0),
-       EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND expires_at IS NOT NULL AND expires_at <= :now);
+       EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND expires_at IS NOT NULL AND expires_at <= :now
+                  AND (lease IS NULL OR ready_at <= :now));
 
 -- end_waits --
 -- Make ready what a recipient's delay or lease held back until now.

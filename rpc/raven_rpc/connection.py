@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
         self._is_full = False
         self._has_ended = False
         self._is_reading = True
-        self._turn_is_planned = self._flush_is_planned = False
+        self._turn_is_planned = False
         self.is_closed = False
         self.transport: asyncio.Transport | None = None
         self.subscriptions = Subscriptions(server, self)
@@ -123,7 +123,7 @@ class Connection(asyncio.Protocol):
                 self._is_skipping = True
                 self._partial.clear()
                 self._refuse_line()
-        self._take_turn()
+        self.take_turn()
 
     def eof_received(self) -> bool:
         """Answer what was asked, and then close; a last line without its newline counts."""
@@ -140,7 +140,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on."""
         self._is_full = False
-        self._take_turn()
+        self.take_turn()
         self.subscriptions.go_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -158,7 +158,7 @@ class Connection(asyncio.Protocol):
         """Take no more requests and push no more; close when the requests that were taken are answered."""
         self._has_ended = True
         self.subscriptions.pause()
-        self._take_turn()
+        self.take_turn()
 
     def push(self, lines: bytes) -> None:
         """Write notifications."""
@@ -183,9 +183,8 @@ class Connection(asyncio.Protocol):
 
     # Requests
 
-    def _take_turn(self) -> None:
+    def take_turn(self) -> None:
         """Begin some requests, and see to it that the rest have their turn."""
-        self._turn_is_planned = False
         for _ in range(_TURN):
             if not self._todo or self._is_busy():
                 break
@@ -199,9 +198,9 @@ class Connection(asyncio.Protocol):
         self._flush()
         if self.is_closed or self.transport is None:
             return
-        if self._todo and not self._is_busy():
+        if self._todo and not self._is_busy() and not self._turn_is_planned:
             self._turn_is_planned = True
-            self._loop.call_soon(self._take_turn)
+            self._loop.call_soon(self._take_next_turn)
         wants_more = not self._todo and not self._is_busy() and not self._has_ended
         if wants_more != self._is_reading:
             self._is_reading = wants_more
@@ -209,6 +208,10 @@ class Connection(asyncio.Protocol):
                 self.transport.resume_reading() if wants_more else self.transport.pause_reading()
         if self._has_ended and not self._todo and not self._answers:
             self.transport.close()
+
+    def _take_next_turn(self) -> None:
+        self._turn_is_planned = False
+        self.take_turn()
 
     def _end_line(self, end: bytes) -> None:
         """Take the end of a line, or all of one, that came before a newline."""
@@ -267,17 +270,15 @@ class Connection(asyncio.Protocol):
             if work.lane == "loop":
                 self._settle(pending, attempt(work.run))
             else:
-                self._server.submit(work.lane, work.run, partial(self._finish, pending))
+                self._server.submit(work.lane, work.run, partial(self._finish, pending), work.weight)
 
     def _finish(self, pending: Pending, outcome: Outcome) -> None:
         self._settle(pending, outcome)
         if self.is_closed:
             return
         self._start()
-        if not self._flush_is_planned:
-            # Not at once: what was committed together is answered in one piece.
-            self._flush_is_planned = True
-            self._loop.call_soon(self._flush_and_go_on)
+        # Not at once: what was committed together is answered in one piece.
+        self._server.settled.add(self)
 
     def _settle(self, pending: Pending, outcome: Outcome) -> None:
         """Answer a request with what its work came to."""
@@ -295,10 +296,6 @@ class Connection(asyncio.Protocol):
         elif pending.wanted:
             response = protocol.success(pending.id, work.answer(outcome.value))
         pending.answer.add(response if pending.wanted else None)
-
-    def _flush_and_go_on(self) -> None:
-        self._flush_is_planned = False
-        self._take_turn()
 
     # Answers
 

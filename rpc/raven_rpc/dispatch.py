@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from jsonrpcserver.dispatcher import dispatch_to_response_pure
+from jsonrpcserver.dispatcher import create_request, dispatch_request
 from jsonrpcserver.result import Error, Result, Success
+from jsonrpcserver.sentinels import NOID
 from oslash.either import Left
 
 from raven import RavenError
@@ -19,15 +21,15 @@ from raven_rpc import faults, protocol
 from raven_rpc.caller import Caller
 from raven_rpc.methods import Method
 from raven_rpc.params import bind
-from raven_rpc.work import Work, identity
+from raven_rpc.work import Work
 
-_ANY_PARAMETERS = inspect.Signature(
-    [
-        inspect.Parameter("call", inspect.Parameter.POSITIONAL_ONLY),
-        inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
-        inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
-    ]
-)
+
+class _AnyParameters(inspect.Signature):
+    """The signature of a method whose model checks its parameters: whatever is given binds."""
+
+    def bind(self, *args: Any, **kwargs: Any) -> inspect.BoundArguments:
+        """Bind nothing: to do so takes as long as all the rest of a dispatch."""
+        return inspect.BoundArguments(self, OrderedDict())
 
 
 class Call:
@@ -60,28 +62,25 @@ class Dispatcher:
 
     def dispatch(self, request: Any, caller: Caller) -> Reply:
         """Return what one request, an element of a batch or a line of its own, has come to."""
+        reason = _malformed(request)
+        if reason is not None:
+            return _refusal(None, protocol.INVALID_REQUEST, reason)
         call = Call(caller)
-        response: Any = dispatch_to_response_pure(
-            deserializer=identity,
-            validator=_validate,
-            methods=self._methods,
-            context=call,
-            post_process=identity,
-            request=request,
-        )
-        if response is None:
+        asked, result = dispatch_request(self._methods, call, create_request(request))
+        if asked.id is NOID:
             return Reply(False, None, None, call.work)
-        if isinstance(response, Left):
-            error = response._error
-            if error.code in faults.STANDARD and not isinstance(error.data, dict):
-                reason = _reason(error.code, request)
-                return Reply(True, error.id, protocol.failure(error.id, faults.standard(error.code, reason)), None)
-            shape = {"code": error.code, "message": error.message, "data": error.data}
-            return Reply(True, error.id, protocol.failure(error.id, shape), None)
-        found = response._value
-        if call.work is not None:
-            return Reply(True, found.id, None, call.work)
-        return Reply(True, found.id, protocol.success(found.id, found.result), None)
+        if not isinstance(result, Left):
+            response = None if call.work is not None else protocol.success(asked.id, result._value.result)
+            return Reply(True, asked.id, response, call.work)
+        error = result._error
+        if error.code == protocol.METHOD_NOT_FOUND:
+            reason = f"there is no method {asked.method[:100]!r}: ask rpc.discover which there are"
+            return _refusal(asked.id, error.code, reason)
+        return Reply(True, asked.id, protocol.failure(asked.id, error._asdict()), None)
+
+
+def _refusal(id: Any, code: int, reason: str) -> Reply:
+    return Reply(True, id, protocol.failure(id, faults.standard(code, reason)), None)
 
 
 class _Adapter:
@@ -89,7 +88,7 @@ class _Adapter:
 
     def __init__(self, method: Method) -> None:
         self._method = method
-        self.__signature__ = _ANY_PARAMETERS
+        self.__signature__ = _AnyParameters()
 
     def __call__(self, call: Call, /, *args: Any, **kwargs: Any) -> Result:
         try:
@@ -105,14 +104,6 @@ class _Adapter:
         return Success(outcome)
 
 
-def _validate(request: Any) -> Any:
-    """Refuse what is no request; whatever is raised becomes `Invalid Request`."""
-    reason = _malformed(request)
-    if reason:
-        raise ValueError(reason)
-    return request
-
-
 def _malformed(request: Any) -> str | None:
     if not isinstance(request, dict):
         return "a request is an object"
@@ -125,9 +116,3 @@ def _malformed(request: Any) -> str | None:
     if isinstance(request.get("id"), bool | dict | list):
         return "id is a text, a number or null"
     return None
-
-
-def _reason(code: int, request: Any) -> str:
-    if code == protocol.METHOD_NOT_FOUND:
-        return f"there is no method {request['method'][:100]!r}: ask rpc.discover which there are"
-    return _malformed(request) or "the request could not be taken"

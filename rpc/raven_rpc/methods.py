@@ -36,7 +36,7 @@ def _send_many(caller: Caller, given: params.SendMany) -> Work:
     """Send messages in one transaction: all of them or none."""
     bus = caller.client("from", given.from_)
     drafts = [bus.draft(**message.given()) for message in given.messages]
-    return Work("write", lambda: bus.post(drafts), _messages)
+    return Work("write", lambda: bus.post(drafts), _messages, weight=len(drafts))
 
 
 def _inbox(caller: Caller, given: params.Inbox) -> Work:
@@ -46,7 +46,7 @@ def _inbox(caller: Caller, given: params.Inbox) -> Work:
         bus = caller.server.reader_bus.share(role, register=False)
         return Work("read", lambda: bus.inbox(given.max, peek=True), _messages)
     bus = caller.client("role", role)
-    return Work("write", lambda: bus.inbox(given.max), _messages)
+    return Work("write", lambda: bus.inbox(given.max), _messages, weight=given.max)
 
 
 def _read(caller: Caller, given: params.OfMessage) -> Work:

@@ -42,7 +42,7 @@ class Content(Params):
     type: Annotated[str, Field(description="what kind of message it is")]
     body: Annotated[Any, Field(description="any JSON value")] = None
     urgency: Urgency = "prompt"
-    tags: list[str] = []
+    tags: Annotated[list[str], Field(default_factory=list)]
     correlation_id: str | int | None = None
     reply_to: int | None = None
     task_id: str | int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import resource
@@ -62,6 +63,7 @@ class Server:
         self.max_request = max_request
         self.max_connections = max_connections
         self.held: dict[tuple[str, int], MailPusher] = {}
+        self.settled: set[Connection] = set()  # those with answers that are ready to be written
         self.pushed = self.requests = self.errors = 0
         self._others = self.allowed_uids != {os.geteuid()}
         self._socket_path = socket_path
@@ -80,8 +82,10 @@ class Server:
         path = self._socket_path or f"{self.writer_bus.db_path}.sock"
         place = sockets.PassedSocket() if passed else sockets.ListeningSocket(path, others=self._others)
         _allow_descriptors(4 * self.max_connections + 100)
-        self._writer = Writer(self.writer_bus, self.loop, groups=self._group_commit)
-        self._reader = Worker("raven-reader", self.loop)
+        # With durability "full" each commit waits for the disk, which the event loop must not.
+        on_loop = self.writer_bus.durability == "normal"
+        self._writer = Writer(self.writer_bus, self.loop, self._answer, on_loop=on_loop, groups=self._group_commit)
+        self._reader = Worker("raven-reader", self.loop, self._answer)
         listening = await self.loop.create_unix_server(lambda: Connection(self), sock=place.socket, backlog=4096)
         self._ticker = self.loop.call_later(_TICK_S, self._tick)
         try:
@@ -133,9 +137,12 @@ class Server:
             self.errors += 1
         return reply
 
-    def submit(self, lane: Lane, run: Callable[[], Any], done: Done) -> None:
-        """Have something done in the thread of a lane; `done` is called on the event loop."""
-        (self._writer if lane == "write" else self._reader).submit(run, done)
+    def submit(self, lane: Lane, run: Callable[[], Any], done: Done, weight: int = 1) -> None:
+        """Have something done in a lane; `done` is called on the event loop."""
+        if lane == "write":
+            self._writer.submit(run, done, weight)
+        else:
+            self._reader.submit(run, done)
 
     def count_error(self) -> None:
         """Count a request that failed."""
@@ -175,6 +182,12 @@ class Server:
             "waiting_reads": self._reader.waiting(),
         }
 
+    def _answer(self) -> None:
+        """Let the connections write what is ready since the last time."""
+        settled, self.settled = self.settled, set()
+        for connection in settled:
+            connection.take_turn()
+
     # The tick
 
     def _tick(self) -> None:
@@ -198,6 +211,8 @@ def serve(
     **options: Any,
 ) -> None:
     """Serve a bus until SIGTERM or SIGINT; the options are those of Server. A second signal ends it at once."""
+    # What is there by now stays: let the collector look only at what comes.
+    gc.freeze()
 
     async def run() -> None:
         server = Server(db_path, socket_path, **options)

@@ -78,7 +78,7 @@ class Pusher:
             return
         self._is_fetching = True
         rung, self._rung, self._is_due = self._rung, False, False
-        self._server.submit(self.lane, lambda: self.fetch(room, rung), self._fetched)
+        self._server.submit(self.lane, lambda: self.fetch(room, rung), self._fetched, room)
 
     def tick(self, changed: bool) -> None:
         """Once a second: see to the doorbell, and look if the bus has changed."""

@@ -6,12 +6,15 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Literal, NamedTuple
 
 from raven import BusClient, BusyError, RavenError
 
+# So much is committed together at most, and so much of it on the event loop: about two milliseconds.
 MAX_GROUP = 200
+MAX_WEIGHT_ON_LOOP = 100
 
 Lane = Literal["write", "read", "loop"]
 
@@ -25,13 +28,14 @@ class Work(NamedTuple):
     """A step of one request: `run` it in its lane, then `answer` with what it returned, as JSON.
 
     The lanes are the writer's thread, the reader's, and the event loop itself once all before it is done. `after` is
-    run on the event loop when it has succeeded, after the answer.
+    run on the event loop when it has succeeded, after the answer. `weight` is about how many messages it handles.
     """
 
     lane: Lane
     run: Callable[[], Any]
     answer: Callable[[Any], Any] = identity
     after: Callable[[Any], None] | None = None
+    weight: int = 1
 
 
 class Outcome(NamedTuple):
@@ -42,79 +46,159 @@ class Outcome(NamedTuple):
 
 
 Done = Callable[[Outcome], None]
-_Job = tuple[Callable[[], Any], Done]
+
+
+class Job(NamedTuple):
+    """Something to be run, and who on the event loop is told what became of it."""
+
+    run: Callable[[], Any]
+    done: Done
 
 
 class Worker:
-    """A thread that does jobs in the order in which they come, and tells the event loop what became of each."""
+    """A thread that does jobs in the order in which they come, and tells the event loop what became of each.
 
-    def __init__(self, name: str, loop: asyncio.AbstractEventLoop) -> None:
+    `told` is called on the event loop when all that was done together has been told.
+    """
+
+    def __init__(self, name: str, loop: asyncio.AbstractEventLoop, told: Callable[[], None]) -> None:
         self._loop = loop
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._told = told
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._in_flight = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, run: Callable[[], Any], done: Done) -> None:
-        """Have `run` called in the thread, then `done` on the event loop."""
-        self._jobs.put((run, done))
+        """Have `run` called, then `done` on the event loop, which is where this must be called."""
+        self._hand_over([Job(run, done)])
 
     def waiting(self) -> int:
-        """Return about how many jobs wait."""
-        return self._jobs.qsize()
+        """Return how many jobs are not done yet."""
+        return self._in_flight
 
     def close(self, timeout_s: float) -> bool:
         """Finish what was submitted, and end the thread; returns whether that was done in time."""
-        self._jobs.put(None)
+        self._queue.put(None)
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
+
+    def _hand_over(self, jobs: list[Job]) -> None:
+        self._in_flight += len(jobs)
+        for job in jobs:
+            self._queue.put(job)
 
     def _run(self) -> None:
         is_open = True
         while is_open:
             jobs, is_open = self._take()
-            outcomes = self._perform(jobs) if jobs else []
-            self._loop.call_soon_threadsafe(_tell, jobs, outcomes)
+            outcomes = self._perform(jobs)
+            self._loop.call_soon_threadsafe(self._finish, jobs, outcomes)
 
-    def _take(self) -> tuple[list[_Job], bool]:
-        """Return the jobs that are there, at least one, and whether there will be more."""
-        jobs = []
-        job = self._jobs.get()
-        while job is not None:
-            jobs.append(job)
-            if len(jobs) == MAX_GROUP:
-                return jobs, True
-            try:
-                job = self._jobs.get_nowait()
-            except Empty:
-                return jobs, True
-        return jobs, False
+    def _take(self) -> tuple[list[Job], bool]:
+        """Wait for jobs and return those that are to be done now, and whether there will be more."""
+        job = self._queue.get()
+        return ([], False) if job is None else ([job], True)
 
-    def _perform(self, jobs: list[_Job]) -> list[Outcome]:
-        return [attempt(run) for run, _ in jobs]
+    def _perform(self, jobs: list[Job]) -> list[Outcome]:
+        return [attempt(job.run) for job in jobs]
+
+    def _finish(self, jobs: list[Job], outcomes: list[Outcome]) -> None:
+        self._in_flight -= len(jobs)
+        self._tell(jobs, outcomes)
+
+    def _tell(self, jobs: list[Job], outcomes: list[Outcome]) -> None:
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            job.done(outcome)
+        self._told()
 
 
 class Writer(Worker):
-    """The one thread that writes: what waits together is committed together, and each job still fails alone."""
+    """Writes: what comes together is committed together, and each job still fails alone.
 
-    def __init__(self, bus: BusClient, loop: asyncio.AbstractEventLoop, *, groups: bool = True) -> None:
+    A few light writes are made on the event loop itself, where nothing is to be waited for: to wake a thread and to be
+    woken by it takes longer than the commit. While another writer is in the way, or the thread has work, all goes to
+    the thread, in order. With `groups` false the thread alone writes, each job in a transaction of its own.
+    """
+
+    def __init__(
+        self,
+        bus: BusClient,
+        loop: asyncio.AbstractEventLoop,
+        told: Callable[[], None],
+        *,
+        on_loop: bool,
+        groups: bool,
+    ) -> None:
         self._bus = bus
+        self._on_loop = on_loop and groups
         self._groups = groups
+        self._pending: list[Job] = []
+        self._weight = 0
         self.commits = 0
-        super().__init__("raven-writer", loop)
+        super().__init__("raven-writer", loop, told)
 
-    def _perform(self, jobs: list[_Job]) -> list[Outcome]:
-        self.commits += 1
-        if len(jobs) > 1 and self._groups:
+    def submit(self, run: Callable[[], Any], done: Done, weight: int = 1) -> None:
+        """Do as a Worker does, with all that is submitted in the same turn of the event loop."""
+        if not self._pending:
+            self._loop.call_soon(self._begin)
+        self._pending.append(Job(run, done))
+        self._weight += weight
+
+    def waiting(self) -> int:
+        """Return how many jobs are not done yet."""
+        return self._in_flight + len(self._pending)
+
+    def close(self, timeout_s: float) -> bool:
+        """Finish what was submitted, and end the thread; returns whether that was done in time."""
+        self._hand_over(self._take_pending())
+        return super().close(timeout_s)
+
+    def _begin(self) -> None:
+        is_light = self._on_loop and self._weight <= MAX_WEIGHT_ON_LOOP and not self._in_flight
+        jobs = self._take_pending()
+        if is_light and jobs:
             try:
-                with self._bus.transaction():
-                    return [attempt(run) for run, _ in jobs]
-            except BusyError as error:
-                return [Outcome(error=error)] * len(jobs)
+                with self._bus.impatient():
+                    outcomes = self._commit(jobs)
             except RavenError:
-                # One of them may have been too much for the disk: now each on its own.
-                pass
-        self.commits += len(jobs) - 1
-        return super()._perform(jobs)
+                pass  # Another writer is in the way, or one of these was too much: the thread has the patience.
+            else:
+                self._tell(jobs, outcomes)
+                return
+        self._hand_over(jobs)
+
+    def _take_pending(self) -> list[Job]:
+        jobs, self._pending, self._weight = self._pending, [], 0
+        return jobs
+
+    def _take(self) -> tuple[list[Job], bool]:
+        jobs, is_open = super()._take()
+        with suppress(Empty):
+            while is_open and self._groups and len(jobs) < MAX_GROUP:
+                job = self._queue.get_nowait()
+                if job is None:
+                    return jobs, False
+                jobs.append(job)
+        return jobs, is_open
+
+    def _perform(self, jobs: list[Job]) -> list[Outcome]:
+        try:
+            return self._commit(jobs)
+        except BusyError as error:
+            return [Outcome(error=error)] * len(jobs)
+        except RavenError:
+            # One of them may have been too much for the disk: now each on its own.
+            self.commits += len(jobs)
+            return super()._perform(jobs)
+
+    def _commit(self, jobs: list[Job]) -> list[Outcome]:
+        """Do all jobs in one transaction; raises what kept that from being committed."""
+        self.commits += 1
+        if len(jobs) == 1:
+            return [_attempt_unless_busy(jobs[0].run)]
+        with self._bus.transaction():
+            return [attempt(job.run) for job in jobs]
 
 
 def attempt(run: Callable[[], Any]) -> Outcome:
@@ -128,6 +212,8 @@ def attempt(run: Callable[[], Any]) -> Outcome:
         return Outcome(error=error)
 
 
-def _tell(jobs: list[_Job], outcomes: list[Outcome]) -> None:
-    for (_, done), outcome in zip(jobs, outcomes, strict=True):
-        done(outcome)
+def _attempt_unless_busy(run: Callable[[], Any]) -> Outcome:
+    outcome = attempt(run)
+    if isinstance(outcome.error, BusyError):
+        raise outcome.error
+    return outcome

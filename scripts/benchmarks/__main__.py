@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.benchmarks import idle, outbox, send, startup, wake
+from scripts.benchmarks import idle, outbox, rpc, send, startup, wake
 from scripts.benchmarks.result import Result
 
 BENCHMARKS: dict[str, Callable[[Path, bool], list[Result]]] = {
@@ -20,6 +20,11 @@ BENCHMARKS: dict[str, Callable[[Path, bool], list[Result]]] = {
     "idle": idle.run,
     "outbox": outbox.run,
     "startup": startup.run,
+    "rpc-trip": rpc.run_trip,
+    "rpc-group": rpc.run_group,
+    "rpc-wake": rpc.run_wake,
+    "rpc-idle": rpc.run_idle,
+    "rpc-stall": rpc.run_stall,
 }
 
 

@@ -1,0 +1,39 @@
+"""A client process that writes many sends at once and counts the answers; prints when it began and ended, as JSON.
+
+usage: python -m scripts.benchmarks.pipeliner SOCKET COUNT PARAMS
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import threading
+import time
+
+from scripts.benchmarks.served import request
+
+
+def main(path: str, count: int, params: str) -> None:
+    lines = b"".join(request(number, "send", json.loads(params)) for number in range(count))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.connect(path)
+        print("ready", flush=True)
+        sys.stdin.readline()
+        begin = time.monotonic()
+        writer = threading.Thread(target=connection.sendall, args=(lines,))
+        writer.start()
+        answers, failed = 0, False
+        while answers < count:
+            data = connection.recv(1 << 18)
+            answers += data.count(b"\n")
+            failed = failed or not data or b'"error"' in data
+            if failed:
+                sys.exit("a send failed")
+        end = time.monotonic()
+        writer.join()
+    print(json.dumps([begin, end]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
