@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from raven.identity import Peer
     from raven.listener import Listener
     from raven.log import Log
-    from raven.message import Message, State, Urgency
+    from raven.message import AckMode, Message, State, Urgency
     from raven.observer import BusObserver
     from raven.schemas import SchemaRegistry
-    from raven.subscription import AckMode, Subscription
+    from raven.subscription import Subscription
 
 __version__ = "0.3.0"
 
@@ -89,7 +89,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AckMode": "raven.subscription",
+    "AckMode": "raven.message",
     "BusClient": "raven.client",
     "BusObserver": "raven.observer",
     "Draft": "raven.draft",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from raven.errors import BodyError
@@ -11,7 +12,6 @@ DEFAULT_MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 100
 
 _encode_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-_decode_json = json.JSONDecoder().raw_decode
 
 
 def encode(body: Any, max_bytes: int = DEFAULT_MAX_BYTES) -> str:
@@ -41,10 +41,20 @@ def encode(body: Any, max_bytes: int = DEFAULT_MAX_BYTES) -> str:
     return text
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is more than a float holds")
+    return number
+
+
+_decode_json = json.JSONDecoder(parse_float=_finite).raw_decode
+
+
 def decode(text: str) -> Any:
     """Decode what `encode` made, or what SQLite has checked to be JSON.
 
-    JSON of foreign writers that Python cannot hold (thousands of digits or levels) comes as its text.
+    JSON of foreign writers that Python cannot hold (thousands of digits or levels, 1e999) comes as its text.
     """
     try:
         return _decode_json(text.strip())[0]

@@ -18,12 +18,12 @@ from raven.group import Group
 from raven.identity import Identity, register
 from raven.listener import Listener
 from raven.mailbox import Mailbox, check_id
-from raven.message import Message, MessageRow, Urgency, check_max
+from raven.message import AckMode, Message, MessageRow, Urgency, check_max
 from raven.observer import BusObserver
 
 if TYPE_CHECKING:
     from raven.feed import AsyncMessages, Feed
-    from raven.subscription import AckMode, Subscription
+    from raven.subscription import Subscription
 
 
 class BusClient(BusObserver):
@@ -37,8 +37,9 @@ class BusClient(BusObserver):
 
     Making one makes the file where there is none (mode 0600) and registers the address, so that broadcasts reach it;
     `create=False` and `register=False` leave that to others. Without `db_path` the bus, and each setting not given here
-    (5 s, "normal", 4 MiB otherwise), is found as the command line finds it. Any thread may use a client, and a forked
-    child goes on with a connection of its own.
+    (5 s, "normal", 4 MiB otherwise), is found as the command line finds it. With `checkpoints=False` no write takes the
+    time to write the WAL back: call `checkpoint` now and then. Any thread may use a client, and a forked child goes on
+    with a connection of its own.
 
     Every write is one transaction: when the call returns it is committed and survives the death of any process; when
     it raises, nothing was written. Writes raise DatabaseError; one that is `retryable` may be tried again.
@@ -53,11 +54,12 @@ class BusClient(BusObserver):
         busy_timeout_s: float | None = None,
         durability: Durability | None = None,
         max_body_bytes: int | None = None,
+        checkpoints: bool = True,
         register: bool = True,
         create: bool = True,
     ) -> None:
         address = make_address(session_id, role)
-        settings = self._open(db_path, busy_timeout_s, durability, create=create)
+        settings = self._open(db_path, busy_timeout_s, durability, checkpoints=checkpoints, create=create)
         self._max_body_bytes = settings.max_body_bytes if max_body_bytes is None else max_body_bytes
         if not isinstance(self._max_body_bytes, int) or self._max_body_bytes < 1:
             raise ConfigError(f"max_body_bytes {max_body_bytes!r} is not a number of bytes, 1 or more")
@@ -221,6 +223,14 @@ class BusClient(BusObserver):
     def impatient(self) -> AbstractContextManager[None]:
         """Let writes of this thread inside the block raise BusyError at once instead of waiting for another writer."""
         return self._store.impatient()
+
+    def wal_size(self) -> int:
+        """Return the size of the WAL in bytes: what a checkpoint has to write back."""
+        return self._store.wal_size()
+
+    def checkpoint(self) -> None:
+        """Write the WAL back into the file; SQLite does so by itself now and then, unless `checkpoints` is off."""
+        self._store.checkpoint()
 
     def register(self, *addresses: str) -> None:
         """Register addresses in advance, so that broadcasts reach them before they first use the bus."""

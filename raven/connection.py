@@ -34,12 +34,19 @@ def sqlite_version() -> tuple[int, ...]:
 class Connection:
     """A connection to the bus file at `path`, guarded for threads and forks, made anew when the file was replaced.
 
-    With `durability="full"` a commit survives power loss, not only the death of processes. `create=False` refuses to
-    make a file that is not there.
+    With `durability="full"` a commit survives power loss, not only the death of processes. With `checkpoints=False` the
+    WAL is written back only by `checkpoint` (and by other connections). `create=False` refuses to make a file that is
+    not there.
     """
 
     def __init__(
-        self, path: str, *, busy_timeout_s: float = 5.0, durability: Durability = "normal", create: bool = True
+        self,
+        path: str,
+        *,
+        busy_timeout_s: float = 5.0,
+        durability: Durability = "normal",
+        checkpoints: bool = True,
+        create: bool = True,
     ) -> None:
         if durability not in ("normal", "full"):
             raise ConfigError(f"durability {durability!r} is not known: use 'normal' or 'full'")
@@ -51,6 +58,7 @@ class Connection:
         self.path = os.path.realpath(path)
         self.busy_timeout_s = busy_timeout_s
         self.durability = durability
+        self._checkpoints = checkpoints
         self._patience = Patience(busy_timeout_s)
         self._closed = False
         self._in_parents_transaction: apsw.Connection | None = None
@@ -177,6 +185,8 @@ class Connection:
                 f"journal_size_limit = {WAL_SIZE_LIMIT}",
             ):
                 connection.execute(f"PRAGMA {setting}").fetchall()
+            if not self._checkpoints:
+                connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
             migration.migrate(connection)
             self._inode = busfile.inode(self.path)
             self._wal_inode = busfile.wal_inode(self.path)

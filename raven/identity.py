@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from raven import clock
 from raven.address import Address
-from raven.doorbell import Doorbells
-from raven.store import Store
-from raven.transaction import Transaction
+
+if TYPE_CHECKING:
+    from raven.doorbell import Doorbells
+    from raven.store import Store
+    from raven.transaction import Transaction
 
 _REFRESH_S = 5.0
 

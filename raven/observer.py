@@ -34,13 +34,20 @@ class BusObserver:
         self._open(db_path, busy_timeout_s, None, create=False)
 
     def _open(
-        self, db_path: str | None, busy_timeout_s: float | None, durability: Durability | None, *, create: bool
+        self,
+        db_path: str | None,
+        busy_timeout_s: float | None,
+        durability: Durability | None,
+        *,
+        checkpoints: bool = True,
+        create: bool,
     ) -> Config:
         settings = config.load() if db_path is None else Config(db=str(db_path), db_source="the program")
         self._store = Store(
             settings.db,
             busy_timeout_s=settings.busy_timeout_s if busy_timeout_s is None else busy_timeout_s,
             durability=settings.durability if durability is None else durability,
+            checkpoints=checkpoints,
             create=create,
         )
         self._doorbells = Doorbells(self._store.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -223,6 +224,18 @@ class Store(Connection):
         """Write the WAL back into the file and cut it to nothing, unless somebody is using it just now."""
         with suppress(BusyError), self.impatient(), self._connected() as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def wal_size(self) -> int:
+        """Return the size of the WAL in bytes, 0 where there is none."""
+        try:
+            return os.stat(f"{self.path}-wal").st_size
+        except OSError:
+            return 0
+
+    def checkpoint(self) -> None:
+        """Write the WAL back into the file, as far as its readers allow, so that it is written anew from its start."""
+        with suppress(BusyError), self._connected() as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def sibling(self) -> Store:
         """Open another connection to the same file, for a thread that must not wait for this one's transactions."""

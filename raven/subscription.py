@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import Literal
 
 from raven.errors import InputError, RavenError
 from raven.listener import Listener
 from raven.mailbox import RUNG, Mailbox
-from raven.message import Message, check_max
-
-AckMode = Literal["auto", "manual"]
+from raven.message import AckMode, Message, check_max
 
 
 class Subscription:

@@ -198,6 +198,5 @@ class WalWatch:
         return newest
 
     def _trim(self, store: Store) -> None:
-        with suppress(OSError):
-            if os.stat(f"{store.path}-wal").st_size >= _TRIM_WAL_FROM:
-                store.trim_wal()
+        if store.wal_size() >= _TRIM_WAL_FROM:
+            store.trim_wal()

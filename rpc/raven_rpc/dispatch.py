@@ -27,7 +27,7 @@ from raven_rpc.work import Work
 class _AnyParameters(inspect.Signature):
     """The signature of a method whose model checks its parameters: whatever is given binds."""
 
-    def bind(self, *args: Any, **kwargs: Any) -> inspect.BoundArguments:
+    def bind(self, /, *args: Any, **kwargs: Any) -> inspect.BoundArguments:
         """Bind nothing: to do so takes as long as all the rest of a dispatch."""
         return inspect.BoundArguments(self, OrderedDict())
 

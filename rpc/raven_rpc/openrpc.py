@@ -99,7 +99,6 @@ def document(methods: Mapping[str, Method]) -> dict[str, Any]:
                     for field, schema in model.get("properties", {}).items()
                 ],
                 "result": {"name": method.answers, "schema": _ref(method.answers)},
-                "errors": [{"$ref": f"#/components/errors/{fault.kind}"} for fault in faults.FAULTS.values()],
             }
         )
     return {

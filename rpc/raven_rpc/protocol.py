@@ -6,6 +6,7 @@ https://www.jsonrpc.org/specification. Each text is one line that ends with a ne
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 MAX_REQUEST = 8 * 1024 * 1024
@@ -82,4 +83,11 @@ def _refuse_constant(name: str) -> None:
     raise ParseError(f"{name} is no JSON value")
 
 
-_decode = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant).decode
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ParseError(f"the number {text[:40]} is too big")
+    return number
+
+
+_decode = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_refuse_constant).decode

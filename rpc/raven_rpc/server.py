@@ -23,7 +23,7 @@ from raven_rpc.work import Done, Lane, Outcome, Worker, Writer
 
 if TYPE_CHECKING:
     from raven_rpc.caller import Caller
-    from raven_rpc.subscriptions import MailPusher
+    from raven_rpc.pushers import MailPusher
 
 MAX_CONNECTIONS = 1000
 # The helper's own name; it never sends, nor is it registered.
@@ -54,7 +54,7 @@ class Server:
         group_commit: bool = True,
         **settings: Any,
     ) -> None:
-        self.writer_bus = BusClient.at(_OWN_ADDRESS, db_path, register=False, **settings)
+        self.writer_bus = BusClient.at(_OWN_ADDRESS, db_path, register=False, checkpoints=False, **settings)
         self.bound = tuple(dict.fromkeys(bound))
         for address in self.bound:
             self.writer_bus.share(address, register=False)

@@ -15,6 +15,9 @@ from raven import BusClient, BusyError, RavenError
 # So much is committed together at most, and so much of it on the event loop: about two milliseconds.
 MAX_GROUP = 200
 MAX_WEIGHT_ON_LOOP = 100
+# From this size on the WAL is written back, in the thread: that waits for the disk.
+_MAX_WAL = 4 * 1024 * 1024
+_LOOK_AT_WAL_EVERY = 20
 
 Lane = Literal["write", "read", "loop"]
 
@@ -165,6 +168,8 @@ class Writer(Worker):
                 pass  # Another writer is in the way, or one of these was too much: the thread has the patience.
             else:
                 self._tell(jobs, outcomes)
+                if self.commits % _LOOK_AT_WAL_EVERY == 0 and self._bus.wal_size() > _MAX_WAL:
+                    self._hand_over([Job(self._bus.checkpoint, _forget)])
                 return
         self._hand_over(jobs)
 
@@ -183,6 +188,8 @@ class Writer(Worker):
         return jobs, is_open
 
     def _perform(self, jobs: list[Job]) -> list[Outcome]:
+        if self._bus.wal_size() > _MAX_WAL:
+            attempt(self._bus.checkpoint)
         try:
             return self._commit(jobs)
         except BusyError as error:
@@ -217,3 +224,7 @@ def _attempt_unless_busy(run: Callable[[], Any]) -> Outcome:
     if isinstance(outcome.error, BusyError):
         raise outcome.error
     return outcome
+
+
+def _forget(outcome: Outcome) -> None:
+    """Ignore it: what could not be written back now is written back later."""

@@ -6,16 +6,17 @@ import ast
 from pathlib import Path
 
 import pytest
+import raven_rpc
 
 import raven
 
-PACKAGE = Path(raven.__file__).parent
-MODULES = sorted(PACKAGE.rglob("*.py"))
+PACKAGES = [Path(package.__file__).parent for package in (raven, raven_rpc) if package.__file__]
+MODULES = sorted(path for package in PACKAGES for path in package.rglob("*.py"))
 TESTS = sorted(path for kind in ("unit", "integration") for path in (Path(__file__).parents[1] / kind).rglob("*.py"))
 
 
 def name_of(path: Path) -> str:
-    return str(path.relative_to(PACKAGE.parent)) if path.is_relative_to(PACKAGE.parent) else path.name
+    return next((str(path.relative_to(home.parent)) for home in PACKAGES if path.is_relative_to(home)), path.name)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
