@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from raven.client import BusClient
-    from raven.draft import Draft
+    from raven.draft import Draft, make_draft, make_drafts
     from raven.errors import (
         AddressError,
         BindError,
@@ -86,6 +86,8 @@ __all__ = [
     "UnreachableError",
     "Urgency",
     "__version__",
+    "make_draft",
+    "make_drafts",
 ]
 
 _HOMES = {
@@ -99,6 +101,8 @@ _HOMES = {
     "Peer": "raven.identity",
     "SchemaRegistry": "raven.schemas",
     "State": "raven.message",
+    "make_draft": "raven.draft",
+    "make_drafts": "raven.draft",
     "Subscription": "raven.subscription",
     "Urgency": "raven.message",
 }

@@ -26,6 +26,10 @@ class Draft(NamedTuple):
     delay_us: int
     lifetime_us: int | None
 
+    def body(self) -> Any:
+        """Return the body as JSON value, as its model has left it."""
+        return bodies.decode(self.columns["body"])
+
     def store(self, tx: Transaction) -> tuple[MessageRow, list[str]]:
         """Write the message and its deliveries in the caller's transaction.
 

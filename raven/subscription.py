@@ -52,16 +52,20 @@ class Subscription:
         """Lease what is not acked for another `lease_s`; returns the ids that are still held."""
         return set() if self._token is None else self._mailbox.renew(self._token, self._lease_s)
 
+    def give_back(self) -> None:
+        """Make ready again what was not acked, and wake others who wait for it. Raises DatabaseError."""
+        if self._token is not None:
+            self._mailbox.give_back(self._token, self.listener.wake)
+
     def close(self) -> None:
         """Give back what was not acked and wake others who wait for it; closes the listener. Twice is allowed."""
         if not self._is_open or self.listener.is_inherited:
             return
         self._is_open = False
         self.listener.close()
-        if self._token is not None:
-            # If even this fails the leases end by themselves.
-            with suppress(RavenError):
-                self._mailbox.give_back(self._token, self.listener.wake)
+        # If even this fails the leases end by themselves.
+        with suppress(RavenError):
+            self.give_back()
 
 
 def check(ack: object, lease_s: object) -> None:

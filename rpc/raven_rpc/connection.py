@@ -23,7 +23,7 @@ from raven_rpc.work import Outcome, Work, attempt
 if TYPE_CHECKING:
     from raven_rpc.server import Server
 
-# So many requests of one connection may be under way; it is read no further until some are answered.
+# So many requests of one connection may be under way, or fewer heavy ones; then it is read no further.
 MAX_PENDING = 1000
 # So many requests of one connection are begun before another has its turn.
 _TURN = 50
@@ -38,29 +38,35 @@ class Answer:
 
     def __init__(self, count: int, is_batch: bool) -> None:
         self._is_batch = is_batch
-        self._parts: list[dict[str, Any]] = []
+        self._parts: list[dict[str, Any] | None] = []
         self.missing = count
 
-    def add(self, response: dict[str, Any] | None) -> None:
-        """Add the response to one request; None for a notification."""
+    def take_place(self) -> int:
+        """Return the place of the next request's response."""
+        self._parts.append(None)
+        return len(self._parts) - 1
+
+    def put(self, place: int, response: dict[str, Any] | None) -> None:
+        """Put the response to one request in its place; None for a notification."""
         self.missing -= 1
-        if response is not None:
-            self._parts.append(response)
+        self._parts[place] = response
 
     def line(self) -> bytes:
         """Return the line to be written, empty where there is nothing to say."""
-        if not self._parts:
+        parts = [part for part in self._parts if part is not None]
+        if not parts:
             return b""
-        return protocol.encode(self._parts if self._is_batch else self._parts[0])
+        return protocol.encode(parts if self._is_batch else parts[0])
 
 
 class Pending:
     """A request that waits for its work to be done."""
 
-    __slots__ = ("answer", "id", "wanted", "work")
+    __slots__ = ("answer", "id", "place", "wanted", "work")
 
-    def __init__(self, answer: Answer, reply: Reply, work: Work) -> None:
+    def __init__(self, answer: Answer, place: int, reply: Reply, work: Work) -> None:
         self.answer = answer
+        self.place = place
         self.wanted = reply.wanted
         self.id = reply.id
         self.work = work
@@ -82,7 +88,7 @@ class Connection(asyncio.Protocol):
         self._todo: deque[bytes | tuple[Any, Answer] | Answer] = deque()
         self._answers: deque[Answer] = deque()
         self._waiting: deque[Pending] = deque()
-        self._running = 0
+        self._running = self._weight = 0
         self._lane = ""
         self._is_full = False
         self._has_ended = False
@@ -140,6 +146,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on."""
         self._is_full = False
+        self._start()
         self.take_turn()
         self.subscriptions.go_on()
 
@@ -245,27 +252,34 @@ class Connection(asyncio.Protocol):
         if not value:
             reason = "a batch holds at least one request"
             return self._answer(protocol.failure(None, faults.standard(protocol.INVALID_REQUEST, reason)))
+        if len(value) > protocol.MAX_BATCH:
+            limit = LimitError(f"a batch of {len(value):,} requests is over the limit of {protocol.MAX_BATCH:,}")
+            return self._answer(protocol.failure(None, faults.to_wire(limit)))
         answer = Answer(len(value), is_batch=True)
         self._answers.append(answer)
         self._todo.extendleft((element, answer) for element in reversed(value))
         return None
 
     def _take_request(self, request: Any, answer: Answer) -> None:
+        place = answer.take_place()
         reply = self._server.dispatch(request, self._caller)
         if reply.work is None:
-            answer.add(reply.response)
+            answer.put(place, reply.response)
         else:
-            self._waiting.append(Pending(answer, reply, reply.work))
+            self._waiting.append(Pending(answer, place, reply, reply.work))
             self._start()
 
     def _start(self) -> None:
         """Start the work that may run now: what shares the lane of what runs, and anything where nothing does."""
-        while self._waiting:
+        while self._waiting and not self._is_full:
             work = self._waiting[0].work
-            if self._running and (work.lane == "loop" or work.lane != self._lane):
+            if self._running and (
+                work.lane == "loop" or work.lane != self._lane or self._weight + work.weight > MAX_PENDING
+            ):
                 return
             pending = self._waiting.popleft()
             self._running += 1
+            self._weight += work.weight
             self._lane = work.lane
             if work.lane == "loop":
                 self._settle(pending, attempt(work.run))
@@ -284,6 +298,7 @@ class Connection(asyncio.Protocol):
         """Answer a request with what its work came to."""
         self._running -= 1
         work = pending.work
+        self._weight -= work.weight
         if outcome.error is None and work.after is not None:
             # Once the answer is written, and even if nobody waits for it any more.
             self._loop.call_soon(work.after, outcome.value)
@@ -295,7 +310,7 @@ class Connection(asyncio.Protocol):
             response = protocol.failure(pending.id, faults.to_wire(outcome.error))
         elif pending.wanted:
             response = protocol.success(pending.id, work.answer(outcome.value))
-        pending.answer.add(response if pending.wanted else None)
+        pending.answer.put(pending.place, response if pending.wanted else None)
 
     # Answers
 
@@ -308,15 +323,11 @@ class Connection(asyncio.Protocol):
             self.transport.write(b"".join(lines))
 
     def _answer(self, response: dict[str, Any]) -> None:
-        answer = Answer(1, is_batch=False)
-        answer.add(response)
-        self._answers.append(answer)
+        self._answers.append(_ready(response))
 
     def _refuse_line(self) -> None:
         limit = LimitError(f"a request is over the limit of {self._server.max_request:,} bytes: send less at once")
-        answer = Answer(1, is_batch=False)
-        answer.add(protocol.failure(None, faults.to_wire(limit)))
-        self._todo.append(answer)
+        self._todo.append(_ready(protocol.failure(None, faults.to_wire(limit))))
 
     def _refuse(self, error: RavenError) -> None:
         """Say why, and close."""
@@ -324,3 +335,10 @@ class Connection(asyncio.Protocol):
         self.push(protocol.encode(protocol.failure(None, faults.to_wire(error))))
         if self.transport is not None:
             self.transport.close()
+
+
+def _ready(response: dict[str, Any]) -> Answer:
+    """Return the answer to a line that no request could be made of."""
+    answer = Answer(1, is_batch=False)
+    answer.put(answer.take_place(), response)
+    return answer

@@ -45,7 +45,6 @@ FAULTS: dict[type[RavenError], Fault] = {
     raven.LostError: Fault(-32024, "lost"),
     raven.BindError: Fault(-32025, "bind", "the helper cannot make its socket: see its log"),
 }
-_CLASSES = {fault.kind: kind for kind, fault in FAULTS.items()}
 
 # What the specification names itself: its own words, as `kind` and as the message.
 STANDARD = {
@@ -54,6 +53,10 @@ STANDARD = {
     protocol.METHOD_NOT_FOUND: ("method_not_found", "Method not found"),
     protocol.INVALID_PARAMS: ("invalid_params", "Invalid params"),
     protocol.INTERNAL_ERROR: ("internal_error", "Internal error"),
+}
+_CLASSES: dict[str, type[RavenError]] = {
+    **{fault.kind: kind for kind, fault in FAULTS.items()},
+    **dict.fromkeys(("parse_error", "invalid_request", "method_not_found"), raven.InputError),
 }
 
 

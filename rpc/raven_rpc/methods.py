@@ -12,6 +12,9 @@ from raven_rpc.caller import Caller
 from raven_rpc.params import Params
 from raven_rpc.work import Work
 
+# A read of one message brings its body, which may be long: it counts for so many writes.
+_ONE_READ = 100
+
 
 class Method(NamedTuple):
     """One method: what it takes, what it does for a caller, and what it answers, in words."""
@@ -44,7 +47,7 @@ def _inbox(caller: Caller, given: params.Inbox) -> Work:
     role = caller.role("role", given.role)
     if given.peek:
         bus = caller.server.reader_bus.share(role, register=False)
-        return Work("read", lambda: bus.inbox(given.max, peek=True), _messages)
+        return Work("read", lambda: bus.inbox(given.max, peek=True), _messages, weight=given.max)
     bus = caller.client("role", role)
     return Work("write", lambda: bus.inbox(given.max), _messages, weight=given.max)
 
@@ -53,7 +56,7 @@ def _read(caller: Caller, given: params.OfMessage) -> Work:
     """Return one message, as the given address has it, or as a whole; changes nothing."""
     role = caller.optional_role(given.role)
     bus = caller.server.reader_bus
-    return Work("read", lambda: _visible(bus, given.id, role, caller.bound), Message.as_dict)
+    return Work("read", lambda: _visible(bus, given.id, role, caller.bound), Message.as_dict, weight=_ONE_READ)
 
 
 def _visible(bus: BusClient, message_id: int, role: str | None, bound: tuple[str, ...]) -> Message:
@@ -82,6 +85,8 @@ def _ack(caller: Caller, given: params.OfMessage) -> Work:
     bus, server = caller.server.writer_bus, caller.server
 
     def ack() -> str:
+        if caller.bound:
+            _visible(bus, given.id, role, caller.bound)
         owner = _only_recipient(bus, given.id, caller.bound) if role is None else role
         server.share(owner).ack(given.id)
         return owner
@@ -107,6 +112,7 @@ def _history(caller: Caller, given: params.History) -> Work:
         "read",
         lambda: bus.history(given.correlation_id, task_id=given.task_id, role=scope, max=given.max),
         _messages,
+        weight=given.max,
     )
 
 

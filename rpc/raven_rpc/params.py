@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from raven import InputError
 
@@ -25,6 +25,16 @@ From = Annotated[
     str | None,
     Field(alias="from", description="the sender; may be left out after hello, and on a socket bound to one address"),
 ]
+
+
+class _FailFast(FailFast):
+    """Stop at the first wrong element: of a million, one is told. Unlike its base it can stand inside a union."""
+
+    def __hash__(self) -> int:
+        return id(type(self))
+
+
+Texts = Annotated[list[str], _FailFast()]
 MessageId = Annotated[int, Field(description="the id of a message")]
 Urgency = Literal["blocking", "prompt", "fyi"]
 
@@ -38,11 +48,11 @@ class Params(BaseModel):
 class Content(Params):
     """One message to be sent."""
 
-    to: Annotated[str | list[str], Field(description="an address, a broadcast pattern, or a list of them")]
+    to: Annotated[str | Texts, Field(description="an address, a broadcast pattern, or a list of them")]
     type: Annotated[str, Field(description="what kind of message it is")]
     body: Annotated[Any, Field(description="any JSON value")] = None
     urgency: Urgency = "prompt"
-    tags: Annotated[list[str], Field(default_factory=list)]
+    tags: Annotated[Texts, Field(default_factory=list)]
     correlation_id: str | int | None = None
     reply_to: int | None = None
     task_id: str | int | None = None
@@ -68,7 +78,7 @@ class Send(Content, Sender):
 class SendMany(Sender):
     """A sender and messages."""
 
-    messages: list[Content]
+    messages: Annotated[list[Content], _FailFast()]
 
 
 class Inbox(Params):
@@ -134,7 +144,7 @@ class Peers(Params):
 class Register(Params):
     """An address, or a list of them."""
 
-    role: str | list[str]
+    role: str | Texts
 
 
 class Hello(Params):
@@ -169,5 +179,12 @@ def _first(error: ValidationError) -> str:
         return f"{name!r} is missing"
     if found["type"] == "extra_forbidden":
         return f"{name!r} is no parameter here"
-    shown = repr(found["input"])
-    return f"{name} {shown if len(shown) <= 60 else shown[:57] + '...'}: {found['msg'].lower()}"
+    return f"{name} {_shown(found['input'])}: {found['msg'].lower()}"
+
+
+def _shown(value: Any) -> str:
+    """Return a value for a message, as short as need be."""
+    if isinstance(value, dict | list):
+        return f"is {'an object' if isinstance(value, dict) else 'an array'}"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from typing import Any
 
 MAX_REQUEST = 8 * 1024 * 1024
@@ -73,9 +74,8 @@ def notification(method: str, params: dict[str, Any]) -> dict[str, Any]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for place, name in enumerate(names) if name in names[:place])
-        raise ParseError(f"the key {json.dumps(twice)} is there twice in one object")
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ParseError(f"the key {json.dumps(twice[:100])} is there twice in one object")
     return found
 
 

@@ -57,9 +57,10 @@ class Pusher:
         raise NotImplementedError
 
     def start(self) -> None:
-        """Begin to push."""
-        self._attach()
-        self.look()
+        """Begin to push, unless it was ended meanwhile."""
+        if not self._is_closed:
+            self._attach()
+            self.look()
 
     def look(self) -> None:
         """See whether there is something to push."""
@@ -109,6 +110,8 @@ class Pusher:
         self._detach()
         if self._timer is not None:
             self._timer.cancel()
+        # Not here: the last listener waits for the end of the watch.
+        self._server.submit("read", self._listener.close, _ignore)
 
     def end(self, reason: str, error: dict[str, Any] | None = None) -> None:
         """Tell the client that nothing more will come, and close."""
@@ -230,7 +233,7 @@ class MailPusher(Pusher):
         if not self._is_closed:
             super().close()
             self._forget(self._unacked)
-            self._server.submit("write", self._subscription.close, _ignore)
+            self._server.submit("write", self._subscription.give_back, _ignore)
 
     def _renewed(self, asked: frozenset[int], outcome: Outcome) -> None:
         """Forget what was acked by other ways, or was lost to another."""
@@ -271,12 +274,6 @@ class LogPusher(Pusher):
         if not self._follow and not self._is_closed:
             self.end("done")
         return None
-
-    def close(self) -> None:
-        """Take the doorbell down."""
-        if not self._is_closed:
-            super().close()
-            self._listener.close()
 
 
 def _ignore(outcome: Outcome) -> None:

@@ -8,6 +8,7 @@ import logging
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -78,15 +79,17 @@ class Server:
         """Serve until `stop` is called; `ready` gets the socket's path once clients can connect. Raises BindError."""
         self.loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
-        passed = sockets.is_passed() and self._socket_path is None
-        path = self._socket_path or f"{self.writer_bus.db_path}.sock"
-        place = sockets.PassedSocket() if passed else sockets.ListeningSocket(path, others=self._others)
+        place = self._take_place()
         _allow_descriptors(4 * self.max_connections + 100)
         # With durability "full" each commit waits for the disk, which the event loop must not.
         on_loop = self.writer_bus.durability == "normal"
         self._writer = Writer(self.writer_bus, self.loop, self._answer, on_loop=on_loop, groups=self._group_commit)
         self._reader = Worker("raven-reader", self.loop, self._answer)
-        listening = await self.loop.create_unix_server(lambda: Connection(self), sock=place.socket, backlog=4096)
+        # The socket is removed below, where that is right; newer Pythons would do it always.
+        options: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+        listening = await self.loop.create_unix_server(
+            lambda: Connection(self), sock=place.socket, backlog=sockets.BACKLOG, **options
+        )
         self._ticker = self.loop.call_later(_TICK_S, self._tick)
         try:
             if ready is not None:
@@ -97,6 +100,16 @@ class Server:
             listening.close()
             self._ticker.cancel()
             await self._drain()
+
+    def _take_place(self) -> sockets.ListeningSocket | sockets.PassedSocket:
+        try:
+            if sockets.is_passed() and self._socket_path is None:
+                return sockets.PassedSocket()
+            path = self._socket_path or f"{self.writer_bus.db_path}.sock"
+            return sockets.ListeningSocket(path, others=self._others)
+        except BaseException:
+            self._close()
+            raise
 
     def stop(self) -> None:
         """Stop: accept nobody, answer what was asked, give back what is held, and let `run` return."""
@@ -113,8 +126,12 @@ class Server:
                 connection.transport.abort()
         await asyncio.sleep(0)
         for worker in (self._writer, self._reader):
-            if not await asyncio.to_thread(worker.close, _DRAIN_S):
+            worker.end()
+            if not await asyncio.to_thread(worker.join, _DRAIN_S):
                 _log.warning("the bus was busy for too long: what was held comes back when its lease ends")
+        self._close()
+
+    def _close(self) -> None:
         self.writer_bus.close()
         self.reader_bus.close()
 
@@ -227,6 +244,7 @@ def serve(
 def _stop(loop: asyncio.AbstractEventLoop, server: Server) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
     server.stop()
 
 

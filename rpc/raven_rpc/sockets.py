@@ -16,7 +16,7 @@ from raven import BindError
 
 # What `sun_path` holds, its closing NUL included: unix(7); 104 on macOS.
 _PATH_SIZE = 108 if sys.platform == "linux" else 104
-_BACKLOG = 4096
+BACKLOG = 4096
 _FIRST_PASSED_FD = 3
 
 
@@ -47,7 +47,7 @@ class ListeningSocket:
                 _clear_way(path)
                 self._bind(0o666 if others else 0o600)
                 self._inode = _inode(path)
-            self.socket.listen(_BACKLOG)
+            self.socket.listen(BACKLOG)
         except OSError as error:
             self.socket.close()
             raise BindError(f"the socket {path} cannot be made: {error.strerror}; choose another") from None

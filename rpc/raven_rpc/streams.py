@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # With auto acks a message is acked when its turn comes; more than a few ahead would only be kept from others.
 _AHEAD = 4
+_MAX_WINDOW = 10_000
 
 
 class Stream:
@@ -84,9 +85,11 @@ class Stream:
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
 
-def listen(client: Client, ack: AckMode, max_per_poll: int, timeout_s: float | None) -> Iterator[Message]:
+def listen(
+    client: Client, ack: AckMode, max_per_poll: int, poll_interval_s: float, timeout_s: float | None
+) -> Iterator[Message]:
     """Yield the mail of the client's address."""
-    params = subscription(client.address, ack, max_per_poll)
+    params = subscription(client.address, ack, max_per_poll, poll_interval_s)
     stream = Stream(client, timeout_s)
     try:
         with suppress(ClosedError):
@@ -134,10 +137,13 @@ def tail(client: Client, from_id: int, role: str | None, follow: bool, timeout_s
 class AsyncMessages:
     """What `Client.subscribe` returns: the mail of an address, for `async for`; ends as `listen` does."""
 
-    def __init__(self, client: Client, ack: AckMode, max_per_poll: int, timeout_s: float | None) -> None:
+    def __init__(
+        self, client: Client, ack: AckMode, max_per_poll: int, poll_interval_s: float, timeout_s: float | None
+    ) -> None:
         self._client = client
         self._ack = ack
         self._max_per_poll = max_per_poll
+        self._poll_interval_s = poll_interval_s
         self._timeout_s = timeout_s
         self._deadline: float | None = None
         self._params: dict[str, Any] | None = None
@@ -155,7 +161,7 @@ class AsyncMessages:
         if self._params is None:
             self._deadline = deadline_after(self._timeout_s)
             address = self._client._address or await asyncio.to_thread(lambda: self._client.address)
-            self._params = subscription(address, self._ack, self._max_per_poll)
+            self._params = subscription(address, self._ack, self._max_per_poll, self._poll_interval_s)
         elif self._deadline is not None and time.monotonic() >= self._deadline:
             self.close()
         message = None
@@ -259,12 +265,14 @@ class AsyncMessages:
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
 
-def subscription(address: str | None, ack: AckMode, max_per_poll: int) -> dict[str, Any]:
-    """Return the parameters of `subscribe`; raises InputError."""
+def subscription(address: str | None, ack: AckMode, max_per_poll: int, poll_interval_s: float) -> dict[str, Any]:
+    """Return the parameters of `subscribe`; raises InputError for what BusClient does not take either."""
     if ack not in ("auto", "manual"):
         raise InputError(f"ack {ack!r} is not known: use 'auto' or 'manual'")
-    if not isinstance(max_per_poll, int) or max_per_poll < 1:
-        raise InputError(f"max_per_poll {max_per_poll!r} is not a number of messages, 1 or more")
+    if not isinstance(max_per_poll, int) or not 1 <= max_per_poll <= _MAX_WINDOW:
+        raise InputError(f"max_per_poll {max_per_poll!r} is out of range: use 1 to {_MAX_WINDOW:,}")
+    if not isinstance(poll_interval_s, int | float) or not 0 < poll_interval_s <= 3600:
+        raise InputError(f"poll_interval_s {poll_interval_s!r} is out of range: use more than 0, up to 3600 seconds")
     window = max_per_poll if ack == "manual" else min(max_per_poll, _AHEAD)
     return {"role": address, "ack": "manual", "window": window}
 

@@ -80,9 +80,12 @@ class Worker:
         """Return how many jobs are not done yet."""
         return self._in_flight
 
-    def close(self, timeout_s: float) -> bool:
-        """Finish what was submitted, and end the thread; returns whether that was done in time."""
+    def end(self) -> None:
+        """Let the thread finish what was submitted, and end."""
         self._queue.put(None)
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the end of the thread; returns whether it came in time."""
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
@@ -96,7 +99,8 @@ class Worker:
         while is_open:
             jobs, is_open = self._take()
             outcomes = self._perform(jobs)
-            self._loop.call_soon_threadsafe(self._finish, jobs, outcomes)
+            with suppress(RuntimeError):  # the event loop did not wait for this to end
+                self._loop.call_soon_threadsafe(self._finish, jobs, outcomes)
 
     def _take(self) -> tuple[list[Job], bool]:
         """Wait for jobs and return those that are to be done now, and whether there will be more."""
@@ -152,10 +156,10 @@ class Writer(Worker):
         """Return how many jobs are not done yet."""
         return self._in_flight + len(self._pending)
 
-    def close(self, timeout_s: float) -> bool:
-        """Finish what was submitted, and end the thread; returns whether that was done in time."""
+    def end(self) -> None:
+        """Let the thread finish what was submitted, and end."""
         self._hand_over(self._take_pending())
-        return super().close(timeout_s)
+        super().end()
 
     def _begin(self) -> None:
         is_light = self._on_loop and self._weight <= MAX_WEIGHT_ON_LOOP and not self._in_flight

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -23,6 +24,10 @@ PRODUCER = "python examples/02-two-processes/producer.py"
 NEWS_DESK = "python examples/03-news-desk/run.py"
 SERVER_INCIDENT = "python examples/04-server-incident/run.py"
 WITHOUT_FIXER = f"{SERVER_INCIDENT} --without fixer --deadline-s 3"
+SHELL_SOCAT = "examples/05-json-rpc-shell/run.sh"
+SHELL_NC = f"RPC_TOOL=nc {SHELL_SOCAT}"
+NODE = "python examples/06-json-rpc-node/run.py"
+SANDBOXED_WORKER = "python examples/07-sandboxed-worker/run.py"
 
 # Every command of every README, in its order; each is run by a test, just as it stands there.
 COMMANDS = {
@@ -30,6 +35,9 @@ COMMANDS = {
     "02-two-processes": [CONSUMER, PRODUCER],
     "03-news-desk": [NEWS_DESK],
     "04-server-incident": [SERVER_INCIDENT, WITHOUT_FIXER],
+    "05-json-rpc-shell": [SHELL_SOCAT, SHELL_NC],
+    "06-json-rpc-node": [NODE],
+    "07-sandboxed-worker": [SANDBOXED_WORKER],
 }
 
 
@@ -41,13 +49,18 @@ def blocks(example: str, language: str) -> list[str]:
 
 def start(command: str, folder: Path, *args: str) -> subprocess.Popen[str]:
     """Start a command of a README from the project's root; what it leaves behind by default, it leaves in `folder`."""
-    python, *words = shlex.split(command)
-    assert python == "python"
-    environment = {**os.environ, "TMPDIR": str(folder)}
+    words = shlex.split(command)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAVEN")}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**kept, "TMPDIR": str(folder), "PATH": path}
+    while "=" in words[0]:
+        name, _, environment[name] = words.pop(0).partition("=")
+    program = sys.executable if words[0] == "python" else str(ROOT / words[0])
     return subprocess.Popen(
-        [sys.executable, *words, *args],
+        [program, *words[1:], *args],
         cwd=ROOT,
         env=environment,
+        start_new_session=True,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -57,14 +70,20 @@ def start(command: str, folder: Path, *args: str) -> subprocess.Popen[str]:
 @contextmanager
 def deadline(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
     """Kill the process if the block takes too long, so that no read of its output can hang."""
-    timer = threading.Timer(DEADLINE_S, process.kill)
+    timer = threading.Timer(DEADLINE_S, _kill, [process])
     timer.start()
     try:
         yield process
     finally:
         timer.cancel()
-        process.kill()
+        _kill(process)
         process.communicate()
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """Kill a process and what it has started, which would else hold its output open; a reaped one is left alone."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def run(command: str, folder: Path, *args: str) -> subprocess.CompletedProcess[str]:

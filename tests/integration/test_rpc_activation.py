@@ -1,0 +1,187 @@
+"""A helper that is passed its listening socket, as systemd does it: sd_listen_fds(3)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.serving import Line
+from tests.starting import environment, refusal
+from tests.support import DEADLINE_S, PROGRAMS, bells, wait_until
+
+Activate = Callable[..., "subprocess.Popen[str]"]
+
+
+def command(passed: socket.socket | int | None, *options: str, count: str = "1", pid: str = "own") -> list[str]:
+    number = "none" if passed is None else str(passed if isinstance(passed, int) else passed.fileno())
+    return [sys.executable, str(PROGRAMS / "activated.py"), number, count, pid, *options]
+
+
+@pytest.fixture
+def passed(tmp_path: Path) -> Iterator[socket.socket]:
+    """Listen at a path, as systemd does before any helper runs."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
+        made.bind(str(tmp_path / "passed.sock"))
+        made.listen()
+        yield made
+
+
+@pytest.fixture
+def activate(db: str, passed: socket.socket) -> Iterator[Activate]:
+    """Start helpers that are passed the socket."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*options: str, pid: str = "own") -> subprocess.Popen[str]:
+        started.append(
+            subprocess.Popen(
+                command(passed, "--db", db, *options, pid=pid),
+                pass_fds=[passed.fileno()],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=environment(),
+            )
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """Stop a helper, which must end well."""
+    process.terminate()
+    _, told = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, told) == (0, "")
+
+
+def test_a_connection_that_came_before_the_helper_is_served(passed: socket.socket, activate: Activate) -> None:
+    with Line(passed.getsockname()) as line:
+        line.tell("ping", id=1)
+        process = activate()
+
+        assert line.answer()["result"] == "pong"
+        assert line.ask("stats")["pid"] == process.pid
+
+
+def test_it_says_where_it_listens_and_makes_no_socket_of_its_own(
+    passed: socket.socket, activate: Activate, db: str
+) -> None:
+    process = activate()
+    assert process.stdout
+
+    assert process.stdout.readline() == f"listening at {passed.getsockname()}\n"
+    assert not os.path.lexists(f"{db}.sock")
+
+
+def test_the_socket_stays_and_the_next_helper_serves_who_came_between(
+    passed: socket.socket, activate: Activate, db: str
+) -> None:
+    path = passed.getsockname()
+    before = os.lstat(path)
+    first = activate()
+    with Line(path) as line:
+        line.ask("subscribe", {"role": "worker:s"})
+        stop(first)
+        assert line.read() is None
+    assert os.path.samestat(os.lstat(path), before)
+    assert stat.S_ISSOCK(before.st_mode)
+    assert bells(db) == []
+
+    with Line(path) as line:
+        line.tell("stats", id=1)
+        second = activate()
+
+        assert line.answer()["result"]["pid"] == second.pid
+
+
+def test_a_passed_socket_can_be_bound_to_an_address(passed: socket.socket, activate: Activate) -> None:
+    activate("--as", "worker:s")
+
+    with Line(passed.getsockname()) as line:
+        assert line.ask("hello")["as"] == "worker:s"
+        assert line.error("inbox", {"role": "boss:s"})["data"]["kind"] == "forbidden"
+
+
+def test_what_is_passed_to_another_process_is_ignored(passed: socket.socket, activate: Activate, db: str) -> None:
+    process = activate(pid=str(os.getpid()))
+    assert process.stdout
+
+    assert process.stdout.readline() == f"listening at {db}.sock\n"
+    with Line(f"{db}.sock") as line:
+        assert line.ask("stats")["pid"] == process.pid
+    stop(process)
+    assert not os.path.lexists(f"{db}.sock")
+
+
+def test_a_socket_that_is_asked_for_counts_more_than_one_that_is_passed(
+    passed: socket.socket, activate: Activate, tmp_path: Path
+) -> None:
+    process = activate("--socket", str(tmp_path / "asked.sock"))
+    assert process.stdout
+
+    assert process.stdout.readline() == f"listening at {tmp_path / 'asked.sock'}\n"
+
+
+@pytest.mark.parametrize("count", ["0", "2", "-1", "one", ""])
+def test_any_count_but_one_is_refused(passed: socket.socket, db: str, count: str) -> None:
+    line = refusal(command=command(passed, "--db", db, count=count), pass_fds=[passed.fileno()])
+
+    assert f"LISTEN_FDS is {count!r}" in line
+
+
+def test_what_is_no_socket_is_refused(db: str, tmp_path: Path) -> None:
+    with open(tmp_path / "file", "wb") as file:
+        line = refusal(command=command(file.fileno(), "--db", db), pass_fds=[file.fileno()])
+
+    assert "descriptor 3" in line
+    assert "no socket" in line
+
+
+def test_a_descriptor_that_was_announced_and_not_passed_is_refused(db: str) -> None:
+    assert "descriptor 3" in refusal(command=command(None, "--db", db))
+
+
+@pytest.mark.parametrize("kind", ["bound", "connected", "datagram", "tcp"])
+def test_what_is_no_listening_unix_socket_is_refused(db: str, tmp_path: Path, kind: str) -> None:
+    family = socket.AF_INET if kind == "tcp" else socket.AF_UNIX
+    made = socket.socket(family, socket.SOCK_DGRAM if kind == "datagram" else socket.SOCK_STREAM)
+    other = made
+    if kind == "connected":
+        made, other = socket.socketpair()
+    elif kind == "tcp":
+        made.listen()
+    else:
+        made.bind(str(tmp_path / "s.sock"))
+    with made, other:
+        line = refusal(command=command(made, "--db", db), pass_fds=[made.fileno()])
+
+    assert "no listening Unix stream socket" in line
+
+
+if shutil.which("systemd-socket-activate"):
+
+    def test_systemd_itself_starts_a_helper_for_the_first_connection(db: str, tmp_path: Path) -> None:
+        path = str(tmp_path / "activated.sock")
+        serve = [sys.executable, "-m", "raven", "serve", "--db", db]
+        with subprocess.Popen(["systemd-socket-activate", "-l", path, *serve], stdout=subprocess.PIPE) as process:
+            try:
+                wait_until(lambda: os.path.exists(path), "the socket")
+                with Line(path) as line:
+                    assert line.ask("stats")["pid"] == process.pid
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(DEADLINE_S) == 0
+            finally:
+                process.kill()
+        assert os.path.exists(path)

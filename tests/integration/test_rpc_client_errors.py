@@ -1,0 +1,220 @@
+"""The client of the socket raises what `BusClient` raises, and says of the way to the helper what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from raven_rpc import Client
+
+from raven import (
+    AddressError,
+    BindError,
+    BodyError,
+    BusClient,
+    InputError,
+    LimitError,
+    MessageNotFoundError,
+    RavenError,
+    SchemaRegistry,
+    SchemaValidationError,
+    UnknownAddressError,
+    UnreachableError,
+)
+from tests.serving import Served
+
+Serve = Callable[..., Served]
+Call = Callable[[Any], Any]
+NAN, INFINITE = float("nan"), float("inf")
+
+
+class Plan(BaseModel):
+    step: int
+
+
+@pytest.fixture
+def plans() -> Iterator[None]:
+    """Have bodies of type plan checked."""
+    SchemaRegistry.register("plan", Plan)
+    yield
+    SchemaRegistry.unregister("plan")
+
+
+def nested(levels: int) -> Any:
+    value: Any = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
+def error_of(bus: Any, call: Call) -> Exception:
+    try:
+        found = call(bus)
+    except Exception as error:
+        return error
+    raise AssertionError(f"nothing was raised, but {found!r} returned")
+
+
+@pytest.fixture(scope="module")
+def buses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[BusClient, Client]]:
+    """Make a direct client of one bus, and a client of the socket of another, each with one message."""
+    folder = tmp_path_factory.mktemp("errors")
+    served = Served(str(folder / "served.db"))
+    try:
+        with BusClient.at("boss:s", str(folder / "direct.db")) as direct, Client(served.path, "boss:s") as remote:
+            for bus in (direct, remote):
+                bus.send("other:s", "note")
+            yield direct, remote
+    finally:
+        served.close()
+
+
+@pytest.fixture
+def both(buses: tuple[BusClient, Client]) -> Iterator[Callable[[Call], tuple[Exception, Exception]]]:
+    """Make a call that must fail of both clients, and return both errors; it must send nothing."""
+    before = [bus.last_id() for bus in buses]
+    yield lambda call: (error_of(buses[0], call), error_of(buses[1], call))
+    assert [bus.last_id() for bus in buses] == before
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "said"),
+    [
+        (lambda bus: bus.send("nobody", "x"), AddressError, "address 'nobody' has no ':'"),
+        (lambda bus: bus.send([], "x"), AddressError, "to is an empty list"),
+        (lambda bus: bus.send(["a:s", "b"], "x"), AddressError, "address 'b' has no ':'"),
+        (lambda bus: bus.send("a:s", "x", {1}), BodyError, "Object of type set is not JSON serializable"),
+        (lambda bus: bus.send("a:s", "x", {(1, 2): 3}), BodyError, "not tuple"),
+        (lambda bus: bus.send("a:s", "x", b"1"), BodyError, "type bytes is not JSON"),
+        (lambda bus: bus.send("a:s", "x", "\ud800"), BodyError, "lone surrogate"),
+        (lambda bus: bus.send("a:s", "x", 10**5000), BodyError, "digits"),
+        (lambda bus: bus.send("a:s", "x", NAN), BodyError, "not JSON compliant"),
+        (lambda bus: bus.send("a:s", "x", {"n": [INFINITE]}), BodyError, "not JSON compliant"),
+        (lambda bus: bus.send("a:s", "x", nested(101)), BodyError, "nests deeper than 100 levels"),
+        (lambda bus: bus.send("a:s", "x", nested(990)), BodyError, "flatten it"),
+        (lambda bus: bus.send("a:s", "x", nested(100_000)), BodyError, "flatten it"),
+        (lambda bus: bus.send("a:s", "x", "x" * (5 << 20)), BodyError, "5,242,882 bytes as JSON"),
+        (lambda bus: bus.send("*:ghost", "x"), UnknownAddressError, "nobody is registered who matches '*:ghost'"),
+        (lambda bus: bus.send("a:s", " "), InputError, "type ' ' must be a text"),
+        (lambda bus: bus.send("a:s", "x", urgency="now"), InputError, "urgency 'now'"),
+        (lambda bus: bus.send("a:s", "x", urgency=None), InputError, "urgency None"),
+        (lambda bus: bus.send("a:s", "x", tags="abc"), InputError, "tags 'abc'"),
+        (lambda bus: bus.send("a:s", "x", tags=5), InputError, "tags 5"),
+        (lambda bus: bus.send("a:s", "x", tags=[""]), InputError, "tag ''"),
+        (lambda bus: bus.send(5, "x"), AddressError, "to is int"),
+        (lambda bus: bus.send("a:s", "x", reply_to=0), InputError, "reply_to 0"),
+        (lambda bus: bus.send("a:s", "x", reply_to=True), InputError, "reply_to True"),
+        (lambda bus: bus.send("a:s", "x", delay_s=-1), InputError, "delay_s -1"),
+        (lambda bus: bus.send("a:s", "x", delay_s=INFINITE), InputError, "delay_s inf"),
+        (lambda bus: bus.send("a:s", "x", expires_in_s="1"), InputError, "expires_in_s '1'"),
+        (lambda bus: bus.send("a:s", "x", dedup_key=""), InputError, "dedup_key ''"),
+        (lambda bus: bus.send("a:s", ["x"]), InputError, "type"),
+        (lambda bus: bus.send_many([{"to": "a:s", "type": "x"}, {"to": "b", "type": "x"}]), AddressError, "'b' has no"),
+        (lambda bus: bus.send_many([{"to": "a:s", "type": "x", "nope": 1}]), InputError, "nope"),
+        (lambda bus: bus.send_many([{"to": "a:s"}]), InputError, "'type' is missing"),
+        (lambda bus: bus.send_many([5]), InputError, "5 is not a dict"),
+        (lambda bus: bus.send_many(5), InputError, "messages is int"),
+        (lambda bus: bus.inbox(0), InputError, "max 0"),
+        (lambda bus: bus.inbox("3"), InputError, "max '3'"),
+        (lambda bus: bus.read(9), MessageNotFoundError, "there is no message #9"),
+        (lambda bus: bus.read(1 << 70), MessageNotFoundError, "there is no message #"),
+        (lambda bus: bus.read("1"), InputError, "id '1'"),
+        (lambda bus: bus.recipients(9), MessageNotFoundError, "there is no message #9"),
+        (lambda bus: bus.ack(9), MessageNotFoundError, "there is no message #9"),
+        (lambda bus: bus.ack(1), MessageNotFoundError, "message #1 was not sent to boss:s"),
+        (lambda bus: bus.history(), InputError, "either a correlation_id or a task_id"),
+        (lambda bus: bus.history("c", role="nobody"), AddressError, "'nobody' has no ':'"),
+        (lambda bus: bus.register("*:s"), AddressError, "'*:s' is a broadcast pattern"),
+        (lambda bus: list(bus.tail(-1, follow=False)), InputError, "from_id -1"),
+        (lambda bus: list(bus.tail(role="nobody")), AddressError, "'nobody' has no ':'"),
+        (lambda bus: list(bus.listen(timeout_s=-1)), InputError, "timeout_s -1"),
+        (lambda bus: list(bus.listen(max_per_poll=0)), InputError, "max_per_poll 0"),
+        (lambda bus: list(bus.listen(max_per_poll=10_001, timeout_s=0)), InputError, "max_per_poll 10001"),
+        (lambda bus: list(bus.listen(poll_interval_s=0, timeout_s=0)), InputError, "poll_interval_s 0"),
+        (lambda bus: asyncio.run(anext(bus.subscribe(timeout_s="1"))), InputError, "timeout_s '1'"),
+        (lambda bus: asyncio.run(anext(bus.subscribe(max_per_poll=-5))), InputError, "max_per_poll -5"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_raises_the_same_error(both: Any, call: Call, kind: type[RavenError], said: str) -> None:
+    direct, remote = both(call)
+
+    assert (type(remote), type(direct)) == (kind, kind), remote
+    assert said in str(remote)
+    assert said in str(direct)
+    assert "\n" not in str(remote)
+
+
+def test_a_body_over_the_limit_of_a_request_is_a_body_error_too(both: Any) -> None:
+    direct, remote = both(lambda bus: bus.send("a:s", "x", "x" * (9 << 20)))
+
+    assert type(direct) is BodyError
+    assert isinstance(remote, BodyError | LimitError)
+    assert "over the limit" in str(remote)
+
+
+def test_a_body_that_does_not_fit_its_local_schema_is_refused_with_its_fields(both: Any, plans: None) -> None:
+    for body in ({"step": "one"}, {}, None):
+        direct, remote = both(lambda bus, body=body: bus.send("a:s", "plan", body))
+
+        assert type(direct) is type(remote) is SchemaValidationError
+        assert (str(remote), remote.fields) == (str(direct), direct.fields)
+
+
+def test_a_schema_checks_each_of_many_and_strict_mode_is_kept(both: Any, plans: None) -> None:
+    many = [{"to": "a:s", "type": "plan", "body": {"step": 1}}, {"to": "a:s", "type": "plan", "body": {"step": "x"}}]
+    direct, remote = both(lambda bus: bus.send_many(many))
+    assert type(direct) is type(remote) is SchemaValidationError
+
+    SchemaRegistry.strict_mode()
+    try:
+        direct, remote = both(lambda bus: bus.send("a:s", "unknown", {}))
+    finally:
+        SchemaRegistry.strict_mode(False)
+    assert (type(remote), str(remote)) == (SchemaValidationError, str(direct))
+
+
+def test_where_nobody_listens_it_is_unreachable_and_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "dead.sock"))
+    for name, why in (("none.sock", "No such file"), ("file", "nobody listens"), ("dead.sock", "nobody listens")):
+        bus = Client(str(tmp_path / name), "boss:s", patience_s=0)
+        calls = [bus.last_id, lambda bus=bus: bus.send("a:s", "x"), lambda bus=bus: next(bus.listen())]
+        calls += [lambda bus=bus: next(bus.tail()), lambda bus=bus: asyncio.run(anext(bus.subscribe()))]
+        for call in calls:
+            with pytest.raises(UnreachableError, match=f"{name}: {why}.*; start `raven serve`") as caught:
+                call()
+            assert caught.value.retryable
+
+
+def test_a_path_that_is_too_long_for_a_socket_is_said_to_be(tmp_path: Path) -> None:
+    path = str(tmp_path / ("x" * 120))
+    bus = Client(path, "boss:s")
+
+    for call in (bus.last_id, lambda: next(bus.listen()), lambda: asyncio.run(anext(bus.subscribe()))):
+        with pytest.raises(BindError, match=rf"has {len(os.fsencode(path))} bytes, but the system takes at most"):
+            call()
+
+
+def test_a_method_that_is_not_there_is_a_mistake_of_the_caller(serve: Serve) -> None:
+    with Client(serve().path) as bus:
+        with pytest.raises(InputError, match=r"there is no method 'fly': ask rpc\.discover"):
+            bus.call("fly")
+        assert bus.call("ping", []) == "pong"
+
+
+def test_a_client_without_an_address_has_no_mail(serve: Serve) -> None:
+    with Client(serve().path) as bus:
+        for call in (bus.inbox, lambda: next(bus.listen()), lambda: asyncio.run(anext(bus.subscribe()))):
+            with pytest.raises(InputError, match="'role' is missing"):
+                call()
+        with pytest.raises(InputError, match="'from' is missing"):
+            bus.send("a:s", "x")
+        with pytest.raises(InputError, match="ack 'none' is not known"):
+            next(bus.listen(ack="none"))  # type: ignore[arg-type]

@@ -1,0 +1,299 @@
+"""The client of the socket goes on when the helper is restarted, where that is safe, and says so where it is not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from raven_rpc import Client
+
+from raven import BusClient, ClosedError, HelperError, LostError, Message, UnreachableError
+from tests.serving import Served
+from tests.support import DEADLINE_S, wait_for_waiting, wait_until
+
+Serve = Callable[..., Served]
+Connect = Callable[..., BusClient]
+WORKER = "worker:s"
+MODES = pytest.mark.parametrize("mode", ["listen", "subscribe"])
+ENDS = (signal.SIGTERM, signal.SIGKILL)
+
+
+class Taking:
+    """A loop in a thread: what it has taken so far, and what it has raised."""
+
+    def __init__(self, bus: Client, mode: str, **options: Any) -> None:
+        self.taken: list[Message] = []
+        self.error: Exception | None = None
+        self._bus, self._mode, self._options = bus, mode, options
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def ids(self) -> list[int]:
+        return [message.id for message in self.taken]
+
+    def is_over(self) -> bool:
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            if self._mode == "subscribe":
+                asyncio.run(self._subscribe())
+            else:
+                for message in getattr(self._bus, self._mode)(**self._options):
+                    self.taken.append(message)
+        except Exception as error:
+            self.error = error
+
+    async def _subscribe(self) -> None:
+        async for message in self._bus.subscribe(**self._options):
+            self.taken.append(message)
+
+
+@contextmanager
+def dying(path: str) -> Iterator[list[Any]]:
+    """Stand in for a helper that dies with the answer to each request on its lips; yields what it was asked."""
+    asked: list[Any] = []
+
+    def run() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                with connection, connection.makefile() as lines:
+                    asked.append(json.loads(lines.readline()))
+
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        yield asked
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join(DEADLINE_S)
+
+
+def test_calls_go_on_with_a_helper_that_was_restarted(serve: Serve) -> None:
+    served = serve()
+    with Client(served.path, "boss:s") as bus:
+        first = bus.send(WORKER, "note", dedup_key="k")
+        bus.register("boss:s")
+        for number, *steps in (
+            (signal.SIGTERM, lambda: bus.send(WORKER, "note", dedup_key="k") == first),
+            (signal.SIGKILL, lambda: bus.read(1).id == 1, lambda: bus.send("boss:s", "note").id == 2),
+            # Without a key: the old connection is known to be closed.
+            (signal.SIGTERM, lambda: bus.send(WORKER, "note").id == 3),
+            (signal.SIGKILL, lambda: bus.ack(2) is None, lambda: bus.inbox() == []),
+        ):
+            served.stop(number)
+            served = serve()
+            assert all(step() for step in steps)
+
+
+def test_a_helper_that_comes_back_only_after_a_while_is_waited_for(serve: Serve) -> None:
+    served = serve()
+    with Client(served.path, "boss:s", patience_s=DEADLINE_S) as bus:
+        bus.send(WORKER, "note")
+        served.kill()
+        back = threading.Timer(1.0, serve)
+        back.start()
+
+        assert bus.send(WORKER, "note").id == 2
+
+        back.join()
+
+
+def test_without_patience_an_unreachable_helper_is_said_at_once(serve: Serve) -> None:
+    served = serve()
+    with Client(served.path, "boss:s", patience_s=0) as bus:
+        bus.send(WORKER, "note")
+        messages = bus.listen()
+        served.stop()
+
+        for call in (bus.last_id, lambda: bus.send(WORKER, "note"), lambda: next(messages)):
+            with pytest.raises(UnreachableError, match="cannot be reached at"):
+                call()
+
+
+@MODES
+def test_a_loop_goes_on_with_a_helper_that_was_restarted(serve: Serve, connect: Connect, mode: str) -> None:
+    boss, served = connect("boss:s"), serve()
+    with Client(served.path, WORKER, patience_s=DEADLINE_S) as bus:
+        taking = Taking(bus, mode)
+        sent = [boss.send(WORKER, "note").id]
+        for number in ENDS:
+            wait_until(lambda: taking.ids() == sent, "what was sent before")
+            served.stop(number)
+            sent.append(boss.send(WORKER, "note").id)  # while there is no helper
+            served = serve()
+            sent.append(boss.send(WORKER, "note").id)
+
+        wait_until(lambda: len(taking.taken) >= len(sent), "what was sent after")
+        assert (taking.ids(), taking.error) == (sent, None)
+
+
+def test_a_tail_goes_on_without_gap_or_repeat(serve: Serve, connect: Connect) -> None:
+    boss, served = connect("boss:s"), serve()
+    with Client(served.path, patience_s=DEADLINE_S) as bus:
+        sent = [message.id for message in boss.send_many([{"to": WORKER, "type": "note"}] * 300)]
+        taking = Taking(bus, "tail")
+        wait_until(lambda: taking.taken, "the beginning")
+        for number in ENDS:
+            served.stop(number)
+            sent += [boss.send(WORKER, "note").id for _ in range(20)]
+            served = serve()
+
+        wait_until(lambda: len(taking.taken) >= len(sent), "all of it")
+        assert (taking.ids(), taking.error) == (sent, None)
+
+
+def test_a_manual_loop_gets_again_what_a_stopped_helper_gave_back(serve: Serve, connect: Connect) -> None:
+    served = serve()
+    with Client(served.path, WORKER, patience_s=DEADLINE_S) as bus:
+        sent = connect("boss:s").send(WORKER, "note")
+        messages = bus.listen(ack="manual")
+        assert next(messages).attempts == 1
+
+        served.stop()
+        served = serve()
+
+        again = next(messages)
+        assert (again.id, again.attempts) == (sent.id, 2)
+        bus.ack(again.id)
+        assert bus.inbox() == []
+
+
+@MODES
+def test_a_loop_ends_in_time_even_where_the_helper_is_gone(serve: Serve, connect: Connect, mode: str) -> None:
+    served = serve()
+    with Client(served.path, WORKER, patience_s=600) as bus:
+        taking = Taking(bus, mode, timeout_s=2)
+        wait_for_waiting(served.db, WORKER)
+
+        served.kill()
+
+        # FAILS for listen: it goes on for patience_s
+        wait_until(taking.is_over, "the end of the loop")
+        assert (taking.taken, taking.error) == ([], None)
+
+
+@MODES
+def test_close_ends_a_loop_that_waits_for_a_helper(serve: Serve, mode: str) -> None:
+    served = serve()
+    bus = Client(served.path, WORKER, patience_s=600)
+    taking = Taking(bus, mode)
+    wait_for_waiting(served.db, WORKER)
+    served.kill()
+    wait_until(lambda: all(stream._wire is None for stream in bus._streams if hasattr(stream, "_wire")), "the loss")
+
+    bus.close()
+
+    wait_until(taking.is_over, "the end of the loop")
+    assert (taking.taken, taking.error) == ([], None)
+
+
+@MODES
+def test_a_loop_whose_helper_stays_away_says_so_when_its_patience_is_over(serve: Serve, mode: str) -> None:
+    served = serve()
+    with Client(served.path, WORKER, patience_s=0.2) as bus:
+        taking = Taking(bus, mode)
+        wait_for_waiting(served.db, WORKER)
+
+        served.kill()
+
+        wait_until(taking.is_over, "the end of the loop")
+        assert isinstance(taking.error, UnreachableError)
+
+
+def test_a_send_whose_connection_dies_after_writing_is_lost_and_not_sent_twice(tmp_path: Path) -> None:
+    path = str(tmp_path / "dying.sock")
+    with dying(path) as asked, Client(path, "boss:s", patience_s=5) as bus:
+        for call in (
+            lambda: bus.send(WORKER, "note"),
+            lambda: bus.send_many([{"to": WORKER, "type": "note", "dedup_key": "k"}, {"to": WORKER, "type": "note"}]),
+            lambda: bus.call("send", {"to": WORKER, "type": "note"}),
+        ):
+            asked.clear()
+            with pytest.raises(LostError, match="may have been done"):
+                call()
+            assert len(asked) == 1
+
+
+def test_what_makes_no_difference_twice_is_asked_again(tmp_path: Path) -> None:
+    path = str(tmp_path / "dying.sock")
+    with dying(path) as asked, Client(path, "boss:s", patience_s=0.3) as bus:
+        for call in (
+            lambda: bus.send(WORKER, "note", dedup_key="k"),
+            lambda: bus.send_many([{"to": WORKER, "type": "note", "dedup_key": "k"}]),
+            lambda: bus.ack(1),
+            bus.inbox,
+            bus.peers,
+        ):
+            asked.clear()
+            with pytest.raises(LostError):
+                call()
+            assert len(asked) > 1
+            assert len({json.dumps({**request, "id": 0}) for request in asked}) == 1
+
+
+def test_an_answer_that_never_comes_is_lost_after_timeout_s(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.bind(str(tmp_path / "deaf.sock"))
+        deaf.listen()
+        bus = Client(deaf.getsockname(), "boss:s", timeout_s=0.3, patience_s=0)
+        with pytest.raises(LostError, match=r"no answer to last_id came .* within 0.3 s"):
+            bus.last_id()
+
+
+def test_an_answer_that_comes_too_late_is_not_taken_for_the_next(serve: Serve, connect: Connect) -> None:
+    served = serve()
+    with Client(served.path, "boss:s", timeout_s=2, patience_s=0) as bus:
+        bus.last_id()
+        served.process.send_signal(signal.SIGSTOP)
+        with pytest.raises(LostError):
+            bus.last_id()
+        served.process.send_signal(signal.SIGCONT)
+
+        assert [message.sender for message in bus.send_many([{"to": WORKER, "type": "note"}])] == ["boss:s"]
+
+
+def test_what_answers_but_is_no_helper_is_said_to_be_none(tmp_path: Path) -> None:
+    path = str(tmp_path / "other.sock")
+
+    def answer() -> None:
+        for reply in (b"220 smtp ready\n", b"[1]\n", b'{"jsonrpc": "2.0", "id": 1, "error": "no"}\n'):
+            connection, _ = other.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(reply)
+
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(path)
+        other.listen()
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        for _ in range(3):
+            with (
+                Client(path, "boss:s") as bus,
+                pytest.raises(HelperError, match=r"no helper of raven|no error of JSON"),
+            ):
+                bus.last_id()
+        thread.join(DEADLINE_S)
+
+
+def test_a_closed_client_does_not_wait_for_a_helper(tmp_path: Path) -> None:
+    bus = Client(str(tmp_path / "none.sock"), "boss:s", patience_s=600)
+    asking = Taking(bus, "inbox")
+    time.sleep(0.1)  # sooner, it would be closed before it waits, which ends in the same way
+
+    bus.close()
+
+    wait_until(asking.is_over, "the end of the call")
+    assert type(asking.error) is ClosedError
