@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from raven.identity import Peer
     from raven.listener import Listener
     from raven.log import Log
-    from raven.message import AckMode, Message, State, Urgency
+    from raven.message import AckMode, Message, State, Urgency, check_max
     from raven.observer import BusObserver
     from raven.schemas import SchemaRegistry
     from raven.subscription import Subscription
@@ -86,6 +86,7 @@ __all__ = [
     "UnreachableError",
     "Urgency",
     "__version__",
+    "check_max",
     "make_draft",
     "make_drafts",
 ]
@@ -101,6 +102,7 @@ _HOMES = {
     "Peer": "raven.identity",
     "SchemaRegistry": "raven.schemas",
     "State": "raven.message",
+    "check_max": "raven.message",
     "make_draft": "raven.draft",
     "make_drafts": "raven.draft",
     "Subscription": "raven.subscription",

@@ -29,18 +29,21 @@ class Log:
         self._file = store.replaced
         self._addresses = encode_addresses(role)
 
-    def page(self, max: int = PAGE) -> list[Message]:
-        """Return up to `max` more messages as a whole, in order; none where the newest was read."""
+    def page(self, max: int = PAGE, *, max_bytes: int | None = None) -> list[Message]:
+        """Return up to `max` more messages as a whole, in order; none where the newest was read.
+
+        With `max_bytes` it stops after the message with which they come to so much.
+        """
         check_max(max)
         self._store.verify()
         if self._file != self._store.replaced:
             self._file, self._next_id = self._store.replaced, 1
         newest = int(self._store.value("last_message_id"))
         query = {"from_id": self._next_id, "addresses": self._addresses, "max": max}
-        rows = self._store.rows("log_after", query)
+        rows = self._store.rows("log_after", query, max_bytes)
         if rows:
             self._next_id = rows[-1][0] + 1
-        if len(rows) < max and self._next_id <= newest:
+        if not rows and self._next_id <= newest:
             # With a filter the rows may end before the newest that was there when they were read: no need to scan anew.
             self._next_id = newest + 1
         now = clock.now()

@@ -21,6 +21,13 @@ class Claim(NamedTuple):
     rows: list[MessageRow]
 
 
+class Lease(NamedTuple):
+    """Whose a leased delivery is, and for how many seconds at a time."""
+
+    token: int
+    span_s: float
+
+
 class Prospect(NamedTuple):
     """What there is to do for an address: something is ready, a delay or lease ends at `due_at`, something expired."""
 
@@ -103,29 +110,48 @@ class Mailbox:
             taken = tx.change("take", {**self._delivery(row.id), "lease": claim.token, "now": now})
         return _taken(row, now) if taken else None
 
-    def fetch(self, prospect: Prospect, max: int, token: int | None, lease_s: float) -> list[Message]:
-        """Hand out up to `max` ready messages in one transaction: for good, or under the lease of `token`."""
+    def fetch_for_good(self, prospect: Prospect, max: int, max_bytes: int | None) -> list[Message]:
+        """Hand out up to `max` ready messages, acked, in one transaction; fewer where they come to `max_bytes`."""
         now = clock.now()
         query = {"recipient": self._recipient, "now": now, "max": max}
         with self._store.write() as tx:
-            rows = self._ready(tx, prospect, query)
-            if token is None:
-                for row in rows:
-                    tx.change("take", {**query, "message_id": row.id, "lease": None})
-            elif rows:
-                lease = {"until": now + clock.to_micros(lease_s), "lease": token, "max": len(rows)}
-                tx.change("hand_out", {**query, **lease})
-        if token is None:
-            return [_taken(row, now) for row in rows]
-        return [
-            MessageRow(*row[:-4], 1, row.attempts + 1, row.delivered_at or now, None).to_message(now) for row in rows
-        ]
+            rows = self._ready(tx, prospect, query, max_bytes)
+            for row in rows:
+                tx.change("take", {**query, "message_id": row.id, "lease": None})
+        return [_taken(row, now) for row in rows]
 
-    def renew(self, token: int, lease_s: float) -> set[int]:
-        """Lease what `token` holds for another `lease_s` from now; returns the ids of the messages."""
-        until = clock.now() + clock.to_micros(lease_s)
+    def fetch_leased(
+        self, prospect: Prospect, max: int, max_bytes: int | None, lease: Lease, *, counts: bool
+    ) -> list[Message]:
+        """Hand out up to `max` ready messages under a lease, in one transaction; without `counts`, only set them apart.
+
+        What is only set apart counts no attempt and keeps its state until it is taken.
+        """
+        now = clock.now()
+        query = {"recipient": self._recipient, "now": now, "max": max}
         with self._store.write() as tx:
-            return {row[0] for row in tx.rows("renew", {"recipient": self._recipient, "lease": token, "until": until})}
+            rows = self._ready(tx, prospect, query, max_bytes)
+            if rows:
+                query.update(until=now + clock.to_micros(lease.span_s), lease=lease.token, max=len(rows))
+                tx.change("hand_out" if counts else "claim", query)
+        if counts:
+            rows = [MessageRow(*row[:-4], 1, row.attempts + 1, row.delivered_at or now, None) for row in rows]
+        return [row.to_message(now) for row in rows]
+
+    def take_leased(self, message_id: int, token: int) -> None:
+        """Ack a message that is leased under `token`, and count the attempt; MessageNotFoundError where it is not."""
+        check_id(message_id)
+        with self._store.write() as tx:
+            if not tx.change("take", {**self._delivery(message_id), "lease": token, "now": clock.now()}):
+                raise MessageNotFoundError(
+                    f"message #{message_id} is not leased here any more: its time has ended, or another has it"
+                )
+
+    def renew(self, lease: Lease) -> set[int]:
+        """Prolong what is held under a lease, from now; returns the ids of the messages."""
+        query = {"recipient": self._recipient, "lease": lease.token}
+        with self._store.write() as tx:
+            return {row[0] for row in tx.rows("renew", {**query, "until": clock.now() + clock.to_micros(lease.span_s)})}
 
     def give_back(self, token: int, wake: Callable[[Iterable[str]], None]) -> None:
         """Make ready again what was leased under `token` and is not finished; `wake` those who wait for it."""
@@ -134,14 +160,16 @@ class Mailbox:
         if given:
             self._store.after_commit(wake, [self._recipient])
 
-    def _ready(self, tx: Transaction, prospect: Prospect, query: dict[str, Any]) -> list[MessageRow]:
+    def _ready(
+        self, tx: Transaction, prospect: Prospect, query: dict[str, Any], max_bytes: int | None = None
+    ) -> list[MessageRow]:
         """Put into effect what has expired or come due, and return what is ready."""
         self._identity.touch(tx)
         if prospect.expired:
             tx.change("expire", query)
         if prospect.is_due(query["now"]):
             tx.change("end_waits", query)
-        return [MessageRow(*row) for row in tx.rows("next_ready", query)]
+        return [MessageRow(*row) for row in tx.rows("next_ready", query, max_bytes)]
 
     def _delivery(self, message_id: int) -> dict[str, Any]:
         return {"message_id": message_id, "recipient": self._recipient}

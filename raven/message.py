@@ -12,7 +12,7 @@ from raven.clock import from_micros, isoformat, optional_from_isoformat, optiona
 from raven.errors import InputError
 
 Urgency = Literal["blocking", "prompt", "fyi"]
-AckMode = Literal["auto", "manual"]
+AckMode = Literal["auto", "manual", "ahead"]
 State = Literal["sent", "delivered", "acked", "expired", "dead"]
 
 # The store keeps both as their place in these lists; the inbox order of urgencies is the order here.

@@ -200,9 +200,9 @@ class Store(Connection):
         if frame is not None:
             raise DatabaseError(f"this thread is in a transaction on {self.path} already: wait for its end")
 
-    def rows(self, name: str, params: Params | None = None) -> list[Any]:
-        """Run a named SELECT in a transaction of its own and return its rows."""
-        return self._query(SQL[name], params)
+    def rows(self, name: str, params: Params | None = None, max_bytes: int | None = None) -> list[Any]:
+        """Run a named SELECT in a transaction of its own and return its rows, as `fetch` does."""
+        return self._query(SQL[name], params, max_bytes)
 
     def value(self, name: str, params: Params | None = None) -> Any:
         """Run a named SELECT and return the first column of its first row, or None."""
@@ -251,10 +251,10 @@ class Store(Connection):
         finally:
             self._release()
 
-    def _query(self, sql: str, params: Params | None = None) -> list[Any]:
+    def _query(self, sql: str, params: Params | None = None, max_bytes: int | None = None) -> list[Any]:
         connection = self._acquire()
         try:
-            return fetch(connection, sql, params)
+            return fetch(connection, sql, params, max_bytes)
         except SqliteError as error:
             raise self._translated(error) from error
         finally:

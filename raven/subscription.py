@@ -7,30 +7,35 @@ from contextlib import suppress
 
 from raven.errors import InputError, RavenError
 from raven.listener import Listener
-from raven.mailbox import RUNG, Mailbox
+from raven.mailbox import RUNG, Lease, Mailbox
 from raven.message import AckMode, Message, check_max
 
 
 class Subscription:
     """Fetches what is ready for an address; its `listener` tells when to look.
 
-    `fetch` when the listener was rung, when `due_s()` is over and at every tick. `fetch`, `renew` and `close` use the
-    store: they may run in another thread than the listener, one at a time.
+    `fetch` when the listener was rung, when `due_s()` is over and at every tick. What uses the store may run in another
+    thread than the listener, one call at a time.
 
-    With `ack="auto"` what is fetched is acked already. With `"manual"` it is leased for `lease_s` seconds: `ack` it,
-    and `renew` the lease of the rest in good time; what is not acked is ready again when its lease ends, or at `close`.
+    With `ack="auto"` what is fetched is acked already. Otherwise it is leased for `lease_s` seconds: `renew` that in
+    good time; what is not acked is ready again when its lease ends, or at `close`. With `"manual"` a message is in its
+    consumer's hands when it is fetched, and the client acks it. With `"ahead"` it is only set apart, and in the
+    consumer's hands when it is taken: `take` acks it and counts the attempt.
     """
 
     def __init__(self, mailbox: Mailbox, listener: Listener, ack: AckMode = "auto", lease_s: float = 30.0) -> None:
         self.listener = listener
         self._mailbox = mailbox
-        self._token = None if ack == "auto" else int.from_bytes(os.urandom(7))
-        self._lease_s = lease_s
+        self._lease = None if ack == "auto" else Lease(int.from_bytes(os.urandom(7)), lease_s)
+        self._is_ahead = ack == "ahead"
         self._prospect = RUNG
         self._is_open = True
 
-    def fetch(self, max: int, *, rung: bool = False) -> list[Message]:
-        """Return up to `max` messages that are ready, by urgency, then id; `rung` tells that the doorbell just was."""
+    def fetch(self, max: int, *, rung: bool = False, max_bytes: int | None = None) -> list[Message]:
+        """Return up to `max` messages that are ready, by urgency, then id; `rung` tells that the doorbell just was.
+
+        With `max_bytes` it stops after the message with which they come to so much.
+        """
         check_max(max)
         if not self._is_open or self.listener.is_inherited:
             return []
@@ -40,7 +45,10 @@ class Subscription:
         if not prospect.is_promising():
             self._prospect = prospect
             return []
-        messages = self._mailbox.fetch(prospect, max, self._token, self._lease_s)
+        if self._lease is None:
+            messages = self._mailbox.fetch_for_good(prospect, max, max_bytes)
+        else:
+            messages = self._mailbox.fetch_leased(prospect, max, max_bytes, self._lease, counts=not self._is_ahead)
         self._prospect = self._mailbox.look() if len(messages) < max else RUNG
         return messages
 
@@ -48,14 +56,19 @@ class Subscription:
         """Return in how many seconds to fetch without being rung: 0 if there may be more, None if nothing is due."""
         return 0.0 if self._prospect.ready else self._prospect.due_s()
 
+    def take(self, id: int) -> None:
+        """Ack a message that is leased here, as it is handed out; MessageNotFoundError where the lease has ended."""
+        if self._lease is not None:
+            self._mailbox.take_leased(id, self._lease.token)
+
     def renew(self) -> set[int]:
         """Lease what is not acked for another `lease_s`; returns the ids that are still held."""
-        return set() if self._token is None else self._mailbox.renew(self._token, self._lease_s)
+        return set() if self._lease is None else self._mailbox.renew(self._lease)
 
     def give_back(self) -> None:
         """Make ready again what was not acked, and wake others who wait for it. Raises DatabaseError."""
-        if self._token is not None:
-            self._mailbox.give_back(self._token, self.listener.wake)
+        if self._lease is not None:
+            self._mailbox.give_back(self._lease.token, self.listener.wake)
 
     def close(self) -> None:
         """Give back what was not acked and wake others who wait for it; closes the listener. Twice is allowed."""
@@ -70,7 +83,7 @@ class Subscription:
 
 def check(ack: object, lease_s: object) -> None:
     """Refuse what no subscription can be made with; raises InputError."""
-    if ack not in ("auto", "manual"):
-        raise InputError(f"ack {ack!r} is not known: use 'auto' or 'manual'")
+    if ack not in ("auto", "manual", "ahead"):
+        raise InputError(f"ack {ack!r} is not known: use 'auto', 'manual' or 'ahead'")
     if not isinstance(lease_s, int | float) or isinstance(lease_s, bool) or not 0 < lease_s <= 86400:
         raise InputError(f"lease_s {lease_s!r} is out of range: use more than 0, up to 86400 seconds")

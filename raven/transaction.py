@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from raven.errors import InputError
 from raven.statements import SQL
 
 if TYPE_CHECKING:
@@ -23,12 +24,12 @@ class Transaction:
         # One cursor for all statements: to make one for each costs a tenth of a small transaction.
         self._run = connection.cursor().execute
 
-    def rows(self, name: str, params: Params) -> list[Any]:
-        """Run a named statement and return its rows."""
+    def rows(self, name: str, params: Params, max_bytes: int | None = None) -> list[Any]:
+        """Run a named statement and return its rows, as `fetch` does."""
         try:
-            return self._run(SQL[name], params).fetchall()
+            return _some(self._run(SQL[name], params), max_bytes)
         except UnicodeDecodeError:
-            return fetch(self._connection, SQL[name], params)
+            return fetch(self._connection, SQL[name], params, max_bytes)
 
     def value(self, name: str, params: Params) -> Any:
         """Run a named statement and return the first column of its first row, or None."""
@@ -50,14 +51,36 @@ class Transaction:
         return self._connection.last_insert_rowid()
 
 
-def fetch(connection: apsw.Connection, sql: str, params: Params | None = None) -> list[Any]:
-    """Run a statement and return its rows; text that is no UTF-8, as foreign writers can store it, shows as U+FFFD."""
+def fetch(
+    connection: apsw.Connection, sql: str, params: Params | None = None, max_bytes: int | None = None
+) -> list[Any]:
+    """Run a statement and return its rows; text that is no UTF-8, as foreign writers can store it, shows as U+FFFD.
+
+    With `max_bytes` it stops after the row with which their texts come to so much. Raises InputError for a parameter
+    that UTF-8 cannot hold.
+    """
     try:
-        return connection.execute(sql, params).fetchall()
+        return _some(connection.execute(sql, params), max_bytes)
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{error.object[:40]!r} holds the lone surrogate {error.object[error.start]!r}, which UTF-8 cannot hold"
+        ) from None
     except UnicodeDecodeError:
         names = [column[0] for column in connection.execute(sql, params).get_description()]
         columns = ", ".join(
             f"""CASE typeof("{n}") WHEN 'text' THEN CAST("{n}" AS BLOB) ELSE "{n}" END""" for n in names
         )
-        rows = connection.execute(f"SELECT {columns} FROM ({sql})", params)  # noqa: S608 names of our own columns
+        rows = _some(connection.execute(f"SELECT {columns} FROM ({sql})", params), max_bytes)  # noqa: S608 our own names
         return [tuple(v.decode(errors="replace") if isinstance(v, bytes) else v for v in row) for row in rows]
+
+
+def _some(cursor: apsw.Cursor, max_bytes: int | None) -> list[Any]:
+    if max_bytes is None:
+        return cursor.fetchall()
+    rows, size = [], 0
+    for row in cursor:
+        rows.append(row)
+        size += sum(len(value) for value in row if isinstance(value, str | bytes))
+        if size >= max_bytes:
+            break
+    return rows

@@ -54,8 +54,9 @@ class Line:
     def read_line(self, timeout_s: float = DEADLINE_S) -> bytes | None:
         deadline = time.monotonic() + timeout_s
         while b"\n" not in self._buffer:
-            ready, _, _ = select.select([self.socket], [], [], max(0.0, deadline - time.monotonic()))
-            assert ready, f"nothing came within {timeout_s:g} s; so far {self._buffer[:200]!r}"
+            assert self._is_readable(max(0.0, deadline - time.monotonic())), (
+                f"nothing came within {timeout_s:g} s; so far {self._buffer[:200]!r}"
+            )
             try:
                 data = self.socket.recv(1 << 18)
             except ConnectionResetError:
@@ -103,7 +104,12 @@ class Line:
 
     def is_silent(self, for_s: float) -> bool:
         """Whether nothing comes for so long."""
-        return not self.pushed and not self._buffer and not select.select([self.socket], [], [], for_s)[0]
+        return not self.pushed and not self._buffer and not self._is_readable(for_s)
+
+    def _is_readable(self, timeout_s: float) -> bool:
+        poller = select.poll()  # there may be more descriptors than select takes
+        poller.register(self.socket, select.POLLIN)
+        return bool(poller.poll(1000 * timeout_s))
 
     def half_close(self) -> None:
         self.socket.shutdown(socket.SHUT_WR)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from raven import body as bodies
-from raven.cli.options import helper, load_config, socket_option
+from raven.cli.options import PATIENCE_S, helper, load_config, socket_option
 from raven.cli.output import echo_json
 
 
@@ -23,5 +23,5 @@ def call(method: str, params: str, socket: str | None) -> None:
     given: Any = bodies.parse(params)
     if not isinstance(given, dict | list):
         raise click.UsageError(f"the parameters {params!r} are neither an object nor an array")
-    with helper("Client")(socket or f"{load_config(None).db}.sock") as bus:
+    with helper("Client")(socket or f"{load_config(None).db}.sock", patience_s=PATIENCE_S) as bus:
         echo_json(bus.call(method, given))

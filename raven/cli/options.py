@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from raven.config import Config
     from raven.observer import BusObserver
 
+# A helper may be starting just now; a person does not want to wait much longer to be told that there is none.
+PATIENCE_S = 2.0
 _SOCKET = "raven.socket"
 _SOCKET_HELP = "The helper's socket (else RAVEN_SOCKET, else <db>.sock)."
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -103,7 +105,7 @@ def open_client(address: str, db: str | None, *, register: bool = True, create: 
     found = load_config(db)
     socket = _chosen_socket(db)
     if socket is not None:
-        return cast("BusClient", helper("Client")(socket, address))
+        return cast("BusClient", helper("Client")(socket, address, patience_s=PATIENCE_S))
     from raven.client import BusClient
 
     return BusClient.at(
@@ -122,7 +124,7 @@ def open_observer(db: str | None) -> BusObserver:
     found = load_config(db)
     socket = _chosen_socket(db)
     if socket is not None:
-        return cast("BusObserver", helper("Client")(socket))
+        return cast("BusObserver", helper("Client")(socket, patience_s=PATIENCE_S))
     from raven.observer import BusObserver
 
     return BusObserver(found.db, busy_timeout_s=found.busy_timeout_s)

@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from raven import signals
 from raven.cli.exit_codes import GENERAL
 from raven.cli.options import ADDRESS, DURATION, bus_option, json_option, open_client
 from raven.cli.output import echo_message, escape
@@ -29,6 +30,7 @@ def subscribe(
     Several subscribers of one address share its messages. A message is acked before the command runs; where a command
     fails, that is said on stderr and the exit code is 1 in the end.
     """
+    signals.unwind_on_sigterm()
     taken = failed = 0
     with open_client(role, db) as bus:
         for message in bus.listen(timeout_s=timeout):

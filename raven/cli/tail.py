@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from raven import signals
 from raven.cli.options import ADDRESS, DURATION, bus_option, json_option, open_observer
 from raven.cli.output import echo_message
 
@@ -28,6 +29,7 @@ def tail(
     """Watch all messages go by, or those of one address; consumes nothing, registers nobody."""
     if from_id is not None and last is not None:
         raise click.UsageError("--from and --last exclude each other: give one of them")
+    signals.unwind_on_sigterm()
     with open_observer(db) as bus:
         if last is not None:
             from_id = max(0, bus.last_id() - last + 1)

@@ -35,7 +35,8 @@ class Caller:
         return self.address if address is None else self.check(address)
 
     def check(self, address: str) -> str:
-        """Refuse an address that this socket is not bound to."""
+        """Refuse what is no address, and one that this socket is not bound to."""
+        self._share(address)
         if self.bound and address not in self.bound:
             raise ForbiddenError(f"this socket acts as {', '.join(self.bound)} only, not as {address!r}")
         return address
@@ -44,8 +45,8 @@ class Caller:
         """Return the client that writes as the address that a parameter means."""
         return self._share(self.role(name, address))
 
-    def scope(self, role: str | None) -> str | list[str] | None:
-        """Return what a view of the log is narrowed to: a role that was asked for, or those of a bound socket."""
+    def scope(self, role: str | list[str] | None) -> list[str] | None:
+        """Return what a view of the log is narrowed to: roles that were asked for, or those of a bound socket."""
         if role is not None:
-            return self.check(role)
+            return [self.check(address) for address in ([role] if isinstance(role, str) else role)]
         return list(self.bound) or None

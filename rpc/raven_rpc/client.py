@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -56,6 +57,7 @@ class Client:
         self._address = address
         self._timeout_s = timeout_s
         self._patience_s = patience_s
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._wire: Wire | None = None
         self._streams: WeakSet[Stream | AsyncMessages] = WeakSet()
@@ -136,11 +138,13 @@ class Client:
         correlation_id: str | int | None = None,
         *,
         task_id: str | int | None = None,
-        role: str | None = None,
+        role: str | Sequence[str] | None = None,
         max: int = 1000,
     ) -> list[Message]:
         """Return the messages of one conversation or task in order, each as a whole."""
-        return _messages(self._call("history", correlation_id=correlation_id, task_id=task_id, role=role, max=max))
+        return _messages(
+            self._call("history", correlation_id=correlation_id, task_id=task_id, role=_roles(role), max=max)
+        )
 
     def peers(self, session: str | None = None) -> list[Peer]:
         """List who is registered or has mail: who is waiting now, who was seen when, how much waits for each."""
@@ -155,12 +159,17 @@ class Client:
         self._call("register", role=list(addresses))
 
     def tail(
-        self, from_id: int = 1, *, role: str | None = None, follow: bool = True, timeout_s: float | None = None
+        self,
+        from_id: int = 1,
+        *,
+        role: str | Sequence[str] | None = None,
+        follow: bool = True,
+        timeout_s: float | None = None,
     ) -> Iterator[Message]:
         """Yield messages as a whole from an id on, consuming none, as `BusObserver.tail` does."""
         from raven_rpc import streams
 
-        return streams.tail(self, from_id, role, follow, timeout_s)
+        return streams.tail(self, from_id, _roles(role), follow, timeout_s)
 
     def listen(
         self,
@@ -199,9 +208,10 @@ class Client:
         self._is_closed = True
         for stream in list(self._streams):
             stream.close()
-        with self._lock:
-            if self._wire is not None:
-                self._wire.close()
+        # Without the lock: a call of another thread that waits for its answer ends, too.
+        wire = self._wire
+        if wire is not None:
+            wire.close()
 
     def __enter__(self) -> Self:
         return self
@@ -223,9 +233,9 @@ class Client:
         if self._is_closed:
             raise ClosedError(f"the client of {self._path} is closed: make a new one")
 
-    def persist(self, step: Callable[[], _T], *, lost_too: bool) -> _T:
-        """Take a step again while the helper cannot be reached, until `patience_s` is over."""
-        pauses = Pauses(self._patience_s)
+    def persist(self, step: Callable[[], _T], *, lost_too: bool, at_most_s: float | None = None) -> _T:
+        """Take a step again while the helper cannot be reached, until `patience_s` or `at_most_s` is over."""
+        pauses = Pauses(self._patience_s if at_most_s is None else min(at_most_s, self._patience_s))
         while True:
             try:
                 return step()
@@ -244,12 +254,16 @@ class Client:
         return self.persist(lambda: self._ask(method, given), lost_too=retry)
 
     def _ask(self, method: str, params: dict[str, Any] | list[Any]) -> Any:
+        if self._pid != os.getpid():  # a forked child: the lock may be held by a thread that is not here
+            self._pid, self._lock = os.getpid(), threading.Lock()
         with self._lock:
             if self._wire is None or self._wire.is_dead():
                 if self._wire is not None:
                     self._wire.close()
                 self._wire = self.connect()
-            return self._wire.ask(method, params)
+            wire = self._wire
+            self.check_open()
+            return wire.ask(method, params)
 
 
 class Pauses:
@@ -261,10 +275,11 @@ class Pauses:
 
     def next_s(self) -> float | None:
         """Return how long to pause before the next attempt, or None to give up."""
-        if time.monotonic() >= self._give_up_at:
+        left = self._give_up_at - time.monotonic()
+        if left <= 0:
             return None
         pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, _LONGEST_PAUSE_S)
-        return pause_s
+        return min(pause_s, left)
 
 
 def _params(message: Mapping[str, Any], draft: Draft) -> dict[str, Any]:
@@ -273,6 +288,10 @@ def _params(message: Mapping[str, Any], draft: Draft) -> dict[str, Any]:
     to = given["to"] if isinstance(given["to"], str) else list(given["to"])
     tags = {"tags": list(message["tags"])} if message.get("tags") else {}
     return {**given, **tags, "to": to, "body": draft.body()}
+
+
+def _roles(role: str | Sequence[str] | None) -> str | list[str] | None:
+    return role if role is None or isinstance(role, str) else list(role)
 
 
 def _messages(result: Any) -> list[Message]:

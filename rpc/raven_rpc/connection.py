@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from raven import ForbiddenError, LimitError, RavenError
 from raven_rpc import faults, protocol, sockets
+from raven_rpc.answers import Answer, Pending, ready
 from raven_rpc.caller import Caller
-from raven_rpc.dispatch import Reply
 from raven_rpc.subscriptions import Subscriptions
-from raven_rpc.work import Outcome, Work, attempt
+from raven_rpc.work import Outcome, attempt
 
 if TYPE_CHECKING:
     from raven_rpc.server import Server
@@ -29,47 +29,6 @@ MAX_PENDING = 1000
 _TURN = 50
 _WRITE_BUFFER = 64 * 1024
 _HTTP = re.compile(rb"(GET|POST|PUT|HEAD|OPTIONS|DELETE|PATCH|CONNECT|TRACE|PRI) \S+ HTTP/\d")
-
-
-class Answer:
-    """The answer to one line: one response, those of a batch, or nothing; ready when no part is missing."""
-
-    __slots__ = ("_is_batch", "_parts", "missing")
-
-    def __init__(self, count: int, is_batch: bool) -> None:
-        self._is_batch = is_batch
-        self._parts: list[dict[str, Any] | None] = []
-        self.missing = count
-
-    def take_place(self) -> int:
-        """Return the place of the next request's response."""
-        self._parts.append(None)
-        return len(self._parts) - 1
-
-    def put(self, place: int, response: dict[str, Any] | None) -> None:
-        """Put the response to one request in its place; None for a notification."""
-        self.missing -= 1
-        self._parts[place] = response
-
-    def line(self) -> bytes:
-        """Return the line to be written, empty where there is nothing to say."""
-        parts = [part for part in self._parts if part is not None]
-        if not parts:
-            return b""
-        return protocol.encode(parts if self._is_batch else parts[0])
-
-
-class Pending:
-    """A request that waits for its work to be done."""
-
-    __slots__ = ("answer", "id", "place", "wanted", "work")
-
-    def __init__(self, answer: Answer, place: int, reply: Reply, work: Work) -> None:
-        self.answer = answer
-        self.place = place
-        self.wanted = reply.wanted
-        self.id = reply.id
-        self.work = work
 
 
 class Connection(asyncio.Protocol):
@@ -95,6 +54,7 @@ class Connection(asyncio.Protocol):
         self._is_reading = True
         self._turn_is_planned = False
         self.is_closed = False
+        self.fetching = 0  # how many subscriptions have messages on their way, acked already or leased
         self.transport: asyncio.Transport | None = None
         self.subscriptions = Subscriptions(server, self)
         self._caller = Caller(server.share, server.bound, server, self)
@@ -213,7 +173,7 @@ class Connection(asyncio.Protocol):
             self._is_reading = wants_more
             with suppress(RuntimeError):
                 self.transport.resume_reading() if wants_more else self.transport.pause_reading()
-        if self._has_ended and not self._todo and not self._answers:
+        if self._has_ended and not self._todo and not self._answers and not self.fetching:
             self.transport.close()
 
     def _take_next_turn(self) -> None:
@@ -323,11 +283,11 @@ class Connection(asyncio.Protocol):
             self.transport.write(b"".join(lines))
 
     def _answer(self, response: dict[str, Any]) -> None:
-        self._answers.append(_ready(response))
+        self._answers.append(ready(response))
 
     def _refuse_line(self) -> None:
         limit = LimitError(f"a request is over the limit of {self._server.max_request:,} bytes: send less at once")
-        self._todo.append(_ready(protocol.failure(None, faults.to_wire(limit))))
+        self._todo.append(ready(protocol.failure(None, faults.to_wire(limit))))
 
     def _refuse(self, error: RavenError) -> None:
         """Say why, and close."""
@@ -335,10 +295,3 @@ class Connection(asyncio.Protocol):
         self.push(protocol.encode(protocol.failure(None, faults.to_wire(error))))
         if self.transport is not None:
             self.transport.close()
-
-
-def _ready(response: dict[str, Any]) -> Answer:
-    """Return the answer to a line that no request could be made of."""
-    answer = Answer(1, is_batch=False)
-    answer.put(answer.take_place(), response)
-    return answer

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import raven
-from raven import BusClient, BusObserver, InputError, Message, MessageNotFoundError
+from raven import BusClient, BusObserver, InputError, Message, MessageNotFoundError, check_max
 from raven_rpc import params
 from raven_rpc.caller import Caller
 from raven_rpc.params import Params
@@ -38,12 +38,13 @@ def _send(caller: Caller, given: params.Send) -> Work:
 def _send_many(caller: Caller, given: params.SendMany) -> Work:
     """Send messages in one transaction: all of them or none."""
     bus = caller.client("from", given.from_)
-    drafts = [bus.draft(**message.given()) for message in given.messages]
+    drafts = [bus.draft(**content.given()) for content in given.contents()]
     return Work("write", lambda: bus.post(drafts), _messages, weight=len(drafts))
 
 
 def _inbox(caller: Caller, given: params.Inbox) -> Work:
     """Show what an address has not acked, by urgency, then id; marks first sight as delivered, unless peeking."""
+    check_max(given.max)
     role = caller.role("role", given.role)
     if given.peek:
         bus = caller.server.reader_bus.share(role, register=False)
@@ -79,8 +80,10 @@ def _recipients(caller: Caller, given: params.Recipients) -> Work:
     return Work("read", recipients, lambda found: {"recipients": found})
 
 
-def _ack(caller: Caller, given: params.OfMessage) -> Work:
+def _ack(caller: Caller, given: params.Ack) -> Work:
     """Finish one address's delivery of a message; twice is the same as once."""
+    if given.subscription is not None:
+        return _take(caller, given.id, given.subscription)
     role = caller.optional_role(given.role)
     bus, server = caller.server.writer_bus, caller.server
 
@@ -94,6 +97,17 @@ def _ack(caller: Caller, given: params.OfMessage) -> Work:
     return Work("write", ack, lambda _: {"acked": [given.id]}, lambda owner: server.release(owner, given.id))
 
 
+def _take(caller: Caller, message_id: int, subscription: int) -> Work:
+    """Ack a message that a subscription of this connection has set apart, if it still has it."""
+    pusher = caller.connection.subscriptions.mail(subscription)
+    return Work(
+        "write",
+        lambda: pusher.take(message_id),
+        lambda _: {"acked": [message_id]},
+        lambda _: caller.server.release(pusher.role, message_id),
+    )
+
+
 def _only_recipient(bus: BusClient, message_id: int, bound: tuple[str, ...]) -> str:
     _visible(bus, message_id, None, bound)
     recipients = [address for address in bus.recipients(message_id) if not bound or address in bound]
@@ -105,6 +119,7 @@ def _only_recipient(bus: BusClient, message_id: int, bound: tuple[str, ...]) -> 
 
 def _history(caller: Caller, given: params.History) -> Work:
     """Return the messages of one conversation or task in order, each as a whole."""
+    check_max(given.max)
     bus, scope = caller.server.reader_bus, caller.scope(given.role)
     if (given.correlation_id is None) == (given.task_id is None):
         raise InputError("history needs either a correlation_id or a task_id: give one of them")
@@ -189,9 +204,7 @@ def _stats(caller: Caller, given: Params) -> dict[str, Any]:
 
 def _discover(caller: Caller, given: Params) -> dict[str, Any]:
     """Describe all methods, as an OpenRPC document."""
-    from raven_rpc.openrpc import document
-
-    return document(METHODS)
+    return dict(caller.server.description)
 
 
 METHODS: dict[str, Method] = {
@@ -200,7 +213,7 @@ METHODS: dict[str, Method] = {
     "inbox": Method(params.Inbox, _inbox, "Messages"),
     "read": Method(params.OfMessage, _read, "Message"),
     "recipients": Method(params.Recipients, _recipients, "Recipients"),
-    "ack": Method(params.OfMessage, _ack, "Acked"),
+    "ack": Method(params.Ack, _ack, "Acked"),
     "history": Method(params.History, _history, "Messages"),
     "subscribe": Method(params.Subscribe, _subscribe, "Subscription"),
     "unsubscribe": Method(params.Unsubscribe, _unsubscribe, "Unsubscribed"),

@@ -5,14 +5,14 @@ The order of the fields is the order of the parameters by position.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, WithJsonSchema
 
 from raven import InputError
 
 MAX_WINDOW = 10_000
-MAX_PAGE = 10_000
 
 Address = Annotated[str, Field(description="<role>:<session>", examples=["architect:swarm-1"])]
 Role = Annotated[
@@ -39,10 +39,18 @@ MessageId = Annotated[int, Field(description="the id of a message")]
 Urgency = Literal["blocking", "prompt", "fyi"]
 
 
+OnlyOf = Annotated[
+    str | Texts | None, Field(description="only what is from or to this address, or one of a list of them")
+]
+
+
 class Params(BaseModel):
     """What a method takes: nothing, unless a class below says more."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+_P = TypeVar("_P", bound=Params)
 
 
 class Content(Params):
@@ -78,14 +86,30 @@ class Send(Content, Sender):
 class SendMany(Sender):
     """A sender and messages."""
 
-    messages: Annotated[list[Content], _FailFast()]
+    messages: Annotated[
+        list[Any],
+        WithJsonSchema({"type": "array", "items": Content.model_json_schema()}),
+        Field(description="objects with the parameters of `send`, without `from`"),
+    ]
+
+    def contents(self) -> list[Content]:
+        """Check the messages; raises InputError that says which one is wrong."""
+        found = []
+        for number, message in enumerate(self.messages):
+            if not isinstance(message, dict):
+                raise InputError(f"message {number} of send_many is {_shown(message)}, not an object")
+            try:
+                found.append(bind(Content, (), message))
+            except InputError as error:
+                raise InputError(f"message {number} of send_many: {error}") from None
+        return found
 
 
 class Inbox(Params):
     """Whose inbox, and how much of it."""
 
     role: Role = None
-    max: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 100
+    max: int = 100
     peek: Annotated[bool, Field(description="mark nothing as delivered, register nobody")] = False
 
 
@@ -94,6 +118,15 @@ class OfMessage(Params):
 
     id: MessageId
     role: Role = None
+
+
+class Ack(OfMessage):
+    """A message, and who acks it."""
+
+    subscription: Annotated[
+        int | None,
+        Field(description="ack it only if this subscription of this connection still has it leased"),
+    ] = None
 
 
 class Recipients(Params):
@@ -107,15 +140,15 @@ class History(Params):
 
     correlation_id: str | int | None = None
     task_id: str | int | None = None
-    role: Role = None
-    max: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 1000
+    role: OnlyOf = None
+    max: int = 1000
 
 
 class Subscribe(Params):
     """Whose mail, how it is acked, and how much of it may be on its way."""
 
     role: Role = None
-    ack: Literal["auto", "manual"] = "auto"
+    ack: Literal["auto", "manual", "ahead"] = "auto"
     window: Annotated[
         int, Field(ge=1, le=MAX_WINDOW, description="at most so many messages that were pushed and not read or acked")
     ] = 64
@@ -130,8 +163,8 @@ class Unsubscribe(Params):
 class Tail(Params):
     """Where to begin, and whose messages."""
 
-    from_id: Annotated[int, Field(ge=0)] = 1
-    role: Annotated[str | None, Field(description="only what is from or to this address")] = None
+    from_id: int = 1
+    role: OnlyOf = None
     follow: Annotated[bool, Field(description="go on with new messages; else end at the newest")] = True
 
 
@@ -153,18 +186,25 @@ class Hello(Params):
     as_: Annotated[str | None, Field(alias="as", description="<role>:<session>")] = None
 
 
-def bind(model: type[Params], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Params:
+def bind(model: type[_P], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _P:
     """Check the parameters of a call, by position or by name; raises InputError that names what is wrong."""
+    names = _names(model)
     if args:
-        names = [field.alias or name for name, field in model.model_fields.items()]
         if len(args) > len(names):
             raise InputError(f"{len(args)} parameters are too many: {_usage(names)}")
         kwargs = dict(zip(names, args, strict=False))
+    for name in kwargs:
+        if name not in names:
+            raise InputError(f"{name[:100]!r} is no parameter here; {_usage(names)}")
     try:
         return model.model_validate(kwargs)
     except ValidationError as error:
-        names = [field.alias or name for name, field in model.model_fields.items()]
         raise InputError(f"{_first(error)}; {_usage(names)}") from None
+
+
+@cache
+def _names(model: type[Params]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _usage(names: list[str]) -> str:
@@ -174,17 +214,16 @@ def _usage(names: list[str]) -> str:
 def _first(error: ValidationError) -> str:
     """Say what is wrong with the first parameter that is."""
     found = error.errors(include_url=False, include_context=False)[0]
-    name = ".".join(str(part) for part in found["loc"] if not str(part).startswith(("list[", "str", "int")))
+    # Behind the name stand places in a list, and names of the members of a union that were tried.
+    name = ".".join([str(found["loc"][0]), *(str(part) for part in found["loc"][1:] if isinstance(part, int))])
     if found["type"] == "missing":
         return f"{name!r} is missing"
-    if found["type"] == "extra_forbidden":
-        return f"{name!r} is no parameter here"
     return f"{name} {_shown(found['input'])}: {found['msg'].lower()}"
 
 
 def _shown(value: Any) -> str:
     """Return a value for a message, as short as need be."""
     if isinstance(value, dict | list):
-        return f"is {'an object' if isinstance(value, dict) else 'an array'}"
+        return "an object" if isinstance(value, dict) else "an array"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 # What is pushed with manual acks is leased so long, and the lease is renewed three times within it.
 LEASE_S = 30.0
 _RENEW_S = LEASE_S / 3
-_LOG_PAGE = 64
+# One fetch brings so many messages at most, and stops at the one with which they come to so many bytes.
+_BATCH = 100
 _BATCH_BYTES = 256 * 1024
-_FIRST_BATCH = 16
 _SHORTEST_PAUSE_S = 0.002
 _LONGEST_PAUSE_S = 0.05
 _BUSY_PAUSE_S = 0.2
@@ -31,6 +31,7 @@ class Pusher:
     """
 
     lane: Lane = "write"
+    gives_back = False
 
     def __init__(self, number: int, server: Server, connection: Connection, listener: Listener) -> None:
         self.number = number
@@ -42,7 +43,6 @@ class Pusher:
         self._rung = self._is_due = self._is_fetching = self._is_paused = self._is_closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._pause_s = _SHORTEST_PAUSE_S
-        self._batch = _FIRST_BATCH
 
     def room(self) -> int:
         """Return how many messages may be pushed now."""
@@ -73,10 +73,11 @@ class Pusher:
             return
         if self._connection.is_full():  # it calls again when it is not
             return
-        room = min(self.room(), self._batch)
+        room = min(self.room(), _BATCH)
         if room <= 0:
             return
         self._is_fetching = True
+        self._connection.fetching += 1
         rung, self._rung, self._is_due = self._rung, False, False
         self._server.submit(self.lane, lambda: self.fetch(room, rung), self._fetched, room)
 
@@ -138,21 +139,26 @@ class Pusher:
 
     def _fetched(self, outcome: Outcome) -> None:
         self._is_fetching = False
-        if outcome.error is not None:
-            if isinstance(outcome.error, RavenError) and outcome.error.retryable:
-                self._look_in(_BUSY_PAUSE_S)
-            else:
-                self.end("error", faults.to_wire(outcome.error))
-            return
-        messages: list[Message] = outcome.value
-        if messages:
+        self._connection.fetching -= 1
+        if outcome.error is None:
+            self._take_in(outcome.value)
+        elif isinstance(outcome.error, RavenError) and outcome.error.retryable:
+            self._look_in(_BUSY_PAUSE_S)
+        elif not self._is_closed:
+            self.end("error", faults.to_wire(outcome.error))
+        if self._is_paused:  # the connection waited for this before it closes
+            self._connection.take_turn()
+        self.go_on()
+
+    def _take_in(self, messages: list[Message]) -> None:
+        """Push what was fetched; what is leased for a subscription that was ended meanwhile goes back instead."""
+        if messages and not (self._is_closed and self.gives_back):
             self._push(messages)
         due = self.due_s(messages)
         if due == 0:
             self._is_due = True
         elif due is not None:
             self._look_in(due)
-        self.go_on()
 
     def _push(self, messages: list[Message]) -> None:
         lines = b"".join(
@@ -163,8 +169,6 @@ class Pusher:
         )
         self._connection.push(lines)
         self._server.pushed += len(messages)
-        # The next batch is as many of such messages as make a fair piece.
-        self._batch = max(1, min(2 * self._batch, _BATCH_BYTES * len(messages) // len(lines)))
 
     def _room_if_read(self, most: int) -> int:
         """Return `most` if the client has read all it was sent; else none, and look again shortly."""
@@ -193,27 +197,31 @@ class MailPusher(Pusher):
     ) -> None:
         self._subscription = bus.subscription(ack=ack, lease_s=LEASE_S)
         super().__init__(number, server, connection, self._subscription.listener)
-        self._role = bus.address
+        self.role = bus.address
         self._window = window
-        self._is_manual = ack == "manual"
+        self.gives_back = ack != "auto"
         self._unacked: set[int] = set()
         self._renewed_at = self._loop.time()
 
     def room(self) -> int:
         """Return what is left of the window: with auto acks, all of it once the client has read the last."""
-        return self._window - len(self._unacked) if self._is_manual else self._room_if_read(self._window)
+        return self._window - len(self._unacked) if self.gives_back else self._room_if_read(self._window)
 
     def fetch(self, max: int, rung: bool) -> list[Message]:
         """Take what is ready, acked or leased."""
-        return self._subscription.fetch(max, rung=rung)
+        return self._subscription.fetch(max, rung=rung, max_bytes=_BATCH_BYTES)
 
     def due_s(self, messages: list[Message]) -> float | None:
         """Return when the next delay or lease ends; holds on to what now waits for its ack."""
-        if self._is_manual:
+        if self.gives_back and not self._is_closed:
             for message in messages:
                 self._unacked.add(message.id)
-                self._server.held[self._role, message.id] = self
+                self._server.held[self.role, message.id] = self
         return self._subscription.due_s()
+
+    def take(self, message_id: int) -> None:
+        """Ack a message that is still leased here; runs in the thread of the lane."""
+        self._subscription.take(message_id)
 
     def release(self, message_id: int) -> None:
         """Note that a message was acked: there is room for another."""
@@ -243,7 +251,7 @@ class MailPusher(Pusher):
 
     def _forget(self, message_ids: frozenset[int] | set[int]) -> None:
         for message_id in message_ids:
-            self._server.held.pop((self._role, message_id), None)
+            self._server.held.pop((self.role, message_id), None)
         self._unacked = self._unacked - message_ids
 
 
@@ -261,11 +269,11 @@ class LogPusher(Pusher):
 
     def room(self) -> int:
         """Return a page once the client has read the last."""
-        return self._room_if_read(_LOG_PAGE)
+        return self._room_if_read(_BATCH)
 
     def fetch(self, max: int, rung: bool) -> list[Message]:
         """Read on."""
-        return self._log.page(max)
+        return self._log.page(max, max_bytes=_BATCH_BYTES)
 
     def due_s(self, messages: list[Message]) -> float | None:
         """Return 0 until a page is empty: that is the end, unless it follows."""

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import raven
@@ -181,6 +182,13 @@ class Server:
     def forget(self, connection: Connection) -> None:
         """Count a connection out."""
         self._connections.discard(connection)
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """The OpenRPC document of all methods."""
+        from raven_rpc.openrpc import document
+
+        return document(METHODS)
 
     def stats(self) -> dict[str, Any]:
         """Return what was done since the start, and what waits."""

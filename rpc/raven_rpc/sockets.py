@@ -9,6 +9,7 @@ import socket
 import stat
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -18,6 +19,8 @@ from raven import BindError
 _PATH_SIZE = 108 if sys.platform == "linux" else 104
 BACKLOG = 4096
 _FIRST_PASSED_FD = 3
+_LOCK_TIMEOUT_S = 5.0
+_LOCK_NAP_S = 0.01
 
 
 def check_length(path: str) -> None:
@@ -47,7 +50,8 @@ class ListeningSocket:
                 _clear_way(path)
                 self._bind(0o666 if others else 0o600)
                 self._inode = _inode(path)
-            self.socket.listen(BACKLOG)
+                # Still alone: a socket that is bound and does not listen yet looks like one that was left behind.
+                self.socket.listen(BACKLOG)
         except OSError as error:
             self.socket.close()
             raise BindError(f"the socket {path} cannot be made: {error.strerror}; choose another") from None
@@ -111,7 +115,17 @@ def _alone_in(folder: str) -> Iterator[None]:
     """Keep other helpers from clearing the way in the same folder at the same time."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        give_up_at = time.monotonic() + _LOCK_TIMEOUT_S
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > give_up_at:
+                    raise BindError(
+                        f"the folder {folder} is locked by another program: try again, or find it"
+                    ) from None
+            time.sleep(_LOCK_NAP_S)
         yield
     finally:
         os.close(descriptor)

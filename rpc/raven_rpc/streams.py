@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from raven import AckMode, ClosedError, InputError, LostError, Message, UnreachableError
+from raven import AckMode, ClosedError, InputError, LostError, Message, MessageNotFoundError, UnreachableError
 from raven_rpc import faults, sockets
 from raven_rpc.wire import Wire, decode, encode_request, result_of, unreachable
 
@@ -31,12 +32,14 @@ class Stream:
         self._deadline = deadline_after(timeout_s)
         self._wire: Wire | None = None
         self._is_closed = False
+        self.number = 0
         client._streams.add(self)
 
     def connect(self, method: str, params: dict[str, Any]) -> Wire:
         """Return the open connection, or make one and subscribe."""
         if self._wire is None:
-            self._wire = self._client.persist(lambda: self._connect_once(method, params), lost_too=True)
+            left = self._left_s()
+            self._wire = self._client.persist(lambda: self._connect_once(method, params), lost_too=True, at_most_s=left)
         return self._wire
 
     def next_message(self, method: str, params: dict[str, Any]) -> Message | None:
@@ -47,6 +50,10 @@ class Stream:
             except LostError:
                 self.drop()
                 continue
+            except UnreachableError:
+                if self.is_over():
+                    return None
+                raise
             if push is None:
                 return None
             if push["method"] == "end":
@@ -75,7 +82,7 @@ class Stream:
     def _connect_once(self, method: str, params: dict[str, Any]) -> Wire:
         wire = self._client.connect()
         try:
-            wire.ask(method, params)
+            self.number = wire.ask(method, params)["subscription"]
         except BaseException:
             wire.close()
             raise
@@ -106,7 +113,9 @@ def listen(
 def _ack(stream: Stream, params: dict[str, Any], message: Message) -> bool:
     """Ack a message before it is handed out; where that is not known to have worked, it is not handed out."""
     try:
-        stream.connect("subscribe", params).ask("ack", {"id": message.id, "role": params["role"]})
+        stream.connect("subscribe", params).ask("ack", {"id": message.id, "subscription": stream.number})
+    except MessageNotFoundError:  # its lease has ended, and another may have it
+        return False
     except (LostError, UnreachableError):
         stream.drop()
         return False
@@ -114,13 +123,17 @@ def _ack(stream: Stream, params: dict[str, Any], message: Message) -> bool:
 
 
 def _acked(message: Message) -> Message:
-    """Return a message as it is once it was acked, just now."""
-    return replace(message, state="acked", acked_at=datetime.now(UTC))
+    """Return a message as it is once it was taken, just now."""
+    now = datetime.now(UTC)
+    seen = message.delivered_at or now
+    return replace(message, state="acked", attempts=message.attempts + 1, delivered_at=seen, acked_at=now)
 
 
-def tail(client: Client, from_id: int, role: str | None, follow: bool, timeout_s: float | None) -> Iterator[Message]:
+def tail(
+    client: Client, from_id: int, role: str | list[str] | None, follow: bool, timeout_s: float | None
+) -> Iterator[Message]:
     """Yield the log from an id on."""
-    stream = Stream(client, timeout_s)
+    stream = Stream(client, timeout_s if follow else None)
     try:
         with suppress(ClosedError):
             while True:
@@ -150,7 +163,9 @@ class AsyncMessages:
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._pushes: deque[dict[str, Any]] = deque()
-        self._last = 0
+        self._last = self._number = 0
+        self._pid = os.getpid()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
         client._streams.add(self)
 
@@ -160,14 +175,14 @@ class AsyncMessages:
     async def __anext__(self) -> Message:
         if self._params is None:
             self._deadline = deadline_after(self._timeout_s)
+            self._loop = asyncio.get_running_loop()
             address = self._client._address or await asyncio.to_thread(lambda: self._client.address)
             self._params = subscription(address, self._ack, self._max_per_poll, self._poll_interval_s)
         elif self._deadline is not None and time.monotonic() >= self._deadline:
             self.close()
         message = None
         try:
-            async with asyncio.timeout(self._left_s()):
-                message = await self._next(self._params)
+            message = await self._next(self._params)
         except (TimeoutError, ClosedError):
             pass
         finally:
@@ -182,9 +197,18 @@ class AsyncMessages:
         self.close()
 
     def close(self) -> None:
-        """Do as `aclose` does, at once. Closing twice is allowed."""
+        """Do as `aclose` does, at once, from any thread. Closing twice is allowed."""
         self._is_closed = True
-        self._drop()
+        loop = self._loop
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if loop is None or loop is running or loop.is_closed() or self._pid != os.getpid():
+            self._drop()
+        else:
+            with suppress(RuntimeError):  # it was closed in this moment
+                loop.call_soon_threadsafe(self._drop)
 
     def __del__(self) -> None:
         self.close()
@@ -192,17 +216,21 @@ class AsyncMessages:
     async def _next(self, params: dict[str, Any]) -> Message | None:
         while not self._is_closed:
             try:
-                if self._writer is None:
-                    await self._connect(params)
-                push = self._pushes.popleft() if self._pushes else await self._read()
+                # Not around the ack: what is acked must be handed out.
+                async with asyncio.timeout(self._left_s()):
+                    if self._writer is None:
+                        await self._connect(params)
+                    push = self._pushes.popleft() if self._pushes else await self._read()
                 if push["method"] == "end":
                     if "error" in push["params"]:
                         raise faults.from_wire(push["params"]["error"])
                     return None
                 message = Message.from_dict(push["params"]["message"])
                 if self._ack == "auto":
-                    await self._ask("ack", {"id": message.id, "role": params["role"]})
+                    await self._ask("ack", {"id": message.id, "subscription": self._number})
                     message = _acked(message)
+            except MessageNotFoundError:  # its lease has ended, and another may have it
+                continue
             except LostError:
                 self._drop()
                 continue
@@ -219,7 +247,7 @@ class AsyncMessages:
             sockets.check_length(self._client.db_path)
             try:
                 self._reader, self._writer = await asyncio.open_unix_connection(self._client.db_path, limit=1 << 30)
-                await self._ask("subscribe", params)
+                self._number = (await self._ask("subscribe", params))["subscription"]
                 return
             except OSError as error:
                 pause_s = pauses.next_s()
@@ -257,7 +285,8 @@ class AsyncMessages:
         """Forget the connection, and what came over it and was not handed out."""
         writer, self._reader, self._writer = self._writer, None, None
         self._pushes.clear()
-        if writer is not None:
+        # A forked child shares the epoll of its parent's loop, and must not touch it.
+        if writer is not None and self._pid == os.getpid():
             with suppress(RuntimeError):  # the event loop is closed already
                 writer.transport.abort()
 
@@ -274,7 +303,7 @@ def subscription(address: str | None, ack: AckMode, max_per_poll: int, poll_inte
     if not isinstance(poll_interval_s, int | float) or not 0 < poll_interval_s <= 3600:
         raise InputError(f"poll_interval_s {poll_interval_s!r} is out of range: use more than 0, up to 3600 seconds")
     window = max_per_poll if ack == "manual" else min(max_per_poll, _AHEAD)
-    return {"role": address, "ack": "manual", "window": window}
+    return {"role": address, "ack": "manual" if ack == "manual" else "ahead", "window": window}
 
 
 def deadline_after(timeout_s: float | None) -> float | None:

@@ -37,10 +37,15 @@ class Subscriptions:
 
     def remove(self, number: int) -> None:
         """End a subscription; raises InputError where there is none of that number."""
-        pusher = self._pushers.pop(number, None)
-        if pusher is None:
-            raise InputError(f"subscription {number} is not one of this connection: give the number of an open one")
-        pusher.close()
+        self._find(number).close()
+        del self._pushers[number]
+
+    def mail(self, number: int) -> MailPusher:
+        """Return a subscription to the mail of an address; raises InputError where there is none of that number."""
+        pusher = self._find(number)
+        if not isinstance(pusher, MailPusher):
+            raise InputError(f"subscription {number} is to the log, where nothing is acked")
+        return pusher
 
     def go_on(self) -> None:
         """Push what waited for the client to read."""
@@ -65,6 +70,12 @@ class Subscriptions:
         """End them all."""
         while self._pushers:
             self._pushers.popitem()[1].close()
+
+    def _find(self, number: int) -> Pusher:
+        pusher = self._pushers.get(number)
+        if pusher is None:
+            raise InputError(f"subscription {number} is not one of this connection: give the number of an open one")
+        return pusher
 
     def _number(self) -> int:
         if len(self._pushers) >= MAX_SUBSCRIPTIONS:

@@ -74,10 +74,10 @@ class Wire:
         """Whether the other end has closed the connection, or this process was forked since."""
         if self.pid != os.getpid() or self._is_closed:
             return True
-        try:
-            return self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-        except BlockingIOError:
+        if not self._is_readable(time.monotonic()):
             return False
+        try:
+            return self._socket.recv(1, socket.MSG_PEEK) == b""
         except OSError:
             return True
 

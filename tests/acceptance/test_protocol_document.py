@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from raven_rpc import params, protocol
 from raven_rpc.connection import MAX_PENDING
 from raven_rpc.faults import FAULTS, STANDARD
@@ -19,7 +20,6 @@ from raven_rpc.methods import METHODS
 from raven_rpc.pushers import LEASE_S
 from raven_rpc.server import MAX_CONNECTIONS
 from raven_rpc.subscriptions import MAX_SUBSCRIPTIONS
-
 from tests.serving import Served
 from tests.support import DEADLINE_S, needs
 

@@ -20,8 +20,8 @@ from raven import (
     NewerSchemaError,
     NotABusError,
 )
-from raven.statements import migrations
 from raven.connection import sqlite_version
+from raven.statements import migrations
 from raven.store import Store
 from tests.support import Foreign, Program
 

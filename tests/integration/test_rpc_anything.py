@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from raven_rpc.methods import METHODS
 
 import raven.errors
+from raven_rpc.methods import METHODS
 from tests.processes import needs_proc, open_files, resident_mib
 from tests.serving import Served
 from tests.support import wait_until

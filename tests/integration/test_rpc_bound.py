@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
-from raven_rpc.methods import METHODS
 
 from raven import BusClient
+from raven_rpc.methods import METHODS
 from tests.serving import Line, Served
 from tests.support import Foreign
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from raven_rpc import Client
 
 from raven import BusClient, ClosedError, Message, Peer
+from raven_rpc import Client
 from tests.serving import Served
 from tests.support import DEADLINE_S, Program, wait_for_waiting
 

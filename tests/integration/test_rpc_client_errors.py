@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from raven_rpc import Client
 
 from raven import (
     AddressError,
@@ -27,6 +26,7 @@ from raven import (
     UnknownAddressError,
     UnreachableError,
 )
+from raven_rpc import Client
 from tests.serving import Served
 
 Serve = Callable[..., Served]

@@ -13,9 +13,9 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from raven_rpc import Client
 
 from raven import BusClient, Message
+from raven_rpc import Client
 from tests.serving import Served
 from tests.support import DEADLINE_S, Foreign, Program, leased, wait_for_waiting, wait_until, waiting
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from raven_rpc import Client
 
 from raven import BusClient, ClosedError, HelperError, LostError, Message, UnreachableError
+from raven_rpc import Client
 from tests.serving import Served
 from tests.support import DEADLINE_S, wait_for_waiting, wait_until
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from raven_rpc.protocol import MAX_BATCH, MAX_REQUEST
-from raven_rpc.server import MAX_CONNECTIONS
 
 from raven import BusClient
+from raven_rpc.protocol import MAX_BATCH, MAX_REQUEST
+from raven_rpc.server import MAX_CONNECTIONS
 from tests.processes import needs_proc, open_files, peak_mib, resident_mib
 from tests.serving import Line, Served
 from tests.support import DEADLINE_S, wait_until

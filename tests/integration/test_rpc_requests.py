@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from raven_rpc.methods import METHODS
 
 from raven import BusClient
+from raven_rpc.methods import METHODS
 from tests.serving import Line, Served
 from tests.support import DEADLINE_S, needs, wait_until
 

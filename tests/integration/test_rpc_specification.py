@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from raven_rpc import Server
 from raven_rpc.dispatch import Dispatcher
 from raven_rpc.methods import Method
 from raven_rpc.params import Params
 from raven_rpc.work import Work
-
 from tests.serving import Line
 from tests.support import DEADLINE_S
 

@@ -9,9 +9,8 @@ import os
 import sys
 import time
 
-from raven_rpc.sockets import ListeningSocket
-
 from raven import BindError
+from raven_rpc.sockets import ListeningSocket
 
 if len(sys.argv) > 1:
     os.setgid(int(sys.argv[1]))

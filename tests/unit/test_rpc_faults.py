@@ -7,11 +7,11 @@ import json
 from typing import Any
 
 import pytest
-from raven_rpc import faults, protocol
 
 import raven
 import raven.errors
 from raven import DatabaseError, HelperError, InputError, RavenError, SchemaValidationError
+from raven_rpc import faults, protocol
 
 ERRORS = [
     kind for _, kind in inspect.getmembers(raven.errors, inspect.isclass)

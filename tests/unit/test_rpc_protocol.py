@@ -6,14 +6,14 @@ import json
 from typing import Any, cast
 
 import pytest
+
+from raven import ForbiddenError
 from raven_rpc import protocol
 from raven_rpc.caller import Caller
 from raven_rpc.dispatch import Dispatcher
 from raven_rpc.methods import Method
 from raven_rpc.params import Params
 from raven_rpc.work import Work
-
-from raven import ForbiddenError
 
 NOBODY = cast(Caller, None)
 

@@ -6,9 +6,9 @@ import ast
 from pathlib import Path
 
 import pytest
-import raven_rpc
 
 import raven
+import raven_rpc
 
 PACKAGES = [Path(package.__file__).parent for package in (raven, raven_rpc) if package.__file__]
 MODULES = sorted(path for package in PACKAGES for path in package.rglob("*.py"))
