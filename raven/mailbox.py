@@ -133,7 +133,10 @@ class Mailbox:
             rows = self._ready(tx, prospect, query, max_bytes)
             if rows:
                 query.update(until=now + clock.to_micros(lease.span_s), lease=lease.token, max=len(rows))
-                tx.change("hand_out" if counts else "claim", query)
+                if counts:
+                    tx.change("hand_out", query)
+                else:
+                    tx.change("claim", query)
         if counts:
             rows = [MessageRow(*row[:-4], 1, row.attempts + 1, row.delivered_at or now, None) for row in rows]
         return [row.to_message(now) for row in rows]

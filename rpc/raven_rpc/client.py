@@ -26,7 +26,8 @@ from raven import (
 from raven_rpc.wire import Wire
 
 if TYPE_CHECKING:
-    from raven_rpc.streams import AsyncMessages, Stream
+    from raven_rpc.async_messages import AsyncMessages
+    from raven_rpc.streams import Stream
 
 _T = TypeVar("_T")
 # What is sent is checked here, as BusClient checks it; who may send, and how much, is the helper's to say.
@@ -199,7 +200,7 @@ class Client:
         timeout_s: float | None = None,
     ) -> AsyncMessages:
         """Do as `listen` does, for `async for`, without blocking the event loop."""
-        from raven_rpc.streams import AsyncMessages
+        from raven_rpc.async_messages import AsyncMessages
 
         return AsyncMessages(self, ack, max_per_poll, poll_interval_s, timeout_s)
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from raven import AckMode, ClosedError, InputError, LostError, Message, MessageNotFoundError, UnreachableError
-from raven_rpc import faults, sockets
-from raven_rpc.wire import Wire, decode, encode_request, result_of, unreachable
+from raven_rpc import faults
+from raven_rpc.wire import Wire
 
 if TYPE_CHECKING:
     from raven_rpc.client import Client
@@ -103,7 +100,7 @@ def listen(
             while (message := stream.next_message("subscribe", params)) is not None:
                 if ack == "auto" and not _ack(stream, params, message):
                     continue
-                yield _acked(message) if ack == "auto" else message
+                yield acked(message) if ack == "auto" else message
                 if stream.is_over():
                     return
     finally:
@@ -122,7 +119,7 @@ def _ack(stream: Stream, params: dict[str, Any], message: Message) -> bool:
     return True
 
 
-def _acked(message: Message) -> Message:
+def acked(message: Message) -> Message:
     """Return a message as it is once it was taken, just now."""
     now = datetime.now(UTC)
     seen = message.delivered_at or now
@@ -145,153 +142,6 @@ def tail(
                 from_id = message.id + 1
     finally:
         stream.close()
-
-
-class AsyncMessages:
-    """What `Client.subscribe` returns: the mail of an address, for `async for`; ends as `listen` does."""
-
-    def __init__(
-        self, client: Client, ack: AckMode, max_per_poll: int, poll_interval_s: float, timeout_s: float | None
-    ) -> None:
-        self._client = client
-        self._ack = ack
-        self._max_per_poll = max_per_poll
-        self._poll_interval_s = poll_interval_s
-        self._timeout_s = timeout_s
-        self._deadline: float | None = None
-        self._params: dict[str, Any] | None = None
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
-        self._pushes: deque[dict[str, Any]] = deque()
-        self._last = self._number = 0
-        self._pid = os.getpid()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._is_closed = False
-        client._streams.add(self)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Message:
-        if self._params is None:
-            self._deadline = deadline_after(self._timeout_s)
-            self._loop = asyncio.get_running_loop()
-            address = self._client._address or await asyncio.to_thread(lambda: self._client.address)
-            self._params = subscription(address, self._ack, self._max_per_poll, self._poll_interval_s)
-        elif self._deadline is not None and time.monotonic() >= self._deadline:
-            self.close()
-        message = None
-        try:
-            message = await self._next(self._params)
-        except (TimeoutError, ClosedError):
-            pass
-        finally:
-            if message is None:
-                self.close()
-        if message is None:
-            raise StopAsyncIteration
-        return message
-
-    async def aclose(self) -> None:
-        """Stop; the helper gives back what was pushed and not acked."""
-        self.close()
-
-    def close(self) -> None:
-        """Do as `aclose` does, at once, from any thread. Closing twice is allowed."""
-        self._is_closed = True
-        loop = self._loop
-        try:
-            running = asyncio.get_running_loop()
-        except RuntimeError:
-            running = None
-        if loop is None or loop is running or loop.is_closed() or self._pid != os.getpid():
-            self._drop()
-        else:
-            with suppress(RuntimeError):  # it was closed in this moment
-                loop.call_soon_threadsafe(self._drop)
-
-    def __del__(self) -> None:
-        self.close()
-
-    async def _next(self, params: dict[str, Any]) -> Message | None:
-        while not self._is_closed:
-            try:
-                # Not around the ack: what is acked must be handed out.
-                async with asyncio.timeout(self._left_s()):
-                    if self._writer is None:
-                        await self._connect(params)
-                    push = self._pushes.popleft() if self._pushes else await self._read()
-                if push["method"] == "end":
-                    if "error" in push["params"]:
-                        raise faults.from_wire(push["params"]["error"])
-                    return None
-                message = Message.from_dict(push["params"]["message"])
-                if self._ack == "auto":
-                    await self._ask("ack", {"id": message.id, "subscription": self._number})
-                    message = _acked(message)
-            except MessageNotFoundError:  # its lease has ended, and another may have it
-                continue
-            except LostError:
-                self._drop()
-                continue
-            return message
-        return None
-
-    async def _connect(self, params: dict[str, Any]) -> None:
-        """Connect and subscribe, with growing pauses while the helper cannot be reached."""
-        from raven_rpc.client import Pauses
-
-        pauses = Pauses(self._client._patience_s)
-        while True:
-            self._client.check_open()
-            sockets.check_length(self._client.db_path)
-            try:
-                self._reader, self._writer = await asyncio.open_unix_connection(self._client.db_path, limit=1 << 30)
-                self._number = (await self._ask("subscribe", params))["subscription"]
-                return
-            except OSError as error:
-                pause_s = pauses.next_s()
-                if pause_s is None:
-                    raise unreachable(self._client.db_path, error) from None
-            except LostError:
-                self._drop()
-                pause_s = pauses.next_s()
-                if pause_s is None:
-                    raise
-            await asyncio.sleep(pause_s)
-
-    async def _ask(self, method: str, params: dict[str, Any]) -> Any:
-        if self._writer is None:
-            raise LostError("the connection was closed")
-        self._last += 1
-        self._writer.write(encode_request(self._last, method, params))
-        while True:
-            shape = await self._read()
-            if "method" in shape:
-                self._pushes.append(shape)
-            elif shape.get("id") in (self._last, None):
-                return result_of(shape)
-
-    async def _read(self) -> dict[str, Any]:
-        try:
-            line = b"" if self._reader is None else await self._reader.readline()
-        except OSError:
-            line = b""
-        if not line.endswith(b"\n"):
-            raise LostError(f"the connection to {self._client.db_path} was lost: what was asked may have been done")
-        return decode(line)
-
-    def _drop(self) -> None:
-        """Forget the connection, and what came over it and was not handed out."""
-        writer, self._reader, self._writer = self._writer, None, None
-        self._pushes.clear()
-        # A forked child shares the epoll of its parent's loop, and must not touch it.
-        if writer is not None and self._pid == os.getpid():
-            with suppress(RuntimeError):  # the event loop is closed already
-                writer.transport.abort()
-
-    def _left_s(self) -> float | None:
-        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
 
 def subscription(address: str | None, ack: AckMode, max_per_poll: int, poll_interval_s: float) -> dict[str, Any]:

@@ -22,6 +22,7 @@ class Subscriptions:
         self._connection = connection
         self._pushers: dict[int, Pusher] = {}
         self._last = 0
+        self._is_paused = False
 
     def __len__(self) -> int:
         return len(self._pushers)
@@ -62,7 +63,8 @@ class Subscriptions:
             pusher.tick(changed)
 
     def pause(self) -> None:
-        """Push no more."""
+        """Push no more, nor for those that are still to come."""
+        self._is_paused = True
         for pusher in self._pushers.values():
             pusher.pause()
 
@@ -85,4 +87,6 @@ class Subscriptions:
 
     def _keep(self, pusher: Pusher) -> Pusher:
         self._pushers[pusher.number] = pusher
+        if self._is_paused:
+            pusher.pause()
         return pusher

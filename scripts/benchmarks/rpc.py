@@ -1,4 +1,4 @@
-"""The helper: its round trip, what group commit brings, its wake, its idle cost, and its memory when a reader stalls."""
+"""The helper: its round trip, group commit, its wake, its idle cost, and its memory when a reader stalls."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def run_group(folder: Path, quick: bool) -> list[Result]:
 
 
 def run_wake(folder: Path, quick: bool) -> list[Result]:
-    """A message that a direct Python client sends, to the line in hand of a subscriber on the socket."""
+    """Time a message from the send of a direct Python client to the line in hand of a subscriber on the socket."""
     count = 200 if quick else 1000
     latencies = []
     with Served(folder) as helper, BusClient.at("alice:bench", helper.db) as bus, helper.connect() as line:
@@ -89,7 +89,7 @@ def run_idle(folder: Path, quick: bool) -> list[Result]:
 
 
 def run_stall(folder: Path, quick: bool) -> list[Result]:
-    """A subscriber with a long backlog that reads nothing."""
+    """Let a subscriber with a long backlog read nothing."""
     with Served(folder) as helper, BusClient.at("alice:bench", helper.db) as bus, helper.connect() as line:
         message = {"to": "bob:bench", "type": "work", "body": {"text": "x" * 180}}
         for _ in range(_BACKLOG // 1000):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from raven_rpc import params, protocol
+from raven_rpc.answers import MAX_ANSWER
 from raven_rpc.connection import MAX_PENDING
 from raven_rpc.faults import FAULTS, STANDARD
 from raven_rpc.methods import METHODS
@@ -134,7 +135,9 @@ def test_the_document_states_the_limits_that_hold() -> None:
     assert limits["requests of one connection under way"] == f"{MAX_PENDING:,}"
     assert limits["connections"].startswith(f"{MAX_CONNECTIONS:,} ")
     assert limits["subscriptions of a connection"] == f"{MAX_SUBSCRIPTIONS:,}"
-    assert limits["`window`, `max`"] == f"{params.MAX_WINDOW:,}" == f"{params.MAX_PAGE:,}"
+    assert limits["`window`"] == f"{params.MAX_WINDOW:,}"
+    assert limits["a batch"] == f"{protocol.MAX_BATCH:,} requests"
+    assert limits["the answer to one line"] == f"{MAX_ANSWER // 1024**2} MiB"
     assert f"leased for {LEASE_S:g} s" in section("## Subscriptions")
 
 

@@ -188,7 +188,6 @@ def test_an_empty_batch_is_one_error_and_no_array(served: Served) -> None:
         assert goes_on(line)
 
 
-# FAILS: lone surrogates in peers and history reach the store and are an internal error.
 @pytest.mark.parametrize(
     ("method", "params"),
     [
@@ -212,7 +211,6 @@ def test_a_text_that_is_no_unicode_is_refused_as_a_parameter(served: Served, met
         assert goes_on(line)
 
 
-# FAILS: whatever is no recipient's address gets the message as a whole.
 @pytest.mark.parametrize("role", ["nobody", "", "*:s", "\ud800:s"])
 def test_a_read_as_what_is_no_address_is_refused(served: Served, role: str) -> None:
     with served.connect() as line:
@@ -221,7 +219,6 @@ def test_a_read_as_what_is_no_address_is_refused(served: Served, role: str) -> N
         assert line.error("read", [sent["id"], role])["data"]["kind"] == "address"
 
 
-# FAILS: the words are pydantic's ("a valid dictionary or instance of content").
 def test_a_refusal_speaks_of_json_and_not_of_python(served: Served) -> None:
     with served.connect() as line:
         message = line.error("send_many", {"from": "boss:s", "messages": [1]})["message"].lower()

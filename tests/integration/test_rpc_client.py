@@ -207,7 +207,6 @@ def test_a_second_call_goes_over_the_same_connection_and_waits_for_nothing(serve
 
         answers = [bus.call("ping"), bus.call("stats")["connections"], bus.call("stats")["requests"]]
 
-        # FAILS: Wire.is_dead waits for timeout_s, since a socket with a timeout polls before recv, MSG_DONTWAIT or not
         assert time.monotonic() - began < 8
         assert answers == ["pong", 1, 3]
 
@@ -216,7 +215,6 @@ def test_a_forked_child_uses_a_connection_of_its_own(serve: Serve, spawn: Spawn)
     served = serve()
     program = spawn("rpc_forker", served.path)
 
-    # FAILS: a child that is forked while another thread asks inherits the locked lock of the client, and hangs
     assert program.read() == {"lost": [], "children": 20}
     assert program.wait() == 0
 
@@ -256,7 +254,6 @@ def test_close_in_one_thread_ends_a_call_that_another_waits_for(tmp_path: Path) 
             closing.start()
             closing.join(DEADLINE_S)
 
-            # FAILS: close waits for the lock that the asking thread holds, up to timeout_s
             assert not closing.is_alive()
             asking.join(DEADLINE_S)
             assert errors == [ClosedError]

@@ -90,7 +90,6 @@ def test_what_was_pushed_ahead_and_never_handed_out_counts_no_attempt(
 
     again = take(worker, mode, 2)
 
-    # FAILS: 2, while a loop of BusClient says 1
     assert [message.attempts for message in again] == [1, 1]
 
 

@@ -13,7 +13,6 @@ UNSUBSCRIBE = '{"jsonrpc":"2.0","method":"unsubscribe","params":[1],"id":2}\n'
 ROUNDS = 60
 
 
-# FAILS: Pusher.start, called after close, watches a descriptor that is then closed and given to another connection
 def test_an_unsubscribe_that_follows_at_once_makes_no_other_connection_deaf(serve: Serve) -> None:
     served = serve()
 

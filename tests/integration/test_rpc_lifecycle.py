@@ -177,7 +177,6 @@ def test_messages_that_were_pushed_and_not_acked_are_given_back_at_once(
     assert [message.body for message in connect("worker:s").listen(timeout_s=1)] == list(range(20))
 
 
-# FAILS: the connection closes while a fetch is under way, whose messages are acked and never pushed.
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("pushed", [1, 100, 700])
 def test_a_signal_loses_no_message_of_a_subscriber_that_reads_to_the_end(

@@ -27,7 +27,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     "inbox": {"role": "worker:s", "max": 5, "peek": True},
     "read": {"id": 1, "role": "worker:s"},
     "recipients": {"id": 1},
-    "ack": {"id": 1, "role": "worker:s"},
+    "ack": {"id": 1, "role": "worker:s", "subscription": None},
     "history": {"correlation_id": "c", "task_id": None, "role": "worker:s", "max": 5},
     "subscribe": {"role": "reader:s", "ack": "manual", "window": 5},
     "unsubscribe": {"subscription": 1},

@@ -59,7 +59,6 @@ def test_the_socket_of_a_live_helper_is_not_replaced(serve: Serve, db: str) -> N
     assert served.ask("stats")["pid"] == served.pid
 
 
-# FAILS: listen() comes after the lock of the folder is let go: a bound socket looks stale to the next.
 def test_of_many_that_find_a_stale_socket_at_one_moment_exactly_one_wins(spawn: Spawn, tmp_path: Path) -> None:
     path = str(tmp_path / "s.sock")
     leave_stale(path)
@@ -165,7 +164,6 @@ def test_a_socket_that_may_not_be_asked_is_left_alone(spawn: Spawn) -> None:
         assert stat.S_ISSOCK(os.lstat(path).st_mode)
 
 
-# FAILS: flock() waits for ever, and no signal but -9 ends it.
 def test_a_program_that_has_locked_the_folder_cannot_make_it_wait_for_ever(db: str) -> None:
     folder = os.open(os.path.dirname(db), os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)

@@ -80,7 +80,6 @@ def test_one_who_ends_a_subscription_at_once_makes_nobody_else_deaf(serve: Serve
     assert served.log() == ""
 
 
-# FAILS: MailPusher.due_s() after close() puts what was fetched into Server.held for good.
 def test_nothing_is_held_for_those_who_have_gone(serve: Serve, connect: Connect) -> None:
     fill(connect, "worker:s")
     served = serve()
@@ -98,7 +97,6 @@ def test_nothing_is_held_for_those_who_have_gone(serve: Serve, connect: Connect)
         wait_until(lambda: line.ask("stats")["unacked"] == 0, "nothing to be held")
 
 
-# FAILS: the connection closes while a fetch is under way, whose messages are acked and never pushed.
 @pytest.mark.parametrize("read_before", [1, 100, 500])
 def test_a_half_close_loses_no_message_of_a_subscriber_that_reads_to_the_end(
     serve: Serve, connect: Connect, read_before: int
