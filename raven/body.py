@@ -36,7 +36,7 @@ def encode(body: Any, max_bytes: int = DEFAULT_MAX_BYTES) -> str:
             f"body has {size:,} bytes as JSON, over the limit of {max_bytes:,}: send a path to a file instead, "
             "or raise max_body_bytes"
         )
-    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
+    if _nests_too_deep(text, body):
         raise BodyError(f"body nests deeper than {MAX_DEPTH} levels: flatten it")
     return text
 
@@ -54,12 +54,13 @@ _decode_json = json.JSONDecoder(parse_float=_finite).raw_decode
 def decode(text: str) -> Any:
     """Decode what `encode` made, or what SQLite has checked to be JSON.
 
-    JSON of foreign writers that Python cannot hold (thousands of digits or levels, 1e999) comes as its text.
+    JSON of foreign writers that nests deeper than MAX_DEPTH, or holds numbers that Python cannot, comes as its text.
     """
     try:
-        return _decode_json(text.strip())[0]
+        value = _decode_json(text.strip())[0]
     except (ValueError, RecursionError):
         return text
+    return text if _nests_too_deep(text, value) else value
 
 
 def parse(text: str) -> Any:
@@ -77,6 +78,10 @@ def parse(text: str) -> Any:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON value")
+
+
+def _nests_too_deep(text: str, value: Any) -> bool:
+    return text.count("[") + text.count("{") > MAX_DEPTH and _depth(value) > MAX_DEPTH
 
 
 def _depth(value: Any) -> int:

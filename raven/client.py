@@ -160,14 +160,15 @@ class BusClient(BusObserver):
         now = clock.now()
         return [row.to_message(now) for row, _ in stored]
 
-    def inbox(self, max: int = 100, peek: bool = False) -> list[Message]:
+    def inbox(self, max: int = 100, peek: bool = False, *, max_bytes: int | None = None) -> list[Message]:
         """Return what is not acked, by urgency, then id, again and again until acked.
 
         What is seen for the first time is marked `delivered`; with `peek` nothing is marked. Messages whose delay is
-        not over or whose time has run out are not shown.
+        not over or whose time has run out are not shown. With `max_bytes` it stops after the message with which they
+        come to so much.
         """
         check_max(max)
-        return self._mailbox.inbox(max, peek)
+        return self._mailbox.inbox(max, peek, max_bytes)
 
     def read(self, id: int) -> Message:
         """Return one message, as this address sees it if it is a recipient; changes nothing. MessageNotFoundError."""

@@ -60,16 +60,16 @@ class Mailbox:
         self._identity = identity
         self.address = self._recipient = identity.address
 
-    def inbox(self, max: int, peek: bool) -> list[Message]:
+    def inbox(self, max: int, peek: bool, max_bytes: int | None) -> list[Message]:
         """Show what is not acked, by urgency, then id; unless peeking, mark what is seen for the first time."""
         now = clock.now()
         query = {"recipient": self._recipient, "now": now, "max": max}
         self._store.verify()
-        rows = [MessageRow(*row) for row in self._store.rows("unfinished_of", query)]
+        rows = [MessageRow(*row) for row in self._store.rows("unfinished_of", query, max_bytes)]
         if not peek and (self._identity.is_due() or any(row.state == 0 for row in rows)):
             with self._store.write() as tx:
                 self._identity.touch(tx)
-                rows = [self._seen(tx, MessageRow(*row), now) for row in tx.rows("unfinished_of", query)]
+                rows = [self._seen(tx, MessageRow(*row), now) for row in tx.rows("unfinished_of", query, max_bytes)]
         return [row.to_message(now) for row in rows]
 
     def ack(self, message_id: int) -> None:
@@ -144,11 +144,15 @@ class Mailbox:
     def take_leased(self, message_id: int, token: int) -> None:
         """Ack a message that is leased under `token`, and count the attempt; MessageNotFoundError where it is not."""
         check_id(message_id)
+        leased = {**self._delivery(message_id), "lease": token, "now": clock.now()}
         with self._store.write() as tx:
-            if not tx.change("take", {**self._delivery(message_id), "lease": token, "now": clock.now()}):
-                raise MessageNotFoundError(
-                    f"message #{message_id} is not leased here any more: its time has ended, or another has it"
-                )
+            taken = tx.change("take", leased)
+            if not taken:  # what has expired under its lease can then be seen to have
+                tx.change("let_go", leased)
+        if not taken:
+            raise MessageNotFoundError(
+                f"message #{message_id} is not leased here any more: its time has ended, or another has it"
+            )
 
     def renew(self, lease: Lease) -> set[int]:
         """Prolong what is held under a lease, from now; returns the ids of the messages."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from raven import clock, config
 from raven.config import Config, Durability
 from raven.doorbell import OBSERVERS, Doorbells
-from raven.errors import ClosedError, InputError, MessageNotFoundError
+from raven.errors import ClosedError, InputError, LimitError, MessageNotFoundError
 from raven.identity import Peer, list_peers
 from raven.listener import Listener
 from raven.log import Log, encode_addresses
@@ -79,19 +79,23 @@ class BusObserver:
         task_id: str | int | None = None,
         role: str | Sequence[str] | None = None,
         max: int = 1000,
+        max_bytes: int | None = None,
     ) -> list[Message]:
         """Return the messages of one conversation or task in order, each as a whole; of some addresses only if given.
 
-        `role` is an address or a list of them: what is from or to none of them is left out.
+        `role` is an address or a list of them: what is from or to none of them is left out. Raises LimitError where the
+        bodies come to `max_bytes`, if that is given.
         """
         if (correlation_id is None) == (task_id is None):
             raise InputError("history needs either a correlation_id or a task_id: give one of them")
         check_max(max)
         query: dict[str, Any] = {"max": max, "addresses": encode_addresses(role)}
         if correlation_id is not None:
-            rows = self._store.rows("log_correlated", {**query, "correlation_id": str(correlation_id)})
+            rows = self._store.rows("log_correlated", {**query, "correlation_id": str(correlation_id)}, max_bytes)
         else:
-            rows = self._store.rows("log_of_task", {**query, "task_id": str(task_id)})
+            rows = self._store.rows("log_of_task", {**query, "task_id": str(task_id)}, max_bytes)
+        if max_bytes is not None and sum(len(row[4]) for row in rows) >= max_bytes:
+            raise LimitError(f"these messages come to {max_bytes:,} bytes or more: ask for fewer with max")
         now = clock.now()
         return [MessageRow(*row).to_message(now) for row in rows]
 

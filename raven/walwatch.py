@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import NamedTuple
 
 from raven import forks
 from raven.doorbell import OBSERVERS, Doorbells
@@ -58,6 +59,14 @@ def probe(folder: str, timeout_s: float) -> bool:
         stop.set()
 
 
+class _Watching(NamedTuple):
+    """The thread that watches, what stops it, and the lock file's descriptor."""
+
+    thread: threading.Thread | None
+    stop: threading.Event
+    lock: int
+
+
 class WalWatch:
     """A candidate for the watch of one bus, shared by all who wait in this process.
 
@@ -88,8 +97,8 @@ class WalWatch:
         """Count one less; the last to leave ends the watch, so that another process can take over."""
         with self._guard:
             self._users -= 1
-            if not self._users:
-                self._close()
+            ended = self._give_up() if not self._users else None
+        _end(ended)
 
     def stand(self) -> None:
         """Become the watcher unless another process is; cheap, to be called at every tick."""
@@ -104,44 +113,39 @@ class WalWatch:
                 self._lock = forks.keep_descriptor(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._stop = threading.Event()
-            self._thread = threading.Thread(target=self._run, name="raven-walwatch", daemon=True)
+            self._thread = threading.Thread(target=self._run, args=(self._stop,), name="raven-walwatch", daemon=True)
             self._thread.start()
             return
         if self._thread is not None:
             with self._guard:
-                self._close()
+                ended = self._give_up()
+            _end(ended)
 
-    def _close(self) -> None:
-        if self._thread is not None:
-            self._stop.set()
-            # No join from this very thread (a loop that nobody holds can be collected in it), nor of one that a signal
-            # kept from starting.
-            with suppress(RuntimeError):
-                self._thread.join()
-            self._thread = None
-        if self._lock >= 0:
-            forks.close_descriptor(self._lock)
-            self._lock = -1
+    def _give_up(self) -> _Watching:
+        """Hand over what makes this the watcher, so that the guard need not be held while the thread ends."""
+        watching = _Watching(self._thread, self._stop, self._lock)
+        self._thread, self._stop, self._lock = None, threading.Event(), -1
+        return watching
 
-    def _run(self) -> None:
+    def _run(self, stop: threading.Event) -> None:
         # Signals are the main thread's: one that came here would leave its wait uninterrupted.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         with suppress(RavenError):
             store = self._store.sibling()
             try:
-                self._watch(store)
+                self._watch(store, stop)
             finally:
                 store.close()
         # The bus is gone or unusable: the subscribers notice it themselves at their next tick, and say so.
 
-    def _watch(self, store: Store) -> None:
+    def _watch(self, store: Store, stop: threading.Event) -> None:
         last = int(store.value("last_delivery_id"))
         # What came before this moment may have gone unheard while nobody watched.
         self._doorbells.ring_all()
         swept_at = time.monotonic()
-        for looks in self._events(store):
+        for looks in self._events(store, stop):
             for pause in looks:
-                if self._stop.wait(pause):
+                if stop.wait(pause):
                     return
                 last = self._ring_for_news(store, last)
             if len(looks) == 1:
@@ -150,10 +154,10 @@ class WalWatch:
                 self._doorbells.sweep()
                 swept_at = time.monotonic()
 
-    def _events(self, store: Store) -> Iterator[tuple[float, ...]]:
+    def _events(self, store: Store, stop: threading.Event) -> Iterator[tuple[float, ...]]:
         """Yield, for each change and now and then when idle, the pauses before the looks that it deserves."""
         try:
-            yield from self._inotify_events()
+            yield from self._inotify_events(stop)
         except Exception as error:
             # OSError and RuntimeError of the system; in a child that was forked while watchfiles was being imported,
             # whatever a module that is half there raises.
@@ -162,9 +166,9 @@ class WalWatch:
             logging.getLogger("raven").warning(
                 "cannot watch %s (%s): looking every %g s instead", os.path.dirname(store.path), error, FALLBACK_POLL_S
             )
-            yield from self._polled_events()
+            yield from self._polled_events(stop)
 
-    def _inotify_events(self) -> Iterator[tuple[float, ...]]:
+    def _inotify_events(self, stop: threading.Event) -> Iterator[tuple[float, ...]]:
         import watchfiles
 
         name = os.path.basename(self._store.path)
@@ -177,13 +181,13 @@ class WalWatch:
             rust_timeout=_IDLE_LOOK_MS,
             yield_on_timeout=True,
             recursive=False,
-            stop_event=self._stop,
+            stop_event=stop,
             raise_interrupt=False,
         ):
             yield (0.0, *_LATER_LOOKS_S) if changes else (0.0,)
 
-    def _polled_events(self) -> Iterator[tuple[float, ...]]:
-        while not self._stop.wait(FALLBACK_POLL_S):
+    def _polled_events(self, stop: threading.Event) -> Iterator[tuple[float, ...]]:
+        while not stop.wait(FALLBACK_POLL_S):
             yield (0.0,)
 
     def _ring_for_news(self, store: Store, last: int) -> int:
@@ -200,3 +204,17 @@ class WalWatch:
     def _trim(self, store: Store) -> None:
         if store.wal_size() >= _TRIM_WAL_FROM:
             store.trim_wal()
+
+
+def _end(watching: _Watching | None) -> None:
+    """Stop a watch, and then let another process have the lock."""
+    if watching is None:
+        return
+    if watching.thread is not None:
+        watching.stop.set()
+        # No join from this very thread (a loop that nobody holds can be collected in it), nor of one that a signal kept
+        # from starting.
+        with suppress(RuntimeError):
+            watching.thread.join()
+    if watching.lock >= 0:
+        forks.close_descriptor(watching.lock)

@@ -115,6 +115,12 @@ UPDATE deliveries NOT INDEXED
 UPDATE deliveries SET ready_at = 0, lease = NULL
  WHERE state < 2 AND recipient = :recipient AND ready_at > 0 AND lease = :lease;
 
+-- let_go --
+-- End the lease of one delivery, if it is still this one.
+UPDATE deliveries NOT INDEXED SET ready_at = 0, lease = NULL
+ WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient
+   AND state < 2 AND lease = :lease;
+
 -- ack --
 -- Finish one recipient's delivery; changes nothing where it is finished.
 UPDATE deliveries NOT INDEXED

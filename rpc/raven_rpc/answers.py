@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from raven import LimitError
@@ -16,13 +17,15 @@ MAX_ANSWER = 64 * 1024 * 1024
 class Answer:
     """The answer to one line: one response, those of a batch, or nothing; ready when no part is missing."""
 
-    __slots__ = ("_is_batch", "_parts", "_size", "missing")
+    __slots__ = ("_is_batch", "_parts", "_size", "after", "missing")
 
     def __init__(self, count: int, is_batch: bool) -> None:
         self._is_batch = is_batch
         self._parts: list[bytes] = []
         self._size = 0
         self.missing = count
+        # What is to be done once the line is written, or can no longer be.
+        self.after: list[Callable[[], None]] = []
 
     def take_place(self) -> int:
         """Return the place of the next request's response."""
@@ -34,7 +37,10 @@ class Answer:
         self.missing -= 1
         if response is None:
             return
-        text = protocol.encode(response)
+        try:
+            text = protocol.encode(response)
+        except (RecursionError, TypeError, ValueError) as unforeseen:
+            text = protocol.encode(protocol.failure(response["id"], faults.to_wire(unforeseen)))
         if self._size + len(text) > MAX_ANSWER:
             error = LimitError(f"the answer is over the limit of {MAX_ANSWER:,} bytes: ask for less at once")
             text = protocol.encode(protocol.failure(response["id"], faults.to_wire(error)))

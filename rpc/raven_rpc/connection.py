@@ -115,7 +115,8 @@ class Connection(asyncio.Protocol):
         self.is_closed = True
         self._todo.clear()
         self._waiting.clear()
-        self._answers.clear()
+        while self._answers:
+            self._follow_up(self._answers.popleft())
         self.subscriptions.close()
         self._server.forget(self)
 
@@ -260,9 +261,9 @@ class Connection(asyncio.Protocol):
         work = pending.work
         self._weight -= work.weight
         if outcome.error is None and work.after is not None:
-            # Once the answer is written, and even if nobody waits for it any more.
-            self._loop.call_soon(work.after, outcome.value)
+            pending.answer.after.append(partial(work.after, outcome.value))
         if self.is_closed:
+            self._follow_up(pending.answer)
             return
         response = None
         if outcome.error is not None:
@@ -276,11 +277,19 @@ class Connection(asyncio.Protocol):
 
     def _flush(self) -> None:
         """Write the answers that are ready, up to the first that is not."""
-        lines = []
+        lines, written = [], []
         while self._answers and not self._answers[0].missing:
-            lines.append(self._answers.popleft().line())
+            written.append(self._answers.popleft())
+            lines.append(written[-1].line())
         if lines and self.transport is not None and not self.is_closed:
             self.transport.write(b"".join(lines))
+        for answer in written:
+            self._follow_up(answer)
+
+    def _follow_up(self, answer: Answer) -> None:
+        """Plan what is to be done after an answer, even if nobody waits for it any more."""
+        while answer.after:
+            self._loop.call_soon(answer.after.pop())
 
     def _answer(self, response: dict[str, Any]) -> None:
         self._answers.append(ready(response))

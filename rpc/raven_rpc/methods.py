@@ -12,6 +12,8 @@ from raven_rpc.caller import Caller
 from raven_rpc.params import Params
 from raven_rpc.work import Work
 
+# So much of bodies is answered at once; what an inbox holds beyond it is shown when the first are acked.
+MAX_PAGE_BYTES = 16 * 1024 * 1024
 # A read of one message brings its body, which may be long: it counts for so many writes.
 _ONE_READ = 100
 
@@ -46,11 +48,13 @@ def _inbox(caller: Caller, given: params.Inbox) -> Work:
     """Show what an address has not acked, by urgency, then id; marks first sight as delivered, unless peeking."""
     check_max(given.max)
     role = caller.role("role", given.role)
-    if given.peek:
-        bus = caller.server.reader_bus.share(role, register=False)
-        return Work("read", lambda: bus.inbox(given.max, peek=True), _messages, weight=given.max)
-    bus = caller.client("role", role)
-    return Work("write", lambda: bus.inbox(given.max), _messages, weight=given.max)
+    bus = caller.server.reader_bus.share(role, register=False) if given.peek else caller.client("role", role)
+    return Work(
+        "read" if given.peek else "write",
+        lambda: bus.inbox(given.max, given.peek, max_bytes=MAX_PAGE_BYTES),
+        _messages,
+        weight=given.max,
+    )
 
 
 def _read(caller: Caller, given: params.OfMessage) -> Work:
@@ -100,12 +104,7 @@ def _ack(caller: Caller, given: params.Ack) -> Work:
 def _take(caller: Caller, message_id: int, subscription: int) -> Work:
     """Ack a message that a subscription of this connection has set apart, if it still has it."""
     pusher = caller.connection.subscriptions.mail(subscription)
-    return Work(
-        "write",
-        lambda: pusher.take(message_id),
-        lambda _: {"acked": [message_id]},
-        lambda _: caller.server.release(pusher.role, message_id),
-    )
+    return Work("write", lambda: pusher.take(message_id), lambda _: {"acked": [message_id]})
 
 
 def _only_recipient(bus: BusClient, message_id: int, bound: tuple[str, ...]) -> str:
@@ -125,7 +124,9 @@ def _history(caller: Caller, given: params.History) -> Work:
         raise InputError("history needs either a correlation_id or a task_id: give one of them")
     return Work(
         "read",
-        lambda: bus.history(given.correlation_id, task_id=given.task_id, role=scope, max=given.max),
+        lambda: bus.history(
+            given.correlation_id, task_id=given.task_id, role=scope, max=given.max, max_bytes=MAX_PAGE_BYTES
+        ),
         _messages,
         weight=given.max,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 from raven import BusClient, Listener, Log, Message, RavenError
@@ -142,9 +143,11 @@ class Pusher:
         self._connection.fetching -= 1
         if outcome.error is None:
             self._take_in(outcome.value)
+        elif self._is_closed:
+            pass
         elif isinstance(outcome.error, RavenError) and outcome.error.retryable:
             self._look_in(_BUSY_PAUSE_S)
-        elif not self._is_closed:
+        else:
             self.end("error", faults.to_wire(outcome.error))
         if self._is_paused:  # the connection waited for this before it closes
             self._connection.take_turn()
@@ -154,6 +157,8 @@ class Pusher:
         """Push what was fetched; what is leased for a subscription that was ended meanwhile goes back instead."""
         if messages and not (self._is_closed and self.gives_back):
             self._push(messages)
+        if self._is_closed:
+            return
         due = self.due_s(messages)
         if due == 0:
             self._is_due = True
@@ -201,7 +206,7 @@ class MailPusher(Pusher):
         self._window = window
         self.gives_back = ack != "auto"
         self._unacked: set[int] = set()
-        self._renewed_at = self._loop.time()
+        self._renewed_at = time.monotonic()
 
     def room(self) -> int:
         """Return what is left of the window: with auto acks, all of it once the client has read the last."""
@@ -209,19 +214,25 @@ class MailPusher(Pusher):
 
     def fetch(self, max: int, rung: bool) -> list[Message]:
         """Take what is ready, acked or leased."""
+        if self._unacked and time.monotonic() - self._renewed_at > LEASE_S / 2:
+            # This process stood still: what is held here must not come a second time.
+            self._subscription.renew()
         return self._subscription.fetch(max, rung=rung, max_bytes=_BATCH_BYTES)
 
     def due_s(self, messages: list[Message]) -> float | None:
         """Return when the next delay or lease ends; holds on to what now waits for its ack."""
-        if self.gives_back and not self._is_closed:
+        if self.gives_back:
             for message in messages:
                 self._unacked.add(message.id)
                 self._server.held[self.role, message.id] = self
         return self._subscription.due_s()
 
     def take(self, message_id: int) -> None:
-        """Ack a message that is still leased here; runs in the thread of the lane."""
-        self._subscription.take(message_id)
+        """Ack a message that is still leased here, which makes room either way; runs in the thread of the lane."""
+        try:
+            self._subscription.take(message_id)
+        finally:
+            self._loop.call_soon_threadsafe(self._server.release, self.role, message_id)
 
     def release(self, message_id: int) -> None:
         """Note that a message was acked: there is room for another."""
@@ -231,8 +242,8 @@ class MailPusher(Pusher):
     def tick(self, changed: bool) -> None:
         """Renew the leases in good time, too."""
         super().tick(changed)
-        if self._unacked and not self._is_closed and self._loop.time() - self._renewed_at >= _RENEW_S:
-            self._renewed_at = self._loop.time()
+        if self._unacked and not self._is_closed and time.monotonic() - self._renewed_at >= _RENEW_S:
+            self._renewed_at = time.monotonic()
             asked = frozenset(self._unacked)
             self._server.submit("write", self._subscription.renew, lambda outcome: self._renewed(asked, outcome))
 
@@ -251,7 +262,8 @@ class MailPusher(Pusher):
 
     def _forget(self, message_ids: frozenset[int] | set[int]) -> None:
         for message_id in message_ids:
-            self._server.held.pop((self.role, message_id), None)
+            if self._server.held.get((self.role, message_id)) is self:
+                del self._server.held[self.role, message_id]
         self._unacked = self._unacked - message_ids
 
 

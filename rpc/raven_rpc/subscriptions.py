@@ -33,8 +33,9 @@ class Subscriptions:
 
     def add_log(self, log: Log, follow: bool) -> Pusher:
         """Subscribe to the log; nothing is pushed before its `start`."""
+        number = self._number()
         listener = self._server.reader_bus.listener()
-        return self._keep(LogPusher(self._number(), self._server, self._connection, listener, log, follow))
+        return self._keep(LogPusher(number, self._server, self._connection, listener, log, follow))
 
     def remove(self, number: int) -> None:
         """End a subscription; raises InputError where there is none of that number."""

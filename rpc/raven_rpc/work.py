@@ -19,6 +19,8 @@ MAX_WEIGHT_ON_LOOP = 100
 _MAX_WAL = 4 * 1024 * 1024
 _LOOK_AT_WAL_EVERY = 20
 
+_log = logging.getLogger("raven")
+
 Lane = Literal["write", "read", "loop"]
 
 
@@ -98,7 +100,11 @@ class Worker:
         is_open = True
         while is_open:
             jobs, is_open = self._take()
-            outcomes = self._perform(jobs)
+            try:
+                outcomes = self._perform(jobs)
+            except Exception as error:  # the thread goes on, whatever came
+                _log.exception("requests failed unexpectedly")
+                outcomes = [Outcome(error=error)] * len(jobs)
             with suppress(RuntimeError):  # the event loop did not wait for this to end
                 self._loop.call_soon_threadsafe(self._finish, jobs, outcomes)
 
@@ -116,7 +122,10 @@ class Worker:
 
     def _tell(self, jobs: list[Job], outcomes: list[Outcome]) -> None:
         for job, outcome in zip(jobs, outcomes, strict=True):
-            job.done(outcome)
+            try:
+                job.done(outcome)
+            except Exception:  # the others are told all the same
+                _log.exception("the outcome of a request could not be told")
         self._told()
 
 
@@ -165,12 +174,11 @@ class Writer(Worker):
         is_light = self._on_loop and self._weight <= MAX_WEIGHT_ON_LOOP and not self._in_flight
         jobs = self._take_pending()
         if is_light and jobs:
-            try:
-                with self._bus.impatient():
-                    outcomes = self._commit(jobs)
-            except RavenError:
-                pass  # Another writer is in the way, or one of these was too much: the thread has the patience.
-            else:
+            # Mostly another writer is in the way: the thread has the patience, and tells what else it was.
+            outcomes: list[Outcome] = []
+            with suppress(Exception), self._bus.impatient():
+                outcomes = self._commit(jobs)
+            if outcomes:
                 self._tell(jobs, outcomes)
                 if self.commits % _LOOK_AT_WAL_EVERY == 0 and self._bus.wal_size() > _MAX_WAL:
                     self._hand_over([Job(self._bus.checkpoint, _forget)])
@@ -219,7 +227,7 @@ def attempt(run: Callable[[], Any]) -> Outcome:
     except RavenError as error:
         return Outcome(error=error)
     except Exception as error:
-        logging.getLogger("raven").exception("a request failed unexpectedly")
+        _log.exception("a request failed unexpectedly")
         return Outcome(error=error)
 
 

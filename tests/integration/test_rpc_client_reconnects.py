@@ -179,7 +179,6 @@ def test_a_loop_ends_in_time_even_where_the_helper_is_gone(serve: Serve, connect
 
         served.kill()
 
-        # FAILS for listen: it goes on for patience_s
         wait_until(taking.is_over, "the end of the loop")
         assert (taking.taken, taking.error) == ([], None)
 
