@@ -65,8 +65,8 @@ class Store(Connection):
         try:
             self._entered = sys._getframe(1)
             self._begin()
-            self._step_is_open = bool(self._groups)
-            self._step_mark = len(self._after_commit)
+            if self._groups:
+                self._step_is_open, self._step_mark = True, len(self._after_commit)
         except BaseException as error:
             try:
                 self._leave()
@@ -148,7 +148,9 @@ class Store(Connection):
     def _begin(self) -> None:
         if self._groups:
             self._check_group()
-        self._transaction.control("SAVEPOINT step" if self._groups else "BEGIN IMMEDIATE")
+            self._transaction.control("SAVEPOINT step")
+        else:
+            self._transaction.control("BEGIN IMMEDIATE")
         self._writer = threading.get_ident()
 
     def _check_group(self) -> None:
