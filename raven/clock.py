@@ -34,7 +34,7 @@ def isoformat(moment: datetime) -> str: ...
 def isoformat(moment: None) -> None: ...
 def isoformat(moment: datetime | None) -> str | None:
     """Write a UTC time as ISO 8601 with a Z, as JSON readers of every language take it."""
-    return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return None if moment is None else f"{moment.isoformat(timespec='microseconds').removesuffix('+00:00')}Z"
 
 
 def optional_from_isoformat(text: str | None) -> datetime | None:

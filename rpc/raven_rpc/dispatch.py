@@ -5,13 +5,13 @@ Each element of a batch is dispatched on its own, since the specification wants 
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
-from jsonrpcserver.dispatcher import create_request, dispatch_request
+from jsonrpcserver.dispatcher import call as call_method
+from jsonrpcserver.dispatcher import create_request, get_method
 from jsonrpcserver.result import Error, Result, Success
 from jsonrpcserver.sentinels import NOID
 from oslash.either import Left
@@ -22,14 +22,6 @@ from raven_rpc.caller import Caller
 from raven_rpc.methods import Method
 from raven_rpc.params import bind
 from raven_rpc.work import Work
-
-
-class _AnyParameters(inspect.Signature):
-    """The signature of a method whose model checks its parameters: whatever is given binds."""
-
-    def bind(self, /, *args: Any, **kwargs: Any) -> inspect.BoundArguments:
-        """Bind nothing: to do so takes as long as all the rest of a dispatch."""
-        return inspect.BoundArguments(self, OrderedDict())
 
 
 class Call:
@@ -66,7 +58,9 @@ class Dispatcher:
         if reason is not None:
             return _refusal(None, protocol.INVALID_REQUEST, reason)
         call = Call(caller)
-        asked, result = dispatch_request(self._methods, call, create_request(request))
+        asked = create_request(request)
+        # Not its `dispatch_request`: that binds a signature first, where each of these methods has a model.
+        result = get_method(self._methods, asked.method).bind(partial(call_method, asked, call))
         if asked.id is NOID:
             return Reply(False, None, None, call.work)
         if not isinstance(result, Left):
@@ -88,7 +82,6 @@ class _Adapter:
 
     def __init__(self, method: Method) -> None:
         self._method = method
-        self.__signature__ = _AnyParameters()
 
     def __call__(self, call: Call, /, *args: Any, **kwargs: Any) -> Result:
         try:
