@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from raven.address import parse_address
     from raven.client import BusClient
     from raven.draft import Draft, make_draft, make_drafts
     from raven.errors import (
@@ -89,6 +90,7 @@ __all__ = [
     "check_max",
     "make_draft",
     "make_drafts",
+    "parse_address",
 ]
 
 _HOMES = {
@@ -105,6 +107,7 @@ _HOMES = {
     "check_max": "raven.message",
     "make_draft": "raven.draft",
     "make_drafts": "raven.draft",
+    "parse_address": "raven.address",
     "Subscription": "raven.subscription",
     "Urgency": "raven.message",
 }

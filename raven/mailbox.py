@@ -58,7 +58,7 @@ class Mailbox:
     def __init__(self, store: Store, identity: Identity) -> None:
         self._store = store
         self._identity = identity
-        self.address = self._recipient = identity.address
+        self._recipient = identity.address
 
     def inbox(self, max: int, peek: bool, max_bytes: int | None) -> list[Message]:
         """Show what is not acked, by urgency, then id; unless peeking, mark what is seen for the first time."""

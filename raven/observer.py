@@ -18,6 +18,7 @@ from raven.log import Log, encode_addresses
 from raven.mailbox import check_id
 from raven.message import Message, MessageRow, check_max
 from raven.store import Store
+from raven.transaction import size_of
 from raven.walwatch import WalWatch
 
 if TYPE_CHECKING:
@@ -83,8 +84,8 @@ class BusObserver:
     ) -> list[Message]:
         """Return the messages of one conversation or task in order, each as a whole; of some addresses only if given.
 
-        `role` is an address or a list of them: what is from or to none of them is left out. Raises LimitError where the
-        bodies come to `max_bytes`, if that is given.
+        `role` is an address or a list of them: what is from or to none of them is left out. Raises LimitError where
+        their texts come to `max_bytes`, if that is given.
         """
         if (correlation_id is None) == (task_id is None):
             raise InputError("history needs either a correlation_id or a task_id: give one of them")
@@ -94,7 +95,7 @@ class BusObserver:
             rows = self._store.rows("log_correlated", {**query, "correlation_id": str(correlation_id)}, max_bytes)
         else:
             rows = self._store.rows("log_of_task", {**query, "task_id": str(task_id)}, max_bytes)
-        if max_bytes is not None and sum(len(row[4]) for row in rows) >= max_bytes:
+        if max_bytes is not None and sum(map(size_of, rows)) >= max_bytes:
             raise LimitError(f"these messages come to {max_bytes:,} bytes or more: ask for fewer with max")
         now = clock.now()
         return [MessageRow(*row).to_message(now) for row in rows]

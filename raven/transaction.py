@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from raven.errors import InputError
@@ -74,13 +74,18 @@ def fetch(
         return [tuple(v.decode(errors="replace") if isinstance(v, bytes) else v for v in row) for row in rows]
 
 
+def size_of(row: Sequence[Any]) -> int:
+    """Return how long the texts of a row are together: what `max_bytes` counts."""
+    return sum(len(value) for value in row if isinstance(value, str | bytes))
+
+
 def _some(cursor: apsw.Cursor, max_bytes: int | None) -> list[Any]:
     if max_bytes is None:
         return cursor.fetchall()
     rows, size = [], 0
     for row in cursor:
         rows.append(row)
-        size += sum(len(value) for value in row if isinstance(value, str | bytes))
+        size += size_of(row)
         if size >= max_bytes:
             break
     return rows

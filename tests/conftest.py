@@ -65,3 +65,11 @@ def serve(db: str) -> Iterator[Callable[..., Served]]:
     yield start
     for one in served:
         one.close()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Start one helper for all tests of a module: what one of them sends must not harm the next."""
+    one = Served(str(tmp_path_factory.mktemp("bus") / "bus.db"))
+    yield one
+    one.close()

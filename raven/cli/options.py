@@ -102,12 +102,12 @@ def json_option(command: Command) -> Command:
 
 def open_client(address: str, db: str | None, *, register: bool = True, create: bool = True) -> BusClient:
     """Open the bus as one address, with the settings of flag, environment and raven.yaml; or through a helper."""
-    found = load_config(db)
     socket = _chosen_socket(db)
     if socket is not None:
         return cast("BusClient", helper("Client")(socket, address, patience_s=PATIENCE_S))
     from raven.client import BusClient
 
+    found = load_config(db)
     return BusClient.at(
         address,
         found.db,
@@ -121,12 +121,12 @@ def open_client(address: str, db: str | None, *, register: bool = True, create: 
 
 def open_observer(db: str | None) -> BusObserver:
     """Open the bus to look on, with the settings of flag, environment and raven.yaml; or through a helper."""
-    found = load_config(db)
     socket = _chosen_socket(db)
     if socket is not None:
         return cast("BusObserver", helper("Client")(socket, patience_s=PATIENCE_S))
     from raven.observer import BusObserver
 
+    found = load_config(db)
     return BusObserver(found.db, busy_timeout_s=found.busy_timeout_s)
 
 

@@ -12,14 +12,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from raven import AckMode, ClosedError, LostError, Message, MessageNotFoundError
-from raven_rpc import faults, sockets
-from raven_rpc.streams import acked, deadline_after, subscription
-from raven_rpc.wire import decode, encode_request, result_of, unreachable
+from raven_rpc import sockets
+from raven_rpc.streams import acked, deadline_after, left_s, subscription
+from raven_rpc.wire import CHUNK, encode_request, lost, message_of, result_of, take_line, unreachable
 
 if TYPE_CHECKING:
     from raven_rpc.client import Client
 
-_CHUNK = 1 << 18
 _T = TypeVar("_T")
 
 
@@ -91,16 +90,12 @@ class AsyncMessages:
         while not self._is_closed:
             try:
                 # Not around the ack: what is acked must be handed out.
-                async with asyncio.timeout(self._left_s()):
+                async with asyncio.timeout(left_s(self._deadline)):
                     if self._socket is None:
                         await self._connect(params)
                     push = self._pushes.popleft() if self._pushes else await self._read()
-                if push["method"] == "end":
-                    if "error" in push["params"]:
-                        raise faults.from_wire(push["params"]["error"])
-                    return None
-                message = Message.from_dict(push["params"]["message"])
-                if self._ack == "auto":
+                message = message_of(push)
+                if message is not None and self._ack == "auto":
                     await self._ask("ack", {"id": message.id, "subscription": self._number})
                     message = acked(message)
             except MessageNotFoundError:  # its lease has ended, and another may have it
@@ -149,31 +144,24 @@ class AsyncMessages:
                 return result_of(shape)
 
     async def _read(self) -> dict[str, Any]:
-        while (end := self._buffer.find(b"\n")) < 0:
-            data = await self._await(lambda loop, connection: loop.sock_recv(connection, _CHUNK))
+        while (shape := take_line(self._buffer)) is None:
+            data = await self._await(lambda loop, connection: loop.sock_recv(connection, CHUNK))
             if not data:
-                raise self._lost()
+                raise lost(self._client.db_path)
             self._buffer += data
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 1]
-        return decode(line)
+        return shape
 
     async def _await(self, step: Callable[[asyncio.AbstractEventLoop, socket.socket], Awaitable[_T]]) -> _T:
         """Await a step of the connection; LostError where that is gone."""
         if self._socket is None:
-            raise self._lost()
+            raise lost(self._client.db_path)
         self._is_awaited = True
         try:
             return await step(asyncio.get_running_loop(), self._socket)
         except OSError:
-            raise self._lost() from None
+            raise lost(self._client.db_path) from None
         finally:
             self._is_awaited = False
-
-    def _lost(self) -> LostError:
-        return LostError(
-            f"the connection to {self._client.db_path} was lost: what was asked may have been done, or not"
-        )
 
     def _drop(self) -> None:
         """Forget the connection, and what came over it and was not handed out."""
@@ -182,6 +170,3 @@ class AsyncMessages:
         self._buffer.clear()
         if connection is not None:
             connection.close()
-
-    def _left_s(self) -> float | None:
-        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())

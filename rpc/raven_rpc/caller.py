@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from raven import BusClient, ForbiddenError, InputError
+from raven import BusClient, ForbiddenError, InputError, parse_address
 
 
 class Caller:
@@ -36,7 +36,7 @@ class Caller:
 
     def check(self, address: str) -> str:
         """Refuse what is no address, and one that this socket is not bound to."""
-        self._share(address)
+        parse_address(address)
         if self.bound and address not in self.bound:
             raise ForbiddenError(f"this socket acts as {', '.join(self.bound)} only, not as {address!r}")
         return address

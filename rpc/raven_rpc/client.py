@@ -97,7 +97,7 @@ class Client:
         dedup_key: str | None = None,
     ) -> Message:
         """Send one message, as `BusClient.send` does; LostError where it is not known whether it was sent."""
-        options = {
+        options: dict[str, Any] = {
             "urgency": urgency,
             "tags": tags,
             "correlation_id": correlation_id,
@@ -107,7 +107,7 @@ class Client:
             "delay_s": delay_s,
             "dedup_key": dedup_key,
         }
-        draft = make_draft(self._address or _ANYBODY, _NO_LIMIT, to=to, type=type, body=body, **options)  # type: ignore[arg-type]
+        draft = make_draft(self._address or _ANYBODY, _NO_LIMIT, to=to, type=type, body=body, **options)
         params = _params({"to": to, "type": type, **options}, draft)
         return Message.from_dict(self._call("send", retry=dedup_key is not None, from_=self._address, **params))
 

@@ -118,10 +118,7 @@ def _only_recipient(bus: BusClient, message_id: int, bound: tuple[str, ...]) -> 
 
 def _history(caller: Caller, given: params.History) -> Work:
     """Return the messages of one conversation or task in order, each as a whole."""
-    check_max(given.max)
     bus, scope = caller.server.reader_bus, caller.scope(given.role)
-    if (given.correlation_id is None) == (given.task_id is None):
-        raise InputError("history needs either a correlation_id or a task_id: give one of them")
     return Work(
         "read",
         lambda: bus.history(
@@ -173,10 +170,8 @@ def _peers(caller: Caller, given: params.Peers) -> Work:
 def _register(caller: Caller, given: params.Register) -> Work:
     """Register addresses in advance, so that broadcasts reach them before they first use the bus."""
     roles = [given.role] if isinstance(given.role, str) else given.role
-    addresses = [str(caller.check(role)) for role in roles]
+    addresses = [caller.check(role) for role in roles]
     bus = caller.server.writer_bus
-    for address in addresses:
-        bus.share(address, register=False)
     return Work("write", lambda: bus.register(*addresses), lambda _: {"registered": addresses})
 
 
@@ -188,7 +183,6 @@ def _last_id(caller: Caller, given: Params) -> Work:
 def _hello(caller: Caller, given: params.Hello) -> dict[str, Any]:
     """Act as an address from now on, on this connection; `from` and `role` may then be left out."""
     if given.as_ is not None:
-        caller.server.writer_bus.share(given.as_, register=False)
         caller.address = caller.check(given.as_)
     return {"as": caller.address, "bound": list(caller.bound), "version": raven.__version__}
 

@@ -14,7 +14,6 @@ from raven import InputError
 
 MAX_WINDOW = 10_000
 
-Address = Annotated[str, Field(description="<role>:<session>", examples=["architect:swarm-1"])]
 Role = Annotated[
     str | None,
     Field(

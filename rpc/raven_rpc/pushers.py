@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from raven import BusClient, Listener, Log, Message, RavenError
@@ -25,7 +26,7 @@ _LONGEST_PAUSE_S = 0.05
 _BUSY_PAUSE_S = 0.2
 
 
-class Pusher:
+class Pusher(ABC):
     """One subscription: fetches when its doorbell rings and there is room, and writes what it has got.
 
     One fetch is under way at a time, so all that a slow client can pile up is one batch; the rest stays in the store.
@@ -45,17 +46,17 @@ class Pusher:
         self._timer: asyncio.TimerHandle | None = None
         self._pause_s = _SHORTEST_PAUSE_S
 
+    @abstractmethod
     def room(self) -> int:
         """Return how many messages may be pushed now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fetch(self, max: int, rung: bool) -> list[Message]:
         """Take up to `max` messages; runs in the thread of the lane."""
-        raise NotImplementedError
 
-    def due_s(self, messages: list[Message]) -> float | None:
-        """Return in how many seconds after these messages to look again unrung, or None."""
-        raise NotImplementedError
+    @abstractmethod
+    def after(self, messages: list[Message]) -> float | None:
+        """Note what was pushed; returns in how many seconds to look again unrung, or None."""
 
     def start(self) -> None:
         """Begin to push, unless it was ended meanwhile."""
@@ -159,7 +160,7 @@ class Pusher:
             self._push(messages)
         if self._is_closed:
             return
-        due = self.due_s(messages)
+        due = self.after(messages)
         if due == 0:
             self._is_due = True
         elif due is not None:
@@ -219,8 +220,8 @@ class MailPusher(Pusher):
             self._subscription.renew()
         return self._subscription.fetch(max, rung=rung, max_bytes=_BATCH_BYTES)
 
-    def due_s(self, messages: list[Message]) -> float | None:
-        """Return when the next delay or lease ends; holds on to what now waits for its ack."""
+    def after(self, messages: list[Message]) -> float | None:
+        """Hold on to what now waits for its ack; returns when the next delay or lease ends."""
         if self.gives_back:
             for message in messages:
                 self._unacked.add(message.id)
@@ -287,11 +288,11 @@ class LogPusher(Pusher):
         """Read on."""
         return self._log.page(max, max_bytes=_BATCH_BYTES)
 
-    def due_s(self, messages: list[Message]) -> float | None:
-        """Return 0 until a page is empty: that is the end, unless it follows."""
+    def after(self, messages: list[Message]) -> float | None:
+        """Read on until a page is empty: that is the end, unless it follows."""
         if messages:
             return 0
-        if not self._follow and not self._is_closed:
+        if not self._follow:
             self.end("done")
         return None
 

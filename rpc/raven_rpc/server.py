@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import raven
-from raven import BusClient
+from raven import BusClient, parse_address
 from raven_rpc import protocol, sockets
 from raven_rpc.connection import Connection
 from raven_rpc.dispatch import Dispatcher, Reply
@@ -56,10 +56,10 @@ class Server:
         group_commit: bool = True,
         **settings: Any,
     ) -> None:
+        for address in bound:
+            parse_address(address)
         self.writer_bus = BusClient.at(_OWN_ADDRESS, db_path, register=False, checkpoints=False, **settings)
         self.bound = tuple(dict.fromkeys(bound))
-        for address in self.bound:
-            self.writer_bus.share(address, register=False)
         self.reader_bus = BusClient.at(_OWN_ADDRESS, self.writer_bus.db_path, register=False, **settings)
         self.allowed_uids = frozenset({os.geteuid(), *allowed_uids})
         self.max_request = max_request
@@ -80,6 +80,7 @@ class Server:
         """Serve until `stop` is called; `ready` gets the socket's path once clients can connect. Raises BindError."""
         self.loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
+        self._emptied = asyncio.Event()
         place = self._take_place()
         _allow_descriptors(4 * self.max_connections + 100)
         # With durability "full" each commit waits for the disk, which the event loop must not.
@@ -119,9 +120,9 @@ class Server:
     async def _drain(self) -> None:
         for connection in list(self._connections):
             connection.stop_reading()
-        deadline = self.loop.time() + _DRAIN_S
-        while self._connections and self.loop.time() < deadline:
-            await asyncio.sleep(0.005)
+        if self._connections:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._emptied.wait(), _DRAIN_S)
         for connection in list(self._connections):
             if connection.transport is not None:
                 connection.transport.abort()
@@ -177,11 +178,14 @@ class Server:
         if len(self._connections) >= self.max_connections:
             return False
         self._connections.add(connection)
+        self._emptied.clear()
         return True
 
     def forget(self, connection: Connection) -> None:
         """Count a connection out."""
         self._connections.discard(connection)
+        if not self._connections:
+            self._emptied.set()
 
     @cached_property
     def description(self) -> dict[str, Any]:

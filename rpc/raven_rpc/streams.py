@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from raven import AckMode, ClosedError, InputError, LostError, Message, MessageNotFoundError, UnreachableError
-from raven_rpc import faults
-from raven_rpc.wire import Wire
+from raven_rpc.wire import Wire, message_of
 
 if TYPE_CHECKING:
     from raven_rpc.client import Client
@@ -35,7 +34,7 @@ class Stream:
     def connect(self, method: str, params: dict[str, Any]) -> Wire:
         """Return the open connection, or make one and subscribe."""
         if self._wire is None:
-            left = self._left_s()
+            left = left_s(self._deadline)
             self._wire = self._client.persist(lambda: self._connect_once(method, params), lost_too=True, at_most_s=left)
         return self._wire
 
@@ -43,7 +42,7 @@ class Stream:
         """Return the next message; None at the deadline, when the stream has ended or was closed."""
         while not self._is_closed:
             try:
-                push = self.connect(method, params).next_push(self._left_s())
+                push = self.connect(method, params).next_push(left_s(self._deadline))
             except LostError:
                 self.drop()
                 continue
@@ -51,13 +50,7 @@ class Stream:
                 if self.is_over():
                     return None
                 raise
-            if push is None:
-                return None
-            if push["method"] == "end":
-                if "error" in push["params"]:
-                    raise faults.from_wire(push["params"]["error"])
-                return None
-            return Message.from_dict(push["params"]["message"])
+            return None if push is None else message_of(push)
         return None
 
     def drop(self) -> None:
@@ -84,9 +77,6 @@ class Stream:
             wire.close()
             raise
         return wire
-
-    def _left_s(self) -> float | None:
-        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
 
 def listen(
@@ -163,3 +153,8 @@ def deadline_after(timeout_s: float | None) -> float | None:
     if not isinstance(timeout_s, int | float) or not timeout_s >= 0:
         raise InputError(f"timeout_s {timeout_s!r} is not a number of seconds, 0 or more")
     return time.monotonic() + timeout_s
+
+
+def left_s(deadline: float | None) -> float | None:
+    """Return how many seconds are left until a deadline, or None."""
+    return None if deadline is None else max(0.0, deadline - time.monotonic())

@@ -10,10 +10,10 @@ from collections import deque
 from contextlib import suppress
 from typing import Any
 
-from raven import BodyError, HelperError, LostError, UnreachableError
+from raven import BodyError, HelperError, LostError, Message, UnreachableError
 from raven_rpc import faults, protocol, sockets
 
-_CHUNK = 1 << 18
+CHUNK = 1 << 18
 
 
 def encode_request(number: int, method: str, params: dict[str, Any] | list[Any]) -> bytes:
@@ -42,6 +42,31 @@ def decode(line: bytes) -> dict[str, Any]:
     if not isinstance(shape, dict):
         raise HelperError(f"what answers there is no helper of raven: {shape!r}")
     return shape
+
+
+def message_of(push: dict[str, Any]) -> Message | None:
+    """Return the message of a notification, None where it says that nothing more will come; raises its error."""
+    told = push["params"]
+    if push["method"] != "end":
+        return Message.from_dict(told["message"])
+    if "error" in told:
+        raise faults.from_wire(told["error"])
+    return None
+
+
+def take_line(buffer: bytearray) -> dict[str, Any] | None:
+    """Take the first line out of what came in and return its value, or None where no line is whole yet."""
+    end = buffer.find(b"\n")
+    if end < 0:
+        return None
+    line = bytes(buffer[:end])
+    del buffer[: end + 1]
+    return decode(line)
+
+
+def lost(path: str) -> LostError:
+    """Return the error for a connection that ended."""
+    return LostError(f"the connection to {path} was lost: what was asked may have been done, or not")
 
 
 def unreachable(path: str, error: OSError) -> UnreachableError:
@@ -126,20 +151,18 @@ class Wire:
 
     def _read(self, deadline: float | None) -> dict[str, Any] | None:
         """Return the next line's value, or None at the deadline."""
-        while (end := self._buffer.find(b"\n")) < 0:
+        while (shape := take_line(self._buffer)) is None:
             if not self._is_readable(deadline):
                 return None
             try:
-                data = self._socket.recv(_CHUNK)
+                data = self._socket.recv(CHUNK)
             except OSError:
                 data = b""
             if not data:
                 self.close()
-                raise LostError(f"the connection to {self.path} was lost: what was asked may have been done, or not")
+                raise lost(self.path)
             self._buffer += data
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 1]
-        return decode(line)
+        return shape
 
     def _is_readable(self, deadline: float | None) -> bool:
         poller = select.poll()

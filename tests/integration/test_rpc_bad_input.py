@@ -15,14 +15,6 @@ from tests.support import DEADLINE_S, wait_until
 SEND = ["boss:s", "worker:s", "note"]
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """Start one helper for all tests of this module: what one of them sends must not harm the next."""
-    one = Served(str(tmp_path_factory.mktemp("bus") / "bus.db"))
-    yield one
-    one.close()
-
-
 @pytest.fixture
 def served(shared: Served) -> Iterator[Served]:
     """Return the helper, which must be as well after the test as before, and have nothing unforeseen in its log."""

@@ -42,14 +42,6 @@ PARAMS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """Start one helper for the tests that do not mind what else is on the bus."""
-    one = Served(str(tmp_path_factory.mktemp("bus") / "bus.db"))
-    yield one
-    one.close()
-
-
 @pytest.fixture
 def unchanged(shared: Served) -> Iterator[None]:
     """Demand that the test writes nothing to the bus, and leaves nothing behind."""

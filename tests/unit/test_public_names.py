@@ -16,7 +16,7 @@ PUBLIC = [
     "HelperError", "InputError", "LimitError", "Listener", "Log", "LostError", "Message", "MessageNotFoundError",
     "NetworkFilesystemError", "NewerSchemaError", "NotABusError", "NotFoundError", "Peer", "RavenError",
     "ReadOnlyError", "SchemaRegistry", "SchemaValidationError", "State", "Subscription", "UnknownAddressError",
-    "UnreachableError", "Urgency", "__version__", "check_max", "make_draft", "make_drafts",
+    "UnreachableError", "Urgency", "__version__", "check_max", "make_draft", "make_drafts", "parse_address",
 ]  # fmt: skip
 HEAVY = {"pydantic", "watchfiles", "asyncio", "jsonrpcserver", "jsonschema", "yaml", "click", "raven_rpc"}
 
