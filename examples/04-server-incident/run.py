@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from agents import ROLES, SESSION, address
 from probes import PROBES, call
+from server import ROOM
 from supervisor import Supervisor
 
 from raven import BusClient, BusObserver, Message
@@ -28,9 +29,14 @@ def ask_for_dead_links(shop: str) -> None:
 
 
 def abandon_carts(shop: str) -> None:
-    """Fill carts and never come back, until the store is full."""
-    while call(shop, "POST", "/carts", {"item": "kettle"})[0] == 201:
-        pass
+    """Fill carts and never come back, until they alone take up the store.
+
+    A refusal (507) does not say so yet: the place of an order is free again once it is shipped.
+    """
+    carts, status = 0, 201
+    while carts < ROOM and status in (201, 507):
+        status, _ = call(shop, "POST", "/carts", {"item": "kettle"})
+        carts += status == 201
 
 
 def order_by_pigeon(shop: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from raven import BusClient
 from tests.acceptance.examples import (
     DEADLINE_S,
+    ROOT,
     SERVER_INCIDENT,
     WITHOUT_FIXER,
     Ended,
@@ -80,6 +83,36 @@ def test_the_agents_of_the_server_incident_and_both_lives_of_the_server_are_proc
 
     assert (len(agents), len(servers)) == (5, 2)
     assert len({*agents, *servers, os.getpid()}) == 5 + 2 + 1
+
+
+def test_the_store_stays_full_though_an_order_leaves_it_while_carts_are_abandoned(tmp_path: Path) -> None:
+    # In a process of its own, since the example's modules are no package.
+    program = """
+import sys
+from threading import Thread
+from probes import call
+from run import abandon_carts, order_by_pigeon
+from supervisor import Supervisor
+with Supervisor(sys.argv[1]) as server:
+    order_by_pigeon(server.address)
+    customer = Thread(target=abandon_carts, args=[server.address])
+    customer.start()
+    while not any("/carts 507" in line for line in call(server.address, "GET", "/log")[1]):
+        pass
+    call(server.address, "POST", "/admin/quarantine", {"order": 1})
+    customer.join()
+    print(call(server.address, "POST", "/orders", {"item": "lamp", "courier": "van"}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        cwd=ROOT / "examples" / "04-server-incident",
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=True,
+    )
+
+    assert done.stdout == "(507, 'the store is full')\n"
 
 
 def test_the_server_incident_fails_if_nobody_fixes_the_faults(tmp_path: Path) -> None:
