@@ -20,11 +20,14 @@ if TYPE_CHECKING:
         ConfigError,
         CorruptError,
         DatabaseError,
+        DeliveryError,
         DiskFullError,
+        ExpiredError,
         FileMissingError,
         ForbiddenError,
         HelperError,
         InputError,
+        LeaseLostError,
         LimitError,
         LostError,
         MessageNotFoundError,
@@ -35,14 +38,19 @@ if TYPE_CHECKING:
         RavenError,
         ReadOnlyError,
         SchemaValidationError,
+        StatementError,
+        UndeliveredError,
         UnknownAddressError,
         UnreachableError,
+        WaitTimeoutError,
     )
     from raven.identity import Peer
     from raven.listener import Listener
     from raven.log import Log
-    from raven.message import AckMode, Message, State, Urgency, check_max
+    from raven.mailbox import check_lease
+    from raven.message import AckMode, Message, Report, State, Urgency, check_max
     from raven.observer import BusObserver
+    from raven.receipts import Receipt
     from raven.schemas import SchemaRegistry
     from raven.subscription import Subscription
 
@@ -60,12 +68,15 @@ __all__ = [
     "ConfigError",
     "CorruptError",
     "DatabaseError",
+    "DeliveryError",
     "DiskFullError",
     "Draft",
+    "ExpiredError",
     "FileMissingError",
     "ForbiddenError",
     "HelperError",
     "InputError",
+    "LeaseLostError",
     "LimitError",
     "Listener",
     "Log",
@@ -79,14 +90,20 @@ __all__ = [
     "Peer",
     "RavenError",
     "ReadOnlyError",
+    "Receipt",
+    "Report",
     "SchemaRegistry",
     "SchemaValidationError",
     "State",
+    "StatementError",
     "Subscription",
+    "UndeliveredError",
     "UnknownAddressError",
     "UnreachableError",
     "Urgency",
+    "WaitTimeoutError",
     "__version__",
+    "check_lease",
     "check_max",
     "make_draft",
     "make_drafts",
@@ -102,8 +119,11 @@ _HOMES = {
     "Log": "raven.log",
     "Message": "raven.message",
     "Peer": "raven.identity",
+    "Receipt": "raven.receipts",
+    "Report": "raven.message",
     "SchemaRegistry": "raven.schemas",
     "State": "raven.message",
+    "check_lease": "raven.mailbox",
     "check_max": "raven.message",
     "make_draft": "raven.draft",
     "make_drafts": "raven.draft",

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from weakref import WeakSet
 
 from raven import clock
 from raven.address import Address, make_address, parse_address
 from raven.config import Durability
-from raven.doorbell import OBSERVERS
-from raven.draft import Draft, make_draft, make_drafts
-from raven.errors import ConfigError
+from raven.draft import check_max_attempts, check_optional_text, check_span
+from raven.errors import ConfigError, InputError
 from raven.group import Group
+from raven.holdings import Holdings
 from raven.identity import Identity, register
 from raven.listener import Listener
-from raven.mailbox import Mailbox, check_id
-from raven.message import AckMode, Message, MessageRow, Urgency, check_max
-from raven.observer import BusObserver
+from raven.mailbox import Mailbox, check_id, check_lease
+from raven.message import AckMode, Message, MessageRow, State, check_max
+from raven.sender import BusSender
 
 if TYPE_CHECKING:
     from raven.feed import AsyncMessages, Feed
     from raven.subscription import Subscription
 
 
-class BusClient(BusObserver):
+class BusClient(BusSender):
     """One identity, `<role>:<session>`, that sends and receives.
 
     >>> a = BusClient(session_id="swarm-1", role="conductor", db_path="bus.db")
@@ -37,9 +37,9 @@ class BusClient(BusObserver):
 
     Making one makes the file where there is none (mode 0600) and registers the address, so that broadcasts reach it;
     `create=False` and `register=False` leave that to others. Without `db_path` the bus, and each setting not given here
-    (5 s, "normal", 4 MiB otherwise), is found as the command line finds it. With `checkpoints=False` no write takes the
-    time to write the WAL back: call `checkpoint` now and then. Any thread may use a client, and a forked child goes on
-    with a connection of its own.
+    (5 s, "normal", 4 MiB, 5 attempts otherwise), is found as the command line finds it. With `checkpoints=False` no
+    write takes the time to write the WAL back: call `checkpoint` now and then. Any thread may use a client, and a
+    forked child goes on with a connection of its own.
 
     Every write is one transaction: when the call returns it is committed and survives the death of any process; when
     it raises, nothing was written. Writes raise DatabaseError; one that is `retryable` may be tried again.
@@ -54,6 +54,7 @@ class BusClient(BusObserver):
         busy_timeout_s: float | None = None,
         durability: Durability | None = None,
         max_body_bytes: int | None = None,
+        max_attempts: int | None = None,
         checkpoints: bool = True,
         register: bool = True,
         create: bool = True,
@@ -63,6 +64,8 @@ class BusClient(BusObserver):
         self._max_body_bytes = settings.max_body_bytes if max_body_bytes is None else max_body_bytes
         if not isinstance(self._max_body_bytes, int) or self._max_body_bytes < 1:
             raise ConfigError(f"max_body_bytes {max_body_bytes!r} is not a number of bytes, 1 or more")
+        check_max_attempts(max_attempts)
+        self._max_attempts = max_attempts or settings.max_attempts
         self._owns_store = True
         self._take_part(address, register)
         if register:
@@ -88,84 +91,15 @@ class BusClient(BusObserver):
 
     def _take_part(self, address: Address, register: bool) -> None:
         self._identity = Identity(self._store, address, registers=register)
-        self._mailbox = Mailbox(self._store, self._identity)
+        self._mailbox = Mailbox(self._store, self._identity, self._doorbells.ring)
+        self._holdings = Holdings()
         self._feeds: WeakSet[Feed] = WeakSet()
         self._shared: WeakSet[BusClient] = WeakSet()
-
-    @property
-    def address(self) -> str:
-        """This client's own address, `<role>:<session>`."""
-        return self._identity.address
 
     @property
     def durability(self) -> Durability:
         """What a commit survives: "normal" the death of any process, "full" power loss, too."""
         return self._store.durability
-
-    def send(
-        self,
-        to: str | Sequence[str],
-        type: str,
-        body: Any = None,
-        *,
-        urgency: Urgency = "prompt",
-        tags: Sequence[str] = (),
-        correlation_id: str | int | None = None,
-        reply_to: int | None = None,
-        task_id: str | int | None = None,
-        expires_in_s: float | None = None,
-        delay_s: float | None = None,
-        dedup_key: str | None = None,
-    ) -> Message:
-        """Send one message; when this returns it is committed, and whoever waits for it was woken.
-
-        `to` is an address, a broadcast pattern (`*:session`, `role:*`, `*:*`: all that are registered now, but never
-        the sender) or a list of them; an address gets it whether or not it was ever used. `body` is any JSON value,
-        or an instance of a pydantic model. With `dedup_key`, a second send of the same key by this address stores
-        nothing and returns the first message. Raises InputError (address, body, schema), UnknownAddressError for a
-        pattern that nobody matches, DatabaseError.
-        """
-        draft = make_draft(
-            self._identity.address,
-            self._max_body_bytes,
-            to=to,
-            type=type,
-            body=body,
-            urgency=urgency,
-            tags=tags,
-            correlation_id=correlation_id,
-            reply_to=reply_to,
-            task_id=task_id,
-            expires_in_s=expires_in_s,
-            delay_s=delay_s,
-            dedup_key=dedup_key,
-        )
-        # As `post` does with many: this is the hottest path of all.
-        with self._store.write() as tx:
-            self._identity.touch(tx)
-            row, recipients = draft.store(tx)
-        self._ring(recipients)
-        return row.to_message(clock.now())
-
-    def send_many(self, messages: Sequence[Mapping[str, Any]]) -> list[Message]:
-        """Send many messages, dicts of `send`'s parameters, in one transaction: all of them or none."""
-        return self.post(make_drafts(self._identity.address, self._max_body_bytes, messages))
-
-    def draft(self, to: str | Sequence[str], type: str, body: Any = None, **options: Any) -> Draft:
-        """Check a message, given as to `send`, without touching the bus; `post` then sends it. Raises InputError.
-
-        For programs that check in one thread and write in another.
-        """
-        return make_draft(self._identity.address, self._max_body_bytes, to=to, type=type, body=body, **options)
-
-    def post(self, drafts: Sequence[Draft]) -> list[Message]:
-        """Send what `draft` has checked, in one transaction: all of them or none."""
-        with self._store.write() as tx:
-            self._identity.touch(tx)
-            stored = [draft.store(tx) for draft in drafts]
-        self._ring(dict.fromkeys(address for _, recipients in stored for address in recipients))
-        now = clock.now()
-        return [row.to_message(now) for row, _ in stored]
 
     def inbox(self, max: int = 100, peek: bool = False, *, max_bytes: int | None = None) -> list[Message]:
         """Return what is not acked, by urgency, then id, again and again until acked.
@@ -183,30 +117,86 @@ class BusClient(BusObserver):
         rows = self._store.rows("message_to", {"message_id": id, "recipient": self.address})
         return MessageRow(*rows[0]).to_message(clock.now()) if rows else super().read(id)
 
-    def ack(self, id: int) -> None:
-        """Finish this address's delivery of a message; idempotent. MessageNotFoundError where it has none."""
-        self._mailbox.ack(id)
+    def claim(self, max: int = 1, lease_s: float = 30.0, *, remember: bool = True) -> list[Message]:
+        """Take up to `max` ready messages under a lease of `lease_s` seconds; by urgency, then id; at least once.
+
+        `ack` each, or `nack` it, or `extend` its lease, before that ends: else it is ready again, for whoever comes
+        first, and dead after its last attempt. `attempts` counts this one. Never waits; none where nothing is ready.
+        The client remembers its leases, so that a late `ack` is refused; a program that speaks for several consumers
+        passes `remember=False`, and each message's `lease` when it acks.
+        """
+        check_max(max)
+        check_lease(lease_s)
+        messages = self._mailbox.claim(max, lease_s)
+        if remember:
+            self._holdings.remember(messages)
+        return messages
+
+    def ack(self, id: int, *, lease: int | None = None) -> None:
+        """Finish this address's delivery of a message; idempotent. MessageNotFoundError where it has none.
+
+        What this client has claimed, or another has whose `lease` is given, it acks only while no other has the
+        message: else LeaseLostError, and what was done for it should be undone.
+        """
+        check_id(id)
+        self._mailbox.ack(id, lease or self._holdings.lease_of(id))
+        self._let_go(id)
+
+    def nack(self, id: int, delay_s: float = 0, reason: str | None = None, *, lease: int | None = None) -> State:
+        """Give a message back, ready for anyone at once or after `delay_s` seconds, saying why.
+
+        Returns its state: `dead` if that was its last attempt. Raises LeaseLostError as `ack` does, DeliveryError for
+        what is finished, MessageNotFoundError.
+        """
+        check_id(id)
+        span = check_span("delay_s", delay_s, least=0)
+        check_optional_text("reason", reason)
+        state = self._mailbox.nack(id, lease or self._holdings.lease_of(id), span or 0, reason)
+        self._let_go(id)
+        return state
+
+    def extend(self, id: int, lease_s: float = 30.0, *, lease: int | None = None) -> None:
+        """Let the lease of a message end `lease_s` seconds from now. LeaseLostError where it is not leased any more."""
+        check_id(id)
+        check_lease(lease_s)
+        self._mailbox.extend(id, lease or self._holdings.lease_of(id), lease_s)
 
     def subscribe(
-        self, *, poll_interval_s: float = 1.0, max_per_poll: int = 50, timeout_s: float | None = None
+        self,
+        *,
+        ack: Literal["auto", "manual"] = "auto",
+        lease_s: float = 30.0,
+        poll_interval_s: float = 1.0,
+        max_per_poll: int = 50,
+        timeout_s: float | None = None,
     ) -> AsyncMessages:
-        """Yield messages as they come, at most once each, to `async for`.
+        """Yield messages as they come to `async for`.
 
-        Each is acked just before it is yielded: a crash loses at most the one in hand. Other subscribers of this
-        address never get the same one. Waking is pushed; every `poll_interval_s` (seconds) it also looks by itself.
-        Leaving the loop, by break, exception or cancellation, gives back what was fetched and not yielded.
+        With `ack="auto"` at most once each: it is acked just before it is yielded, and a crash loses at most the one in
+        hand. With `"manual"` at least once: it is leased to this loop, and the lease renewed while this process lives,
+        until you `ack` or `nack` it; at most `max_per_poll` at a time. When the process dies, it is ready again after
+        at most `lease_s` seconds. Other subscribers of this address never have the same one at the same time.
+
+        Waking is pushed; every `poll_interval_s` (seconds) it also looks by itself. Leaving the loop, by break,
+        exception or cancellation, gives back what was not yielded, or not acked; `timeout_s` ends it.
         """
         from raven.feed import AsyncMessages
 
-        return AsyncMessages(self._feed(poll_interval_s, max_per_poll), self._store, timeout_s)
+        return AsyncMessages(self._feed(ack, lease_s, poll_interval_s, max_per_poll), self._store, timeout_s)
 
     def listen(
-        self, *, poll_interval_s: float = 1.0, max_per_poll: int = 50, timeout_s: float | None = None
+        self,
+        *,
+        ack: Literal["auto", "manual"] = "auto",
+        lease_s: float = 30.0,
+        poll_interval_s: float = 1.0,
+        max_per_poll: int = 50,
+        timeout_s: float | None = None,
     ) -> Iterator[Message]:
         """Do as `subscribe` does, for an ordinary `for` loop; `timeout_s` ends the loop after that many seconds."""
         from raven import feed
 
-        return feed.listen(self._feed(poll_interval_s, max_per_poll), timeout_s)
+        return feed.listen(self._feed(ack, lease_s, poll_interval_s, max_per_poll), timeout_s)
 
     def subscription(self, *, ack: AckMode = "auto", lease_s: float = 30.0) -> Subscription:
         """Return a subscription for an event loop of your own: wait as its `listener` says, then fetch."""
@@ -219,14 +209,25 @@ class BusClient(BusObserver):
     def transaction(self) -> Group[Self]:
         """Make one commit of all that this thread writes over this connection inside the block, shared clients' too.
 
-        >>> with bus.transaction():
-        ...     bus.ack(msg.id)
-        ...     bus.send(msg.sender, "done")
+        >>> with bus.transaction() as tx:
+        ...     tx.ack(msg.id)
+        ...     tx.send(msg.sender, "done")
+        ...     tx.execute("INSERT INTO results VALUES (?, ?)", (msg.id, "fine"))
 
-        All or nothing: an exception that leaves the block undoes everything, one that is caught inside undoes only the
-        write that raised it. Doorbells are rung after the commit. Until then, no other process can write.
+        All or nothing: an exception that leaves the block, or the death of the process, undoes everything; one that is
+        caught inside undoes only the write that raised it. Doorbells are rung after the commit. Until then, no other
+        process can write.
         """
         return Group(self._store, self)
+
+    def execute(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
+        """Run SQL of your own on tables of your own in the bus file, and return its rows; a write is one transaction.
+
+        Inside `transaction()` it is part of that: what was received and what was made of it are committed together.
+        Raises StatementError for what SQLite refuses, and for what would begin or end transactions or change raven's
+        own tables, which are read-only here.
+        """
+        return self._store.execute(sql, params)
 
     def impatient(self) -> AbstractContextManager[None]:
         """Let writes of this thread inside the block raise BusyError at once instead of waiting for another writer."""
@@ -257,15 +258,27 @@ class BusClient(BusObserver):
             super().close()
         self._doorbells.ring([self.address])
 
-    def _feed(self, poll_interval_s: float, max_per_poll: int) -> Feed:
+    def _let_go(self, id: int) -> None:
+        """Forget a lease once its end is committed, and wake the loop that waits for room."""
+        if self._holdings.lease_of(id) is not None:
+            self._store.after_commit(lambda _: self._make_room(id))
+
+    def _make_room(self, id: int) -> None:
+        if self._holdings.forget(id):
+            self._doorbells.ring([self.address])
+
+    def _feed(self, ack: str, lease_s: float, poll_interval_s: float, max_per_poll: int) -> Feed:
         from raven.feed import Feed
         from raven.waiter import Waiter
 
+        if ack not in ("auto", "manual"):
+            raise InputError(f"ack {ack!r} is not known: use 'auto' or 'manual'")
         waiter = Waiter(self._store, self._doorbells, self._watch, self.address, poll_interval_s)
-        feed = Feed(self._mailbox, waiter, max_per_poll)
+        if ack == "auto":
+            feed = Feed(self._mailbox, waiter, max_per_poll)
+        else:
+            from raven.leased_feed import LeasedFeed
+
+            feed = LeasedFeed(self._store, self.address, self._mailbox, waiter, max_per_poll, lease_s, self._holdings)
         self._feeds.add(feed)
         return feed
-
-    def _ring(self, recipients: Iterable[str]) -> None:
-        """Wake the recipients and the observers; only after the commit, or they would look too early."""
-        self._store.after_commit(self._doorbells.ring, [*recipients, OBSERVERS])

@@ -26,6 +26,7 @@ class Config(NamedTuple):
     busy_timeout_s: float = 5.0
     durability: Durability = "normal"
     max_body_bytes: int = DEFAULT_MAX_BYTES
+    max_attempts: int = 5
 
 
 def load(db: str | None = None, folder: str | None = None) -> Config:
@@ -48,6 +49,7 @@ def load(db: str | None = None, folder: str | None = None) -> Config:
         busy_timeout_s=settings.get("busy_timeout_s", 5.0),
         durability=settings.get("durability", "normal"),
         max_body_bytes=settings.get("max_body_bytes", DEFAULT_MAX_BYTES),
+        max_attempts=settings.get("max_attempts", 5),
     )
 
 
@@ -87,6 +89,9 @@ durability: normal
 
 # The largest body of a message, in bytes of JSON.
 max_body_bytes: {DEFAULT_MAX_BYTES}
+
+# How often a message is handed out, unless it was sent with a number of its own, before it is dead.
+max_attempts: 5
 """
 
 
@@ -125,6 +130,7 @@ _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "busy_timeout_s": (_is_seconds, "a number of seconds, 0 to 3600"),
     "durability": (lambda value: value in ("normal", "full"), "normal or full"),
     "max_body_bytes": (_is_bytes, "a number of bytes, 1 or more"),
+    "max_attempts": (lambda value: _is_bytes(value) and value <= 1_000_000, "a whole number, 1 to 1000000"),
 }
 
 

@@ -37,6 +37,11 @@ _PIPE_SIZE = 1 << 16
 _PLAIN = re.compile(rf"[A-Za-z0-9_.:@+,=*-]{{1,{_LONGEST_NAME}}}")
 
 
+def receipt_bell(message_id: int) -> str:
+    """Return the pseudo-address on whose doorbell those listen who wait for the receipts of a message."""
+    return f"{OBSERVERS}{message_id}"
+
+
 class Doorbells:
     """All doorbells of one bus, in the folder beside its file."""
 
@@ -44,14 +49,15 @@ class Doorbells:
         self.folder = f"{db_path}-bells"
         self._listed: dict[str, tuple[int, list[str]]] = {}
 
-    def ring(self, addresses: Iterable[str]) -> None:
-        """Wake whoever waits at these addresses. Never raises, never blocks."""
+    def ring(self, addresses: Iterable[str]) -> list[str]:
+        """Wake whoever waits at these addresses, and return those where somebody does. Never raises, never blocks."""
+        waiting = []
         for address in addresses:
             folder = self._folder_of(address)
             # Mostly nobody waits, and to ask first is cheaper than to catch what a listing raises.
-            if os.access(folder, os.F_OK):
-                for path in self._bells_in(folder):
-                    _touch(path, ring=True)
+            if os.access(folder, os.F_OK) and sum([_touch(path, ring=True) for path in self._bells_in(folder)]):
+                waiting.append(address)
+        return waiting
 
     def ring_all(self) -> None:
         """Wake everyone who waits, at whatever address."""
@@ -98,7 +104,8 @@ class Doorbells:
         return bells
 
     def _folder_of(self, address: str) -> str:
-        return f"{self.folder}/{_folder_name(address)}"
+        # Pseudo-addresses are file names as they are; those of receipts would only drive addresses out of the cache.
+        return f"{self.folder}/{address if address.startswith(OBSERVERS) else _folder_name(address)}"
 
 
 class Bell:

@@ -9,13 +9,23 @@ from raven import body as bodies
 from raven import clock
 from raven.address import WILDCARD, Address, parse_targets
 from raven.errors import InputError, UnknownAddressError
-from raven.message import MAX_ID, TO_SEPARATOR, URGENCIES, MessageRow
+from raven.message import MAX_ID, TO_SEPARATOR, URGENCIES, MessageRow, Report
 from raven.schemas import SchemaRegistry
 from raven.transaction import Transaction
 
 MAX_SPAN_S = 100 * 365 * 86400
 MAX_RECIPIENTS = 1 << 20
+MAX_ATTEMPTS = 1_000_000
+DEFAULT_MAX_ATTEMPTS = 5
 _MAX_TEXT = 1024
+
+
+class Stored(NamedTuple):
+    """A message as it lies in the store, its recipients, and whether an earlier send has put it there."""
+
+    row: MessageRow
+    recipients: list[str]
+    is_duplicate: bool = False
 
 
 class Draft(NamedTuple):
@@ -25,22 +35,29 @@ class Draft(NamedTuple):
     columns: dict[str, Any]
     delay_us: int
     lifetime_us: int | None
+    max_attempts: int
+
+    @classmethod
+    def of(cls, columns: dict[str, Any]) -> Draft:
+        """Make a draft of raven's own to one address, from columns in the order of the table's."""
+        role, _, session = columns["to"].partition(":")
+        return cls({columns["to"]: Address(role, session)}, columns, 0, None, DEFAULT_MAX_ATTEMPTS)
 
     def body(self) -> Any:
         """Return the body as JSON value, as its model has left it."""
         return bodies.decode(self.columns["body"])
 
-    def store(self, tx: Transaction) -> tuple[MessageRow, list[str]]:
+    def store(self, tx: Transaction) -> Stored:
         """Write the message and its deliveries in the caller's transaction.
 
-        Returns the message's row and the addresses whose doorbells are to be rung after the commit: none for a
-        `dedup_key` that this sender has used before, where it is the first message's row and nothing is written.
+        For a `dedup_key` that this sender has used before nothing is written: it is the first message's row.
         """
         now = clock.now()
         if self.columns["dedup_key"] is not None:
             first = tx.value("find_duplicate", self.columns)
             if first is not None:
-                return MessageRow(*tx.rows("message_whole", {"message_id": first})[0]), []
+                recipients = [row[0] for row in tx.rows("recipients_of", {"message_id": first})]
+                return Stored(MessageRow(*tx.rows("message_whole", {"message_id": first})[0]), recipients, True)
         recipients = self._expand(tx) if WILDCARD in self.columns["to"] else list(self.targets)
         if len(recipients) > MAX_RECIPIENTS:
             raise InputError(f"a message to {len(recipients):,} recipients is over the limit of {MAX_RECIPIENTS:,}")
@@ -52,11 +69,12 @@ class Draft(NamedTuple):
             "urgency": self.columns["urgency"],
             "ready_at": now + self.delay_us if self.delay_us else 0,
             "expires_at": expires_at,
+            "max_attempts": self.max_attempts,
         }
         for delivery["place"], delivery["recipient"] in enumerate(recipients):
             tx.insert("add_delivery", delivery)
-        row = (message_id, *self.columns.values(), None, 0, 0, None, None)
-        return MessageRow(*row), recipients
+        row = (message_id, *self.columns.values(), None, 0, 0, None, None, None)
+        return Stored(MessageRow(*row), recipients)
 
     def _expand(self, tx: Transaction) -> list[str]:
         sender = self.columns["sender"]
@@ -92,6 +110,9 @@ def make_draft(
     expires_in_s: float | None = None,
     delay_s: float | None = None,
     dedup_key: str | None = None,
+    report: Report | None = None,
+    max_attempts: int | None = None,
+    reply_address: str | None = None,
 ) -> Draft:
     """Check everything about a message that can be checked without the store; raises InputError naming the value."""
     targets = parse_targets(to)
@@ -103,7 +124,10 @@ def make_draft(
         not isinstance(reply_to, int) or isinstance(reply_to, bool) or not 0 < reply_to <= MAX_ID
     ):
         raise InputError(f"reply_to {reply_to!r} is not the id of a message: give the number that send or inbox showed")
-    delay = _span("delay_s", delay_s, least=0)
+    if report not in (None, "undelivered"):
+        raise InputError(f"report {report!r} is not known: use 'undelivered', or leave it out")
+    check_max_attempts(max_attempts)
+    delay = check_span("delay_s", delay_s, least=0)
     # The keys stand in the order of the table's columns, so that a row can be built from the values.
     columns = {
         "sender": sender,
@@ -112,18 +136,23 @@ def make_draft(
         "body": bodies.encode(body, max_body_bytes),
         "urgency": URGENCIES.index(urgency),
         "tags": _tags(tags) if tags else None,
-        "correlation_id": _optional_text("correlation_id", correlation_id),
+        "correlation_id": check_optional_text("correlation_id", correlation_id),
         "reply_to": reply_to,
-        "task_id": _optional_text("task_id", task_id),
-        "dedup_key": _optional_text("dedup_key", dedup_key),
+        "task_id": check_optional_text("task_id", task_id),
+        "dedup_key": check_optional_text("dedup_key", dedup_key),
         # Set when it is stored.
         "created_at": None,
         "expires_at": None,
+        "reply_address": reply_address,
+        "report": report,
     }
-    return Draft(targets, columns, delay or 0, _span("expires_in_s", expires_in_s, least=1e-6))
+    lifetime = check_span("expires_in_s", expires_in_s, least=1e-6)
+    return Draft(targets, columns, delay or 0, lifetime, max_attempts or DEFAULT_MAX_ATTEMPTS)
 
 
-def make_drafts(sender: str, max_body_bytes: int, messages: Sequence[Mapping[str, Any]]) -> list[Draft]:
+def make_drafts(
+    sender: str, max_body_bytes: int, messages: Sequence[Mapping[str, Any]], max_attempts: int = DEFAULT_MAX_ATTEMPTS
+) -> list[Draft]:
     """Check many messages given as dicts of `send`'s parameters; the error says which one is wrong."""
     if not isinstance(messages, Sequence) or isinstance(messages, str | bytes):
         raise InputError(f"messages is {type(messages).__name__}, not a list of dicts of send's parameters")
@@ -131,14 +160,22 @@ def make_drafts(sender: str, max_body_bytes: int, messages: Sequence[Mapping[str
     for number, message in enumerate(messages):
         try:
             _check_parameters(message)
-            drafts.append(make_draft(sender, max_body_bytes, **message))
+            drafts.append(make_draft(sender, max_body_bytes, **{"max_attempts": max_attempts, **message}))
         except InputError as error:
             error.args = (f"message {number} of send_many: {error}", *error.args[1:])
             raise
     return drafts
 
 
-_PARAMETERS = frozenset(make_draft.__annotations__) - {"sender", "max_body_bytes", "return"}
+_PARAMETERS = frozenset(make_draft.__annotations__) - {"sender", "max_body_bytes", "reply_address", "return"}
+
+
+def check_max_attempts(max_attempts: object) -> None:
+    """Refuse what is no number of attempts; None stands for the default. Raises InputError."""
+    if max_attempts is not None and (
+        not isinstance(max_attempts, int) or isinstance(max_attempts, bool) or not 1 <= max_attempts <= MAX_ATTEMPTS
+    ):
+        raise InputError(f"max_attempts {max_attempts!r} is not a number of attempts: use 1 to {MAX_ATTEMPTS:,}")
 
 
 def _check_parameters(message: object) -> None:
@@ -162,7 +199,8 @@ def _check_text(name: str, value: object) -> None:
             raise InputError(f"{name} {value!r} holds a lone surrogate, which UTF-8 cannot hold") from None
 
 
-def _optional_text(name: str, value: str | int | None) -> str | None:
+def check_optional_text(name: str, value: str | int | None) -> str | None:
+    """Return a text, or a number as a text, or None; raises InputError for anything else, and for what is blank."""
     if value is None:
         return None
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
@@ -178,7 +216,8 @@ def _tags(tags: Sequence[str]) -> str:
     return bodies.encode(list(tags))
 
 
-def _span(name: str, seconds: float | None, least: float) -> int | None:
+def check_span(name: str, seconds: float | None, least: float) -> int | None:
+    """Return a span of seconds in microseconds; raises InputError where it is less than `least`, or endless."""
     if seconds is None:
         return None
     if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not least <= seconds <= MAX_SPAN_S:

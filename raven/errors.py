@@ -6,11 +6,17 @@
     ├── InputError (ValueError)         what was asked for is malformed; nothing was done
     │   ├── AddressError                an address, pattern or list of them
     │   ├── BodyError                   a body that is not JSON, or is over the limit
-    │   └── SchemaValidationError       a body that does not fit the model of its type
+    │   ├── SchemaValidationError       a body that does not fit the model of its type
+    │   └── StatementError              SQL of your own that SQLite or raven refuses
     ├── ConfigError (ValueError)        raven.yaml, an environment variable or a setting
     ├── NotFoundError (LookupError)
     │   ├── MessageNotFoundError        no such message, or none for this address
     │   └── UnknownAddressError         no such session or role is registered
+    ├── DeliveryError                   what has become of a delivery does not allow that; nothing was done
+    │   ├── LeaseLostError              its lease has ended: another has it, or it is finished
+    │   ├── ExpiredError                its time has run out
+    │   └── UndeliveredError            what was waited for will not come any more
+    ├── WaitTimeoutError (TimeoutError) what was waited for did not come in time
     ├── ClosedError                     the client was closed
     ├── HelperError                     the socket helper, or the way to it
     │   ├── BindError                   its socket cannot be made there
@@ -63,6 +69,10 @@ class SchemaValidationError(InputError):
         self.fields = fields or {}
 
 
+class StatementError(InputError):
+    """SQL of your own is malformed, breaks a constraint, or touches what is raven's; the statement did nothing."""
+
+
 class ConfigError(RavenError, ValueError):
     """A setting in raven.yaml, in the environment or in an argument is wrong."""
 
@@ -77,6 +87,26 @@ class MessageNotFoundError(NotFoundError):
 
 class UnknownAddressError(NotFoundError):
     """No identity of that session or role is registered where one is required."""
+
+
+class DeliveryError(RavenError):
+    """What has become of a delivery does not allow what was asked for; nothing was done."""
+
+
+class LeaseLostError(DeliveryError):
+    """The lease has ended: another consumer has the message now, or it is finished."""
+
+
+class ExpiredError(DeliveryError):
+    """The time of the message has run out: nobody waits for that any more."""
+
+
+class UndeliveredError(DeliveryError):
+    """A delivery has expired or died, so that the state that was waited for will not come."""
+
+
+class WaitTimeoutError(RavenError, TimeoutError):
+    """What was waited for did not come in time."""
 
 
 class ClosedError(RavenError):

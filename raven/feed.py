@@ -12,8 +12,9 @@ from typing import Literal, Self, TypeVar
 
 from raven import signals
 from raven.errors import BusyError, ClosedError, InputError, RavenError
-from raven.mailbox import RUNG, Claim, Mailbox, Prospect
+from raven.mailbox import Claim, Mailbox
 from raven.message import Message
+from raven.prospect import RUNG, Prospect
 from raven.store import Store
 from raven.waiter import Waiter
 
@@ -65,12 +66,11 @@ class Feed:
         if claim is not None and not self.waiter.is_inherited:
             # If even this fails the lease ends by itself.
             with suppress(RavenError):
-                self._mailbox.give_back(claim.token, self.waiter.wake)
+                self._mailbox.give_back(claim.token)
 
     def next(self, rung: bool = False) -> Message | None:
         """Return the next message, acked, or None where nothing is ready; `rung` tells that the doorbell just was."""
-        if self._released or self.waiter.is_inherited:
-            raise ClosedError("the loop was ended, or belongs to the process that this one was forked from")
+        self.check_open()
         while (claim := self._claim) is not None:
             row = claim.rows[self._place]
             # Only what was taken is passed: a BusyError leaves all as it was, to be tried again.
@@ -92,6 +92,11 @@ class Feed:
         message = self._fetch(self._prospect)
         self._rings_pay = message is not None
         return message
+
+    def check_open(self) -> None:
+        """Raise ClosedError when this was released, or is a forked child's copy."""
+        if self._released or self.waiter.is_inherited:
+            raise ClosedError("the loop was ended, or belongs to the process that this one was forked from")
 
     def due_s(self, deadline: float | None) -> float | None:
         """Return in how many seconds to look again without being rung: a delay or lease ends, or the deadline comes."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from contextlib import suppress
 
 from raven.doorbell import Bell, Doorbells
@@ -61,10 +60,6 @@ class Listener:
         """Forget the rings so far."""
         if self._bell is not None:
             self._bell.silence()
-
-    def wake(self, addresses: Iterable[str]) -> None:
-        """Wake all who wait at these addresses."""
-        self._doorbells.ring(addresses)
 
     def tick(self) -> None:
         """Hang the doorbell where it does not, and see that somebody watches for writers that do not ring."""

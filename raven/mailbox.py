@@ -6,12 +6,18 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from raven import clock
-from raven.errors import InputError, MessageNotFoundError
+from raven import clock, settlement
+from raven.doorbell import receipt_bell
+from raven.errors import DeliveryError, InputError, LeaseLostError, MessageNotFoundError
 from raven.identity import Identity
-from raven.message import MAX_ID, Message, MessageRow
+from raven.lifecycle import ACKED, DEAD, DELIVERED
+from raven.message import MAX_ID, STATES, Message, MessageRow, State
+from raven.prospect import Prospect
 from raven.store import Store
 from raven.transaction import Transaction
+
+# What every language can hold as a number.
+_TOKEN_BYTES = 6
 
 
 class Claim(NamedTuple):
@@ -28,36 +34,16 @@ class Lease(NamedTuple):
     span_s: float
 
 
-class Prospect(NamedTuple):
-    """What there is to do for an address: something is ready, a delay or lease ends at `due_at`, something expired."""
-
-    ready: int
-    due_at: int | None
-    expired: int
-
-    def is_due(self, now: int) -> bool:
-        """Whether a delay or a lease has ended by `now` (microseconds)."""
-        return self.due_at is not None and self.due_at <= now
-
-    def is_promising(self) -> bool:
-        """Whether a claim has anything to do now."""
-        return bool(self.ready or self.expired) or self.is_due(clock.now())
-
-    def due_s(self) -> float | None:
-        """Return in how many seconds the next delay or lease ends, or None."""
-        return None if self.due_at is None else max(0.0, (self.due_at - clock.now()) / 1e6)
-
-
-# What a ring promises before anyone has looked.
-RUNG = Prospect(ready=1, due_at=None, expired=0)
-
-
 class Mailbox:
-    """What waits for one address, and what became of it; every method is one transaction."""
+    """What waits for one address, and what became of it; every method is one transaction.
 
-    def __init__(self, store: Store, identity: Identity) -> None:
+    `ring` wakes whoever waits at some addresses, or for receipts of messages.
+    """
+
+    def __init__(self, store: Store, identity: Identity, ring: Callable[[Iterable[str]], object]) -> None:
         self._store = store
         self._identity = identity
+        self._ring = ring
         self._recipient = identity.address
 
     def inbox(self, max: int, peek: bool, max_bytes: int | None) -> list[Message]:
@@ -69,16 +55,52 @@ class Mailbox:
         if not peek and (self._identity.is_due() or any(row.state == 0 for row in rows)):
             with self._store.write() as tx:
                 self._identity.touch(tx)
-                rows = [self._seen(tx, MessageRow(*row), now) for row in tx.rows("unfinished_of", query, max_bytes)]
+                rows = [MessageRow(*row) for row in tx.rows("unfinished_of", query, max_bytes)]
+                new = [row for row in rows if row.state == 0]
+                for row in new:
+                    tx.change("mark_delivered", {**self._delivery(row.id), "now": now})
+            rows = [row._replace(state=DELIVERED, delivered_at=now) if row.state == 0 else row for row in rows]
+            self._tell(new)
         return [row.to_message(now) for row in rows]
 
-    def ack(self, message_id: int) -> None:
-        """Finish a delivery; more than once is the same as once. MessageNotFoundError where there is none."""
-        check_id(message_id)
-        delivery = self._delivery(message_id)
+    def ack(self, message_id: int, lease: int | None = None) -> None:
+        """Finish a delivery; more than once is the same as once. MessageNotFoundError where there is none.
+
+        With the token of the lease under which it was handed out: LeaseLostError if that has passed to another.
+        """
+        delivery = {**self._delivery(message_id), "lease": lease, "now": clock.now()}
         with self._store.write() as tx:
-            if not tx.change("ack", {**delivery, "now": clock.now()}):
-                self._require(tx, message_id)
+            if not tx.change("ack", delivery):
+                state, holder = self._require(tx, message_id)
+                if lease is not None and (state != ACKED or holder != lease):
+                    raise _lost(message_id, state, holder)
+        self._tell_of(message_id)
+
+    def nack(self, message_id: int, lease: int | None, delay_us: int, reason: str | None) -> State:
+        """Give a delivery back, ready at once or after a delay; returns its state, `dead` if that was its last attempt.
+
+        Raises LeaseLostError as `ack` does, and DeliveryError where it is finished.
+        """
+        now = clock.now()
+        given = {**self._delivery(message_id), "lease": lease, "now": now, "reason": reason}
+        with self._store.write() as tx:
+            rows = tx.rows("nack", {**given, "ready_at": now + delay_us if delay_us else 0})
+            if not rows:
+                state, holder = self._require(tx, message_id)
+                if lease is not None:
+                    raise _lost(message_id, state, holder)
+                raise DeliveryError(f"message #{message_id} is {STATES[state]}: it cannot be given back any more")
+            bells = settlement.undelivered(tx, [row[0] for row in rows if row[1] == DEAD])
+        # With a delay, too: those who wait must learn when it ends.
+        self._store.after_commit(self._ring, [self._recipient, *bells])
+        return STATES[int(rows[0][1])]
+
+    def extend(self, message_id: int, lease: int | None, lease_s: float) -> None:
+        """Let the lease of a delivery end `lease_s` seconds from now; raises LeaseLostError where there is none."""
+        until = clock.now() + clock.to_micros(lease_s)
+        with self._store.write() as tx:
+            if not tx.change("extend", {**self._delivery(message_id), "lease": lease, "until": until}):
+                raise _lost(message_id, *self._require(tx, message_id))
 
     def verify(self) -> None:
         """Notice that the file was replaced or is gone."""
@@ -91,6 +113,14 @@ class Mailbox:
                 self._identity.touch(tx)
         return Prospect(*self._store.rows("look", {"recipient": self._recipient, "now": clock.now()})[0])
 
+    def claim(self, max: int, lease_s: float) -> list[Message]:
+        """Hand out up to `max` ready messages under a lease of their own."""
+        self._store.verify()
+        prospect = self.look()
+        if not prospect.is_promising():
+            return []
+        return self.fetch_leased(prospect, max, None, Lease(new_token(), lease_s), counts=True)
+
     def claim_and_take(self, prospect: Prospect, max: int, lease_s: float) -> tuple[Message | None, Claim | None]:
         """Take the first ready message for good and lease up to `max` - 1 more, in one transaction."""
         now = clock.now()
@@ -100,7 +130,12 @@ class Mailbox:
             if not rows:
                 return None, None
             tx.change("take", {**query, "message_id": rows[0].id, "lease": None})
-            rest = self._lease(tx, rows[1:], now, lease_s) if len(rows) > 1 else None
+            rest = None
+            if len(rows) > 1:
+                rest = Claim(new_token(), rows[1:])
+                until = now + clock.to_micros(lease_s)
+                tx.change("set_apart", {**query, "until": until, "lease": rest.token, "max": len(rest.rows)})
+        self._tell_of(rows[0].id)
         return _taken(rows[0], now), rest
 
     def take(self, claim: Claim, row: MessageRow) -> Message | None:
@@ -108,7 +143,10 @@ class Mailbox:
         now = clock.now()
         with self._store.write_on() as tx:
             taken = tx.change("take", {**self._delivery(row.id), "lease": claim.token, "now": now})
-        return _taken(row, now) if taken else None
+        if not taken:
+            return None
+        self._tell_of(row.id)
+        return _taken(row, now)
 
     def fetch_for_good(self, prospect: Prospect, max: int, max_bytes: int | None) -> list[Message]:
         """Hand out up to `max` ready messages, acked, in one transaction; fewer where they come to `max_bytes`."""
@@ -118,6 +156,7 @@ class Mailbox:
             rows = self._ready(tx, prospect, query, max_bytes)
             for row in rows:
                 tx.change("take", {**query, "message_id": row.id, "lease": None})
+        self._tell(rows)
         return [_taken(row, now) for row in rows]
 
     def fetch_leased(
@@ -134,15 +173,16 @@ class Mailbox:
             if rows:
                 query.update(until=now + clock.to_micros(lease.span_s), lease=lease.token, max=len(rows))
                 if counts:
-                    tx.change("hand_out", query)
-                else:
                     tx.change("claim", query)
-        if counts:
-            rows = [MessageRow(*row[:-4], 1, row.attempts + 1, row.delivered_at or now, None) for row in rows]
-        return [row.to_message(now) for row in rows]
+                else:
+                    tx.change("set_apart", query)
+        if not counts:
+            return [row.to_message(now) for row in rows]
+        self._tell([row for row in rows if row.state != DELIVERED])
+        return [row.handed_out(DELIVERED, now, None).to_message(now, lease.token) for row in rows]
 
     def take_leased(self, message_id: int, token: int) -> None:
-        """Ack a message that is leased under `token`, and count the attempt; MessageNotFoundError where it is not."""
+        """Ack a message that is leased under `token`, and count the attempt; LeaseLostError where it is not."""
         check_id(message_id)
         leased = {**self._delivery(message_id), "lease": token, "now": clock.now()}
         with self._store.write() as tx:
@@ -150,9 +190,10 @@ class Mailbox:
             if not taken:  # what has expired under its lease can then be seen to have
                 tx.change("let_go", leased)
         if not taken:
-            raise MessageNotFoundError(
+            raise LeaseLostError(
                 f"message #{message_id} is not leased here any more: its time has ended, or another has it"
             )
+        self._tell_of(message_id)
 
     def renew(self, lease: Lease) -> set[int]:
         """Prolong what is held under a lease, from now; returns the ids of the messages."""
@@ -160,49 +201,54 @@ class Mailbox:
         with self._store.write() as tx:
             return {row[0] for row in tx.rows("renew", {**query, "until": clock.now() + clock.to_micros(lease.span_s)})}
 
-    def give_back(self, token: int, wake: Callable[[Iterable[str]], None]) -> None:
-        """Make ready again what was leased under `token` and is not finished; `wake` those who wait for it."""
+    def give_back(self, token: int) -> None:
+        """Make ready again what was leased under `token` and is not finished, and wake those who wait for it."""
         with self._store.write_on() as tx:
-            given = tx.change("give_back", {"recipient": self._recipient, "lease": token})
+            given = tx.rows("give_back", {"recipient": self._recipient, "lease": token, "now": clock.now()})
+            bells = settlement.undelivered(tx, [delivery_id for delivery_id, state in given if state == DEAD])
         if given:
-            self._store.after_commit(wake, [self._recipient])
+            self._store.after_commit(self._ring, [self._recipient, *bells])
 
     def _ready(
         self, tx: Transaction, prospect: Prospect, query: dict[str, Any], max_bytes: int | None = None
     ) -> list[MessageRow]:
         """Put into effect what has expired or come due, and return what is ready."""
         self._identity.touch(tx)
+        bells: list[str] = []
         if prospect.expired:
-            tx.change("expire", query)
+            bells += settlement.expire(tx, query["now"])
         if prospect.is_due(query["now"]):
-            tx.change("end_waits", query)
+            bells += settlement.end_waits(tx, self._recipient, query["now"])
+        if bells:
+            self._store.after_commit(self._ring, bells)
         return [MessageRow(*row) for row in tx.rows("next_ready", query, max_bytes)]
 
     def _delivery(self, message_id: int) -> dict[str, Any]:
         return {"message_id": message_id, "recipient": self._recipient}
 
-    def _lease(self, tx: Transaction, rows: list[MessageRow], now: int, lease_s: float) -> Claim:
-        """Lease the ready messages that come first now: `rows`, read in this transaction."""
-        token, until = int.from_bytes(os.urandom(7)), now + clock.to_micros(lease_s)
-        lease = {"recipient": self._recipient, "now": now, "until": until, "lease": token, "max": len(rows)}
-        tx.change("claim", lease)
-        return Claim(token, rows)
+    def _tell_of(self, message_id: int) -> None:
+        """Wake those who wait for the receipts of a message."""
+        self._store.after_commit(self._ring, (receipt_bell(message_id),))
 
-    def _seen(self, tx: Transaction, row: MessageRow, now: int) -> MessageRow:
-        if row.state == 0:
-            tx.change("mark_delivered", {**self._delivery(row.id), "now": now})
-            return row._replace(state=1, delivered_at=now)
-        return row
+    def _tell(self, rows: list[MessageRow]) -> None:
+        if rows:
+            self._store.after_commit(self._ring, [receipt_bell(row.id) for row in rows])
 
-    def _require(self, tx: Transaction, message_id: int) -> None:
-        recipients = [row[0] for row in tx.rows("recipients_of", {"message_id": message_id})]
-        if self._recipient in recipients:
-            return
-        if recipients or tx.rows("message_whole", {"message_id": message_id}):
+    def _require(self, tx: Transaction, message_id: int) -> tuple[int, int | None]:
+        """Return the state and the lease of this address's delivery; raises MessageNotFoundError."""
+        found = tx.rows("receipts_of", self._delivery(message_id))
+        if found:
+            return found[0][1], found[0][5]
+        if tx.rows("message_whole", {"message_id": message_id}):
             raise MessageNotFoundError(
                 f"message #{message_id} was not sent to {self._recipient}: only its recipients can ack it"
             )
         raise MessageNotFoundError(f"there is no message #{message_id}: it never was, or it was pruned")
+
+
+def new_token() -> int:
+    """Return the token of a new lease."""
+    return int.from_bytes(os.urandom(_TOKEN_BYTES)) or 1
 
 
 def check_id(message_id: object) -> None:
@@ -213,6 +259,20 @@ def check_id(message_id: object) -> None:
         raise MessageNotFoundError(f"there is no message #{message_id}: ids run from 1 to {MAX_ID}")
 
 
+def check_lease(lease_s: object) -> None:
+    """Refuse what is no span for a lease; raises InputError."""
+    if not isinstance(lease_s, int | float) or isinstance(lease_s, bool) or not 0 < lease_s <= 86400:
+        raise InputError(f"lease_s {lease_s!r} is out of range: use more than 0, up to 86400 seconds")
+
+
+def _lost(message_id: int, state: int, holder: int | None) -> LeaseLostError:
+    """Return the error for a lease that is not that of a delivery any more."""
+    if state <= DELIVERED:
+        why = "another has it now" if holder is not None else "it is not leased now"
+    else:
+        why = f"it is {STATES[state]}" + (" by another" if state == ACKED else "")
+    return LeaseLostError(f"the lease on message #{message_id} is lost: {why}; leave it, or claim again")
+
+
 def _taken(row: MessageRow, now: int) -> Message:
-    """Return the message as `take` has left it: the four columns of the delivery's progress are the row's last."""
-    return MessageRow(*row[:-4], 2, row.attempts + 1, row.delivered_at or now, now).to_message(now)
+    return row.handed_out(ACKED, now, now).to_message(now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
@@ -14,6 +14,7 @@ from raven.errors import InputError
 Urgency = Literal["blocking", "prompt", "fyi"]
 AckMode = Literal["auto", "manual", "ahead"]
 State = Literal["sent", "delivered", "acked", "expired", "dead"]
+Report = Literal["undelivered"]
 
 # The store keeps both as their place in these lists; the inbox order of urgencies is the order here.
 URGENCIES: tuple[Urgency, ...] = ("blocking", "prompt", "fyi")
@@ -25,6 +26,10 @@ MAX_ID = (1 << 43) - 1
 TO_SEPARATOR = "\n"
 
 
+# Of a message that was claimed, and of one that was just sent.
+_ONLY_WHERE_KNOWN = ("lease", "waiting", "duplicate")
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One message with the state of one delivery of it; immutable.
@@ -32,6 +37,11 @@ class Message:
     `to` is as the sender wrote it: an address, a pattern, or a tuple of them. `recipient` is the address whose
     delivery this is; of a message seen as a whole (what `send` and `history` return) it is `to`, joined by ", ", and
     the state is that of the delivery that has come least far. Times are datetimes in UTC.
+
+    `finished_at` is when it was acked, expired or died, `reason` why it was given back last, or died; `reply_address`
+    is where the sender of a request waits for the answer. `lease` is the token of the claim that handed it out. What
+    `send` returns tells in `waiting`, for each recipient, whether somebody was waiting for it there, and in `duplicate`
+    whether it is the message that an earlier send of its `dedup_key` has stored.
     """
 
     id: int
@@ -52,6 +62,13 @@ class Message:
     delivered_at: datetime | None
     acked_at: datetime | None
     expires_at: datetime | None
+    finished_at: datetime | None = None
+    reply_address: str | None = None
+    report: Report | None = None
+    reason: str | None = None
+    lease: int | None = None
+    waiting: dict[str, bool] | None = field(default=None, compare=False)
+    duplicate: bool = field(default=False, compare=False)
 
     @property
     def status(self) -> State:
@@ -76,8 +93,8 @@ class Message:
     @classmethod
     def from_dict(cls, shape: Mapping[str, Any]) -> Message:
         """Build a message from the JSON shape that `as_dict` makes; raises KeyError or ValueError for another."""
-        values = {field: shape[field] for field in cls.__slots__}
-        for name in ("created_at", "delivered_at", "acked_at", "expires_at"):
+        values = {name: shape[name] for name in cls.__slots__ if name in shape or name not in _ONLY_WHERE_KNOWN}
+        for name in ("created_at", "delivered_at", "acked_at", "expires_at", "finished_at"):
             values[name] = optional_from_isoformat(values[name])
         to = values["to"]
         values.update(to=to if isinstance(to, str) else tuple(to), tags=tuple(values["tags"]))
@@ -85,7 +102,7 @@ class Message:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON shape that the command line and the socket print; times are ISO 8601 in UTC."""
-        return {
+        shape: dict[str, Any] = {
             "id": self.id,
             "session_id": self.session_id,
             "sender": self.sender,
@@ -108,7 +125,16 @@ class Message:
             "delivered_at": isoformat(self.delivered_at),
             "acked_at": isoformat(self.acked_at),
             "expires_at": isoformat(self.expires_at),
+            "finished_at": isoformat(self.finished_at),
+            "reply_address": self.reply_address,
+            "report": self.report,
+            "reason": self.reason,
         }
+        if self.lease is not None:
+            shape["lease"] = self.lease
+        if self.waiting is not None:
+            shape.update(waiting=self.waiting, duplicate=self.duplicate)
+        return shape
 
 
 class MessageRow(NamedTuple):
@@ -131,17 +157,28 @@ class MessageRow(NamedTuple):
     dedup_key: str | None
     created_at: int
     expires_at: int | None
+    reply_address: str | None
+    report: Report | None
     recipient: str | None
     state: int
     attempts: int
     delivered_at: int | None
     finished_at: int | None
+    reason: str | None
 
-    def to_message(self, now: int) -> Message:
+    def handed_out(self, state: int, now: int, finished_at: int | None) -> MessageRow:
+        """Return the row as a claim or a take has left it: the columns of a delivery's progress are the last."""
+        return MessageRow(*self[:-5], state, self.attempts + 1, self.delivered_at or now, finished_at, self.reason)
+
+    def to_message(
+        self, now: int, lease: int | None = None, waiting: dict[str, bool] | None = None, duplicate: bool = False
+    ) -> Message:
         """Build the Message; what has outlived `expires_at` by `now` shows as expired before anyone has marked it."""
         # Unpacked once and passed by place, since this runs for every message that is sent or received.
         (id, sender, to, type, body, urgency, tags, correlation_id, reply_to, task_id, dedup_key, created_at,
-         expires_at, recipient, state, attempts, delivered_at, finished_at) = self  # fmt: skip
+         expires_at, reply_address, report, recipient, state, attempts, delivered_at, finished_at,
+         reason) = self  # fmt: skip
+        finished = optional_from_micros(finished_at)
         return Message(
             id,
             sender,
@@ -159,8 +196,15 @@ class MessageRow(NamedTuple):
             attempts,
             from_micros(created_at),
             optional_from_micros(delivered_at),
-            optional_from_micros(finished_at) if state == 2 else None,
+            finished if state == 2 else None,
             optional_from_micros(expires_at),
+            finished,
+            reply_address,
+            report,
+            reason,
+            lease,
+            waiting,
+            duplicate,
         )
 
 

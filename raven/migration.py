@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from raven.errors import NewerSchemaError, NotABusError
-from raven.statements import migrations
+from raven.statements import migrations, scripts_after
 
 if TYPE_CHECKING:
     import apsw
@@ -35,15 +35,16 @@ def check_format(connection: apsw.Connection, path: str) -> None:
 
 def migrate(connection: apsw.Connection) -> None:
     """Run the migrations that the file has not seen, in one transaction; whoever comes second finds them done."""
-    scripts = migrations()
-    if connection.execute("PRAGMA user_version").get == len(scripts):
+    newest = len(migrations())
+    if connection.execute("PRAGMA user_version").get == newest:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
         done = connection.execute("PRAGMA user_version").get
-        for script in scripts[done:]:
-            connection.execute(script)
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {len(scripts)}")
+        if done < newest:
+            for script in scripts_after(done):
+                connection.execute(script)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {newest}")
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

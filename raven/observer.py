@@ -16,12 +16,14 @@ from raven.identity import Peer, list_peers
 from raven.listener import Listener
 from raven.log import Log, encode_addresses
 from raven.mailbox import check_id
-from raven.message import Message, MessageRow, check_max
+from raven.message import Message, MessageRow, State, check_max
 from raven.store import Store
 from raven.transaction import size_of
 from raven.walwatch import WalWatch
 
 if TYPE_CHECKING:
+    from raven.dead_letters import DeadLetters
+    from raven.receipts import Receipt, ReceiptWait
     from raven.retention import Pruned
 
 
@@ -100,6 +102,70 @@ class BusObserver:
         now = clock.now()
         return [MessageRow(*row).to_message(now) for row in rows]
 
+    def thread(self, id: int, *, role: str | Sequence[str] | None = None, max: int = 1000) -> list[Message]:
+        """Return the conversation that a message is part of by `reply_to`: all it answers, and all answers, in order.
+
+        Each as a whole; `role` narrows it as in `history`. Raises MessageNotFoundError.
+        """
+        check_id(id)
+        check_max(max)
+        query = {"message_id": id, "addresses": encode_addresses(role), "max": max}
+        rows = self._store.rows("thread", query)
+        if not rows:
+            self.read(id)
+        now = clock.now()
+        return [MessageRow(*row).to_message(now) for row in rows]
+
+    def receipts(self, id: int) -> list[Receipt]:
+        """Return how far each delivery of a message has come, in the order of its recipients; MessageNotFoundError."""
+        from raven import receipts
+
+        check_id(id)
+        return receipts.receipts(self._store, self._doorbells, id)
+
+    def wait_receipt(self, id: int, state: State = "acked", timeout_s: float | None = None) -> list[Receipt]:
+        """Wait until every delivery of a message has come as far as `state`, and return the receipts.
+
+        Waking is pushed. Raises WaitTimeoutError after `timeout_s` seconds, UndeliveredError as soon as one delivery
+        has expired or died instead, MessageNotFoundError.
+        """
+        return self._receipt_wait(id, state, timeout_s).wait()
+
+    async def wait_receipt_async(
+        self, id: int, state: State = "acked", timeout_s: float | None = None
+    ) -> list[Receipt]:
+        """Do as `wait_receipt` does, without blocking the event loop."""
+        return await self._receipt_wait(id, state, timeout_s).wait_async()
+
+    def _receipt_wait(self, id: int, state: State, timeout_s: float | None) -> ReceiptWait:
+        from raven.receipts import ReceiptWait
+
+        check_id(id)
+        return ReceiptWait(self._store, self._doorbells, self._watch, id, state, timeout_s)
+
+    def dead(self, role: str | None = None, *, max: int = 100) -> list[Message]:
+        """Return the deliveries that have died, of one recipient where `role` is given, with `reason` and times."""
+        return self._dead_letters().letters(role, max)
+
+    def requeue(self, *ids: int, role: str | None = None, all: bool = False) -> int:
+        """Revive the dead of some messages, or all there are, or those to one address; returns how many deliveries.
+
+        They are ready at once, with all attempts before them. Raises DeliveryError for what is not dead, ExpiredError
+        for what is past its time, MessageNotFoundError; then nothing was done. `all` passes over what is past its time.
+        """
+        if all and ids:
+            raise InputError("requeue takes ids, or all=True, not both")
+        return self._dead_letters().requeue_all(role) if all else self._dead_letters().requeue(ids, role)
+
+    def purge_dead(self, role: str | None = None) -> int:
+        """Drop the deliveries that have died, all or those to one address; returns how many."""
+        return self._dead_letters().purge(role)
+
+    def _dead_letters(self) -> DeadLetters:
+        from raven.dead_letters import DeadLetters
+
+        return DeadLetters(self._store, self._doorbells)
+
     def peers(self, session: str | None = None) -> list[Peer]:
         """List who is registered or has mail: who is waiting now, who was seen when, how much waits for each."""
         return list_peers(self._store, self._doorbells, session)
@@ -163,7 +229,7 @@ class BusObserver:
         """
         from raven import retention
 
-        return retention.prune(self._store, older_than_s, dry_run=dry_run, progress=progress)
+        return retention.prune(self._store, self._doorbells.ring, older_than_s, dry_run=dry_run, progress=progress)
 
     def close(self) -> None:
         """Close the connection: every later call raises ClosedError, loops in other threads end. Twice is allowed."""

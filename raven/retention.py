@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from raven import clock
+from raven import clock, settlement
 from raven.draft import MAX_SPAN_S
 from raven.errors import InputError
 from raven.store import Store
@@ -22,7 +22,12 @@ class Pruned(NamedTuple):
 
 
 def prune(
-    store: Store, older_than_s: float, *, dry_run: bool = False, progress: Callable[[Pruned], None] | None = None
+    store: Store,
+    ring: Callable[[Iterable[str]], object],
+    older_than_s: float,
+    *,
+    dry_run: bool = False,
+    progress: Callable[[Pruned], None] | None = None,
 ) -> Pruned:
     """Drop messages sent more than `older_than_s` ago that no recipient still has to finish.
 
@@ -33,9 +38,11 @@ def prune(
         raise InputError(f"older_than_s {older_than_s!r} is not a number of seconds, 0 to 100 years")
     now = clock.now()
     before = now - clock.to_micros(older_than_s)
+    # What nobody took in time is finished, even where nobody has noticed yet.
+    settlement.settle(store, ring)
     candidates, upto = store.rows("prunable_span", {"before": before})[0]
     done = Pruned(0, 0, candidates)
-    query = {"after": 0, "upto": upto, "before": before, "now": now, "max": _BITE}
+    query = {"after": 0, "upto": upto, "before": before, "max": _BITE}
     while upto is not None:
         bite = store.rows("prunable_bite", query) if dry_run else _drop(store, query)
         done = Pruned(done.messages + len(bite), done.bytes + sum(length for _, length in bite), candidates)

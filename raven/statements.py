@@ -1,4 +1,4 @@
-"""Statements: the named SQL of `raven/sql/queries.sql`, and the numbered migrations beside it."""
+"""Statements: the named SQL of `raven/sql/queries.sql`, the numbered migrations and the views beside it."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ def migrations() -> tuple[str, ...]:
     """Return the migrations in order; the number of the last is the schema version that this raven writes."""
     names = sorted(name for name in os.listdir(_FOLDER) if re.fullmatch(r"\d{4}_\w+\.sql", name))
     return tuple(_read(name) for name in names)
+
+
+def scripts_after(version: int) -> tuple[str, ...]:
+    """Return what brings a file of a schema version up to date: the migrations it has not seen, and the views."""
+    return (*migrations()[version:], _read("views.sql"))
 
 
 SQL = _named_statements(_read("queries.sql"))

@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from raven import busfile
+from raven import busfile, own_sql
 from raven.connection import Connection, SqliteError
-from raven.errors import BusyError, DatabaseError
+from raven.errors import BusyError, DatabaseError, InputError
 from raven.statements import SQL
 from raven.transaction import Params, Transaction, fetch
 
 if TYPE_CHECKING:
     import apsw
 
+_T = TypeVar("_T")
 _VACUUM_BITE = 1000
 
 
@@ -35,7 +36,7 @@ class Store(Connection):
         self._writer = 0  # the thread that was the last to begin a write
         self._groups: list[int] = []  # of each open group, how many of the actions below came before it
         self._step_is_open = False
-        self._after_commit: list[tuple[Callable[[Iterable[str]], None], Iterable[str]]] = []
+        self._after_commit: list[tuple[Callable[[Iterable[str]], Any], Iterable[str]]] = []
         super().__init__(path, **settings)
 
     def write(self) -> Self:
@@ -51,12 +52,15 @@ class Store(Connection):
         """Do as `write` does without verifying the file: for the steps of a loop that verifies it at its ticks."""
         return self
 
-    def after_commit(self, action: Callable[[Iterable[str]], None], addresses: Iterable[str] = ()) -> None:
-        """Run an action once what this thread has written so far is committed: now, unless it is inside a write."""
+    def after_commit(self, action: Callable[[Iterable[str]], _T], addresses: Iterable[str] = ()) -> _T | None:
+        """Run an action once what this thread has written so far is committed: now, unless it is inside a write.
+
+        Returns what the action does, or None if that is still to come.
+        """
         if (self._groups or self._entered is not None) and self._writer == threading.get_ident():
             self._after_commit.append((action, addresses))
-        else:
-            action(addresses)
+            return None
+        return action(addresses)
 
     def __enter__(self) -> Transaction:
         self._acquire()
@@ -100,6 +104,13 @@ class Store(Connection):
     def group_depth(self) -> int:
         """Return how many groups this thread has open."""
         return len(self._groups) if self._writer == threading.get_ident() else 0
+
+    def check_outside(self, what: str) -> None:
+        """Refuse to wait inside a transaction for what can only come after it; raises InputError."""
+        if self.group_depth():
+            raise InputError(
+                f"cannot {what} inside a transaction: what it sends is sent when it ends, so wait after it"
+            )
 
     def begin_group(self) -> None:
         """Begin one transaction of all that this thread writes until `end_group`."""
@@ -181,7 +192,7 @@ class Store(Connection):
     def _run_actions(self) -> None:
         """Run what waited for a commit, each action once for all its addresses."""
         actions, self._after_commit = self._after_commit, []
-        merged: dict[Callable[[Iterable[str]], None], dict[str, None]] = {}
+        merged: dict[Callable[[Iterable[str]], Any], dict[str, None]] = {}
         for action, addresses in actions:
             merged.setdefault(action, {}).update(dict.fromkeys(addresses))
         for action, addresses in merged.items():
@@ -210,6 +221,11 @@ class Store(Connection):
         """Run a named SELECT and return the first column of its first row, or None."""
         rows = self._query(SQL[name], params)
         return rows[0][0] if rows else None
+
+    def execute(self, sql: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Run the user's own SQL in a write transaction, or as a step of the open group; raises StatementError."""
+        with self.write(), self._connected() as connection:
+            return own_sql.run(connection, sql, params)
 
     def pragma(self, name: str) -> str:
         """Read one of SQLite's own settings, or run one of its checks, and return the answer as text."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 
 from raven.errors import InputError, RavenError
 from raven.listener import Listener
-from raven.mailbox import RUNG, Lease, Mailbox
+from raven.mailbox import Lease, Mailbox, check_lease, new_token
 from raven.message import AckMode, Message, check_max
+from raven.prospect import RUNG
 
 
 class Subscription:
@@ -26,7 +26,7 @@ class Subscription:
     def __init__(self, mailbox: Mailbox, listener: Listener, ack: AckMode = "auto", lease_s: float = 30.0) -> None:
         self.listener = listener
         self._mailbox = mailbox
-        self._lease = None if ack == "auto" else Lease(int.from_bytes(os.urandom(7)), lease_s)
+        self._lease = None if ack == "auto" else Lease(new_token(), lease_s)
         self._is_ahead = ack == "ahead"
         self._prospect = RUNG
         self._is_open = True
@@ -57,7 +57,7 @@ class Subscription:
         return 0.0 if self._prospect.ready else self._prospect.due_s()
 
     def take(self, id: int) -> None:
-        """Ack a message that is leased here, as it is handed out; MessageNotFoundError where the lease has ended."""
+        """Ack a message that is leased here, as it is handed out; LeaseLostError where the lease has ended."""
         if self._lease is not None:
             self._mailbox.take_leased(id, self._lease.token)
 
@@ -68,7 +68,7 @@ class Subscription:
     def give_back(self) -> None:
         """Make ready again what was not acked, and wake others who wait for it. Raises DatabaseError."""
         if self._lease is not None:
-            self._mailbox.give_back(self._lease.token, self.listener.wake)
+            self._mailbox.give_back(self._lease.token)
 
     def close(self) -> None:
         """Give back what was not acked and wake others who wait for it; closes the listener. Twice is allowed."""
@@ -85,5 +85,4 @@ def check(ack: object, lease_s: object) -> None:
     """Refuse what no subscription can be made with; raises InputError."""
     if ack not in ("auto", "manual", "ahead"):
         raise InputError(f"ack {ack!r} is not known: use 'auto', 'manual' or 'ahead'")
-    if not isinstance(lease_s, int | float) or isinstance(lease_s, bool) or not 0 < lease_s <= 86400:
-        raise InputError(f"lease_s {lease_s!r} is out of range: use more than 0, up to 86400 seconds")
+    check_lease(lease_s)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import os
 import time
-from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
@@ -60,10 +59,6 @@ class Waiter:
         atexit.unregister(self.close)
         if self._listener is not None and not self.is_inherited:
             self._listener.close()
-
-    def wake(self, addresses: Iterable[str]) -> None:
-        """Wake all who wait at these addresses."""
-        self._doorbells.ring(addresses)
 
     @property
     def is_inherited(self) -> bool:

@@ -1,5 +1,7 @@
 """The WAL watch: one process per bus hears the writers that do not ring, and rings for them.
 
+It also lets leases, delays and lives end in time, so that nobody has to ask.
+
 Whoever waits at a doorbell tries to take a lock file in the bells folder; the one who has it watches the database's
 folder in a thread. The folder, not the WAL: a watch on the WAL itself goes deaf when SQLite deletes and recreates it.
 An event can come before its commit is visible, so after each there are a few more looks. When the elected process
@@ -20,9 +22,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from raven import forks
+from raven import forks, settlement
 from raven.doorbell import OBSERVERS, Doorbells
-from raven.errors import RavenError
+from raven.errors import BusyError, RavenError
 from raven.store import Store
 
 LOCK_NAME = "watch.lock"
@@ -36,6 +38,8 @@ _IDLE_LOOK_MS = 50
 _LATER_LOOKS_S = (0.002, 0.005, 0.01, 0.03)
 _SWEEP_EVERY_S = 60.0
 _TRIM_WAL_FROM = 256 * 1024
+# To look for what has come due takes longer the more recipients there are: it rests so many times as long.
+_SETTLING_SHARE = 50
 
 
 def probe(folder: str, timeout_s: float) -> bool:
@@ -143,6 +147,7 @@ class WalWatch:
         # What came before this moment may have gone unheard while nobody watched.
         self._doorbells.ring_all()
         swept_at = time.monotonic()
+        settle_at = 0.0
         for looks in self._events(store, stop):
             for pause in looks:
                 if stop.wait(pause):
@@ -150,6 +155,8 @@ class WalWatch:
                 last = self._ring_for_news(store, last)
             if len(looks) == 1:
                 self._trim(store)
+            if time.monotonic() >= settle_at:
+                settle_at = self._settle(store)
             if time.monotonic() - swept_at > _SWEEP_EVERY_S:
                 self._doorbells.sweep()
                 swept_at = time.monotonic()
@@ -200,6 +207,15 @@ class WalWatch:
             recipients = [row[0] for row in store.rows("untouched_after", {"delivery_id": last})]
             self._doorbells.ring([*recipients, OBSERVERS] if recipients else [])
         return newest
+
+    def _settle(self, store: Store) -> float:
+        """Let leases, delays and lives end in time, and wake whom that concerns; returns when to do it again."""
+        began = time.monotonic()
+        # Another writer may be in the way: whoever waits there settles it itself, and so does the next round.
+        with suppress(BusyError), store.impatient():
+            settlement.settle(store, self._doorbells.ring)
+        ended = time.monotonic()
+        return ended + _SETTLING_SHARE * (ended - began)
 
     def _trim(self, store: Store) -> None:
         if store.wal_size() >= _TRIM_WAL_FROM:

@@ -5,14 +5,14 @@
 -- add_message --
 -- Append one message; the rowid is its id.
 INSERT INTO messages (sender, "to", type, body, urgency, tags, correlation_id, reply_to, task_id, dedup_key,
-                      created_at, expires_at)
+                      created_at, expires_at, reply_address, report)
 VALUES (:sender, :to, :type, :body, :urgency, :tags, :correlation_id, :reply_to, :task_id, :dedup_key,
-        :created_at, :expires_at);
+        :created_at, :expires_at, :reply_address, :report);
 
 -- add_delivery --
 -- Address a message to one recipient; `place` counts that message's recipients from 0.
-INSERT INTO deliveries (id, recipient, urgency, ready_at, expires_at)
-VALUES ((:message_id << 20) + :place, :recipient, :urgency, :ready_at, :expires_at);
+INSERT INTO deliveries (id, recipient, urgency, ready_at, expires_at, max_attempts)
+VALUES ((:message_id << 20) + :place, :recipient, :urgency, :ready_at, :expires_at, :max_attempts);
 
 -- find_duplicate --
 -- The id of the message that a sender has already sent under a dedup_key.
@@ -38,7 +38,7 @@ SELECT address, registered_at, last_seen FROM identities
 
 -- unfinished_of --
 -- What one recipient has not acked and may see now: what is ready, and what is leased; by urgency, then id.
-SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at
+SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at, d.reason
   FROM (SELECT * FROM (SELECT id, urgency FROM deliveries
                         WHERE state < 2 AND recipient = :recipient AND ready_at = 0
                           AND (expires_at IS NULL OR expires_at > :now)
@@ -64,32 +64,74 @@ SELECT EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND recipient = :recipie
                   AND (lease IS NULL OR ready_at <= :now));
 
 -- end_waits --
--- Make ready what a recipient's delay or lease held back until now.
-UPDATE deliveries SET ready_at = 0, lease = NULL
- WHERE state < 2 AND recipient = :recipient AND ready_at > 0 AND ready_at <= :now;
+-- Make ready what a recipient's delay or lease held back until now; what a lease held at its last attempt is dead.
+UPDATE deliveries
+   SET state = CASE WHEN lease IS NOT NULL AND attempts >= max_attempts THEN 4 ELSE state END,
+       finished_at = CASE WHEN lease IS NOT NULL AND attempts >= max_attempts THEN ready_at END,
+       reason = CASE WHEN lease IS NOT NULL AND attempts >= max_attempts
+                     THEN 'attempt ' || attempts || ' of ' || max_attempts || ' ended without an ack: its lease ran out'
+                     ELSE reason END,
+       ready_at = 0, lease = NULL
+ WHERE state < 2 AND recipient = :recipient AND ready_at > 0 AND ready_at <= :now
+RETURNING id, state;
 
 -- expire --
--- Mark what nobody took in time; what is leased is left to its holder.
-UPDATE deliveries SET state = 3, finished_at = :now
- WHERE state < 2 AND expires_at IS NOT NULL AND expires_at <= :now AND (lease IS NULL OR ready_at <= :now);
+-- Mark up to :max deliveries that nobody took in time; what is leased is left to its holder.
+UPDATE deliveries SET state = 3, ready_at = 0, lease = NULL, finished_at = :now
+ WHERE id IN (SELECT id FROM deliveries
+               WHERE state < 2 AND expires_at IS NOT NULL AND expires_at <= :now
+                 AND (lease IS NULL OR ready_at <= :now)
+               LIMIT :max)
+RETURNING id;
+
+-- withdraw --
+-- Mark as expired what nobody has in hand of a message that its sender waits for no longer.
+UPDATE deliveries NOT INDEXED SET state = 3, ready_at = 0, finished_at = :now
+ WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND state < 2 AND lease IS NULL;
+
+-- undelivered --
+-- What the sender of a message is told of a delivery that has expired or died.
+SELECT m.id, m.sender, m.type, m.urgency, m.correlation_id, m.task_id, m.report,
+       d.recipient, d.state, d.attempts, d.reason
+  FROM deliveries AS d
+  JOIN messages AS m ON m.id = d.id >> 20
+ WHERE d.id = :delivery_id;
+
+-- open_recipients --
+-- Everyone who has unfinished mail, with the time at which the next delay or lease of theirs ends.
+WITH RECURSIVE open (recipient) AS (
+    SELECT min(recipient) FROM deliveries WHERE state < 2
+     UNION ALL
+    SELECT (SELECT min(d.recipient) FROM deliveries AS d WHERE d.state < 2 AND d.recipient > open.recipient)
+      FROM open WHERE open.recipient IS NOT NULL)
+SELECT recipient,
+       (SELECT min(d.ready_at) FROM deliveries AS d
+         WHERE d.state < 2 AND d.recipient = open.recipient AND d.ready_at > 0)
+  FROM open WHERE recipient IS NOT NULL;
+
+-- next_expiry --
+-- The next time at which an unfinished delivery expires that is in nobody's hands.
+SELECT expires_at FROM deliveries
+ WHERE state < 2 AND expires_at IS NOT NULL AND (lease IS NULL OR ready_at <= :now)
+ ORDER BY expires_at LIMIT 1;
 
 -- next_ready --
 -- The next ready messages of one recipient, by urgency, then id.
-SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at
+SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at, d.reason
   FROM deliveries AS d
   JOIN messages AS m ON m.id = d.id >> 20
  WHERE d.state < 2 AND d.recipient = :recipient AND d.ready_at = 0 AND (d.expires_at IS NULL OR d.expires_at > :now)
  ORDER BY d.urgency, d.id LIMIT :max;
 
--- claim --
--- Lease up to :max ready deliveries of one recipient until :until, by urgency, then id.
+-- set_apart --
+-- Lease up to :max ready deliveries of one recipient until :until, by urgency, then id; no attempt is counted yet.
 UPDATE deliveries SET ready_at = :until, lease = :lease
  WHERE id IN (SELECT id FROM deliveries
                WHERE state < 2 AND recipient = :recipient AND ready_at = 0 AND (expires_at IS NULL OR expires_at > :now)
                ORDER BY urgency, id LIMIT :max);
 
--- hand_out --
--- Lease up to :max ready deliveries as `claim` does, and count the attempt: they are in their consumer's hands.
+-- claim --
+-- Lease up to :max ready deliveries as `set_apart` does, and count the attempt: they are in their consumer's hands.
 UPDATE deliveries
    SET ready_at = :until, lease = :lease, state = 1, attempts = attempts + 1, delivered_at = coalesce(delivered_at, :now)
  WHERE id IN (SELECT id FROM deliveries
@@ -97,8 +139,8 @@ UPDATE deliveries
                ORDER BY urgency, id LIMIT :max);
 
 -- renew --
--- Lease until :until what a lease still holds.
-UPDATE deliveries SET ready_at = :until
+-- Lease until :until, or for as long as it was, what a lease still holds.
+UPDATE deliveries SET ready_at = max(ready_at, :until)
  WHERE state < 2 AND recipient = :recipient AND ready_at > 0 AND lease = :lease
 RETURNING id >> 20;
 
@@ -111,9 +153,16 @@ UPDATE deliveries NOT INDEXED
    AND state < 2 AND lease IS :lease AND (expires_at IS NULL OR expires_at > :now);
 
 -- give_back --
--- Make ready again what a lease still holds.
-UPDATE deliveries SET ready_at = 0, lease = NULL
- WHERE state < 2 AND recipient = :recipient AND ready_at > 0 AND lease = :lease;
+-- Make ready again what a lease still holds; at its last attempt it is dead instead.
+UPDATE deliveries
+   SET state = CASE WHEN attempts >= max_attempts THEN 4 ELSE state END,
+       finished_at = CASE WHEN attempts >= max_attempts THEN :now END,
+       reason = CASE WHEN attempts >= max_attempts
+                     THEN 'attempt ' || attempts || ' of ' || max_attempts || ' ended without an ack: it was given back'
+                     ELSE reason END,
+       ready_at = 0, lease = NULL
+ WHERE state < 2 AND recipient = :recipient AND ready_at > 0 AND lease = :lease
+RETURNING id, state;
 
 -- let_go --
 -- End the lease of one delivery, if it is still this one.
@@ -122,19 +171,47 @@ UPDATE deliveries NOT INDEXED SET ready_at = 0, lease = NULL
    AND state < 2 AND lease = :lease;
 
 -- ack --
--- Finish one recipient's delivery; changes nothing where it is finished.
+-- Finish one recipient's delivery, unless it is finished; with :lease, only if no other lease holds it now.
 UPDATE deliveries NOT INDEXED
-   SET state = 2, lease = NULL, ready_at = 0, finished_at = :now, delivered_at = coalesce(delivered_at, :now)
- WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient AND state < 2;
+   SET state = 2, lease = :lease, ready_at = 0, finished_at = :now, delivered_at = coalesce(delivered_at, :now)
+ WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient AND state < 2
+   AND (:lease IS NULL OR lease IS NULL OR lease = :lease OR ready_at <= :now);
+
+-- nack --
+-- Give one delivery back, ready at :ready_at; at its last attempt it is dead. With :lease as `ack`.
+UPDATE deliveries NOT INDEXED
+   SET state = CASE WHEN attempts >= max_attempts THEN 4 ELSE state END,
+       finished_at = CASE WHEN attempts >= max_attempts THEN :now END,
+       ready_at = CASE WHEN attempts >= max_attempts THEN 0 ELSE :ready_at END,
+       reason = coalesce(:reason, CASE WHEN attempts >= max_attempts
+                                       THEN 'attempt ' || attempts || ' of ' || max_attempts || ' was nacked'
+                                       ELSE reason END),
+       lease = NULL
+ WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient AND state < 2
+   AND (:lease IS NULL OR lease IS NULL OR lease = :lease OR ready_at <= :now)
+RETURNING id, state;
+
+-- extend --
+-- Let a lease end at :until; with :lease, only if it is still that one.
+UPDATE deliveries NOT INDEXED SET ready_at = :until
+ WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient AND state < 2
+   AND lease IS NOT NULL AND lease = coalesce(:lease, lease);
 
 -- recipients_of --
--- The recipients of one message, with their states.
-SELECT recipient, state FROM deliveries
+-- The recipients of one message.
+SELECT recipient FROM deliveries
  WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 ORDER BY id;
+
+-- receipts_of --
+-- How far the deliveries of one message have come; of one recipient where :recipient is given.
+SELECT recipient, state, attempts, max_attempts, ready_at, lease, delivered_at, finished_at, expires_at, reason
+  FROM deliveries
+ WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND (:recipient IS NULL OR recipient = :recipient)
+ ORDER BY id;
 
 -- message_to --
 -- One message as one of its recipients sees it.
-SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at
+SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at, d.reason
   FROM messages AS m
   JOIN deliveries AS d ON d.id >= m.id << 20 AND d.id < (m.id + 1) << 20 AND d.recipient = :recipient
  WHERE m.id = :message_id;
@@ -173,6 +250,56 @@ SELECT * FROM log
                       AND d.recipient IN (SELECT value FROM json_each(:addresses))))
  ORDER BY id LIMIT :max;
 
+-- thread --
+-- The messages that one is part of by `reply_to`, up and down, as a whole, in order; of some addresses as above.
+WITH RECURSIVE above (id) AS (
+    SELECT :message_id
+     UNION
+    SELECT m.reply_to FROM above JOIN messages AS m ON m.id = above.id WHERE m.reply_to IS NOT NULL),
+below (id) AS (
+    SELECT id FROM above
+     UNION
+    SELECT m.id FROM below JOIN messages AS m ON m.reply_to = below.id)
+SELECT * FROM log
+ WHERE id IN (SELECT id FROM below)
+   AND (:addresses IS NULL OR sender IN (SELECT value FROM json_each(:addresses))
+        OR EXISTS (SELECT 1 FROM deliveries AS d
+                    WHERE d.id >= log.id << 20 AND d.id < (log.id + 1) << 20
+                      AND d.recipient IN (SELECT value FROM json_each(:addresses))))
+ ORDER BY id LIMIT :max;
+
+-- dead_letters --
+-- The dead, in the order of their messages; of one recipient where :recipient is given.
+SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at, d.reason
+  FROM deliveries AS d INDEXED BY deliveries_dead
+  JOIN messages AS m ON m.id = d.id >> 20
+ WHERE d.state = 4 AND (:recipient IS NULL OR d.recipient = :recipient)
+ ORDER BY d.id LIMIT :max;
+
+-- requeue --
+-- Revive the dead of one message, with all their attempts before them, unless their time has run out.
+UPDATE deliveries NOT INDEXED
+   SET state = 0, attempts = 0, ready_at = 0, delivered_at = NULL, finished_at = NULL
+ WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND (:recipient IS NULL OR recipient = :recipient)
+   AND state = 4 AND (expires_at IS NULL OR expires_at > :now)
+RETURNING recipient;
+
+-- dead_after --
+-- The next of the dead after a delivery's id, of one recipient where :recipient is given: delivery and message.
+SELECT id, id >> 20 FROM deliveries INDEXED BY deliveries_dead
+ WHERE state = 4 AND (:recipient IS NULL OR recipient = :recipient) AND id > :after ORDER BY id LIMIT :max;
+
+-- delete_dead --
+-- Drop one of the dead.
+DELETE FROM deliveries WHERE id = :delivery_id AND state = 4;
+
+-- delete_orphan --
+-- Drop a message of which no delivery is left, unless it is the newest: that keeps ids from being used again.
+DELETE FROM messages
+ WHERE id = :message_id AND id < (SELECT max(id) FROM messages)
+   AND NOT EXISTS (SELECT 1 FROM deliveries AS d
+                    WHERE d.id >= :message_id << 20 AND d.id < (:message_id + 1) << 20);
+
 -- last_message_id --
 -- The newest message's id, 0 on an empty bus.
 SELECT coalesce(max(id), 0) FROM messages;
@@ -195,12 +322,11 @@ SELECT recipient, count(*), min(id) >> 20 FROM deliveries
 SELECT count(*), max(id) FROM messages WHERE created_at < :before AND id < (SELECT max(id) FROM messages);
 
 -- prunable_bite --
--- The next old messages after an id of which no delivery is unfinished.
+-- The next old messages after an id of which no delivery is unfinished or dead.
 SELECT m.id, length(m.body) FROM messages AS m
  WHERE m.id > :after AND m.id <= :upto AND m.created_at < :before
    AND NOT EXISTS (SELECT 1 FROM deliveries AS d
-                    WHERE d.id >= m.id << 20 AND d.id < (m.id + 1) << 20 AND d.state < 2
-                      AND (d.expires_at IS NULL OR d.expires_at > :now))
+                    WHERE d.id >= m.id << 20 AND d.id < (m.id + 1) << 20 AND (d.state < 2 OR d.state = 4))
  ORDER BY m.id LIMIT :max;
 
 -- delete_deliveries --

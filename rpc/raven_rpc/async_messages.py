@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from raven import AckMode, ClosedError, LostError, Message, MessageNotFoundError
+from raven import AckMode, ClosedError, DeliveryError, LostError, Message, MessageNotFoundError
 from raven_rpc import sockets
 from raven_rpc.streams import acked, deadline_after, left_s, subscription
 from raven_rpc.wire import CHUNK, encode_request, lost, message_of, result_of, take_line, unreachable
@@ -98,7 +98,7 @@ class AsyncMessages:
                 if message is not None and self._ack == "auto":
                     await self._ask("ack", {"id": message.id, "subscription": self._number})
                     message = acked(message)
-            except MessageNotFoundError:  # its lease has ended, and another may have it
+            except (DeliveryError, MessageNotFoundError):  # its lease has ended, and another may have it
                 continue
             except LostError:
                 self._drop()

@@ -54,6 +54,10 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         delivered_at=_TIME,
         acked_at=_TIME,
         expires_at=_TIME,
+        finished_at=_TIME,
+        reply_address=_TEXT_OR_NULL,
+        report={"enum": ["undelivered", None]},
+        reason=_TEXT_OR_NULL,
     ),
     "Peer": _object(
         address=_TEXT,

@@ -9,7 +9,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from raven import AckMode, ClosedError, InputError, LostError, Message, MessageNotFoundError, UnreachableError
+from raven import (
+    AckMode,
+    ClosedError,
+    DeliveryError,
+    InputError,
+    LostError,
+    Message,
+    MessageNotFoundError,
+    UnreachableError,
+)
 from raven_rpc.wire import Wire, message_of
 
 if TYPE_CHECKING:
@@ -101,7 +110,7 @@ def _ack(stream: Stream, params: dict[str, Any], message: Message) -> bool:
     """Ack a message before it is handed out; where that is not known to have worked, it is not handed out."""
     try:
         stream.connect("subscribe", params).ask("ack", {"id": message.id, "subscription": stream.number})
-    except MessageNotFoundError:  # its lease has ended, and another may have it
+    except (DeliveryError, MessageNotFoundError):  # its lease has ended, and another may have it
         return False
     except (LostError, UnreachableError):
         stream.drop()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from raven import BusClient, BusObserver, MessageNotFoundError, Subscription
+from raven import BusClient, BusObserver, LeaseLostError, Subscription
 from tests.serving import Served
 from tests.support import Foreign, wait_until
 
@@ -69,7 +69,7 @@ def test_what_another_has_by_now_cannot_be_taken(
     (same,) = wait_until(lambda: quick.fetch(1), "the end of the lease")
     assert same.id == message.id
 
-    with pytest.raises(MessageNotFoundError, match="is not leased here any more"):
+    with pytest.raises(LeaseLostError, match="is not leased here any more"):
         slow.take(message.id)
 
     quick.take(message.id)
@@ -86,7 +86,7 @@ def test_over_the_socket_an_ack_for_a_subscription_takes_only_what_that_still_ha
         first, second = (line.push()["message"]["id"] for _ in range(2))
 
         assert line.ask("ack", {"id": first, "subscription": number}) == {"acked": [first]}
-        assert line.error("ack", {"id": first, "subscription": number})["data"]["kind"] == "message_not_found"
+        assert line.error("ack", {"id": first, "subscription": number})["data"]["kind"] == "lease_lost"
         assert other.error("ack", {"id": second, "subscription": number})["data"]["kind"] == "invalid_params"
         log = line.ask("tail")["subscription"]
         assert "nothing is acked" in line.error("ack", {"id": second, "subscription": log})["message"]

@@ -17,7 +17,8 @@ def row(**changes: Any) -> MessageRow:
     plain = MessageRow(
         id=7, sender="conductor:swarm-1", to="architect:swarm-2", type="plan", body='{"step":1}', urgency=1, tags=None,
         correlation_id=None, reply_to=None, task_id=None, dedup_key=None, created_at=NOW, expires_at=None,
-        recipient="architect:swarm-2", state=0, attempts=0, delivered_at=None, finished_at=None,
+        reply_address=None, report=None, recipient="architect:swarm-2", state=0, attempts=0, delivered_at=None,
+        finished_at=None, reason=None,
     )  # fmt: skip
     return plain._replace(**changes)
 
@@ -104,6 +105,24 @@ def test_the_json_shape_has_every_field_and_every_derived_name() -> None:
         "delivered_at": "2027-01-15T08:00:00.000000Z",
         "acked_at": "2027-01-15T08:00:00.000000Z",
         "expires_at": "2027-01-15T08:00:05.000000Z",
+        "finished_at": "2027-01-15T08:00:00.000000Z",
+        "reply_address": None,
+        "report": None,
+        "reason": None,
     }
     assert json.loads(json.dumps(shape)) == shape
-    assert {field.name for field in dataclasses.fields(Message)} <= shape.keys()
+    fields = {field.name for field in dataclasses.fields(Message)}
+    assert fields - shape.keys() == {"lease", "waiting", "duplicate"}
+
+
+def test_the_json_shape_has_the_lease_of_a_claim_and_what_a_send_tells_only_where_there_is_one() -> None:
+    claimed = row().to_message(NOW, lease=5)
+    sent = row().to_message(NOW, waiting={"architect:swarm-2": True})
+
+    assert claimed.as_dict()["lease"] == 5
+    assert "waiting" not in claimed.as_dict()
+    assert {key: sent.as_dict().get(key, "none") for key in ("lease", "waiting", "duplicate")} == {
+        "lease": "none", "waiting": {"architect:swarm-2": True}, "duplicate": False,
+    }  # fmt: skip
+    assert Message.from_dict(claimed.as_dict()) == claimed
+    assert Message.from_dict(sent.as_dict()).waiting == sent.waiting

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import apsw
 import pytest
 
-from raven.statements import SQL, migrations
+from raven.statements import SQL, scripts_after
 
 OPEN = "SEARCH deliveries USING INDEX deliveries_open (recipient=?"
 # By statement: what its plan must say, piece by piece.
@@ -22,7 +22,7 @@ EXPECTED = {
     "ack": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
     "mark_delivered": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
     "give_back": [f"{OPEN} AND ready_at>?)"],
-    "hand_out": [f"{OPEN} AND ready_at=?)"],
+    "set_apart": [f"{OPEN} AND ready_at=?)"],
     "renew": [f"{OPEN} AND ready_at>?)"],
     "look": [
         f"{OPEN} AND ready_at=?)",
@@ -54,7 +54,7 @@ EXPECTED = {
 def database(request: pytest.FixtureRequest) -> Iterator[apsw.Connection]:
     """Make a bus with a history, as it is and with statistics, as after a foreign client's `PRAGMA optimize`."""
     connection = apsw.Connection(":memory:")
-    for script in migrations():
+    for script in scripts_after(0):
         connection.execute(script)
     with connection:
         for number in range(1, 2001):
@@ -87,7 +87,7 @@ def test_a_hot_statement_searches_and_never_scans(database: apsw.Connection, nam
     assert not [step for step in steps if re.match(r"SCAN (messages|deliveries|m|d)\b", step)], steps
 
 
-@pytest.mark.parametrize("name", ["claim", "next_ready", "log_after", "prunable_bite"])
+@pytest.mark.parametrize("name", ["claim", "set_apart", "next_ready", "log_after", "prunable_bite"])
 def test_a_statement_in_index_order_sorts_nothing(database: apsw.Connection, name: str) -> None:
     assert not [step for step in plan(database, name) if "TEMP B-TREE" in step]
 

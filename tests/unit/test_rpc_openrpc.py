@@ -66,6 +66,7 @@ def test_a_message_as_it_is_sent_fits_the_described_schema() -> None:
         "id": 1, "sender": "a:s", "recipient": "b:s", "to": ["b:s"], "type": "note", "body": None, "state": "sent",
         "urgency": "prompt", "tags": [], "correlation_id": None, "reply_to": None, "task_id": None, "dedup_key": None,
         "attempts": 0, "created_at": times, "delivered_at": None, "acked_at": None, "expires_at": None,
+        "finished_at": None, "reply_address": None, "report": None, "reason": None,
     }  # fmt: skip
 
     jsonschema.validate(Message.from_dict(shape).as_dict(), schema)

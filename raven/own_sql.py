@@ -1,0 +1,67 @@
+"""Own SQL: statements of the user's own in the bus file, which may do anything but harm the bus."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from raven.errors import StatementError
+
+if TYPE_CHECKING:
+    import apsw
+
+_OK, _DENY = 0, 1
+# Action codes of SQLite's authorizer (https://sqlite.org/c3ref/c_alter_table.html): never allowed are PRAGMA, BEGIN and
+# COMMIT, ATTACH, DETACH and SAVEPOINT; of the others it counts which of their two arguments names a table or a view.
+_NEVER = frozenset({19, 22, 24, 25, 32})
+_INSERT = 18
+_TABLE_FIRST = frozenset({2, 4, 6, 8, 9, 11, 13, 15, 17, _INSERT, 23, 29, 30})
+_TABLE_SECOND = frozenset({1, 3, 5, 7, 10, 12, 14, 16, 26})
+_RAVENS = frozenset({"messages", "deliveries", "identities", "meta", "log", "pending", "outbox"})
+_OUTBOX_TRIGGER = "outbox_insert"
+# By the names of the driver's exceptions: those that are the statement's fault, and not the file's.
+_STATEMENTS_FAULT = frozenset({
+    "SQLError", "ConstraintError", "AuthError", "MismatchError", "BindingsError", "RangeError", "TooBigError",
+    "MisuseError", "SchemaChangeError",
+})  # fmt: skip
+
+
+class Guard:
+    """What SQLite asks while it prepares a statement: is that allowed? Raven's own statements always are."""
+
+    def __init__(self) -> None:
+        self.is_on = False
+
+    def __call__(
+        self, action: int, first: str | None, second: str | None, database: str | None, trigger: str | None
+    ) -> int:
+        """Return SQLite's word for yes or no."""
+        if not self.is_on or trigger == _OUTBOX_TRIGGER:
+            return _OK
+        if action in _NEVER:
+            return _DENY
+        table = first if action in _TABLE_FIRST else second if action in _TABLE_SECOND else None
+        is_send = action == _INSERT and table == "outbox"
+        return _DENY if table is not None and table.lower() in _RAVENS and not is_send else _OK
+
+
+def run(connection: apsw.Connection, sql: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Run statements in the transaction that is open, and return their rows; raises StatementError."""
+    # Only from the first such statement on: to set it makes SQLite compile all other statements anew.
+    if not isinstance(connection.authorizer, Guard):
+        connection.authorizer = Guard()
+    guard = connection.authorizer
+    guard.is_on = True
+    try:
+        # Not from the cache, where raven's own COMMIT is found, which was allowed.
+        return connection.execute(sql, params, can_cache=False).fetchall()
+    except Exception as error:
+        kind = type(error).__name__
+        if kind not in _STATEMENTS_FAULT and not isinstance(error, TypeError | ValueError | OverflowError):
+            raise
+        shown = " ".join(str(sql).split())
+        shown = shown if len(shown) <= 60 else shown[:57] + "..."
+        hint = "; tables of raven and transactions are not yours to change here" if kind == "AuthError" else ""
+        raise StatementError(f"the statement {shown!r} failed: {error}{hint}") from error
+    finally:
+        guard.is_on = False

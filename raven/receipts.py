@@ -1,0 +1,168 @@
+"""Receipts: how far each delivery of a message has come, now or once it has come far enough."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, NamedTuple, get_args
+
+from raven import clock, settlement
+from raven.doorbell import Doorbells, receipt_bell
+from raven.errors import BusyError, InputError, MessageNotFoundError, UndeliveredError, WaitTimeoutError
+from raven.lifecycle import FINAL
+from raven.message import STATES, State
+from raven.store import Store
+from raven.waiter import Waiter
+from raven.walwatch import WalWatch
+
+
+class Receipt(NamedTuple):
+    """How far one delivery has come.
+
+    `delivered_at` is when its recipient first had it, `finished_at` when it was acked, expired or died. While it is
+    held back by a delay or a lease, `ready_at` is when that ends, and `leased` which of the two it is. `reason` is why
+    it was given back last, or died.
+    """
+
+    recipient: str
+    state: State
+    attempts: int
+    max_attempts: int
+    leased: bool
+    ready_at: datetime | None
+    delivered_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime | None
+    reason: str | None
+
+    @classmethod
+    def from_dict(cls, shape: Mapping[str, Any]) -> Receipt:
+        """Build a receipt from the JSON shape that `as_dict` makes; raises KeyError or ValueError for another."""
+        times = {name: clock.optional_from_isoformat(shape[name]) for name in cls._fields if name.endswith("_at")}
+        return cls(**{**{name: shape[name] for name in cls._fields}, **times})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON shape; times are ISO 8601 in UTC."""
+        return {
+            name: clock.isoformat(value) if isinstance(value, datetime) else value
+            for name, value in self._asdict().items()
+        }
+
+    def has_reached(self, state: State) -> bool:
+        """Whether it has come as far as a state; what was acked or died after it was delivered has been delivered."""
+        return state in (self.state, "sent") or (state == "delivered" and self.delivered_at is not None)
+
+    def will_never_reach(self, state: State) -> bool:
+        """Whether it has come to another end."""
+        return self.state in FINAL and not self.has_reached(state)
+
+
+def receipts(store: Store, doorbells: Doorbells, message_id: int) -> list[Receipt]:
+    """Return the receipts of a message, in the order of its recipients; MessageNotFoundError where there is none."""
+    rows = _rows(store, message_id)
+    now = clock.now()
+    if any(row[1] < 2 and (0 < row[4] <= now or (row[8] or now + 1) <= now) for row in rows):
+        # Another writer may be in the way: then what time has brought is put into effect a little later.
+        with suppress(BusyError), store.impatient():
+            settlement.settle(store, doorbells.ring)
+        rows = _rows(store, message_id)
+    return [_receipt(row, now) for row in rows]
+
+
+class ReceiptWait:
+    """Waits until all deliveries of a message have come as far as a state; pushed, with a look each second."""
+
+    def __init__(
+        self,
+        store: Store,
+        doorbells: Doorbells,
+        watch: WalWatch,
+        message_id: int,
+        state: State,
+        timeout_s: float | None,
+    ) -> None:
+        if state not in get_args(State):
+            raise InputError(f"state {state!r} is not known: use {', '.join(STATES)}")
+        if timeout_s is not None and (
+            not isinstance(timeout_s, int | float) or isinstance(timeout_s, bool) or not timeout_s >= 0
+        ):
+            raise InputError(f"timeout_s {timeout_s!r} is not a number of seconds, 0 or more")
+        store.check_outside("wait for receipts")
+        self._store = store
+        self._doorbells = doorbells
+        self._message_id = message_id
+        self._state: State = state
+        self._timeout_s = timeout_s
+        self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        self._due_s: float | None = None
+        self._waiter = Waiter(store, doorbells, watch, receipt_bell(message_id), 1.0)
+
+    def wait(self) -> list[Receipt]:
+        """Block until then; raises UndeliveredError where it will never come, or WaitTimeoutError."""
+        found = self._look()
+        if found is None:
+            with self._waiter:
+                while (found := self._look()) is None:
+                    self._waiter.wait(self._due_s)
+        return found
+
+    async def wait_async(self) -> list[Receipt]:
+        """Do as `wait` does, without blocking the event loop."""
+        found = self._look()
+        if found is None:
+            with self._waiter:
+                while (found := self._look()) is None:
+                    await self._waiter.wait_async(self._due_s)
+        return found
+
+    def _look(self) -> list[Receipt] | None:
+        """Return the receipts if they have come so far, or note in how many seconds to look again unrung."""
+        found = receipts(self._store, self._doorbells, self._message_id)
+        if all(receipt.has_reached(self._state) for receipt in found):
+            return found
+        ended = [receipt for receipt in found if receipt.will_never_reach(self._state)]
+        if ended:
+            told = "; ".join(
+                f"{one.recipient}: {one.state}" + (f", {one.reason}" if one.reason else "") for one in ended
+            )
+            raise UndeliveredError(f"message #{self._message_id} will not be {self._state}: {told}")
+        left = None if self._deadline is None else self._deadline - time.monotonic()
+        if left is not None and left <= 0:
+            missing = [receipt.recipient for receipt in found if not receipt.has_reached(self._state)]
+            raise WaitTimeoutError(
+                f"message #{self._message_id} was not {self._state} within {self._timeout_s:g} s by "
+                f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}"
+            )
+        now = clock.now()
+        ends = [moment for receipt in found for moment in (receipt.ready_at, receipt.expires_at) if moment is not None]
+        dues = [max(0.005, moment.timestamp() - now / 1e6) for moment in ends] + ([] if left is None else [left])
+        self._due_s = min(dues, default=None)
+        return None
+
+
+def _rows(store: Store, message_id: int) -> list[Any]:
+    rows = store.rows("receipts_of", {"message_id": message_id, "recipient": None})
+    if not rows and not store.rows("message_whole", {"message_id": message_id}):
+        raise MessageNotFoundError(f"there is no message #{message_id}: it never was, or it was pruned")
+    return rows
+
+
+def _receipt(row: Any, now: int) -> Receipt:
+    recipient, state, attempts, max_attempts, ready_at, lease, delivered_at, finished_at, expires_at, reason = row
+    is_open = state < 2
+    is_held = is_open and ready_at > now
+    is_over = is_open and expires_at is not None and expires_at <= now and not (is_held and lease is not None)
+    return Receipt(
+        recipient=recipient,
+        state="expired" if is_over else STATES[state],
+        attempts=attempts,
+        max_attempts=max_attempts,
+        leased=is_held and lease is not None,
+        ready_at=clock.from_micros(ready_at) if is_held else None,
+        delivered_at=clock.optional_from_micros(delivered_at),
+        finished_at=clock.optional_from_micros(finished_at),
+        expires_at=clock.optional_from_micros(expires_at),
+        reason=reason,
+    )

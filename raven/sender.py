@@ -1,0 +1,185 @@
+"""Sender: what one address sends, asks and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from raven import clock
+from raven.doorbell import OBSERVERS
+from raven.draft import Draft, Stored, make_draft, make_drafts
+from raven.errors import ExpiredError, InputError
+from raven.identity import Identity
+from raven.message import Message, Report, Urgency
+from raven.observer import BusObserver
+
+if TYPE_CHECKING:
+    from raven.feed import Feed
+    from raven.request import Request
+
+
+class BusSender(BusObserver):
+    """The half of a BusClient that sends; everything that a BusObserver can do, too."""
+
+    _identity: Identity
+    _max_body_bytes: int
+    _max_attempts: int
+    _feeds: WeakSet[Feed]
+
+    @property
+    def address(self) -> str:
+        """This client's own address, `<role>:<session>`."""
+        return self._identity.address
+
+    def send(
+        self,
+        to: str | Sequence[str],
+        type: str,
+        body: Any = None,
+        *,
+        urgency: Urgency = "prompt",
+        tags: Sequence[str] = (),
+        correlation_id: str | int | None = None,
+        reply_to: int | None = None,
+        task_id: str | int | None = None,
+        expires_in_s: float | None = None,
+        delay_s: float | None = None,
+        dedup_key: str | None = None,
+        report: Report | None = None,
+        max_attempts: int | None = None,
+    ) -> Message:
+        """Send one message; when this returns it is committed, and whoever waits for it was woken.
+
+        `to` is an address, a broadcast pattern (`*:session`, `role:*`, `*:*`: all that are registered now, but never
+        the sender) or a list of them; an address gets it whether or not it was ever used. `body` is any JSON value,
+        or an instance of a pydantic model. The message that is returned tells in `waiting` who was waiting for it.
+
+        With `dedup_key`, a second send of the same key by this address stores nothing and returns the first message,
+        with `duplicate` set. After `max_attempts` (5 unless set otherwise) a recipient's delivery is dead. With
+        `report="undelivered"` this address gets a message of type `raven.undelivered` for each delivery that dies or
+        expires. Raises InputError (address, body, schema), UnknownAddressError for a pattern that nobody matches,
+        DatabaseError.
+        """
+        draft = make_draft(
+            self._identity.address,
+            self._max_body_bytes,
+            to=to,
+            type=type,
+            body=body,
+            urgency=urgency,
+            tags=tags,
+            correlation_id=correlation_id,
+            reply_to=reply_to,
+            task_id=task_id,
+            expires_in_s=expires_in_s,
+            delay_s=delay_s,
+            dedup_key=dedup_key,
+            report=report,
+            max_attempts=max_attempts or self._max_attempts,
+        )
+        # As `post` does with many: this is the hottest path of all.
+        with self._store.write() as tx:
+            self._identity.touch(tx)
+            stored = draft.store(tx)
+        return self._sent([stored])[0]
+
+    def send_many(self, messages: Sequence[Mapping[str, Any]]) -> list[Message]:
+        """Send many messages, dicts of `send`'s parameters, in one transaction: all of them or none."""
+        return self.post(make_drafts(self._identity.address, self._max_body_bytes, messages, self._max_attempts))
+
+    def draft(self, to: str | Sequence[str], type: str, body: Any = None, **options: Any) -> Draft:
+        """Check a message, given as to `send`, without touching the bus; `post` then sends it. Raises InputError.
+
+        For programs that check in one thread and write in another.
+        """
+        options["max_attempts"] = options.get("max_attempts") or self._max_attempts
+        return make_draft(self._identity.address, self._max_body_bytes, to=to, type=type, body=body, **options)
+
+    def post(self, drafts: Sequence[Draft]) -> list[Message]:
+        """Send what `draft` has checked, in one transaction: all of them or none."""
+        with self._store.write() as tx:
+            self._identity.touch(tx)
+            stored = [draft.store(tx) for draft in drafts]
+        return self._sent(stored)
+
+    def reply(self, msg: Message | int, type: str, body: Any = None, **options: Any) -> Message:
+        """Answer a message, given itself or by its id: to where its sender waits for the answer, else to the sender.
+
+        The answer carries the message's id in `reply_to`, and its correlation and task ids; `options` are those of
+        `send`. The answer to a request expires with the request: ExpiredError where nobody waits for it any more.
+        """
+        return self.post([self.draft_reply(msg, type, body, **options)])[0]
+
+    def draft_reply(self, msg: Message | int, type: str, body: Any = None, **options: Any) -> Draft:
+        """Check an answer, given as to `reply`; `post` then sends it."""
+        if not isinstance(msg, Message | int) or isinstance(msg, bool):
+            raise InputError(f"{msg!r} is neither a message nor the id of one: give what inbox or claim returned")
+        asked = self.read(msg) if isinstance(msg, int) else msg
+        given = {"correlation_id": asked.correlation_id, "task_id": asked.task_id, **options, "reply_to": asked.id}
+        if asked.reply_address is None:
+            return self.draft(asked.sender, type, body, **given)
+        if asked.expires_at is not None:
+            left_s = asked.expires_at.timestamp() - clock.now() / 1e6
+            if left_s <= 0:
+                raise ExpiredError(f"message #{asked.id} asked for an answer in time: nobody waits for it any more")
+            given.setdefault("expires_in_s", left_s)
+        return self.draft(asked.reply_address, type, body, **given)
+
+    def request(
+        self, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float = 30.0, **options: Any
+    ) -> Message:
+        """Send a message, wait for the answer that `reply` gives to it, and return that, acked.
+
+        The answer goes to a private address, so that no subscriber of this one can take it; of several answers the
+        first counts. `options` are those of `send`. Raises WaitTimeoutError after `timeout_s` seconds; then, or when
+        the wait is left by another exception, nobody begins with the request any more, and nothing is left behind.
+        """
+        request, sent = self._ask(to, type, body, timeout_s, options)
+        return request.answer(sent)
+
+    async def request_async(
+        self, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float = 30.0, **options: Any
+    ) -> Message:
+        """Do as `request` does, without blocking the event loop."""
+        request, sent = self._ask(to, type, body, timeout_s, options)
+        return await request.answer_async(sent)
+
+    def _ask(
+        self, to: str | Sequence[str], type: str, body: Any, timeout_s: float, options: dict[str, Any]
+    ) -> tuple[Request, Message]:
+        from raven.request import Request
+
+        for name in ("expires_in_s", "dedup_key"):
+            if options.get(name) is not None:
+                raise InputError(f"{name} is no option of a request: it lives for timeout_s, and is asked once")
+        request = Request(self._store, self._doorbells, self._watch, self.address, timeout_s)
+        address = {"expires_in_s": timeout_s, "reply_address": request.reply_address}
+        draft = self.draft(to, type, body, **{**options, **address})
+        self._feeds.add(request.feed)
+        return request, self.post([draft])[0]
+
+    def _sent(self, stored: Sequence[Stored]) -> list[Message]:
+        """Wake the recipients and the observers, and return the messages as `send` does.
+
+        Only after the commit, or the woken would look too early; inside a transaction nobody is woken yet.
+        """
+        if len(stored) == 1 and not stored[0].is_duplicate:
+            recipients: Iterable[str] = stored[0].recipients
+        else:
+            recipients = dict.fromkeys(address for one in stored if not one.is_duplicate for address in one.recipients)
+        rung = self._store.after_commit(self._doorbells.ring, [*recipients, OBSERVERS])
+        now = clock.now()
+        return [
+            one.row.to_message(
+                now,
+                waiting={
+                    address: self._doorbells.count_waiting(address) > 0
+                    if rung is None or one.is_duplicate
+                    else address in rung
+                    for address in one.recipients
+                },
+                duplicate=one.is_duplicate,
+            )
+            for one in stored
+        ]
