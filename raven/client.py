@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, Self
 from weakref import WeakSet
 
-from raven import clock
+from raven import clock, settlement
 from raven.address import Address, make_address, parse_address
-from raven.config import Durability
+from raven.config import Durability, Retention
 from raven.draft import check_max_attempts, check_optional_text, check_span
-from raven.errors import ConfigError, InputError
+from raven.errors import BusyError, ConfigError, InputError
 from raven.group import Group
 from raven.holdings import Holdings
 from raven.identity import Identity, register
@@ -23,6 +23,7 @@ from raven.sender import BusSender
 
 if TYPE_CHECKING:
     from raven.feed import AsyncMessages, Feed
+    from raven.retention import Keeper
     from raven.subscription import Subscription
 
 
@@ -37,9 +38,9 @@ class BusClient(BusSender):
 
     Making one makes the file where there is none (mode 0600) and registers the address, so that broadcasts reach it;
     `create=False` and `register=False` leave that to others. Without `db_path` the bus, and each setting not given here
-    (5 s, "normal", 4 MiB, 5 attempts otherwise), is found as the command line finds it. With `checkpoints=False` no
-    write takes the time to write the WAL back: call `checkpoint` now and then. Any thread may use a client, and a
-    forked child goes on with a connection of its own.
+    (5 s, "normal", 4 MiB, 5 attempts, no retention otherwise), is found as the command line finds it. With
+    `checkpoints=False` no write takes the time to write the WAL back: call `checkpoint` now and then. Any thread may
+    use a client, and a forked child goes on with a connection of its own.
 
     Every write is one transaction: when the call returns it is committed and survives the death of any process; when
     it raises, nothing was written. Writes raise DatabaseError; one that is `retryable` may be tried again.
@@ -55,6 +56,7 @@ class BusClient(BusSender):
         durability: Durability | None = None,
         max_body_bytes: int | None = None,
         max_attempts: int | None = None,
+        retention: Retention | Mapping[str, Any] | None = None,
         checkpoints: bool = True,
         register: bool = True,
         create: bool = True,
@@ -67,6 +69,12 @@ class BusClient(BusSender):
         check_max_attempts(max_attempts)
         self._max_attempts = max_attempts or settings.max_attempts
         self._owns_store = True
+        limits = (
+            settings.retention
+            if retention is None
+            else Retention.of(retention._asdict() if isinstance(retention, Retention) else retention)
+        )
+        self._keeper = None if limits is None else self._make_keeper(limits)
         self._take_part(address, register)
         if register:
             with self._store.write() as tx:
@@ -233,6 +241,16 @@ class BusClient(BusSender):
         """Let writes of this thread inside the block raise BusyError at once instead of waiting for another writer."""
         return self._store.impatient()
 
+    def upkeep(self, at_most_s: float = 0.05) -> None:
+        """Settle what time has brought, and drop what is beyond the limits of retention, for about so many seconds.
+
+        While anybody waits or sends nobody needs to call this; a program that serves many calls it now and then.
+        """
+        with suppress(BusyError), self._store.impatient():
+            settlement.settle(self._store, self._doorbells.ring)
+        if self._keeper is not None:
+            self._keeper.run(at_most_s)
+
     def wal_size(self) -> int:
         """Return the size of the WAL in bytes: what a checkpoint has to write back."""
         return self._store.wal_size()
@@ -257,6 +275,11 @@ class BusClient(BusSender):
         if self._owns_store:
             super().close()
         self._doorbells.ring([self.address])
+
+    def _make_keeper(self, limits: Retention) -> Keeper:
+        from raven.retention import Keeper
+
+        return Keeper(self._store, limits)
 
     def _let_go(self, id: int) -> None:
         """Forget a lease once its end is committed, and wake the loop that waits for room."""

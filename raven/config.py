@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from raven.body import DEFAULT_MAX_BYTES
@@ -13,7 +13,33 @@ FILE_NAME = "raven.yaml"
 DEFAULT_DB = os.path.join("~", ".raven", "bus.db")
 Durability = Literal["normal", "full"]
 
+MAX_SPAN_S = 100 * 365 * 86400
 LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+class Retention(NamedTuple):
+    """What a bus keeps of finished messages: those of an age, a number of the newest, or what fits a size of the file.
+
+    Where several are given, what is beyond any of them goes.
+    """
+
+    max_age_s: float | None = None
+    max_messages: int | None = None
+    max_bytes: int | None = None
+
+    @classmethod
+    def of(cls, limits: Mapping[str, Any]) -> Retention | None:
+        """Check limits by their names; None where there are none. Raises ConfigError that names the value."""
+        if not isinstance(limits, Mapping):
+            raise ConfigError(f"retention is {limits!r}, but must be limits: {', '.join(cls._fields)}")
+        for name, value in limits.items():
+            if name not in _LIMITS:
+                raise ConfigError(f"retention: {name!r} is not known: use {', '.join(_LIMITS)}")
+            fits, wanted = _LIMITS[name]
+            if value is not None and not fits(value):
+                raise ConfigError(f"retention: {name} is {value!r}, but must be {wanted}")
+        found = cls(**limits)
+        return None if found == cls() else found
 
 
 class Config(NamedTuple):
@@ -27,6 +53,7 @@ class Config(NamedTuple):
     durability: Durability = "normal"
     max_body_bytes: int = DEFAULT_MAX_BYTES
     max_attempts: int = 5
+    retention: Retention | None = None
 
 
 def load(db: str | None = None, folder: str | None = None) -> Config:
@@ -50,6 +77,7 @@ def load(db: str | None = None, folder: str | None = None) -> Config:
         durability=settings.get("durability", "normal"),
         max_body_bytes=settings.get("max_body_bytes", DEFAULT_MAX_BYTES),
         max_attempts=settings.get("max_attempts", 5),
+        retention=Retention.of(settings.get("retention") or {}),
     )
 
 
@@ -92,6 +120,10 @@ max_body_bytes: {DEFAULT_MAX_BYTES}
 
 # How often a message is handed out, unless it was sent with a number of its own, before it is dead.
 max_attempts: 5
+
+# What is dropped of finished messages while the bus is in use; what is not finished, or dead, always stays. Any of
+# max_age_s (seconds since it was sent), max_messages (the newest are kept), max_bytes (of the file).
+retention: {{}}
 """
 
 
@@ -117,12 +149,26 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_seconds(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 3600
+    return _is_number(value) and 0 <= value <= 3600
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_bytes(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
+
+def _is_count(value: Any) -> bool:
+    return _is_bytes(value) and value < 1 << 62
+
+
+_LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "max_age_s": (lambda value: _is_number(value) and 0 < value <= MAX_SPAN_S, "seconds, above 0, at most 100 years"),
+    "max_messages": (_is_count, "a number of messages, 1 or more"),
+    "max_bytes": (_is_count, "a number of bytes, 1 or more"),
+}
 
 _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "db": (_is_text, "a path"),
@@ -130,6 +176,7 @@ _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "busy_timeout_s": (_is_seconds, "a number of seconds, 0 to 3600"),
     "durability": (lambda value: value in ("normal", "full"), "normal or full"),
     "max_body_bytes": (_is_bytes, "a number of bytes, 1 or more"),
+    "retention": (lambda value: value is None or isinstance(value, dict), f"limits: {', '.join(Retention._fields)}"),
     "max_attempts": (lambda value: _is_bytes(value) and value <= 1_000_000, "a whole number, 1 to 1000000"),
 }
 

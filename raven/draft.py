@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 from raven import body as bodies
 from raven import clock
 from raven.address import WILDCARD, Address, parse_targets
+from raven.config import MAX_SPAN_S
 from raven.errors import InputError, UnknownAddressError
 from raven.message import MAX_ID, TO_SEPARATOR, URGENCIES, MessageRow, Report
 from raven.schemas import SchemaRegistry
 from raven.transaction import Transaction
 
-MAX_SPAN_S = 100 * 365 * 86400
 MAX_RECIPIENTS = 1 << 20
 MAX_ATTEMPTS = 1_000_000
 DEFAULT_MAX_ATTEMPTS = 5

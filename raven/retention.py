@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from raven import clock, settlement
-from raven.draft import MAX_SPAN_S
-from raven.errors import InputError
+from raven.config import MAX_SPAN_S, Retention
+from raven.errors import InputError, RavenError
 from raven.store import Store
 
 _BITE = 500
+# What ordinary use drops at once, and after how many messages of its own a client does so: twice as fast as it fills.
+_SMALL_BITE = 200
+_EVERY = 100
+# So many messages are looked at for one small bite: where much is unfinished, the next goes on from there.
+_WINDOW = 2000
+# Free pages are reused; only where they are so many, and so large a part of the file, it is shortened.
+_SPARE_PAGES = 512
+_SPARE_SHARE = 4
+_PLACE = "retention_place"
+
+Ring = Callable[[Iterable[str]], object]
 
 
 class Pruned(NamedTuple):
@@ -23,28 +36,29 @@ class Pruned(NamedTuple):
 
 def prune(
     store: Store,
-    ring: Callable[[Iterable[str]], object],
+    ring: Ring,
     older_than_s: float,
     *,
     dry_run: bool = False,
     progress: Callable[[Pruned], None] | None = None,
 ) -> Pruned:
-    """Drop messages sent more than `older_than_s` ago that no recipient still has to finish.
+    """Drop messages sent more than `older_than_s` ago that every recipient has finished; the dead stay.
 
     Each bite is one transaction, so a crash loses none of the work done. The newest message always stays: it keeps the
     ids from being used again. At the end the file gives its free space back. With `dry_run` nothing is dropped.
     """
     if not isinstance(older_than_s, int | float) or not 0 <= older_than_s <= MAX_SPAN_S:
         raise InputError(f"older_than_s {older_than_s!r} is not a number of seconds, 0 to 100 years")
-    now = clock.now()
-    before = now - clock.to_micros(older_than_s)
     # What nobody took in time is finished, even where nobody has noticed yet.
     settlement.settle(store, ring)
+    before = clock.now() - clock.to_micros(older_than_s)
     candidates, upto = store.rows("prunable_span", {"before": before})[0]
     done = Pruned(0, 0, candidates)
     query = {"after": 0, "upto": upto, "before": before, "max": _BITE}
     while upto is not None:
-        bite = store.rows("prunable_bite", query) if dry_run else _drop(store, query)
+        bite = store.rows("prunable_bite", query)
+        if not dry_run:
+            _drop(store, [message_id for message_id, _ in bite])
         done = Pruned(done.messages + len(bite), done.bytes + sum(length for _, length in bite), candidates)
         if progress is not None:
             progress(done)
@@ -56,11 +70,81 @@ def prune(
     return done
 
 
-def _drop(store: Store, query: dict[str, Any]) -> list[Any]:
-    """Drop one bite and return its messages' ids and lengths."""
+class Keeper:
+    """Keeps a bus within its limits while it is used: after every hundred messages sent it drops up to two hundred.
+
+    What is not finished, or dead, is never dropped. Nothing here fails or waits: what cannot be done now is done later.
+    """
+
+    def __init__(self, store: Store, limits: Retention) -> None:
+        self._store = store
+        self._limits = limits
+        self._sent = _EVERY  # the first bite comes with the first message, for processes that send just one
+
+    def note(self, sent: int) -> None:
+        """Count messages that were sent, and drop some old ones if it is time, unless a transaction is open."""
+        self._sent += sent
+        if self._sent >= _EVERY and not self._store.group_depth():
+            self._sent = 0
+            self.bite()
+
+    def run(self, at_most_s: float) -> None:
+        """Drop what is beyond the limits, for at most so many seconds."""
+        deadline = time.monotonic() + at_most_s
+        while self.bite() and time.monotonic() < deadline:
+            pass
+
+    def bite(self) -> bool:
+        """Drop one bite of what is beyond the limits; returns whether there may be more."""
+        with suppress(RavenError), self._store.impatient():
+            limits = self._beyond()
+            return limits is not None and self._bite(limits)
+        return False
+
+    def _beyond(self) -> dict[str, int] | None:
+        """Return up to which id, and sent before when, messages may go; None where all is within the limits."""
+        oldest, created_at, newest = self._store.rows("retention_span")[0]
+        if oldest is None or oldest == newest:
+            return None
+        upto = 0 if self._limits.max_messages is None else newest - self._limits.max_messages
+        if self._limits.max_bytes is not None and self._used_bytes() > self._limits.max_bytes:
+            upto = newest - 1
+        age_us = None if self._limits.max_age_s is None else clock.to_micros(self._limits.max_age_s)
+        before = 0 if age_us is None else clock.now() - age_us
+        return {"upto": upto, "before": before} if oldest <= upto or created_at < before else None
+
+    def _bite(self, limits: dict[str, int]) -> bool:
+        after = int(self._store.value("meta_value", {"key": _PLACE}) or 0)
+        window = self._store.value("retention_window", {"after": after, "rows": _WINDOW})
+        query = {**limits, "after": after, "window": window or after, "max": _SMALL_BITE}
+        found = [row[0] for row in self._store.rows("retention_bite", query)]
+        if len(found) == _SMALL_BITE:
+            place = found[-1]
+        else:
+            # From the start again where the limits end: what was in use there may be finished by now.
+            place = window if window is not None and self._store.value("retention_goes_on", query) else 0
+        _drop(self._store, found, place)
+        self._shorten()
+        return bool(place)
+
+    def _used_bytes(self) -> int:
+        pages, free = int(self._store.pragma("page_count")), int(self._store.pragma("freelist_count"))
+        return (pages - free) * int(self._store.pragma("page_size"))
+
+    def _shorten(self) -> None:
+        free = int(self._store.pragma("freelist_count"))
+        if free > _SPARE_PAGES and free * _SPARE_SHARE > int(self._store.pragma("page_count")):
+            self._store.give_pages_back(_SPARE_PAGES)
+
+
+def _drop(store: Store, message_ids: Sequence[int], place: int | None = None) -> None:
+    """Drop messages and their deliveries in one transaction, and note where the next bite begins."""
+    if not message_ids and place is None:
+        return
     with store.write() as tx:
-        bite = tx.rows("prunable_bite", query)
-        for message_id, _ in bite:
-            tx.change("delete_deliveries", {"message_id": message_id})
-            tx.change("delete_message", {"message_id": message_id})
-    return bite
+        for message_id in message_ids:
+            params: dict[str, Any] = {"message_id": message_id}
+            tx.change("delete_deliveries", params)
+            tx.change("delete_message", params)
+        if place is not None:
+            tx.change("set_meta", {"key": _PLACE, "value": str(place)})

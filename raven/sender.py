@@ -17,6 +17,7 @@ from raven.observer import BusObserver
 if TYPE_CHECKING:
     from raven.feed import Feed
     from raven.request import Request
+    from raven.retention import Keeper
 
 
 class BusSender(BusObserver):
@@ -26,6 +27,7 @@ class BusSender(BusObserver):
     _max_body_bytes: int
     _max_attempts: int
     _feeds: WeakSet[Feed]
+    _keeper: Keeper | None
 
     @property
     def address(self) -> str:
@@ -169,6 +171,8 @@ class BusSender(BusObserver):
         else:
             recipients = dict.fromkeys(address for one in stored if not one.is_duplicate for address in one.recipients)
         rung = self._store.after_commit(self._doorbells.ring, [*recipients, OBSERVERS])
+        if self._keeper is not None:
+            self._keeper.note(len(stored))
         now = clock.now()
         return [
             one.row.to_message(

@@ -231,11 +231,15 @@ class Store(Connection):
         """Read one of SQLite's own settings, or run one of its checks, and return the answer as text."""
         return "; ".join(str(row[0]) for row in self._query(f"PRAGMA {name}"))
 
+    def give_pages_back(self, count: int) -> None:
+        """Shorten the file by at most so many of its free pages."""
+        with self._connected() as connection:
+            connection.execute(f"PRAGMA incremental_vacuum({int(count)})").fetchall()
+
     def give_space_back(self) -> None:
         """Shorten the file by its free pages, in small bites, and the WAL if no reader is in the way."""
         while int(self.pragma("freelist_count")):
-            with self._connected() as connection:
-                connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_BITE})").fetchall()
+            self.give_pages_back(_VACUUM_BITE)
         self.trim_wal()
 
     def trim_wal(self) -> None:

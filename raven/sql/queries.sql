@@ -329,6 +329,36 @@ SELECT m.id, length(m.body) FROM messages AS m
                     WHERE d.id >= m.id << 20 AND d.id < (m.id + 1) << 20 AND (d.state < 2 OR d.state = 4))
  ORDER BY m.id LIMIT :max;
 
+-- retention_span --
+-- The oldest message, when it was sent, and the newest.
+SELECT id, created_at, (SELECT max(id) FROM messages) FROM messages ORDER BY id LIMIT 1;
+
+-- retention_window --
+-- The end of the next so many messages after an id.
+SELECT max(id) FROM (SELECT id FROM messages WHERE id > :after ORDER BY id LIMIT :rows);
+
+-- retention_bite --
+-- The next messages of such a window beyond the limits of retention, of which no delivery is unfinished or dead.
+SELECT m.id FROM messages AS m
+ WHERE m.id > :after AND m.id <= :window AND m.id < (SELECT max(id) FROM messages)
+   AND (m.id <= :upto OR m.created_at < :before)
+   AND NOT EXISTS (SELECT 1 FROM deliveries AS d
+                    WHERE d.id >= m.id << 20 AND d.id < (m.id + 1) << 20 AND (d.state < 2 OR d.state = 4))
+ ORDER BY m.id LIMIT :max;
+
+-- retention_goes_on --
+-- Whether the next message after an id is beyond the limits of retention.
+SELECT EXISTS (SELECT 1 FROM messages
+                WHERE id = (SELECT min(id) FROM messages WHERE id > :window) AND (id <= :upto OR created_at < :before));
+
+-- meta_value --
+-- What is noted about the file under a key.
+SELECT value FROM meta WHERE key = :key;
+
+-- set_meta --
+-- Note something about the file under a key.
+INSERT INTO meta (key, value) VALUES (:key, :value) ON CONFLICT (key) DO UPDATE SET value = excluded.value;
+
 -- delete_deliveries --
 -- Drop all deliveries of one message.
 DELETE FROM deliveries WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20;
