@@ -10,11 +10,12 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.benchmarks import idle, outbox, rpc, send, startup, wake
+from scripts.benchmarks import claim, idle, outbox, rpc, send, startup, wake
 from scripts.benchmarks.result import Result
 
 BENCHMARKS: dict[str, Callable[[Path, bool], list[Result]]] = {
     "send": send.run,
+    "claim": claim.run,
     "wake": wake.run_one,
     "crowd": wake.run_crowd,
     "idle": idle.run,

@@ -15,9 +15,11 @@ from scripts.benchmarks.result import Result, ratio
 _BODY = {"text": "x" * 180}
 _BODY_TEXT = '{"text":"' + "x" * 180 + '"}'
 _SENDER, RECIPIENT = "alice:bench", "bob:bench"
-_NOTHING = dict.fromkeys(("tags", "correlation_id", "reply_to", "task_id", "dedup_key", "expires_at"))
+_NOTHING = dict.fromkeys(
+    ("tags", "correlation_id", "reply_to", "task_id", "dedup_key", "expires_at", "reply_address", "report")
+)
 MESSAGE = {**_NOTHING, "sender": _SENDER, "to": RECIPIENT, "type": "work", "body": _BODY_TEXT, "urgency": 1}
-DELIVERY = {"place": 0, "recipient": RECIPIENT, "urgency": 1, "ready_at": 0, "expires_at": None}
+DELIVERY = {"place": 0, "recipient": RECIPIENT, "urgency": 1, "ready_at": 0, "expires_at": None, "max_attempts": 5}
 
 
 def run(folder: Path, quick: bool) -> list[Result]:
