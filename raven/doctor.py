@@ -60,6 +60,7 @@ def examine(config: Config) -> Iterator[Check]:
         "doorbells": lambda: _check_doorbells(doorbells),
         "inotify": lambda: _check_inotify(folder),
         "backlog": lambda: _check_backlog(store, doorbells),
+        "dead letters": lambda: _check_dead_letters(store),
     }
     try:
         for name, check in checks.items():
@@ -208,4 +209,16 @@ def _check_backlog(store: Store, doorbells: Doorbells) -> Check:
     shown = ", ".join(stuck[:5]) + (f" and {len(stuck) - 5} more" if len(stuck) > 5 else "")
     return Check(
         "backlog", "warn", f"mail for nobody who waits now: {shown}", "start those agents, or see `raven inbox -r`"
+    )
+
+
+def _check_dead_letters(store: Store) -> Check:
+    count = store.value("count_dead")
+    if not count:
+        return Check("dead letters", "ok", "none")
+    return Check(
+        "dead letters",
+        "warn",
+        f"{count} deliveries died after their last attempt",
+        "see `raven dead`, then `raven requeue` or `raven dead --purge`",
     )

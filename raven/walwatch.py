@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from raven import forks, settlement
 from raven.doorbell import OBSERVERS, Doorbells
-from raven.errors import BusyError, RavenError
+from raven.errors import RavenError
 from raven.store import Store
 
 LOCK_NAME = "watch.lock"
@@ -211,8 +211,8 @@ class WalWatch:
     def _settle(self, store: Store) -> float:
         """Let leases, delays and lives end in time, and wake whom that concerns; returns when to do it again."""
         began = time.monotonic()
-        # Another writer may be in the way: whoever waits there settles it itself, and so does the next round.
-        with suppress(BusyError), store.impatient():
+        # Another writer may be in the way, or the disk full: whoever waits there tries too, and so does the next round.
+        with suppress(RavenError), store.impatient():
             settlement.settle(store, self._doorbells.ring)
         ended = time.monotonic()
         return ended + _SETTLING_SHARE * (ended - began)

@@ -276,6 +276,10 @@ SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at, d.r
  WHERE d.state = 4 AND (:recipient IS NULL OR d.recipient = :recipient)
  ORDER BY d.id LIMIT :max;
 
+-- count_dead --
+-- How many deliveries are dead.
+SELECT count(*) FROM deliveries INDEXED BY deliveries_dead WHERE state = 4;
+
 -- requeue --
 -- Revive the dead of one message, with all their attempts before them, unless their time has run out.
 UPDATE deliveries NOT INDEXED
@@ -366,3 +370,60 @@ DELETE FROM deliveries WHERE id >= :message_id << 20 AND id < (:message_id + 1) 
 -- delete_message --
 -- Drop one message.
 DELETE FROM messages WHERE id = :message_id;
+
+-- open_by_recipient --
+-- What is unfinished by recipient, as time has left it: ready, delayed, leased, dead of its last lease; the oldest ready
+-- delivery, and when it was sent. Only for what is held back or has a time to expire is more read than the index.
+SELECT recipient, ready, delayed, leased, dead, oldest, (SELECT created_at FROM messages AS m WHERE m.id = oldest >> 20)
+  FROM (SELECT recipient,
+               count(*) FILTER (WHERE hold = 'ready') AS ready,
+               count(*) FILTER (WHERE hold = 'delayed') AS delayed,
+               count(*) FILTER (WHERE hold = 'leased') AS leased,
+               count(*) FILTER (WHERE hold = 'dead') AS dead,
+               min(id) FILTER (WHERE hold = 'ready') AS oldest
+          FROM (SELECT id, recipient,
+                       CASE WHEN ready_at = 0 THEN 'ready'
+                            WHEN ready_at > :now THEN CASE WHEN lease IS NULL THEN 'delayed' ELSE 'leased' END
+                            WHEN lease IS NOT NULL AND attempts >= max_attempts THEN 'dead'
+                            ELSE 'ready' END AS hold
+                  FROM deliveries
+                 WHERE state < 2
+                   AND id NOT IN (SELECT e.id FROM deliveries AS e
+                                   WHERE e.state < 2 AND e.expires_at IS NOT NULL AND e.expires_at <= :now
+                                     AND (e.lease IS NULL OR e.ready_at <= :now AND e.attempts < e.max_attempts)))
+         GROUP BY recipient);
+
+-- dead_by_recipient --
+-- How many deliveries to each recipient have died.
+SELECT recipient, count(*) FROM deliveries INDEXED BY deliveries_dead WHERE state = 4 GROUP BY recipient;
+
+-- sample_before --
+-- The newest deliveries before an id, the newest first: whose, and when they were sent, first delivered, and acked.
+SELECT d.id, d.recipient, m.created_at, d.delivered_at, CASE d.state WHEN 2 THEN d.finished_at END
+  FROM deliveries AS d NOT INDEXED
+  JOIN messages AS m ON m.id = d.id >> 20
+ WHERE d.id < :before ORDER BY d.id DESC LIMIT :max;
+
+-- retried --
+-- Unfinished deliveries that are at their second attempt or a later one, by attempt.
+SELECT attempts, count(*) FROM deliveries
+ WHERE state < 2 AND attempts > 1
+   AND (expires_at IS NULL OR expires_at > :now OR lease IS NOT NULL AND ready_at > :now)
+   AND (lease IS NULL OR ready_at > :now OR attempts < max_attempts)
+ GROUP BY attempts ORDER BY attempts;
+
+-- count_messages --
+-- The next :max messages after an id: how many there are, and the last of them.
+SELECT count(*), max(id) FROM (SELECT id FROM messages WHERE id > :after ORDER BY id LIMIT :max);
+
+-- count_deliveries --
+-- The next :max deliveries after an id: how many there are, the last of them, and how many are in each state by now.
+SELECT count(*), max(id),
+       count(*) FILTER (WHERE state = 0), count(*) FILTER (WHERE state = 1), count(*) FILTER (WHERE state = 2),
+       count(*) FILTER (WHERE state = 3), count(*) FILTER (WHERE state = 4)
+  FROM (SELECT id,
+               CASE WHEN state > 1 THEN state
+                    WHEN lease IS NOT NULL AND ready_at <= :now AND attempts >= max_attempts THEN 4
+                    WHEN expires_at <= :now AND (lease IS NULL OR ready_at <= :now) THEN 3
+                    ELSE state END AS state
+          FROM deliveries NOT INDEXED WHERE id > :after ORDER BY id LIMIT :max);

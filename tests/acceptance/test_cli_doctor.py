@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from raven import BusClient
 from raven.doctor import _check_sqlite
 from tests.acceptance.shell import Shell
 from tests.support import wait_for_waiting
@@ -32,10 +33,24 @@ def test_a_healthy_bus_passes_every_check(shell: Shell) -> None:
         "doorbells",
         "inotify",
         "backlog",
+        "dead letters",
     ]
     assert {line.split()[0] for line in printed.splitlines()} == {"ok"}
     assert shell.json("doctor", "--json")["healthy"] is True
     assert not [name for name in os.listdir(shell.folder) if "doctor" in name]
+
+
+def test_dead_letters_are_told_with_the_remedy(shell: Shell) -> None:
+    shell.ok("init")
+    shell.ok("send", "--from", "boss:s", "--to", "worker:s", "-t", "job")
+    with BusClient.at("worker:s", str(shell.folder / "bus.db"), max_attempts=1) as bus:
+        for _ in range(5):
+            bus.nack(bus.claim()[0].id, reason="no")
+
+    found = verdicts(shell)["dead letters"]
+
+    assert (found["verdict"], found["found"]) == ("warn", "1 deliveries died after their last attempt")
+    assert "raven requeue" in found["remedy"]
 
 
 def test_a_missing_bus_fails_with_the_remedy_and_exit_1(shell: Shell) -> None:

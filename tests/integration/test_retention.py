@@ -1,0 +1,177 @@
+"""Retention by ordinary use: the bus stays within its limits, and what is not finished is never touched."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from raven import BusClient, ConfigError
+from raven.config import Retention
+from tests.support import Foreign, Program
+
+Connect = Callable[..., BusClient]
+WORKER = "worker:s"
+
+
+def work_off(boss: BusClient, worker: BusClient, count: int, body: Any = "x") -> None:
+    """Send so many messages, one after the other, and ack each."""
+    for _ in range(count):
+        boss.send(WORKER, "job", body)
+        (message,) = worker.claim()
+        worker.ack(message.id)
+
+
+def kept(foreign: Foreign) -> tuple[int, int, int]:
+    """Return how many messages there are, the oldest and the newest."""
+    ((count, oldest, newest),) = foreign.execute("SELECT count(*), min(id), max(id) FROM messages")
+    return count, oldest, newest
+
+
+def test_the_newest_are_kept_and_never_many_more(connect: Connect, foreign: Foreign) -> None:
+    boss, worker = connect("boss:s", retention={"max_messages": 150}), connect(WORKER)
+    most = 0
+    for _ in range(12):
+        work_off(boss, worker, 50)
+        count, oldest, newest = kept(foreign)
+        most = max(most, count)
+
+    assert newest == 600
+    assert 150 <= most <= 300
+    assert newest - oldest < 300
+    assert foreign.value("SELECT count(*) FROM deliveries WHERE id >> 20 NOT IN (SELECT id FROM messages)") == 0
+
+
+def test_what_is_older_than_the_limit_goes_and_what_is_younger_stays(connect: Connect, foreign: Foreign) -> None:
+    boss, worker = connect("boss:s", retention={"max_age_s": 3600}), connect(WORKER)
+    work_off(boss, worker, 60)
+    foreign.execute("UPDATE messages SET created_at = created_at - 7200000000 WHERE id <= 40")
+
+    work_off(boss, worker, 100)
+
+    assert kept(foreign) == (120, 41, 160)
+
+
+def test_the_file_stays_below_its_size(connect: Connect, db: str, foreign: Foreign) -> None:
+    boss, worker = connect("boss:s", retention={"max_bytes": 400_000}), connect(WORKER)
+    for _ in range(8):
+        work_off(boss, worker, 100, "x" * 2000)
+    worker.checkpoint()
+
+    assert os.stat(db).st_size < 1_200_000
+    assert kept(foreign)[0] < 400
+
+
+def test_what_is_not_finished_or_dead_stays_whatever_the_limits(connect: Connect, foreign: Foreign) -> None:
+    boss = connect("boss:s", retention={"max_messages": 1, "max_age_s": 0.000001, "max_bytes": 1})
+    worker, stuck = connect(WORKER), connect("stuck:s")
+    waiting = boss.send_many([{"to": "stuck:s", "type": "job"} for _ in range(30)])
+    stuck.inbox()
+    (leased,) = stuck.claim()
+    doomed = boss.send("stuck:s", "job", urgency="blocking", max_attempts=1)
+    stuck.nack(stuck.claim()[0].id)
+    delayed = boss.send("stuck:s", "job", delay_s=3600)
+
+    work_off(boss, worker, 450)
+
+    left = {row[0] for row in foreign.execute("SELECT id FROM messages")}
+    assert {message.id for message in waiting} | {leased.id, doomed.id, delayed.id} <= left
+    assert len(left) < 32 + 250
+    assert [message.id for message in boss.dead()] == [doomed.id]
+
+
+def test_a_long_row_of_unfinished_messages_does_not_keep_the_rest_from_going(
+    connect: Connect, foreign: Foreign
+) -> None:
+    boss, worker = connect("boss:s", retention={"max_messages": 100}), connect(WORKER)
+    boss.send_many([{"to": "stuck:s", "type": "job"} for _ in range(5000)])
+
+    work_off(boss, worker, 1500)
+
+    count, oldest, newest = kept(foreign)
+    assert (oldest, newest) == (1, 6500)
+    assert count < 5000 + 700
+
+
+def test_without_limits_nothing_goes(connect: Connect, foreign: Foreign) -> None:
+    boss, worker = connect("boss:s"), connect(WORKER)
+
+    work_off(boss, worker, 120)
+
+    assert kept(foreign)[0] == 120
+    assert foreign.value("SELECT count(*) FROM meta WHERE key = 'retention_place'") == 0
+
+
+def test_a_process_that_sends_once_does_its_share(connect: Connect, db: str, foreign: Foreign) -> None:
+    boss, worker = connect("boss:s"), connect(WORKER)
+    work_off(boss, worker, 100)
+
+    with BusClient.at("once:s", db, retention=Retention(max_messages=10)) as once:
+        once.send(WORKER, "job")
+
+    assert kept(foreign)[0] == 10
+
+
+def test_nothing_goes_inside_a_transaction(connect: Connect, foreign: Foreign) -> None:
+    boss, worker = connect("boss:s"), connect(WORKER)
+    work_off(boss, worker, 100)
+    limited = connect("limited:s", retention={"max_messages": 10})
+
+    with limited.transaction():
+        limited.send(WORKER, "job")
+    inside = kept(foreign)[0]
+    limited.send(WORKER, "job")
+
+    assert inside == 101
+    assert kept(foreign)[0] == 10
+
+
+def test_while_another_writer_is_in_the_way_nothing_waits_and_it_goes_later(
+    connect: Connect, spawn: Callable[..., Program], db: str, foreign: Foreign
+) -> None:
+    boss, worker = connect("boss:s"), connect(WORKER)
+    work_off(boss, worker, 100)
+    keeper = connect("keeper:s", retention={"max_messages": 10}, busy_timeout_s=60)
+    holder = spawn("lock_holder", db)
+    holder.read()
+
+    began = time.monotonic()
+    keeper.upkeep()
+    took_s = time.monotonic() - began
+    during = kept(foreign)[0]
+    holder.tell()
+    holder.read()
+    keeper.upkeep()
+
+    assert took_s < 5
+    assert (during, kept(foreign)[0]) == (100, 10)
+
+
+def test_upkeep_drops_all_that_is_beyond_the_limits(connect: Connect, foreign: Foreign) -> None:
+    boss, worker = connect("boss:s"), connect(WORKER)
+    work_off(boss, worker, 500)
+    keeper = connect("keeper:s", retention={"max_messages": 10})
+
+    keeper.upkeep(at_most_s=30)
+
+    assert kept(foreign) == (10, 491, 500)
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"max_age": 5}, "'max_age' is not known: use max_age_s, max_messages, max_bytes"),
+        ({"max_age_s": 0}, "max_age_s is 0"),
+        ({"max_age_s": "7d"}, "max_age_s is '7d'"),
+        ({"max_messages": 0}, "max_messages is 0"),
+        ({"max_messages": 1.5}, "max_messages is 1.5"),
+        ({"max_bytes": True}, "max_bytes is True"),
+        (7, "retention is 7, but must be limits"),
+    ],
+)
+def test_a_limit_that_is_none_is_refused_with_its_value(connect: Connect, limits: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        connect("boss:s", retention=limits)
