@@ -231,9 +231,9 @@ class BusClient(BusSender):
     def execute(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
         """Run SQL of your own on tables of your own in the bus file, and return its rows; a write is one transaction.
 
-        Inside `transaction()` it is part of that: what was received and what was made of it are committed together.
-        Raises StatementError for what SQLite refuses, and for what would begin or end transactions or change raven's
-        own tables, which are read-only here.
+        Even a SELECT takes the write lock. Inside `transaction()` it is part of that: what was received and what was
+        made of it are committed together. Raises StatementError for what SQLite refuses, and for what would begin or
+        end transactions or change raven's own tables, which are read-only here.
         """
         return self._store.execute(sql, params)
 

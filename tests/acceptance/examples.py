@@ -28,6 +28,8 @@ SHELL_SOCAT = "examples/05-json-rpc-shell/run.sh"
 SHELL_NC = f"RPC_TOOL=nc {SHELL_SOCAT}"
 NODE = "python examples/06-json-rpc-node/run.py"
 SANDBOXED_WORKER = "python examples/07-sandboxed-worker/run.py"
+EXACTLY_ONCE = "python examples/08-exactly-once/run.py"
+WITHOUT_TRANSACTION = f"{EXACTLY_ONCE} --naive --kills 40"
 
 # Every command of every README, in its order; each is run by a test, just as it stands there.
 COMMANDS = {
@@ -38,6 +40,7 @@ COMMANDS = {
     "05-json-rpc-shell": [SHELL_SOCAT, SHELL_NC],
     "06-json-rpc-node": [NODE],
     "07-sandboxed-worker": [SANDBOXED_WORKER],
+    "08-exactly-once": [EXACTLY_ONCE, WITHOUT_TRANSACTION],
 }
 
 

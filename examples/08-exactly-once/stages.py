@@ -1,0 +1,117 @@
+"""The three stages of the pipeline; `stages.py STAGE BUS` is one process of one of them, and any number may run.
+
+A stage works on an order and then does three things in one commit: it writes to a table of its own in the bus file,
+sends the order on, and acks it. So none of the three is ever done without the others, whenever the process dies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from typing import Any, NamedTuple
+
+from raven import BusClient, LeaseLostError, Message
+
+SESSION = "shop"
+SHIFT_S = 60.0
+# So long an order waits whose stage was killed. A process that lives renews its lease, however long its work takes.
+LEASE_S = 1.0
+# An order that is hit again and again must not run out of attempts.
+MAX_ATTEMPTS = 1000
+# As if it asked somebody else; and as if the disk were slow, so that kills hit the open transaction, too.
+WORK_S = (0.02, 0.12)
+WRITE_S = (0.0, 0.02)
+# What a process says as it goes on; the last that it said is what it was doing when it was killed.
+WAITS, HOLDS, WRITES = "waits", "holds", "writes"
+
+PRICE_CENTS = {"kettle": 3495, "lamp": 1999, "spoon": 149, "teapot": 2750}
+# No key would refuse an order that comes twice, and the sums would hide it.
+TABLES = """
+    CREATE TABLE sold (item TEXT PRIMARY KEY, qty INTEGER NOT NULL);
+    CREATE TABLE prices (order_id INTEGER NOT NULL, cents INTEGER NOT NULL);
+    CREATE TABLE accounts (customer TEXT PRIMARY KEY, orders INTEGER NOT NULL, cents INTEGER NOT NULL);
+"""
+Order = dict[str, Any]
+
+
+def address(role: str) -> str:
+    return f"{role}:{SESSION}"
+
+
+def price_cents(order: Order) -> int:
+    return sum(PRICE_CENTS[item] * qty for item, qty in order["lines"].items())
+
+
+def take_in(tx: BusClient, order: Order) -> Order:
+    for line in order["lines"].items():
+        tx.execute("INSERT INTO sold VALUES (?, ?) ON CONFLICT DO UPDATE SET qty = qty + excluded.qty", line)
+    return order
+
+
+def price(tx: BusClient, order: Order) -> Order:
+    cents = price_cents(order)
+    tx.execute("INSERT INTO prices VALUES (?, ?)", (order["id"], cents))
+    return {**order, "cents": cents}
+
+
+def book(tx: BusClient, order: Order) -> Order:
+    tx.execute(
+        "INSERT INTO accounts VALUES (:customer, 1, :cents) "
+        "ON CONFLICT DO UPDATE SET orders = orders + 1, cents = cents + excluded.cents",
+        {"customer": order["customer"], "cents": order["cents"]},
+    )
+    return order
+
+
+class Stage(NamedTuple):
+    """What a stage writes for an order, and to whom it sends what it has made of it."""
+
+    write: Callable[[BusClient, Order], Order]
+    next: str
+
+
+STAGES = {
+    "intake": Stage(take_in, next="pricing"),
+    "pricing": Stage(price, next="ledger"),
+    "ledger": Stage(book, next="till"),
+}
+
+
+def work(bus: BusClient, stage: Stage, msg: Message, naive: bool) -> None:
+    """Do an order's work, and commit all that comes of it at once; naively, each thing by itself."""
+    say(HOLDS)
+    time.sleep(random.uniform(*WORK_S))
+    with nullcontext(bus) if naive else bus.transaction() as tx:
+        made = stage.write(tx, msg.body)
+        say(WRITES)
+        time.sleep(random.uniform(*WRITE_S))
+        tx.send(address(stage.next), "order", made)
+        tx.ack(msg.id)
+
+
+def say(step: str) -> None:
+    os.write(sys.stdout.fileno(), f"{step}\n".encode())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("db")
+    parser.add_argument("--naive", action="store_true")
+    args = parser.parse_args()
+    with BusClient.at(address(args.stage), args.db, max_attempts=MAX_ATTEMPTS) as bus:
+        say(WAITS)
+        for msg in bus.listen(ack="manual", lease_s=LEASE_S, timeout_s=SHIFT_S):
+            # Too late: another process has the order now. What this one wrote for it was undone.
+            with suppress(LeaseLostError):
+                work(bus, STAGES[args.stage], msg, args.naive)
+            say(WAITS)
+
+
+if __name__ == "__main__":
+    main()
