@@ -44,14 +44,18 @@ if TYPE_CHECKING:
         UnreachableError,
         WaitTimeoutError,
     )
+    from raven.holdings import Holdings
     from raven.identity import Peer
     from raven.listener import Listener
     from raven.log import Log
-    from raven.mailbox import check_lease
+    from raven.mailbox import check_id, check_lease
     from raven.message import AckMode, Message, Report, State, Urgency, check_max
     from raven.observer import BusObserver
-    from raven.receipts import Receipt
+    from raven.receipts import Receipt, Tracker
+    from raven.request import Question
+    from raven.retention import Pruned
     from raven.schemas import SchemaRegistry
+    from raven.statistics import Stats
     from raven.subscription import Subscription
 
 __version__ = "0.3.0"
@@ -75,6 +79,7 @@ __all__ = [
     "FileMissingError",
     "ForbiddenError",
     "HelperError",
+    "Holdings",
     "InputError",
     "LeaseLostError",
     "LimitError",
@@ -88,6 +93,8 @@ __all__ = [
     "NotABusError",
     "NotFoundError",
     "Peer",
+    "Pruned",
+    "Question",
     "RavenError",
     "ReadOnlyError",
     "Receipt",
@@ -96,13 +103,16 @@ __all__ = [
     "SchemaValidationError",
     "State",
     "StatementError",
+    "Stats",
     "Subscription",
+    "Tracker",
     "UndeliveredError",
     "UnknownAddressError",
     "UnreachableError",
     "Urgency",
     "WaitTimeoutError",
     "__version__",
+    "check_id",
     "check_lease",
     "check_max",
     "make_draft",
@@ -115,20 +125,26 @@ _HOMES = {
     "BusClient": "raven.client",
     "BusObserver": "raven.observer",
     "Draft": "raven.draft",
+    "Holdings": "raven.holdings",
     "Listener": "raven.listener",
     "Log": "raven.log",
     "Message": "raven.message",
     "Peer": "raven.identity",
+    "Pruned": "raven.retention",
+    "Question": "raven.request",
     "Receipt": "raven.receipts",
     "Report": "raven.message",
     "SchemaRegistry": "raven.schemas",
     "State": "raven.message",
+    "Stats": "raven.statistics",
+    "check_id": "raven.mailbox",
     "check_lease": "raven.mailbox",
     "check_max": "raven.message",
     "make_draft": "raven.draft",
     "make_drafts": "raven.draft",
     "parse_address": "raven.address",
     "Subscription": "raven.subscription",
+    "Tracker": "raven.receipts",
     "Urgency": "raven.message",
 }
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from raven import clock, config
 from raven.config import Config, Durability
-from raven.doorbell import OBSERVERS, Doorbells
+from raven.doorbell import OBSERVERS, Doorbells, receipt_bell
 from raven.errors import ClosedError, InputError, LimitError, MessageNotFoundError
 from raven.identity import Peer, list_peers
 from raven.listener import Listener
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from raven.dead_letters import DeadLetters
     from raven.receipts import Receipt, ReceiptWait
     from raven.retention import Pruned
+    from raven.statistics import Stats
 
 
 class BusObserver:
@@ -97,24 +98,22 @@ class BusObserver:
             rows = self._store.rows("log_correlated", {**query, "correlation_id": str(correlation_id)}, max_bytes)
         else:
             rows = self._store.rows("log_of_task", {**query, "task_id": str(task_id)}, max_bytes)
-        if max_bytes is not None and sum(map(size_of, rows)) >= max_bytes:
-            raise LimitError(f"these messages come to {max_bytes:,} bytes or more: ask for fewer with max")
-        now = clock.now()
-        return [MessageRow(*row).to_message(now) for row in rows]
+        return _messages(rows, max_bytes)
 
-    def thread(self, id: int, *, role: str | Sequence[str] | None = None, max: int = 1000) -> list[Message]:
+    def thread(
+        self, id: int, *, role: str | Sequence[str] | None = None, max: int = 1000, max_bytes: int | None = None
+    ) -> list[Message]:
         """Return the conversation that a message is part of by `reply_to`: all it answers, and all answers, in order.
 
-        Each as a whole; `role` narrows it as in `history`. Raises MessageNotFoundError.
+        Each as a whole; `role` and `max_bytes` as in `history`. Raises MessageNotFoundError.
         """
         check_id(id)
         check_max(max)
         query = {"message_id": id, "addresses": encode_addresses(role), "max": max}
-        rows = self._store.rows("thread", query)
+        rows = self._store.rows("thread", query, max_bytes)
         if not rows:
             self.read(id)
-        now = clock.now()
-        return [MessageRow(*row).to_message(now) for row in rows]
+        return _messages(rows, max_bytes)
 
     def receipts(self, id: int) -> list[Receipt]:
         """Return how far each delivery of a message has come, in the order of its recipients; MessageNotFoundError."""
@@ -170,6 +169,16 @@ class BusObserver:
         """List who is registered or has mail: who is waiting now, who was seen when, how much waits for each."""
         return list_peers(self._store, self._doorbells, session)
 
+    def stats(self, *, full: bool = True) -> Stats:
+        """Return what is on the bus, how fast it moves and how long it waits; changes nothing, waits for no writer.
+
+        Without `full` what is finished is not counted, so that the cost grows with the backlog only, and a program may
+        look every second; what that leaves out is None.
+        """
+        from raven import statistics
+
+        return statistics.measure(self._store, self._doorbells, full=full)
+
     def last_id(self) -> int:
         """Return the id of the newest message, 0 on an empty bus."""
         return int(self._store.value("last_message_id"))
@@ -216,9 +225,13 @@ class BusObserver:
         """Return a place in the log from which to read on, for an event loop of your own; `role` as in `tail`."""
         return Log(self._store, from_id, role)
 
-    def listener(self) -> Listener:
-        """Return a listener that every send rings, for an event loop of your own that then reads on in the `log`."""
-        return Listener(self._doorbells, self._watch, OBSERVERS)
+    def listener(self, *, receipts_of: int | None = None) -> Listener:
+        """Return a listener that every send rings, for an event loop of your own that then reads on in the `log`.
+
+        With `receipts_of` it is rung instead when a delivery of that message has come further.
+        """
+        bell = OBSERVERS if receipts_of is None else receipt_bell(receipts_of)
+        return Listener(self._doorbells, self._watch, bell)
 
     def prune(
         self, older_than_s: float, *, dry_run: bool = False, progress: Callable[[Pruned], None] | None = None
@@ -243,3 +256,11 @@ class BusObserver:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _messages(rows: Sequence[Any], max_bytes: int | None) -> list[Message]:
+    """Return the messages of rows that were read with `max_bytes`; LimitError where they come to so much."""
+    if max_bytes is not None and sum(map(size_of, rows)) >= max_bytes:
+        raise LimitError(f"these messages come to {max_bytes:,} bytes or more: ask for fewer with max")
+    now = clock.now()
+    return [MessageRow(*row).to_message(now) for row in rows]

@@ -36,7 +36,7 @@ LAYERS = [
     {"retention", "walwatch"},
     {"listener"},
     {"mailbox", "waiter"},
-    {"dead_letters", "feed", "receipts", "renewal", "subscription"},
+    {"dead_letters", "feed", "receipts", "renewal", "statistics", "subscription"},
     {"leased_feed", "request"},
     {"observer"},
     {"sender"},

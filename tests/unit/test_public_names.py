@@ -13,12 +13,12 @@ import raven
 PUBLIC = [
     "AckMode", "AddressError", "BindError", "BodyError", "BusClient", "BusObserver", "BusyError", "ClosedError",
     "ConfigError", "CorruptError", "DatabaseError", "DeliveryError", "DiskFullError", "Draft", "ExpiredError",
-    "FileMissingError", "ForbiddenError", "HelperError", "InputError", "LeaseLostError", "LimitError", "Listener",
-    "Log", "LostError", "Message", "MessageNotFoundError", "NetworkFilesystemError", "NewerSchemaError",
-    "NotABusError", "NotFoundError", "Peer", "RavenError", "ReadOnlyError", "Receipt", "Report", "SchemaRegistry",
-    "SchemaValidationError", "State", "StatementError", "Subscription", "UndeliveredError", "UnknownAddressError",
-    "UnreachableError", "Urgency", "WaitTimeoutError", "__version__", "check_lease", "check_max", "make_draft",
-    "make_drafts", "parse_address",
+    "FileMissingError", "ForbiddenError", "HelperError", "Holdings", "InputError", "LeaseLostError", "LimitError",
+    "Listener", "Log", "LostError", "Message", "MessageNotFoundError", "NetworkFilesystemError", "NewerSchemaError",
+    "NotABusError", "NotFoundError", "Peer", "Pruned", "Question", "RavenError", "ReadOnlyError", "Receipt", "Report",
+    "SchemaRegistry", "SchemaValidationError", "State", "StatementError", "Stats", "Subscription", "Tracker",
+    "UndeliveredError", "UnknownAddressError", "UnreachableError", "Urgency", "WaitTimeoutError", "__version__",
+    "check_id", "check_lease", "check_max", "make_draft", "make_drafts", "parse_address",
 ]  # fmt: skip
 HEAVY = {"pydantic", "watchfiles", "asyncio", "jsonrpcserver", "jsonschema", "yaml", "click", "raven_rpc"}
 

@@ -47,6 +47,12 @@ EXPECTED = {
     "log_of_task": ["SEARCH m USING INDEX messages_task (task_id=?)"],
     "recipients_of": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
     "delete_deliveries": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
+    "sample_before": [
+        "SEARCH d USING INTEGER PRIMARY KEY (rowid<?)",
+        "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
+    ],
+    "count_messages": ["SEARCH messages USING INTEGER PRIMARY KEY (rowid>?)"],
+    "count_deliveries": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>?)"],
 }
 
 
@@ -87,7 +93,9 @@ def test_a_hot_statement_searches_and_never_scans(database: apsw.Connection, nam
     assert not [step for step in steps if re.match(r"SCAN (messages|deliveries|m|d)\b", step)], steps
 
 
-@pytest.mark.parametrize("name", ["claim", "set_apart", "next_ready", "log_after", "prunable_bite"])
+@pytest.mark.parametrize(
+    "name", ["claim", "set_apart", "next_ready", "log_after", "prunable_bite", "sample_before", "open_by_recipient"]
+)
 def test_a_statement_in_index_order_sorts_nothing(database: apsw.Connection, name: str) -> None:
     assert not [step for step in plan(database, name) if "TEMP B-TREE" in step]
 
@@ -96,3 +104,16 @@ def test_the_backlog_reads_only_the_index_of_what_is_open(database: apsw.Connect
     (step,) = plan(database, "backlog")
 
     assert step.endswith("INDEX deliveries_open")
+
+
+def test_statistics_of_what_is_not_finished_read_no_history(database: apsw.Connection) -> None:
+    steps = [step for name in ("open_by_recipient", "retried", "dead_by_recipient") for step in plan(database, name)]
+
+    read = [step for step in steps if re.match(r"(SCAN|SEARCH) \w+ ", step)]
+    assert read == [
+        "SCAN deliveries USING INDEX deliveries_open",
+        "SEARCH e USING INDEX deliveries_expiry (expires_at>? AND expires_at<?)",
+        "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
+        "SCAN deliveries USING INDEX deliveries_open",
+        "SCAN deliveries USING COVERING INDEX deliveries_dead",
+    ]
