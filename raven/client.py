@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from copy import copy
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from weakref import WeakSet
 
 from raven import clock, settlement
 from raven.address import Address, make_address, parse_address
 from raven.config import Durability, Retention
 from raven.draft import check_max_attempts, check_optional_text, check_span
-from raven.errors import BusyError, ConfigError, InputError
+from raven.errors import BusyError, ConfigError, InputError, LeaseLostError
 from raven.group import Group
 from raven.holdings import Holdings
 from raven.identity import Identity, register
 from raven.listener import Listener
-from raven.mailbox import Mailbox, check_id, check_lease
+from raven.mailbox import Mailbox, check_id, check_lease, check_token
 from raven.message import AckMode, Message, MessageRow, State, check_max
 from raven.sender import BusSender
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from raven.feed import AsyncMessages, Feed
     from raven.retention import Keeper
     from raven.subscription import Subscription
+
+_T = TypeVar("_T")
 
 
 class BusClient(BusSender):
@@ -67,7 +69,7 @@ class BusClient(BusSender):
         if not isinstance(self._max_body_bytes, int) or self._max_body_bytes < 1:
             raise ConfigError(f"max_body_bytes {max_body_bytes!r} is not a number of bytes, 1 or more")
         check_max_attempts(max_attempts)
-        self._max_attempts = max_attempts or settings.max_attempts
+        self._max_attempts = settings.max_attempts if max_attempts is None else max_attempts
         self._owns_store = True
         limits = (
             settings.retention
@@ -137,7 +139,7 @@ class BusClient(BusSender):
         check_lease(lease_s)
         messages = self._mailbox.claim(max, lease_s)
         if remember:
-            self._holdings.remember(messages)
+            self._store.after_commit(lambda _: self._holdings.remember(messages))
         return messages
 
     def ack(self, id: int, *, lease: int | None = None) -> None:
@@ -146,9 +148,7 @@ class BusClient(BusSender):
         What this client has claimed, or another has whose `lease` is given, it acks only while no other has the
         message: else LeaseLostError, and what was done for it should be undone.
         """
-        check_id(id)
-        self._mailbox.ack(id, lease or self._holdings.lease_of(id))
-        self._let_go(id)
+        self._under_lease(id, lease, lambda token: self._mailbox.ack(id, token))
 
     def nack(self, id: int, delay_s: float = 0, reason: str | None = None, *, lease: int | None = None) -> State:
         """Give a message back, ready for anyone at once or after `delay_s` seconds, saying why.
@@ -156,18 +156,14 @@ class BusClient(BusSender):
         Returns its state: `dead` if that was its last attempt. Raises LeaseLostError as `ack` does, DeliveryError for
         what is finished, MessageNotFoundError.
         """
-        check_id(id)
-        span = check_span("delay_s", delay_s, least=0)
+        delay_us = check_span("delay_s", delay_s, least=0) or 0
         check_optional_text("reason", reason)
-        state = self._mailbox.nack(id, lease or self._holdings.lease_of(id), span or 0, reason)
-        self._let_go(id)
-        return state
+        return self._under_lease(id, lease, lambda token: self._mailbox.nack(id, token, delay_us, reason))
 
     def extend(self, id: int, lease_s: float = 30.0, *, lease: int | None = None) -> None:
         """Let the lease of a message end `lease_s` seconds from now. LeaseLostError where it is not leased any more."""
-        check_id(id)
         check_lease(lease_s)
-        self._mailbox.extend(id, lease or self._holdings.lease_of(id), lease_s)
+        self._under_lease(id, lease, lambda token: self._mailbox.extend(id, token, lease_s), ends=False)
 
     def subscribe(
         self,
@@ -281,13 +277,26 @@ class BusClient(BusSender):
 
         return Keeper(self._store, limits)
 
-    def _let_go(self, id: int) -> None:
-        """Forget a lease once its end is committed, and wake the loop that waits for room."""
-        if self._holdings.lease_of(id) is not None:
-            self._store.after_commit(lambda _: self._make_room(id))
+    def _under_lease(self, id: int, lease: int | None, step: Callable[[int | None], _T], *, ends: bool = True) -> _T:
+        """Take a step with the lease of a message, the one given or remembered; forget it once its end is committed.
 
-    def _make_room(self, id: int) -> None:
-        if self._holdings.forget(id):
+        A lease that is lost makes room for another message in the loop that had it; an ack of it stays refused.
+        """
+        check_id(id)
+        check_token(lease)
+        remembered = self._holdings.lease_of(id)
+        try:
+            result = step(remembered if lease is None else lease)
+        except LeaseLostError:
+            self._wake_if(self._holdings.lose(id))
+            raise
+        if ends and remembered is not None:
+            self._store.after_commit(lambda _: self._wake_if(self._holdings.forget(id)))
+        return result
+
+    def _wake_if(self, waits: bool) -> None:
+        """Wake the loop of this client that waits for room."""
+        if waits:
             self._doorbells.ring([self.address])
 
     def _feed(self, ack: str, lease_s: float, poll_interval_s: float, max_per_poll: int) -> Feed:
@@ -296,12 +305,22 @@ class BusClient(BusSender):
 
         if ack not in ("auto", "manual"):
             raise InputError(f"ack {ack!r} is not known: use 'auto' or 'manual'")
+        check_lease(lease_s)
         waiter = Waiter(self._store, self._doorbells, self._watch, self.address, poll_interval_s)
         if ack == "auto":
             feed = Feed(self._mailbox, waiter, max_per_poll)
         else:
             from raven.leased_feed import LeasedFeed
 
-            feed = LeasedFeed(self._store, self.address, self._mailbox, waiter, max_per_poll, lease_s, self._holdings)
+            feed = LeasedFeed(
+                self._store,
+                self.address,
+                self._mailbox,
+                waiter,
+                max_per_poll,
+                lease_s,
+                self._holdings,
+                self._doorbells.ring,
+            )
         self._feeds.add(feed)
         return feed

@@ -29,9 +29,7 @@ class DeadLetters:
         """Return the dead, each as its recipient has it, in the order of their ids."""
         check_max(max)
         query = {"recipient": _recipient(role), "max": max}
-        # Who died of its last lease just now may not have been noticed yet.
-        with suppress(BusyError), self._store.impatient():
-            settlement.settle(self._store, self._doorbells.ring)
+        self._settle()
         now = clock.now()
         return [MessageRow(*row).to_message(now) for row in self._store.rows("dead_letters", query)]
 
@@ -42,14 +40,18 @@ class DeadLetters:
         for message_id in ids:
             check_id(message_id)
         recipient = _recipient(role)
+        self._settle()
         with self._store.write() as tx:
-            revived = [address for message_id in ids for address in self._revive(tx, message_id, recipient)]
+            revived = [
+                address for message_id in dict.fromkeys(ids) for address in self._revive(tx, message_id, recipient)
+            ]
         self._wake(revived)
         return len(revived)
 
     def requeue_all(self, role: str | None) -> int:
         """Revive all the dead, or those of one recipient, a bite a transaction; passes over those past their time."""
         recipient, after, count = _recipient(role), 0, 0
+        self._settle()
         while True:
             with self._store.write() as tx:
                 bite = tx.rows("dead_after", {"recipient": recipient, "after": after, "max": _BITE})
@@ -69,18 +71,26 @@ class DeadLetters:
     def purge(self, role: str | None) -> int:
         """Drop all the dead, or those of one recipient, a bite a transaction, and give their space back."""
         recipient, count = _recipient(role), 0
+        self._settle()
         while True:
             with self._store.write() as tx:
                 bite = tx.rows("dead_after", {"recipient": recipient, "after": 0, "max": _BITE})
                 for delivery_id, message_id in bite:
-                    tx.change("delete_dead", {"delivery_id": delivery_id})
-                    tx.change("delete_orphan", {"message_id": message_id})
+                    # The newest message stays, since it keeps ids from being used again; so does what became of it.
+                    if not tx.change("retire_newest_dead", {"delivery_id": delivery_id}):
+                        tx.change("delete_dead", {"delivery_id": delivery_id})
+                        tx.change("delete_orphan", {"message_id": message_id})
             count += len(bite)
             if len(bite) < _BITE:
                 break
         if count and not self._store.group_depth():
             self._store.give_space_back()
         return count
+
+    def _settle(self) -> None:
+        """Notice who died of its last lease just now; while another writer is in the way, that has to wait."""
+        with suppress(BusyError), self._store.impatient():
+            settlement.settle(self._store, self._doorbells.ring)
 
     def _revive(self, tx: Transaction, message_id: int, recipient: str | None) -> list[str]:
         revived = tx.rows("requeue", {"message_id": message_id, "recipient": recipient, "now": clock.now()})

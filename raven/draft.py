@@ -73,7 +73,7 @@ class Draft(NamedTuple):
         }
         for delivery["place"], delivery["recipient"] in enumerate(recipients):
             tx.insert("add_delivery", delivery)
-        row = (message_id, *self.columns.values(), None, 0, 0, None, None, None)
+        row = (message_id, *self.columns.values(), None, 0, 0, None, None, None, None)
         return Stored(MessageRow(*row), recipients)
 
     def _expand(self, tx: Transaction) -> list[str]:
@@ -113,6 +113,7 @@ def make_draft(
     report: Report | None = None,
     max_attempts: int | None = None,
     reply_address: str | None = None,
+    default_attempts: int = DEFAULT_MAX_ATTEMPTS,
 ) -> Draft:
     """Check everything about a message that can be checked without the store; raises InputError naming the value."""
     targets = parse_targets(to)
@@ -147,11 +148,14 @@ def make_draft(
         "report": report,
     }
     lifetime = check_span("expires_in_s", expires_in_s, least=1e-6)
-    return Draft(targets, columns, delay or 0, lifetime, max_attempts or DEFAULT_MAX_ATTEMPTS)
+    return Draft(targets, columns, delay or 0, lifetime, default_attempts if max_attempts is None else max_attempts)
 
 
 def make_drafts(
-    sender: str, max_body_bytes: int, messages: Sequence[Mapping[str, Any]], max_attempts: int = DEFAULT_MAX_ATTEMPTS
+    sender: str,
+    max_body_bytes: int,
+    messages: Sequence[Mapping[str, Any]],
+    default_attempts: int = DEFAULT_MAX_ATTEMPTS,
 ) -> list[Draft]:
     """Check many messages given as dicts of `send`'s parameters; the error says which one is wrong."""
     if not isinstance(messages, Sequence) or isinstance(messages, str | bytes):
@@ -160,14 +164,20 @@ def make_drafts(
     for number, message in enumerate(messages):
         try:
             _check_parameters(message)
-            drafts.append(make_draft(sender, max_body_bytes, **{"max_attempts": max_attempts, **message}))
+            drafts.append(make_draft(sender, max_body_bytes, **message, default_attempts=default_attempts))
         except InputError as error:
             error.args = (f"message {number} of send_many: {error}", *error.args[1:])
             raise
     return drafts
 
 
-_PARAMETERS = frozenset(make_draft.__annotations__) - {"sender", "max_body_bytes", "reply_address", "return"}
+_PARAMETERS = frozenset(make_draft.__annotations__) - {
+    "sender",
+    "max_body_bytes",
+    "reply_address",
+    "default_attempts",
+    "return",
+}
 
 
 def check_max_attempts(max_attempts: object) -> None:

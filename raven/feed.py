@@ -34,7 +34,7 @@ class Feed:
     """
 
     def __init__(self, mailbox: Mailbox, waiter: Waiter, max_per_poll: int) -> None:
-        if not isinstance(max_per_poll, int) or not 1 <= max_per_poll <= MAX_BATCH:
+        if not isinstance(max_per_poll, int) or isinstance(max_per_poll, bool) or not 1 <= max_per_poll <= MAX_BATCH:
             raise InputError(f"max_per_poll {max_per_poll!r} is out of range: use 1 to {MAX_BATCH:,}")
         self.waiter = waiter
         self._mailbox = mailbox
@@ -220,6 +220,6 @@ async def _patiently(store: Store, step: Callable[[], _T]) -> _T:
 def _deadline(timeout_s: float | None) -> float | None:
     if timeout_s is None:
         return None
-    if not isinstance(timeout_s, int | float) or not timeout_s >= 0:
+    if not isinstance(timeout_s, int | float) or isinstance(timeout_s, bool) or not timeout_s >= 0:
         raise InputError(f"timeout_s {timeout_s!r} is not a number of seconds, 0 or more")
     return time.monotonic() + timeout_s

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
+from contextlib import suppress
 
 from raven.message import Message
 
@@ -11,57 +11,69 @@ from raven.message import Message
 _MAX_REMEMBERED = 100_000
 
 
-class Holdings:
-    """The leases of one client, so that `ack(id)` can be refused where the lease has passed to another."""
+class Room:
+    """What one loop holds under its lease; `is_awaited` while the loop waits for it to become less."""
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()
+        self.ids: set[int] = set()
+        self.is_awaited = False
+
+
+class Holdings:
+    """The leases of one client, so that `ack(id)` can be refused where the lease has passed to another.
+
+    Without a lock: a finalizer or a signal handler may come here at any moment, and each step is whole by itself.
+    """
+
+    def __init__(self) -> None:
         self._leases: dict[int, int] = {}
-        self._counts: dict[int, int] = {}
-        self._full: set[int] = set()
+        self._rooms: dict[int, Room] = {}
+
+    def open_room(self, token: int) -> Room:
+        """Return what is held under a lease from now on."""
+        room = self._rooms[token] = Room()
+        return room
+
+    def close_room(self, token: int) -> None:
+        """Forget all that is held under a lease."""
+        room = self._rooms.pop(token, Room())
+        for message_id in room.ids.copy():
+            if self._leases.get(message_id) == token:
+                self._leases.pop(message_id, None)
 
     def remember(self, messages: Iterable[Message]) -> None:
         """Note what was claimed."""
-        with self._guard:
-            for message in messages:
-                if message.lease is not None:
-                    self._drop(message.id)
-                    self._leases[message.id] = message.lease
-                    self._counts[message.lease] = self._counts.get(message.lease, 0) + 1
-            while len(self._leases) > _MAX_REMEMBERED:
-                self._drop(next(iter(self._leases)))
+        for message in messages:
+            if message.lease is None:
+                continue
+            self._leave(message.id)
+            self._leases[message.id] = message.lease
+            room = self._rooms.get(message.lease)
+            if room is not None:
+                room.ids.add(message.id)
+        while len(self._leases) > _MAX_REMEMBERED:
+            with suppress(RuntimeError, StopIteration):  # another thread changes it just now
+                self._leases.pop(next(iter(self._leases)), None)
 
     def lease_of(self, message_id: int) -> int | None:
         """Return the token of the lease under which this client has claimed a message, None where it has not."""
         return self._leases.get(message_id)
 
-    def is_full(self, token: int, most: int) -> bool:
-        """Whether so many messages are held under a lease; then `forget` tells when that changes."""
-        with self._guard:
-            if self._counts.get(token, 0) < most:
-                return False
-            self._full.add(token)
-            return True
-
     def forget(self, message_id: int) -> bool:
-        """Note that a message is finished or was given back; returns whether a loop waits for room."""
-        with self._guard:
-            return self._drop(message_id)
+        """Note that a message was finished or given back; returns whether a loop waits for that."""
+        waits = self._leave(message_id)
+        self._leases.pop(message_id, None)
+        return waits
 
-    def forget_all(self, token: int) -> None:
-        """Note that nothing is held under a lease any more."""
-        with self._guard:
-            for message_id in [held for held, lease in self._leases.items() if lease == token]:
-                self._drop(message_id)
-            self._full.discard(token)
+    def lose(self, message_id: int) -> bool:
+        """Note that a lease has passed to another, which an ack must still be told; returns whether a loop waits."""
+        return self._leave(message_id)
 
-    def _drop(self, message_id: int) -> bool:
-        token = self._leases.pop(message_id, None)
-        if token is None:
+    def _leave(self, message_id: int) -> bool:
+        token = self._leases.get(message_id)
+        room = None if token is None else self._rooms.get(token)
+        if room is None:
             return False
-        self._counts[token] -= 1
-        if not self._counts[token]:
-            del self._counts[token]
-        waits = token in self._full
-        self._full.discard(token)
+        room.ids.discard(message_id)
+        waits, room.is_awaited = room.is_awaited, False
         return waits

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 
 from raven.errors import RavenError
 from raven.feed import Feed
 from raven.holdings import Holdings
-from raven.mailbox import Lease, Mailbox, check_lease, new_token
+from raven.mailbox import Lease, Mailbox, new_token
 from raven.message import Message
 from raven.prospect import RUNG, Prospect
 from raven.renewal import Renewal
@@ -25,48 +25,80 @@ class LeasedFeed(Feed):
     """
 
     def __init__(
-        self, store: Store, address: str, mailbox: Mailbox, waiter: Waiter, max_per_poll: int, lease_s: float,
+        self,
+        store: Store,
+        address: str,
+        mailbox: Mailbox,
+        waiter: Waiter,
+        max_per_poll: int,
+        lease_s: float,
         holdings: Holdings,
-    ) -> None:  # fmt: skip
+        ring: Callable[[Iterable[str]], object],
+    ) -> None:
         super().__init__(mailbox, waiter, max_per_poll)
-        check_lease(lease_s)
         self._store = store
         self._address = address
         self._lease = Lease(new_token(), lease_s)
         self._holdings = holdings
+        self._room = holdings.open_room(self._lease.token)
+        self._ring = ring
         self._renewal: Renewal | None = None
+        self._has_claimed = False
 
     def release(self) -> None:
         """Take no more, and give back what is not acked; others who wait for it are woken."""
         self._released = True
+        self._holdings.close_room(self._lease.token)
         renewal, self._renewal = self._renewal, None
-        if renewal is None or self.waiter.is_inherited:
+        had_claimed, self._has_claimed = self._has_claimed, False
+        if not had_claimed or self.waiter.is_inherited:
             return
-        renewal.end()
-        self._holdings.forget_all(self._lease.token)
-        # If even this fails the lease ends by itself.
-        with suppress(RavenError):
+        is_given = False
+        try:
             self._mailbox.give_back(self._lease.token)
+            is_given = True
+        except RavenError:
+            # Another writer is in the way, for instance: the thread has the patience. If even it fails the lease ends.
+            pass
+        finally:
+            if renewal is not None:
+                renewal.end(give_back=not is_given)
 
     def next(self, rung: bool = False) -> Message | None:
         """Return the next message, leased, or None where nothing is ready or too much is not acked."""
         self.check_open()
-        if self._holdings.is_full(self._lease.token, self._max_per_poll):
+        if self._is_full():
             self._prospect = _NOTHING
             return None
         self._prospect = self._mailbox.look()
         if not self._prospect.is_promising():
             return None
         self.waiter.tick_if_due()
-        messages = self._mailbox.fetch_leased(self._prospect, 1, None, self._lease, counts=True)
-        if not messages:
-            # Another was quicker, or what was due has died: look once more at the next ring, or in time.
-            self._prospect = self._mailbox.look()
-            return None
-        self._holdings.remember(messages)
+        self._has_claimed = True
         if self._renewal is None:
-            self._renewal = Renewal(self._store, self._address, self._lease)
+            self._begin_to_renew()
+        messages = self._mailbox.fetch_leased(self._prospect, 1, None, self._lease, counts=True)
+        self._holdings.remember(messages)
         if self._released:  # meanwhile, by another thread
+            self._has_claimed = True
             self.release()
-        self._prospect = RUNG
-        return messages[0]
+            self.check_open()
+        # Where another was quicker, or what was due has died: look once more at the next ring, or in time.
+        self._prospect = RUNG if messages else self._mailbox.look()
+        return messages[0] if messages else None
+
+    def _is_full(self) -> bool:
+        if len(self._room.ids) < self._max_per_poll:
+            return False
+        self._room.is_awaited = True
+        # What others have acked meanwhile, or have by now, is held here no longer.
+        self._room.ids.intersection_update(self._mailbox.renew(self._lease))
+        return len(self._room.ids) >= self._max_per_poll
+
+    def _begin_to_renew(self) -> None:
+        try:
+            self._renewal = Renewal(self._store, self._address, self._lease, self._room, self._ring)
+        except RuntimeError as error:
+            import logging
+
+            logging.getLogger("raven").warning("no thread can renew the leases at %s: %s", self._address, error)

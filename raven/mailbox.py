@@ -142,7 +142,7 @@ class Mailbox:
         """Take one leased message for good; None where its lease or its time has ended meanwhile."""
         now = clock.now()
         with self._store.write_on() as tx:
-            taken = tx.change("take", {**self._delivery(row.id), "lease": claim.token, "now": now})
+            taken = self._take(tx, {**self._delivery(row.id), "lease": claim.token, "now": now})
         if not taken:
             return None
         self._tell_of(row.id)
@@ -186,9 +186,7 @@ class Mailbox:
         check_id(message_id)
         leased = {**self._delivery(message_id), "lease": token, "now": clock.now()}
         with self._store.write() as tx:
-            taken = tx.change("take", leased)
-            if not taken:  # what has expired under its lease can then be seen to have
-                tx.change("let_go", leased)
+            taken = self._take(tx, leased)
         if not taken:
             raise LeaseLostError(
                 f"message #{message_id} is not leased here any more: its time has ended, or another has it"
@@ -215,13 +213,20 @@ class Mailbox:
         """Put into effect what has expired or come due, and return what is ready."""
         self._identity.touch(tx)
         bells: list[str] = []
-        if prospect.expired:
-            bells += settlement.expire(tx, query["now"])
         if prospect.is_due(query["now"]):
             bells += settlement.end_waits(tx, self._recipient, query["now"])
+        if prospect.expired:
+            bells += settlement.expire(tx, query["now"])
         if bells:
             self._store.after_commit(self._ring, bells)
         return [MessageRow(*row) for row in tx.rows("next_ready", query, max_bytes)]
+
+    def _take(self, tx: Transaction, leased: dict[str, Any]) -> bool:
+        """Take what is still leased; what has expired under its lease is let go, so that it can be seen to have."""
+        taken = bool(tx.change("take", leased))
+        if not taken:
+            tx.change("let_go", leased)
+        return taken
 
     def _delivery(self, message_id: int) -> dict[str, Any]:
         return {"message_id": message_id, "recipient": self._recipient}
@@ -257,6 +262,12 @@ def check_id(message_id: object) -> None:
         raise InputError(f"id {message_id!r} is not a number: give the one that send or inbox showed")
     if not 0 < message_id <= MAX_ID:
         raise MessageNotFoundError(f"there is no message #{message_id}: ids run from 1 to {MAX_ID}")
+
+
+def check_token(lease: object) -> None:
+    """Refuse what is no token of a lease; None stands for none. Raises InputError."""
+    if lease is not None and (not isinstance(lease, int) or isinstance(lease, bool) or not 0 < lease < 1 << 63):
+        raise InputError(f"lease {lease!r} is not the token of a lease: give the one that the message has")
 
 
 def check_lease(lease_s: object) -> None:

@@ -165,19 +165,22 @@ class MessageRow(NamedTuple):
     delivered_at: int | None
     finished_at: int | None
     reason: str | None
+    leased_until: int | None
 
     def handed_out(self, state: int, now: int, finished_at: int | None) -> MessageRow:
         """Return the row as a claim or a take has left it: the columns of a delivery's progress are the last."""
-        return MessageRow(*self[:-5], state, self.attempts + 1, self.delivered_at or now, finished_at, self.reason)
+        return MessageRow(
+            *self[:-6], state, self.attempts + 1, self.delivered_at or now, finished_at, self.reason, None
+        )
 
     def to_message(
         self, now: int, lease: int | None = None, waiting: dict[str, bool] | None = None, duplicate: bool = False
     ) -> Message:
-        """Build the Message; what has outlived `expires_at` by `now` shows as expired before anyone has marked it."""
+        """Build the Message; what has outlived `expires_at` by `now`, unleased, shows as expired though not marked."""
         # Unpacked once and passed by place, since this runs for every message that is sent or received.
         (id, sender, to, type, body, urgency, tags, correlation_id, reply_to, task_id, dedup_key, created_at,
          expires_at, reply_address, report, recipient, state, attempts, delivered_at, finished_at,
-         reason) = self  # fmt: skip
+         reason, leased_until) = self  # fmt: skip
         finished = optional_from_micros(finished_at)
         return Message(
             id,
@@ -186,7 +189,9 @@ class MessageRow(NamedTuple):
             tuple(to.split(TO_SEPARATOR)) if TO_SEPARATOR in to else to,
             type,
             bodies.decode(body),
-            "expired" if expires_at is not None and expires_at <= now and state < 2 else STATES[state],
+            "expired"
+            if expires_at is not None and expires_at <= now and state < 2 and (leased_until or 0) <= now
+            else STATES[state],
             URGENCIES[urgency],
             tuple(bodies.decode(tags)) if tags else (),
             correlation_id,

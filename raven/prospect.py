@@ -19,8 +19,8 @@ class Prospect(NamedTuple):
         return self.due_at is not None and self.due_at <= now
 
     def is_promising(self) -> bool:
-        """Whether a claim has anything to do now."""
-        return bool(self.ready or self.expired) or self.is_due(clock.now())
+        """Whether a claim has anything to do now; what expired at other addresses is reason enough for nobody."""
+        return bool(self.ready) or self.is_due(clock.now())
 
     def due_s(self) -> float | None:
         """Return in how many seconds the next delay or lease ends, or None."""

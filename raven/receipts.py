@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple, get_args
@@ -16,6 +16,9 @@ from raven.message import STATES, State
 from raven.store import Store
 from raven.waiter import Waiter
 from raven.walwatch import WalWatch
+
+# What should be over already is settled by somebody else just now: look again, but not at once.
+_SHORTEST_PAUSE_S = 0.005
 
 
 class Receipt(NamedTuple):
@@ -71,6 +74,47 @@ def receipts(store: Store, doorbells: Doorbells, message_id: int) -> list[Receip
     return [_receipt(row, now) for row in rows]
 
 
+class Tracker:
+    """Sees whether all deliveries of a message have come as far as a state; for an event loop of your own.
+
+    `read` returns the receipts of the message. `look` at once, then when a `listener` for them is rung, when `due_s()`
+    is over, and at every tick.
+    """
+
+    def __init__(self, read: Callable[[], list[Receipt]], message_id: int, state: State = "acked") -> None:
+        if state not in get_args(State):
+            raise InputError(f"state {state!r} is not known: use {', '.join(STATES)}")
+        self._read = read
+        self._message_id = message_id
+        self._state: State = state
+        self._found: list[Receipt] = []
+
+    def look(self) -> list[Receipt] | None:
+        """Return the receipts if they have come so far; raises UndeliveredError where that will never be."""
+        found = self._found = self._read()
+        ended = [receipt for receipt in found if receipt.will_never_reach(self._state)]
+        if ended:
+            told = "; ".join(
+                f"{one.recipient}: {one.state}" + (f", {one.reason}" if one.reason else "") for one in ended
+            )
+            raise UndeliveredError(f"message #{self._message_id} will not be {self._state}: {told}")
+        return found if all(receipt.has_reached(self._state) for receipt in found) else None
+
+    def due_s(self) -> float | None:
+        """Return in how many seconds a lease, a delay or a life ends, so that there may be news unrung, or None."""
+        now = clock.now()
+        ends = [moment for one in self._found for moment in (one.ready_at, one.expires_at) if moment is not None]
+        return min((max(_SHORTEST_PAUSE_S, moment.timestamp() - now / 1e6) for moment in ends), default=None)
+
+    def too_late(self, timeout_s: float) -> WaitTimeoutError:
+        """Return the error for what was not so far in time, as the last look has shown it."""
+        missing = [receipt.recipient for receipt in self._found if not receipt.has_reached(self._state)]
+        return WaitTimeoutError(
+            f"message #{self._message_id} was not {self._state} within {timeout_s:g} s by "
+            f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}"
+        )
+
+
 class ReceiptWait:
     """Waits until all deliveries of a message have come as far as a state; pushed, with a look each second."""
 
@@ -83,17 +127,9 @@ class ReceiptWait:
         state: State,
         timeout_s: float | None,
     ) -> None:
-        if state not in get_args(State):
-            raise InputError(f"state {state!r} is not known: use {', '.join(STATES)}")
-        if timeout_s is not None and (
-            not isinstance(timeout_s, int | float) or isinstance(timeout_s, bool) or not timeout_s >= 0
-        ):
-            raise InputError(f"timeout_s {timeout_s!r} is not a number of seconds, 0 or more")
+        self._tracker = Tracker(lambda: receipts(store, doorbells, message_id), message_id, state)
+        check_timeout(timeout_s)
         store.check_outside("wait for receipts")
-        self._store = store
-        self._doorbells = doorbells
-        self._message_id = message_id
-        self._state: State = state
         self._timeout_s = timeout_s
         self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
         self._due_s: float | None = None
@@ -119,27 +155,24 @@ class ReceiptWait:
 
     def _look(self) -> list[Receipt] | None:
         """Return the receipts if they have come so far, or note in how many seconds to look again unrung."""
-        found = receipts(self._store, self._doorbells, self._message_id)
-        if all(receipt.has_reached(self._state) for receipt in found):
+        found = self._tracker.look()
+        if found is not None:
             return found
-        ended = [receipt for receipt in found if receipt.will_never_reach(self._state)]
-        if ended:
-            told = "; ".join(
-                f"{one.recipient}: {one.state}" + (f", {one.reason}" if one.reason else "") for one in ended
-            )
-            raise UndeliveredError(f"message #{self._message_id} will not be {self._state}: {told}")
-        left = None if self._deadline is None else self._deadline - time.monotonic()
-        if left is not None and left <= 0:
-            missing = [receipt.recipient for receipt in found if not receipt.has_reached(self._state)]
-            raise WaitTimeoutError(
-                f"message #{self._message_id} was not {self._state} within {self._timeout_s:g} s by "
-                f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}"
-            )
-        now = clock.now()
-        ends = [moment for receipt in found for moment in (receipt.ready_at, receipt.expires_at) if moment is not None]
-        dues = [max(0.005, moment.timestamp() - now / 1e6) for moment in ends] + ([] if left is None else [left])
-        self._due_s = min(dues, default=None)
+        self._due_s = self._tracker.due_s()
+        if self._timeout_s is not None and self._deadline is not None:
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                raise self._tracker.too_late(self._timeout_s)
+            self._due_s = left if self._due_s is None else min(left, self._due_s)
         return None
+
+
+def check_timeout(timeout_s: object) -> None:
+    """Refuse what is no span to wait for receipts, where None is for ever; raises InputError."""
+    if timeout_s is not None and (
+        not isinstance(timeout_s, int | float) or isinstance(timeout_s, bool) or not timeout_s >= 0
+    ):
+        raise InputError(f"timeout_s {timeout_s!r} is not a number of seconds, 0 or more")
 
 
 def _rows(store: Store, message_id: int) -> list[Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from raven import clock, feed
-from raven.address import parse_address
+from raven.address import Address, parse_address
 from raven.doorbell import Doorbells
 from raven.errors import InputError, RavenError, WaitTimeoutError
 from raven.identity import Identity
@@ -16,6 +17,10 @@ from raven.message import Message
 from raven.store import Store
 from raven.waiter import Waiter
 from raven.walwatch import WalWatch
+
+if TYPE_CHECKING:
+    from raven.client import BusClient
+    from raven.subscription import Subscription
 
 MAX_TIMEOUT_S = 7 * 86400
 # So much of the asker's role and session shows in the private address, which must not be too long for one.
@@ -31,8 +36,7 @@ class Request:
     def __init__(self, store: Store, doorbells: Doorbells, watch: WalWatch, sender: str, timeout_s: float) -> None:
         check_timeout(timeout_s)
         store.check_outside("wait for an answer")
-        role, _, session = sender.partition(":")
-        address = parse_address(f"{role[:_KEPT].strip()}+{os.urandom(8).hex()}:{session[:_KEPT].strip()}")
+        address = _private_address(sender)
         self.reply_address = str(address)
         self.timeout_s = timeout_s
         self._store = store
@@ -70,12 +74,63 @@ class Request:
 
     def _too_late(self, sent: Message) -> WaitTimeoutError:
         self._withdraw(sent)
-        return WaitTimeoutError(f"no answer to message #{sent.id} came within {self.timeout_s:g} s")
+        return _too_late(sent, self.timeout_s)
 
     def _withdraw(self, sent: Message) -> None:
-        """Let nobody begin with what nobody waits for any more; what cannot be withdrawn now expires by itself."""
-        with suppress(RavenError), self._store.write() as tx:
-            tx.change("withdraw", {"message_id": sent.id, "now": clock.now()})
+        _withdraw(self._store, sent)
+
+
+class Question:
+    """A request for an event loop of your own: `post` it, then fetch the answer from its `subscription`.
+
+    `withdraw` it when nobody waits for the answer any more. What uses the store (`post`, `withdraw`, the fetch) may run
+    in another thread, one call at a time. The parameters are those of `request`.
+    """
+
+    def __init__(
+        self, bus: BusClient, to: str | list[str], type: str, body: Any = None, *, timeout_s: float, **options: Any
+    ) -> None:
+        check_timeout(timeout_s)
+        self._bus = bus
+        self._timeout_s = timeout_s
+        self._reply_address = str(_private_address(bus.address))
+        private = {"expires_in_s": timeout_s, "reply_address": self._reply_address}
+        self._draft = bus.draft(to, type, body, **{**options, **private})
+        self._sent: Message | None = None
+
+    def post(self) -> Message:
+        """Send it, in one transaction."""
+        self._sent = self._bus.post([self._draft])[0]
+        return self._sent
+
+    def subscription(self) -> Subscription:
+        """Return where the answer comes, acked when it is fetched; of several the first counts."""
+        return self._bus.share(self._reply_address, register=False).subscription()
+
+    def withdraw(self) -> None:
+        """Let nobody begin with it any more; where that cannot be done now it expires by itself."""
+        if self._sent is not None:
+            _withdraw(self._bus._store, self._sent)
+
+    def too_late(self) -> WaitTimeoutError:
+        """Return the error for an answer that has not come in time."""
+        return _too_late(self._sent, self._timeout_s)
+
+
+def _private_address(sender: str) -> Address:
+    """Return an address that nobody else knows, whose likeness to the sender's helps whoever looks into the file."""
+    role, _, session = sender.partition(":")
+    return parse_address(f"{role[:_KEPT].strip()}+{os.urandom(8).hex()}:{session[:_KEPT].strip()}")
+
+
+def _too_late(sent: Message | None, timeout_s: float) -> WaitTimeoutError:
+    return WaitTimeoutError(f"no answer to message #{sent.id if sent else '?'} came within {timeout_s:g} s")
+
+
+def _withdraw(store: Store, sent: Message) -> None:
+    """Let nobody begin with what nobody waits for any more; what cannot be withdrawn now expires by itself."""
+    with suppress(RavenError), store.write() as tx:
+        tx.change("withdraw", {"message_id": sent.id, "now": clock.now()})
 
 
 def check_timeout(timeout_s: object) -> None:

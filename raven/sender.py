@@ -78,7 +78,8 @@ class BusSender(BusObserver):
             delay_s=delay_s,
             dedup_key=dedup_key,
             report=report,
-            max_attempts=max_attempts or self._max_attempts,
+            max_attempts=max_attempts,
+            default_attempts=self._max_attempts,
         )
         # As `post` does with many: this is the hottest path of all.
         with self._store.write() as tx:
@@ -95,8 +96,15 @@ class BusSender(BusObserver):
 
         For programs that check in one thread and write in another.
         """
-        options["max_attempts"] = options.get("max_attempts") or self._max_attempts
-        return make_draft(self._identity.address, self._max_body_bytes, to=to, type=type, body=body, **options)
+        return make_draft(
+            self._identity.address,
+            self._max_body_bytes,
+            to=to,
+            type=type,
+            body=body,
+            default_attempts=self._max_attempts,
+            **options,
+        )
 
     def post(self, drafts: Sequence[Draft]) -> list[Message]:
         """Send what `draft` has checked, in one transaction: all of them or none."""
@@ -152,9 +160,11 @@ class BusSender(BusObserver):
     ) -> tuple[Request, Message]:
         from raven.request import Request
 
-        for name in ("expires_in_s", "dedup_key"):
+        for name in ("expires_in_s", "dedup_key", "report"):
             if options.get(name) is not None:
-                raise InputError(f"{name} is no option of a request: it lives for timeout_s, and is asked once")
+                raise InputError(
+                    f"{name} is no option of a request, which is asked once, for timeout_s, and then raises"
+                )
         request = Request(self._store, self._doorbells, self._watch, self.address, timeout_s)
         address = {"expires_in_s": timeout_s, "reply_address": request.reply_address}
         draft = self.draft(to, type, body, **{**options, **address})

@@ -25,7 +25,11 @@ class Waiter:
     def __init__(
         self, store: Store, doorbells: Doorbells, watch: WalWatch, address: str, poll_interval_s: float
     ) -> None:
-        if not isinstance(poll_interval_s, int | float) or not 0 < poll_interval_s <= 3600:
+        if (
+            not isinstance(poll_interval_s, int | float)
+            or isinstance(poll_interval_s, bool)
+            or not 0 < poll_interval_s <= 3600
+        ):
             raise InputError(
                 f"poll_interval_s {poll_interval_s!r} is out of range: use more than 0, up to 3600 seconds"
             )

@@ -16,20 +16,33 @@ from raven.errors import RavenError
 
 # Each command stands in a module that is imported only when it is used, so that each starts fast.
 COMMANDS = {
-    "ack": "raven.cli.mail",
+    "ack": "raven.cli.claim",
     "call": "raven.cli.call",
+    "claim": "raven.cli.claim",
     "completion": "raven.cli.completion",
+    "dead": "raven.cli.dead",
     "doctor": "raven.cli.doctor",
+    "extend": "raven.cli.claim",
+    "history": "raven.cli.conversation",
     "inbox": "raven.cli.mail",
     "init": "raven.cli.setup",
+    "nack": "raven.cli.claim",
     "peers": "raven.cli.peers",
     "prune": "raven.cli.prune",
     "read": "raven.cli.mail",
+    "receipts": "raven.cli.receipts",
+    "reply": "raven.cli.request",
+    "request": "raven.cli.request",
+    "requeue": "raven.cli.dead",
     "send": "raven.cli.send",
     "serve": "raven.cli.serve",
     "session": "raven.cli.setup",
+    "stats": "raven.cli.stats",
     "subscribe": "raven.cli.subscribe",
     "tail": "raven.cli.tail",
+    "thread": "raven.cli.conversation",
+    "top": "raven.cli.top",
+    "transaction": "raven.cli.transaction",
     "version": "raven.cli.version",
 }
 
@@ -55,7 +68,7 @@ class LazyGroup(click.Group):
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, click.Abort):
             return INTERRUPTED
         return result
 

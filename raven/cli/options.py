@@ -95,6 +95,23 @@ def _keep_socket(ctx: click.Context, param: click.Parameter, value: str | None) 
     ctx.meta[_SOCKET] = value
 
 
+def recipient_option(command: Command) -> Command:
+    """Add `-r/--role` to a command for which a message says whose it is, where it has one recipient."""
+    return click.option("-r", "--role", type=ADDRESS, help="For which recipient; needed where there are several.")(
+        command
+    )
+
+
+def lease_option(command: Command) -> Command:
+    """Add `--lease`, the token of a claim."""
+    return click.option(
+        "--lease",
+        type=click.IntRange(1, (1 << 48) - 1),
+        metavar="TOKEN",
+        help="As `raven claim` printed it: refuse where the lease is lost.",
+    )(command)
+
+
 def json_option(command: Command) -> Command:
     """Add `-j/--json`."""
     return click.option("-j", "--json", "as_json", is_flag=True, help="Print JSON for scripts.")(command)
@@ -102,7 +119,7 @@ def json_option(command: Command) -> Command:
 
 def open_client(address: str, db: str | None, *, register: bool = True, create: bool = True) -> BusClient:
     """Open the bus as one address, with the settings of flag, environment and raven.yaml; or through a helper."""
-    socket = _chosen_socket(db)
+    socket = chosen_socket(db)
     if socket is not None:
         return cast("BusClient", helper("Client")(socket, address, patience_s=PATIENCE_S))
     from raven.client import BusClient
@@ -114,14 +131,28 @@ def open_client(address: str, db: str | None, *, register: bool = True, create: 
         busy_timeout_s=found.busy_timeout_s,
         durability=found.durability,
         max_body_bytes=found.max_body_bytes,
+        max_attempts=found.max_attempts,
+        retention=found.retention,
         register=register,
         create=create,
     )
 
 
+def open_recipient(role: str | None, message_id: int, db: str | None) -> BusClient:
+    """Open the bus as a recipient of a message: the one that was named, else the only one that there is."""
+    if role is None:
+        with open_observer(db) as bus:
+            recipients = bus.recipients(message_id)
+        if len(recipients) != 1:
+            shown = ", ".join(recipients[:5]) + (", ..." if len(recipients) > 5 else "") or "nobody"
+            raise click.UsageError(f"message #{message_id} went to {shown}: say for which of them with --role")
+        role = recipients[0]
+    return open_client(role, db, register=False, create=False)
+
+
 def open_observer(db: str | None) -> BusObserver:
     """Open the bus to look on, with the settings of flag, environment and raven.yaml; or through a helper."""
-    socket = _chosen_socket(db)
+    socket = chosen_socket(db)
     if socket is not None:
         return cast("BusObserver", helper("Client")(socket, patience_s=PATIENCE_S))
     from raven.observer import BusObserver
@@ -138,7 +169,7 @@ def helper(part: str) -> Any:
         raise ConfigError(f"the helper cannot be used: {error}; pip install 'raven-bus[rpc]'") from None
 
 
-def _chosen_socket(db: str | None) -> str | None:
+def chosen_socket(db: str | None) -> str | None:
     """Return the helper's socket if the user wants to go through it: a flag counts more than the environment."""
     ctx = click.get_current_context(silent=True)
     socket: str | None = ctx.meta.get(_SOCKET) if ctx is not None else None

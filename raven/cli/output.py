@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -41,6 +41,27 @@ def echo_message(message: Message, as_json: bool = False) -> None:
     sys.stdout.flush()
 
 
+def echo_messages(
+    messages: Sequence[Message], as_json: bool, marks: Callable[[Message], Mapping[str, object]] = lambda _: {}
+) -> None:
+    """Print messages, a line each; `marks` says what stands at the end of a line, as `name=value`."""
+    if as_json:
+        echo_json({"messages": [message.as_dict() for message in messages]})
+        return
+    for message in messages:
+        ending = "".join(f" {name}={escape(str(value))}" for name, value in marks(message).items())
+        click.echo(_line(message) + ending)
+    if not messages:
+        click.echo("(no messages)")
+
+
+def echo_sent(message: Message) -> None:
+    """Print where a message went that was just sent."""
+    route = f"{escape(message.sender)} -> {escape(message.recipient)}"
+    repeated = " (already sent)" if message.duplicate else ""
+    click.echo(f"sent #{message.id} {route} type={escape(message.type)}{repeated}")
+
+
 def echo_details(message: Message) -> None:
     """Print everything about a message, one property a line."""
     click.echo(_line(message))
@@ -48,6 +69,11 @@ def echo_details(message: Message) -> None:
         if name not in ("id", "sender", "recipient", "body", "type") and value not in (None, []):
             shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             click.echo(f"  {name}: {escape(shown)}")
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things in words."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def echo_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

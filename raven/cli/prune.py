@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from raven.cli.options import DURATION, db_option, json_option, open_observer
+from raven.cli.options import DURATION, bus_option, json_option, open_observer
 from raven.cli.output import echo_json
 from raven.retention import Pruned
 
@@ -15,7 +15,7 @@ from raven.retention import Pruned
 @click.option("--older-than", type=DURATION, default="7d", show_default=True, help="Age from which to drop (0s: all).")
 @click.option("--dry-run", is_flag=True, help="Only say what would be dropped.")
 @json_option
-@db_option
+@bus_option
 def prune(older_than: float, dry_run: bool, as_json: bool, db: str | None) -> None:
     """Drop finished messages that are old, and give their space back; what is not finished is never touched."""
     with (

@@ -38,6 +38,8 @@ def serve(
         busy_timeout_s=settings.busy_timeout_s,
         durability=settings.durability,
         max_body_bytes=settings.max_body_bytes,
+        max_attempts=settings.max_attempts,
+        retention=settings.retention,
         ready=lambda path: click.echo(f"listening at {escape(path)}"),
         **{name: limit for name, limit in limits.items() if limit is not None},
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -12,33 +13,55 @@ from raven import signals
 from raven.cli.exit_codes import GENERAL
 from raven.cli.options import ADDRESS, DURATION, bus_option, json_option, open_client
 from raven.cli.output import echo_message, escape
+from raven.errors import DeliveryError, MessageNotFoundError
 from raven.message import Message
+
+if TYPE_CHECKING:
+    from raven.client import BusClient
+
+_LEASE_S = 30.0
+_RETRY_DELAY_S = 5.0
 
 
 @click.command(short_help="Take messages as they come.")
 @click.option("-r", "--role", type=ADDRESS, required=True, help="Whose mail, <role>:<session>.")
 @click.option("--exec", "command", metavar="CMD", help="Run this shell command per message, its JSON on stdin.")
+@click.option("--ack", type=click.Choice(["auto", "manual"]), default="auto", show_default=True, help="See above.")
+@click.option("--lease", type=DURATION, help="With manual: how soon others get what this one had when it died (30s).")
+@click.option("--retry-delay", type=DURATION, help="With manual: the pause before what failed comes again (5s).")
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="Stop after N messages.")
 @click.option("--timeout", type=DURATION, help="Stop after this long; exit 1 if --count was not reached.")
 @json_option
 @bus_option
 def subscribe(
-    role: str, command: str | None, count: int | None, timeout: float | None, as_json: bool, db: str | None
+    role: str,
+    command: str | None,
+    ack: Literal["auto", "manual"],
+    lease: float | None,
+    retry_delay: float | None,
+    count: int | None,
+    timeout: float | None,
+    as_json: bool,
+    db: str | None,
 ) -> int:
-    """Take messages as they come, each at most once, and print them or hand them to a command.
+    """Take messages as they come, and print them or hand them to a command.
 
-    Several subscribers of one address share its messages. A message is acked before the command runs; where a command
-    fails, that is said on stderr and the exit code is 1 in the end.
+    Several subscribers of one address share its messages. Each comes at most once: it is acked before it is printed,
+    or before the command runs. With --ack manual it comes at least once: it is acked after it was printed, or when the
+    command has ended with 0; else it is given back and comes again, until its last attempt. Where a command fails,
+    or an ack comes too late, that is said on stderr and the exit code is 1 in the end.
     """
+    if ack == "auto" and (lease is not None or retry_delay is not None):
+        raise click.UsageError("--lease and --retry-delay are for --ack manual")
     signals.unwind_on_sigterm()
     taken = failed = 0
     with open_client(role, db) as bus:
-        for message in bus.listen(timeout_s=timeout):
+        for message in bus.listen(ack=ack, lease_s=_LEASE_S if lease is None else lease, timeout_s=timeout):
             taken += 1
-            if command is None:
-                echo_message(message, as_json)
-            else:
-                failed += not _run(command, message)
+            problem = _hand_on(message, command, as_json)
+            if ack == "manual":
+                settled = _settle(bus, message, problem, _RETRY_DELAY_S if retry_delay is None else retry_delay)
+            failed += problem is not None or (ack == "manual" and not settled)
             if taken == count:
                 break
     if count is not None and taken < count:
@@ -46,11 +69,37 @@ def subscribe(
     return GENERAL if failed else 0
 
 
-def _run(command: str, message: Message) -> bool:
-    """Hand a message to a shell command; nothing of its text ever becomes part of the command line."""
+def _hand_on(message: Message, command: str | None, as_json: bool) -> str | None:
+    """Print a message, or hand it to a shell command; nothing of its text ever becomes part of the command line.
+
+    Returns what went wrong.
+    """
+    if command is None:
+        echo_message(message, as_json)
+        return None
     sys.stdout.flush()
     text = json.dumps(message.as_dict()) + "\n"
     done = subprocess.run(command, shell=True, input=text, text=True, check=False)  # noqa: S602 the user's own command
-    if done.returncode:
-        click.echo(f"error: {escape(command)}: exit status {done.returncode} on message #{message.id}", err=True)
-    return done.returncode == 0
+    if done.returncode == 0:
+        return None
+    # As a shell says that a signal has ended it.
+    problem = f"exit status {done.returncode if done.returncode > 0 else 128 - done.returncode}"
+    _complain(f"{command}: {problem} on message #{message.id}")
+    return problem
+
+
+def _settle(bus: BusClient, message: Message, problem: str | None, retry_delay_s: float) -> bool:
+    """Ack a message, or give it back where something went wrong; returns whether that was still possible."""
+    try:
+        if problem is None:
+            bus.ack(message.id)
+        elif bus.nack(message.id, retry_delay_s, problem) == "dead":
+            _complain(f"message #{message.id} is dead: that was attempt {message.attempts}, its last")
+    except (DeliveryError, MessageNotFoundError) as error:
+        _complain(str(error))
+        return False
+    return True
+
+
+def _complain(text: str) -> None:
+    click.echo(f"error: {escape(text)}", err=True)

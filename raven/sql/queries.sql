@@ -38,7 +38,7 @@ SELECT address, registered_at, last_seen FROM identities
 
 -- unfinished_of --
 -- What one recipient has not acked and may see now: what is ready, and what is leased; by urgency, then id.
-SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at, d.reason
+SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at, d.reason, CASE WHEN d.lease IS NOT NULL THEN d.ready_at END AS leased_until
   FROM (SELECT * FROM (SELECT id, urgency FROM deliveries
                         WHERE state < 2 AND recipient = :recipient AND ready_at = 0
                           AND (expires_at IS NULL OR expires_at > :now)
@@ -117,7 +117,7 @@ SELECT expires_at FROM deliveries
 
 -- next_ready --
 -- The next ready messages of one recipient, by urgency, then id.
-SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at, d.reason
+SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at, d.reason, CASE WHEN d.lease IS NOT NULL THEN d.ready_at END AS leased_until
   FROM deliveries AS d
   JOIN messages AS m ON m.id = d.id >> 20
  WHERE d.state < 2 AND d.recipient = :recipient AND d.ready_at = 0 AND (d.expires_at IS NULL OR d.expires_at > :now)
@@ -211,7 +211,7 @@ SELECT recipient, state, attempts, max_attempts, ready_at, lease, delivered_at, 
 
 -- message_to --
 -- One message as one of its recipients sees it.
-SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at, d.reason
+SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at, d.reason, CASE WHEN d.lease IS NOT NULL THEN d.ready_at END AS leased_until
   FROM messages AS m
   JOIN deliveries AS d ON d.id >= m.id << 20 AND d.id < (m.id + 1) << 20 AND d.recipient = :recipient
  WHERE m.id = :message_id;
@@ -270,7 +270,7 @@ SELECT * FROM log
 
 -- dead_letters --
 -- The dead, in the order of their messages; of one recipient where :recipient is given.
-SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at, d.reason
+SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at, d.reason, CASE WHEN d.lease IS NOT NULL THEN d.ready_at END AS leased_until
   FROM deliveries AS d INDEXED BY deliveries_dead
   JOIN messages AS m ON m.id = d.id >> 20
  WHERE d.state = 4 AND (:recipient IS NULL OR d.recipient = :recipient)
@@ -293,14 +293,18 @@ RETURNING recipient;
 SELECT id, id >> 20 FROM deliveries INDEXED BY deliveries_dead
  WHERE state = 4 AND (:recipient IS NULL OR recipient = :recipient) AND id > :after ORDER BY id LIMIT :max;
 
+-- retire_newest_dead --
+-- Turn one of the dead into one that has expired, if its message is the newest.
+UPDATE deliveries SET state = 3 WHERE id = :delivery_id AND state = 4 AND id >> 20 = (SELECT max(id) FROM messages);
+
 -- delete_dead --
 -- Drop one of the dead.
 DELETE FROM deliveries WHERE id = :delivery_id AND state = 4;
 
 -- delete_orphan --
--- Drop a message of which no delivery is left, unless it is the newest: that keeps ids from being used again.
+-- Drop a message of which no delivery is left.
 DELETE FROM messages
- WHERE id = :message_id AND id < (SELECT max(id) FROM messages)
+ WHERE id = :message_id
    AND NOT EXISTS (SELECT 1 FROM deliveries AS d
                     WHERE d.id >= :message_id << 20 AND d.id < (:message_id + 1) << 20);
 

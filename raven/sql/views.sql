@@ -18,7 +18,9 @@ SELECT m.*,
        (SELECT max(finished_at) FROM deliveries
          WHERE id >= m.id << 20 AND id < (m.id + 1) << 20) AS finished_at,
        (SELECT max(reason) FROM deliveries
-         WHERE id >= m.id << 20 AND id < (m.id + 1) << 20) AS reason
+         WHERE id >= m.id << 20 AND id < (m.id + 1) << 20) AS reason,
+       (SELECT max(ready_at) FROM deliveries
+         WHERE id >= m.id << 20 AND id < (m.id + 1) << 20 AND lease IS NOT NULL) AS leased_until
   FROM messages AS m;
 
 -- What waits for whom, in words, for any SQLite client.

@@ -18,7 +18,7 @@ def row(**changes: Any) -> MessageRow:
         id=7, sender="conductor:swarm-1", to="architect:swarm-2", type="plan", body='{"step":1}', urgency=1, tags=None,
         correlation_id=None, reply_to=None, task_id=None, dedup_key=None, created_at=NOW, expires_at=None,
         reply_address=None, report=None, recipient="architect:swarm-2", state=0, attempts=0, delivered_at=None,
-        finished_at=None, reason=None,
+        finished_at=None, reason=None, leased_until=None,
     )  # fmt: skip
     return plain._replace(**changes)
 

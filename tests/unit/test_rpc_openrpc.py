@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 from openrpc import OpenRPC
 
-from raven import Message
+from raven import Message, Receipt
 from raven_rpc.methods import METHODS
 from raven_rpc.openrpc import document
 
@@ -72,3 +72,16 @@ def test_a_message_as_it_is_sent_fits_the_described_schema() -> None:
     jsonschema.validate(Message.from_dict(shape).as_dict(), schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**Message.from_dict(shape).as_dict(), "id": "one"}, schema)
+
+
+def test_a_receipt_as_it_is_answered_fits_the_described_schema() -> None:
+    schema = resolvable({"$ref": "#/components/schemas/Receipt"})
+    shape = {
+        "recipient": "b:s", "state": "dead", "attempts": 5, "max_attempts": 5, "leased": False, "ready_at": None,
+        "delivered_at": "2026-01-01T00:00:00.000000Z", "finished_at": "2026-01-01T00:00:01.000000Z",
+        "expires_at": None, "reason": "broken",
+    }  # fmt: skip
+
+    jsonschema.validate(Receipt.from_dict(shape).as_dict(), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**shape, "state": "lost"}, schema)

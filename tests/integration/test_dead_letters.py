@@ -1,0 +1,279 @@
+"""Dead letters: whose attempts ran out is set aside with the reason, to be looked at, revived or dropped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raven import AddressError, BusClient, BusObserver, ConfigError, DeliveryError, ExpiredError, InputError
+from raven.errors import MessageNotFoundError
+from tests.support import Foreign, Program, wait_until
+
+Connect = Callable[..., BusClient]
+Spawn = Callable[..., Program]
+WORKER = "worker:s"
+
+
+@pytest.fixture
+def bus(connect: Connect) -> BusClient:
+    """Return a client of the worker."""
+    return connect(WORKER)
+
+
+def kill(bus: BusClient, count: int = 1, to: Any = WORKER, **options: Any) -> list[int]:
+    """Let some messages die at all their recipients, and return their ids."""
+    sent = bus.send_many([{"to": to, "type": "job", "max_attempts": 1, **options}] * count)
+    for address in dict.fromkeys([to] if isinstance(to, str) else to):
+        client = bus.share(address)
+        for message in client.claim(max=count):
+            assert client.nack(message.id, reason=f"no, {address}") == "dead"
+    return [message.id for message in sent]
+
+
+def dead(bus: BusObserver, role: str | None = None) -> list[tuple[int, str]]:
+    return [(message.id, message.recipient) for message in bus.dead(role)]
+
+
+def test_the_nack_of_the_last_attempt_is_death_with_its_reason(bus: BusClient) -> None:
+    bus.send(WORKER, "job", max_attempts=2)
+
+    states = []
+    for number in (1, 2):
+        bus.claim()
+        states.append(bus.nack(1, reason=f"no {number}"))
+
+    assert states == ["delivered", "dead"]
+    (message,) = bus.dead()
+    assert (message.state, message.attempts, message.reason) == ("dead", 2, "no 2")
+    assert message.delivered_at is not None
+    assert message.finished_at is not None
+    assert message.delivered_at < message.finished_at
+    assert (message.acked_at, bus.claim(), bus.inbox()) == (None, [], [])
+    assert bus.read(1) == message
+
+
+def test_a_nack_without_a_reason_or_with_a_delay_is_death_at_once_and_says_so(bus: BusClient) -> None:
+    bus.send(WORKER, "job", max_attempts=1)
+    bus.claim()
+
+    assert bus.nack(1, delay_s=60) == "dead"
+
+    assert [message.reason for message in bus.dead()] == ["attempt 1 of 1 was nacked"]
+
+
+def test_the_lapse_of_the_last_lease_is_death_at_its_end(bus: BusClient) -> None:
+    bus.send(WORKER, "job", max_attempts=1)
+    bus.claim(lease_s=0.2)
+    lease_ends = bus.receipts(1)[0].ready_at
+
+    (message,) = wait_until(bus.dead, "the death")
+
+    assert message.reason == "attempt 1 of 1 ended without an ack: its lease ran out"
+    assert message.finished_at == lease_ends
+    assert (bus.claim(), bus.receipts(1)[0].state) == ([], "dead")
+
+
+def test_a_lapse_before_the_last_attempt_is_no_death(bus: BusClient) -> None:
+    bus.send(WORKER, "job", max_attempts=2)
+    bus.claim(lease_s=0.02)
+
+    (message,) = wait_until(bus.claim, "the end of the lease")
+
+    assert (message.attempts, message.reason, bus.dead()) == (2, None, [])
+
+
+def test_leaving_a_loop_with_the_last_attempt_in_hand_is_death(bus: BusClient) -> None:
+    bus.send(WORKER, "job", max_attempts=2)
+
+    for _ in range(2):
+        assert bus.dead() == []
+        for _ in bus.listen(ack="manual"):
+            break
+
+    assert [message.reason for message in bus.dead()] == ["attempt 2 of 2 ended without an ack: it was given back"]
+
+
+def test_a_message_is_handed_out_five_times_unless_it_is_said_otherwise(bus: BusClient, connect: Connect) -> None:
+    bus.send(WORKER, "job")
+    for number in range(1, 6):
+        assert [message.attempts for message in bus.claim()] == [number]
+        assert bus.nack(1) == ("dead" if number == 5 else "delivered")
+
+    others = connect("boss:s", max_attempts=3)
+    sent = [
+        others.send(WORKER, "job"),
+        others.send(WORKER, "job", max_attempts=7),
+        others.share("x:s").send(WORKER, "job"),
+    ]
+    sent += others.send_many([{"to": WORKER, "type": "job"}, {"to": WORKER, "type": "job", "max_attempts": 9}])
+    sent += others.post([others.draft(WORKER, "job"), others.draft(WORKER, "job", max_attempts=1)])
+
+    assert [bus.receipts(message.id)[0].max_attempts for message in sent] == [3, 7, 3, 3, 9, 3, 1]
+
+
+def test_to_ask_for_no_number_of_attempts_is_to_ask_for_the_clients(connect: Connect) -> None:
+    bus = connect(WORKER, max_attempts=3)
+
+    sent = [bus.send(WORKER, "job", max_attempts=None)]
+    sent += bus.send_many([{"to": WORKER, "type": "job", "max_attempts": None}])
+
+    assert [bus.receipts(message.id)[0].max_attempts for message in sent] == [3, 3]
+
+
+def test_the_number_of_attempts_can_stand_in_raven_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAVEN_DB", raising=False)
+    monkeypatch.chdir(tmp_path)
+    settings = tmp_path / "raven.yaml"
+    settings.write_text("db: bus.db\nmax_attempts: 2\n")
+
+    with BusClient("s", "worker") as bus:
+        assert bus.receipts(bus.send(WORKER, "job").id)[0].max_attempts == 2
+    with BusClient("s", "worker", max_attempts=4) as bus:
+        assert bus.receipts(bus.send(WORKER, "job").id)[0].max_attempts == 4
+    for bad in ("0", "many", "1.5", "1000001", "true"):
+        settings.write_text(f"db: bus.db\nmax_attempts: {bad}\n")
+        with pytest.raises(ConfigError, match="max_attempts"):
+            BusClient("s", "worker")
+
+
+@pytest.mark.parametrize("bad", [0, -1, 1.5, "5", True, False, float("nan"), 1_000_001, [1]])
+def test_a_bad_number_of_attempts_is_refused_with_its_value(bus: BusClient, connect: Connect, bad: Any) -> None:
+    calls: list[Callable[[], Any]] = [
+        lambda: bus.send(WORKER, "job", max_attempts=bad),
+        lambda: bus.draft(WORKER, "job", max_attempts=bad),
+        lambda: bus.send_many([{"to": WORKER, "type": "job", "max_attempts": bad}]),
+        lambda: connect(WORKER, max_attempts=bad),
+    ]
+
+    for call in calls:
+        with pytest.raises(InputError) as caught:
+            call()
+        assert f"max_attempts {bad!r} is not a number of attempts" in str(caught.value)
+    assert bus.last_id() == 0
+
+
+def test_the_dead_come_in_the_order_of_their_ids_and_of_one_recipient_if_asked(db: str, bus: BusClient) -> None:
+    kill(bus, to=["b:s", "a:s"])
+    kill(bus, to="a:s", urgency="blocking")
+    kill(bus, to="b:s")
+
+    with BusObserver(db) as observer:
+        assert dead(observer) == [(1, "b:s"), (1, "a:s"), (2, "a:s"), (3, "b:s")]
+        assert dead(observer, "b:s") == [(1, "b:s"), (3, "b:s")]
+        assert dead(observer, "nobody:s") == []
+        assert [message.id for message in observer.dead(max=3)] == [1, 1, 2]
+        assert [message.reason for message in observer.dead("b:s")] == ["no, b:s"] * 2
+
+
+def test_a_requeue_revives_with_all_attempts_before_it(bus: BusClient) -> None:
+    kill(bus, 2)
+
+    assert bus.requeue(1) == 1
+
+    (receipt,) = bus.receipts(1)
+    assert (receipt.state, receipt.attempts, receipt.delivered_at, receipt.finished_at) == ("sent", 0, None, None)
+    assert [(msg.id, msg.attempts, msg.state) for msg in bus.claim(max=10)] == [(1, 1, "delivered")]
+    assert bus.nack(1) == "dead"
+    assert dead(bus) == [(1, WORKER), (2, WORKER)]
+
+
+def test_a_requeue_by_ids_revives_every_dead_delivery_of_each_or_one_recipients(bus: BusClient) -> None:
+    kill(bus, 3, to=["a:s", "b:s"])
+
+    assert bus.requeue(1, 2, role="b:s") == 2
+    assert bus.requeue(1, 3) == 3
+
+    assert dead(bus) == [(2, "a:s")]
+
+
+def test_a_message_that_is_named_twice_is_requeued_once(bus: BusClient) -> None:
+    kill(bus)
+
+    assert bus.requeue(1, 1) == 1
+
+
+def test_a_requeue_of_all_takes_bites_and_passes_over_what_is_past_its_time(bus: BusClient) -> None:
+    kill(bus, 3, to=["a:s", "b:s"])
+    (late,) = kill(bus, expires_in_s=0.5)
+    kill(bus, 1200)
+    wait_until(lambda: time.time() > bus.read(late).created_at.timestamp() + 0.5, "the end of its time")
+
+    assert bus.requeue(role="b:s", all=True) == 3
+    assert bus.requeue(all=True) == 1203
+
+    assert (dead(bus), bus.requeue(all=True)) == ([(late, WORKER)], 0)
+    assert len(bus.claim(max=2000)) == 1200
+
+
+@pytest.mark.parametrize(
+    ("last", "error", "words"),
+    [("alive", DeliveryError, "#3 is not dead: only the dead can be requeued"),
+     ("late", ExpiredError, "#3 is dead, and its time has run out: send it anew"),
+     ("another's", MessageNotFoundError, "there is no message #3 to worker:s"),
+     ("unknown", MessageNotFoundError, "there is no message #77")],
+)  # fmt: skip
+def test_a_requeue_by_ids_is_all_or_none(bus: BusClient, last: str, error: type[Exception], words: str) -> None:
+    kill(bus, 2)
+    if last == "alive":
+        bus.send(WORKER, "job")
+    elif last == "late":
+        kill(bus, expires_in_s=0.1)
+        wait_until(lambda: time.time() > bus.read(3).created_at.timestamp() + 0.1, "the end of its time")
+    else:
+        kill(bus, to="other:s")
+
+    with pytest.raises(error, match=words):
+        bus.requeue(1, 2, 77 if last == "unknown" else 3, role=WORKER if last == "another's" else None)
+
+    assert dead(bus, WORKER)[:2] == [(1, WORKER), (2, WORKER)]
+    assert bus.claim() == [] or last == "alive"
+
+
+def test_a_bad_request_about_the_dead_is_refused(bus: BusClient) -> None:
+    kill(bus)
+
+    for ids, options in [((), {}), ((1,), {"all": True}), (("1",), {}), ((None,), {}), ((True,), {})]:
+        with pytest.raises(InputError):
+            bus.requeue(*ids, **options)  # type: ignore[arg-type]
+    for role in ("worker", "*:s", "", 5):
+        for call in (bus.dead, bus.purge_dead, lambda role: bus.requeue(1, role=role)):
+            with pytest.raises(AddressError):
+                call(role)  # type: ignore[operator]
+    with pytest.raises(InputError, match="max 0"):
+        bus.dead(max=0)
+    assert dead(bus) == [(1, WORKER)]
+
+
+def test_a_purge_drops_the_dead_and_then_messages_without_any_delivery(bus: BusClient, foreign: Foreign) -> None:
+    kill(bus)
+    kill(bus, to=["a:s", "b:s"])
+    bus.send([WORKER, "a:s"], "job", max_attempts=1)
+    bus.claim()
+    bus.nack(3)
+    bus.send(WORKER, "job")
+
+    counts = bus.purge_dead("a:s"), bus.purge_dead(), bus.purge_dead()
+
+    assert counts == (1, 3, 0)
+    assert foreign.execute("SELECT id FROM messages ORDER BY id") == [[3], [4]]
+    assert foreign.execute("SELECT id >> 20, recipient FROM deliveries ORDER BY id") == [[3, "a:s"], [4, WORKER]]
+    assert [message.id for message in bus.share("a:s").claim()] == [3]
+    with pytest.raises(MessageNotFoundError, match="it never was, or it was pruned"):
+        bus.read(1)
+
+
+def test_a_purge_of_many_takes_bites_and_no_id_is_used_twice(bus: BusClient, foreign: Foreign) -> None:
+    kill(bus, 1200)
+
+    assert bus.purge_dead(WORKER) == 1200
+
+    # The newest message keeps ids from being used again; its delivery tells that it has ended.
+    assert foreign.execute("SELECT id FROM messages") == [[1200]]
+    assert [(receipt.state, receipt.reason is not None) for receipt in bus.receipts(1200)] == [("expired", True)]
+    assert foreign.value("SELECT count(*) FROM deliveries") == 1
+    assert bus.send(WORKER, "job").id == 1201
+    assert [message.id for message in bus.claim(max=10)] == [1201]

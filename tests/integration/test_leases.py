@@ -1,0 +1,299 @@
+"""Leases: who may ack, give back or keep a message, and what the one hears who comes too late."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from raven import BusClient, DeliveryError, InputError, LeaseLostError, Message, MessageNotFoundError
+from tests.acting import Actor
+from tests.support import Program, wait_until
+
+Connect = Callable[..., BusClient]
+Spawn = Callable[..., Program]
+WORKER = "worker:s"
+CALLS = ("ack", "nack", "extend")
+
+
+@pytest.fixture
+def bus(connect: Connect) -> BusClient:
+    """Return a client of the worker with one message waiting."""
+    client = connect(WORKER)
+    client.send(WORKER, "job")
+    return client
+
+
+@pytest.fixture
+def other(connect: Connect) -> BusClient:
+    """Return another client of the worker."""
+    return connect(WORKER)
+
+
+def claim_after_lapse(client: BusClient, **options: Any) -> Message:
+    """Claim the message as soon as the lease of another has ended."""
+    message = wait_until(lambda: client.claim(**options), "the end of a lease")[0]
+    assert isinstance(message, Message)
+    return message
+
+
+def be_late(late: BusClient, quick: BusClient, **options: Any) -> Message:
+    """Let one client hold a lease too long, so that another has the message now; returns the first's."""
+    (message,) = late.claim(lease_s=0.05, **options)
+    claim_after_lapse(quick)
+    return message
+
+
+def outcome(client: BusClient) -> tuple[str, bool]:
+    """Return the state of the first message, and whether it is leased."""
+    (receipt,) = client.receipts(1)
+    return receipt.state, receipt.leased
+
+
+def test_its_claimer_acks_a_message(bus: BusClient) -> None:
+    (message,) = bus.claim()
+
+    bus.ack(message.id)
+
+    seen = bus.read(message.id)
+    assert (seen.state, seen.attempts, seen.delivered_at) == ("acked", 1, message.delivered_at)
+    assert seen.acked_at == seen.finished_at is not None
+    assert outcome(bus) == ("acked", False)
+
+
+def test_its_claimer_gives_a_message_back_for_anyone_at_once(bus: BusClient, other: BusClient) -> None:
+    bus.claim()
+
+    state = bus.nack(1)
+
+    assert (state, outcome(bus)) == ("delivered", ("delivered", False))
+    (again,) = other.claim()
+    assert (again.id, again.attempts) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("call", "then"), [("ack", ("acked", False)), ("nack", ("delivered", False)), ("extend", ("delivered", True))]
+)
+def test_another_client_of_the_address_that_has_claimed_nothing_has_its_owners_word(
+    bus: BusClient, other: BusClient, call: str, then: tuple[str, bool]
+) -> None:
+    bus.claim()
+
+    getattr(other, call)(1)
+
+    assert outcome(bus) == then
+
+
+@pytest.mark.parametrize(
+    ("call", "then"), [("ack", ("acked", False)), ("nack", ("delivered", False)), ("extend", ("delivered", True))]
+)
+def test_a_lease_can_be_handed_to_another_process(
+    db: str, bus: BusClient, spawn: Spawn, call: str, then: tuple[str, bool]
+) -> None:
+    actor = Actor(spawn("actor", db, WORKER))
+    (message,) = bus.claim(remember=False)
+    assert message.lease
+
+    actor.begin(call, 1, lease=message.lease + 1)
+    assert actor.error()["error"][0] == "LeaseLostError"
+    actor.call(call, 1, lease=message.lease)
+
+    assert outcome(bus) == then
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_who_comes_too_late_hears_that_another_has_it_and_changes_nothing(
+    bus: BusClient, other: BusClient, call: str
+) -> None:
+    be_late(bus, other)
+    before = other.receipts(1)
+
+    with pytest.raises(LeaseLostError, match=r"lease on message #1 is lost: another has it now; leave it, or claim"):
+        getattr(bus, call)(1)
+
+    assert other.receipts(1) == before
+    other.ack(1)
+    assert outcome(bus) == ("acked", False)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_late_process_with_a_lease_of_its_own_is_refused_too(
+    db: str, bus: BusClient, other: BusClient, spawn: Spawn, call: str
+) -> None:
+    late = be_late(bus, other, remember=False)
+
+    actor = Actor(spawn("actor", db, WORKER))
+    actor.begin(call, 1, lease=late.lease)
+
+    line = actor.error()
+    assert line["error"][0] == "LeaseLostError"
+    assert "#1 is lost: another has it now" in line["text"]
+    assert outcome(bus) == ("delivered", True)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_who_comes_after_the_other_has_finished_hears_how(bus: BusClient, other: BusClient, call: str) -> None:
+    be_late(bus, other)
+    other.ack(1)
+
+    with pytest.raises(LeaseLostError, match="#1 is lost: it is acked by another"):
+        getattr(bus, call)(1)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_who_comes_after_a_death_hears_of_it(connect: Connect, call: str) -> None:
+    bus, other = connect(WORKER), connect(WORKER)
+    bus.send(WORKER, "job", max_attempts=2)
+    be_late(bus, other)
+    other.nack(1)
+
+    with pytest.raises(LeaseLostError, match="#1 is lost: it is dead; "):
+        getattr(bus, call)(1)
+    assert outcome(bus) == ("dead", False)
+
+
+@pytest.mark.parametrize("call", ["ack", "nack"])
+def test_a_lapsed_lease_counts_as_long_as_no_other_has_the_message(bus: BusClient, other: BusClient, call: str) -> None:
+    bus.claim(lease_s=0.05)
+    wait_until(lambda: not bus.receipts(1)[0].leased, "the end of the lease")
+    bus.dead()  # settles what is due
+
+    getattr(bus, call)(1)
+
+    assert outcome(bus)[0] == {"ack": "acked", "nack": "delivered"}[call]
+    assert len(other.claim()) == (call == "nack")
+
+
+def test_a_lapsed_lease_that_was_noticed_cannot_be_extended(bus: BusClient) -> None:
+    bus.claim(lease_s=0.05)
+    wait_until(lambda: not bus.receipts(1)[0].leased, "the end of the lease")
+    bus.dead()  # settles what is due
+
+    with pytest.raises(LeaseLostError, match="#1 is lost: it is not leased now"):
+        bus.extend(1)
+
+
+def test_what_was_never_leased_cannot_be_extended(bus: BusClient) -> None:
+    with pytest.raises(LeaseLostError, match="#1 is lost: it is not leased now"):
+        bus.extend(1)
+
+
+def test_an_extended_lease_keeps_others_away_until_its_end(bus: BusClient, other: BusClient) -> None:
+    bus.claim(lease_s=0.3)
+    began = time.monotonic()
+
+    while time.monotonic() - began < 0.9:
+        bus.extend(1, lease_s=0.3)
+        assert other.claim() == []
+        time.sleep(0.05)
+    extended_at = time.monotonic()
+    bus.extend(1, lease_s=0.2)
+
+    assert claim_after_lapse(other).attempts == 2
+    assert time.monotonic() - extended_at >= 0.2
+
+
+def test_a_client_that_claims_again_after_its_lease_has_the_new_one(bus: BusClient) -> None:
+    (first,) = bus.claim(lease_s=0.05)
+    again = claim_after_lapse(bus)
+
+    with pytest.raises(LeaseLostError):
+        bus.ack(1, lease=first.lease)
+    bus.ack(1)
+
+    assert (again.attempts, outcome(bus)) == (2, ("acked", False))
+
+
+def test_an_ack_under_a_lease_is_idempotent_in_every_process(db: str, bus: BusClient, spawn: Spawn) -> None:
+    actor = Actor(spawn("actor", db, WORKER))
+    (message,) = bus.claim()
+
+    for options in ({}, {"lease": message.lease}, {}):
+        bus.ack(1, **options)
+        assert actor.call("ack", 1, **options) is None
+
+    assert bus.read(1).state == "acked"
+
+
+def test_a_nack_says_why_and_holds_the_message_back(bus: BusClient, other: BusClient) -> None:
+    bus.claim()
+    began = time.time()
+
+    bus.nack(1, delay_s=0.4, reason="the disk is full")
+    (receipt,) = bus.receipts(1)
+    at_once = other.claim()
+    again = claim_after_lapse(other)
+
+    assert (receipt.reason, receipt.leased, at_once) == ("the disk is full", False, [])
+    assert receipt.ready_at is not None
+    assert 0.39 < receipt.ready_at.timestamp() - began < 5
+    assert time.time() >= began + 0.4
+    assert (again.reason, again.attempts) == ("the disk is full", 2)
+
+
+def test_a_nack_of_what_was_never_claimed_counts_no_attempt(bus: BusClient) -> None:
+    assert bus.nack(1, reason="not mine") == "sent"
+
+    assert (bus.read(1).attempts, bus.read(1).reason) == (0, "not mine")
+
+
+@pytest.mark.parametrize("end", ["acked", "expired", "dead"])
+def test_what_is_finished_cannot_be_given_back(connect: Connect, end: str) -> None:
+    bus = connect(WORKER)
+    bus.send(WORKER, "job", max_attempts=1, expires_in_s=1e-6 if end == "expired" else None)
+    if end != "expired":
+        bus.claim()
+        getattr(bus, {"acked": "ack", "dead": "nack"}[end])(1)
+    bus.dead()  # settles what is due
+
+    with pytest.raises(DeliveryError, match=f"#1 is {end}: it cannot be given back any more") as caught:
+        bus.nack(1)
+
+    assert not isinstance(caught.value, LeaseLostError)
+    assert outcome(bus) == (end, False)
+
+
+def test_an_end_that_is_rolled_back_leaves_the_lease_with_its_claimer(bus: BusClient, other: BusClient) -> None:
+    bus.claim(lease_s=0.1)
+    for call in (bus.ack, bus.nack):
+        with suppress(ZeroDivisionError), bus.transaction():
+            call(1)
+            raise ZeroDivisionError
+    claim_after_lapse(other)
+
+    with pytest.raises(LeaseLostError, match="another has it now"):
+        bus.ack(1)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_only_a_recipient_has_anything_to_say(bus: BusClient, connect: Connect, call: str) -> None:
+    bus.claim()
+
+    with pytest.raises(MessageNotFoundError, match="#1 was not sent to boss:s"):
+        getattr(connect("boss:s"), call)(1)
+    with pytest.raises(MessageNotFoundError, match="there is no message #77"):
+        getattr(bus, call)(77)
+    assert outcome(bus) == ("delivered", True)
+
+
+@pytest.mark.parametrize(
+    ("call", "option"),
+    [(call, {"lease": bad}) for call in CALLS for bad in ("7", 1.5, True, [1], 1 << 70, 0)]
+    + [(call, {"id": bad}) for call in CALLS for bad in ("1", None, 1.0, True, [1])]
+    + [("nack", {"delay_s": bad}) for bad in (-1, "5", True, float("nan"), float("inf"), [1])]
+    + [("nack", {"reason": bad}) for bad in ("", " ", [1], True)]
+    + [("extend", {"lease_s": bad}) for bad in (0, -1, 86401, "5", None, True, float("nan"), [1])],
+)  # fmt: skip
+def test_a_bad_option_is_refused_with_its_name_and_value(bus: BusClient, call: str, option: dict[str, Any]) -> None:
+    bus.claim()
+    ((name, value),) = option.items()
+
+    with pytest.raises(InputError, match=f"^{name} '?{re.escape(str(value))}'? ") as caught:
+        getattr(bus, call)(**{"id": 1, **option})
+
+    assert not isinstance(caught.value, LeaseLostError)
+    assert outcome(bus) == ("delivered", True)

@@ -1,0 +1,161 @@
+"""Who puts into effect what time brings: whoever waits anywhere on the bus, and at the latest who asks."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import pytest
+
+from raven import BusClient, BusObserver
+from tests.support import DEADLINE_S, NEVER_POLLS_S, Foreign, Program, wait_for_watch, wait_until
+
+Connect = Callable[..., BusClient]
+Spawn = Callable[..., Program]
+WORKER = "worker:s"
+# The watch looks several times a second; a machine that is busy with other things may keep it for a while.
+SOON_S = 1.5
+
+
+@pytest.fixture
+def bus(connect: Connect) -> BusClient:
+    """Return a client of the worker, which itself never waits."""
+    return connect(WORKER)
+
+
+@pytest.fixture
+def watch(db: str, spawn: Spawn) -> Callable[[], Program]:
+    """Let somebody wait elsewhere on the bus, in a process of its own, and watch for all."""
+
+    def start() -> Program:
+        program = spawn("subscriber", db, "elsewhere:s", json.dumps({"poll_interval_s": NEVER_POLLS_S}))
+        wait_for_watch(db, program)
+        return program
+
+    return start
+
+
+def state(foreign: Foreign, message_id: int = 1) -> int:
+    """Return the state that the store has, which to look at settles nothing: 3 is expired, 4 dead."""
+    number = foreign.value("SELECT state FROM deliveries WHERE id >> 20 = ?", message_id)
+    assert isinstance(number, int)
+    return number
+
+
+def lapse(bus: BusClient, foreign: Foreign) -> float:
+    """Let the only attempt at a message lapse, and return when that was."""
+    bus.send(WORKER, "job", max_attempts=1)
+    (message,) = bus.claim(lease_s=0.2)
+    ready_at = foreign.value("SELECT ready_at FROM deliveries WHERE id >> 20 = ?", message.id)
+    return float(ready_at / 1e6)
+
+
+def test_while_anybody_waits_anywhere_a_last_lease_that_lapses_is_death_soon(
+    bus: BusClient, watch: Callable[[], Program], foreign: Foreign
+) -> None:
+    watch()
+    ended_at = lapse(bus, foreign)
+
+    wait_until(lambda: state(foreign) == 4, "the death", DEADLINE_S)
+
+    assert 0 <= time.time() - ended_at < SOON_S
+
+
+def test_while_anybody_waits_anywhere_what_expires_or_comes_due_is_seen_to_soon(
+    bus: BusClient, watch: Callable[[], Program], foreign: Foreign
+) -> None:
+    watch()
+    bus.send("nobody:s", "job", expires_in_s=0.2)
+    bus.send("nobody:s", "job", delay_s=0.2)
+    began = time.monotonic()
+
+    wait_until(lambda: state(foreign) == 3, "the expiry")
+    wait_until(lambda: foreign.value("SELECT ready_at FROM deliveries WHERE id >> 20 = 2") == 0, "the end of a delay")
+
+    assert time.monotonic() - began < 0.2 + SOON_S
+
+
+def test_what_lapsed_while_another_wrote_is_seen_to_soon_after(
+    db: str, bus: BusClient, watch: Callable[[], Program], spawn: Spawn, foreign: Foreign
+) -> None:
+    watch()
+    ended_at = lapse(bus, foreign)
+    writer = spawn("lock_holder", db)
+    writer.read()
+    wait_until(lambda: time.time() > ended_at + 0.3, "the end of the lease")
+    while_another_wrote = state(foreign)
+
+    writer.ask(None)
+    released_at = time.monotonic()
+    wait_until(lambda: state(foreign) == 4, "the death")
+
+    assert while_another_wrote == 1
+    assert time.monotonic() - released_at < SOON_S
+
+
+def test_who_takes_over_the_watch_sees_to_what_came_before(
+    db: str, bus: BusClient, watch: Callable[[], Program], foreign: Foreign
+) -> None:
+    watch().kill()
+    ended_at = lapse(bus, foreign)
+    wait_until(lambda: time.time() > ended_at, "the end of the lease")
+    assert state(foreign) == 1
+
+    watch()
+
+    wait_until(lambda: state(foreign) == 4, "the death", SOON_S)
+
+
+@pytest.mark.parametrize("ask", ["dead", "receipts", "claim"])
+def test_where_nobody_waits_who_asks_sees_to_it(db: str, bus: BusClient, foreign: Foreign, ask: str) -> None:
+    ended_at = lapse(bus, foreign)
+    wait_until(lambda: time.time() > ended_at, "the end of the lease")
+    before = state(foreign)
+
+    with BusObserver(db) as observer:
+        if ask == "dead":
+            assert [message.id for message in observer.dead()] == [1]
+        elif ask == "receipts":
+            assert [receipt.state for receipt in observer.receipts(1)] == ["dead"]
+        else:
+            assert bus.claim() == []
+
+    assert (before, state(foreign)) == (1, 4)
+
+
+def test_to_ask_for_the_dead_or_a_receipt_does_not_wait_for_another_writer(
+    db: str, connect: Connect, spawn: Spawn, foreign: Foreign
+) -> None:
+    bus = connect(WORKER, busy_timeout_s=60)
+    ended_at = lapse(bus, foreign)
+    writer = spawn("lock_holder", db)
+    writer.read()
+    wait_until(lambda: time.time() > ended_at, "the end of the lease")
+
+    began = time.monotonic()
+    dead, (receipt,) = bus.dead(), bus.receipts(1)
+    took_s = time.monotonic() - began
+    writer.ask(None)
+
+    assert took_s < DEADLINE_S / 2
+    assert (dead, receipt.state, receipt.leased) == ([], "delivered", False)
+    assert [message.id for message in bus.dead()] == [1]
+
+
+def test_the_dead_stay_when_old_messages_are_pruned(bus: BusClient, foreign: Foreign) -> None:
+    lapse(bus, foreign)
+    bus.send(WORKER, "job", max_attempts=1)
+    bus.claim()
+    bus.nack(2)
+    bus.ack(bus.send(WORKER, "job").id)
+    bus.send("nobody:s", "job", expires_in_s=1e-6)
+    bus.send(WORKER, "job")
+    wait_until(lambda: len(bus.dead()) == 2, "both deaths")
+
+    pruned = bus.prune(0)
+
+    assert pruned.messages == 2
+    assert [message.id for message in bus.dead()] == [1, 2]
+    assert bus.requeue(all=True) == 2
+    assert [message.id for message in bus.claim(max=10)] == [1, 2, 5]
