@@ -264,9 +264,9 @@ class BusClient(BusSender):
 
     def close(self) -> None:
         """Close the connection; loops of `listen` and `subscribe` in other threads and tasks end."""
-        for shared in list(self._shared):
+        for shared in _members(self._shared):
             shared.close()
-        for feed in list(self._feeds):
+        for feed in _members(self._feeds):
             feed.release()
         if self._owns_store:
             super().close()
@@ -324,3 +324,10 @@ class BusClient(BusSender):
             )
         self._feeds.add(feed)
         return feed
+
+
+def _members(weak: WeakSet[_T]) -> list[_T]:
+    """Return what a weak set holds; another thread may add to it meanwhile."""
+    while True:
+        with suppress(RuntimeError):
+            return list(weak)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from raven import clock, settlement
 from raven.address import parse_address
 from raven.doorbell import OBSERVERS, Doorbells
-from raven.errors import BusyError, DeliveryError, ExpiredError, InputError, MessageNotFoundError
+from raven.errors import DatabaseError, DeliveryError, ExpiredError, InputError, MessageNotFoundError
 from raven.lifecycle import DEAD
 from raven.mailbox import check_id
 from raven.message import Message, MessageRow, check_max
@@ -88,8 +88,8 @@ class DeadLetters:
         return count
 
     def _settle(self) -> None:
-        """Notice who died of its last lease just now; while another writer is in the way, that has to wait."""
-        with suppress(BusyError), self._store.impatient():
+        """Notice who died of its last lease just now; where nothing can be written just now, that has to wait."""
+        with suppress(DatabaseError), self._store.impatient():
             settlement.settle(self._store, self._doorbells.ring)
 
     def _revive(self, tx: Transaction, message_id: int, recipient: str | None) -> list[str]:

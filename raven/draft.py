@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from raven import body as bodies
@@ -194,7 +194,12 @@ def _check_parameters(message: object) -> None:
     for name in ("to", "type"):
         if name not in message:
             raise InputError(f"{name!r} is missing")
-    for name in message:
+    check_options(message)
+
+
+def check_options(options: Iterable[str]) -> None:
+    """Refuse names that are no parameters of `send`; raises InputError."""
+    for name in options:
         if name not in _PARAMETERS:
             raise InputError(f"{name!r} is no parameter of send: use {', '.join(sorted(_PARAMETERS))}")
 

@@ -3,8 +3,8 @@
 A delivery in state `sent` or `delivered` is open, and held in one of five ways; in state `acked`, `expired` or `dead`
 it is finished, and held in none. Time alone changes nothing but the name of a hold: a delay that is over is `due`, a
 lease that is over has `lapsed`. Each event is one statement of `raven/sql/queries.sql`, and changes nothing where the
-table does not name it: neither does `show`, `set_apart`, `claim` or `take` where its time has run out. What is acked or
-expired is dropped by `prune`, what is dead by `purge_dead`. A test runs every event in every stage against a real file.
+table does not name it; nor do `show`, `set_apart`, `claim` and `take` change what is past its time. In the end what is
+acked or expired is dropped with its message. A test runs every event in every stage against a real file.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ Event = Literal[
     "expire",
     "withdraw",
     "requeue",
+    "purge",
 ]
 
 SENT, DELIVERED, ACKED, EXPIRED, DEAD = range(len(STATES))
@@ -79,6 +80,7 @@ LIFECYCLE: tuple[Transition, ...] = (
     Transition("expire", OPEN, _HELD_BACK, ("expired", None), "its time ran out, in nobody's hands"),
     Transition("withdraw", OPEN, _HELD_BACK, ("expired", None), "the sender of a request waits no longer"),
     Transition("requeue", ("dead",), (None,), ("sent", "ready"), "it is revived, with all its attempts before it"),
+    Transition("purge", ("dead",), (None,), ("expired", None), "it is dropped; that of the newest message stays"),
 )  # fmt: skip
 
 

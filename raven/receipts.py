@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, get_args
 
 from raven import clock, settlement
 from raven.doorbell import Doorbells, receipt_bell
-from raven.errors import BusyError, InputError, MessageNotFoundError, UndeliveredError, WaitTimeoutError
+from raven.errors import DatabaseError, InputError, MessageNotFoundError, UndeliveredError, WaitTimeoutError
 from raven.lifecycle import FINAL
 from raven.message import STATES, State
 from raven.store import Store
@@ -67,8 +67,8 @@ def receipts(store: Store, doorbells: Doorbells, message_id: int) -> list[Receip
     rows = _rows(store, message_id)
     now = clock.now()
     if any(row[1] < 2 and (0 < row[4] <= now or (row[8] or now + 1) <= now) for row in rows):
-        # Another writer may be in the way: then what time has brought is put into effect a little later.
-        with suppress(BusyError), store.impatient():
+        # Where nothing can be written just now, what time has brought is put into effect a little later.
+        with suppress(DatabaseError), store.impatient():
             settlement.settle(store, doorbells.ring)
         rows = _rows(store, message_id)
     return [_receipt(row, now) for row in rows]

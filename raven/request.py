@@ -94,8 +94,7 @@ class Question:
         self._bus = bus
         self._timeout_s = timeout_s
         self._reply_address = str(_private_address(bus.address))
-        private = {"expires_in_s": timeout_s, "reply_address": self._reply_address}
-        self._draft = bus.draft(to, type, body, **{**options, **private})
+        self._draft = bus._draft_request(to, type, body, timeout_s, self._reply_address, options)
         self._sent: Message | None = None
 
     def post(self) -> Message:

@@ -8,7 +8,7 @@ from weakref import WeakSet
 
 from raven import clock
 from raven.doorbell import OBSERVERS
-from raven.draft import Draft, Stored, make_draft, make_drafts
+from raven.draft import Draft, Stored, check_options, make_draft, make_drafts
 from raven.errors import ExpiredError, InputError
 from raven.identity import Identity
 from raven.message import Message, Report, Urgency
@@ -96,6 +96,10 @@ class BusSender(BusObserver):
 
         For programs that check in one thread and write in another.
         """
+        check_options(options)
+        return self._draft(to, type, body, **options)
+
+    def _draft(self, to: str | Sequence[str], type: str, body: Any = None, **options: Any) -> Draft:
         return make_draft(
             self._identity.address,
             self._max_body_bytes,
@@ -160,16 +164,28 @@ class BusSender(BusObserver):
     ) -> tuple[Request, Message]:
         from raven.request import Request
 
+        request = Request(self._store, self._doorbells, self._watch, self.address, timeout_s)
+        draft = self._draft_request(to, type, body, timeout_s, request.reply_address, options)
+        self._feeds.add(request.feed)
+        return request, self.post([draft])[0]
+
+    def _draft_request(
+        self,
+        to: str | Sequence[str],
+        type: str,
+        body: Any,
+        timeout_s: float,
+        reply_address: str,
+        options: Mapping[str, Any],
+    ) -> Draft:
+        check_options(options)
         for name in ("expires_in_s", "dedup_key", "report"):
             if options.get(name) is not None:
                 raise InputError(
                     f"{name} is no option of a request, which is asked once, for timeout_s, and then raises"
                 )
-        request = Request(self._store, self._doorbells, self._watch, self.address, timeout_s)
-        address = {"expires_in_s": timeout_s, "reply_address": request.reply_address}
-        draft = self.draft(to, type, body, **{**options, **address})
-        self._feeds.add(request.feed)
-        return request, self.post([draft])[0]
+        private = {"expires_in_s": timeout_s, "reply_address": reply_address}
+        return self._draft(to, type, body, **{**options, **private})
 
     def _sent(self, stored: Sequence[Stored]) -> list[Message]:
         """Wake the recipients and the observers, and return the messages as `send` does.

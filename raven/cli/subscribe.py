@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from typing import TYPE_CHECKING, Literal
 
 import click
 
 from raven import signals
+from raven.cli import child
 from raven.cli.exit_codes import GENERAL
 from raven.cli.options import ADDRESS, DURATION, bus_option, json_option, open_client
 from raven.cli.output import echo_message, escape
@@ -78,12 +78,10 @@ def _hand_on(message: Message, command: str | None, as_json: bool) -> str | None
         echo_message(message, as_json)
         return None
     sys.stdout.flush()
-    text = json.dumps(message.as_dict()) + "\n"
-    done = subprocess.run(command, shell=True, input=text, text=True, check=False)  # noqa: S602 the user's own command
-    if done.returncode == 0:
+    status = child.run(command, json.dumps(message.as_dict()) + "\n")
+    if status == 0:
         return None
-    # As a shell says that a signal has ended it.
-    problem = f"exit status {done.returncode if done.returncode > 0 else 128 - done.returncode}"
+    problem = f"exit status {status}"
     _complain(f"{command}: {problem} on message #{message.id}")
     return problem
 

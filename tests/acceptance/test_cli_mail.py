@@ -90,7 +90,7 @@ def test_several_to_make_one_message_with_several_deliveries(shell: Shell) -> No
 def test_ack_of_a_message_with_several_recipients_wants_the_role(shell: Shell) -> None:
     shell.ok("send", "--from", "a:s", "--to", "b:s", "--to", "c:s", "-t", "x")
 
-    assert "went to b:s, c:s: say for whom you ack with --role" in shell.error(2, "ack", "1")
+    assert "went to b:s, c:s: say for which of them with --role" in shell.error(2, "ack", "1")
     assert shell.ok("ack", "1", "--role", "c:s") == "acked #1\n"
     assert shell.json("inbox", "-r", "c:s", "-j")["messages"] == []
     assert len(shell.json("inbox", "-r", "b:s", "-j")["messages"]) == 1
@@ -116,8 +116,8 @@ def test_read_and_ack_register_nobody(shell: Shell, sent: Sent) -> None:
 
 
 def test_dedup_key_sends_once(shell: Shell, sent: Sent) -> None:
-    assert sent("--dedup-key", "k").startswith("sent #1 ")
-    assert sent("--dedup-key", "k").startswith("sent #1 ")
+    assert sent("--dedup-key", "k") == "sent #1 conductor:swarm-1 -> architect:swarm-1 type=plan\n"
+    assert sent("--dedup-key", "k") == "sent #1 conductor:swarm-1 -> architect:swarm-1 type=plan (already sent)\n"
     assert len(shell.json("inbox", "-r", "architect:swarm-1", "-j")["messages"]) == 1
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -13,14 +12,13 @@ from typing import Any
 import pytest
 
 from tests.acceptance.shell import DEADLINE_S, Shell
+from tests.acceptance.story import Result, Story, steps, tell_both_ways
 from tests.serving import Served
 from tests.support import wait_for_waiting, wait_until, waiting
 
-Result = tuple[int, str, str]
 SEND = ("send", "--from", "boss:s", "--to", "worker:s", "-t", "note")
-TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(Z|\+00:00)|\d+s ago")
 # One story, told twice: on the file and through a helper.
-STORY: list[tuple[tuple[str, ...], str]] = [
+STORY: Story = [
     (("session", "init", "s", "-r", "worker", "-r", "other"), ""),
     (("session", "init", "t", "--json"), ""),
     (SEND, ""),
@@ -94,37 +92,12 @@ def served(shell: Shell) -> Iterator[Served]:
     one.close()
 
 
-def told(shell: Shell, socket: str) -> dict[str, Result]:
-    """Tell the whole story; times and the path of the bus are as different as they must be."""
-    results = {}
-    for number, (arguments, stdin) in enumerate(STORY):
-        if number % 3:
-            done = shell.run(*arguments, stdin=stdin, RAVEN_SOCKET=socket)
-        else:
-            done = shell.run(*arguments, *(["--socket", socket] if socket else []), stdin=stdin)
-        texts = [TIME.sub("TIME", text) for text in (done.stdout, done.stderr)]
-        shown = " ".join(arguments)
-        results[f"{number}: {shown}"] = (
-            done.returncode, *(re.sub(r"\S*\.db(\.sock)?\b", "PATH", text) for text in texts)
-        )  # fmt: skip
-    assert not (shell.folder / "pwned").exists()
-    return results
-
-
 @pytest.fixture(scope="module")
 def stories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Result]]:
-    """Tell the story on the file, and through a helper: by flag and by environment in turns."""
-    direct, remote = (Shell(tmp_path_factory.mktemp(way)) for way in ("file", "socket"))
-    served = Served(str(remote.folder / "x.db"))
-    try:
-        found = {"file": told(direct, ""), "socket": told(remote, served.path)}
-    finally:
-        served.close()
-    assert not Path(remote.db).exists(), "the file was used, not the socket"
-    return found
+    return tell_both_ways(tmp_path_factory.mktemp("story"), STORY)
 
 
-@pytest.mark.parametrize("step", [f"{number}: {' '.join(arguments)}" for number, (arguments, _) in enumerate(STORY)])
+@pytest.mark.parametrize("step", steps(STORY))
 def test_a_command_is_the_same_over_the_socket(stories: dict[str, dict[str, Result]], step: str) -> None:
     code, printed, complained = stories["file"][step]
 
@@ -193,7 +166,6 @@ def test_a_flag_counts_more_than_the_environment(shell: Shell, served: Served) -
 def test_commands_about_the_file_take_no_notice_of_the_socket(shell: Shell) -> None:
     nowhere = "none.sock"
     assert "initialised" in shell.ok("init", RAVEN_SOCKET=nowhere)
-    assert shell.ok("prune", RAVEN_SOCKET=nowhere).startswith("dropped 0 messages")
     assert shell.ok("version", RAVEN_SOCKET=nowhere).startswith("raven ")
     assert "_RAVEN_COMPLETE" in shell.ok("completion", "bash", RAVEN_SOCKET=nowhere)
     assert shell.ok("doctor", RAVEN_SOCKET=nowhere).startswith("ok    bus: ")

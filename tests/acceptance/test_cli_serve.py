@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from tests.acceptance.shell import DEADLINE_S, Shell
 from tests.serving import Served
+from tests.support import wait_until
 
 # Stands in for an environment into which only `raven-bus` was installed.
 WITHOUT = """
@@ -63,3 +65,36 @@ def test_commands_over_the_socket_need_no_extra(shell: Shell) -> None:
             )
     finally:
         served.close()
+
+
+def test_serve_goes_by_the_settings_of_raven_yaml(shell: Shell) -> None:
+    (shell.folder / "raven.yaml").write_text("max_attempts: 1\nretention: {max_messages: 3}\n")
+    process = shell.start("serve")
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == f"listening at {shell.db}.sock\n"
+        shell.environment["RAVEN_SOCKET"] = f"{shell.db}.sock"
+        shell.ok("send", "--from", "boss:s", "--to", "worker:s", "-t", "note")
+        shell.ok("claim", "-r", "worker:s")
+        assert shell.ok("nack", "1") == "nacked #1: dead\n"
+        shell.ok("send", "--from", "boss:s", "--to", "worker:s", "-t", "note")
+        shell.ok("ack", "2")
+
+        many = {"messages": [{"to": "other:s", "type": "note"}] * 100}
+        shell.ok("transaction", "-r", "boss:s", stdin=json.dumps({"method": "send_many", "params": many}))
+        shell.ok("send", "--from", "boss:s", "--to", "worker:s", "-t", "note")
+
+        wait_until(lambda: shell.run("read", "2").returncode == 4, "the old message to go")
+    finally:
+        process.terminate()
+        process.communicate(timeout=DEADLINE_S)
+
+
+def test_a_command_keeps_the_bus_within_the_retention_of_raven_yaml(shell: Shell) -> None:
+    (shell.folder / "raven.yaml").write_text("retention: {max_messages: 2}\n")
+
+    for number in range(1, 6):
+        shell.ok("send", "--from", "boss:s", "--to", "worker:s", "-t", "note")
+        shell.ok("ack", str(number))
+
+    assert len(shell.ok("tail", "--no-follow").splitlines()) <= 3
