@@ -3,48 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
 
-from raven import AckMode, ClosedError, DeliveryError, LostError, Message, MessageNotFoundError
-from raven_rpc import sockets
-from raven_rpc.streams import acked, deadline_after, left_s, subscription
-from raven_rpc.wire import CHUNK, encode_request, lost, message_of, result_of, take_line, unreachable
+from raven import ClosedError, DeliveryError, LostError, Message, MessageNotFoundError, UnreachableError
+from raven_rpc.async_wire import AsyncWire, persist
+from raven_rpc.streams import Hands, Options, acked, deadline_after, left_s
+from raven_rpc.wire import message_of
 
 if TYPE_CHECKING:
     from raven_rpc.client import Client
-
-_T = TypeVar("_T")
 
 
 class AsyncMessages:
     """What `Client.subscribe` returns: the mail of an address, for `async for`; ends as `listen` does."""
 
-    def __init__(
-        self, client: Client, ack: AckMode, max_per_poll: int, poll_interval_s: float, timeout_s: float | None
-    ) -> None:
+    def __init__(self, client: Client, options: Options, timeout_s: float | None) -> None:
         self._client = client
-        self._ack = ack
-        self._max_per_poll = max_per_poll
-        self._poll_interval_s = poll_interval_s
+        self._options = options
+        self._hands = Hands(client._holdings)
         self._timeout_s = timeout_s
         self._deadline: float | None = None
         self._params: dict[str, Any] | None = None
-        # A bare socket, which is registered with the event loop only while it is awaited: what a forked child drops of
-        # its copy then does not touch the epoll that it shares with its parent.
-        self._socket: socket.socket | None = None
-        self._is_awaited = False
-        self._buffer = bytearray()
-        self._pushes: deque[dict[str, Any]] = deque()
-        self._last = self._number = 0
-        self._pid = os.getpid()
+        self._wire: AsyncWire | None = None
+        self._number = 0
         self._is_closed = False
-        client._streams.add(self)
+        client.keep(self)
 
     def __aiter__(self) -> Self:
         return self
@@ -53,7 +38,7 @@ class AsyncMessages:
         if self._params is None:
             self._deadline = deadline_after(self._timeout_s)
             address = self._client._address or await asyncio.to_thread(lambda: self._client.address)
-            self._params = subscription(address, self._ack, self._max_per_poll, self._poll_interval_s)
+            self._params = self._options.params(address)
         elif self._deadline is not None and time.monotonic() >= self._deadline:
             self.close()
         message = None
@@ -75,13 +60,9 @@ class AsyncMessages:
     def close(self) -> None:
         """Do as `aclose` does, at once, from any thread. Closing twice is allowed."""
         self._is_closed = True
-        connection = self._socket
-        if connection is not None and self._is_awaited and self._pid == os.getpid():
-            # Whoever awaits it is woken, and drops it.
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        else:
-            self._drop()
+        if self._wire is not None:
+            self._wire.close()
+        self._hands.let_go()
 
     def __del__(self) -> None:
         self.close()
@@ -91,82 +72,53 @@ class AsyncMessages:
             try:
                 # Not around the ack: what is acked must be handed out.
                 async with asyncio.timeout(left_s(self._deadline)):
-                    if self._socket is None:
-                        await self._connect(params)
-                    push = self._pushes.popleft() if self._pushes else await self._read()
-                message = message_of(push)
-                if message is not None and self._ack == "auto":
-                    await self._ask("ack", {"id": message.id, "subscription": self._number})
-                    message = acked(message)
-            except (DeliveryError, MessageNotFoundError):  # its lease has ended, and another may have it
-                continue
+                    wire = await self._connect(params)
+                    push = await wire.next_push()
             except LostError:
                 self._drop()
                 continue
-            return message
+            message = message_of(push)
+            if message is None or self._options.ack != "auto":
+                if message is not None:
+                    self._hands.take(message)
+                return message
+            if await self._ack(wire, message):
+                return acked(message)
         return None
 
-    async def _connect(self, params: dict[str, Any]) -> None:
-        """Connect and subscribe, with growing pauses while the helper cannot be reached."""
-        from raven_rpc.client import Pauses
+    async def _connect(self, params: dict[str, Any]) -> AsyncWire:
+        """Return the open connection, or make one and subscribe."""
+        if self._wire is not None:
+            return self._wire
+        return await persist(self._client, partial(self._subscribe, params), lost_too=True)
 
-        pauses = Pauses(self._client._patience_s)
-        while True:
-            self._client.check_open()
-            sockets.check_length(self._client.db_path)
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self._socket.setblocking(False)
-            try:
-                await asyncio.get_running_loop().sock_connect(self._socket, self._client.db_path)
-                self._number = (await self._ask("subscribe", params))["subscription"]
-                return
-            except OSError as error:
-                self._drop()
-                pause_s = pauses.next_s()
-                if pause_s is None:
-                    raise unreachable(self._client.db_path, error) from None
-            except LostError:
-                self._drop()
-                pause_s = pauses.next_s()
-                if pause_s is None:
-                    raise
-            await asyncio.sleep(pause_s)
-
-    async def _ask(self, method: str, params: dict[str, Any]) -> Any:
-        self._last += 1
-        line = encode_request(self._last, method, params)
-        await self._await(lambda loop, connection: loop.sock_sendall(connection, line))
-        while True:
-            shape = await self._read()
-            if "method" in shape:
-                self._pushes.append(shape)
-            elif shape.get("id") in (self._last, None):
-                return result_of(shape)
-
-    async def _read(self) -> dict[str, Any]:
-        while (shape := take_line(self._buffer)) is None:
-            data = await self._await(lambda loop, connection: loop.sock_recv(connection, CHUNK))
-            if not data:
-                raise lost(self._client.db_path)
-            self._buffer += data
-        return shape
-
-    async def _await(self, step: Callable[[asyncio.AbstractEventLoop, socket.socket], Awaitable[_T]]) -> _T:
-        """Await a step of the connection; LostError where that is gone."""
-        if self._socket is None:
-            raise lost(self._client.db_path)
-        self._is_awaited = True
+    async def _subscribe(self, params: dict[str, Any]) -> AsyncWire:
+        """Connect and subscribe."""
+        if self._is_closed:
+            raise ClosedError("the loop was ended")
+        self._client.check_open()
+        self._wire = AsyncWire(self._client)
         try:
-            return await step(asyncio.get_running_loop(), self._socket)
-        except OSError:
-            raise lost(self._client.db_path) from None
-        finally:
-            self._is_awaited = False
+            await self._wire.connect()
+            self._number = (await self._wire.ask("subscribe", params))["subscription"]
+        except BaseException:
+            self._drop()
+            raise
+        return self._wire
+
+    async def _ack(self, wire: AsyncWire, message: Message) -> bool:
+        """Ack a message before it is handed out; where that is not known to have worked, it is not handed out."""
+        try:
+            await wire.ask("ack", {"id": message.id, "subscription": self._number})
+        except (DeliveryError, MessageNotFoundError):  # its lease has ended, and another may have it
+            return False
+        except (LostError, UnreachableError):
+            self._drop()
+            return False
+        return True
 
     def _drop(self) -> None:
         """Forget the connection, and what came over it and was not handed out."""
-        connection, self._socket = self._socket, None
-        self._pushes.clear()
-        self._buffer.clear()
-        if connection is not None:
-            connection.close()
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()

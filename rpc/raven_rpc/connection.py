@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import array
 import asyncio
-import fcntl
 import re
-import sys
-import termios
 from collections import deque
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from raven import ForbiddenError, LimitError, RavenError
-from raven_rpc import faults, protocol, sockets
+from raven_rpc import counterpart, faults, protocol, sockets
 from raven_rpc.answers import Answer, Pending, ready
 from raven_rpc.caller import Caller
+from raven_rpc.leases import Leases
+from raven_rpc.lines import Lines
 from raven_rpc.subscriptions import Subscriptions
+from raven_rpc.waits import Waits
 from raven_rpc.work import Outcome, attempt
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ _HTTP = re.compile(rb"(GET|POST|PUT|HEAD|OPTIONS|DELETE|PATCH|CONNECT|TRACE|PRI)
 
 
 class Connection(asyncio.Protocol):
-    """Reads lines, has them dispatched, and writes the answers in the order of the requests.
+    """Reads lines, has them dispatched, and writes the answers in the order of the requests; late ones when they come.
 
     Writes of one connection run in their order, and so do reads; a read waits for the writes before it, and a write for
     the reads. A client that does not read its answers is not read from either.
@@ -41,11 +40,11 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: Server) -> None:
         self._server = server
         self._loop = server.loop
-        self._partial = bytearray()
-        self._is_skipping = False  # what is left of a line that was too long
+        self._lines = Lines(server.max_request)
         # Lines, elements of a batch that was taken apart, and answers that are ready.
         self._todo: deque[bytes | tuple[Any, Answer] | Answer] = deque()
         self._answers: deque[Answer] = deque()
+        self._late: set[Answer] = set()  # those that hold up no other, since a part of them waits
         self._waiting: deque[Pending] = deque()
         self._running = self._weight = 0
         self._lane = ""
@@ -57,6 +56,8 @@ class Connection(asyncio.Protocol):
         self.fetching = 0  # how many subscriptions have messages on their way, acked already or leased
         self.transport: asyncio.Transport | None = None
         self.subscriptions = Subscriptions(server, self)
+        self.waits = Waits()
+        self.leases = Leases()
         self._caller = Caller(server.share, server.bound, server, self)
 
     # What asyncio calls
@@ -80,22 +81,18 @@ class Connection(asyncio.Protocol):
         """Cut what came into lines."""
         if self._has_ended or self.is_closed:
             return
-        *ends, rest = data.split(b"\n")
-        for end in ends:
-            self._end_line(end)
-        if not self._is_skipping:
-            self._partial += rest
-            if len(self._partial) > self._server.max_request:
-                self._is_skipping = True
-                self._partial.clear()
+        for line in self._lines.cut(data):
+            if line is None:
                 self._refuse_line()
+            else:
+                self._todo.append(line)
         self.take_turn()
 
     def eof_received(self) -> bool:
         """Answer what was asked, and then close; a last line without its newline counts."""
-        if self._partial.strip():
-            self._todo.append(bytes(self._partial))
-        self._partial.clear()
+        rest = self._lines.rest()
+        if rest:
+            self._todo.append(rest)
         self.stop_reading()
         return True
 
@@ -109,14 +106,18 @@ class Connection(asyncio.Protocol):
         self._start()
         self.take_turn()
         self.subscriptions.go_on()
+        self.waits.go_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget what was asked, and give back what was pushed and not acked."""
         self.is_closed = True
         self._todo.clear()
         self._waiting.clear()
+        self._answers.extend(self._late)
+        self._late.clear()
         while self._answers:
             self._follow_up(self._answers.popleft())
+        self.waits.close()
         self.subscriptions.close()
         self._server.forget(self)
 
@@ -127,6 +128,22 @@ class Connection(asyncio.Protocol):
         self._has_ended = True
         self.subscriptions.pause()
         self.take_turn()
+
+    def stop(self) -> None:
+        """Take no more requests, and let none wait any longer: the helper stops."""
+        self.waits.stop()
+        self.stop_reading()
+
+    def tick(self, changed: bool) -> None:
+        """Once a second, for what is subscribed to and what waits."""
+        self.subscriptions.tick(changed)
+        self.waits.tick(changed)
+        if self._has_ended and self._late and self.transport is not None and counterpart.is_gone(self.transport):
+            self.transport.abort()
+
+    def is_deaf(self) -> bool:
+        """Whether something here has no doorbell, and must look more often."""
+        return self.subscriptions.is_deaf() or self.waits.is_deaf()
 
     def push(self, lines: bytes) -> None:
         """Write notifications."""
@@ -139,15 +156,7 @@ class Connection(asyncio.Protocol):
 
     def unread(self) -> int:
         """Return how much of what was written the client has not read, as far as the system tells."""
-        if self.transport is None or self.is_closed:
-            return 0
-        size = self.transport.get_write_buffer_size()
-        if sys.platform == "linux":
-            found = array.array("i", [0])
-            with suppress(OSError):
-                fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, found)
-            size += found[0]
-        return size
+        return 0 if self.transport is None or self.is_closed else counterpart.unread(self.transport)
 
     # Requests
 
@@ -166,32 +175,24 @@ class Connection(asyncio.Protocol):
         self._flush()
         if self.is_closed or self.transport is None:
             return
-        if self._todo and not self._is_busy() and not self._turn_is_planned:
-            self._turn_is_planned = True
-            self._loop.call_soon(self._take_next_turn)
+        if self._todo and not self._is_busy():
+            self._plan_turn()
         wants_more = not self._todo and not self._is_busy() and not self._has_ended
         if wants_more != self._is_reading:
             self._is_reading = wants_more
             with suppress(RuntimeError):
                 self.transport.resume_reading() if wants_more else self.transport.pause_reading()
-        if self._has_ended and not self._todo and not self._answers and not self.fetching:
+        if self._has_ended and not (self._todo or self._answers or self._late or self.fetching):
             self.transport.close()
+
+    def _plan_turn(self) -> None:
+        if not self._turn_is_planned:
+            self._turn_is_planned = True
+            self._loop.call_soon(self._take_next_turn)
 
     def _take_next_turn(self) -> None:
         self._turn_is_planned = False
         self.take_turn()
-
-    def _end_line(self, end: bytes) -> None:
-        """Take the end of a line, or all of one, that came before a newline."""
-        if self._is_skipping:
-            self._is_skipping = False
-            return
-        line = bytes(self._partial) + end if self._partial else end
-        self._partial.clear()
-        if len(line) > self._server.max_request:
-            self._refuse_line()
-        elif line.strip():
-            self._todo.append(line)
 
     def _is_busy(self) -> bool:
         return self._is_full or self.is_closed or len(self._waiting) + self._running >= MAX_PENDING
@@ -225,7 +226,7 @@ class Connection(asyncio.Protocol):
         place = answer.take_place()
         reply = self._server.dispatch(request, self._caller)
         if reply.work is None:
-            answer.put(place, reply.response)
+            self._put(answer, place, reply.response)
         else:
             self._waiting.append(Pending(answer, place, reply, reply.work))
             self._start()
@@ -256,10 +257,35 @@ class Connection(asyncio.Protocol):
         self._server.settled.add(self)
 
     def _settle(self, pending: Pending, outcome: Outcome) -> None:
-        """Answer a request with what its work came to."""
+        """Answer a request with what its work came to, or let it wait."""
         self._running -= 1
         work = pending.work
         self._weight -= work.weight
+        if outcome.error is None and work.at_once is not None:
+            work.at_once(outcome.value)
+        wait = None
+        if outcome.error is None and work.wait is not None:
+            made = attempt(partial(work.wait, outcome.value))
+            wait, outcome = made.value, outcome if made.error is None else made
+        if wait is None:
+            self._conclude(pending, outcome)
+        elif self.is_closed:
+            wait.give_up()
+        else:
+            if pending.answer not in self._late:
+                self._answers.remove(pending.answer)
+                self._late.add(pending.answer)
+            self.waits.begin(wait, partial(self._waited, pending))
+
+    def _waited(self, pending: Pending, outcome: Outcome) -> None:
+        self._conclude(pending, outcome)
+        self._plan_turn()
+
+    def _conclude(self, pending: Pending, outcome: Outcome) -> None:
+        """Answer a request."""
+        work = pending.work
+        if work.wait is not None:
+            self.waits.dismiss()
         if outcome.error is None and work.after is not None:
             pending.answer.after.append(partial(work.after, outcome.value))
         if self.is_closed:
@@ -271,7 +297,14 @@ class Connection(asyncio.Protocol):
             response = protocol.failure(pending.id, faults.to_wire(outcome.error))
         elif pending.wanted:
             response = protocol.success(pending.id, work.answer(outcome.value))
-        pending.answer.put(pending.place, response if pending.wanted else None)
+        self._put(pending.answer, pending.place, response if pending.wanted else None)
+
+    def _put(self, answer: Answer, place: int, response: dict[str, Any] | None) -> None:
+        """Put a response in its place; an answer that is late is the next to be written once it is whole."""
+        answer.put(place, response)
+        if not answer.missing and answer in self._late:
+            self._late.remove(answer)
+            self._answers.appendleft(answer)
 
     # Answers
 

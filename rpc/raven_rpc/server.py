@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import raven
-from raven import BusClient, parse_address
+from raven import BusClient, ClosedError, parse_address
 from raven_rpc import protocol, sockets
 from raven_rpc.connection import Connection
 from raven_rpc.dispatch import Dispatcher, Reply
@@ -40,8 +40,8 @@ _log = logging.getLogger("raven")
 class Server:
     """Serves one bus at one socket until it is stopped.
 
-    The event loop reads, dispatches and writes; SQLite is used in two threads, one that writes and one that reads, each
-    with a connection of its own. `bound` are the addresses that clients may act as, all where it is empty.
+    The event loop reads, dispatches and writes; SQLite is used in threads, each with a connection of its own: one that
+    writes, one that reads, and one for upkeep. `bound` are the addresses that clients may act as; all where none is.
     """
 
     def __init__(
@@ -73,6 +73,8 @@ class Server:
         self._dispatcher = Dispatcher(METHODS)
         self._connections: set[Connection] = set()
         self._shared: dict[str, BusClient] = {}
+        self._upkeep: Worker | None = None
+        self._settings = settings
         self._started_at = time.monotonic()
         self._data_version = -1
 
@@ -119,7 +121,7 @@ class Server:
 
     async def _drain(self) -> None:
         for connection in list(self._connections):
-            connection.stop_reading()
+            connection.stop()
         if self._connections:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._emptied.wait(), _DRAIN_S)
@@ -127,7 +129,9 @@ class Server:
             if connection.transport is not None:
                 connection.transport.abort()
         await asyncio.sleep(0)
-        for worker in (self._writer, self._reader):
+        for worker in (self._writer, self._reader, self._upkeep):
+            if worker is None:
+                continue
             worker.end()
             if not await asyncio.to_thread(worker.join, _DRAIN_S):
                 _log.warning("the bus was busy for too long: what was held comes back when its lease ends")
@@ -136,6 +140,8 @@ class Server:
     def _close(self) -> None:
         self.writer_bus.close()
         self.reader_bus.close()
+        if self._upkeep is not None and "upkeep_bus" in self.__dict__:
+            self.upkeep_bus.close()
 
     # What connections use
 
@@ -160,6 +166,10 @@ class Server:
         """Have something done in a lane; `done` is called on the event loop."""
         if lane == "write":
             self._writer.submit(run, done, weight)
+        elif lane == "upkeep":
+            if self._upkeep is None:
+                self._upkeep = Worker("raven-upkeep", self.loop, self._answer)
+            self._upkeep.submit(run, done)
         else:
             self._reader.submit(run, done)
 
@@ -167,11 +177,17 @@ class Server:
         """Count a request that failed."""
         self.errors += 1
 
-    def release(self, role: str, message_id: int) -> None:
-        """Note that a message was acked, for the subscription that holds it."""
-        pusher = self.held.pop((role, message_id), None)
-        if pusher is not None:
+    def release(self, role: str, message_id: int, lease: int | None = None) -> None:
+        """Note that a message is finished, or given back, for the subscription that holds it, if under this lease."""
+        pusher = self.held.get((role, message_id))
+        if pusher is not None and lease in (None, pusher.lease):
+            del self.held[role, message_id]
             pusher.release(message_id)
+
+    def check_running(self) -> None:
+        """Raise ClosedError once the helper stops, for what takes longer than it can wait."""
+        if self._stopped.is_set():
+            raise ClosedError("the helper is stopping")
 
     def admit(self, connection: Connection) -> bool:
         """Count a connection in, unless it is one too many."""
@@ -186,6 +202,11 @@ class Server:
         self._connections.discard(connection)
         if not self._connections:
             self._emptied.set()
+
+    @cached_property
+    def upkeep_bus(self) -> BusClient:
+        """The client for what takes long; made and used in that lane's own thread."""
+        return BusClient.at(_OWN_ADDRESS, self.writer_bus.db_path, register=False, create=False, **self._settings)
 
     @cached_property
     def description(self) -> dict[str, Any]:
@@ -206,9 +227,11 @@ class Server:
             "errors": self.errors,
             "pushed": self.pushed,
             "unacked": len(self.held),
+            "waits": sum(len(connection.waits) for connection in self._connections),
             "commits": self._writer.commits,
             "waiting_writes": self._writer.waiting(),
             "waiting_reads": self._reader.waiting(),
+            "waiting_upkeep": 0 if self._upkeep is None else self._upkeep.waiting(),
         }
 
     def _answer(self) -> None:
@@ -220,7 +243,7 @@ class Server:
     # The tick
 
     def _tick(self) -> None:
-        is_deaf = any(connection.subscriptions.is_deaf() for connection in self._connections)
+        is_deaf = any(connection.is_deaf() for connection in self._connections)
         self._ticker = self.loop.call_later(_DEAF_TICK_S if is_deaf else _TICK_S, self._tick)
         self.submit("read", self.reader_bus.data_version, self._look_all)
 
@@ -229,7 +252,7 @@ class Server:
         changed = outcome.error is not None or outcome.value != self._data_version
         self._data_version = outcome.value
         for connection in list(self._connections):
-            connection.subscriptions.tick(changed)
+            connection.tick(changed)
 
 
 def serve(

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import raven
 from raven import (
     AckMode,
     ClosedError,
     DeliveryError,
+    Holdings,
     InputError,
     LostError,
     Message,
@@ -23,6 +25,7 @@ from raven_rpc.wire import Wire, message_of
 
 if TYPE_CHECKING:
     from raven_rpc.client import Client
+    from raven_rpc.link import Link
 
 # With auto acks a message is acked when its turn comes; more than a few ahead would only be kept from others.
 _AHEAD = 4
@@ -32,13 +35,13 @@ _MAX_WINDOW = 10_000
 class Stream:
     """One subscription at the helper, made again when the connection was lost; closed by `close` from any thread."""
 
-    def __init__(self, client: Client, timeout_s: float | None) -> None:
+    def __init__(self, client: Link, timeout_s: float | None) -> None:
         self._client = client
         self._deadline = deadline_after(timeout_s)
         self._wire: Wire | None = None
         self._is_closed = False
         self.number = 0
-        client._streams.add(self)
+        client.keep(self)
 
     def connect(self, method: str, params: dict[str, Any]) -> Wire:
         """Return the open connection, or make one and subscribe."""
@@ -88,22 +91,64 @@ class Stream:
         return wire
 
 
-def listen(
-    client: Client, ack: AckMode, max_per_poll: int, poll_interval_s: float, timeout_s: float | None
-) -> Iterator[Message]:
+class Options(NamedTuple):
+    """How a loop is to go on, in the words of `BusClient.subscribe`."""
+
+    ack: AckMode
+    lease_s: float
+    poll_interval_s: float
+    max_per_poll: int
+
+    def params(self, address: str | None) -> dict[str, Any]:
+        """Return the parameters of `subscribe`; raises InputError for what BusClient does not take either."""
+        if self.ack not in ("auto", "manual"):
+            raise InputError(f"ack {self.ack!r} is not known: use 'auto' or 'manual'")
+        raven.check_lease(self.lease_s)
+        most = self.max_per_poll
+        if not isinstance(most, int) or isinstance(most, bool) or not 1 <= most <= _MAX_WINDOW:
+            raise InputError(f"max_per_poll {most!r} is out of range: use 1 to {_MAX_WINDOW:,}")
+        check_poll_interval(self.poll_interval_s)
+        window = most if self.ack == "manual" else min(most, _AHEAD)
+        return {"role": address, "ack": "manual" if self.ack == "manual" else "ahead", "window": window}
+
+
+class Hands:
+    """The leases of what one loop has handed out to be acked: its client knows them until the loop is left."""
+
+    def __init__(self, holdings: Holdings) -> None:
+        self._holdings = holdings
+        self._tokens: set[int] = set()
+
+    def take(self, message: Message) -> None:
+        """Note what is handed out."""
+        if message.lease is not None:
+            if message.lease not in self._tokens:
+                self._tokens.add(message.lease)
+                self._holdings.open_room(message.lease)
+            self._holdings.remember([message])
+
+    def let_go(self) -> None:
+        """Note that the helper gives back what is not acked."""
+        while self._tokens:
+            self._holdings.close_room(self._tokens.pop())
+
+
+def listen(client: Client, options: Options, timeout_s: float | None) -> Iterator[Message]:
     """Yield the mail of the client's address."""
-    params = subscription(client.address, ack, max_per_poll, poll_interval_s)
-    stream = Stream(client, timeout_s)
+    params = options.params(client.address)
+    stream, hands = Stream(client, timeout_s), Hands(client._holdings)
     try:
         with suppress(ClosedError):
             while (message := stream.next_message("subscribe", params)) is not None:
-                if ack == "auto" and not _ack(stream, params, message):
+                if options.ack == "auto" and not _ack(stream, params, message):
                     continue
-                yield acked(message) if ack == "auto" else message
+                hands.take(message)
+                yield acked(message) if options.ack == "auto" else message
                 if stream.is_over():
                     return
     finally:
         stream.close()
+        hands.let_go()
 
 
 def _ack(stream: Stream, params: dict[str, Any], message: Message) -> bool:
@@ -122,11 +167,13 @@ def acked(message: Message) -> Message:
     """Return a message as it is once it was taken, just now."""
     now = datetime.now(UTC)
     seen = message.delivered_at or now
-    return replace(message, state="acked", attempts=message.attempts + 1, delivered_at=seen, acked_at=now)
+    return replace(
+        message, state="acked", attempts=message.attempts + 1, delivered_at=seen, acked_at=now, finished_at=now
+    )
 
 
 def tail(
-    client: Client, from_id: int, role: str | list[str] | None, follow: bool, timeout_s: float | None
+    client: Link, from_id: int, role: str | list[str] | None, follow: bool, timeout_s: float | None
 ) -> Iterator[Message]:
     """Yield the log from an id on."""
     stream = Stream(client, timeout_s if follow else None)
@@ -143,23 +190,17 @@ def tail(
         stream.close()
 
 
-def subscription(address: str | None, ack: AckMode, max_per_poll: int, poll_interval_s: float) -> dict[str, Any]:
-    """Return the parameters of `subscribe`; raises InputError for what BusClient does not take either."""
-    if ack not in ("auto", "manual"):
-        raise InputError(f"ack {ack!r} is not known: use 'auto' or 'manual'")
-    if not isinstance(max_per_poll, int) or not 1 <= max_per_poll <= _MAX_WINDOW:
-        raise InputError(f"max_per_poll {max_per_poll!r} is out of range: use 1 to {_MAX_WINDOW:,}")
+def check_poll_interval(poll_interval_s: object) -> None:
+    """Refuse what BusClient does not take either; raises InputError."""
     if not isinstance(poll_interval_s, int | float) or not 0 < poll_interval_s <= 3600:
         raise InputError(f"poll_interval_s {poll_interval_s!r} is out of range: use more than 0, up to 3600 seconds")
-    window = max_per_poll if ack == "manual" else min(max_per_poll, _AHEAD)
-    return {"role": address, "ack": "manual" if ack == "manual" else "ahead", "window": window}
 
 
 def deadline_after(timeout_s: float | None) -> float | None:
     """Return when `timeout_s` seconds are over, or None; raises InputError."""
     if timeout_s is None:
         return None
-    if not isinstance(timeout_s, int | float) or not timeout_s >= 0:
+    if not isinstance(timeout_s, int | float) or isinstance(timeout_s, bool) or not timeout_s >= 0:
         raise InputError(f"timeout_s {timeout_s!r} is not a number of seconds, 0 or more")
     return time.monotonic() + timeout_s
 

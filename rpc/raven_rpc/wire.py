@@ -7,13 +7,15 @@ import select
 import socket
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from raven import BodyError, HelperError, LostError, Message, UnreachableError
 from raven_rpc import faults, protocol, sockets
 
 CHUNK = 1 << 18
+_T = TypeVar("_T")
 
 
 def encode_request(number: int, method: str, params: dict[str, Any] | list[Any]) -> bytes:
@@ -31,6 +33,20 @@ def result_of(shape: Any) -> Any:
     if "error" in shape:
         raise faults.from_wire(shape["error"])
     return shape["result"]
+
+
+def shaped(make: Callable[[Any], _T], result: Any) -> _T:
+    """Return what is made of a result; raises HelperError for one of another shape."""
+    try:
+        return make(result)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise HelperError(f"the helper answered in another shape than this raven knows: {error!r}") from None
+
+
+def raise_farewell(shape: dict[str, Any] | None) -> None:
+    """Raise what the helper said before it closed: one connection too many, or the wrong user."""
+    if shape is not None and shape.get("id") is None and "error" in shape:
+        result_of(shape)
 
 
 def decode(line: bytes) -> dict[str, Any]:
@@ -67,6 +83,11 @@ def take_line(buffer: bytearray) -> dict[str, Any] | None:
 def lost(path: str) -> LostError:
     """Return the error for a connection that ended."""
     return LostError(f"the connection to {path} was lost: what was asked may have been done, or not")
+
+
+def unanswered(path: str, method: str, timeout_s: float) -> LostError:
+    """Return the error for an answer that was waited for in vain."""
+    return LostError(f"no answer to {method} came from {path} within {timeout_s:g} s: it may have been done")
 
 
 def unreachable(path: str, error: OSError) -> UnreachableError:
@@ -106,8 +127,11 @@ class Wire:
         except OSError:
             return True
 
-    def ask(self, method: str, params: dict[str, Any] | list[Any]) -> Any:
-        """Call a method and return its result; raises its error, UnreachableError if it never began, or LostError."""
+    def ask(self, method: str, params: dict[str, Any] | list[Any], wait_s: float | None = 0.0) -> Any:
+        """Call a method and return its result; raises its error, UnreachableError if it never began, or LostError.
+
+        The answer may take `wait_s` seconds longer than answers do, or any time where that is None.
+        """
         self._last += 1
         line = encode_request(self._last, method, params)
         try:
@@ -117,14 +141,13 @@ class Wire:
             self._raise_farewell()
             self.close()
             raise unreachable(self.path, error) from None
-        deadline = time.monotonic() + self._timeout_s
+        limit_s = None if wait_s is None else self._timeout_s + wait_s
+        deadline = None if limit_s is None else time.monotonic() + limit_s
         while True:
             shape = self._read(deadline)
             if shape is None:
                 self.close()
-                raise LostError(
-                    f"no answer to {method} came from {self.path} within {self._timeout_s:g} s: it may have been done"
-                )
+                raise unanswered(self.path, method, limit_s or 0.0)
             if "method" in shape:
                 self._pushes.append(shape)
             elif shape.get("id") == self._last or shape.get("id") is None:
@@ -181,6 +204,5 @@ class Wire:
     def _raise_farewell(self) -> None:
         with suppress(LostError):
             shape = self._read(time.monotonic())
-            if shape is not None and shape.get("id") is None and "error" in shape:
-                self.close()
-                result_of(shape)
+            self.close()
+            raise_farewell(shape)

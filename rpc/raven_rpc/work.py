@@ -8,9 +8,12 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from raven import BusClient, BusyError, RavenError
+
+if TYPE_CHECKING:
+    from raven_rpc.waits import Wait
 
 # So much is committed together at most, and so much of it on the event loop: about two milliseconds.
 MAX_GROUP = 200
@@ -21,7 +24,7 @@ _LOOK_AT_WAL_EVERY = 20
 
 _log = logging.getLogger("raven")
 
-Lane = Literal["write", "read", "loop"]
+Lane = Literal["write", "read", "upkeep", "loop"]
 
 
 def identity(value: Any) -> Any:
@@ -32,8 +35,10 @@ def identity(value: Any) -> Any:
 class Work(NamedTuple):
     """A step of one request: `run` it in its lane, then `answer` with what it returned, as JSON.
 
-    The lanes are the writer's thread, the reader's, and the event loop itself once all before it is done. `after` is
-    run on the event loop when it has succeeded, after the answer. `weight` is about how many messages it handles.
+    The lanes are the writer's thread, the reader's, that of what takes long, and the event loop itself once all before
+    it is done. Of a step that has succeeded the event loop runs `at_once` before anything else, and `after` after the
+    answer. With `wait`, the answer comes later: when the Wait ends that this makes of what `run` returned, unless it
+    makes none. `weight` is about how many messages it handles.
     """
 
     lane: Lane
@@ -41,6 +46,8 @@ class Work(NamedTuple):
     answer: Callable[[Any], Any] = identity
     after: Callable[[Any], None] | None = None
     weight: int = 1
+    at_once: Callable[[Any], None] | None = None
+    wait: Callable[[Any], Wait | None] | None = None
 
 
 class Outcome(NamedTuple):

@@ -15,12 +15,15 @@ import pytest
 
 from raven_rpc import params, protocol
 from raven_rpc.answers import MAX_ANSWER
+from raven_rpc.commit import MAX_CALLS
 from raven_rpc.connection import MAX_PENDING
 from raven_rpc.faults import FAULTS, STANDARD
+from raven_rpc.leases import MAX_REMEMBERED
 from raven_rpc.methods import METHODS
 from raven_rpc.pushers import LEASE_S
 from raven_rpc.server import MAX_CONNECTIONS
 from raven_rpc.subscriptions import MAX_SUBSCRIPTIONS
+from raven_rpc.waits import MAX_WAITS
 from tests.serving import Served
 from tests.support import DEADLINE_S, needs
 
@@ -49,9 +52,10 @@ def sessions() -> list[tuple[str, str]]:
 
 
 def without_what_differs(printed: str) -> str:
-    """Return an output without times, versions, and the numbers of `stats`."""
+    """Return an output without times, versions, tokens of leases, and the numbers of `stats`."""
     printed = re.sub(r'"\d{4}-\d\d-\d\dT[\d:.]+Z"', '"TIME"', printed)
     printed = re.sub(r'"version":"[^"]*"', '"version":"VERSION"', printed)
+    printed = re.sub(r'"lease":\d+', '"lease":LEASE', printed)
     return re.sub(r"\d+(\.\d+)?", "N", printed) if '"uptime_s"' in printed else printed
 
 
@@ -135,6 +139,9 @@ def test_the_document_states_the_limits_that_hold() -> None:
     assert limits["requests of one connection under way"] == f"{MAX_PENDING:,}"
     assert limits["connections"].startswith(f"{MAX_CONNECTIONS:,} ")
     assert limits["subscriptions of a connection"] == f"{MAX_SUBSCRIPTIONS:,}"
+    assert limits["requests of a connection that wait (`request`, `wait_receipt`)"] == f"{MAX_WAITS:,}"
+    assert limits["calls of a `transaction`"] == f"{MAX_CALLS:,}"
+    assert f"(the last\n{MAX_REMEMBERED:,})" in section("### `claim`")
     assert limits["`window`"] == f"{params.MAX_WINDOW:,}"
     assert limits["a batch"] == f"{protocol.MAX_BATCH:,} requests"
     assert limits["the answer to one line"] == f"{MAX_ANSWER // 1024**2} MiB"

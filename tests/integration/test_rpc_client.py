@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import os
 import socket
@@ -10,27 +11,27 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from raven import BusClient, ClosedError, Message, Peer
+from raven import BusClient, ClosedError
 from raven_rpc import Client
+from tests.both_ways import A_TIME, Open, both_ways, same
 from tests.serving import Served
 from tests.support import DEADLINE_S, Program, wait_for_waiting
 
 Serve = Callable[..., Served]
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
-Open = Callable[[str], Any]
-A_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 EVERYTHING: dict[str, Any] = {
     "to": ["worker:s", "other:s"], "type": "plan", "body": {"a": [1, 2.5, None, True, "\u2028 \U0001f426"]},
     "urgency": "blocking", "tags": ("x", "y"), "correlation_id": 7, "reply_to": 1, "task_id": "t",
     "expires_in_s": 60, "delay_s": 0.001, "dedup_key": "k",
+    "report": "undelivered", "max_attempts": 3,
 }  # fmt: skip
 
 
@@ -42,35 +43,8 @@ class Plan(BaseModel):
 @pytest.fixture
 def ways(serve: Serve, tmp_path: Path) -> Iterator[list[Open]]:
     """Return two ways to make clients by address: of one bus directly, of another through a helper."""
-    path, opened = serve().path, []
-
-    def keep(client: Any) -> Any:
-        opened.append(client)
-        return client
-
-    yield [lambda who: keep(BusClient.at(who, str(tmp_path / "direct.db"))), lambda who: keep(Client(path, who))]
-    for client in opened:
-        client.close()
-
-
-def same(ways: list[Open], steps: Callable[[Open], Any]) -> Any:
-    """Take the steps both ways, see that they come to the same, and return that."""
-    direct, remote = (timeless(steps(way)) for way in ways)
-    assert remote == direct
-    return remote
-
-
-def timeless(value: Any) -> Any:
-    """Return a value with every time, which differ, as one and the same."""
-    if isinstance(value, Message):
-        names = ("created_at", "delivered_at", "acked_at", "expires_at")
-        return replace(value, **{name: timeless(getattr(value, name)) for name in names})
-    if isinstance(value, Peer):
-        return value._replace(registered_at=timeless(value.registered_at), last_seen=timeless(value.last_seen))
-    if isinstance(value, datetime):
-        assert value.tzinfo is UTC
-        return A_TIME
-    return [timeless(item) for item in value] if isinstance(value, list | tuple) else value
+    with both_ways(str(tmp_path / "direct.db"), serve().path) as found:
+        yield found
 
 
 def test_send_gives_the_same_with_every_parameter_and_with_none(ways: list[Open]) -> None:
@@ -199,6 +173,37 @@ def test_many_threads_share_one_client_and_none_gets_the_answer_of_another(serve
             thread.join(DEADLINE_S)
 
         assert (wrong, bus.last_id(), bus.call("stats")["connections"]) == ([], 400, 1)
+
+
+# What only makes sense where the file is, or has no meaning beyond one process.
+ONLY_DIRECT = {
+    "at", "share", "durability", "draft", "draft_reply", "post", "subscription", "execute", "impatient", "wal_size",
+    "checkpoint", "data_version", "log", "listener", "upkeep",
+}  # fmt: skip
+ONLY_DIRECT_PARAMETERS = {"max_bytes"}
+
+
+def public(kind: type) -> set[str]:
+    return {name for name in dir(kind) if not name.startswith("_")}
+
+
+def parameters(kind: type, name: str) -> list[tuple[Any, ...]]:
+    found = inspect.signature(getattr(kind, name)).parameters.values()
+    return [(one.name, one.kind, one.default) for one in found if one.name not in ONLY_DIRECT_PARAMETERS]
+
+
+def test_every_method_of_a_direct_client_that_makes_sense_is_there_with_its_parameters() -> None:
+    names = public(BusClient) - ONLY_DIRECT
+
+    assert names <= public(Client)
+    for name in sorted(names - {"address", "db_path"}):
+        assert parameters(Client, name) == parameters(BusClient, name), name
+        assert inspect.iscoroutinefunction(getattr(Client, name)) == name.endswith("_async")
+
+
+def test_what_a_direct_client_alone_can_do_is_not_there() -> None:
+    assert public(BusClient) >= ONLY_DIRECT
+    assert not ONLY_DIRECT & public(Client)
 
 
 def test_a_second_call_goes_over_the_same_connection_and_waits_for_nothing(serve: Serve) -> None:

@@ -8,8 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 
 from raven import BusClient, ClosedError, HelperError, LostError, Message, UnreachableError
 from raven_rpc import Client
+from tests.dying import dying
 from tests.serving import Served
 from tests.support import DEADLINE_S, wait_for_waiting, wait_until
 
@@ -56,28 +56,6 @@ class Taking:
     async def _subscribe(self) -> None:
         async for message in self._bus.subscribe(**self._options):
             self.taken.append(message)
-
-
-@contextmanager
-def dying(path: str) -> Iterator[list[Any]]:
-    """Stand in for a helper that dies with the answer to each request on its lips; yields what it was asked."""
-    asked: list[Any] = []
-
-    def run() -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = listening.accept()
-                with connection, connection.makefile() as lines:
-                    asked.append(json.loads(lines.readline()))
-
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(path)
-        listening.listen()
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        yield asked
-        listening.shutdown(socket.SHUT_RDWR)
-        thread.join(DEADLINE_S)
 
 
 def test_calls_go_on_with_a_helper_that_was_restarted(serve: Serve) -> None:
@@ -190,7 +168,7 @@ def test_close_ends_a_loop_that_waits_for_a_helper(serve: Serve, mode: str) -> N
     taking = Taking(bus, mode)
     wait_for_waiting(served.db, WORKER)
     served.kill()
-    wait_until(lambda: all(stream._wire is None for stream in bus._streams if hasattr(stream, "_wire")), "the loss")
+    wait_until(lambda: all(getattr(part, "_wire", None) is None for part in bus._open.values()), "the loss")
 
     bus.close()
 
@@ -211,13 +189,19 @@ def test_a_loop_whose_helper_stays_away_says_so_when_its_patience_is_over(serve:
         assert isinstance(taking.error, UnreachableError)
 
 
-def test_a_send_whose_connection_dies_after_writing_is_lost_and_not_sent_twice(tmp_path: Path) -> None:
+def test_a_write_whose_connection_dies_after_it_was_asked_for_is_lost_and_not_asked_for_twice(tmp_path: Path) -> None:
     path = str(tmp_path / "dying.sock")
     with dying(path) as asked, Client(path, "boss:s", patience_s=5) as bus:
         for call in (
             lambda: bus.send(WORKER, "note"),
             lambda: bus.send_many([{"to": WORKER, "type": "note", "dedup_key": "k"}, {"to": WORKER, "type": "note"}]),
             lambda: bus.call("send", {"to": WORKER, "type": "note"}),
+            lambda: bus.reply(1, "done"),
+            bus.claim,
+            lambda: bus.nack(1),
+            lambda: bus.requeue(1),
+            bus.purge_dead,
+            lambda: bus.prune(0),
         ):
             asked.clear()
             with pytest.raises(LostError, match="may have been done"):
@@ -231,7 +215,12 @@ def test_what_makes_no_difference_twice_is_asked_again(tmp_path: Path) -> None:
         for call in (
             lambda: bus.send(WORKER, "note", dedup_key="k"),
             lambda: bus.send_many([{"to": WORKER, "type": "note", "dedup_key": "k"}]),
+            lambda: bus.reply(1, "done", dedup_key="k"),
             lambda: bus.ack(1),
+            lambda: bus.extend(1),
+            lambda: bus.receipts(1),
+            lambda: bus.thread(1),
+            bus.dead,
             bus.inbox,
             bus.peers,
         ):

@@ -22,13 +22,30 @@ Connect = Callable[..., BusClient]
 PARAMS: dict[str, dict[str, Any]] = {
     "send": {"from": "boss:s", "to": ["worker:s", "other:s"], "type": "note", "body": {"n": 1}, "urgency": "fyi",
              "tags": ["a"], "correlation_id": "c", "reply_to": 1, "task_id": 7, "expires_in_s": 60.5, "delay_s": 0,
-             "dedup_key": "k"},
+             "dedup_key": "k", "report": "undelivered", "max_attempts": 3},
     "send_many": {"from": "boss:s", "messages": [{"to": "worker:s", "type": "note"}]},
     "inbox": {"role": "worker:s", "max": 5, "peek": True},
+    "claim": {"role": "worker:s", "max": 5, "lease_s": 60},
     "read": {"id": 1, "role": "worker:s"},
     "recipients": {"id": 1},
-    "ack": {"id": 1, "role": "worker:s", "subscription": None},
+    "ack": {"id": 1, "role": "worker:s", "subscription": None, "lease": None},
+    "nack": {"id": 1, "role": "worker:s", "delay_s": 0.5, "reason": "busy", "lease": None},
+    "extend": {"id": 1, "role": "worker:s", "lease_s": 60, "lease": None},
+    "reply": {"id": 1, "from": "worker:s", "type": "note", "body": {"n": 1}, "urgency": "fyi", "tags": ["a"],
+              "correlation_id": "c", "task_id": 7, "delay_s": 0, "max_attempts": 3, "expires_in_s": 60.5,
+              "dedup_key": "r", "report": "undelivered"},
+    "request": {"from": "boss:s", "to": ["worker:s"], "type": "note", "body": {"n": 1}, "timeout_s": 0.01,
+                "urgency": "fyi", "tags": ["a"], "correlation_id": "c", "task_id": 7, "delay_s": 0,
+                "max_attempts": 3, "reply_to": 1},
+    "receipts": {"id": 1},
+    "wait_receipt": {"id": 1, "state": "sent", "timeout_s": 5},
+    "transaction": {"calls": [{"method": "send", "params": ["boss:s", "worker:s", "note"]}]},
     "history": {"correlation_id": "c", "task_id": None, "role": "worker:s", "max": 5},
+    "thread": {"id": 1, "role": "worker:s", "max": 5},
+    "dead": {"role": "worker:s", "max": 5},
+    "requeue": {"ids": [], "all": True, "role": "worker:s"},
+    "purge_dead": {"role": "worker:s"},
+    "prune": {"older_than_s": 60, "dry_run": True},
     "subscribe": {"role": "reader:s", "ack": "manual", "window": 5},
     "unsubscribe": {"subscription": 1},
     "tail": {"from_id": 1, "role": "worker:s", "follow": False},
@@ -36,7 +53,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     "register": {"role": ["worker:s"]},
     "hello": {"as": "boss:s"},
     "ping": {},
-    "stats": {},
+    "stats": {"full": False},
     "last_id": {},
     "rpc.discover": {},
 }  # fmt: skip
@@ -84,15 +101,20 @@ def test_every_method_has_its_parameters_written_down_here() -> None:
 @pytest.mark.parametrize("method", PARAMS)
 def test_parameters_mean_the_same_by_name_and_by_position(shared: Served, method: str) -> None:
     answers = []
-    for params in (PARAMS[method], list(PARAMS[method].values())):
+    for is_by_name in (True, False):
         with shared.connect() as line:
-            line.ask("send", ["boss:s", "worker:s", "note"])
+            params = dict(PARAMS[method])
+            sent = line.ask("send", ["boss:s", "worker:s", "note"])
+            if method in ("nack", "extend"):
+                line.ask("claim", {"role": "worker:s", "max": 1000})
+                params["id"] = sent["id"]
             if method == "unsubscribe":
                 line.ask("subscribe", ["reader:s"])
-
-            answers.append(line.ask(method, params))
+            call = line.error if method == "request" else line.ask
+            answers.append(call(method, params if is_by_name else list(params.values())))
 
     by_name, by_position = answers
+    assert method != "request" or {answer["data"]["kind"] for answer in answers} == {"timeout"}
     assert shape_of(by_name) == shape_of(by_position)
 
 

@@ -1,0 +1,159 @@
+"""Broadcasts: one message, stored once, for all who are registered at that moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from raven import BusClient, RavenError
+from tests.support import Foreign, Program, wait_for_waiting
+
+Connect = Callable[..., BusClient]
+Spawn = Callable[..., Program]
+
+
+@pytest.fixture
+def boss(connect: Connect) -> BusClient:
+    return connect("boss:s")
+
+
+def counts(foreign: Foreign) -> tuple[int, int]:
+    """Return how many messages and how many deliveries there are."""
+    return foreign.value("SELECT count(*) FROM messages"), foreign.value("SELECT count(*) FROM deliveries")
+
+
+def test_one_body_is_stored_for_a_hundred_recipients(db: str, boss: BusClient, foreign: Foreign) -> None:
+    boss.register(*(f"worker-{number:02}:s" for number in range(100)))
+    body = "x" * 100_000
+
+    sent = boss.send("*:s", "note", body)
+
+    assert counts(foreign) == (1, 100)
+    assert boss.recipients(sent.id) == [f"worker-{number:02}:s" for number in range(100)]
+    assert foreign.value("SELECT sum(length(body)) FROM messages") == 100_002
+    assert foreign.value("PRAGMA page_count") * foreign.value("PRAGMA page_size") < 3 * 100_000
+
+
+def test_a_hundred_recipients_each_have_it_for_themselves(boss: BusClient, connect: Connect) -> None:
+    addresses = [f"worker-{number:02}:s" for number in range(100)]
+    boss.register(*addresses)
+    sent = boss.send("*:s", "note", "all")
+
+    with connect("worker-00:s") as first:
+        shared = [first.share(address) for address in addresses]
+        seen = [[msg.body for msg in bus.claim(10)] for bus in shared]
+        for bus in shared[:99]:
+            bus.ack(sent.id)
+
+        assert seen == [["all"]] * 100
+        assert boss.read(sent.id).state == "delivered"
+        shared[99].ack(sent.id)
+        assert boss.read(sent.id).state == "acked"
+
+
+def test_a_list_with_patterns_reaches_each_once(boss: BusClient, foreign: Foreign) -> None:
+    boss.register("a:s", "b:s", "a:t", "c:t")
+
+    sent = boss.send(["late:s", "*:s", "a:*", "a:s", "late:s", "*:t"], "note")
+
+    assert boss.recipients(sent.id) == ["late:s", "a:s", "b:s", "a:t", "c:t"]
+    assert sent.waiting == dict.fromkeys(boss.recipients(sent.id), False)
+    assert counts(foreign) == (1, 5)
+
+
+@pytest.mark.parametrize("pattern", ["*:s", "late:*", "*:*"])
+def test_who_comes_late_gets_only_what_was_sent_since(boss: BusClient, connect: Connect, pattern: str) -> None:
+    boss.register("early:s", "late:t")
+    boss.send(pattern, "note", "before")
+    late = connect("late:s")
+
+    boss.send(pattern, "note", "after")
+
+    assert [msg.body for msg in late.inbox()] == ["after"]
+
+
+def test_who_was_registered_in_advance_gets_it_when_it_comes(boss: BusClient, connect: Connect) -> None:
+    boss.register("later:s")
+    boss.send("*:s", "note", 1)
+
+    assert [msg.body for msg in connect("later:s").inbox()] == [1]
+
+
+def test_who_got_mail_but_never_came_is_no_part_of_a_broadcast(boss: BusClient) -> None:
+    boss.send("stranger:s", "note")
+    boss.register("a:s")
+
+    assert boss.recipients(boss.send("*:s", "note").id) == ["a:s"]
+
+
+def test_who_only_looks_is_no_part_of_a_broadcast(boss: BusClient, connect: Connect) -> None:
+    connect("a:s")
+    silent = connect("silent:s", register=False)
+    silent.inbox()
+    list(silent.listen(timeout_s=0.01))
+
+    assert boss.recipients(boss.send("*:s", "note").id) == ["a:s"]
+
+
+def test_the_sender_gets_it_only_where_it_names_itself(boss: BusClient, connect: Connect) -> None:
+    connect("a:s")
+    sent = [boss.send(to, "note") for to in ("*:s", ["*:*", "a:s"], ["*:s", "boss:s"], ["boss:s", "*:s"])]
+
+    assert [boss.recipients(one.id) for one in sent] == [["a:s"], ["a:s"], ["a:s", "boss:s"], ["boss:s", "a:s"]]
+
+
+@pytest.mark.parametrize("bad", ["nobody:*", "*:nowhere", "no-colon", "a:b:c", "", "*", "a*:s"])
+def test_one_bad_address_in_a_list_stores_nothing_for_anybody(boss: BusClient, foreign: Foreign, bad: str) -> None:
+    boss.register("a:s", "b:s")
+
+    with pytest.raises(RavenError):
+        boss.send(["a:s", "*:s", bad], "note")
+    with pytest.raises(RavenError):
+        boss.send_many([{"to": "*:s", "type": "note"}, {"to": ["*:s", bad], "type": "note"}])
+
+    assert counts(foreign) == (0, 0)
+
+
+def test_a_bad_address_inside_a_transaction_costs_only_its_own_message(boss: BusClient, foreign: Foreign) -> None:
+    boss.register("a:s", "b:s")
+
+    with boss.transaction():
+        boss.send("*:s", "note")
+        with pytest.raises(RavenError):
+            boss.send(["*:s", "nobody:*"], "note")
+        boss.send("a:s", "note")
+
+    assert counts(foreign) == (2, 3)
+
+
+def test_who_registers_in_the_same_transaction_gets_it(boss: BusClient) -> None:
+    with boss.transaction():
+        boss.register("a:s")
+        first = boss.send("*:s", "note")
+        boss.register("b:s")
+        second = boss.send("*:s", "note")
+
+    assert [boss.recipients(sent.id) for sent in (first, second)] == [["a:s"], ["a:s", "b:s"]]
+
+
+def test_every_subscriber_hears_a_broadcast_once(db: str, boss: BusClient, spawn: Spawn) -> None:
+    programs = [spawn("subscriber", db, f"{name}:s") for name in "abc"]
+    for name in "abc":
+        wait_for_waiting(db, f"{name}:s")
+
+    sent = boss.send(["*:s", "a:s", "*:*"], "note", "all")
+    boss.send_many([{"to": f"{name}:s", "type": "note", "body": "last"} for name in "abc"])
+
+    assert sent.waiting == {"a:s": True, "b:s": True, "c:s": True}
+    assert [[program.read()["body"] for _ in range(2)] for program in programs] == [["all", "last"]] * 3
+
+
+def test_a_broadcast_by_sql_reaches_the_same(boss: BusClient, foreign: Foreign) -> None:
+    boss.register("a:s", "b:s", "a:t")
+
+    foreign.send("*:s", "of sql", sender="boss:s")
+    sent = boss.send("*:s", "note")
+
+    assert boss.recipients(1) == boss.recipients(sent.id) == ["a:s", "b:s"]
+    assert counts(foreign) == (2, 4)

@@ -1,0 +1,209 @@
+"""Requests through the client of the socket: each over a connection of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raven import (
+    BusClient,
+    ClosedError,
+    ExpiredError,
+    InputError,
+    LostError,
+    Message,
+    UnreachableError,
+    WaitTimeoutError,
+)
+from raven_rpc import Client
+from tests.asking import Asking, request, wait_receipt
+from tests.both_ways import Open, both_ways, same
+from tests.dying import dying
+from tests.serving import Served
+from tests.support import DEADLINE_S, wait_until
+
+Serve = Callable[..., Served]
+Connect = Callable[..., BusClient]
+WORKER = "worker:s"
+MODES = pytest.mark.parametrize("mode", ["blocking", "async"])
+
+
+@pytest.fixture
+def boss(serve: Serve) -> Iterator[Client]:
+    with Client(serve().path, "boss:s") as client:
+        yield client
+
+
+def asked_of(worker: Any) -> Message:
+    """Return the request that has come to a worker."""
+    found: list[Message] = wait_until(lambda: worker.claim(lease_s=600), "the request")
+    return found[0]
+
+
+def only_connection(bus: Client) -> bool:
+    return bool(bus.call("stats")["connections"] == 1)
+
+
+@MODES
+def test_a_request_gives_the_same(serve: Serve, tmp_path: Path, mode: str) -> None:
+    def steps(way: Open) -> list[Any]:
+        boss, worker = way("boss:s"), way(WORKER)
+        asking = Asking(
+            lambda: request(boss, mode, WORKER, "add", [1, 2], timeout_s=DEADLINE_S, task_id=7, urgency="blocking")
+        )
+        asked = asked_of(worker)
+        replied = worker.reply(asked, "sum", sum(asked.body), tags=["done"])
+        answer = asking.outcome()
+        worker.ack(asked.id)
+        kept = (asked.sender, asked.type, asked.urgency, asked.reply_address is not None)
+        told = [
+            (one.id, one.type, one.body, one.state, one.reply_to, one.task_id, one.tags) for one in (replied, answer)
+        ]
+        return [kept, told, boss.inbox(), [peer.address for peer in boss.peers()], boss.receipts(asked.id)]
+
+    with both_ways(str(tmp_path / "direct.db"), serve().path) as ways:
+        kept, told, inbox, peers, receipts = same(ways, steps)
+
+    assert kept == ["boss:s", "add", "blocking", True]
+    assert told == [[2, "sum", 3, "sent", 1, "7", ["done"]], [2, "sum", 3, "acked", 1, "7", ["done"]]]
+    assert (inbox, peers, [receipt.state for receipt in receipts]) == ([], ["boss:s", WORKER], ["acked"])
+
+
+@MODES
+def test_a_request_that_nobody_answers_in_time_is_withdrawn(boss: Client, connect: Connect, mode: str) -> None:
+    began = time.monotonic()
+
+    with pytest.raises(WaitTimeoutError, match=r"no answer to message #1 came within 0.4 s"):
+        request(boss, mode, WORKER, "add", timeout_s=0.4)
+
+    assert 0.39 <= time.monotonic() - began < DEADLINE_S
+    assert (connect(WORKER).claim(), [receipt.state for receipt in boss.receipts(1)]) == ([], ["expired"])
+    with pytest.raises(ExpiredError, match="nobody waits for it any more"):
+        boss.reply(1, "late")
+
+
+@MODES
+def test_an_answer_may_take_longer_than_answers_of_the_helper_do(serve: Serve, connect: Connect, mode: str) -> None:
+    with Client(serve().path, "boss:s", timeout_s=0.3) as bus:
+        asking = Asking(lambda: request(bus, mode, WORKER, "add", timeout_s=DEADLINE_S))
+        worker = connect(WORKER)
+        asked = asked_of(worker)
+        time.sleep(0.6)  # longer than an ordinary call would wait
+
+        worker.reply(asked, "sum")
+
+        assert asking.outcome().type == "sum"
+
+
+@MODES
+def test_other_calls_of_the_same_client_go_on_meanwhile(boss: Client, mode: str) -> None:
+    asking = Asking(lambda: request(boss, mode, "boss:s", "question to myself", timeout_s=DEADLINE_S))
+    asked = asked_of(boss)
+    waiting = Asking(lambda: wait_receipt(boss, mode, asked.id))
+
+    boss.reply(asked, "answer")
+    boss.ack(asked.id)
+
+    assert asking.outcome().type == "answer"
+    assert [receipt.state for receipt in waiting.outcome()] == ["acked"]
+    wait_until(lambda: only_connection(boss), "the end of the other connections")
+
+
+def test_many_requests_of_one_client_each_get_their_own_answer(boss: Client, connect: Connect) -> None:
+    worker = connect(WORKER)
+    asking = [
+        Asking(lambda number=number: boss.request(WORKER, "double", number, timeout_s=DEADLINE_S).body)  # type: ignore[misc]
+        for number in range(8)
+    ]
+    asked = [asked_of(worker) for _ in asking]
+    for message in reversed(asked):
+        worker.reply(message, "doubled", 2 * message.body)
+
+    assert [one.outcome() for one in asking] == [2 * number for number in range(8)]
+
+
+def test_a_request_in_a_task_lets_others_run(boss: Client, connect: Connect) -> None:
+    async def both() -> Any:
+        worker = connect(WORKER)
+        asking = asyncio.create_task(boss.request_async(WORKER, "add", timeout_s=DEADLINE_S))
+        claimed: list[Message] = []
+        while not claimed:
+            await asyncio.sleep(0.005)
+            claimed = worker.claim()
+        worker.reply(claimed[0], "sum")
+        return (await asking).type
+
+    assert asyncio.run(asyncio.wait_for(both(), DEADLINE_S)) == "sum"
+
+
+def test_a_cancelled_request_is_withdrawn(boss: Client, connect: Connect) -> None:
+    observer = connect("watcher:s")
+
+    async def cancel() -> None:
+        asking = asyncio.create_task(boss.request_async(WORKER, "add", timeout_s=600))
+        await asyncio.to_thread(wait_until, observer.last_id, "the request")
+        asking.cancel()
+        with suppress(asyncio.CancelledError):
+            await asking
+
+    asyncio.run(cancel())
+
+    wait_until(lambda: observer.receipts(1)[0].state == "expired", "the end of the request")
+    assert connect(WORKER).claim() == []
+
+
+@MODES
+def test_close_in_another_thread_ends_what_is_waited_for(serve: Serve, connect: Connect, mode: str) -> None:
+    bus, observer = Client(serve().path, "boss:s", patience_s=600), connect("watcher:s")
+    asking = Asking(lambda: request(bus, mode, WORKER, "add", timeout_s=600))
+    wait_until(observer.last_id, "the request")
+    waiting = Asking(lambda: wait_receipt(bus, mode, 1))
+    wait_until(lambda: bus.call("stats")["connections"] == 3, "the wait for receipts")
+
+    bus.close()
+
+    assert [type(asking.outcome()), type(waiting.outcome())] == [ClosedError, ClosedError]
+    wait_until(lambda: observer.receipts(1)[0].state == "expired", "the end of the request")
+    with pytest.raises(ClosedError):
+        request(bus, mode, WORKER, "add")
+
+
+@MODES
+def test_a_request_whose_connection_is_lost_is_not_asked_twice(tmp_path: Path, mode: str) -> None:
+    path = str(tmp_path / "dying.sock")
+    with dying(path) as asked, Client(path, "boss:s", patience_s=5) as bus:
+        with pytest.raises(LostError, match="may have been done"):
+            request(bus, mode, WORKER, "add", timeout_s=5)
+
+        assert [shape["method"] for shape in asked] == ["request"]
+
+
+@MODES
+def test_a_helper_that_is_not_there_is_said_to_be_unreachable(tmp_path: Path, mode: str) -> None:
+    bus = Client(str(tmp_path / "none.sock"), "boss:s", patience_s=0.1)
+
+    for call in (lambda: request(bus, mode, WORKER, "add"), lambda: wait_receipt(bus, mode, 1)):
+        with pytest.raises(UnreachableError, match="cannot be reached"):
+            call()
+
+
+@MODES
+def test_a_request_takes_no_options_that_make_no_sense(boss: Client, mode: str) -> None:
+    for options, said in (
+        ({"expires_in_s": 5}, "expires_in_s is no option of a request"),
+        ({"dedup_key": "k"}, "dedup_key is no option of a request"),
+        ({"timeout_s": 0}, "timeout_s 0"),
+        ({"timeout_s": None}, "timeout_s None"),
+        ({"timeout_s": float("inf")}, "timeout_s inf"),
+        ({"timeout_s": "1"}, "timeout_s '1'"),
+        ({"urgency": "now"}, "urgency 'now'"),
+    ):
+        with pytest.raises(InputError, match=said):
+            request(boss, mode, WORKER, "add", **options)
+    assert boss.last_id() == 0

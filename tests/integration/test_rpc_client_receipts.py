@@ -1,0 +1,93 @@
+"""Waits for receipts through the client of the socket, which go on when the helper is restarted."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raven import BusClient, LostError, UndeliveredError, WaitTimeoutError
+from raven_rpc import Client
+from tests.asking import Asking, wait_receipt
+from tests.both_ways import Open, both_ways, same
+from tests.dying import dying
+from tests.serving import Served
+from tests.support import DEADLINE_S, wait_until
+
+Serve = Callable[..., Served]
+Connect = Callable[..., BusClient]
+WORKER = "worker:s"
+MODES = pytest.mark.parametrize("mode", ["blocking", "async"])
+
+
+@MODES
+def test_a_wait_for_receipts_is_asked_again_for_the_time_that_is_left(tmp_path: Path, mode: str) -> None:
+    path = str(tmp_path / "dying.sock")
+    with dying(path) as asked, Client(path, "boss:s", patience_s=0.3) as bus:
+        with pytest.raises(LostError):
+            wait_receipt(bus, mode, 1, timeout_s=600)
+
+        left = [shape["params"].pop("timeout_s") for shape in asked]
+        assert len({json.dumps(shape["params"]) for shape in asked}) == 1
+        assert left[0] == 600
+        assert len(left) > 1
+        assert left == sorted(set(left), reverse=True)
+
+
+@MODES
+def test_a_wait_for_receipts_goes_on_with_a_helper_that_was_restarted(
+    serve: Serve, connect: Connect, mode: str
+) -> None:
+    served, worker = serve(), connect(WORKER)
+    with Client(served.path, "boss:s", patience_s=DEADLINE_S) as bus:
+        sent = bus.send(WORKER, "note")
+        waiting = Asking(lambda: wait_receipt(bus, mode, sent.id))
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            wait_until(lambda: bus.call("stats")["connections"] == 2, "the wait")
+            served.stop(number)
+            served = serve()
+        wait_until(lambda: bus.call("stats")["connections"] == 2, "the wait")
+
+        worker.ack(sent.id)
+
+        assert [receipt.state for receipt in waiting.outcome()] == ["acked"]
+
+
+@MODES
+def test_a_wait_for_receipts_gives_the_same(serve: Serve, tmp_path: Path, mode: str) -> None:
+    def steps(way: Open) -> list[Any]:
+        boss, worker, other = way("boss:s"), way(WORKER), way("other:s")
+        boss.send([WORKER, "other:s"], "note")
+        waits = [wait_receipt(boss, mode, 1, "sent", timeout_s=0)]
+        seen = Asking(lambda: wait_receipt(boss, mode, 1, state="delivered", timeout_s=DEADLINE_S))
+        worker.claim()
+        other.inbox()
+        waits.append(seen.outcome())
+        worker.ack(1)
+        last = Asking(lambda: wait_receipt(boss, mode, 1, timeout_s=DEADLINE_S))
+        other.ack(1)
+        return [*waits, last.outcome()]
+
+    with both_ways(str(tmp_path / "direct.db"), serve().path) as ways:
+        waits = same(ways, steps)
+
+    assert [[receipt.state for receipt in view] for view in waits] == [
+        ["sent", "sent"], ["delivered", "delivered"], ["acked", "acked"]
+    ]  # fmt: skip
+
+
+@MODES
+def test_what_will_not_come_is_said(serve: Serve, connect: Connect, mode: str) -> None:
+    boss, worker = Client(serve().path, "boss:s"), connect(WORKER)
+    boss.send(WORKER, "note", max_attempts=1)
+
+    with pytest.raises(WaitTimeoutError, match=r"message #1 was not acked within 0.2 s by worker:s"):
+        wait_receipt(boss, mode, 1, timeout_s=0.2)
+    worker.claim()
+    worker.nack(1, reason="broken")
+    with pytest.raises(UndeliveredError, match=r"will not be acked: worker:s: dead, broken"):
+        wait_receipt(boss, mode, 1)

@@ -1,0 +1,222 @@
+"""Dead letters and upkeep over the socket: looked at, revived, dropped, pruned, while others go on writing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from raven import BusClient
+from tests.serving import Line, Served
+from tests.support import Foreign, wait_until
+
+Serve = Callable[..., Served]
+Connect = Callable[..., BusClient]
+WORKER = "worker:s"
+OTHER = "other:s"
+
+
+@pytest.fixture
+def boss(connect: Connect) -> BusClient:
+    return connect("boss:s")
+
+
+@pytest.fixture
+def served(serve: Serve, boss: BusClient) -> Served:
+    return serve()
+
+
+@pytest.fixture
+def line(served: Served) -> Iterator[Line]:
+    with served.connect() as line:
+        yield line
+
+
+@pytest.fixture
+def kill(boss: BusClient, connect: Connect) -> Callable[..., int]:
+    """Send a message that dies at its recipient's, and return its id."""
+
+    def kill(address: str = WORKER, **options: Any) -> int:
+        sent = boss.send(address, "job", max_attempts=1, **options)
+        recipient = connect(address)
+        recipient.claim()
+        assert recipient.nack(sent.id, reason="broken") == "dead"
+        return sent.id
+
+    return kill
+
+
+def ids(answer: Any) -> list[int]:
+    return [message["id"] for message in answer["messages"]]
+
+
+def test_the_dead_are_shown_with_their_reason_for_all_or_for_one_address(line: Line, kill: Callable[..., int]) -> None:
+    first, second = kill(), kill(OTHER)
+
+    everybodys, own = line.ask("dead"), line.ask("dead", {"role": OTHER})
+
+    assert (ids(everybodys), ids(own)) == ([first, second], [second])
+    assert (own["messages"][0]["state"], own["messages"][0]["reason"]) == ("dead", "broken")
+    assert ids(line.ask("dead", {"max": 1})) == [first]
+    assert ids(line.ask("dead", {"role": [WORKER, OTHER], "max": 2})) == [first, second]
+
+
+def test_the_dead_are_revived_by_id_with_all_their_attempts_before_them(
+    line: Line, kill: Callable[..., int], connect: Connect
+) -> None:
+    first, second = kill(), kill()
+
+    assert line.ask("requeue", {"ids": [second]}) == {"requeued": 1}
+
+    assert ids(line.ask("dead")) == [first]
+    assert [(message.id, message.attempts) for message in connect(WORKER).claim(5)] == [(second, 1)]
+
+
+def test_all_the_dead_are_revived_or_those_of_one_address(line: Line, kill: Callable[..., int]) -> None:
+    for address in (WORKER, OTHER, WORKER):
+        kill(address)
+
+    assert line.ask("requeue", {"all": True, "role": OTHER}) == {"requeued": 1}
+    assert line.ask("requeue", {"all": True}) == {"requeued": 2}
+    assert ids(line.ask("dead")) == []
+
+
+@pytest.mark.parametrize("params", [{}, {"ids": []}, {"ids": [1], "all": True}])
+def test_a_requeue_says_which_dead_it_means(line: Line, params: dict[str, Any]) -> None:
+    assert line.error("requeue", params)["data"]["kind"] == "invalid_params"
+
+
+def test_a_requeue_of_what_is_not_dead_revives_nothing(line: Line, boss: BusClient, kill: Callable[..., int]) -> None:
+    dead, alive = kill(), boss.send(WORKER, "job").id
+
+    kinds = [line.error("requeue", {"ids": [dead, wrong]})["data"]["kind"] for wrong in (alive, 10**6)]
+
+    assert kinds == ["delivery", "message_not_found"]
+    assert ids(line.ask("dead")) == [dead]
+
+
+def test_more_ids_than_the_writer_takes_at_once_are_revived_too(line: Line, kill: Callable[..., int]) -> None:
+    dead = kill()
+
+    assert line.error("requeue", {"ids": [dead, *range(10**6, 10**6 + 2000)]})["data"]["kind"] == "message_not_found"
+    assert ids(line.ask("dead")) == [dead]
+    assert line.ask("requeue", {"ids": [dead]}) == {"requeued": 1}
+
+
+def test_the_dead_are_dropped_for_one_address_or_for_all(line: Line, kill: Callable[..., int]) -> None:
+    kept, dropped, _ = kill(), kill(OTHER), kill()
+
+    assert line.ask("purge_dead", {"role": OTHER}) == {"purged": 1}
+    assert ids(line.ask("dead", {"max": 1})) == [kept]
+    assert line.error("read", {"id": dropped})["data"]["kind"] == "message_not_found"
+    assert line.ask("purge_dead") == {"purged": 2}
+    assert ids(line.ask("dead")) == []
+
+
+def test_a_sender_who_asked_for_it_is_told_of_what_has_died(line: Line, boss: BusClient, connect: Connect) -> None:
+    sent = line.ask("send", {"from": "boss:s", "to": WORKER, "type": "job", "report": "undelivered", "max_attempts": 1})
+    connect(WORKER).claim()
+    line.ask("nack", {"id": sent["id"], "role": WORKER, "reason": "broken"})
+
+    [report] = line.ask("inbox", {"role": "boss:s"})["messages"]
+
+    assert (sent["report"], report["type"], report["reply_to"]) == ("undelivered", "raven.undelivered", sent["id"])
+    assert report["body"]["reason"] == "broken"
+
+
+def test_a_bound_client_deals_with_its_own_dead_alone(serve: Serve, boss: BusClient, kill: Callable[..., int]) -> None:
+    own, others = kill(), kill(OTHER)
+    with serve("--as", WORKER).connect() as line:
+        assert ids(line.ask("dead")) == [own]
+        assert line.error("requeue", {"ids": [others]})["data"]["kind"] == "message_not_found"
+        assert line.ask("requeue", {"all": True}) == {"requeued": 1}
+        assert line.ask("purge_dead") == {"purged": 0}
+    assert [message.id for message in boss.dead()] == [others]
+
+
+def test_a_client_bound_to_two_addresses_sees_the_dead_of_both_and_says_whose_it_revives(
+    serve: Serve, kill: Callable[..., int]
+) -> None:
+    dead = [kill(), kill(OTHER), kill("third:s"), kill()]
+    with serve("--as", WORKER, "--as", OTHER).connect() as line:
+        assert ids(line.ask("dead")) == [dead[0], dead[1], dead[3]]
+        assert ids(line.ask("dead", {"max": 2})) == dead[:2]
+        for method, params in (("requeue", {"all": True}), ("purge_dead", {})):
+            assert "'role' is missing" in line.error(method, params)["message"]
+        assert line.ask("requeue", {"all": True, "role": OTHER}) == {"requeued": 1}
+
+
+def test_what_is_finished_is_pruned_and_counted_before(line: Line, boss: BusClient, connect: Connect) -> None:
+    worker = connect(WORKER)
+    for number in range(3):
+        worker.ack(boss.send(WORKER, "job", number).id)
+    boss.send(WORKER, "job", "unfinished")
+
+    counted = line.ask("prune", {"older_than_s": 0, "dry_run": True})
+    pruned = line.ask("prune", {"older_than_s": 0})
+
+    assert counted == {"messages": 3, "bytes": 3, "dry_run": True}
+    assert pruned == {**counted, "dry_run": False}
+    assert [message.body for message in worker.inbox()] == ["unfinished"]
+    assert line.error("prune", {"older_than_s": -1})["data"]["kind"] == "invalid_params"
+
+
+def fill(foreign: Foreign, count: int) -> None:
+    """Store many messages that are acked."""
+    foreign.execute(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
+        " INSERT INTO outbox (sender, recipient, type, body) SELECT 'a:s', ?, 'old', '1' FROM n",
+        count,
+        WORKER,
+    )
+    foreign.execute("UPDATE deliveries SET state = 2, ready_at = 0, finished_at = 1")
+
+
+def test_others_read_and_write_while_one_prunes(served: Served, boss: BusClient, foreign: Foreign) -> None:
+    fill(foreign, 20_000)
+    boss.send(WORKER, "job")
+    with served.connect() as pruner, served.connect() as other:
+        pruner.tell("prune", {"older_than_s": 0}, id=1)
+        wait_until(lambda: not boss_sees_all(foreign), "the first bite")
+        answered = 0
+        while pruner.is_silent(0):
+            other.ask("send", ["boss:s", OTHER, "note"])
+            other.ask("inbox", {"role": OTHER, "peek": True, "max": 1})
+            answered += 1
+
+        assert pruner.answer()["result"]["messages"] == 20_000
+    assert answered > 5
+
+
+def boss_sees_all(foreign: Foreign) -> bool:
+    return bool(foreign.value("SELECT count(*) FROM messages WHERE type = 'old'") == 20_000)
+
+
+def test_a_helper_that_stops_does_not_wait_for_the_end_of_a_prune(
+    served: Served, boss: BusClient, foreign: Foreign
+) -> None:
+    fill(foreign, 20_000)
+    boss.send(WORKER, "job")
+    with served.connect() as line:
+        line.tell("prune", {"older_than_s": 0}, id=1)
+        wait_until(lambda: not boss_sees_all(foreign), "the first bite")
+
+        assert served.stop() == 0
+
+        assert line.answer()["error"]["data"]["kind"] == "closed"
+    assert foreign.value("SELECT count(*) FROM messages WHERE type = 'old'") > 0
+
+
+def test_stats_hold_the_figures_of_the_helper_and_those_of_the_bus(
+    line: Line, boss: BusClient, kill: Callable[..., int]
+) -> None:
+    kill()
+    boss.send(WORKER, "job")
+
+    told, brief = line.ask("stats"), line.ask("stats", {"full": False})
+
+    assert (told["connections"], told["waits"], told["waiting_upkeep"]) == (1, 0, 0)
+    assert told["bus"]["deliveries"]["dead"] == 1
+    assert brief["bus"]["deliveries"] is None
+    assert told["bus"].keys() == boss.stats().as_dict().keys()

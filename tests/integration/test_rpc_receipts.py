@@ -1,0 +1,154 @@
+"""Receipts and threads over the socket: how far a message has come, once it has come so far, and what answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from raven import BusClient
+from tests.serving import Line, Served
+from tests.support import bells, wait_until
+
+Serve = Callable[..., Served]
+Connect = Callable[..., BusClient]
+WORKER = "worker:s"
+
+
+@pytest.fixture
+def boss(connect: Connect) -> BusClient:
+    return connect("boss:s")
+
+
+@pytest.fixture
+def worker(connect: Connect) -> BusClient:
+    return connect(WORKER)
+
+
+@pytest.fixture
+def served(serve: Serve, boss: BusClient) -> Served:
+    return serve()
+
+
+@pytest.fixture
+def line(served: Served) -> Iterator[Line]:
+    with served.connect() as line:
+        yield line
+
+
+def wait_for_bell(served: Served, id: int) -> None:
+    wait_until(lambda: any(bell.startswith(f"*{id}/") for bell in bells(served.db)), "the doorbell of the receipts")
+
+
+def states(answer: Any) -> dict[str, str]:
+    return {receipt["recipient"]: receipt["state"] for receipt in answer["receipts"]}
+
+
+def test_receipts_tell_how_far_each_delivery_has_come(line: Line, boss: BusClient, worker: BusClient) -> None:
+    sent = boss.send([WORKER, "other:s"], "job", max_attempts=3)
+    worker.claim()
+
+    answer = line.ask("receipts", {"id": sent.id})
+
+    assert states(answer) == {WORKER: "delivered", "other:s": "sent"}
+    first = answer["receipts"][0]
+    assert (first["attempts"], first["max_attempts"], first["leased"]) == (1, 3, True)
+    assert answer["receipts"] == [receipt.as_dict() for receipt in boss.receipts(sent.id)]
+
+
+@pytest.mark.parametrize("method", ["receipts", "wait_receipt", "thread"])
+def test_a_message_that_never_was_has_no_receipts_and_no_thread(line: Line, method: str) -> None:
+    assert line.error(method, {"id": 7})["data"]["kind"] == "message_not_found"
+
+
+def test_what_has_come_far_enough_is_answered_at_once(line: Line, boss: BusClient, worker: BusClient) -> None:
+    sent = boss.send(WORKER, "job")
+    worker.ack(sent.id)
+
+    for state in ("sent", "delivered", "acked"):
+        answer = line.ask("wait_receipt", {"id": sent.id, "state": state, "timeout_s": 0})
+        assert states(answer) == {WORKER: "acked"}
+
+
+def test_a_wait_for_receipts_ends_when_the_last_recipient_has_acked(
+    served: Served, line: Line, boss: BusClient, worker: BusClient, connect: Connect
+) -> None:
+    sent = boss.send([WORKER, "other:s"], "job")
+    line.tell("wait_receipt", {"id": sent.id}, id="all")
+    worker.ack(sent.id)
+    wait_for_bell(served, sent.id)
+    assert line.ask("ping") == "pong"
+
+    connect("other:s").ack(sent.id)
+
+    answer = line.answer()
+    assert (answer["id"], states(answer["result"])) == ("all", {WORKER: "acked", "other:s": "acked"})
+    wait_until(lambda: not [bell for bell in bells(served.db) if bell.startswith("*")], "the end of the doorbell")
+
+
+def test_a_wait_for_a_delivery_that_dies_or_expires_ends_with_an_error(
+    served: Served, line: Line, boss: BusClient, worker: BusClient
+) -> None:
+    dying, ending = boss.send(WORKER, "job", max_attempts=1), boss.send("nobody:s", "job", expires_in_s=1)
+    line.tell("wait_receipt", {"id": dying.id}, id=1)
+    line.tell("wait_receipt", {"id": ending.id}, id=2)
+    wait_for_bell(served, dying.id)
+    worker.claim()
+    worker.nack(dying.id, reason="broken")
+
+    first, second = line.answer(), line.answer()
+
+    assert (first["id"], first["error"]["data"]["kind"]) == (1, "undelivered")
+    assert "broken" in first["error"]["message"]
+    assert (second["id"], second["error"]["data"]["kind"]) == (2, "undelivered")
+
+
+def test_a_wait_for_receipts_ends_in_time_and_names_who_is_missing(line: Line, boss: BusClient) -> None:
+    sent = boss.send(WORKER, "job")
+
+    error = line.error("wait_receipt", {"id": sent.id, "timeout_s": 0.1})
+
+    assert error["data"]["kind"] == "timeout"
+    assert error["message"] == f"message #{sent.id} was not acked within 0.1 s by {WORKER}"
+
+
+def test_a_bound_client_waits_for_receipts_of_what_it_sees(serve: Serve, boss: BusClient, worker: BusClient) -> None:
+    hidden, own = boss.send("other:s", "secret"), boss.send(WORKER, "job")
+    with serve("--as", WORKER).connect() as line:
+        line.tell("wait_receipt", {"id": own.id}, id=1)
+        worker.ack(own.id)
+
+        assert states(line.answer()["result"]) == {WORKER: "acked"}
+        assert line.error("wait_receipt", {"id": hidden.id})["data"]["kind"] == "message_not_found"
+
+
+def test_a_thread_is_all_that_a_message_answers_and_all_that_answers_it(line: Line, boss: BusClient) -> None:
+    boss.send("noise:s", "note")
+    root = boss.send(WORKER, "question")
+    answer = line.ask("reply", {"id": root.id, "from": WORKER, "type": "answer"})
+    again = line.ask("reply", {"id": answer["id"], "from": "boss:s", "type": "thanks"})
+
+    for id in (root.id, answer["id"], again["id"]):
+        found = line.ask("thread", {"id": id})["messages"]
+        assert [message["id"] for message in found] == [root.id, answer["id"], again["id"]]
+    assert [m["type"] for m in line.ask("thread", {"id": root.id, "max": 1})["messages"]] == ["question"]
+
+
+def test_a_bound_client_sees_of_a_thread_only_its_own_part(serve: Serve, boss: BusClient, worker: BusClient) -> None:
+    root = boss.send(WORKER, "question")
+    boss.send("other:s", "secret", reply_to=root.id)
+    worker.reply(root, "answer")
+    with serve("--as", WORKER).connect() as line:
+        found = line.ask("thread", {"id": root.id})["messages"]
+
+    assert [message["type"] for message in found] == ["question", "answer"]
+
+
+def test_a_thread_of_large_messages_is_refused_and_can_be_had_in_part(line: Line, boss: BusClient) -> None:
+    root = boss.send(WORKER, "question")
+    for _ in range(6):
+        boss.send(WORKER, "more", "x" * 3_000_000, reply_to=root.id)
+
+    assert line.error("thread", {"id": root.id})["data"]["kind"] == "limit"
+    assert len(line.ask("thread", {"id": root.id, "max": 3})["messages"]) == 3

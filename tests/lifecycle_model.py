@@ -1,0 +1,298 @@
+"""A bus in memory, as plainly as it can be said: what a bus file must agree with after every step.
+
+It knows nothing of SQLite and shares no code with raven. Times are microseconds, 0 for ready; a lease is the token of
+its holder. What raven must refuse it refuses, by the name of the error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+OWN_WORDS = "(raven's own words)"
+REPORT = "raven.undelivered"
+
+
+class Refused(Exception):  # noqa: N818 not an error of the model
+    """Raven must raise the error of this name, and nothing must have changed."""
+
+
+@dataclass
+class Delivery:
+    """One message on its way to one recipient."""
+
+    id: int
+    recipient: str
+    sender: str
+    urgency: int
+    created_at: int
+    ready_at: int
+    expires_at: int | None
+    max_attempts: int
+    report: bool
+    dedup_key: str | None
+    state: str = "sent"
+    attempts: int = 0
+    lease: int | None = None
+    reason: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in ("sent", "delivered")
+
+    def is_over(self, now: int) -> bool:
+        return self.expires_at is not None and self.expires_at <= now
+
+    def is_leased(self, now: int) -> bool:
+        return self.lease is not None and self.ready_at > now
+
+    def has_waited(self, now: int) -> bool:
+        return 0 < self.ready_at <= now
+
+    def is_spent(self) -> bool:
+        return self.attempts >= self.max_attempts
+
+    def finish(self, state: str, lease: int | None = None) -> None:
+        self.state, self.ready_at, self.lease = state, 0, lease
+
+
+@dataclass
+class Bus:
+    """All deliveries, what time it is, and the reports that are owed to senders and not sent yet."""
+
+    now: Callable[[], int]
+    book: Callable[[], None]  # takes over the reports that are owed, with the ids that they were given
+    newest: int = 0
+    messages: dict[int, Delivery] = field(default_factory=dict)  # of each message one delivery, for what all share
+    deliveries: dict[tuple[int, str], Delivery] = field(default_factory=dict)
+    owed: list[tuple[int, str, str]] = field(default_factory=list)
+
+    # What senders do.
+
+    def send(self, id: int, sender: str, recipients: Iterable[str], **options: Any) -> None:
+        now, life, delay = self.now(), options.get("expires_in_s"), options.get("delay_s")
+        for recipient in recipients:
+            self.deliveries[id, recipient] = self.messages[id] = Delivery(
+                id=id,
+                recipient=recipient,
+                sender=sender,
+                urgency=("blocking", "prompt", "fyi").index(options.get("urgency", "prompt")),
+                created_at=now,
+                ready_at=now + delay * 1_000_000 if delay else 0,
+                expires_at=None if life is None else now + life * 1_000_000,
+                max_attempts=options.get("max_attempts") or 5,
+                report=options.get("report") is not None,
+                dedup_key=options.get("dedup_key"),
+            )
+        self.newest = id
+
+    def first_of(self, sender: str, dedup_key: str | None) -> int | None:
+        """Return the id of the message that a sender has sent under a key."""
+        same = [m.id for m in self.messages.values() if m.sender == sender and m.dedup_key == dedup_key]
+        return min(same) if same and dedup_key is not None else None
+
+    def withdraw(self, id: int) -> None:
+        for one in self._of_message(id):
+            if one.is_open and one.lease is None:
+                one.finish("expired")
+
+    # What time does.
+
+    def end_waits(self, address: str | None) -> None:
+        for one in self._open(address):
+            if one.has_waited(self.now()):
+                self._let_go(one)
+
+    def expire(self) -> None:
+        for one in self._open():
+            if one.is_over(self.now()) and one.lease is None:
+                one.finish("expired")
+                self._report(one)
+
+    def settle(self) -> None:
+        self.end_waits(None)
+        self.expire()
+        self.book()
+
+    # What recipients do.
+
+    def claim(self, address: str, max: int, token: int, lease_s: int, *, rung: bool = False) -> list[int]:
+        return self._lease(self.ready(address, max, rung=rung), token, lease_s, counts=True)
+
+    def set_apart(self, address: str, max: int, token: int, lease_s: int, *, rung: bool = False) -> list[int]:
+        return self._lease(self.ready(address, max, rung=rung), token, lease_s, counts=False)
+
+    def take_ready(self, address: str, max: int, *, rung: bool = False) -> list[int]:
+        taken = self.ready(address, max, rung=rung)
+        for one in taken:
+            one.attempts += 1
+            one.finish("acked")
+        return [one.id for one in taken]
+
+    def take(self, id: int, address: str, token: int) -> None:
+        one = self.deliveries.get((id, address))
+        if one is None or not one.is_open or one.lease != token or one.is_over(self.now()):
+            if one is not None and one.is_open and one.lease == token:
+                one.ready_at, one.lease = 0, None
+            raise Refused("LeaseLostError")
+        one.attempts += 1
+        one.finish("acked")
+
+    def ready(self, address: str, max: int, *, rung: bool) -> list[Delivery]:
+        """Return what is ready, after what has come due was settled; who was rung takes what is there."""
+        if not rung and any(one.ready_at <= self.now() for one in self._open(address)):
+            self.end_waits(address)
+            self.expire()
+            self.book()
+        found = [one for one in self._open(address) if one.ready_at == 0 and not one.is_over(self.now())]
+        return self._in_order(found)[:max]
+
+    def claimable(self, address: str) -> list[int]:
+        """Return what a claim would find, in its order; changes nothing."""
+        now = self.now()
+        found = [one for one in self._open(address) if one.ready_at <= now and not one.is_over(now)]
+        return [one.id for one in self._in_order(found) if not (one.lease and one.is_spent())]
+
+    def visible(self, address: str) -> list[Delivery]:
+        """Return what an inbox shows, in its order."""
+        now = self.now()
+        found = [one for one in self._open(address) if one.lease is not None or one.ready_at <= now]
+        return self._in_order(one for one in found if not one.is_over(now))
+
+    def ack(self, id: int, address: str, lease: int | None) -> None:
+        one = self._of(id, address)
+        if one.is_open:
+            self._check_lease(one, lease)
+            one.finish("acked", lease)
+        elif lease is not None and (one.state, one.lease) != ("acked", lease):
+            raise Refused("LeaseLostError")
+
+    def nack(self, id: int, address: str, lease: int | None, delay_s: int, reason: str | None) -> str:
+        one = self._of(id, address)
+        if not one.is_open:
+            raise Refused("DeliveryError" if lease is None else "LeaseLostError")
+        self._check_lease(one, lease)
+        one.ready_at, one.lease, one.reason = 0, None, reason or one.reason
+        if one.is_spent():
+            self._die(one, reason or OWN_WORDS)
+        elif delay_s:
+            one.ready_at = self.now() + delay_s * 1_000_000
+        return one.state
+
+    def extend(self, id: int, address: str, lease: int | None, lease_s: int) -> None:
+        one = self._of(id, address)
+        if not one.is_open or one.lease is None or lease not in (None, one.lease):
+            raise Refused("LeaseLostError")
+        one.ready_at = self.now() + lease_s * 1_000_000
+
+    def renew(self, address: str, token: int, lease_s: int) -> set[int]:
+        held = [one for one in self._open(address) if one.lease == token]
+        for one in held:
+            one.ready_at = max(one.ready_at, self.now() + lease_s * 1_000_000)
+        return {one.id for one in held}
+
+    def give_back(self, address: str, token: int) -> None:
+        for one in self._open(address):
+            if one.lease == token:
+                self._let_go(one)
+
+    def receipts(self, id: int) -> list[tuple[str, str, int, bool]]:
+        if id not in self.messages:
+            raise Refused("MessageNotFoundError")
+        found, now = self._of_message(id), self.now()
+        if any(one.is_open and (one.has_waited(now) or one.is_over(now)) for one in found):
+            self.settle()
+        return [(one.recipient, one.state, one.attempts, one.is_open and one.is_leased(now)) for one in found]
+
+    # What becomes of the finished.
+
+    def requeue(self, id: int, address: str | None) -> int:
+        self.settle()
+        found = [one for one in self._of_message(id) if address in (None, one.recipient)]
+        dead = [one for one in found if one.state == "dead"]
+        if not dead:
+            raise Refused("DeliveryError" if found else "MessageNotFoundError")
+        revived = self._revive(dead)
+        if not revived:
+            raise Refused("ExpiredError")
+        return revived
+
+    def requeue_all(self, address: str | None) -> int:
+        self.settle()
+        return self._revive(self.dead(address))
+
+    def dead(self, address: str | None) -> list[Delivery]:
+        return [one for one in self.deliveries.values() if one.state == "dead" and address in (None, one.recipient)]
+
+    def purge(self, address: str | None) -> int:
+        self.settle()
+        dead = self.dead(address)
+        for one in dead:
+            if one.id == self.newest:
+                one.state = "expired"
+            else:
+                del self.deliveries[one.id, one.recipient]
+        for id in {one.id for one in dead}:
+            if not self._of_message(id):
+                del self.messages[id]
+        return len(dead)
+
+    def prune(self, older_than_s: int) -> int:
+        self.settle()
+        before = self.now() - older_than_s * 1_000_000
+        in_use = {one.id for one in self.deliveries.values() if one.is_open or one.state == "dead"}
+        old = [
+            id for id in self.messages.keys() - in_use if id != self.newest and self.messages[id].created_at < before
+        ]
+        for id in old:
+            del self.messages[id]
+            self.deliveries = {key: one for key, one in self.deliveries.items() if key[0] != id}
+        return len(old)
+
+    def _of(self, id: int, address: str) -> Delivery:
+        if (id, address) not in self.deliveries:
+            raise Refused("MessageNotFoundError")
+        return self.deliveries[id, address]
+
+    def _of_message(self, id: int) -> list[Delivery]:
+        return [one for one in self.deliveries.values() if one.id == id]
+
+    def _open(self, address: str | None = None) -> list[Delivery]:
+        return [one for one in self.deliveries.values() if one.is_open and address in (None, one.recipient)]
+
+    def _in_order(self, found: Iterable[Delivery]) -> list[Delivery]:
+        return sorted(found, key=lambda one: (one.urgency, one.id))
+
+    def _check_lease(self, one: Delivery, lease: int | None) -> None:
+        if lease is not None and one.lease != lease and one.is_leased(self.now()):
+            raise Refused("LeaseLostError")
+
+    def _lease(self, found: list[Delivery], token: int, lease_s: int, *, counts: bool) -> list[int]:
+        for one in found:
+            one.ready_at, one.lease = self.now() + lease_s * 1_000_000, token
+            if counts:
+                one.state = "delivered"
+                one.attempts += 1
+        return [one.id for one in found]
+
+    def _let_go(self, one: Delivery) -> None:
+        if one.lease is not None and one.is_spent():
+            self._die(one)
+        else:
+            one.ready_at, one.lease = 0, None
+
+    def _die(self, one: Delivery, reason: str = OWN_WORDS) -> None:
+        one.finish("dead")
+        one.reason = reason
+        self._report(one)
+
+    def _report(self, one: Delivery) -> None:
+        if one.report:
+            self.owed.append((one.id, one.recipient, one.state))
+
+    def _revive(self, dead: list[Delivery]) -> int:
+        revived = [one for one in dead if not one.is_over(self.now())]
+        for one in revived:
+            one.state, one.attempts = "sent", 0
+        return len(revived)

@@ -1,0 +1,299 @@
+"""Steps of the lifecycle, each done to a bus file by its clients and to a plain model, which must answer alike."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import apsw
+import pytest
+
+from raven import BusClient, Message, RavenError, Subscription, clock
+from raven.leased_feed import LeasedFeed
+from raven.message import STATES, URGENCIES
+from tests.lifecycle_model import OWN_WORDS, REPORT, Bus, Delivery, Refused
+from tests.stillness import Clock, elected
+
+WORKER, OTHER, BOSS = "worker:s", "other:s", "boss:s"
+# Two consumers of one address, one of another, and the sender.
+CLIENTS = {"quick": WORKER, "slow": WORKER, "other": OTHER, "boss": BOSS}
+
+
+class Undone(Exception):  # noqa: N818 it is meant
+    """What leaves a transaction that is to be undone."""
+
+
+@dataclass
+class Loop:
+    """A manual loop that stands at its yield, or before its first message."""
+
+    messages: Generator[Message]
+    most: int
+    token: int | None = None
+
+
+@dataclass
+class Held:
+    """A subscription, and the token of what it leases."""
+
+    subscription: Subscription
+    ack: str
+    token: int
+    lease_s: int
+
+
+@dataclass
+class Actor:
+    """A client, and what it must remember: its leases, and which of them it knows to be lost."""
+
+    bus: BusClient
+    leases: dict[int, int] = field(default_factory=dict)
+    lost: set[int] = field(default_factory=set)
+    finished: list[tuple[int, int | None]] = field(default_factory=list)
+    subscriptions: list[Held] = field(default_factory=list)
+    loops: list[Loop] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        return self.bus.address
+
+    def remember(self, messages: list[Message]) -> None:
+        for message in messages:
+            assert message.lease
+            self.leases[message.id] = message.lease
+            self.lost.discard(message.id)
+
+    def forget_finished(self) -> None:
+        """Forget leases whose end is committed, unless the same was claimed again since."""
+        for id, lease in self.finished:
+            if self.leases.get(id) == lease:
+                self.leases.pop(id, None)
+                self.lost.discard(id)
+        self.finished.clear()
+
+    def let_go(self) -> None:
+        """End what waits here; where the client has crashed, nothing of it is given back."""
+        for held in self.subscriptions:
+            held.subscription.close()
+        for loop in self.loops:
+            loop.messages.close()
+
+    def holds(self, token: int | None) -> set[int]:
+        return {id for id, lease in self.leases.items() if lease == token and id not in self.lost}
+
+
+class Steps:
+    """A bus file and a model of it, a clock that both go by, and the clients that do the same to both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = ExitStack()
+        self.clock = Clock()
+        self.open.enter_context(pytest.MonkeyPatch.context()).setattr(clock, "now", self.clock.now)
+        self.db = db = os.path.join(self.open.enter_context(tempfile.TemporaryDirectory()), "bus.db")
+        self.model = Bus(self.clock.now, self.book_reports)
+        self.actors: dict[str, Actor] = {}
+        self.handed_out: list[tuple[int, int]] = []
+        for name in CLIENTS:
+            self.connect(name)
+        self.probes = [BusClient.at(address, db, register=False) for address in (WORKER, OTHER, BOSS)]
+        self.file = apsw.Connection(db)
+        self.read: Callable[..., Any] = self.file.execute  # in a transaction, as its client sees it
+        self.open.enter_context(elected(db))
+
+    def connect(self, name: str) -> None:
+        self.actors[name] = Actor(BusClient.at(CLIENTS[name], self.db))
+        self.boss = self.actors.get("boss", self.actors[name]).bus
+
+    def close(self) -> None:
+        for actor in self.actors.values():
+            actor.let_go()
+            actor.bus.close()
+        for probe in self.probes:
+            probe.close()
+        self.file.close()
+        self.open.close()
+
+    # What one client does, in a transaction or out of it.
+
+    def agree(self, model: Callable[[], Any], raven: Callable[[], Any]) -> str | None:
+        """Do the same to both; returns the name of the error that both agree on."""
+        try:
+            found, error = raven(), None
+        except RavenError as raised:
+            found, error = None, type(raised).__name__
+        try:
+            expected, refused = model(), None
+        except Refused as refusal:
+            expected, refused = None, str(refusal)
+        assert (found, error) == (expected, refused)
+        return error
+
+    def some_id(self, number: int, *wanted: Callable[[Delivery], bool]) -> int:
+        """Return an id, counting from the newest, of what is wanted most, else next; now and then of any, or none."""
+        for is_wanted in (*wanted[number // 8 * 2 :], lambda _: True):
+            ids = sorted({one.id for one in self.model.deliveries.values() if is_wanted(one)})
+            if ids and number < 9:
+                return ids[-1 - number % len(ids)]
+        return self.model.newest + 1
+
+    def some_id_of(self, actor: Actor, number: int) -> int:
+        """Return the id of a message of a client's own mail: one that it has claimed, else one that is open."""
+        return self.some_id(
+            number,
+            lambda one: one.recipient == actor.address and one.is_open and one.id in actor.leases,
+            lambda one: one.recipient == actor.address and one.is_open,
+            lambda one: one.recipient == actor.address,
+        )
+
+    def some_subscription(self, number: int, ack: str | None = None) -> tuple[Actor, Held]:
+        every = [(actor, held) for actor in self.actors.values() for held in actor.subscriptions]
+        holding = {one.lease for one in self.model.deliveries.values() if one.is_open}
+        wanted = [one for one in every if one[1].ack == ack and one[1].token in holding] or every
+        return wanted[number % len(wanted)]
+
+    def some_loop(self, number: int) -> tuple[Actor, Loop]:
+        every = [(actor, loop) for actor in self.actors.values() for loop in actor.loops]
+        return every[number % len(every)]
+
+    def do_send(self, actor: Actor, options: dict[str, Any], message: Message) -> None:
+        first = self.model.first_of(actor.address, options.get("dedup_key"))
+        assert message.duplicate == (first is not None)
+        if first is not None:
+            assert message.id == first
+        else:
+            assert message.id > self.model.newest
+            to = options["to"]
+            self.model.send(message.id, actor.address, [to] if isinstance(to, str) else to, **options)
+
+    def do_claim(self, actor: Actor, max: int, lease_s: int) -> None:
+        messages = actor.bus.claim(max, lease_s)
+        token = messages[0].lease if messages else 0
+        assert [m.id for m in messages] == self.model.claim(actor.address, max, token or 0, lease_s)
+        self.look_at(actor, messages)
+        actor.remember(messages)
+
+    def look_at(self, actor: Actor, messages: list[Message]) -> None:
+        for message in messages:
+            one = self.model.deliveries[message.id, actor.address]
+            assert (message.state, message.attempts) == (one.state, one.attempts)
+            assert message.lease in (None, one.lease)
+            if message.lease is not None:
+                self.handed_out.append((message.id, message.lease))
+
+    def finish(self, actor: Actor, id: int, error: str | None) -> None:
+        if error is None:
+            actor.finished.append((id, actor.leases.get(id)))
+            if self.read == self.file.execute:
+                actor.forget_finished()
+        elif error == "LeaseLostError":
+            actor.lost.add(id)
+
+    def do_ack(self, actor: Actor, id: int, lease: int | None) -> None:
+        its = lease or actor.leases.get(id)
+        error = self.agree(lambda: self.model.ack(id, actor.address, its), lambda: actor.bus.ack(id, lease=lease))
+        self.finish(actor, id, error)
+
+    def do_nack(self, actor: Actor, id: int, lease: int | None, delay_s: int, reason: str | None) -> None:
+        its = lease or actor.leases.get(id)
+        error = self.agree(
+            lambda: self.model.nack(id, actor.address, its, delay_s, reason),
+            lambda: actor.bus.nack(id, delay_s, reason, lease=lease),
+        )
+        self.finish(actor, id, error)
+
+    def do_extend(self, actor: Actor, id: int, lease: int | None, lease_s: int) -> None:
+        its = lease or actor.leases.get(id)
+        error = self.agree(
+            lambda: self.model.extend(id, actor.address, its, lease_s),
+            lambda: actor.bus.extend(id, lease_s, lease=lease),
+        )
+        if error == "LeaseLostError":
+            actor.lost.add(id)
+
+    def kill(self, actor: Actor, midway: bool) -> None:
+        """Do to the file what the end of a process does: SQLite undoes what was not committed, and nothing more."""
+        store = actor.bus._store
+        if midway:
+            store.begin_group()
+            actor.bus.claim(2)
+            actor.bus.send(OTHER, "never sent")
+            store.end_group(commit=False)
+        store.close()
+        for feed in actor.bus._feeds:  # their threads die, too
+            if isinstance(feed, LeasedFeed) and feed._renewal is not None:
+                feed._renewal.end()
+                feed._has_claimed = False
+        actor.let_go()
+
+    def step(self, actor: Actor, step: Any) -> None:
+        match step:
+            case ("send", message):
+                self.do_send(actor, message, actor.bus.send(**{"type": "job", **message}))
+            case ("claim", most, lease_s):
+                self.do_claim(actor, most, lease_s)
+            case ("ack", number):
+                self.do_ack(actor, self.some_id_of(actor, number), None)
+            case ("nack", number, delay_s, reason):
+                self.do_nack(
+                    actor,
+                    self.some_id_of(actor, number),
+                    None,
+                    delay_s,
+                    reason,
+                )
+            case ("extend", number, lease_s):
+                self.do_extend(
+                    actor,
+                    self.some_id_of(actor, number),
+                    None,
+                    lease_s,
+                )
+
+    # What is compared after each step.
+
+    def book_reports(self) -> None:
+        """Take over into the model the reports that were sent since; they must be those that it owes."""
+        found = []
+        new = self.read(
+            'SELECT id, sender, "to", type, body, urgency FROM messages WHERE id > ? ORDER BY id', (self.model.newest,)
+        )
+        for id, sender, to, type, body, urgency in list(new):
+            told = json.loads(body)
+            one = self.model.messages[told["message_id"]]
+            found.append((told["message_id"], told["recipient"], told["state"]))
+            assert (type, sender, to, urgency) == (REPORT, told["recipient"], one.sender, one.urgency)
+            assert told["reason"]
+            self.model.send(id, sender, [to], urgency=URGENCIES[urgency])
+        assert sorted(found) == sorted(self.model.owed)
+        self.model.owed.clear()
+
+    def compare(self) -> None:
+        """Compare every delivery, who may claim it, and what each address sees, in which order."""
+        self.book_reports()
+        rows = self.file.execute(
+            "SELECT message_id, recipient, state, attempts, ready_at, lease, reason, finished_at, delivered_at"
+            "  FROM deliveries"
+        ).fetchall()
+        assert {row[:2] for row in rows} == self.model.deliveries.keys()
+        assert {id for (id,) in self.file.execute("SELECT id FROM messages")} == self.model.messages.keys()
+        for id, recipient, state, attempts, ready_at, lease, reason, finished_at, delivered_at in rows:
+            one = self.model.deliveries[id, recipient]
+            assert (STATES[state], attempts, ready_at, lease) == (one.state, one.attempts, one.ready_at, one.lease)
+            assert attempts <= one.max_attempts
+            assert reason == one.reason or (one.reason == OWN_WORDS and reason.startswith("attempt "))
+            assert (finished_at is None) == one.is_open
+            assert delivered_at is not None or one.state not in ("delivered", "acked")
+        for probe in self.probes:
+            seen = [(one.id, one.state) for one in self.model.visible(probe.address)]
+            assert [(m.id, m.state) for m in probe.inbox(peek=True)] == seen
+            with suppress(Undone), probe.transaction():
+                found = [m.id for m in probe.claim(100, remember=False)]
+                # Besides the reports that this claim makes its sender.
+                assert [id for id in found if id <= self.model.newest] == self.model.claimable(probe.address)
+                raise Undone
