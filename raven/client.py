@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from weakref import WeakSet
 
-from raven import clock, settlement
+from raven import settlement
 from raven.address import Address, make_address, parse_address
 from raven.config import Durability, Retention
-from raven.draft import check_max_attempts, check_optional_text, check_span
-from raven.errors import BusyError, ConfigError, InputError, LeaseLostError
+from raven.consumer import BusConsumer
+from raven.draft import check_max_attempts
+from raven.errors import BusyError, ConfigError, InputError
 from raven.group import Group
 from raven.holdings import Holdings
 from raven.identity import Identity, register
 from raven.listener import Listener
-from raven.mailbox import Mailbox, check_id, check_lease, check_token
-from raven.message import AckMode, Message, MessageRow, State, check_max
-from raven.sender import BusSender
+from raven.mailbox import Mailbox, check_lease
+from raven.message import AckMode, Message
 
 if TYPE_CHECKING:
     from raven.feed import AsyncMessages, Feed
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-class BusClient(BusSender):
+class BusClient(BusConsumer):
     """One identity, `<role>:<session>`, that sends and receives.
 
     >>> a = BusClient(session_id="swarm-1", role="conductor", db_path="bus.db")
@@ -110,60 +110,6 @@ class BusClient(BusSender):
     def durability(self) -> Durability:
         """What a commit survives: "normal" the death of any process, "full" power loss, too."""
         return self._store.durability
-
-    def inbox(self, max: int = 100, peek: bool = False, *, max_bytes: int | None = None) -> list[Message]:
-        """Return what is not acked, by urgency, then id, again and again until acked.
-
-        What is seen for the first time is marked `delivered`; with `peek` nothing is marked. Messages whose delay is
-        not over or whose time has run out are not shown. With `max_bytes` it stops after the message with which they
-        come to so much.
-        """
-        check_max(max)
-        return self._mailbox.inbox(max, peek, max_bytes)
-
-    def read(self, id: int) -> Message:
-        """Return one message, as this address sees it if it is a recipient; changes nothing. MessageNotFoundError."""
-        check_id(id)
-        rows = self._store.rows("message_to", {"message_id": id, "recipient": self.address})
-        return MessageRow(*rows[0]).to_message(clock.now()) if rows else super().read(id)
-
-    def claim(self, max: int = 1, lease_s: float = 30.0, *, remember: bool = True) -> list[Message]:
-        """Take up to `max` ready messages under a lease of `lease_s` seconds; by urgency, then id; at least once.
-
-        `ack` each, or `nack` it, or `extend` its lease, before that ends: else it is ready again, for whoever comes
-        first, and dead after its last attempt. `attempts` counts this one. Never waits; none where nothing is ready.
-        The client remembers its leases, so that a late `ack` is refused; a program that speaks for several consumers
-        passes `remember=False`, and each message's `lease` when it acks.
-        """
-        check_max(max)
-        check_lease(lease_s)
-        messages = self._mailbox.claim(max, lease_s)
-        if remember:
-            self._store.after_commit(lambda _: self._holdings.remember(messages))
-        return messages
-
-    def ack(self, id: int, *, lease: int | None = None) -> None:
-        """Finish this address's delivery of a message; idempotent. MessageNotFoundError where it has none.
-
-        What this client has claimed, or another has whose `lease` is given, it acks only while no other has the
-        message: else LeaseLostError, and what was done for it should be undone.
-        """
-        self._under_lease(id, lease, lambda token: self._mailbox.ack(id, token))
-
-    def nack(self, id: int, delay_s: float = 0, reason: str | None = None, *, lease: int | None = None) -> State:
-        """Give a message back, ready for anyone at once or after `delay_s` seconds, saying why.
-
-        Returns its state: `dead` if that was its last attempt. Raises LeaseLostError as `ack` does, DeliveryError for
-        what is finished, MessageNotFoundError.
-        """
-        delay_us = check_span("delay_s", delay_s, least=0) or 0
-        check_optional_text("reason", reason)
-        return self._under_lease(id, lease, lambda token: self._mailbox.nack(id, token, delay_us, reason))
-
-    def extend(self, id: int, lease_s: float = 30.0, *, lease: int | None = None) -> None:
-        """Let the lease of a message end `lease_s` seconds from now. LeaseLostError where it is not leased any more."""
-        check_lease(lease_s)
-        self._under_lease(id, lease, lambda token: self._mailbox.extend(id, token, lease_s), ends=False)
 
     def subscribe(
         self,
@@ -276,28 +222,6 @@ class BusClient(BusSender):
         from raven.retention import Keeper
 
         return Keeper(self._store, limits)
-
-    def _under_lease(self, id: int, lease: int | None, step: Callable[[int | None], _T], *, ends: bool = True) -> _T:
-        """Take a step with the lease of a message, the one given or remembered; forget it once its end is committed.
-
-        A lease that is lost makes room for another message in the loop that had it; an ack of it stays refused.
-        """
-        check_id(id)
-        check_token(lease)
-        remembered = self._holdings.lease_of(id)
-        try:
-            result = step(remembered if lease is None else lease)
-        except LeaseLostError:
-            self._wake_if(self._holdings.lose(id))
-            raise
-        if ends and remembered is not None:
-            self._store.after_commit(lambda _: self._wake_if(self._holdings.forget(id)))
-        return result
-
-    def _wake_if(self, waits: bool) -> None:
-        """Wake the loop of this client that waits for room."""
-        if waits:
-            self._doorbells.ring([self.address])
 
     def _feed(self, ack: str, lease_s: float, poll_interval_s: float, max_per_poll: int) -> Feed:
         from raven.feed import Feed

@@ -25,13 +25,13 @@ class DeadLetters:
         self._store = store
         self._doorbells = doorbells
 
-    def letters(self, role: str | None, max: int) -> list[Message]:
+    def letters(self, role: str | None, max: int, max_bytes: int | None) -> list[Message]:
         """Return the dead, each as its recipient has it, in the order of their ids."""
         check_max(max)
         query = {"recipient": _recipient(role), "max": max}
         self._settle()
         now = clock.now()
-        return [MessageRow(*row).to_message(now) for row in self._store.rows("dead_letters", query)]
+        return [MessageRow(*row).to_message(now) for row in self._store.rows("dead_letters", query, max_bytes)]
 
     def requeue(self, ids: Sequence[int], role: str | None) -> int:
         """Revive the dead of some messages in one transaction, all or none; returns how many deliveries."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -118,7 +118,7 @@ class Feed:
         return message
 
 
-def listen(feed: Feed, timeout_s: float | None) -> Iterator[Message]:
+def listen(feed: Feed, timeout_s: float | None) -> Generator[Message, None, None]:
     """Yield messages as they come, blocking this thread between them; ends after `timeout_s` or when closed."""
     deadline = _deadline(timeout_s)
     signals.unwind_on_sigterm()
@@ -194,7 +194,7 @@ class AsyncMessages:
         """Return the next message, or None at the deadline."""
         rung = False
         while True:
-            message = await _patiently(self._store, partial(self._feed.next, rung))
+            message = await patiently(self._store, partial(self._feed.next, rung))
             if message is not None:
                 return message
             if self._past_deadline():
@@ -202,7 +202,7 @@ class AsyncMessages:
             rung = await self._feed.waiter.wait_async(self._feed.due_s(self._deadline))
 
 
-async def _patiently(store: Store, step: Callable[[], _T]) -> _T:
+async def patiently(store: Store, step: Callable[[], _T]) -> _T:
     """Run a short step of the store; where another writer is in the way, wait in the event loop."""
     import asyncio
 

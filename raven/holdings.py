@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from raven.message import Message
@@ -54,6 +54,15 @@ class Holdings:
         while len(self._leases) > _MAX_REMEMBERED:
             with suppress(RuntimeError, StopIteration):  # another thread changes it just now
                 self._leases.pop(next(iter(self._leases)), None)
+
+    def restore(self, before: Mapping[int, int | None]) -> None:
+        """Note that what was claimed was not, after all; these were the leases before."""
+        for message_id, token in before.items():
+            self._leave(message_id)
+            if token is None:
+                self._leases.pop(message_id, None)
+            else:
+                self._leases[message_id] = token
 
     def lease_of(self, message_id: int) -> int | None:
         """Return the token of the lease under which this client has claimed a message, None where it has not."""

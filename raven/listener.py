@@ -16,10 +16,11 @@ class Listener:
     """Tells an event loop that there may be news: `fileno()` turns readable when somebody rings.
 
     After each ring `silence()` it, then look into the store. Call `tick()` once a second, and look then too; where no
-    FIFO can be made (`is_deaf`), every DEAF_TICK_S. Nothing here blocks. Closing twice is allowed.
+    FIFO can be made (`is_deaf`), every DEAF_TICK_S. Without `stands` nobody need watch before the first tick. Nothing
+    here blocks. Closing twice is allowed.
     """
 
-    def __init__(self, doorbells: Doorbells, watch: WalWatch, address: str) -> None:
+    def __init__(self, doorbells: Doorbells, watch: WalWatch, address: str, *, stands: bool = True) -> None:
         self._doorbells = doorbells
         self._watch = watch
         self._address = address
@@ -29,7 +30,9 @@ class Listener:
         self._is_open = True
         watch.join()
         try:
-            self.tick()
+            self._hang()
+            if stands:
+                watch.stand()
         except BaseException:
             self.close()
             raise
@@ -65,6 +68,10 @@ class Listener:
         """Hang the doorbell where it does not, and see that somebody watches for writers that do not ring."""
         if not self._is_open:
             return
+        self._hang()
+        self._watch.stand()
+
+    def _hang(self) -> None:
         try:
             if self._bell is None:
                 self._bell = self._doorbells.hang(self._address)
@@ -72,7 +79,6 @@ class Listener:
                 self._bell.rehang()
         except OSError as error:
             self._go_deaf(error)
-        self._watch.stand()
 
     def close(self) -> None:
         """Take the doorbell down; the last listener of a process ends its watch."""

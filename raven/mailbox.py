@@ -113,13 +113,13 @@ class Mailbox:
                 self._identity.touch(tx)
         return Prospect(*self._store.rows("look", {"recipient": self._recipient, "now": clock.now()})[0])
 
-    def claim(self, max: int, lease_s: float) -> list[Message]:
-        """Hand out up to `max` ready messages under a lease of their own."""
+    def claim(self, max: int, lease_s: float, max_bytes: int | None = None) -> list[Message]:
+        """Hand out up to `max` ready messages under a lease of their own; fewer where they come to `max_bytes`."""
         self._store.verify()
         prospect = self.look()
         if not prospect.is_promising():
             return []
-        return self.fetch_leased(prospect, max, None, Lease(new_token(), lease_s), counts=True)
+        return self.fetch_leased(prospect, max, max_bytes, Lease(new_token(), lease_s), counts=True)
 
     def claim_and_take(self, prospect: Prospect, max: int, lease_s: float) -> tuple[Message | None, Claim | None]:
         """Take the first ready message for good and lease up to `max` - 1 more, in one transaction."""
@@ -213,9 +213,10 @@ class Mailbox:
         """Put into effect what has expired or come due, and return what is ready."""
         self._identity.touch(tx)
         bells: list[str] = []
-        if prospect.is_due(query["now"]):
+        is_due = prospect.is_due(query["now"])
+        if is_due:
             bells += settlement.end_waits(tx, self._recipient, query["now"])
-        if prospect.expired:
+        if is_due or prospect.expired:
             bells += settlement.expire(tx, query["now"])
         if bells:
             self._store.after_commit(self._ring, bells)

@@ -142,9 +142,12 @@ class BusObserver:
         check_id(id)
         return ReceiptWait(self._store, self._doorbells, self._watch, id, state, timeout_s)
 
-    def dead(self, role: str | None = None, *, max: int = 100) -> list[Message]:
-        """Return the deliveries that have died, of one recipient where `role` is given, with `reason` and times."""
-        return self._dead_letters().letters(role, max)
+    def dead(self, role: str | None = None, *, max: int = 100, max_bytes: int | None = None) -> list[Message]:
+        """Return the deliveries that have died, of one recipient where `role` is given, with `reason` and times.
+
+        With `max_bytes` it stops after the message with which they come to so much.
+        """
+        return self._dead_letters().letters(role, max, max_bytes)
 
     def requeue(self, *ids: int, role: str | None = None, all: bool = False) -> int:
         """Revive the dead of some messages, or all there are, or those to one address; returns how many deliveries.

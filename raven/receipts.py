@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple, get_args
 
-from raven import clock, settlement
+from raven import clock, settlement, signals
 from raven.doorbell import Doorbells, receipt_bell
 from raven.errors import DatabaseError, InputError, MessageNotFoundError, UndeliveredError, WaitTimeoutError
 from raven.lifecycle import FINAL
@@ -103,8 +103,12 @@ class Tracker:
     def due_s(self) -> float | None:
         """Return in how many seconds a lease, a delay or a life ends, so that there may be news unrung, or None."""
         now = clock.now()
-        ends = [moment for one in self._found for moment in (one.ready_at, one.expires_at) if moment is not None]
-        return min((max(_SHORTEST_PAUSE_S, moment.timestamp() - now / 1e6) for moment in ends), default=None)
+        # What is leased outlives its time: then the end of the lease counts.
+        ends = [one.ready_at for one in self._found] + [one.expires_at for one in self._found if not one.leased]
+        return min(
+            (max(_SHORTEST_PAUSE_S, moment.timestamp() - now / 1e6) for moment in ends if moment is not None),
+            default=None,
+        )
 
     def too_late(self, timeout_s: float) -> WaitTimeoutError:
         """Return the error for what was not so far in time, as the last look has shown it."""
@@ -133,10 +137,11 @@ class ReceiptWait:
         self._timeout_s = timeout_s
         self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
         self._due_s: float | None = None
-        self._waiter = Waiter(store, doorbells, watch, receipt_bell(message_id), 1.0)
+        self._waiter = Waiter(store, doorbells, watch, receipt_bell(message_id), 1.0, is_brief=True)
 
     def wait(self) -> list[Receipt]:
         """Block until then; raises UndeliveredError where it will never come, or WaitTimeoutError."""
+        signals.unwind_on_sigterm()
         found = self._look()
         if found is None:
             with self._waiter:
@@ -146,6 +151,7 @@ class ReceiptWait:
 
     async def wait_async(self) -> list[Receipt]:
         """Do as `wait` does, without blocking the event loop."""
+        signals.unwind_on_sigterm()
         found = self._look()
         if found is None:
             with self._waiter:

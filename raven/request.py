@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterable
+from contextlib import closing, suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from raven import clock, feed
 from raven.address import Address, parse_address
-from raven.doorbell import Doorbells
-from raven.errors import InputError, RavenError, WaitTimeoutError
+from raven.doorbell import Doorbells, receipt_bell
+from raven.errors import BusyError, ClosedError, InputError, RavenError, WaitTimeoutError
 from raven.identity import Identity
 from raven.mailbox import Mailbox
 from raven.message import Message
@@ -25,12 +27,48 @@ if TYPE_CHECKING:
 MAX_TIMEOUT_S = 7 * 86400
 # So much of the asker's role and session shows in the private address, which must not be too long for one.
 _KEPT = 200
+_BUSY_PAUSE_S = 0.005
+
+
+class Answers(feed.Feed):
+    """Takes the one answer; `withdraw` is called when it ends without."""
+
+    def __init__(self, mailbox: Mailbox, waiter: Waiter, withdraw: Callable[[], None]) -> None:
+        super().__init__(mailbox, waiter, 1)
+        self._withdraw = withdraw
+        self._is_answered = self._was_busy = False
+        # Whoever begins to watch rings everybody: a look comes before the lock.
+        self._rings_pay = False
+
+    def next(self, rung: bool = False) -> Message | None:
+        """Return the answer, acked, or None; where another writer is in the way it is looked for again shortly."""
+        self._was_busy = False
+        try:
+            answer = super().next(rung)
+        except BusyError:
+            self._was_busy = True
+            return None
+        self._is_answered = answer is not None
+        return answer
+
+    def due_s(self, deadline: float | None) -> float | None:
+        """Return in how many seconds to look again without being rung."""
+        due = super().due_s(deadline)
+        return min(_BUSY_PAUSE_S, _BUSY_PAUSE_S if due is None else due) if self._was_busy else due
+
+    def release(self) -> None:
+        """Take no more, and let nobody answer any more."""
+        was_released = self._released
+        super().release()
+        if not was_released and not self._is_answered and not self.waiter.is_inherited:
+            self._withdraw()
 
 
 class Request:
     """One question on its way; `feed` takes the answer at `reply_address`, which nobody else knows or subscribes to.
 
-    The address is made for this request and never registered, so that no broadcast reaches it.
+    The address is made for this request and never registered, so that no broadcast reaches it. However the wait ends
+    without an answer, nobody begins with the request any more.
     """
 
     def __init__(self, store: Store, doorbells: Doorbells, watch: WalWatch, sender: str, timeout_s: float) -> None:
@@ -40,44 +78,44 @@ class Request:
         self.reply_address = str(address)
         self.timeout_s = timeout_s
         self._store = store
+        self._ring = doorbells.ring
         self._give_up_at = time.monotonic() + timeout_s
+        self._sent: Message | None = None
         mailbox = Mailbox(store, Identity(store, address, registers=False), doorbells.ring)
-        self.feed = feed.Feed(mailbox, Waiter(store, doorbells, watch, self.reply_address, 1.0), 1)
+        waiter = Waiter(store, doorbells, watch, self.reply_address, 1.0, is_brief=True)
+        self.feed = Answers(mailbox, waiter, self._withdraw)
 
     def answer(self, sent: Message) -> Message:
         """Block until the answer comes, and return it, acked; raises WaitTimeoutError, and leaves nothing behind."""
-        answers = feed.listen(self.feed, self._left_s())
-        try:
-            for answer in answers:
-                return answer
-        except BaseException:
-            self._withdraw(sent)
-            raise
-        raise self._too_late(sent)
+        self._sent = sent
+        with closing(feed.listen(self.feed, self._left_s())) as answers:
+            return self._first(list(islice(answers, 1)), sent)
 
     async def answer_async(self, sent: Message) -> Message:
         """Do as `answer` does, without blocking the event loop; a cancelled task leaves nothing behind either."""
-        answers = feed.AsyncMessages(self.feed, self._store, self._left_s())
-        try:
+        self._sent = sent
+        found = []
+        with closing(feed.AsyncMessages(self.feed, self._store, self._left_s())) as answers:
             async for answer in answers:
-                answers.close()
-                return answer
-        except BaseException:
-            self._withdraw(sent)
-            raise
-        finally:
-            answers.close()
-        raise self._too_late(sent)
+                found.append(answer)
+                break
+        return self._first(found, sent)
+
+    def _first(self, found: list[Message], sent: Message) -> Message:
+        if found:
+            if len(sent.waiting or ()) > 1:  # the others need not begin
+                self._withdraw()
+            return found[0]
+        if self._left_s():
+            raise ClosedError(f"the client was closed while it waited for the answer to message #{sent.id}")
+        raise _too_late(sent, self.timeout_s)
 
     def _left_s(self) -> float:
         return max(0.0, self._give_up_at - time.monotonic())
 
-    def _too_late(self, sent: Message) -> WaitTimeoutError:
-        self._withdraw(sent)
-        return _too_late(sent, self.timeout_s)
-
-    def _withdraw(self, sent: Message) -> None:
-        _withdraw(self._store, sent)
+    def _withdraw(self) -> None:
+        if self._sent is not None:
+            _withdraw(self._store, self._ring, self._sent)
 
 
 class Question:
@@ -109,7 +147,7 @@ class Question:
     def withdraw(self) -> None:
         """Let nobody begin with it any more; where that cannot be done now it expires by itself."""
         if self._sent is not None:
-            _withdraw(self._bus._store, self._sent)
+            _withdraw(self._bus._store, self._bus._doorbells.ring, self._sent)
 
     def too_late(self) -> WaitTimeoutError:
         """Return the error for an answer that has not come in time."""
@@ -126,10 +164,17 @@ def _too_late(sent: Message | None, timeout_s: float) -> WaitTimeoutError:
     return WaitTimeoutError(f"no answer to message #{sent.id if sent else '?'} came within {timeout_s:g} s")
 
 
-def _withdraw(store: Store, sent: Message) -> None:
-    """Let nobody begin with what nobody waits for any more; what cannot be withdrawn now expires by itself."""
-    with suppress(RavenError), store.write() as tx:
-        tx.change("withdraw", {"message_id": sent.id, "now": clock.now()})
+def _withdraw(store: Store, ring: Callable[[Iterable[str]], object], sent: Message) -> None:
+    """Let nobody begin with what nobody waits for any more, nor answer it.
+
+    Where another writer is in the way it is left to expire by itself: whoever asked does not wait for that.
+    """
+    with suppress(RavenError), store.impatient():
+        given_up = {"message_id": sent.id, "now": clock.now()}
+        with store.write() as tx:
+            tx.change("withdraw", given_up)
+            tx.change("withdraw_message", given_up)
+        store.after_commit(ring, [receipt_bell(sent.id)])
 
 
 def check_timeout(timeout_s: object) -> None:

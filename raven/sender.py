@@ -9,7 +9,7 @@ from weakref import WeakSet
 from raven import clock
 from raven.doorbell import OBSERVERS
 from raven.draft import Draft, Stored, check_options, make_draft, make_drafts
-from raven.errors import ExpiredError, InputError
+from raven.errors import ExpiredError, InputError, MessageNotFoundError
 from raven.identity import Identity
 from raven.message import Message, Report, Urgency
 from raven.observer import BusObserver
@@ -133,12 +133,21 @@ class BusSender(BusObserver):
         given = {"correlation_id": asked.correlation_id, "task_id": asked.task_id, **options, "reply_to": asked.id}
         if asked.reply_address is None:
             return self.draft(asked.sender, type, body, **given)
-        if asked.expires_at is not None:
-            left_s = asked.expires_at.timestamp() - clock.now() / 1e6
-            if left_s <= 0:
-                raise ExpiredError(f"message #{asked.id} asked for an answer in time: nobody waits for it any more")
-            given.setdefault("expires_in_s", left_s)
-        return self.draft(asked.reply_address, type, body, **given)
+        left_s = self._time_left_s(asked.id)
+        if left_s <= 0:
+            raise ExpiredError(f"message #{asked.id} asked for an answer in time: nobody waits for it any more")
+        wanted_s = given.get("expires_in_s")
+        draft = self.draft(asked.reply_address, type, body, **given)
+        # However long the answer was to live: it does not outlive the question.
+        return draft._replace(lifetime_us=clock.to_micros(left_s if wanted_s is None else min(left_s, wanted_s)))
+
+    def _time_left_s(self, request_id: int) -> float:
+        """Return for how many seconds somebody waits for the answer to a request, which may have been given up."""
+        try:
+            expires_at = BusObserver.read(self, request_id).expires_at
+        except MessageNotFoundError:
+            return 0
+        return 0 if expires_at is None else expires_at.timestamp() - clock.now() / 1e6
 
     def request(
         self, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float = 30.0, **options: Any
@@ -149,25 +158,27 @@ class BusSender(BusObserver):
         first counts. `options` are those of `send`. Raises WaitTimeoutError after `timeout_s` seconds; then, or when
         the wait is left by another exception, nobody begins with the request any more, and nothing is left behind.
         """
-        request, sent = self._ask(to, type, body, timeout_s, options)
-        return request.answer(sent)
+        request, draft = self._ask(to, type, body, timeout_s, options)
+        return request.answer(self.post([draft])[0])
 
     async def request_async(
         self, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float = 30.0, **options: Any
     ) -> Message:
         """Do as `request` does, without blocking the event loop."""
-        request, sent = self._ask(to, type, body, timeout_s, options)
-        return await request.answer_async(sent)
+        from raven.feed import patiently
+
+        request, draft = self._ask(to, type, body, timeout_s, options)
+        return await request.answer_async((await patiently(self._store, lambda: self.post([draft])))[0])
 
     def _ask(
         self, to: str | Sequence[str], type: str, body: Any, timeout_s: float, options: dict[str, Any]
-    ) -> tuple[Request, Message]:
+    ) -> tuple[Request, Draft]:
         from raven.request import Request
 
         request = Request(self._store, self._doorbells, self._watch, self.address, timeout_s)
         draft = self._draft_request(to, type, body, timeout_s, request.reply_address, options)
         self._feeds.add(request.feed)
-        return request, self.post([draft])[0]
+        return request, draft
 
     def _draft_request(
         self,
@@ -196,7 +207,8 @@ class BusSender(BusObserver):
             recipients: Iterable[str] = stored[0].recipients
         else:
             recipients = dict.fromkeys(address for one in stored if not one.is_duplicate for address in one.recipients)
-        rung = self._store.after_commit(self._doorbells.ring, [*recipients, OBSERVERS])
+        is_news = not all(one.is_duplicate for one in stored)
+        rung = self._store.after_commit(self._doorbells.ring, [*recipients, OBSERVERS] if is_news else [])
         if self._keeper is not None:
             self._keeper.note(len(stored))
         now = clock.now()

@@ -27,7 +27,7 @@ _BITE = 500
 def end_waits(tx: Transaction, recipient: str, now: int) -> list[str]:
     """End what held back mail of a recipient until now; returns the doorbells to ring after the commit."""
     ended = tx.rows("end_waits", {"recipient": recipient, "now": now})
-    return undelivered(tx, (delivery_id for delivery_id, state in ended if state == DEAD))
+    return [recipient, *undelivered(tx, (delivery_id for delivery_id, state in ended if state == DEAD))]
 
 
 def expire(tx: Transaction, now: int) -> list[str]:
@@ -53,7 +53,7 @@ def settle(store: Store, ring: Callable[[Iterable[str]], object]) -> None:
         if due_at is not None and due_at <= now:
             with store.write() as tx:
                 bells = end_waits(tx, recipient, now)
-            store.after_commit(ring, [recipient, *bells])
+            store.after_commit(ring, bells)
     while _expires_by(store, now):
         with store.write() as tx:
             bells = expire(tx, now)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from raven import busfile, own_sql
 from raven.connection import Connection, SqliteError
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _VACUUM_BITE = 1000
+
+
+class _Action(NamedTuple):
+    """What waits for a commit, and what is to be done if that does not come."""
+
+    run: Callable[[Iterable[str]], Any]
+    addresses: Iterable[str]
+    undo: Callable[[], None] | None
 
 
 class Store(Connection):
@@ -36,7 +44,7 @@ class Store(Connection):
         self._writer = 0  # the thread that was the last to begin a write
         self._groups: list[int] = []  # of each open group, how many of the actions below came before it
         self._step_is_open = False
-        self._after_commit: list[tuple[Callable[[Iterable[str]], Any], Iterable[str]]] = []
+        self._after_commit: list[_Action] = []
         super().__init__(path, **settings)
 
     def write(self) -> Self:
@@ -52,13 +60,18 @@ class Store(Connection):
         """Do as `write` does without verifying the file: for the steps of a loop that verifies it at its ticks."""
         return self
 
-    def after_commit(self, action: Callable[[Iterable[str]], _T], addresses: Iterable[str] = ()) -> _T | None:
+    def after_commit(
+        self,
+        action: Callable[[Iterable[str]], _T],
+        addresses: Iterable[str] = (),
+        undo: Callable[[], None] | None = None,
+    ) -> _T | None:
         """Run an action once what this thread has written so far is committed: now, unless it is inside a write.
 
-        Returns what the action does, or None if that is still to come.
+        Returns what the action does, or None if that is still to come. Where the writes are undone, `undo` is run.
         """
         if (self._groups or self._entered is not None) and self._writer == threading.get_ident():
-            self._after_commit.append((action, addresses))
+            self._after_commit.append(_Action(action, addresses, undo))
             return None
         return action(addresses)
 
@@ -89,7 +102,7 @@ class Store(Connection):
                 self._transaction.control("RELEASE step" if self._step_is_open else "COMMIT")
                 self._step_is_open = False
         except SqliteError as failure:
-            self._after_commit.clear()
+            self._drop_actions(0)
             raise self._translated(failure) from failure
         finally:
             try:
@@ -143,7 +156,7 @@ class Store(Connection):
                 self._check_group()
                 self._transaction.control("COMMIT")
         except BaseException as error:
-            del self._after_commit[mark:]
+            self._drop_actions(mark)
             if isinstance(error, SqliteError):
                 raise self._translated(error) from error
             raise
@@ -173,7 +186,7 @@ class Store(Connection):
 
     def _undo(self, mark: int) -> None:
         """Roll back the innermost step, or all where there is none."""
-        del self._after_commit[mark:]
+        self._drop_actions(mark)
         if self._connection is not None and self._connection.in_transaction:
             self._connection.execute("ROLLBACK TO step; RELEASE step" if self._groups else "ROLLBACK")
 
@@ -189,11 +202,18 @@ class Store(Connection):
             if self._closed and not self._groups:
                 self._connection.close()
 
+    def _drop_actions(self, mark: int) -> None:
+        """Drop what waited for a commit that will not come, the last first."""
+        while len(self._after_commit) > mark:
+            action = self._after_commit.pop()
+            if action.undo is not None:
+                action.undo()
+
     def _run_actions(self) -> None:
         """Run what waited for a commit, each action once for all its addresses."""
         actions, self._after_commit = self._after_commit, []
         merged: dict[Callable[[Iterable[str]], Any], dict[str, None]] = {}
-        for action, addresses in actions:
+        for action, addresses, _ in actions:
             merged.setdefault(action, {}).update(dict.fromkeys(addresses))
         for action, addresses in merged.items():
             action(addresses)

@@ -58,8 +58,10 @@ class Subscription:
 
     def take(self, id: int) -> None:
         """Ack a message that is leased here, as it is handed out; LeaseLostError where the lease has ended."""
-        if self._lease is not None:
+        if self._lease is not None and self._is_ahead:
             self._mailbox.take_leased(id, self._lease.token)
+        elif self._lease is not None:
+            self._mailbox.ack(id, self._lease.token)
 
     def renew(self) -> set[int]:
         """Lease what is not acked for another `lease_s`; returns the ids that are still held."""

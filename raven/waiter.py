@@ -14,6 +14,9 @@ from raven.listener import DEAF_TICK_S, Listener
 from raven.store import Store
 from raven.walwatch import WalWatch
 
+# To begin a watch and to end it takes longer than most answers need: a brief wait begins without one.
+_BRIEF_S = 0.1
+
 
 class Waiter:
     """One subscriber's way of waiting; a context manager that leaves no FIFO, thread or descriptor behind.
@@ -23,7 +26,14 @@ class Waiter:
     """
 
     def __init__(
-        self, store: Store, doorbells: Doorbells, watch: WalWatch, address: str, poll_interval_s: float
+        self,
+        store: Store,
+        doorbells: Doorbells,
+        watch: WalWatch,
+        address: str,
+        poll_interval_s: float,
+        *,
+        is_brief: bool = False,
     ) -> None:
         if (
             not isinstance(poll_interval_s, int | float)
@@ -38,6 +48,7 @@ class Waiter:
         self._watch = watch
         self._address = address
         self._tick_s = poll_interval_s
+        self._is_brief = is_brief
         self._next_tick = 0.0
         self._listener: Listener | None = None
         self._pid = os.getpid()
@@ -46,11 +57,13 @@ class Waiter:
         # A loop that is still open when the interpreter exits must end before threads can no longer be joined.
         atexit.register(self.close)
         try:
-            self._listener = Listener(self._doorbells, self._watch, self._address)
+            self._listener = Listener(self._doorbells, self._watch, self._address, stands=not self._is_brief)
         except BaseException:
             self.close()
             raise
         self._plan_tick()
+        if self._is_brief:
+            self._next_tick = min(self._next_tick, time.monotonic() + _BRIEF_S)
         return self
 
     def __exit__(

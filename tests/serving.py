@@ -121,7 +121,9 @@ class Line:
 class Served:
     """`raven serve` in a process of its own, listening when this is made."""
 
-    def __init__(self, db: str, socket_path: str | None = None, *options: str, **environment: str) -> None:
+    def __init__(
+        self, db: str, socket_path: str | None = None, *options: str, cwd: str | None = None, **environment: str
+    ) -> None:
         self.db = db
         self.path = socket_path or f"{db}.sock"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("RAVEN")}
@@ -132,6 +134,7 @@ class Served:
             stderr=open(f"{self.path}.log", "ab"),  # noqa: SIM115 the child's
             text=True,
             env={**kept, **environment},
+            cwd=cwd,
         )
         assert self.process.stdout
         ready, _, _ = select.select([self.process.stdout], [], [], DEADLINE_S)

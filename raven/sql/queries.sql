@@ -61,7 +61,7 @@ UPDATE deliveries NOT INDEXED SET state = 1, delivered_at = :now
 SELECT EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND recipient = :recipient AND ready_at = 0),
        (SELECT min(ready_at) FROM deliveries WHERE state < 2 AND recipient = :recipient AND ready_at > 0),
        EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND expires_at IS NOT NULL AND expires_at <= :now
-                  AND (lease IS NULL OR ready_at <= :now));
+                  AND lease IS NULL);
 
 -- end_waits --
 -- Make ready what a recipient's delay or lease held back until now; what a lease held at its last attempt is dead.
@@ -76,18 +76,23 @@ UPDATE deliveries
 RETURNING id, state;
 
 -- expire --
--- Mark up to :max deliveries that nobody took in time; what is leased is left to its holder.
-UPDATE deliveries SET state = 3, ready_at = 0, lease = NULL, finished_at = :now
+-- Mark up to :max deliveries that nobody took in time; what is leased is left until its lease has been ended.
+UPDATE deliveries SET state = 3, ready_at = 0, finished_at = :now
  WHERE id IN (SELECT id FROM deliveries
-               WHERE state < 2 AND expires_at IS NOT NULL AND expires_at <= :now
-                 AND (lease IS NULL OR ready_at <= :now)
+               WHERE state < 2 AND expires_at IS NOT NULL AND expires_at <= :now AND lease IS NULL
                LIMIT :max)
 RETURNING id;
 
 -- withdraw --
--- Mark as expired what nobody has in hand of a message that its sender waits for no longer.
-UPDATE deliveries NOT INDEXED SET state = 3, ready_at = 0, finished_at = :now
- WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND state < 2 AND lease IS NULL;
+-- Let a message expire that its sender waits for no longer: at once, or when the lease under which it is ends.
+UPDATE deliveries NOT INDEXED
+   SET state = CASE WHEN lease IS NULL THEN 3 ELSE state END, ready_at = CASE WHEN lease IS NULL THEN 0 ELSE ready_at END,
+       finished_at = CASE WHEN lease IS NULL THEN :now END, expires_at = :now
+ WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND state < 2;
+
+-- withdraw_message --
+-- Let nobody answer a message that its sender waits for no longer.
+UPDATE messages SET expires_at = :now WHERE id = :message_id;
 
 -- undelivered --
 -- What the sender of a message is told of a delivery that has expired or died.
@@ -112,7 +117,7 @@ SELECT recipient,
 -- next_expiry --
 -- The next time at which an unfinished delivery expires that is in nobody's hands.
 SELECT expires_at FROM deliveries
- WHERE state < 2 AND expires_at IS NOT NULL AND (lease IS NULL OR ready_at <= :now)
+ WHERE state < 2 AND expires_at IS NOT NULL AND lease IS NULL
  ORDER BY expires_at LIMIT 1;
 
 -- next_ready --

@@ -7,15 +7,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from raven import BusClient, LeaseLostError, Message, check_lease, check_max
-from raven_rpc import params, protocol
+from raven_rpc import params
 from raven_rpc.caller import Caller
 from raven_rpc.visibility import only_recipient, visible
 from raven_rpc.work import Work
 
 # So much of bodies is answered at once; what an inbox holds beyond it is shown when the first are acked.
 MAX_PAGE_BYTES = 16 * 1024 * 1024
-# So many are claimed before it is looked how long they are.
-_CLAIM_BITE = 4
 
 
 class _Change(NamedTuple):
@@ -51,27 +49,11 @@ def claim(caller: Caller, given: params.Claim) -> Work:
     bus = caller.client("role", given.role)
     return Work(
         "write",
-        lambda: _claim(bus, given.max, given.lease_s),
+        lambda: bus.claim(given.max, given.lease_s, max_bytes=MAX_PAGE_BYTES, remember=False),
         as_messages,
         weight=given.max,
         at_once=partial(caller.connection.leases.remember, bus.address),
     )
-
-
-def _claim(bus: BusClient, max: int, lease_s: float) -> list[Message]:
-    """Claim up to `max` messages in one transaction, and no more than come to a page."""
-    if max <= _CLAIM_BITE:
-        return bus.claim(max, lease_s, remember=False)
-    claimed: list[Message] = []
-    size = 0
-    with bus.transaction():
-        while len(claimed) < max and size < MAX_PAGE_BYTES:
-            bite = bus.claim(min(_CLAIM_BITE, max - len(claimed)), lease_s, remember=False)
-            if not bite:
-                break
-            claimed += bite
-            size += sum(len(protocol.encode(message.body)) for message in bite)
-    return claimed
 
 
 def ack(caller: Caller, given: params.Ack) -> Work:

@@ -33,6 +33,8 @@ _OWN_ADDRESS = "raven:serve"
 _TICK_S = 1.0
 _DEAF_TICK_S = 0.1
 _DRAIN_S = 10.0
+# For so long of each tick, at most, it drops what is beyond the limits of retention.
+_UPKEEP_S = 0.05
 _MAX_SHARED = 10_000
 _log = logging.getLogger("raven")
 
@@ -54,10 +56,13 @@ class Server:
         max_request: int = protocol.MAX_REQUEST,
         max_connections: int = MAX_CONNECTIONS,
         group_commit: bool = True,
+        retention: Any = None,
         **settings: Any,
     ) -> None:
         for address in bound:
             parse_address(address)
+        # What is beyond the limits of retention goes in the thread for upkeep, and never on the way of a send.
+        settings["retention"] = {}
         self.writer_bus = BusClient.at(_OWN_ADDRESS, db_path, register=False, checkpoints=False, **settings)
         self.bound = tuple(dict.fromkeys(bound))
         self.reader_bus = BusClient.at(_OWN_ADDRESS, self.writer_bus.db_path, register=False, **settings)
@@ -74,7 +79,7 @@ class Server:
         self._connections: set[Connection] = set()
         self._shared: dict[str, BusClient] = {}
         self._upkeep: Worker | None = None
-        self._settings = settings
+        self._settings = {**settings, "retention": retention or {}}
         self._started_at = time.monotonic()
         self._data_version = -1
 
@@ -246,6 +251,8 @@ class Server:
         is_deaf = any(connection.is_deaf() for connection in self._connections)
         self._ticker = self.loop.call_later(_DEAF_TICK_S if is_deaf else _TICK_S, self._tick)
         self.submit("read", self.reader_bus.data_version, self._look_all)
+        if self._upkeep is None or not self._upkeep.waiting():
+            self.submit("upkeep", lambda: self.upkeep_bus.upkeep(_UPKEEP_S), _ignore)
 
     def _look_all(self, outcome: Outcome) -> None:
         """Let every subscription see to its doorbell, and look where the bus has changed without a ring."""
@@ -274,6 +281,10 @@ def serve(
         await server.run(ready)
 
     asyncio.run(run())
+
+
+def _ignore(outcome: Outcome) -> None:
+    """Whatever came of it: the next tick tries again."""
 
 
 def _stop(loop: asyncio.AbstractEventLoop, server: Server) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from raven import DatabaseError, ForbiddenError, InputError, Message, check_max
 from raven_rpc import params
 from raven_rpc.caller import Caller
-from raven_rpc.deliveries import as_messages
+from raven_rpc.deliveries import MAX_PAGE_BYTES, as_messages
 from raven_rpc.work import Work
 
 # So many ids are revived among the writes of others.
@@ -21,8 +21,9 @@ def dead(caller: Caller, given: params.Dead) -> Work:
 
     def find() -> list[Message]:
         if scope is None:
-            return list(bus.dead(max=given.max))
-        found = [message for role in scope for message in bus.dead(role, max=given.max)]
+            return list(bus.dead(max=given.max, max_bytes=MAX_PAGE_BYTES))
+        most = MAX_PAGE_BYTES // max(1, len(scope))
+        found = [message for role in scope for message in bus.dead(role, max=given.max, max_bytes=most)]
         return sorted(found, key=lambda message: message.id)[: given.max]
 
     return Work("read", find, as_messages, weight=given.max)

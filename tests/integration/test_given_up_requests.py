@@ -24,10 +24,6 @@ Spawn = Callable[..., Program]
 AT_ONCE_S = 0.6
 
 
-def bug(reason: str) -> pytest.MarkDecorator:
-    return pytest.mark.xfail(strict=True, reason=reason)
-
-
 @pytest.fixture
 def boss(connect: Connect) -> BusClient:
     return connect("boss:s")
@@ -59,7 +55,6 @@ def give_up_while_held(boss: BusClient, worker: BusClient, lease_s: float = 60) 
     return asyncio.run(run())
 
 
-@bug("draft_reply looks only at expires_at, which a withdrawn request still has before it")
 def test_an_answer_to_a_request_that_was_cancelled_is_refused(boss: BusClient, worker: BusClient) -> None:
     held = give_up_while_held(boss, worker)
 
@@ -69,7 +64,6 @@ def test_an_answer_to_a_request_that_was_cancelled_is_refused(boss: BusClient, w
     assert boss.last_id() == held.id
 
 
-@bug("withdraw passes over what is leased, and leaves it its time")
 def test_a_cancelled_request_does_not_come_back_when_its_lease_ends(boss: BusClient, worker: BusClient) -> None:
     held = give_up_while_held(boss, worker, lease_s=0.05)
 
@@ -78,7 +72,6 @@ def test_a_cancelled_request_does_not_come_back_when_its_lease_ends(boss: BusCli
     assert worker.claim() == []
 
 
-@bug("withdraw rings nobody who waits for receipts")
 def test_who_waits_for_the_receipts_of_a_cancelled_request_is_told_at_once(
     db: str, boss: BusClient, worker: BusClient, spawn: Spawn
 ) -> None:
@@ -105,7 +98,6 @@ def test_who_waits_for_the_receipts_of_a_cancelled_request_is_told_at_once(
     assert moments[0] - given_up_at < AT_ONCE_S
 
 
-@bug("close rings only the client's own address, the closed loop counts as a timeout, and withdraw finds it closed")
 def test_closing_a_client_ends_its_requests_at_once_and_says_so(db: str, boss: BusClient, worker: BusClient) -> None:
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(boss.request, "worker:s", "ask", timeout_s=20)
@@ -120,7 +112,6 @@ def test_closing_a_client_ends_its_requests_at_once_and_says_so(db: str, boss: B
     assert worker.claim() == []
 
 
-@bug("expires_in_s of a reply goes before the end of the request, None too: then what nobody takes lies there for ever")
 @pytest.mark.parametrize("expires_in_s", [None, 3600])
 def test_no_answer_outlives_its_request(
     db: str, worker: BusClient, spawn: Spawn, foreign: Foreign, expires_in_s: float | None
@@ -136,7 +127,6 @@ def test_no_answer_outlives_its_request(
     wait_until(lambda: not foreign.execute("SELECT * FROM pending"), "the end of the answer", timeout_s=2)
 
 
-@bug("request_async sends with the event loop held up until the other writer has ended")
 def test_the_event_loop_goes_on_while_a_request_waits_for_another_writer(
     db: str, connect: Connect, spawn: Spawn
 ) -> None:

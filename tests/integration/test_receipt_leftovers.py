@@ -21,10 +21,6 @@ Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 
 
-def bug(reason: str) -> pytest.MarkDecorator:
-    return pytest.mark.xfail(strict=True, reason=reason)
-
-
 def sleeps(bus: BusClient, message_id: int, timeout_s: float) -> int:
     """Return how often this thread slept in a wait that came to nothing."""
     before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
@@ -36,7 +32,7 @@ def sleeps(bus: BusClient, message_id: int, timeout_s: float) -> int:
 @pytest.mark.skipif(not hasattr(resource, "RUSAGE_THREAD"), reason="no figures of one thread here")
 @pytest.mark.parametrize(
     "expires_in_s",
-    [None, 60, pytest.param(0.3, marks=bug("an expires_at that is over is due every 5 ms while the lease lasts"))],
+    [None, 60, 0.3],
 )
 def test_a_wait_for_what_is_leased_sleeps(connect: Connect, expires_in_s: float | None) -> None:
     boss, worker = connect("boss:s"), connect("worker:s")
@@ -50,7 +46,7 @@ def test_a_wait_for_what_is_leased_sleeps(connect: Connect, expires_in_s: float 
 @pytest.mark.parametrize("method", ["wait_receipt", "wait_receipt_async"])
 @pytest.mark.parametrize(
     "number",
-    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=bug("a wait for receipts does not unwind on SIGTERM"))],
+    [signal.SIGINT, signal.SIGTERM],
 )
 def test_a_signal_to_who_waits_for_receipts_leaves_nothing(
     db: str, connect: Connect, spawn: Spawn, method: str, number: signal.Signals

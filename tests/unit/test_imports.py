@@ -40,6 +40,7 @@ LAYERS = [
     {"leased_feed", "request"},
     {"observer"},
     {"sender"},
+    {"consumer"},
     {"client"},
     {"doctor"},
     {"cli", "__main__"},

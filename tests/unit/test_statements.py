@@ -101,7 +101,9 @@ def test_sql_lives_in_its_folder_and_not_in_python() -> None:
     for path in PACKAGE.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         found = re.findall(
-            r"\b(?:SELECT\b.*\bFROM (?!(?:temp\.)?sqlite_schema)|INSERT INTO(?! results)|UPDATE \w+ SET|DELETE FROM) ?\w+", text
+            r"\b(?:SELECT\b.*\bFROM (?!(?:temp\.)?sqlite_schema)|INSERT INTO(?! results)|UPDATE \w+ SET|DELETE FROM)"
+            r" ?\w+",
+            text,
         )
         assert not found, path.name
 
