@@ -194,14 +194,16 @@ def _check_parameters(message: object) -> None:
     for name in ("to", "type"):
         if name not in message:
             raise InputError(f"{name!r} is missing")
-    check_options(message)
+    for name in message:
+        if name not in _PARAMETERS:
+            raise InputError(f"{name!r} is no parameter of send: use {', '.join(sorted(_PARAMETERS))}")
 
 
 def check_options(options: Iterable[str]) -> None:
-    """Refuse names that are no parameters of `send`; raises InputError."""
+    """Refuse keyword arguments that `send` does not have, as Python does: TypeError."""
     for name in options:
         if name not in _PARAMETERS:
-            raise InputError(f"{name!r} is no parameter of send: use {', '.join(sorted(_PARAMETERS))}")
+            raise TypeError(f"send has no parameter {name!r}: use {', '.join(sorted(_PARAMETERS))}")
 
 
 def _check_text(name: str, value: object) -> None:

@@ -298,6 +298,10 @@ class Store(Connection):
         try:
             return fetch(connection, sql, params, max_bytes)
         except SqliteError as error:
-            raise self._translated(error) from error
+            # Of a file in whose place there is another now no error counts: its WAL may be gone already.
+            if self._is_writing() or busfile.is_still(self.path, self._inode):
+                raise self._translated(error) from error
         finally:
             self._release()
+        self.verify()
+        return self._query(sql, params, max_bytes)

@@ -94,6 +94,8 @@ class Bus:
 
     def withdraw(self, id: int) -> None:
         for one in self._of_message(id):
+            if one.is_open:
+                one.expires_at = self.now()
             if one.is_open and one.lease is None:
                 one.finish("expired")
 

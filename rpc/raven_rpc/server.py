@@ -66,6 +66,10 @@ class Server:
         self.writer_bus = BusClient.at(_OWN_ADDRESS, db_path, register=False, checkpoints=False, **settings)
         self.bound = tuple(dict.fromkeys(bound))
         self.reader_bus = BusClient.at(_OWN_ADDRESS, self.writer_bus.db_path, register=False, **settings)
+        # For what takes long. All three are opened now: one that is opened later could find another file in this one's
+        # place, with this one's WAL beside it.
+        settings["retention"] = retention or {}
+        self.upkeep_bus = BusClient.at(_OWN_ADDRESS, self.writer_bus.db_path, register=False, **settings)
         self.allowed_uids = frozenset({os.geteuid(), *allowed_uids})
         self.max_request = max_request
         self.max_connections = max_connections
@@ -78,8 +82,6 @@ class Server:
         self._dispatcher = Dispatcher(METHODS)
         self._connections: set[Connection] = set()
         self._shared: dict[str, BusClient] = {}
-        self._upkeep: Worker | None = None
-        self._settings = {**settings, "retention": retention or {}}
         self._started_at = time.monotonic()
         self._data_version = -1
 
@@ -94,6 +96,7 @@ class Server:
         on_loop = self.writer_bus.durability == "normal"
         self._writer = Writer(self.writer_bus, self.loop, self._answer, on_loop=on_loop, groups=self._group_commit)
         self._reader = Worker("raven-reader", self.loop, self._answer)
+        self._upkeep = Worker("raven-upkeep", self.loop, self._answer)
         # The socket is removed below, where that is right; newer Pythons would do it always.
         options: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
         listening = await self.loop.create_unix_server(
@@ -135,8 +138,6 @@ class Server:
                 connection.transport.abort()
         await asyncio.sleep(0)
         for worker in (self._writer, self._reader, self._upkeep):
-            if worker is None:
-                continue
             worker.end()
             if not await asyncio.to_thread(worker.join, _DRAIN_S):
                 _log.warning("the bus was busy for too long: what was held comes back when its lease ends")
@@ -145,8 +146,7 @@ class Server:
     def _close(self) -> None:
         self.writer_bus.close()
         self.reader_bus.close()
-        if self._upkeep is not None and "upkeep_bus" in self.__dict__:
-            self.upkeep_bus.close()
+        self.upkeep_bus.close()
 
     # What connections use
 
@@ -172,8 +172,6 @@ class Server:
         if lane == "write":
             self._writer.submit(run, done, weight)
         elif lane == "upkeep":
-            if self._upkeep is None:
-                self._upkeep = Worker("raven-upkeep", self.loop, self._answer)
             self._upkeep.submit(run, done)
         else:
             self._reader.submit(run, done)
@@ -209,11 +207,6 @@ class Server:
             self._emptied.set()
 
     @cached_property
-    def upkeep_bus(self) -> BusClient:
-        """The client for what takes long; made and used in that lane's own thread."""
-        return BusClient.at(_OWN_ADDRESS, self.writer_bus.db_path, register=False, create=False, **self._settings)
-
-    @cached_property
     def description(self) -> dict[str, Any]:
         """The OpenRPC document of all methods."""
         from raven_rpc.openrpc import document
@@ -236,7 +229,7 @@ class Server:
             "commits": self._writer.commits,
             "waiting_writes": self._writer.waiting(),
             "waiting_reads": self._reader.waiting(),
-            "waiting_upkeep": 0 if self._upkeep is None else self._upkeep.waiting(),
+            "waiting_upkeep": self._upkeep.waiting(),
         }
 
     def _answer(self) -> None:
@@ -251,7 +244,7 @@ class Server:
         is_deaf = any(connection.is_deaf() for connection in self._connections)
         self._ticker = self.loop.call_later(_DEAF_TICK_S if is_deaf else _TICK_S, self._tick)
         self.submit("read", self.reader_bus.data_version, self._look_all)
-        if self._upkeep is None or not self._upkeep.waiting():
+        if not self._upkeep.waiting():
             self.submit("upkeep", lambda: self.upkeep_bus.upkeep(_UPKEEP_S), _ignore)
 
     def _look_all(self, outcome: Outcome) -> None:
