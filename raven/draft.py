@@ -127,8 +127,9 @@ def make_draft(
         raise InputError(f"reply_to {reply_to!r} is not the id of a message: give the number that send or inbox showed")
     if report not in (None, "undelivered"):
         raise InputError(f"report {report!r} is not known: use 'undelivered', or leave it out")
-    check_max_attempts(max_attempts)
-    delay = check_span("delay_s", delay_s, least=0)
+    if max_attempts is not None:
+        check_max_attempts(max_attempts)
+    delay = None if delay_s is None else check_span("delay_s", delay_s, least=0)
     # The keys stand in the order of the table's columns, so that a row can be built from the values.
     columns = {
         "sender": sender,

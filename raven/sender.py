@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -85,7 +85,10 @@ class BusSender(BusObserver):
         with self._store.write() as tx:
             self._identity.touch(tx)
             stored = draft.store(tx)
-        return self._sent([stored])[0]
+        rung = [] if stored.is_duplicate else self._wake(stored.recipients)
+        if self._keeper is not None:
+            self._keeper.note(1)
+        return self._as_sent(stored, rung, clock.now())
 
     def send_many(self, messages: Sequence[Mapping[str, Any]]) -> list[Message]:
         """Send many messages, dicts of `send`'s parameters, in one transaction: all of them or none."""
@@ -203,25 +206,20 @@ class BusSender(BusObserver):
 
         Only after the commit, or the woken would look too early; inside a transaction nobody is woken yet.
         """
-        if len(stored) == 1 and not stored[0].is_duplicate:
-            recipients: Iterable[str] = stored[0].recipients
-        else:
-            recipients = dict.fromkeys(address for one in stored if not one.is_duplicate for address in one.recipients)
+        recipients = dict.fromkeys(address for one in stored if not one.is_duplicate for address in one.recipients)
         is_news = not all(one.is_duplicate for one in stored)
-        rung = self._store.after_commit(self._doorbells.ring, [*recipients, OBSERVERS] if is_news else [])
+        rung = self._wake(recipients) if is_news else []
         if self._keeper is not None:
             self._keeper.note(len(stored))
-        now = clock.now()
-        return [
-            one.row.to_message(
-                now,
-                waiting={
-                    address: self._doorbells.count_waiting(address) > 0
-                    if rung is None or one.is_duplicate
-                    else address in rung
-                    for address in one.recipients
-                },
-                duplicate=one.is_duplicate,
-            )
-            for one in stored
-        ]
+        now, heard = clock.now(), None if rung is None else set(rung)
+        return [self._as_sent(one, heard, now) for one in stored]
+
+    def _wake(self, recipients: Iterable[str]) -> list[str] | None:
+        """Wake recipients and observers after the commit; returns where somebody waited, None if that is to come."""
+        return self._store.after_commit(self._doorbells.ring, [*recipients, OBSERVERS])
+
+    def _as_sent(self, stored: Stored, rung: Collection[str] | None, now: int) -> Message:
+        row, recipients, is_duplicate = stored
+        if rung is None or is_duplicate:
+            rung = [address for address in recipients if self._doorbells.count_waiting(address)]
+        return row.to_message(now, None, {address: address in rung for address in recipients}, is_duplicate)
