@@ -95,8 +95,8 @@ class BusClient(BusConsumer):
         """
         shared = copy(self)
         shared._owns_store = False
-        self._shared.add(shared)
         shared._take_part(parse_address(address), register)
+        self._shared.add(shared)
         return shared
 
     def _take_part(self, address: Address, register: bool) -> None:

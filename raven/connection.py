@@ -81,11 +81,11 @@ class Connection:
     def impatient(self) -> Iterator[None]:
         """Let this thread's calls inside raise BusyError at once, for callers that can wait without blocking it."""
         self._acquire()
-        self._patience.limit_s = 0.0
+        before, self._patience.limit_s = self._patience.limit_s, 0.0
         try:
             yield
         finally:
-            self._patience.limit_s = self.busy_timeout_s
+            self._patience.limit_s = before
             self._release()
 
     def close(self) -> None:

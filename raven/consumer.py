@@ -91,12 +91,14 @@ class BusConsumer(BusSender):
         check_id(id)
         check_token(lease)
         remembered = self._holdings.lease_of(id)
+        is_own = remembered is not None and lease in (None, remembered)
         try:
             result = step(remembered if lease is None else lease)
         except LeaseLostError:
-            self._wake_if(self._holdings.lose(id))
+            if is_own:
+                self._wake_if(self._holdings.lose(id))
             raise
-        if ends and remembered is not None:
+        if ends and is_own and remembered is not None:
             self._store.after_commit(lambda _: self._end_lease(id, remembered))
         return result
 

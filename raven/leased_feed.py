@@ -92,7 +92,7 @@ class LeasedFeed(Feed):
             return False
         self._room.is_awaited = True
         # What others have acked meanwhile, or have by now, is held here no longer.
-        self._room.ids.intersection_update(self._mailbox.renew(self._lease))
+        self._room.ids.intersection_update(self._mailbox.held(self._lease))
         return len(self._room.ids) >= self._max_per_poll
 
     def _begin_to_renew(self) -> None:

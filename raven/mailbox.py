@@ -199,6 +199,10 @@ class Mailbox:
         with self._store.write() as tx:
             return {row[0] for row in tx.rows("renew", {**query, "until": clock.now() + clock.to_micros(lease.span_s)})}
 
+    def held(self, lease: Lease) -> set[int]:
+        """Return the ids of the messages that are still held under a lease."""
+        return {row[0] for row in self._store.rows("held", {"recipient": self._recipient, "lease": lease.token})}
+
     def give_back(self, token: int) -> None:
         """Make ready again what was leased under `token` and is not finished, and wake those who wait for it."""
         with self._store.write_on() as tx:

@@ -104,7 +104,9 @@ class Tracker:
         """Return in how many seconds a lease, a delay or a life ends, so that there may be news unrung, or None."""
         now = clock.now()
         # What is leased outlives its time: then the end of the lease counts.
-        ends = [one.ready_at for one in self._found] + [one.expires_at for one in self._found if not one.leased]
+        ends = [one.ready_at for one in self._found] + [
+            one.expires_at for one in self._found if not (one.leased or one.state in FINAL)
+        ]
         return min(
             (max(_SHORTEST_PAUSE_S, moment.timestamp() - now / 1e6) for moment in ends if moment is not None),
             default=None,

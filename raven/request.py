@@ -107,6 +107,7 @@ class Request:
                 self._withdraw()
             return found[0]
         if self._left_s():
+            self._withdraw()  # it may have been closed while it was being sent
             raise ClosedError(f"the client was closed while it waited for the answer to message #{sent.id}")
         raise _too_late(sent, self.timeout_s)
 
@@ -143,6 +144,11 @@ class Question:
     def subscription(self) -> Subscription:
         """Return where the answer comes, acked when it is fetched; of several the first counts."""
         return self._bus.share(self._reply_address, register=False).subscription()
+
+    def spare_others(self) -> None:
+        """Let those who were asked, too, not begin once one has answered."""
+        if self._sent is not None and len(self._sent.waiting or ()) > 1:
+            self.withdraw()
 
     def withdraw(self) -> None:
         """Let nobody begin with it any more; where that cannot be done now it expires by itself."""

@@ -56,9 +56,9 @@ def prune(
     done = Pruned(0, 0, candidates)
     query = {"after": 0, "upto": upto, "before": before, "max": _BITE}
     while upto is not None:
-        bite = store.rows("prunable_bite", query)
+        file, bite = store.replaced, store.rows("prunable_bite", query)
         if not dry_run:
-            _drop(store, [message_id for message_id, _ in bite])
+            _drop(store, file, [message_id for message_id, _ in bite])
         done = Pruned(done.messages + len(bite), done.bytes + sum(length for _, length in bite), candidates)
         if progress is not None:
             progress(done)
@@ -114,6 +114,7 @@ class Keeper:
         return {"upto": upto, "before": before} if oldest <= upto or created_at < before else None
 
     def _bite(self, limits: dict[str, int]) -> bool:
+        file = self._store.replaced
         after = int(self._store.value("meta_value", {"key": _PLACE}) or 0)
         window = self._store.value("retention_window", {"after": after, "rows": _WINDOW})
         query = {**limits, "after": after, "window": window or after, "max": _SMALL_BITE}
@@ -123,7 +124,7 @@ class Keeper:
         else:
             # From the start again where the limits end: what was in use there may be finished by now.
             place = window if window is not None and self._store.value("retention_goes_on", query) else 0
-        _drop(self._store, found, place)
+        _drop(self._store, file, found, place)
         self._shorten()
         return bool(place)
 
@@ -137,11 +138,16 @@ class Keeper:
             self._store.give_pages_back(_SPARE_PAGES)
 
 
-def _drop(store: Store, message_ids: Sequence[int], place: int | None = None) -> None:
-    """Drop messages and their deliveries in one transaction, and note where the next bite begins."""
+def _drop(store: Store, file: int, message_ids: Sequence[int], place: int | None = None) -> None:
+    """Drop messages and their deliveries in one transaction, and note where the next bite begins.
+
+    Where another file has taken the place of the one that they were found in, nothing is dropped.
+    """
     if not message_ids and place is None:
         return
     with store.write() as tx:
+        if store.replaced != file:
+            return
         for message_id in message_ids:
             params: dict[str, Any] = {"message_id": message_id}
             tx.change("delete_deliveries", params)

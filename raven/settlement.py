@@ -39,10 +39,11 @@ def undelivered(tx: Transaction, delivery_ids: Iterable[int]) -> list[str]:
     """Report deliveries that have died or expired to the senders who asked for it; returns the doorbells to ring."""
     bells: list[str] = []
     for delivery_id in delivery_ids:
-        told = tx.rows("undelivered", {"delivery_id": delivery_id})[0]
-        bells.append(receipt_bell(told[0]))
-        if told[6] is not None:
-            bells += [*_report(tx, *told), OBSERVERS]
+        # None where a foreign writer has deleted the message.
+        for told in tx.rows("undelivered", {"delivery_id": delivery_id}):
+            bells.append(receipt_bell(told[0]))
+            if told[6] is not None:
+                bells += [*_report(tx, *told), OBSERVERS]
     return bells
 
 

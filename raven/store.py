@@ -79,6 +79,8 @@ class Store(Connection):
         self._acquire()
         if self._entered is not None:
             self._end_interrupted()
+        # First of all: another thread may just be asking whether an action of its own has to wait for a commit.
+        self._writer = threading.get_ident()
         try:
             self._entered = sys._getframe(1)
             self._begin()
@@ -107,12 +109,13 @@ class Store(Connection):
         finally:
             try:
                 self._leave()
+                actions = [] if self._groups else self._take_actions()
             finally:
                 self._release()
         if isinstance(error, SqliteError):
             raise self._translated(error) from error
-        if self._after_commit and error is None and not self._groups:
-            self._run_actions()
+        if actions:
+            _run_actions(actions)
 
     def group_depth(self) -> int:
         """Return how many groups this thread has open."""
@@ -162,12 +165,13 @@ class Store(Connection):
             raise
         finally:
             try:
+                actions = []
                 if not self._groups:
                     self._leave()
+                    actions = self._take_actions()
             finally:
                 self._release()
-        if not self._groups:
-            self._run_actions()
+        _run_actions(actions)
 
     def _begin(self) -> None:
         if self._groups:
@@ -209,14 +213,10 @@ class Store(Connection):
             if action.undo is not None:
                 action.undo()
 
-    def _run_actions(self) -> None:
-        """Run what waited for a commit, each action once for all its addresses."""
+    def _take_actions(self) -> list[_Action]:
+        """Return what waited for the commit, while no other thread can write: what comes after it waits for its own."""
         actions, self._after_commit = self._after_commit, []
-        merged: dict[Callable[[Iterable[str]], Any], dict[str, None]] = {}
-        for action, addresses, _ in actions:
-            merged.setdefault(action, {}).update(dict.fromkeys(addresses))
-        for action, addresses in merged.items():
-            action(addresses)
+        return actions
 
     def _end_interrupted(self) -> None:
         """End a transaction whose block was left by an exception of a signal handler at the very door of `__exit__`.
@@ -305,3 +305,12 @@ class Store(Connection):
             self._release()
         self.verify()
         return self._query(sql, params, max_bytes)
+
+
+def _run_actions(actions: Iterable[_Action]) -> None:
+    """Run what waited for a commit, each action once for all its addresses."""
+    merged: dict[Callable[[Iterable[str]], Any], dict[str, None]] = {}
+    for action, addresses, _ in actions:
+        merged.setdefault(action, {}).update(dict.fromkeys(addresses))
+    for action, addresses in merged.items():
+        action(addresses)

@@ -149,6 +149,10 @@ UPDATE deliveries SET ready_at = max(ready_at, :until)
  WHERE state < 2 AND recipient = :recipient AND ready_at > 0 AND lease = :lease
 RETURNING id >> 20;
 
+-- held --
+-- The messages that a lease still holds.
+SELECT id >> 20 FROM deliveries WHERE state < 2 AND recipient = :recipient AND ready_at > 0 AND lease = :lease;
+
 -- take --
 -- Ack a delivery as it is handed out, unless it is no longer under this lease (NULL: none) or its time has ended.
 UPDATE deliveries NOT INDEXED

@@ -48,5 +48,5 @@ class Caller:
     def scope(self, role: str | list[str] | None) -> list[str] | None:
         """Return what a view of the log is narrowed to: roles that were asked for, or those of a bound socket."""
         if role is not None:
-            return [self.check(address) for address in ([role] if isinstance(role, str) else role)]
+            return list(dict.fromkeys(self.check(address) for address in ([role] if isinstance(role, str) else role)))
         return list(self.bound) or None

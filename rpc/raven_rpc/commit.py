@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from raven import DatabaseError, InputError, LimitError, RavenError
-from raven_rpc import params
+from raven_rpc import params, protocol
 from raven_rpc.caller import Caller
+from raven_rpc.deliveries import MAX_PAGE_BYTES
 from raven_rpc.usage import shown
 from raven_rpc.work import Work
 
@@ -33,11 +34,15 @@ def transact(caller: Caller, given: params.Transaction, methods: Mapping[str, Me
     bus = caller.server.writer_bus
 
     def run() -> list[Any]:
-        values = []
+        values, size = [], 0
         with bus.transaction():
             for number, (shape, work) in enumerate(zip(given.calls, works, strict=True)):
                 with _told_which(number, shape):
                     values.append(work.run())
+                    if shape["method"] == "claim":
+                        size += sum(len(protocol.encode(message.body)) for message in values[-1])
+                    if size > MAX_PAGE_BYTES:
+                        raise LimitError(f"what is claimed comes to over {MAX_PAGE_BYTES:,} bytes: claim less at once")
         return values
 
     def at_once(values: list[Any]) -> None:

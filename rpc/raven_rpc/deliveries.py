@@ -112,7 +112,7 @@ def _change(
         if caller.bound:
             visible(bus, given.id, role, caller.bound)
         owner = only_recipient(bus, given.id, caller.bound) if role is None else role
-        lease = given.lease or leases.of(owner, given.id)
+        lease = leases.of(owner, given.id) if given.lease is None else given.lease
         try:
             return _Change(owner, lease, change(server.share(owner), lease=lease))
         except LeaseLostError:

@@ -18,12 +18,21 @@ class LongCall:
     """
 
     def __init__(
-        self, link: Link, method: str, params: dict[str, Any], timeout_s: float | None = None, *, again: bool = False
+        self,
+        link: Link,
+        method: str,
+        params: dict[str, Any],
+        timeout_s: float | None = None,
+        *,
+        waits: bool = False,
+        again: bool = False,
     ) -> None:
         self._deadline = deadline_after(timeout_s)
         self._link = link
         self._method = method
         self._params = given_of({**params, "timeout_s": timeout_s})
+        if waits:  # None is for ever, and not what the helper takes for what is left out
+            self._params["timeout_s"] = timeout_s
         self._wait_s = timeout_s
         self._again = again
         self._patience = self._new_patience()

@@ -99,7 +99,8 @@ class Observer(Link):
 
         What the helper itself has done is in `call("stats")`.
         """
-        measured = self._call("stats", full=full)
+        # It waits its turn behind what else takes long there.
+        measured = LongCall(self, "stats", {"full": full}, again=True).ask()
         if "bus" in measured and measured["bus"] is None:
             raise DatabaseError("the helper cannot read the bus now: run `raven doctor` where its file is")
         return shaped(lambda result: raven.Stats.from_dict(result["bus"]), measured)
@@ -139,7 +140,7 @@ class Observer(Link):
 
     def _receipt_call(self, id: int, state: State, timeout_s: float | None) -> LongCall:
         raven.check_id(id)
-        return LongCall(self, "wait_receipt", {"id": id, "state": state}, timeout_s, again=True)
+        return LongCall(self, "wait_receipt", {"id": id, "state": state}, timeout_s, waits=True, again=True)
 
     def _ask_long(self, method: str, **params: Any) -> Any:
         """Call a method that takes as long as there is work, once."""

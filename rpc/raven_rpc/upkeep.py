@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from raven import DatabaseError, ForbiddenError, InputError, Message, check_max
+from raven import DatabaseError, ForbiddenError, InputError, LimitError, Message, check_max
 from raven_rpc import params
 from raven_rpc.caller import Caller
 from raven_rpc.deliveries import MAX_PAGE_BYTES, as_messages
@@ -12,6 +12,8 @@ from raven_rpc.work import Work
 
 # So many ids are revived among the writes of others.
 _FEW = 1000
+# The dead of so many addresses are listed at once, each with a message of 4 MiB at least.
+_MANY = 16
 
 
 def dead(caller: Caller, given: params.Dead) -> Work:
@@ -23,6 +25,10 @@ def dead(caller: Caller, given: params.Dead) -> Work:
         if scope is None:
             return list(bus.dead(max=given.max, max_bytes=MAX_PAGE_BYTES))
         most = MAX_PAGE_BYTES // max(1, len(scope))
+        if len(scope) > _MANY:
+            raise LimitError(
+                f"{len(scope):,} addresses at once are over the limit of {_MANY}: ask for fewer, or for all"
+            )
         found = [message for role in scope for message in bus.dead(role, max=given.max, max_bytes=most)]
         return sorted(found, key=lambda message: message.id)[: given.max]
 

@@ -105,6 +105,8 @@ class AnswerWait(Wait):
     def fetch(self, max: int, rung: bool) -> Message | None:
         """Take the answer, acked, if it is there."""
         messages = self._subscription.fetch(max, rung=rung)
+        if messages:
+            self._question.spare_others()
         return messages[0] if messages else None
 
     def due_s(self) -> float | None:

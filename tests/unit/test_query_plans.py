@@ -23,6 +23,7 @@ EXPECTED = {
     "mark_delivered": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
     "give_back": [f"{OPEN} AND ready_at>?)"],
     "set_apart": [f"{OPEN} AND ready_at=?)"],
+    "held": [f"{OPEN} AND ready_at>?)"],
     "renew": [f"{OPEN} AND ready_at>?)"],
     "look": [
         f"{OPEN} AND ready_at=?)",
