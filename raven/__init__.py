@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from raven.address import parse_address
     from raven.client import BusClient
-    from raven.draft import Draft, make_draft, make_drafts
+    from raven.deadline import deadline_after, left_s
+    from raven.draft import Draft, check_request, make_draft, make_drafts
     from raven.errors import (
         AddressError,
         BindError,
@@ -115,6 +116,9 @@ __all__ = [
     "check_id",
     "check_lease",
     "check_max",
+    "check_request",
+    "deadline_after",
+    "left_s",
     "make_draft",
     "make_drafts",
     "parse_address",
@@ -140,6 +144,9 @@ _HOMES = {
     "check_id": "raven.mailbox",
     "check_lease": "raven.mailbox",
     "check_max": "raven.message",
+    "left_s": "raven.deadline",
+    "deadline_after": "raven.deadline",
+    "check_request": "raven.draft",
     "make_draft": "raven.draft",
     "make_drafts": "raven.draft",
     "parse_address": "raven.address",

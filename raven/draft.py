@@ -17,6 +17,7 @@ from raven.transaction import Transaction
 MAX_RECIPIENTS = 1 << 20
 MAX_ATTEMPTS = 1_000_000
 DEFAULT_MAX_ATTEMPTS = 5
+MAX_REQUEST_S = 7 * 86400
 _MAX_TEXT = 1024
 
 
@@ -198,6 +199,15 @@ def _check_parameters(message: object) -> None:
     for name in message:
         if name not in _PARAMETERS:
             raise InputError(f"{name!r} is no parameter of send: use {', '.join(sorted(_PARAMETERS))}")
+
+
+def check_request(timeout_s: object, options: Mapping[str, Any]) -> None:
+    """Refuse what no request can be made with; raises InputError."""
+    for name in ("expires_in_s", "dedup_key", "report"):
+        if options.get(name) is not None:
+            raise InputError(f"{name} is no option of a request, which is asked once, for timeout_s, and then raises")
+    if not isinstance(timeout_s, int | float) or isinstance(timeout_s, bool) or not 0 < timeout_s <= MAX_REQUEST_S:
+        raise InputError(f"timeout_s {timeout_s!r} is out of range: use more than 0 seconds, up to 7 days")
 
 
 def check_options(options: Iterable[str]) -> None:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Literal, Self, TypeVar
 
 from raven import signals
+from raven.deadline import deadline_after, left_s
 from raven.errors import BusyError, ClosedError, InputError, RavenError
 from raven.mailbox import Claim, Mailbox
 from raven.message import Message
@@ -100,11 +101,7 @@ class Feed:
 
     def due_s(self, deadline: float | None) -> float | None:
         """Return in how many seconds to look again without being rung: a delay or lease ends, or the deadline comes."""
-        due = self._prospect.due_s()
-        if deadline is None:
-            return due
-        left = max(0.0, deadline - time.monotonic())
-        return left if due is None else min(due, left)
+        return min((pause for pause in (self._prospect.due_s(), left_s(deadline)) if pause is not None), default=None)
 
     def _fetch(self, prospect: Prospect) -> Message | None:
         self.waiter.tick_if_due()
@@ -120,7 +117,7 @@ class Feed:
 
 def listen(feed: Feed, timeout_s: float | None) -> Generator[Message, None, None]:
     """Yield messages as they come, blocking this thread between them; ends after `timeout_s` or when closed."""
-    deadline = _deadline(timeout_s)
+    deadline = deadline_after(timeout_s)
     signals.unwind_on_sigterm()
     rung = False
     with feed, suppress(ClosedError):
@@ -152,7 +149,7 @@ class AsyncMessages:
 
     async def __anext__(self) -> Message:
         if self._state == "new":
-            self._deadline = _deadline(self._timeout_s)
+            self._deadline = deadline_after(self._timeout_s)
             signals.unwind_on_sigterm()
             self._state = "open"
             self._feed.__enter__()
@@ -215,11 +212,3 @@ async def patiently(store: Store, step: Callable[[], _T]) -> _T:
             if time.monotonic() >= deadline:
                 raise
         await asyncio.sleep(_BUSY_NAP_S * (0.5 + os.urandom(1)[0] / 255))
-
-
-def _deadline(timeout_s: float | None) -> float | None:
-    if timeout_s is None:
-        return None
-    if not isinstance(timeout_s, int | float) or isinstance(timeout_s, bool) or not timeout_s >= 0:
-        raise InputError(f"timeout_s {timeout_s!r} is not a number of seconds, 0 or more")
-    return time.monotonic() + timeout_s

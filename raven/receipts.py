@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple, get_args
 
 from raven import clock, settlement, signals
+from raven.deadline import deadline_after, left_s
 from raven.doorbell import Doorbells, receipt_bell
 from raven.errors import DatabaseError, InputError, MessageNotFoundError, UndeliveredError, WaitTimeoutError
 from raven.lifecycle import FINAL
@@ -134,10 +134,9 @@ class ReceiptWait:
         timeout_s: float | None,
     ) -> None:
         self._tracker = Tracker(lambda: receipts(store, doorbells, message_id), message_id, state)
-        check_timeout(timeout_s)
+        self._deadline = deadline_after(timeout_s)
         store.check_outside("wait for receipts")
         self._timeout_s = timeout_s
-        self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
         self._due_s: float | None = None
         self._waiter = Waiter(store, doorbells, watch, receipt_bell(message_id), 1.0, is_brief=True)
 
@@ -166,21 +165,11 @@ class ReceiptWait:
         found = self._tracker.look()
         if found is not None:
             return found
-        self._due_s = self._tracker.due_s()
-        if self._timeout_s is not None and self._deadline is not None:
-            left = self._deadline - time.monotonic()
-            if left <= 0:
-                raise self._tracker.too_late(self._timeout_s)
-            self._due_s = left if self._due_s is None else min(left, self._due_s)
+        left = left_s(self._deadline)
+        if left == 0 and self._timeout_s is not None:
+            raise self._tracker.too_late(self._timeout_s)
+        self._due_s = min((pause for pause in (self._tracker.due_s(), left) if pause is not None), default=None)
         return None
-
-
-def check_timeout(timeout_s: object) -> None:
-    """Refuse what is no span to wait for receipts, where None is for ever; raises InputError."""
-    if timeout_s is not None and (
-        not isinstance(timeout_s, int | float) or isinstance(timeout_s, bool) or not timeout_s >= 0
-    ):
-        raise InputError(f"timeout_s {timeout_s!r} is not a number of seconds, 0 or more")
 
 
 def _rows(store: Store, message_id: int) -> list[Any]:

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from raven import clock, feed
 from raven.address import Address, parse_address
-from raven.doorbell import Doorbells, receipt_bell
-from raven.errors import BusyError, ClosedError, InputError, RavenError, WaitTimeoutError
+from raven.deadline import deadline_after, left_s
+from raven.doorbell import receipt_bell
+from raven.errors import BusyError, ClosedError, RavenError, WaitTimeoutError
 from raven.identity import Identity
+from raven.listener import Listener
 from raven.mailbox import Mailbox
 from raven.message import Message
 from raven.store import Store
+from raven.subscription import Subscription
 from raven.waiter import Waiter
-from raven.walwatch import WalWatch
 
 if TYPE_CHECKING:
-    from raven.client import BusClient
-    from raven.subscription import Subscription
+    from raven.sender import BusSender
 
-MAX_TIMEOUT_S = 7 * 86400
 # So much of the asker's role and session shows in the private address, which must not be too long for one.
 _KEPT = 200
 _BUSY_PAUSE_S = 0.005
@@ -54,7 +53,9 @@ class Answers(feed.Feed):
     def due_s(self, deadline: float | None) -> float | None:
         """Return in how many seconds to look again without being rung."""
         due = super().due_s(deadline)
-        return min(_BUSY_PAUSE_S, _BUSY_PAUSE_S if due is None else due) if self._was_busy else due
+        if not self._was_busy:
+            return due
+        return _BUSY_PAUSE_S if due is None else min(due, _BUSY_PAUSE_S)
 
     def release(self) -> None:
         """Take no more, and let nobody answer any more."""
@@ -65,75 +66,61 @@ class Answers(feed.Feed):
 
 
 class Request:
-    """One question on its way; `feed` takes the answer at `reply_address`, which nobody else knows or subscribes to.
+    """One question on its way: `feed` takes its answer.
 
-    The address is made for this request and never registered, so that no broadcast reaches it. However the wait ends
-    without an answer, nobody begins with the request any more.
+    However the wait ends without an answer, nobody begins with the request any more.
     """
 
-    def __init__(self, store: Store, doorbells: Doorbells, watch: WalWatch, sender: str, timeout_s: float) -> None:
-        check_timeout(timeout_s)
-        store.check_outside("wait for an answer")
-        address = _private_address(sender)
-        self.reply_address = str(address)
-        self.timeout_s = timeout_s
-        self._store = store
-        self._ring = doorbells.ring
-        self._give_up_at = time.monotonic() + timeout_s
-        self._sent: Message | None = None
-        mailbox = Mailbox(store, Identity(store, address, registers=False), doorbells.ring)
-        waiter = Waiter(store, doorbells, watch, self.reply_address, 1.0, is_brief=True)
-        self.feed = Answers(mailbox, waiter, self._withdraw)
+    def __init__(self, bus: BusSender, question: Question, timeout_s: float) -> None:
+        self._store = bus._store
+        self._store.check_outside("wait for an answer")
+        self._question = question
+        self._deadline = deadline_after(timeout_s)
+        waiter = Waiter(self._store, bus._doorbells, bus._watch, question.reply_address, 1.0, is_brief=True)
+        self.feed = Answers(question.mailbox(), waiter, question.withdraw)
 
-    def answer(self, sent: Message) -> Message:
-        """Block until the answer comes, and return it, acked; raises WaitTimeoutError, and leaves nothing behind."""
-        self._sent = sent
-        with closing(feed.listen(self.feed, self._left_s())) as answers:
-            return self._first(list(islice(answers, 1)), sent)
+    def answer(self) -> Message:
+        """Send it, block until the answer comes, and return that, acked; raises WaitTimeoutError."""
+        self._question.post()
+        with closing(feed.listen(self.feed, left_s(self._deadline))) as answers:
+            return self._first(list(islice(answers, 1)))
 
-    async def answer_async(self, sent: Message) -> Message:
+    async def answer_async(self) -> Message:
         """Do as `answer` does, without blocking the event loop; a cancelled task leaves nothing behind either."""
-        self._sent = sent
+        await feed.patiently(self._store, self._question.post)
         found = []
-        with closing(feed.AsyncMessages(self.feed, self._store, self._left_s())) as answers:
+        with closing(feed.AsyncMessages(self.feed, self._store, left_s(self._deadline))) as answers:
             async for answer in answers:
                 found.append(answer)
                 break
-        return self._first(found, sent)
+        return self._first(found)
 
-    def _first(self, found: list[Message], sent: Message) -> Message:
+    def _first(self, found: list[Message]) -> Message:
         if found:
-            if len(sent.waiting or ()) > 1:  # the others need not begin
-                self._withdraw()
+            self._question.spare_others()
             return found[0]
-        if self._left_s():
-            self._withdraw()  # it may have been closed while it was being sent
-            raise ClosedError(f"the client was closed while it waited for the answer to message #{sent.id}")
-        raise _too_late(sent, self.timeout_s)
-
-    def _left_s(self) -> float:
-        return max(0.0, self._give_up_at - time.monotonic())
-
-    def _withdraw(self) -> None:
-        if self._sent is not None:
-            _withdraw(self._store, self._ring, self._sent)
+        if left_s(self._deadline):
+            self._question.withdraw()  # it may have been closed while it was being sent
+            raise ClosedError(f"the client was closed while it waited for the answer to {self._question}")
+        raise self._question.too_late()
 
 
 class Question:
     """A request for an event loop of your own: `post` it, then fetch the answer from its `subscription`.
 
-    `withdraw` it when nobody waits for the answer any more. What uses the store (`post`, `withdraw`, the fetch) may run
-    in another thread, one call at a time. The parameters are those of `request`.
+    The answer comes to `reply_address`, which nobody else knows or subscribes to: it is made for this question and
+    never registered, so that no broadcast reaches it. `withdraw` it when nobody waits for the answer any more. What
+    uses the store (`post`, `withdraw`, the fetch) may run in another thread, one call at a time. The parameters are
+    those of `request`.
     """
 
     def __init__(
-        self, bus: BusClient, to: str | list[str], type: str, body: Any = None, *, timeout_s: float, **options: Any
+        self, bus: BusSender, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float, **options: Any
     ) -> None:
-        check_timeout(timeout_s)
         self._bus = bus
         self._timeout_s = timeout_s
-        self._reply_address = str(_private_address(bus.address))
-        self._draft = bus._draft_request(to, type, body, timeout_s, self._reply_address, options)
+        self.reply_address = str(_private_address(bus.address))
+        self._draft = bus._draft_request(to, type, body, timeout_s, self.reply_address, options)
         self._sent: Message | None = None
 
     def post(self) -> Message:
@@ -143,7 +130,12 @@ class Question:
 
     def subscription(self) -> Subscription:
         """Return where the answer comes, acked when it is fetched; of several the first counts."""
-        return self._bus.share(self._reply_address, register=False).subscription()
+        return Subscription(self.mailbox(), Listener(self._bus._doorbells, self._bus._watch, self.reply_address))
+
+    def mailbox(self) -> Mailbox:
+        """Return the mailbox into which the answer comes."""
+        identity = Identity(self._bus._store, parse_address(self.reply_address), registers=False)
+        return Mailbox(self._bus._store, identity, self._bus._doorbells.ring)
 
     def spare_others(self) -> None:
         """Let those who were asked, too, not begin once one has answered."""
@@ -153,11 +145,14 @@ class Question:
     def withdraw(self) -> None:
         """Let nobody begin with it any more; where that cannot be done now it expires by itself."""
         if self._sent is not None:
-            _withdraw(self._bus._store, self._bus._doorbells.ring, self._sent)
+            _withdraw(self._bus._store, self._bus._doorbells.ring, self._sent.id)
 
     def too_late(self) -> WaitTimeoutError:
         """Return the error for an answer that has not come in time."""
-        return _too_late(self._sent, self._timeout_s)
+        return WaitTimeoutError(f"no answer to {self} came within {self._timeout_s:g} s")
+
+    def __str__(self) -> str:
+        return f"message #{self._sent.id if self._sent else '?'}"
 
 
 def _private_address(sender: str) -> Address:
@@ -166,24 +161,14 @@ def _private_address(sender: str) -> Address:
     return parse_address(f"{role[:_KEPT].strip()}+{os.urandom(8).hex()}:{session[:_KEPT].strip()}")
 
 
-def _too_late(sent: Message | None, timeout_s: float) -> WaitTimeoutError:
-    return WaitTimeoutError(f"no answer to message #{sent.id if sent else '?'} came within {timeout_s:g} s")
-
-
-def _withdraw(store: Store, ring: Callable[[Iterable[str]], object], sent: Message) -> None:
+def _withdraw(store: Store, ring: Callable[[Iterable[str]], object], message_id: int) -> None:
     """Let nobody begin with what nobody waits for any more, nor answer it.
 
     Where another writer is in the way it is left to expire by itself: whoever asked does not wait for that.
     """
     with suppress(RavenError), store.impatient():
-        given_up = {"message_id": sent.id, "now": clock.now()}
+        given_up = {"message_id": message_id, "now": clock.now()}
         with store.write() as tx:
             tx.change("withdraw", given_up)
             tx.change("withdraw_message", given_up)
-        store.after_commit(ring, [receipt_bell(sent.id)])
-
-
-def check_timeout(timeout_s: object) -> None:
-    """Refuse what is no span to wait for an answer; raises InputError."""
-    if not isinstance(timeout_s, int | float) or isinstance(timeout_s, bool) or not 0 < timeout_s <= MAX_TIMEOUT_S:
-        raise InputError(f"timeout_s {timeout_s!r} is out of range: use more than 0 seconds, up to 7 days")
+        store.after_commit(ring, [receipt_bell(message_id)])

@@ -8,7 +8,7 @@ from weakref import WeakSet
 
 from raven import clock
 from raven.doorbell import OBSERVERS
-from raven.draft import Draft, Stored, check_options, make_draft, make_drafts
+from raven.draft import Draft, Stored, check_options, check_request, make_draft, make_drafts
 from raven.errors import ExpiredError, InputError, MessageNotFoundError
 from raven.identity import Identity
 from raven.message import Message, Report, Urgency
@@ -161,27 +161,20 @@ class BusSender(BusObserver):
         first counts. `options` are those of `send`. Raises WaitTimeoutError after `timeout_s` seconds; then, or when
         the wait is left by another exception, nobody begins with the request any more, and nothing is left behind.
         """
-        request, draft = self._ask(to, type, body, timeout_s, options)
-        return request.answer(self.post([draft])[0])
+        return self._ask(to, type, body, timeout_s, options).answer()
 
     async def request_async(
         self, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float = 30.0, **options: Any
     ) -> Message:
         """Do as `request` does, without blocking the event loop."""
-        from raven.feed import patiently
+        return await self._ask(to, type, body, timeout_s, options).answer_async()
 
-        request, draft = self._ask(to, type, body, timeout_s, options)
-        return await request.answer_async((await patiently(self._store, lambda: self.post([draft])))[0])
+    def _ask(self, to: str | Sequence[str], type: str, body: Any, timeout_s: float, options: dict[str, Any]) -> Request:
+        from raven.request import Question, Request
 
-    def _ask(
-        self, to: str | Sequence[str], type: str, body: Any, timeout_s: float, options: dict[str, Any]
-    ) -> tuple[Request, Draft]:
-        from raven.request import Request
-
-        request = Request(self._store, self._doorbells, self._watch, self.address, timeout_s)
-        draft = self._draft_request(to, type, body, timeout_s, request.reply_address, options)
+        request = Request(self, Question(self, to, type, body, timeout_s=timeout_s, **options), timeout_s)
         self._feeds.add(request.feed)
-        return request, draft
+        return request
 
     def _draft_request(
         self,
@@ -190,14 +183,10 @@ class BusSender(BusObserver):
         body: Any,
         timeout_s: float,
         reply_address: str,
-        options: Mapping[str, Any],
+        options: dict[str, Any],
     ) -> Draft:
+        check_request(timeout_s, options)
         check_options(options)
-        for name in ("expires_in_s", "dedup_key", "report"):
-            if options.get(name) is not None:
-                raise InputError(
-                    f"{name} is no option of a request, which is asked once, for timeout_s, and then raises"
-                )
         private = {"expires_in_s": timeout_s, "reply_address": reply_address}
         return self._draft(to, type, body, **{**options, **private})
 

@@ -7,9 +7,18 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from raven import ClosedError, DeliveryError, LostError, Message, MessageNotFoundError, UnreachableError
+from raven import (
+    ClosedError,
+    DeliveryError,
+    LostError,
+    Message,
+    MessageNotFoundError,
+    UnreachableError,
+    deadline_after,
+    left_s,
+)
 from raven_rpc.async_wire import AsyncWire, persist
-from raven_rpc.streams import Hands, Options, acked, deadline_after, left_s
+from raven_rpc.streams import Hands, Options, acked
 from raven_rpc.wire import message_of
 
 if TYPE_CHECKING:

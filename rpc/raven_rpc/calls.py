@@ -13,7 +13,6 @@ _T = TypeVar("_T")
 # Who may send, and how much, is the helper's to say; and the one to whom an answer goes is its to find.
 _ANYBODY = "anybody:here"
 _NO_LIMIT = 1 << 62
-_UNFIT_FOR_REQUESTS = ("expires_in_s", "dedup_key", "report")
 
 
 class Call(NamedTuple, Generic[_T]):
@@ -56,11 +55,7 @@ def request(
     address: str | None, to: str | Sequence[str], type: str, body: Any, timeout_s: float, options: dict[str, Any]
 ) -> Call[Message]:
     """Return the call for `request`, without its `timeout_s`; raises InputError."""
-    for name in _UNFIT_FOR_REQUESTS:
-        if options.get(name) is not None:
-            raise InputError(f"{name} is no option of a request, which is asked once, for timeout_s, and then raises")
-    if timeout_s is None:
-        raise InputError(f"timeout_s {timeout_s!r} is out of range: use more than 0 seconds, up to 7 days")
+    raven.check_request(timeout_s, options)
     return send(address, to, type, body, options)._replace(method="request")
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from raven import ClosedError, LostError, UnreachableError
+from raven import ClosedError, LostError, UnreachableError, deadline_after, left_s
 from raven_rpc.link import Link, Patience, given_of
-from raven_rpc.streams import deadline_after, left_s
 from raven_rpc.wire import Wire, lost
 
 

@@ -20,6 +20,8 @@ from raven import (
     Message,
     MessageNotFoundError,
     UnreachableError,
+    deadline_after,
+    left_s,
 )
 from raven_rpc.wire import Wire, message_of
 
@@ -194,17 +196,3 @@ def check_poll_interval(poll_interval_s: object) -> None:
     """Refuse what BusClient does not take either; raises InputError."""
     if not isinstance(poll_interval_s, int | float) or not 0 < poll_interval_s <= 3600:
         raise InputError(f"poll_interval_s {poll_interval_s!r} is out of range: use more than 0, up to 3600 seconds")
-
-
-def deadline_after(timeout_s: float | None) -> float | None:
-    """Return when `timeout_s` seconds are over, or None; raises InputError."""
-    if timeout_s is None:
-        return None
-    if not isinstance(timeout_s, int | float) or isinstance(timeout_s, bool) or not timeout_s >= 0:
-        raise InputError(f"timeout_s {timeout_s!r} is not a number of seconds, 0 or more")
-    return time.monotonic() + timeout_s
-
-
-def left_s(deadline: float | None) -> float | None:
-    """Return how many seconds are left until a deadline, or None."""
-    return None if deadline is None else max(0.0, deadline - time.monotonic())

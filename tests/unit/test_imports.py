@@ -17,6 +17,7 @@ LAYERS = [
     {"errors"},
     {
         "clock",
+        "deadline",
         "body",
         "address",
         "lifecycle",

@@ -18,7 +18,8 @@ PUBLIC = [
     "NotABusError", "NotFoundError", "Peer", "Pruned", "Question", "RavenError", "ReadOnlyError", "Receipt", "Report",
     "SchemaRegistry", "SchemaValidationError", "State", "StatementError", "Stats", "Subscription", "Tracker",
     "UndeliveredError", "UnknownAddressError", "UnreachableError", "Urgency", "WaitTimeoutError", "__version__",
-    "check_id", "check_lease", "check_max", "make_draft", "make_drafts", "parse_address",
+    "check_id", "check_lease", "check_max", "check_request", "deadline_after", "left_s", "make_draft", "make_drafts",
+    "parse_address",
 ]  # fmt: skip
 HEAVY = {"pydantic", "watchfiles", "asyncio", "jsonrpcserver", "jsonschema", "yaml", "click", "raven_rpc"}
 
