@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import overload
 
 
@@ -17,6 +18,7 @@ def to_micros(seconds: float) -> int:
     return round(seconds * 1_000_000)
 
 
+@lru_cache(maxsize=64)  # the messages of one batch mostly have their times in common
 def from_micros(micros: int) -> datetime:
     """Convert microseconds since 1970 to a datetime in UTC."""
     # A double holds today's seconds to a quarter of a microsecond, so that this rounds to the very same microsecond.

@@ -20,8 +20,7 @@ from raven.errors import ClosedError, ConfigError, DatabaseError, FileMissingErr
 from raven.patience import Patience
 from raven.transaction import Transaction
 from raven.translation import translate
-
-WAL_SIZE_LIMIT = 4 * 1024 * 1024
+from raven.writeback import WAL_SIZE_LIMIT, WriteBack
 
 SqliteError = apsw.Error
 
@@ -183,10 +182,11 @@ class Connection:
                 "journal_mode = WAL",
                 f"synchronous = {self.durability}",
                 f"journal_size_limit = {WAL_SIZE_LIMIT}",
+                "wal_autocheckpoint = 0",
             ):
                 connection.execute(f"PRAGMA {setting}").fetchall()
-            if not self._checkpoints:
-                connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
+            if self._checkpoints:
+                connection.set_wal_hook(WriteBack(self._patience))
             migration.migrate(connection)
             self._inode = busfile.inode(self.path)
             self._wal_inode = busfile.wal_inode(self.path)

@@ -10,7 +10,7 @@ from raven.draft import check_optional_text, check_span
 from raven.errors import LeaseLostError
 from raven.holdings import Holdings
 from raven.mailbox import Mailbox, check_id, check_lease, check_token
-from raven.message import Message, MessageRow, State, check_max
+from raven.message import Message, State, check_max, message_of
 from raven.sender import BusSender
 
 _T = TypeVar("_T")
@@ -36,7 +36,7 @@ class BusConsumer(BusSender):
         """Return one message, as this address sees it if it is a recipient; changes nothing. MessageNotFoundError."""
         check_id(id)
         rows = self._store.rows("message_to", {"message_id": id, "recipient": self.address})
-        return MessageRow(*rows[0]).to_message(clock.now()) if rows else super().read(id)
+        return message_of(rows[0], clock.now()) if rows else super().read(id)
 
     def claim(
         self, max: int = 1, lease_s: float = 30.0, *, max_bytes: int | None = None, remember: bool = True

@@ -11,7 +11,7 @@ from raven.doorbell import OBSERVERS, Doorbells
 from raven.errors import DatabaseError, DeliveryError, ExpiredError, InputError, MessageNotFoundError
 from raven.lifecycle import DEAD
 from raven.mailbox import check_id
-from raven.message import Message, MessageRow, check_max
+from raven.message import Message, check_max, message_of
 from raven.store import Store
 from raven.transaction import Transaction
 
@@ -31,7 +31,7 @@ class DeadLetters:
         query = {"recipient": _recipient(role), "max": max}
         self._settle()
         now = clock.now()
-        return [MessageRow(*row).to_message(now) for row in self._store.rows("dead_letters", query, max_bytes)]
+        return [message_of(row, now) for row in self._store.rows("dead_letters", query, max_bytes)]
 
     def requeue(self, ids: Sequence[int], role: str | None) -> int:
         """Revive the dead of some messages in one transaction, all or none; returns how many deliveries."""

@@ -19,7 +19,6 @@ import stat
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from functools import lru_cache
 
 from raven import forks
 
@@ -31,6 +30,7 @@ _DRAFT_MARK = ".new-"
 _DRAFT_LIFETIME_S = 60
 _LONGEST_NAME = 200
 _MAX_LISTED = 1024
+_MAX_FOLDERS = 4096
 _CLOCK_GRAIN_NS = 100_000_000
 # What a pipe holds at most, so that one read takes all rings.
 _PIPE_SIZE = 1 << 16
@@ -48,12 +48,13 @@ class Doorbells:
     def __init__(self, db_path: str) -> None:
         self.folder = f"{db_path}-bells"
         self._listed: dict[str, tuple[int, list[str]]] = {}
+        self._folders: dict[str, str] = {}
 
     def ring(self, addresses: Iterable[str]) -> list[str]:
         """Wake whoever waits at these addresses, and return those where somebody does. Never raises, never blocks."""
         waiting = []
         for address in addresses:
-            folder = self._folder_of(address)
+            folder = self._folders.get(address) or self._folder_of(address)
             # Mostly nobody waits, and to ask first is cheaper than to catch what a listing raises.
             if os.access(folder, os.F_OK) and sum([_touch(path, ring=True) for path in self._bells_in(folder)]):
                 waiting.append(address)
@@ -104,8 +105,14 @@ class Doorbells:
         return bells
 
     def _folder_of(self, address: str) -> str:
-        # Pseudo-addresses are file names as they are; those of receipts would only drive addresses out of the cache.
-        return f"{self.folder}/{address if address.startswith(OBSERVERS) else _folder_name(address)}"
+        # Pseudo-addresses are file names as they are.
+        folder = f"{self.folder}/{address if address.startswith(OBSERVERS) else _folder_name(address)}"
+        # Those of receipts would only drive the others out.
+        if not address.startswith(OBSERVERS) or address == OBSERVERS:
+            if len(self._folders) >= _MAX_FOLDERS:
+                self._folders.clear()
+            self._folders[address] = folder
+        return folder
 
 
 class Bell:
@@ -196,7 +203,6 @@ class Bell:
             raise
 
 
-@lru_cache(maxsize=4096)
 def _folder_name(address: str) -> str:
     """Return the file name that stands for an address; one too long for a file name is hashed."""
     if _PLAIN.fullmatch(address):

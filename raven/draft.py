@@ -7,33 +7,24 @@ from typing import Any, NamedTuple
 
 from raven import body as bodies
 from raven import clock
-from raven.address import WILDCARD, Address, parse_targets
+from raven.address import Address, parse_targets
 from raven.config import MAX_SPAN_S
-from raven.errors import InputError, UnknownAddressError
-from raven.message import MAX_ID, TO_SEPARATOR, URGENCIES, MessageRow, Report
+from raven.errors import InputError
+from raven.message import MAX_ID, TO_SEPARATOR, URGENCIES, Report
 from raven.schemas import SchemaRegistry
-from raven.transaction import Transaction
 
-MAX_RECIPIENTS = 1 << 20
 MAX_ATTEMPTS = 1_000_000
 DEFAULT_MAX_ATTEMPTS = 5
 MAX_REQUEST_S = 7 * 86400
 _MAX_TEXT = 1024
 
 
-class Stored(NamedTuple):
-    """A message as it lies in the store, its recipients, and whether an earlier send has put it there."""
-
-    row: MessageRow
-    recipients: list[str]
-    is_duplicate: bool = False
-
-
 class Draft(NamedTuple):
-    """One checked message; `store` writes it."""
+    """One checked message, which `posting` stores; `body` is the JSON value, as its model has left it."""
 
     targets: dict[str, Address]
     columns: dict[str, Any]
+    body: Any
     delay_us: int
     lifetime_us: int | None
     max_attempts: int
@@ -42,58 +33,12 @@ class Draft(NamedTuple):
     def of(cls, columns: dict[str, Any]) -> Draft:
         """Make a draft of raven's own to one address, from columns in the order of the table's."""
         role, _, session = columns["to"].partition(":")
-        return cls({columns["to"]: Address(role, session)}, columns, 0, None, DEFAULT_MAX_ATTEMPTS)
+        return cls({columns["to"]: Address(role, session)}, columns, None, 0, None, DEFAULT_MAX_ATTEMPTS)
 
-    def body(self) -> Any:
-        """Return the body as JSON value, as its model has left it."""
-        return bodies.decode(self.columns["body"])
-
-    def store(self, tx: Transaction) -> Stored:
-        """Write the message and its deliveries in the caller's transaction.
-
-        For a `dedup_key` that this sender has used before nothing is written: it is the first message's row.
-        """
-        now = clock.now()
-        if self.columns["dedup_key"] is not None:
-            first = tx.value("find_duplicate", self.columns)
-            if first is not None:
-                recipients = [row[0] for row in tx.rows("recipients_of", {"message_id": first})]
-                return Stored(MessageRow(*tx.rows("message_whole", {"message_id": first})[0]), recipients, True)
-        recipients = self._expand(tx) if WILDCARD in self.columns["to"] else list(self.targets)
-        if len(recipients) > MAX_RECIPIENTS:
-            raise InputError(f"a message to {len(recipients):,} recipients is over the limit of {MAX_RECIPIENTS:,}")
-        expires_at = None if self.lifetime_us is None else now + self.lifetime_us
-        self.columns.update(created_at=now, expires_at=expires_at)
-        message_id = tx.insert("add_message", self.columns)
-        delivery: dict[str, Any] = {
-            "message_id": message_id,
-            "urgency": self.columns["urgency"],
-            "ready_at": now + self.delay_us if self.delay_us else 0,
-            "expires_at": expires_at,
-            "max_attempts": self.max_attempts,
-        }
-        for delivery["place"], delivery["recipient"] in enumerate(recipients):
-            tx.insert("add_delivery", delivery)
-        row = (message_id, *self.columns.values(), None, 0, 0, None, None, None, None)
-        return Stored(MessageRow(*row), recipients)
-
-    def _expand(self, tx: Transaction) -> list[str]:
-        sender = self.columns["sender"]
-        found: dict[str, None] = {}
-        for text, target in self.targets.items():
-            if not target.is_pattern:
-                found[text] = None
-                continue
-            matching = [
-                row[0] for row in tx.rows("matching_addresses", {"role": target.role, "session": target.session})
-            ]
-            if not matching:
-                raise UnknownAddressError(
-                    f"nobody is registered who matches {text!r}: start them first, or register them with "
-                    "`raven session init`"
-                )
-            found.update((address, None) for address in matching if address != sender)
-        return list(found)
+    def values(self, now: int) -> tuple[Any, ...]:
+        """Return what add_message takes, in its order, for a message that is stored now."""
+        self.columns.update(created_at=now, expires_at=None if self.lifetime_us is None else now + self.lifetime_us)
+        return tuple(self.columns.values())
 
 
 def make_draft(
@@ -131,12 +76,13 @@ def make_draft(
     if max_attempts is not None:
         check_max_attempts(max_attempts)
     delay = None if delay_s is None else check_span("delay_s", delay_s, least=0)
-    # The keys stand in the order of the table's columns, so that a row can be built from the values.
+    text = bodies.encode(body, max_body_bytes)
+    # The keys stand in the order of the table's columns, which is that of the parameters of add_message.
     columns = {
         "sender": sender,
         "to": TO_SEPARATOR.join(targets),
         "type": type,
-        "body": bodies.encode(body, max_body_bytes),
+        "body": text,
         "urgency": URGENCIES.index(urgency),
         "tags": _tags(tags) if tags else None,
         "correlation_id": check_optional_text("correlation_id", correlation_id),
@@ -150,7 +96,8 @@ def make_draft(
         "report": report,
     }
     lifetime = check_span("expires_in_s", expires_in_s, least=1e-6)
-    return Draft(targets, columns, delay or 0, lifetime, default_attempts if max_attempts is None else max_attempts)
+    attempts = default_attempts if max_attempts is None else max_attempts
+    return Draft(targets, columns, bodies.copy(body, text), delay or 0, lifetime, attempts)
 
 
 def make_drafts(
@@ -196,9 +143,8 @@ def _check_parameters(message: object) -> None:
     for name in ("to", "type"):
         if name not in message:
             raise InputError(f"{name!r} is missing")
-    for name in message:
-        if name not in _PARAMETERS:
-            raise InputError(f"{name!r} is no parameter of send: use {', '.join(sorted(_PARAMETERS))}")
+    for name in message.keys() - _PARAMETERS:
+        raise InputError(f"{name!r} is no parameter of send: use {', '.join(sorted(_PARAMETERS))}")
 
 
 def check_request(timeout_s: object, options: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from raven import body as bodies
 from raven import clock
 from raven.address import parse_address
 from raven.errors import InputError
-from raven.message import MAX_ID, Message, MessageRow, check_max
+from raven.message import MAX_ID, Message, check_max, message_of
 from raven.store import Store
 
 PAGE = 500
@@ -47,7 +47,7 @@ class Log:
             # With a filter the rows may end before the newest that was there when they were read: no need to scan anew.
             self._next_id = newest + 1
         now = clock.now()
-        return [MessageRow(*row).to_message(now) for row in rows]
+        return [message_of(row, now) for row in rows]
 
 
 def encode_addresses(role: str | Sequence[str] | None) -> str | None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from raven import clock, settlement
 from raven.doorbell import receipt_bell
-from raven.errors import DeliveryError, InputError, LeaseLostError, MessageNotFoundError
+from raven.errors import BusyError, DeliveryError, InputError, LeaseLostError, MessageNotFoundError
 from raven.identity import Identity
 from raven.lifecycle import ACKED, DEAD, DELIVERED
-from raven.message import MAX_ID, STATES, Message, MessageRow, State
+from raven.message import MAX_ID, STATES, Message, MessageRow, State, message_of
 from raven.prospect import Prospect
 from raven.store import Store
 from raven.transaction import Transaction
@@ -45,6 +46,7 @@ class Mailbox:
         self._identity = identity
         self._ring = ring
         self._recipient = identity.address
+        self._was_filled = False
 
     def inbox(self, max: int, peek: bool, max_bytes: int | None) -> list[Message]:
         """Show what is not acked, by urgency, then id; unless peeking, mark what is seen for the first time."""
@@ -61,7 +63,7 @@ class Mailbox:
                     tx.change("mark_delivered", {**self._delivery(row.id), "now": now})
             rows = [row._replace(state=DELIVERED, delivered_at=now) if row.state == 0 else row for row in rows]
             self._tell(new)
-        return [row.to_message(now) for row in rows]
+        return [message_of(row, now) for row in rows]
 
     def ack(self, message_id: int, lease: int | None = None) -> None:
         """Finish a delivery; more than once is the same as once. MessageNotFoundError where there is none.
@@ -115,11 +117,20 @@ class Mailbox:
 
     def claim(self, max: int, lease_s: float, max_bytes: int | None = None) -> list[Message]:
         """Hand out up to `max` ready messages under a lease of their own; fewer where they come to `max_bytes`."""
-        self._store.verify()
-        prospect = self.look()
-        if not prospect.is_promising():
-            return []
-        return self.fetch_leased(prospect, max, max_bytes, Lease(new_token(), lease_s), counts=True)
+        lease = Lease(new_token(), lease_s)
+        messages: list[Message] = []
+        # Where the last claim got all that it asked for, this one mostly gets something, too: nobody has to look first,
+        # unless another writer is in the way.
+        if self._was_filled:
+            with suppress(BusyError), self._store.impatient():
+                messages = self.fetch_leased(None, max, max_bytes, lease, counts=True)
+        if not messages:
+            self._store.verify()
+            prospect = self.look()
+            if prospect.is_promising():
+                messages = self.fetch_leased(prospect, max, max_bytes, lease, counts=True)
+        self._was_filled = len(messages) == max
+        return messages
 
     def claim_and_take(self, prospect: Prospect, max: int, lease_s: float) -> tuple[Message | None, Claim | None]:
         """Take the first ready message for good and lease up to `max` - 1 more, in one transaction."""
@@ -160,11 +171,11 @@ class Mailbox:
         return [_taken(row, now) for row in rows]
 
     def fetch_leased(
-        self, prospect: Prospect, max: int, max_bytes: int | None, lease: Lease, *, counts: bool
+        self, prospect: Prospect | None, max: int, max_bytes: int | None, lease: Lease, *, counts: bool
     ) -> list[Message]:
         """Hand out up to `max` ready messages under a lease, in one transaction; without `counts`, only set them apart.
 
-        What is only set apart counts no attempt and keeps its state until it is taken.
+        What is only set apart counts no attempt and keeps its state until it is taken. With no prospect it looks first.
         """
         now = clock.now()
         query = {"recipient": self._recipient, "now": now, "max": max}
@@ -177,9 +188,9 @@ class Mailbox:
                 else:
                     tx.change("set_apart", query)
         if not counts:
-            return [row.to_message(now) for row in rows]
+            return [message_of(row, now) for row in rows]
         self._tell([row for row in rows if row.state != DELIVERED])
-        return [row.handed_out(DELIVERED, now, None).to_message(now, lease.token) for row in rows]
+        return [message_of(row.handed_out(DELIVERED, now, None), now, lease.token) for row in rows]
 
     def take_leased(self, message_id: int, token: int) -> None:
         """Ack a message that is leased under `token`, and count the attempt; LeaseLostError where it is not."""
@@ -212,10 +223,12 @@ class Mailbox:
             self._store.after_commit(self._ring, [self._recipient, *bells])
 
     def _ready(
-        self, tx: Transaction, prospect: Prospect, query: dict[str, Any], max_bytes: int | None = None
+        self, tx: Transaction, prospect: Prospect | None, query: dict[str, Any], max_bytes: int | None = None
     ) -> list[MessageRow]:
         """Put into effect what has expired or come due, and return what is ready."""
         self._identity.touch(tx)
+        if prospect is None:
+            prospect = Prospect(*tx.rows("look", query)[0])
         bells: list[str] = []
         is_due = prospect.is_due(query["now"])
         if is_due:
@@ -291,4 +304,4 @@ def _lost(message_id: int, state: int, holder: int | None) -> LeaseLostError:
 
 
 def _taken(row: MessageRow, now: int) -> Message:
-    return row.handed_out(ACKED, now, now).to_message(now)
+    return message_of(row.handed_out(ACKED, now, now), now)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, make_dataclass
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 from raven import body as bodies
-from raven.clock import from_micros, isoformat, optional_from_isoformat, optional_from_micros
+from raven.clock import from_micros, isoformat, optional_from_isoformat
 from raven.errors import InputError
 
 Urgency = Literal["blocking", "prompt", "fyi"]
@@ -137,6 +137,11 @@ class Message:
         return shape
 
 
+# A frozen dataclass sets each field by a call, which for so many takes ten times as long as to set those of this twin.
+# It then becomes a Message: Python allows that where both have the same slots.
+_Unfrozen = make_dataclass("_Unfrozen", [field.name for field in fields(Message)], slots=True)
+
+
 class MessageRow(NamedTuple):
     """A row of the store in the column order that every statement which reads messages keeps.
 
@@ -167,50 +172,66 @@ class MessageRow(NamedTuple):
     reason: str | None
     leased_until: int | None
 
-    def handed_out(self, state: int, now: int, finished_at: int | None) -> MessageRow:
+    def handed_out(self, state: int, now: int, finished_at: int | None) -> tuple[Any, ...]:
         """Return the row as a claim or a take has left it: the columns of a delivery's progress are the last."""
-        return MessageRow(
-            *self[:-6], state, self.attempts + 1, self.delivered_at or now, finished_at, self.reason, None
-        )
+        return (*self[:-6], state, self.attempts + 1, self.delivered_at or now, finished_at, self.reason, None)
 
     def to_message(
         self, now: int, lease: int | None = None, waiting: dict[str, bool] | None = None, duplicate: bool = False
     ) -> Message:
-        """Build the Message; what has outlived `expires_at` by `now`, unleased, shows as expired though not marked."""
-        # Unpacked once and passed by place, since this runs for every message that is sent or received.
-        (id, sender, to, type, body, urgency, tags, correlation_id, reply_to, task_id, dedup_key, created_at,
-         expires_at, reply_address, report, recipient, state, attempts, delivered_at, finished_at,
-         reason, leased_until) = self  # fmt: skip
-        finished = optional_from_micros(finished_at)
-        return Message(
-            id,
-            sender,
-            recipient or to.replace(TO_SEPARATOR, ", "),
-            tuple(to.split(TO_SEPARATOR)) if TO_SEPARATOR in to else to,
-            type,
-            bodies.decode(body),
-            "expired"
-            if expires_at is not None and expires_at <= now and state < 2 and (leased_until or 0) <= now
-            else STATES[state],
-            URGENCIES[urgency],
-            tuple(bodies.decode(tags)) if tags else (),
-            correlation_id,
-            reply_to,
-            task_id,
-            dedup_key,
-            attempts,
-            from_micros(created_at),
-            optional_from_micros(delivered_at),
-            finished if state == 2 else None,
-            optional_from_micros(expires_at),
-            finished,
-            reply_address,
-            report,
-            reason,
-            lease,
-            waiting,
-            duplicate,
-        )
+        """Do as `message_of` does."""
+        return message_of(self, now, lease, waiting, duplicate)
+
+
+def message_of(
+    row: tuple[Any, ...],
+    now: int,
+    lease: int | None = None,
+    waiting: dict[str, bool] | None = None,
+    duplicate: bool = False,
+    read: Callable[[str], Any] = bodies.decode,
+) -> Message:
+    """Build the Message of a row with the columns of MessageRow; `read` makes its body of the text.
+
+    What has outlived `expires_at` by `now`, unleased, shows as expired though not marked.
+    """
+    # Unpacked once and passed by place, since this runs for every message that is sent or received.
+    (id, sender, to, type, body, urgency, tags, correlation_id, reply_to, task_id, dedup_key, created_at, expires_at,
+     reply_address, report, recipient, state, attempts, delivered_at, finished_at, reason,
+     leased_until) = row  # fmt: skip
+    is_list = TO_SEPARATOR in to
+    finished = None if finished_at is None else from_micros(finished_at)
+    message: Any = _Unfrozen(
+        id,
+        sender,
+        recipient or (to.replace(TO_SEPARATOR, ", ") if is_list else to),
+        tuple(to.split(TO_SEPARATOR)) if is_list else to,
+        type,
+        read(body),
+        "expired"
+        if expires_at is not None and expires_at <= now and state < 2 and (leased_until or 0) <= now
+        else STATES[state],
+        URGENCIES[urgency],
+        tuple(bodies.decode(tags)) if tags else (),
+        correlation_id,
+        reply_to,
+        task_id,
+        dedup_key,
+        attempts,
+        from_micros(created_at),
+        None if delivered_at is None else from_micros(delivered_at),
+        finished if state == 2 else None,
+        None if expires_at is None else from_micros(expires_at),
+        finished,
+        reply_address,
+        report,
+        reason,
+        lease,
+        waiting,
+        duplicate,
+    )
+    message.__class__ = Message
+    return cast(Message, message)
 
 
 def check_max(max: object) -> None:

@@ -16,7 +16,7 @@ from raven.identity import Peer, list_peers
 from raven.listener import Listener
 from raven.log import Log, encode_addresses
 from raven.mailbox import check_id
-from raven.message import Message, MessageRow, State, check_max
+from raven.message import Message, State, check_max, message_of
 from raven.store import Store
 from raven.transaction import size_of
 from raven.walwatch import WalWatch
@@ -69,7 +69,7 @@ class BusObserver:
         rows = self._store.rows("message_whole", {"message_id": id})
         if not rows:
             raise MessageNotFoundError(f"there is no message #{id}: it never was, or it was pruned")
-        return MessageRow(*rows[0]).to_message(clock.now())
+        return message_of(rows[0], clock.now())
 
     def recipients(self, id: int) -> list[str]:
         """Return the addresses that a message was delivered to; raises MessageNotFoundError."""
@@ -266,4 +266,4 @@ def _messages(rows: Sequence[Any], max_bytes: int | None) -> list[Message]:
     if max_bytes is not None and sum(map(size_of, rows)) >= max_bytes:
         raise LimitError(f"these messages come to {max_bytes:,} bytes or more: ask for fewer with max")
     now = clock.now()
-    return [MessageRow(*row).to_message(now) for row in rows]
+    return [message_of(row, now) for row in rows]

@@ -6,13 +6,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from raven import clock
+from raven import clock, posting
 from raven.doorbell import OBSERVERS
-from raven.draft import Draft, Stored, check_options, check_request, make_draft, make_drafts
+from raven.draft import Draft, check_options, check_request, make_draft, make_drafts
 from raven.errors import ExpiredError, InputError, MessageNotFoundError
 from raven.identity import Identity
-from raven.message import Message, Report, Urgency
+from raven.message import Message, Report, Urgency, message_of
 from raven.observer import BusObserver
+from raven.posting import Stored
 
 if TYPE_CHECKING:
     from raven.feed import Feed
@@ -84,7 +85,7 @@ class BusSender(BusObserver):
         # As `post` does with many: this is the hottest path of all.
         with self._store.write() as tx:
             self._identity.touch(tx)
-            stored = draft.store(tx)
+            stored = posting.store_one(tx, draft)
         rung = [] if stored.is_duplicate else self._wake(stored.recipients)
         if self._keeper is not None:
             self._keeper.note(1)
@@ -117,7 +118,7 @@ class BusSender(BusObserver):
         """Send what `draft` has checked, in one transaction: all of them or none."""
         with self._store.write() as tx:
             self._identity.touch(tx)
-            stored = [draft.store(tx) for draft in drafts]
+            stored = posting.store(tx, drafts)
         return self._sent(stored)
 
     def reply(self, msg: Message | int, type: str, body: Any = None, **options: Any) -> Message:
@@ -208,7 +209,8 @@ class BusSender(BusObserver):
         return self._store.after_commit(self._doorbells.ring, [*recipients, OBSERVERS])
 
     def _as_sent(self, stored: Stored, rung: Collection[str] | None, now: int) -> Message:
-        row, recipients, is_duplicate = stored
+        row, body, recipients, is_duplicate = stored
         if rung is None or is_duplicate:
             rung = [address for address in recipients if self._doorbells.count_waiting(address)]
-        return row.to_message(now, None, {address: address in rung for address in recipients}, is_duplicate)
+        waiting = {address: address in rung for address in recipients}
+        return message_of(row, now, None, waiting, is_duplicate, read=lambda _: body)

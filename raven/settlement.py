@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from raven import body as bodies
-from raven import clock
+from raven import clock, posting
 from raven.doorbell import OBSERVERS, receipt_bell
 from raven.draft import Draft
 from raven.lifecycle import DEAD
@@ -105,4 +105,4 @@ def _report(
         "reply_address": None,
         "report": None,
     }
-    return Draft.of(columns).store(tx).recipients
+    return posting.store_one(tx, Draft.of(columns)).recipients

@@ -83,9 +83,11 @@ class Store(Connection):
         self._writer = threading.get_ident()
         try:
             self._entered = sys._getframe(1)
-            self._begin()
             if self._groups:
+                self._begin_step()
                 self._step_is_open, self._step_mark = True, len(self._after_commit)
+            else:
+                self._transaction.control("BEGIN IMMEDIATE")
         except BaseException as error:
             try:
                 self._leave()
@@ -107,9 +109,11 @@ class Store(Connection):
             self._drop_actions(0)
             raise self._translated(failure) from failure
         finally:
+            actions = None
             try:
                 self._leave()
-                actions = [] if self._groups else self._take_actions()
+                if self._after_commit and not self._groups:
+                    actions = self._take_actions()
             finally:
                 self._release()
         if isinstance(error, SqliteError):
@@ -135,7 +139,11 @@ class Store(Connection):
         connection = self._acquire()
         depth, mark = len(self._groups), len(self._after_commit)
         try:
-            self._begin()
+            if self._groups:
+                self._begin_step()
+            else:
+                self._transaction.control("BEGIN IMMEDIATE")
+            self._writer = threading.get_ident()
             self._groups.append(mark)
         except BaseException as error:
             del self._groups[depth:]
@@ -173,13 +181,9 @@ class Store(Connection):
                 self._release()
         _run_actions(actions)
 
-    def _begin(self) -> None:
-        if self._groups:
-            self._check_group()
-            self._transaction.control("SAVEPOINT step")
-        else:
-            self._transaction.control("BEGIN IMMEDIATE")
-        self._writer = threading.get_ident()
+    def _begin_step(self) -> None:
+        self._check_group()
+        self._transaction.control("SAVEPOINT step")
 
     def _check_group(self) -> None:
         """Refuse to go on with a group that SQLite has undone already, or whose file is gone."""

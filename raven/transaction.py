@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from raven.errors import InputError
@@ -17,12 +17,17 @@ Params = Mapping[str, Any]
 class Transaction:
     """One open `BEGIN IMMEDIATE`; what takes it as an argument writes with it and never commits."""
 
-    __slots__ = ("_connection", "_run")
+    __slots__ = ("_connection", "_run", "_run_many", "control")
+
+    control: Callable[[Literal["BEGIN IMMEDIATE", "COMMIT", "SAVEPOINT step", "RELEASE step"]], object]
+    """Begin or commit, a transaction or a step of one; only the Store does."""
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
         # One cursor for all statements: to make one for each costs a tenth of a small transaction.
-        self._run = connection.cursor().execute
+        cursor = connection.cursor()
+        self._run = self.control = cursor.execute
+        self._run_many = cursor.executemany
 
     def rows(self, name: str, params: Params, max_bytes: int | None = None) -> list[Any]:
         """Run a named statement and return its rows, as `fetch` does."""
@@ -41,13 +46,17 @@ class Transaction:
         self._run(SQL[name], params)
         return self._connection.changes()
 
-    def control(self, verb: Literal["BEGIN IMMEDIATE", "COMMIT", "SAVEPOINT step", "RELEASE step"]) -> None:
-        """Begin or commit, a transaction or a step of one; only the Store does."""
-        self._run(verb)
+    def insert(self, name: str, values: Sequence[Any]) -> int:
+        """Run a named INSERT and return the new row's id.
 
-    def insert(self, name: str, params: Params) -> int:
-        """Run a named INSERT and return the new row's id."""
-        self._run(SQL[name], params)
+        The values stand in the order of the statement's parameters: to bind them by name takes a tenth of a small send.
+        """
+        self._run(SQL[name], values)
+        return self._connection.last_insert_rowid()
+
+    def insert_many(self, name: str, rows: Iterable[Sequence[Any]]) -> int:
+        """Do as `insert` does for each row, and return the id of the last."""
+        self._run_many(SQL[name], rows)
         return self._connection.last_insert_rowid()
 
 

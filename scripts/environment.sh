@@ -1,25 +1,26 @@
-# Sourced by the other scripts: makes .venv and installs this checkout into it, unless that is done already.
-# usage: . scripts/environment.sh [EXTRAS]     EXTRAS as in pip: dev,rpc
+# Sourced by the other scripts: makes a virtual environment and installs this checkout into it, unless that is done.
+# usage: use_environment EXTRAS [FOLDER [REQUIREMENTS]]     EXTRAS as in pip: dev,rpc; REQUIREMENTS is a file of more
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 use_environment() {
-    local extras="$1" python="${PYTHON:-python3}" stamp
+    local extras="$1" folder="${2:-.venv}" requirements="${3:-}" python="${PYTHON:-python3}" stamp
     # What was installed for the tests serves the demo as well, and stays.
-    if [ -z "$extras" ] && grep -qs '^dev,rpc ' .venv/.installed; then
+    if [ -z "$extras" ] && grep -qs '^dev,rpc ' "$folder/.installed"; then
         extras=dev,rpc
     fi
     if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
         echo "error: raven needs Python 3.11 or newer, and $python is not: set PYTHON to one that is" >&2
         return 1
     fi
-    stamp="${extras:-plain} $("$python" --version) $(cksum < pyproject.toml)"
-    if [ "$(cat .venv/.installed 2>/dev/null)" = "$stamp" ]; then
+    stamp="${extras:-plain} $("$python" --version) $(cat pyproject.toml ${requirements:+"$requirements"} | cksum)"
+    if [ "$(cat "$folder/.installed" 2>/dev/null)" = "$stamp" ]; then
         return 0
     fi
-    echo "making .venv with $("$python" --version) ..." >&2
-    "$python" -m venv --clear .venv &&
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}" &&
-        PYTHONDONTWRITEBYTECODE='' .venv/bin/python -m compileall -q raven rpc/raven_rpc &&
-        echo "$stamp" > .venv/.installed
+    echo "making $folder with $("$python" --version) ..." >&2
+    "$python" -m venv --clear "$folder" &&
+        "$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
+            --editable ".${extras:+[$extras]}" ${requirements:+--requirement "$requirements"} &&
+        PYTHONDONTWRITEBYTECODE='' "$folder/bin/python" -m compileall -q raven rpc/raven_rpc &&
+        echo "$stamp" > "$folder/.installed"
 }

@@ -94,4 +94,4 @@ def _content(message: Mapping[str, Any], draft: Draft) -> dict[str, Any]:
         given["to"] = message["to"] if isinstance(message["to"], str) else list(message["to"])
     if message.get("tags"):
         given["tags"] = list(message["tags"])
-    return {**given, "body": draft.body()}
+    return {**given, "body": draft.body}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MAX_GROUP = 200
 MAX_WEIGHT_ON_LOOP = 100
 # From this size on the WAL is written back, in the thread: that waits for the disk.
-_MAX_WAL = 4 * 1024 * 1024
+_MAX_WAL = 16 * 1024 * 1024
 _LOOK_AT_WAL_EVERY = 20
 
 _log = logging.getLogger("raven")

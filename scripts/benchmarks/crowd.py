@@ -1,18 +1,28 @@
-"""Crowd: subscriber processes that are started, known to be waiting, and asked in the end for what they saw."""
+"""Crowd: subscriber processes that are started, known to be waiting, and asked what they saw."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import NamedTuple, Self
 
 from raven import BusClient
+from scripts.benchmarks.program import Program
 
-_DEADLINE_S = 60
+# A hundred interpreters take a while to start on two cores that are busy.
+_DEADLINE_S = 120
+_LOOK_S = 0.1
+_TEXT = "x" * 160
+
+
+class Seen(NamedTuple):
+    """What one subscriber took since it was last asked."""
+
+    latencies_ms: list[float]
+    ids: list[int]
 
 
 class Crowd:
@@ -21,37 +31,49 @@ class Crowd:
     def __init__(self, db: Path, count: int) -> None:
         self.bus = BusClient("bench", "sender", str(db))
         self.addresses = [f"worker-{number}:bench" for number in range(count)]
-        self._db = db
-        self.processes: list[subprocess.Popen[str]] = []
+        self._db = str(db)
+        self._ending = ExitStack()
+        self._programs: list[Program] = []
 
     def __enter__(self) -> Self:
-        program = [sys.executable, "-m", "scripts.benchmarks.subscriber", str(self._db)]
-        for address in self.addresses:
-            self.processes.append(subprocess.Popen([*program, address], stdout=subprocess.PIPE, text=True))
-        deadline = time.monotonic() + _DEADLINE_S
-        while sum(peer.waiting for peer in self.bus.peers()) < len(self.addresses):
-            if time.monotonic() > deadline:
-                raise TimeoutError("the subscribers did not start in time")
-            time.sleep(0.05)
+        with ExitStack() as stack:
+            stack.enter_context(self.bus)
+            for address in self.addresses:
+                self._programs.append(stack.enter_context(Program("subscriber", self._db, address)))
+            deadline = time.monotonic() + _DEADLINE_S
+            while sum(peer.waiting for peer in self.bus.peers()) < len(self.addresses):
+                self._check(deadline)
+                time.sleep(_LOOK_S)
+            self._ending = stack.pop_all()
         return self
 
     def send(self, address: str) -> int:
-        """Send the time to one subscriber and return the message's id."""
-        return self.bus.send(address, "tick", {"sent_ns": time.monotonic_ns()}).id
+        """Send the time to one subscriber, and return the message's id."""
+        return self.bus.send(address, "tick", {"sent_ns": time.monotonic_ns(), "text": _TEXT}).id
 
-    def start(self) -> None:
-        """Let every subscriber count its CPU time from here."""
-        self.bus.send(self.addresses, "start")
+    def finish(self) -> None:
+        """Wait until no mail waits any more, without waking anybody."""
+        deadline = time.monotonic() + _DEADLINE_S
+        while any(peer.pending for peer in self.bus.peers()):
+            self._check(deadline)
+            time.sleep(_LOOK_S)
 
-    def stop(self) -> list[dict[str, Any]]:
-        """End all subscribers and return their reports."""
-        self.bus.send(self.addresses, "stop", urgency="fyi")
-        return [json.loads(process.communicate(timeout=_DEADLINE_S)[0]) for process in self.processes]
+    def report(self) -> list[Seen]:
+        """Return what each subscriber has taken since the last report."""
+        self.bus.send(self.addresses, "report", urgency="fyi")
+        return [Seen(**json.loads(program.line(_DEADLINE_S))) for program in self._programs]
+
+    def cpu_s(self) -> list[float]:
+        """Return the CPU time that each subscriber has used so far."""
+        return [program.cpu_s() for program in self._programs]
+
+    def _check(self, deadline: float) -> None:
+        if any(program.has_ended for program in self._programs):
+            raise RuntimeError("a subscriber has ended")
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{len(self.addresses)} subscribers were not ready within {_DEADLINE_S} s")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in self.processes:
-            process.kill()
-            process.wait()
-        self.bus.close()
+        self._ending.close()

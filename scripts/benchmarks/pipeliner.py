@@ -12,16 +12,16 @@ import threading
 import time
 
 from scripts.benchmarks.served import request
+from scripts.benchmarks.team import wait_for_go
 
 
 def main(path: str, count: int, params: str) -> None:
     lines = b"".join(request(number, "send", json.loads(params)) for number in range(count))
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.connect(path)
-        print("ready", flush=True)
-        sys.stdin.readline()
+        wait_for_go()
         begin = time.monotonic()
-        writer = threading.Thread(target=connection.sendall, args=(lines,))
+        writer = threading.Thread(target=connection.sendall, args=(lines,), daemon=True)
         writer.start()
         answers, failed = 0, False
         while answers < count:

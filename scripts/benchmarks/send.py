@@ -1,61 +1,113 @@
-"""`send` against its floor: a loop of the same two inserts, in one apsw transaction each."""
+"""`send` against its floor, the same inserts in one apsw transaction; one at a time, and a hundred at once."""
 
 from __future__ import annotations
 
-import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import apsw
 
 from raven import BusClient
 from raven.statements import SQL
-from scripts.benchmarks.result import Result, ratio
+from raven.writeback import PAGES
+from scripts.benchmarks.figure import Figure, at_most
+from scripts.benchmarks.rounds import alternate, each_us
 
-_BODY = {"text": "x" * 180}
-_BODY_TEXT = '{"text":"' + "x" * 180 + '"}'
-_SENDER, RECIPIENT = "alice:bench", "bob:bench"
+BODY = {"text": "x" * 180}
+BODY_TEXT = '{"text":"' + "x" * 180 + '"}'
+SENDER, RECIPIENT = "alice:bench", "bob:bench"
 _NOTHING = dict.fromkeys(
     ("tags", "correlation_id", "reply_to", "task_id", "dedup_key", "expires_at", "reply_address", "report")
 )
-MESSAGE = {**_NOTHING, "sender": _SENDER, "to": RECIPIENT, "type": "work", "body": _BODY_TEXT, "urgency": 1}
+MESSAGE = {**_NOTHING, "sender": SENDER, "to": RECIPIENT, "type": "work", "body": BODY_TEXT, "urgency": 1}
 DELIVERY = {"place": 0, "recipient": RECIPIENT, "urgency": 1, "ready_at": 0, "expires_at": None, "max_attempts": 5}
+_MANY = 100
 
 
-def run(folder: Path, quick: bool) -> list[Result]:
+def connect(db: Path) -> apsw.Connection:
+    """Open a bus file without raven, with the settings that raven has, but for SQLite's own checkpoints."""
+    connection = apsw.Connection(str(db))
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
+    connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
+class Floor:
+    """The same inserts without raven: prepared statements on one cursor, the body already encoded."""
+
+    def __init__(self, db: Path) -> None:
+        BusClient.at(SENDER, str(db)).close()  # makes the tables
+        self.connection = connect(db)
+        self.run = self.connection.cursor().execute
+
+    def send(self) -> None:
+        self.run("BEGIN IMMEDIATE")
+        self.insert(BODY_TEXT)
+        self.run("COMMIT")
+
+    def send_many(self) -> None:
+        self.run("BEGIN IMMEDIATE")
+        for _ in range(_MANY):
+            self.insert(BODY_TEXT)
+        self.run("COMMIT")
+
+    def insert(self, body: str) -> int:
+        """Add one message and its delivery to the open transaction, and return the message's id."""
+        self.run(SQL["add_message"], {**MESSAGE, "body": body, "created_at": time.time_ns() // 1000})
+        message_id = self.connection.last_insert_rowid()
+        self.run(SQL["add_delivery"], {**DELIVERY, "message_id": message_id})
+        return message_id
+
+
+class LeanFloor(Floor):
+    """The least that Python can do: values by their places, and checkpoints as seldom as raven's."""
+
+    def __init__(self, db: Path) -> None:
+        super().__init__(db)
+        self.connection.execute(f"PRAGMA wal_autocheckpoint = {PAGES}").fetchall()
+
+    def insert(self, body: str) -> int:
+        values = (SENDER, RECIPIENT, "work", body, 1, *(None,) * 5, time.time_ns() // 1000, None, None, None)
+        self.run(SQL["add_message"], values)
+        message_id = self.connection.last_insert_rowid()
+        self.run(SQL["add_delivery"], (message_id, 0, RECIPIENT, 1, 0, None, 5))
+        return message_id
+
+
+def run(folder: Path, quick: bool) -> list[Figure]:
     # Batches so long that each side has its share of checkpoints in every round.
-    rounds, batch = (8, 500) if quick else (30, 1000)
-    bus = BusClient.at(_SENDER, str(folder / "send.db"))
-    BusClient.at(_SENDER, str(folder / "floor.db")).close()
-    floor = apsw.Connection(str(folder / "floor.db"))
-    floor.execute("PRAGMA synchronous = NORMAL")
-    sends, floors = [], []
-    for _ in range(rounds):
-        sends.append(_time_sends(bus, batch))
-        floors.append(_time_floor(floor, batch))
-    times = ratio(sends, floors)
+    rounds, batch = (8, 1500) if quick else (30, 3000)
+    bus, floor, lean = BusClient.at(SENDER, str(folder / "send.db")), Floor(folder / "a.db"), LeanFloor(folder / "b.db")
+    raven, plain, least = alternate(
+        {
+            "raven": lambda: each_us(lambda: bus.send(RECIPIENT, "work", BODY), batch),
+            "bare apsw": lambda: each_us(floor.send, batch),
+            "bare apsw, leanest": lambda: each_us(lean.send, batch),
+        },
+        rounds,
+        "us",
+        notes={
+            "bare apsw": "prepared statements, the body already encoded; checkpoints every 1,000 pages, as SQLite does",
+            "bare apsw, leanest": f"values bound by place, and checkpoints every {PAGES:,} pages, as raven's",
+        },
+    ).values()
     return [
-        Result(
-            "send, small body, against the same inserts in apsw",
-            f"{times:.2f} times ({statistics.median(sends):.0f} us, {statistics.median(floors):.0f} us)",
-            "at most 1.6 times",
-            times <= 1.6,
-        )
+        Figure.ratio("send of 200 bytes against the same inserts", raven, plain, at_most(1.35)),
+        Figure.ratio("the same against the leanest form of them", raven, least),
     ]
 
 
-def _time_sends(bus: BusClient, count: int) -> float:
-    start = time.perf_counter()
-    for _ in range(count):
-        bus.send(RECIPIENT, "work", _BODY)
-    return (time.perf_counter() - start) / count * 1e6
-
-
-def _time_floor(connection: apsw.Connection, count: int) -> float:
-    start = time.perf_counter()
-    for _ in range(count):
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute(SQL["add_message"], {**MESSAGE, "created_at": time.time_ns() // 1000})
-        connection.execute(SQL["add_delivery"], {**DELIVERY, "message_id": connection.last_insert_rowid()})
-        connection.execute("COMMIT")
-    return (time.perf_counter() - start) / count * 1e6
+def run_many(folder: Path, quick: bool) -> list[Figure]:
+    rounds, batch = (8, 40) if quick else (30, 80)
+    bus, floor = BusClient.at(SENDER, str(folder / "send.db")), Floor(folder / "floor.db")
+    many: list[dict[str, Any]] = [{"to": RECIPIENT, "type": "work", "body": BODY}] * _MANY
+    sides = alternate(
+        {
+            "raven": lambda: each_us(lambda: bus.send_many(many), batch),
+            "bare apsw": lambda: each_us(floor.send_many, batch),
+        },
+        rounds,
+        "us",
+    )
+    return [Figure.ratio("send_many of 100 against the same in one transaction", *sides.values(), at_most(1.5))]

@@ -3,52 +3,31 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import subprocess
-import sys
-import time
+import struct
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal
 
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+from scripts.benchmarks.program import Program
+
+_DEADLINE_S = 30
 
 
-class Served:
+class Served(Program):
     """A process of `helper.py`; entered, it listens."""
 
-    def __init__(self, folder: Path, kind: str = "raven") -> None:
+    def __init__(self, folder: Path, kind: Literal["raven", "alone", "echo"] = "raven") -> None:
         self.db = str(folder / f"{kind}.db")
         self.path = str(folder / f"{kind}.sock")
-        program = [sys.executable, "-m", "scripts.benchmarks.helper", kind, self.db, self.path]
-        self._process = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
-
-    def __enter__(self) -> Self:
-        if self._process.stdout is None or not self._process.stdout.readline():
-            raise RuntimeError("the helper did not start")
-        return self
+        super().__init__("helper", kind, self.db, self.path, greets=True)
 
     def connect(self) -> socket.socket:
+        """Return a new connection; an answer that does not come in time is a BlockingIOError."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # Python's own timeout would take one more system call for each read.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _DEADLINE_S, 0))
         connection.connect(self.path)
         return connection
-
-    def cpu_s(self) -> float:
-        """Return the CPU time that the process has used, see proc(5)."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS
-
-    def memory_mib(self) -> float:
-        """Return the memory that the process holds."""
-        return int(Path(f"/proc/{self._process.pid}/statm").read_text(encoding="utf-8").split()[1]) * _PAGE / 2**20
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._process.kill()
-        self._process.wait()
 
 
 def request(number: int, method: str, params: Any) -> bytes:
@@ -56,16 +35,12 @@ def request(number: int, method: str, params: Any) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}).encode() + b"\n"
 
 
-def wait_for_answer(connection: socket.socket) -> Any:
+def wait_for_answer(connection: socket.socket) -> bytes:
     """Read one line."""
     data = b""
     while not data.endswith(b"\n"):
-        data += connection.recv(1 << 16)
-    return json.loads(data)
-
-
-def pause(seconds: float) -> float:
-    """Let time pass, and return how much it was."""
-    begin = time.monotonic()
-    time.sleep(seconds)
-    return time.monotonic() - begin
+        read = connection.recv(1 << 16)
+        if not read:
+            raise RuntimeError("the helper has closed the connection")
+        data += read
+    return data

@@ -10,7 +10,7 @@ from pathlib import Path
 from raven import BusClient
 
 _START_DEADLINE_S = 30
-SKIPPED = {".venv", "build", "dist"}
+SKIPPED = {".venv", ".venv-bench", "build", "dist"}
 
 
 def main(reviewers: int) -> None:

@@ -1,0 +1,35 @@
+"""What `durability="full"` costs: the same sends, each on the disk before it returns, against "normal"."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from raven import BusClient
+from raven.filesystem import filesystem_type
+from scripts.benchmarks.figure import Figure
+from scripts.benchmarks.rounds import alternate, each_us
+from scripts.benchmarks.send import BODY, RECIPIENT, SENDER
+
+
+def run(folder: Path, quick: bool) -> list[Figure]:
+    rounds, batch = (8, 100) if quick else (30, 300)
+    with (
+        BusClient.at(SENDER, str(folder / "full.db"), durability="full") as full,
+        BusClient.at(SENDER, str(folder / "normal.db"), durability="normal") as normal,
+    ):
+        on_disk, ordinary = alternate(
+            {
+                "full": lambda: each_us(lambda: full.send(RECIPIENT, "work", BODY), batch),
+                "normal": lambda: each_us(lambda: normal.send(RECIPIENT, "work", BODY), batch),
+            },
+            rounds,
+            "us",
+        ).values()
+    return [Figure.ratio('send with durability="full" against "normal"', on_disk, ordinary, note=_note(folder))]
+
+
+def _note(folder: Path) -> str:
+    kind = filesystem_type(str(folder))
+    if kind in ("tmpfs", "ramfs"):
+        return f"on {kind}, in memory, where nothing goes to a disk: set TMPDIR to a folder on one"
+    return f"on {kind}; what it costs is what the disk takes for one flush"

@@ -1,0 +1,20 @@
+"""A process that answers every message with its own body.
+
+usage: python -m scripts.benchmarks.ponger DB ADDRESS
+"""
+
+from __future__ import annotations
+
+import sys
+
+from raven import BusClient
+
+
+def main(db: str, address: str) -> None:
+    with BusClient.at(address, db) as bus:
+        for message in bus.listen():
+            bus.reply(message, "pong", message.body)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])
