@@ -19,26 +19,47 @@ MAX_REQUEST_S = 7 * 86400
 _MAX_TEXT = 1024
 
 
+class Content(NamedTuple):
+    """What a sender gives, as it is stored: the columns of a message but for its id and its times."""
+
+    sender: str
+    to: str
+    type: str
+    body: str
+    urgency: int = 1
+    tags: str | None = None
+    correlation_id: str | None = None
+    reply_to: int | None = None
+    task_id: str | None = None
+    dedup_key: str | None = None
+    reply_address: str | None = None
+    report: Report | None = None
+
+
 class Draft(NamedTuple):
     """One checked message, which `posting` stores; `body` is the JSON value, as its model has left it."""
 
     targets: dict[str, Address]
-    columns: dict[str, Any]
+    content: Content
     body: Any
     delay_us: int
     lifetime_us: int | None
     max_attempts: int
 
     @classmethod
-    def of(cls, columns: dict[str, Any]) -> Draft:
-        """Make a draft of raven's own to one address, from columns in the order of the table's."""
-        role, _, session = columns["to"].partition(":")
-        return cls({columns["to"]: Address(role, session)}, columns, None, 0, None, DEFAULT_MAX_ATTEMPTS)
+    def of(cls, content: Content) -> Draft:
+        """Make a draft of raven's own to one address."""
+        role, _, session = content.to.partition(":")
+        return cls({content.to: Address(role, session)}, content, None, 0, None, DEFAULT_MAX_ATTEMPTS)
 
-    def values(self, now: int) -> tuple[Any, ...]:
-        """Return what add_message takes, in its order, for a message that is stored now."""
-        self.columns.update(created_at=now, expires_at=None if self.lifetime_us is None else now + self.lifetime_us)
-        return tuple(self.columns.values())
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The content by the names of the columns."""
+        return self.content._asdict()
+
+    def expires_at(self, now: int) -> int | None:
+        """Return when a message that is stored now expires."""
+        return None if self.lifetime_us is None else now + self.lifetime_us
 
 
 def make_draft(
@@ -77,27 +98,23 @@ def make_draft(
         check_max_attempts(max_attempts)
     delay = None if delay_s is None else check_span("delay_s", delay_s, least=0)
     text = bodies.encode(body, max_body_bytes)
-    # The keys stand in the order of the table's columns, which is that of the parameters of add_message.
-    columns = {
-        "sender": sender,
-        "to": TO_SEPARATOR.join(targets),
-        "type": type,
-        "body": text,
-        "urgency": URGENCIES.index(urgency),
-        "tags": _tags(tags) if tags else None,
-        "correlation_id": check_optional_text("correlation_id", correlation_id),
-        "reply_to": reply_to,
-        "task_id": check_optional_text("task_id", task_id),
-        "dedup_key": check_optional_text("dedup_key", dedup_key),
-        # Set when it is stored.
-        "created_at": None,
-        "expires_at": None,
-        "reply_address": reply_address,
-        "report": report,
-    }
-    lifetime = check_span("expires_in_s", expires_in_s, least=1e-6)
+    content = Content(
+        sender,
+        TO_SEPARATOR.join(targets),
+        type,
+        text,
+        URGENCIES.index(urgency),
+        _tags(tags) if tags else None,
+        None if correlation_id is None else check_optional_text("correlation_id", correlation_id),
+        reply_to,
+        None if task_id is None else check_optional_text("task_id", task_id),
+        None if dedup_key is None else check_optional_text("dedup_key", dedup_key),
+        reply_address,
+        report,
+    )
+    lifetime = None if expires_in_s is None else check_span("expires_in_s", expires_in_s, least=1e-6)
     attempts = default_attempts if max_attempts is None else max_attempts
-    return Draft(targets, columns, bodies.copy(body, text), delay or 0, lifetime, attempts)
+    return Draft(targets, content, bodies.copy(body, text), delay or 0, lifetime, attempts)
 
 
 def make_drafts(
@@ -138,12 +155,13 @@ def check_max_attempts(max_attempts: object) -> None:
 
 
 def _check_parameters(message: object) -> None:
-    if not isinstance(message, Mapping):
+    if not isinstance(message, dict | Mapping):
         raise InputError(f"{message!r} is not a dict of send's parameters")
     for name in ("to", "type"):
         if name not in message:
             raise InputError(f"{name!r} is missing")
-    for name in message.keys() - _PARAMETERS:
+    if not _PARAMETERS.issuperset(message):
+        [name, *_] = (name for name in message if name not in _PARAMETERS)
         raise InputError(f"{name!r} is no parameter of send: use {', '.join(sorted(_PARAMETERS))}")
 
 

@@ -7,12 +7,11 @@ passed over, so that any number of them may try at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from raven import body as bodies
 from raven import clock, posting
 from raven.doorbell import OBSERVERS, receipt_bell
-from raven.draft import Draft
+from raven.draft import Content, Draft
 from raven.lifecycle import DEAD
 from raven.message import STATES
 from raven.store import Store
@@ -89,20 +88,14 @@ def _report(
         "attempts": attempts,
         "reason": reason if state == DEAD else "its time ran out before anybody took it",
     }
-    columns: dict[str, Any] = {
-        "sender": recipient,
-        "to": sender,
-        "type": UNDELIVERED,
-        "body": bodies.encode(told),
-        "urgency": urgency,
-        "tags": None,
-        "correlation_id": correlation_id,
-        "reply_to": message_id,
-        "task_id": task_id,
-        "dedup_key": None,
-        "created_at": None,
-        "expires_at": None,
-        "reply_address": None,
-        "report": None,
-    }
-    return posting.store_one(tx, Draft.of(columns)).recipients
+    content = Content(
+        sender=recipient,
+        to=sender,
+        type=UNDELIVERED,
+        body=bodies.encode(told),
+        urgency=urgency,
+        correlation_id=correlation_id,
+        reply_to=message_id,
+        task_id=task_id,
+    )
+    return posting.store_one(tx, Draft.of(content)).recipients

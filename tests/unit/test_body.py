@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
+from enum import IntEnum
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raven import BodyError
-from raven.body import DEFAULT_MAX_BYTES, MAX_DEPTH, decode, encode, parse
+from raven.body import DEFAULT_MAX_BYTES, MAX_DEPTH, copy, decode, encode, parse
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -36,6 +37,21 @@ def test_every_json_value_comes_back_as_it_was(body: Any) -> None:
 
     assert decode(text) == body
     assert json.loads(text) == body
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(JSON)
+def test_a_copy_is_what_the_text_reads_as(body: Any) -> None:
+    text = encode(body)
+
+    assert repr(copy(body, text)) == repr(decode(text))
+
+
+@pytest.mark.parametrize("body", [(1, 2), {"a": (1,)}, {1: "a"}, {"a": {"b": 1}}, IntEnum("Kind", "A").A, {None: True}])
+def test_a_copy_of_what_json_changes_is_what_json_makes_of_it(body: Any) -> None:
+    text = encode(body)
+
+    assert repr(copy(body, text)) == repr(json.loads(text))
 
 
 def test_the_text_is_compact_and_keeps_unicode_readable() -> None:

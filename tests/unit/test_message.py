@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
+import pickle
 from typing import Any
 
 import pytest
@@ -32,6 +34,17 @@ def test_a_message_cannot_be_changed() -> None:
         message().state = "acked"  # type: ignore[misc]
     with pytest.raises(AttributeError):
         message().__dict__  # noqa: B018
+
+
+def test_a_message_from_the_store_is_like_one_made_by_hand() -> None:
+    stored = message()
+    by_hand = Message(**{field.name: getattr(stored, field.name) for field in dataclasses.fields(Message)})
+
+    assert type(stored) is Message
+    assert stored == by_hand
+    assert repr(stored) == repr(by_hand)
+    assert dataclasses.replace(stored, id=8).id == 8
+    assert pickle.loads(pickle.dumps(stored)) == copy.deepcopy(stored) == stored
 
 
 def test_the_parts_of_the_addresses_have_names() -> None:

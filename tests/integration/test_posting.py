@@ -1,0 +1,85 @@
+"""Posting: many messages in one transaction are the same as one after the other, only quicker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from raven import BusClient, InputError, UnknownAddressError
+
+Connect = Callable[..., BusClient]
+
+MIXED: list[dict[str, Any]] = [
+    {"to": "a:s", "type": "one", "body": {"n": 1}},
+    {"to": ["a:s", "b:s"], "type": "two", "body": [2], "delay_s": 60, "urgency": "fyi"},
+    {"to": "b:s", "type": "once", "body": "first", "dedup_key": "k"},
+    {"to": "b:s", "type": "once", "body": "second", "dedup_key": "k"},
+    {"to": "*:s", "type": "all", "expires_in_s": 60, "tags": ["t"]},
+    {"to": "b:s", "type": "last", "max_attempts": 1, "report": "undelivered", "task_id": 7},
+]
+
+
+@pytest.fixture
+def boss(connect: Connect) -> BusClient:
+    bus = connect("boss:s")
+    bus.register("a:s", "b:s")
+    return bus
+
+
+def test_a_mixed_batch_is_stored_as_its_messages_alone_are(tmp_path: Any, boss: BusClient, db: str) -> None:
+    with BusClient.at("boss:s", str(tmp_path / "other.db")) as other:
+        other.register("a:s", "b:s")
+        alone = [other.send(**message) for message in MIXED]
+        their_recipients = [other.recipients(msg.id) for msg in alone]
+
+    together = boss.send_many(MIXED)
+
+    def essence(messages: list[Any]) -> list[dict[str, Any]]:
+        times = ("created_at", "expires_at")
+        return [{name: value for name, value in msg.as_dict().items() if name not in times} for msg in messages]
+
+    assert essence(together) == essence(alone)
+    assert [boss.recipients(msg.id) for msg in together] == their_recipients
+    assert [msg.id for msg in together] == [1, 2, 3, 3, 4, 5]
+    assert [msg.duplicate for msg in together] == [False, False, False, True, False, False]
+
+
+def test_what_is_returned_is_what_the_recipients_read(connect: Connect, boss: BusClient) -> None:
+    sent = boss.send_many(
+        [{"to": "a:s", "type": "note", "body": {"n": number, "l": [number]}} for number in range(250)]
+    )
+
+    seen = connect("a:s").inbox(max=1000)
+
+    assert [(msg.id, msg.body, msg.created_at) for msg in seen] == [(msg.id, msg.body, msg.created_at) for msg in sent]
+
+
+def test_a_message_in_the_middle_that_reaches_nobody_undoes_the_batch(boss: BusClient) -> None:
+    with pytest.raises(UnknownAddressError, match=r"nobody is registered who matches '\*:nowhere'"):
+        boss.send_many([*MIXED, {"to": "*:nowhere", "type": "lost"}, *MIXED])
+
+    assert boss.last_id() == 0
+
+
+def test_an_empty_batch_sends_nothing(boss: BusClient) -> None:
+    assert boss.send_many([]) == []
+    assert boss.last_id() == 0
+
+
+def test_the_parameter_that_send_does_not_have_is_named(boss: BusClient) -> None:
+    with pytest.raises(InputError, match=r"message 1 of send_many: 'colour' is no parameter of send: use body, "):
+        boss.send_many([MIXED[0], {"to": "a:s", "type": "x", "colour": "red", "body": 1}])
+
+
+def test_a_body_that_is_changed_after_the_send_leaves_the_message_alone(connect: Connect, boss: BusClient) -> None:
+    flat, deep = {"n": 1}, {"n": [1]}
+    draft = boss.draft("a:s", "note", flat)
+    sent = [boss.send("a:s", "note", flat), boss.send("a:s", "note", deep)]
+
+    flat["n"] = 2
+    deep["n"].append(2)
+
+    assert [msg.body for msg in [*sent, *boss.post([draft])]] == [{"n": 1}, {"n": [1]}, {"n": 1}]
+    assert [msg.body for msg in connect("a:s").inbox()] == [{"n": 1}, {"n": [1]}, {"n": 1}]
