@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from raven import signals
 from raven.cli.content import REPLY_TO, content_options
 from raven.cli.options import ADDRESS, DURATION, bus_option, json_option, open_client
 from raven.cli.output import echo_json, echo_sent, escape
@@ -41,7 +40,10 @@ def send(
     """
     if timeout is not None and wait is None:
         raise click.UsageError("--timeout is for --wait: give both")
-    signals.unwind_on_sigterm()
+    if wait is not None:
+        from raven import signals
+
+        signals.unwind_on_sigterm()
     with open_client(sender, db) as bus:
         message = bus.send(to[0] if len(to) == 1 else list(to), **content)
         shape = message.as_dict()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+
 import click
 
+from raven.cli.main import STANDARD
 from raven.cli.options import ADDRESS, db_option, helper, load_config, socket_option
 from raven.cli.output import escape
 
@@ -30,7 +33,9 @@ def serve(
     """
     settings = load_config(db)
     limits = {"max_request": max_request, "max_connections": max_connections}
-    helper("serve")(
+    serve_bus = helper("serve")
+    gc.set_threshold(*STANDARD)
+    serve_bus(
         settings.db,
         socket,
         bound=bound,

@@ -58,13 +58,12 @@ class Answer:
 class Pending:
     """A request that waits for its work to be done."""
 
-    __slots__ = ("answer", "id", "place", "wanted", "work")
+    __slots__ = ("answer", "place", "reply", "work")
 
     def __init__(self, answer: Answer, place: int, reply: Reply, work: Work) -> None:
         self.answer = answer
         self.place = place
-        self.wanted = reply.wanted
-        self.id = reply.id
+        self.reply = reply
         self.work = work
 
 

@@ -43,7 +43,9 @@ class Caller:
 
     def client(self, name: str, address: str | None) -> BusClient:
         """Return the client that writes as the address that a parameter means."""
-        return self._share(self.role(name, address))
+        if address is None or self.bound:
+            address = self.role(name, address)
+        return self._share(address)  # which parses it, the first time
 
     def scope(self, role: str | list[str] | None) -> list[str] | None:
         """Return what a view of the log is narrowed to: roles that were asked for, or those of a bound socket."""

@@ -13,6 +13,7 @@ from raven import ForbiddenError, LimitError, RavenError
 from raven_rpc import counterpart, faults, protocol, sockets
 from raven_rpc.answers import Answer, Pending, ready
 from raven_rpc.caller import Caller
+from raven_rpc.lanes import MAX_PENDING, Lanes
 from raven_rpc.leases import Leases
 from raven_rpc.lines import Lines
 from raven_rpc.subscriptions import Subscriptions
@@ -21,9 +22,8 @@ from raven_rpc.work import Outcome, attempt
 
 if TYPE_CHECKING:
     from raven_rpc.server import Server
+    from raven_rpc.waits import Wait
 
-# So many requests of one connection may be under way, or fewer heavy ones; then it is read no further.
-MAX_PENDING = 1000
 # So many requests of one connection are begun before another has its turn.
 _TURN = 50
 _WRITE_BUFFER = 64 * 1024
@@ -33,8 +33,7 @@ _HTTP = re.compile(rb"(GET|POST|PUT|HEAD|OPTIONS|DELETE|PATCH|CONNECT|TRACE|PRI)
 class Connection(asyncio.Protocol):
     """Reads lines, has them dispatched, and writes the answers in the order of the requests; late ones when they come.
 
-    Writes of one connection run in their order, and so do reads; a read waits for the writes before it, and a write for
-    the reads. A client that does not read its answers is not read from either.
+    A client that does not read its answers is not read from either.
     """
 
     def __init__(self, server: Server) -> None:
@@ -45,9 +44,6 @@ class Connection(asyncio.Protocol):
         self._todo: deque[bytes | tuple[Any, Answer] | Answer] = deque()
         self._answers: deque[Answer] = deque()
         self._late: set[Answer] = set()  # those that hold up no other, since a part of them waits
-        self._waiting: deque[Pending] = deque()
-        self._running = self._weight = 0
-        self._lane = ""
         self._is_full = False
         self._has_ended = False
         self._is_reading = True
@@ -58,6 +54,7 @@ class Connection(asyncio.Protocol):
         self.subscriptions = Subscriptions(server, self)
         self.waits = Waits()
         self.leases = Leases()
+        self._lanes = Lanes(server, self)
         self._caller = Caller(server.share, server.bound, server, self)
 
     # What asyncio calls
@@ -103,7 +100,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on."""
         self._is_full = False
-        self._start()
+        self._lanes.start()
         self.take_turn()
         self.subscriptions.go_on()
         self.waits.go_on()
@@ -112,7 +109,7 @@ class Connection(asyncio.Protocol):
         """Forget what was asked, and give back what was pushed and not acked."""
         self.is_closed = True
         self._todo.clear()
-        self._waiting.clear()
+        self._lanes.clear()
         self._answers.extend(self._late)
         self._late.clear()
         while self._answers:
@@ -175,9 +172,10 @@ class Connection(asyncio.Protocol):
         self._flush()
         if self.is_closed or self.transport is None:
             return
-        if self._todo and not self._is_busy():
+        is_busy = self._is_busy()
+        if self._todo and not is_busy:
             self._plan_turn()
-        wants_more = not self._todo and not self._is_busy() and not self._has_ended
+        wants_more = not (self._todo or is_busy or self._has_ended)
         if wants_more != self._is_reading:
             self._is_reading = wants_more
             with suppress(RuntimeError):
@@ -195,18 +193,18 @@ class Connection(asyncio.Protocol):
         self.take_turn()
 
     def _is_busy(self) -> bool:
-        return self._is_full or self.is_closed or len(self._waiting) + self._running >= MAX_PENDING
+        return self._is_full or self.is_closed or self._lanes.count >= MAX_PENDING
 
     def _take_line(self, line: bytes) -> None:
-        if _HTTP.match(line):
-            reason = "this socket speaks JSON-RPC 2.0, one JSON text per line, and no HTTP"
-            self._todo.clear()
-            self._has_ended = True
-            return self._answer(protocol.failure(None, faults.standard(protocol.PARSE_ERROR, reason)))
         try:
             value = protocol.parse(line)
         except protocol.ParseError as error:
-            return self._answer(protocol.failure(None, faults.standard(protocol.PARSE_ERROR, str(error))))
+            reason = str(error)
+            if _HTTP.match(line):
+                reason = "this socket speaks JSON-RPC 2.0, one JSON text per line, and no HTTP"
+                self._todo.clear()
+                self._has_ended = True
+            return self._answer(protocol.failure(None, faults.standard(protocol.PARSE_ERROR, reason)))
         if not isinstance(value, list):
             answer = Answer(1, is_batch=False)
             self._answers.append(answer)
@@ -228,48 +226,24 @@ class Connection(asyncio.Protocol):
         if reply.work is None:
             self._put(answer, place, reply.response)
         else:
-            self._waiting.append(Pending(answer, place, reply, reply.work))
-            self._start()
+            self._lanes.run(Pending(answer, place, reply, reply.work), is_last=not self._todo)
 
-    def _start(self) -> None:
-        """Start the work that may run now: what shares the lane of what runs, and anything where nothing does."""
-        while self._waiting and not self._is_full:
-            work = self._waiting[0].work
-            if self._running and (
-                work.lane == "loop" or work.lane != self._lane or self._weight + work.weight > MAX_PENDING
-            ):
-                return
-            pending = self._waiting.popleft()
-            self._running += 1
-            self._weight += work.weight
-            self._lane = work.lane
-            if work.lane == "loop":
-                self._settle(pending, attempt(work.run))
-            else:
-                self._server.submit(work.lane, work.run, partial(self._finish, pending), work.weight)
-
-    def _finish(self, pending: Pending, outcome: Outcome) -> None:
-        self._settle(pending, outcome)
-        if self.is_closed:
-            return
-        self._start()
-        # Not at once: what was committed together is answered in one piece.
-        self._server.settled.add(self)
-
-    def _settle(self, pending: Pending, outcome: Outcome) -> None:
+    def settle(self, pending: Pending, outcome: Outcome) -> None:
         """Answer a request with what its work came to, or let it wait."""
-        self._running -= 1
         work = pending.work
-        self._weight -= work.weight
-        if outcome.error is None and work.at_once is not None:
-            work.at_once(outcome.value)
-        wait = None
-        if outcome.error is None and work.wait is not None:
-            made = attempt(partial(work.wait, outcome.value))
-            wait, outcome = made.value, outcome if made.error is None else made
-        if wait is None:
-            self._conclude(pending, outcome)
-        elif self.is_closed:
+        if outcome.error is None:
+            if work.at_once is not None:
+                work.at_once(outcome.value)
+            if work.wait is not None:
+                made = attempt(partial(work.wait, outcome.value))
+                if made.value is not None:
+                    return self._wait(pending, made.value)
+                outcome = outcome if made.error is None else made
+        return self._conclude(pending, outcome)
+
+    def _wait(self, pending: Pending, wait: Wait) -> None:
+        """Let a request be answered when a wait ends; no other is held up."""
+        if self.is_closed:
             wait.give_up()
         else:
             if pending.answer not in self._late:
@@ -291,13 +265,13 @@ class Connection(asyncio.Protocol):
         if self.is_closed:
             self._follow_up(pending.answer)
             return
-        response = None
+        reply, response = pending.reply, None
         if outcome.error is not None:
             self._server.count_error()
-            response = protocol.failure(pending.id, faults.to_wire(outcome.error))
-        elif pending.wanted:
-            response = protocol.success(pending.id, work.answer(outcome.value))
-        self._put(pending.answer, pending.place, response if pending.wanted else None)
+            response = protocol.failure(reply.id, faults.to_wire(outcome.error))
+        elif reply.wanted:
+            response = protocol.success(reply.id, work.answer(outcome.value))
+        self._put(pending.answer, pending.place, response if reply.wanted else None)
 
     def _put(self, answer: Answer, place: int, response: dict[str, Any] | None) -> None:
         """Put a response in its place; an answer that is late is the next to be written once it is whole."""
@@ -310,13 +284,15 @@ class Connection(asyncio.Protocol):
 
     def _flush(self) -> None:
         """Write the answers that are ready, up to the first that is not."""
-        lines, written = [], []
+        lines, followed = [], []
         while self._answers and not self._answers[0].missing:
-            written.append(self._answers.popleft())
-            lines.append(written[-1].line())
+            answer = self._answers.popleft()
+            lines.append(answer.line())
+            if answer.after:
+                followed.append(answer)
         if lines and self.transport is not None and not self.is_closed:
             self.transport.write(b"".join(lines))
-        for answer in written:
+        for answer in followed:
             self._follow_up(answer)
 
     def _follow_up(self, answer: Answer) -> None:

@@ -6,8 +6,7 @@ Each element of a batch is dispatched on its own, since the specification wants 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from jsonrpcserver.dispatcher import call as call_method
@@ -22,16 +21,6 @@ from raven_rpc.caller import Caller
 from raven_rpc.methods import Method
 from raven_rpc.params import bind
 from raven_rpc.work import Work
-
-
-class Call:
-    """One request on its way: who calls, and what is left to be done for it when its method has returned."""
-
-    __slots__ = ("caller", "work")
-
-    def __init__(self, caller: Caller) -> None:
-        self.caller = caller
-        self.work: Work | None = None
 
 
 class Reply(NamedTuple):
@@ -50,22 +39,23 @@ class Dispatcher:
     """Finds the method of a request and calls it, with every mistake as an error response."""
 
     def __init__(self, methods: Mapping[str, Method]) -> None:
-        self._methods: dict[str, Any] = {name: _Adapter(method) for name, method in methods.items()}
+        self._methods: dict[str, Any] = {name: _adapted(method) for name, method in methods.items()}
 
     def dispatch(self, request: Any, caller: Caller) -> Reply:
         """Return what one request, an element of a batch or a line of its own, has come to."""
         reason = _malformed(request)
         if reason is not None:
             return _refusal(None, protocol.INVALID_REQUEST, reason)
-        call = Call(caller)
         asked = create_request(request)
+        method = get_method(self._methods, asked.method)
         # Not its `dispatch_request`: that binds a signature first, where each of these methods has a model.
-        result = get_method(self._methods, asked.method).bind(partial(call_method, asked, call))
+        result = method if isinstance(method, Left) else call_method(asked, caller, method._value)
+        value = None if isinstance(result, Left) else result._value.result
+        work = value if isinstance(value, Work) else None
         if asked.id is NOID:
-            return Reply(False, None, None, call.work)
+            return Reply(False, None, None, work)
         if not isinstance(result, Left):
-            response = None if call.work is not None else protocol.success(asked.id, result._value.result)
-            return Reply(True, asked.id, response, call.work)
+            return Reply(True, asked.id, protocol.success(asked.id, value) if work is None else None, work)
         error = result._error
         if error.code == protocol.METHOD_NOT_FOUND:
             reason = f"there is no method {asked.method[:100]!r}: ask rpc.discover which there are"
@@ -77,24 +67,20 @@ def _refusal(id: Any, code: int, reason: str) -> Reply:
     return Reply(True, id, protocol.failure(id, faults.standard(code, reason)), None)
 
 
-class _Adapter:
-    """A method as jsonrpcserver calls it."""
+def _adapted(method: Method) -> Callable[..., Result]:
+    """Return a method as jsonrpcserver calls it, which answers with a value or with Work."""
+    params, run = method.params, method.run
 
-    def __init__(self, method: Method) -> None:
-        self._method = method
-
-    def __call__(self, call: Call, /, *args: Any, **kwargs: Any) -> Result:
+    def call(caller: Caller, /, *args: Any, **kwargs: Any) -> Result:
         try:
-            outcome = self._method.run(call.caller, bind(self._method.params, args, kwargs))
+            return Success(run(caller, bind(params, args, kwargs)))
         except RavenError as error:
             return Error(**faults.to_wire(error))
         except Exception as error:
             logging.getLogger("raven").exception("a request failed unexpectedly")
             return Error(**faults.to_wire(error))
-        if isinstance(outcome, Work):
-            call.work = outcome
-            outcome = None
-        return Success(outcome)
+
+    return call
 
 
 def _malformed(request: Any) -> str | None:

@@ -324,12 +324,12 @@ def bind(model: type[_P], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _P:
         if len(args) > len(names):
             raise InputError(f"{len(args)} parameters are too many: {usage(names)}")
         kwargs = dict(zip(names, args, strict=False))
-    for name in kwargs:
-        if name not in names:
-            raise InputError(f"{name[:100]!r} is no parameter here; {usage(names)}")
     try:
         return model.model_validate(kwargs)
     except ValidationError as error:
+        for name in kwargs:
+            if name not in names:
+                raise InputError(f"{name[:100]!r} is no parameter here; {usage(names)}") from None
         found = error.errors(include_url=False, include_context=False)[0]
         raise InputError(f"{mistake(found)}; {usage(names)}") from None
 

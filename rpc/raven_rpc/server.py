@@ -21,7 +21,7 @@ from raven_rpc import protocol, sockets
 from raven_rpc.connection import Connection
 from raven_rpc.dispatch import Dispatcher, Reply
 from raven_rpc.methods import METHODS
-from raven_rpc.work import Done, Lane, Outcome, Worker, Writer
+from raven_rpc.work import Done, Lane, Outcome, Work, Worker, Writer
 
 if TYPE_CHECKING:
     from raven_rpc.caller import Caller
@@ -167,14 +167,18 @@ class Server:
             self.errors += 1
         return reply
 
-    def submit(self, lane: Lane, run: Callable[[], Any], done: Done, weight: int = 1) -> None:
+    def submit(self, lane: Lane, run: Callable[[], Any], done: Done, weight: int = 1, by: object = None) -> None:
         """Have something done in a lane; `done` is called on the event loop."""
         if lane == "write":
-            self._writer.submit(run, done, weight)
+            self._writer.submit(run, done, weight, by)
         elif lane == "upkeep":
             self._upkeep.submit(run, done)
         else:
             self._reader.submit(run, done)
+
+    def write_alone(self, work: Work, by: object) -> Outcome | None:
+        """Write at once what nobody else has a part in, where that is to be had."""
+        return self._writer.write_alone(work.run, work.weight, by)
 
     def count_error(self) -> None:
         """Count a request that failed."""

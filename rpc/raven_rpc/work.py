@@ -140,7 +140,8 @@ class Writer(Worker):
     """Writes: what comes together is committed together, and each job still fails alone.
 
     A few light writes are made on the event loop itself, where nothing is to be waited for: to wake a thread and to be
-    woken by it takes longer than the commit. While another writer is in the way, or the thread has work, all goes to
+    woken by it takes longer than the commit. The write of a client that is alone is made at once; to wait for those of
+    others costs a turn of the event loop. While another writer is in the way, or the thread has work, all goes to
     the thread, in order. With `groups` false the thread alone writes, each job in a transaction of its own.
     """
 
@@ -158,15 +159,35 @@ class Writer(Worker):
         self._groups = groups
         self._pending: list[Job] = []
         self._weight = 0
+        # Whose all the pending writes are, and all that were written last; None where they are of several.
+        self._by: object = None
+        self._last_by: object = None
         self.commits = 0
         super().__init__("raven-writer", loop, told)
 
-    def submit(self, run: Callable[[], Any], done: Done, weight: int = 1) -> None:
+    def submit(self, run: Callable[[], Any], done: Done, weight: int = 1, by: object = None) -> None:
         """Do as a Worker does, with all that is submitted in the same turn of the event loop."""
         if not self._pending:
             self._loop.call_soon(self._begin)
+            self._by = by
+        elif by is not self._by:
+            self._by = None
         self._pending.append(Job(run, done))
         self._weight += weight
+
+    def write_alone(self, run: Callable[[], Any], weight: int, by: object) -> Outcome | None:
+        """Do a light write at once, if `by` was the last to write and is probably alone again; else return None."""
+        is_alone = by is self._last_by and not self._pending and not self._in_flight
+        if not is_alone or not self._on_loop or weight > MAX_WEIGHT_ON_LOOP:
+            return None
+        try:
+            with self._bus.impatient():
+                outcome = _attempt_unless_busy(run)
+        except RavenError:  # mostly another writer is in the way
+            return None
+        self.commits += 1
+        self._look_at_wal()
+        return outcome
 
     def waiting(self) -> int:
         """Return how many jobs are not done yet."""
@@ -179,6 +200,7 @@ class Writer(Worker):
 
     def _begin(self) -> None:
         is_light = self._on_loop and self._weight <= MAX_WEIGHT_ON_LOOP and not self._in_flight
+        self._last_by = self._by
         jobs = self._take_pending()
         if is_light and jobs:
             # Mostly another writer is in the way: the thread has the patience, and tells what else it was.
@@ -187,10 +209,14 @@ class Writer(Worker):
                 outcomes = self._commit(jobs)
             if outcomes:
                 self._tell(jobs, outcomes)
-                if self.commits % _LOOK_AT_WAL_EVERY == 0 and self._bus.wal_size() > _MAX_WAL:
-                    self._hand_over([Job(self._bus.checkpoint, _forget)])
+                self._look_at_wal()
                 return
         self._hand_over(jobs)
+
+    def _look_at_wal(self) -> None:
+        """Have the thread write the WAL back now and then."""
+        if self.commits % _LOOK_AT_WAL_EVERY == 0 and self._bus.wal_size() > _MAX_WAL:
+            self._hand_over([Job(self._bus.checkpoint, _forget)])
 
     def _take_pending(self) -> list[Job]:
         jobs, self._pending, self._weight = self._pending, [], 0

@@ -37,6 +37,8 @@ BENCHMARKS = {
     "idle": Benchmark("idle.run", "what waiting costs while nothing happens"),
     "outbox": Benchmark("outbox.run", "INSERT INTO outbox by the sqlite3 program to the message in hand"),
     "durability": Benchmark("durability.run", 'what durability="full" costs'),
+    "anatomy": Benchmark("anatomy.run", "the parts of one send, one claim and one ack"),
+    "syscalls": Benchmark("syscalls.run", "system calls of one operation, beside those of bare apsw and other queues"),
     "memory": Benchmark("memory.run", "what a client, a subscriber and the helper hold"),
     "wal": Benchmark("wal.run", "the size of the WAL under constant load"),
     "startup": Benchmark("startup.run", "the command line and `import raven`, as whole processes"),

@@ -1,26 +1,35 @@
 """A helper process that serves a bus, or beside it a bare line-echo server; both print a line when they listen.
 
-usage: python -m scripts.benchmarks.helper raven|alone|echo DB SOCKET     alone: without group commit
+usage: python -m scripts.benchmarks.helper raven|alone|echo|inserts DB SOCKET     alone: without group commit
+                                              inserts: an echo that first makes the inserts of a send
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 
 def main(kind: str, db: str, path: str) -> None:
     if kind == "echo":
-        asyncio.run(_echo(path))
+        asyncio.run(_echo(path, lambda: None))
+        return
+    if kind == "inserts":
+        from scripts.benchmarks.send import LeanFloor
+
+        asyncio.run(_echo(path, LeanFloor(Path(db)).send))
         return
     from raven_rpc import serve
 
     serve(db, path, group_commit=kind == "raven", ready=_say)
 
 
-async def _echo(path: str) -> None:
+async def _echo(path: str, work: Callable[[], None]) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():
+            work()
             writer.write(line)
             await writer.drain()
 

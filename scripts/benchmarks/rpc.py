@@ -21,12 +21,13 @@ def run_trip(folder: Path, quick: bool) -> list[Figure]:
     """One client, one request after the other, against a bare asyncio server that echoes the same lines."""
     rounds, batch = (8, 200) if quick else (30, 500)
     send, ping = request(1, "send", _PARAMS), request(1, "ping", {})
-    with Served(folder) as helper, Served(folder, "echo") as echo:
+    with Served(folder) as helper, Served(folder, "echo") as echo, Served(folder, "inserts") as floor:
         sides = alternate(
             {
                 "send": partial(_p50_us, helper, send, batch),
                 "ping": partial(_p50_us, helper, ping, batch),
                 "echo": partial(_p50_us, echo, send, batch),
+                "echo with inserts": partial(_p50_us, floor, send, batch),
             },
             rounds,
             "us",
@@ -36,6 +37,13 @@ def run_trip(folder: Path, quick: bool) -> list[Figure]:
             "helper: round trip of send against a bare asyncio echo, p50", sides["send"], sides["echo"], at_most(3)
         ),
         Figure.ratio("helper: round trip of ping against the same, p50", sides["ping"], sides["echo"]),
+        Figure.ratio(
+            "an echo that first makes a send's inserts in bare apsw, against the same, p50",
+            sides["echo with inserts"],
+            sides["echo"],
+            note="what no helper on asyncio and SQLite can beat",
+        ),
+        Figure.ratio("helper: round trip of send against that, p50", sides["send"], sides["echo with inserts"]),
     ]
 
 

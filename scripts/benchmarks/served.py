@@ -16,7 +16,7 @@ _DEADLINE_S = 30
 class Served(Program):
     """A process of `helper.py`; entered, it listens."""
 
-    def __init__(self, folder: Path, kind: Literal["raven", "alone", "echo"] = "raven") -> None:
+    def __init__(self, folder: Path, kind: Literal["raven", "alone", "echo", "inserts"] = "raven") -> None:
         self.db = str(folder / f"{kind}.db")
         self.path = str(folder / f"{kind}.sock")
         super().__init__("helper", kind, self.db, self.path, greets=True)

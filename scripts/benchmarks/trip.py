@@ -50,23 +50,33 @@ class Raven:
 class TripFloor(Floor):
     """The same three transactions with prepared statements on two connections, the body never decoded."""
 
-    def __init__(self, db: Path) -> None:
+    def __init__(self, db: Path, text: str) -> None:
         super().__init__(db)
-        self._take = connect(db).cursor().execute
+        self._text = text
+        self.taker = connect(db)
+        self._take = self.taker.cursor().execute
 
     def trip(self) -> None:
         self.run("BEGIN IMMEDIATE")
-        self.insert(_LARGE_TEXT)
+        self.insert(self._text)
         self.run("COMMIT")
+        self.ack(self.claim())
+
+    def claim(self) -> int:
+        """Lease the next message, and return its id."""
         take, now = self._take, time.time_ns() // 1000
         query = {"recipient": RECIPIENT, "now": now, "until": now + _LEASE_US, "lease": 1, "max": 1}
         take("BEGIN IMMEDIATE")
         [row] = take(SQL["next_ready"], query).fetchall()
         take(SQL["claim"], query)
         take("COMMIT")
-        take("BEGIN IMMEDIATE")
-        take(SQL["ack"], {**query, "message_id": row[0]})
-        take("COMMIT")
+        return int(row[0])
+
+    def ack(self, message_id: int) -> None:
+        self._take("BEGIN IMMEDIATE")
+        done = {"recipient": RECIPIENT, "now": time.time_ns() // 1000, "lease": 1, "message_id": message_id}
+        self._take(SQL["ack"], done)
+        self._take("COMMIT")
 
 
 def run(folder: Path, quick: bool) -> list[Figure]:
@@ -95,7 +105,7 @@ def _of(name: str) -> str:
 
 def run_large(folder: Path, quick: bool) -> list[Figure]:
     rounds, batch = (8, 20) if quick else (30, 40)
-    floor = TripFloor(folder / "floor.db")
+    floor = TripFloor(folder / "floor.db", _LARGE_TEXT)
     with Raven(folder / "large.db", _LARGE) as raven:
         sides = alternate(
             {"raven": partial(each_us, raven.trip, batch), "bare apsw": partial(each_us, floor.trip, batch)},

@@ -17,6 +17,21 @@ def test_send_prints_id_route_and_type(sent: Sent) -> None:
     assert sent() == "sent #1 conductor:swarm-1 -> architect:swarm-1 type=plan\n"
 
 
+@pytest.mark.parametrize(
+    "options", [["-j", "-t", "x"], ["-tx", "-j"], ["-jt", "x"], ["--json", "--type", "x"], ["--type=x", "-j"]]
+)
+def test_an_option_may_be_given_by_either_name_and_with_its_value_beside_it(shell: Shell, options: list[str]) -> None:
+    assert shell.json("send", *options, "--from", "a:s", "--to", "b:s")["type"] == "x"
+
+
+def test_a_value_that_looks_like_an_option_stays_a_value(shell: Shell) -> None:
+    found = shell.json(
+        "send", "--from", "a:s", "--to", "b:s", "--correlation-id", "-t", "-t", "-j", "--task-id=-t", "-j"
+    )
+
+    assert (found["correlation_id"], found["type"], found["task_id"]) == ("-t", "-j", "-t")
+
+
 def test_inbox_shows_a_message_again_and_again_until_it_is_acked(shell: Shell, sent: Sent) -> None:
     sent("--body", '{"step": 1}')
     line = '#1 conductor:swarm-1 -> architect:swarm-1 type=plan {"step": 1}\n'

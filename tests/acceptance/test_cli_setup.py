@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import raven
-from raven.cli.main import COMMANDS
+from raven.cli.commands import COMMANDS
 from tests.acceptance.shell import Shell
 
 

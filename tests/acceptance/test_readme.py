@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from raven.cli.commands import COMMANDS
 from raven.cli.exit_codes import EXIT_CODES, GENERAL, USAGE
-from raven.cli.main import COMMANDS
 from tests.support import needs
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import pytest
 
 from raven import BusClient, NewerSchemaError
 from raven.migration import APPLICATION_ID
-from raven.statements import migrations
+from raven.statements import migrations, scripts_after
 from tests.support import Foreign, Program
 
 Connect = Callable[..., BusClient]
@@ -35,7 +35,7 @@ def old(db: str) -> str:
     """Make a file as the first schema wrote it."""
     with closing(apsw.Connection(db)) as connection:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL").fetchall()
-        connection.execute(f"BEGIN; {migrations()[0]}; {OLD_VIEWS}; {OLD_MAIL}; COMMIT").fetchall()
+        connection.execute(f"BEGIN; {scripts_after(0)[0]}; {OLD_VIEWS}; {OLD_MAIL}; COMMIT").fetchall()
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1")
     return db
 

@@ -28,7 +28,7 @@ def loaded_after(program: str, *arguments: str) -> set[str]:
     """Return the modules that a fresh interpreter has loaded after a program."""
     program += "\nimport json, sys; print(json.dumps([*sys.modules]))"
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, check=True)
-    return set(json.loads(done.stdout))
+    return set(json.loads(done.stdout.splitlines()[-1]))
 
 
 def test_the_public_names_are_exactly_these() -> None:
@@ -66,6 +66,17 @@ assert bus.inbox()
 """
 
     assert not loaded_after(program, db) & HEAVY
+
+
+def test_the_command_that_sends_loads_nothing_it_does_not_need(db: str) -> None:
+    program = """
+import sys
+from raven.cli.commands import run
+run(["send", "--db", sys.argv[1], "--from", "a:s", "--to", "b:s", "-t", "note"])
+"""
+    needless = HEAVY - {"click"} | {"difflib", "locale", "logging", "subprocess"}
+
+    assert not loaded_after(program, db) & needless
 
 
 def test_listening_without_a_wait_for_foreigners_loads_no_event_loop(db: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, Protocol
 
 encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -22,6 +23,8 @@ class Peer(Protocol):
     name: str
     steps: str
     note: str
+
+    def __init__(self, folder: Path) -> None: ...
 
     def trip(self) -> Any:
         """Put a body in, take it out and finish it; return what the consumer got. JSON work is included."""

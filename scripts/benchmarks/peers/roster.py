@@ -26,11 +26,11 @@ def opened(folder: Path) -> Iterator[tuple[dict[str, Peer], list[str]]]:
     peers: dict[str, Peer] = {}
     missing = []
     with ExitStack() as stack:
-        for name, place in PEERS.items():
+        for name in PEERS:
             own = folder / name.replace(" ", "-")
             own.mkdir()
             try:
-                peer = _open(place, own)
+                peer = kind_of(name)(own)
                 stack.callback(peer.close)
                 if peer.trip() != BODY:
                     raise ValueError("another body came out than went in")
@@ -43,7 +43,8 @@ def opened(folder: Path) -> Iterator[tuple[dict[str, Peer], list[str]]]:
         yield peers, missing
 
 
-def _open(place: str, folder: Path) -> Peer:
-    module, _, kind = place.partition(".")
-    peer: Peer = getattr(importlib.import_module(f"scripts.benchmarks.peers.{module}"), kind)(folder)
-    return peer
+def kind_of(name: str) -> type[Peer]:
+    """Return the class of a peer; raises ModuleNotFoundError where it is not installed."""
+    module, _, kind = PEERS[name].partition(".")
+    found: type[Peer] = getattr(importlib.import_module(f"scripts.benchmarks.peers.{module}"), kind)
+    return found

@@ -1,0 +1,91 @@
+"""Parts: raven's own functions of which `send`, `claim` and `ack` are made, each by itself, in microseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+
+from raven import body as bodies
+from raven import busfile, clock, posting
+from raven.doorbell import OBSERVERS, Doorbells, receipt_bell
+from raven.draft import make_draft
+from raven.lifecycle import DELIVERED
+from raven.message import MessageRow, message_of
+from raven.store import Store
+from scripts.benchmarks.rounds import each_us
+from scripts.benchmarks.send import BODY, BODY_TEXT, RECIPIENT, SENDER, LeanFloor
+
+_LIMIT = bodies.DEFAULT_MAX_BYTES
+
+
+def checks(count: int) -> dict[str, Callable[[], float]]:
+    """Return what measures the making of a draft, and of its text alone."""
+    return {
+        "encode": partial(each_us, lambda: bodies.encode(BODY, _LIMIT), count),
+        "draft": partial(each_us, lambda: make_draft(SENDER, _LIMIT, to=RECIPIENT, type="work", body=BODY), count),
+    }
+
+
+def blocks(folder: Path, count: int) -> dict[str, Callable[[], float]]:
+    """Return what measures transactions: empty ones, and what is done inside of one, with raven and without."""
+    store, floor = Store(str(folder / "blocks.db")), LeanFloor(folder / "bare-blocks.db")
+    inode = busfile.inode(store.path)
+    draft = make_draft(SENDER, _LIMIT, to=RECIPIENT, type="work", body=BODY)
+    query = {"recipient": RECIPIENT, "now": clock.now()}
+
+    def empty_block() -> None:
+        with store.write_on():
+            pass
+
+    def empty_transaction() -> None:
+        floor.run("BEGIN IMMEDIATE")
+        floor.run("COMMIT")
+
+    def store_us() -> float:
+        with store.write() as tx:
+            return each_us(lambda: posting.store_one(tx, draft), count)
+
+    def inserts_us() -> float:
+        with floor.connection:
+            return each_us(lambda: floor.insert(BODY_TEXT), count)
+
+    def look_us() -> float:
+        with store.write() as tx:
+            return each_us(lambda: tx.rows("look", query), count)
+
+    return {
+        "stat": partial(each_us, lambda: busfile.is_still(store.path, inode), count),
+        "empty block": partial(each_us, empty_block, count),
+        "empty transaction": partial(each_us, empty_transaction, count),
+        "store": store_us,
+        "inserts": inserts_us,
+        "look": look_us,
+    }
+
+
+def results(folder: Path, count: int) -> dict[str, Callable[[], float]]:
+    """Return what measures what comes after a commit: the bells, where nobody waits, and the messages."""
+    store = Store(str(folder / "results.db"))
+    bells = Doorbells(store.path)
+    draft = make_draft(SENDER, _LIMIT, to=RECIPIENT, type="work", body=BODY)
+    # Many, since their times are told apart: the conversion of one time is remembered.
+    with store.write() as tx:
+        stored = cycle([posting.store_one(tx, draft) for _ in range(count)])
+        ready = cycle(tx.rows("next_ready", {"recipient": RECIPIENT, "now": clock.now(), "max": count}))
+
+    def sent() -> None:
+        one = next(stored)
+        message_of(one.row, clock.now(), None, {RECIPIENT: False}, read=lambda _: one.body)
+
+    def got() -> None:
+        row, now = MessageRow(*next(ready)), clock.now()
+        message_of(row.handed_out(DELIVERED, now, None), now, lease=1)
+
+    return {
+        "bells": partial(each_us, lambda: bells.ring((RECIPIENT, OBSERVERS)), count),
+        "receipt bell": partial(each_us, lambda: bells.ring((receipt_bell(1),)), count),
+        "sent": partial(each_us, sent, count),
+        "got": partial(each_us, got, count),
+    }
