@@ -47,12 +47,12 @@ if TYPE_CHECKING:
         WaitTimeoutError,
     )
     from raven.holdings import Holdings
-    from raven.identity import Peer
     from raven.listener import Listener
     from raven.log import Log
-    from raven.mailbox import check_id, check_lease
-    from raven.message import AckMode, Message, Report, State, Urgency, check_max
+    from raven.mailbox import check_lease
+    from raven.message import AckMode, Message, Report, State, Urgency, check_id, check_max
     from raven.observer import BusObserver
+    from raven.peers import Peer
     from raven.receipts import Receipt, Tracker
     from raven.request import Question
     from raven.retention import Pruned
@@ -134,7 +134,7 @@ _HOMES = {
     "Listener": "raven.listener",
     "Log": "raven.log",
     "Message": "raven.message",
-    "Peer": "raven.identity",
+    "Peer": "raven.peers",
     "Pruned": "raven.retention",
     "Question": "raven.request",
     "Receipt": "raven.receipts",
@@ -142,7 +142,7 @@ _HOMES = {
     "SchemaRegistry": "raven.schemas",
     "State": "raven.message",
     "Stats": "raven.statistics",
-    "check_id": "raven.mailbox",
+    "check_id": "raven.message",
     "check_lease": "raven.mailbox",
     "check_max": "raven.message",
     "left_s": "raven.deadline",

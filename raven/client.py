@@ -5,28 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from copy import copy
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self
 from weakref import WeakSet
 
 from raven import settlement
-from raven.address import Address, make_address, parse_address
-from raven.config import Durability, Retention
+from raven.address import Address, parse_address
+from raven.config import Durability
 from raven.consumer import BusConsumer
-from raven.draft import check_max_attempts
-from raven.errors import BusyError, ConfigError, InputError
-from raven.group import Group
+from raven.errors import BusyError, InputError
 from raven.holdings import Holdings
-from raven.identity import Identity, register
-from raven.listener import Listener
+from raven.identity import register
 from raven.mailbox import Mailbox, check_lease
 from raven.message import AckMode, Message
+from raven.sender import members
 
 if TYPE_CHECKING:
     from raven.feed import AsyncMessages, Feed
-    from raven.retention import Keeper
+    from raven.group import Group
     from raven.subscription import Subscription
-
-_T = TypeVar("_T")
 
 
 class BusClient(BusConsumer):
@@ -48,46 +44,6 @@ class BusClient(BusConsumer):
     it raises, nothing was written. Writes raise DatabaseError; one that is `retryable` may be tried again.
     """
 
-    def __init__(
-        self,
-        session_id: str,
-        role: str,
-        db_path: str | None = None,
-        *,
-        busy_timeout_s: float | None = None,
-        durability: Durability | None = None,
-        max_body_bytes: int | None = None,
-        max_attempts: int | None = None,
-        retention: Retention | Mapping[str, Any] | None = None,
-        checkpoints: bool = True,
-        register: bool = True,
-        create: bool = True,
-    ) -> None:
-        address = make_address(session_id, role)
-        settings = self._open(db_path, busy_timeout_s, durability, checkpoints=checkpoints, create=create)
-        self._max_body_bytes = settings.max_body_bytes if max_body_bytes is None else max_body_bytes
-        if not isinstance(self._max_body_bytes, int) or self._max_body_bytes < 1:
-            raise ConfigError(f"max_body_bytes {max_body_bytes!r} is not a number of bytes, 1 or more")
-        check_max_attempts(max_attempts)
-        self._max_attempts = settings.max_attempts if max_attempts is None else max_attempts
-        self._owns_store = True
-        limits = (
-            settings.retention
-            if retention is None
-            else Retention.of(retention._asdict() if isinstance(retention, Retention) else retention)
-        )
-        self._keeper = None if limits is None else self._make_keeper(limits)
-        self._take_part(address, register)
-        if register:
-            with self._store.write() as tx:
-                self._identity.touch(tx)
-
-    @classmethod
-    def at(cls, address: str, db_path: str | None = None, **options: Any) -> Self:
-        """Make a client from its whole address: `BusClient.at("architect:swarm-1")`."""
-        parsed = parse_address(address)
-        return cls(parsed.session, parsed.role, db_path, **options)
-
     def share(self, address: str, *, register: bool = True) -> Self:
         """Return a client of another address over this one's connection, for a program that speaks for many.
 
@@ -100,10 +56,9 @@ class BusClient(BusConsumer):
         return shared
 
     def _take_part(self, address: Address, register: bool) -> None:
-        self._identity = Identity(self._store, address, registers=register)
+        super()._take_part(address, register)
         self._mailbox = Mailbox(self._store, self._identity, self._doorbells.ring)
         self._holdings = Holdings()
-        self._feeds: WeakSet[Feed] = WeakSet()
         self._shared: WeakSet[BusClient] = WeakSet()
 
     @property
@@ -151,6 +106,7 @@ class BusClient(BusConsumer):
     def subscription(self, *, ack: AckMode = "auto", lease_s: float = 30.0) -> Subscription:
         """Return a subscription for an event loop of your own: wait as its `listener` says, then fetch."""
         from raven import subscription
+        from raven.listener import Listener
 
         subscription.check(ack, lease_s)
         listener = Listener(self._doorbells, self._watch, self.address)
@@ -168,6 +124,8 @@ class BusClient(BusConsumer):
         caught inside undoes only the write that raised it. Doorbells are rung after the commit. Until then, no other
         process can write.
         """
+        from raven.group import Group
+
         return Group(self._store, self)
 
     def execute(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
@@ -210,18 +168,9 @@ class BusClient(BusConsumer):
 
     def close(self) -> None:
         """Close the connection; loops of `listen` and `subscribe` in other threads and tasks end."""
-        for shared in _members(self._shared):
+        for shared in members(self._shared):
             shared.close()
-        for feed in _members(self._feeds):
-            feed.release()
-        if self._owns_store:
-            super().close()
-        self._doorbells.ring([self.address])
-
-    def _make_keeper(self, limits: Retention) -> Keeper:
-        from raven.retention import Keeper
-
-        return Keeper(self._store, limits)
+        super().close()
 
     def _feed(self, ack: str, lease_s: float, poll_interval_s: float, max_per_poll: int) -> Feed:
         from raven.feed import Feed
@@ -248,10 +197,3 @@ class BusClient(BusConsumer):
             )
         self._feeds.add(feed)
         return feed
-
-
-def _members(weak: WeakSet[_T]) -> list[_T]:
-    """Return what a weak set holds; another thread may add to it meanwhile."""
-    while True:
-        with suppress(RuntimeError):
-            return list(weak)

@@ -1,6 +1,6 @@
 """Configuration: which bus and which settings; flag, then environment, then raven.yaml, then the default."""
 
-from __future__ import annotations
+# Without `from __future__ import annotations`: a NamedTuple would compile the text of each type when it is made.
 
 import os
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ class Retention(NamedTuple):
     max_bytes: int | None = None
 
     @classmethod
-    def of(cls, limits: Mapping[str, Any]) -> Retention | None:
+    def of(cls, limits: Mapping[str, Any]) -> "Retention | None":
         """Check limits by their names; None where there are none. Raises ConfigError that names the value."""
         if not isinstance(limits, Mapping):
             raise ConfigError(f"retention is {limits!r}, but must be limits: {', '.join(cls._fields)}")

@@ -19,7 +19,6 @@ from raven.config import Durability
 from raven.errors import ClosedError, ConfigError, DatabaseError, FileMissingError
 from raven.patience import Patience
 from raven.transaction import Transaction
-from raven.translation import translate
 from raven.writeback import WAL_SIZE_LIMIT, WriteBack
 
 SqliteError = apsw.Error
@@ -197,4 +196,6 @@ class Connection:
         return connection
 
     def _translated(self, error: apsw.Error) -> DatabaseError:
+        from raven.translation import translate
+
         return translate(error, self.path, self._patience.limit_s)

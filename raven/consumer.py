@@ -9,8 +9,8 @@ from raven import clock
 from raven.draft import check_optional_text, check_span
 from raven.errors import LeaseLostError
 from raven.holdings import Holdings
-from raven.mailbox import Mailbox, check_id, check_lease, check_token
-from raven.message import Message, State, check_max, message_of
+from raven.mailbox import Mailbox, check_lease, check_token
+from raven.message import Message, State, check_id, check_max, message_of
 from raven.sender import BusSender
 
 _T = TypeVar("_T")

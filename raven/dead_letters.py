@@ -9,9 +9,7 @@ from raven import clock, settlement
 from raven.address import parse_address
 from raven.doorbell import OBSERVERS, Doorbells
 from raven.errors import DatabaseError, DeliveryError, ExpiredError, InputError, MessageNotFoundError
-from raven.lifecycle import DEAD
-from raven.mailbox import check_id
-from raven.message import Message, check_max, message_of
+from raven.message import DEAD, Message, check_id, check_max, message_of
 from raven.store import Store
 from raven.transaction import Transaction
 

@@ -1,6 +1,6 @@
 """Drafts: messages that were checked and are ready to be stored with their deliveries."""
 
-from __future__ import annotations
+# Without `from __future__ import annotations`: a NamedTuple would compile the text of each type when it is made.
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -47,7 +47,7 @@ class Draft(NamedTuple):
     max_attempts: int
 
     @classmethod
-    def of(cls, content: Content) -> Draft:
+    def of(cls, content: Content) -> "Draft":
         """Make a draft of raven's own to one address."""
         role, _, session = content.to.partition(":")
         return cls({content.to: Address(role, session)}, content, None, 0, None, DEFAULT_MAX_ATTEMPTS)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from raven.message import STATES, State
+from raven.message import State
 
 Hold = Literal["ready", "delayed", "due", "leased", "lapsed"]
 Event = Literal[
@@ -31,7 +31,6 @@ Event = Literal[
     "purge",
 ]
 
-SENT, DELIVERED, ACKED, EXPIRED, DEAD = range(len(STATES))
 OPEN: tuple[State, ...] = ("sent", "delivered")
 FINAL: frozenset[State] = frozenset({"acked", "expired", "dead"})
 

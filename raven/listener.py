@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from raven.doorbell import Bell, Doorbells
-from raven.walwatch import WalWatch
+
+if TYPE_CHECKING:
+    from raven.walwatch import WalWatch
 
 # How often to look where no doorbell can be had.
 DEAF_TICK_S = 0.1

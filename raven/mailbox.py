@@ -11,8 +11,7 @@ from raven import clock, settlement
 from raven.doorbell import receipt_bell
 from raven.errors import BusyError, DeliveryError, InputError, LeaseLostError, MessageNotFoundError
 from raven.identity import Identity
-from raven.lifecycle import ACKED, DEAD, DELIVERED
-from raven.message import MAX_ID, STATES, Message, MessageRow, State, message_of
+from raven.message import ACKED, DEAD, DELIVERED, STATES, Message, MessageRow, State, check_id, message_of
 from raven.prospect import Prospect
 from raven.store import Store
 from raven.transaction import Transaction
@@ -272,14 +271,6 @@ class Mailbox:
 def new_token() -> int:
     """Return the token of a new lease."""
     return int.from_bytes(os.urandom(_TOKEN_BYTES)) or 1
-
-
-def check_id(message_id: object) -> None:
-    """Refuse what cannot be the id of a message: InputError, or MessageNotFoundError for a number out of range."""
-    if not isinstance(message_id, int) or isinstance(message_id, bool):
-        raise InputError(f"id {message_id!r} is not a number: give the one that send or inbox showed")
-    if not 0 < message_id <= MAX_ID:
-        raise MessageNotFoundError(f"there is no message #{message_id}: ids run from 1 to {MAX_ID}")
 
 
 def check_token(lease: object) -> None:

@@ -1,15 +1,15 @@
 """Message: what travels on the bus, as one recipient (or an observer) sees it."""
 
-from __future__ import annotations
+# Without `from __future__ import annotations`: a NamedTuple would compile the text of each type when it is made.
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, cast
 
 from raven import body as bodies
 from raven.clock import from_micros, isoformat, optional_from_isoformat
-from raven.errors import InputError
+from raven.errors import InputError, MessageNotFoundError
 
 Urgency = Literal["blocking", "prompt", "fyi"]
 AckMode = Literal["auto", "manual", "ahead"]
@@ -19,6 +19,8 @@ Report = Literal["undelivered"]
 # The store keeps both as their place in these lists; the inbox order of urgencies is the order here.
 URGENCIES: tuple[Urgency, ...] = ("blocking", "prompt", "fyi")
 STATES: tuple[State, ...] = ("sent", "delivered", "acked", "expired", "dead")
+
+SENT, DELIVERED, ACKED, EXPIRED, DEAD = range(len(STATES))
 
 # What leaves room in 63 bits for the place of a recipient behind the id of a message.
 MAX_ID = (1 << 43) - 1
@@ -91,7 +93,7 @@ class Message:
         return self.recipient.partition(":")[2]
 
     @classmethod
-    def from_dict(cls, shape: Mapping[str, Any]) -> Message:
+    def from_dict(cls, shape: Mapping[str, Any]) -> "Message":
         """Build a message from the JSON shape that `as_dict` makes; raises KeyError or ValueError for another."""
         values = {name: shape[name] for name in cls.__slots__ if name in shape or name not in _ONLY_WHERE_KNOWN}
         for name in ("created_at", "delivered_at", "acked_at", "expires_at", "finished_at"):
@@ -137,9 +139,13 @@ class Message:
         return shape
 
 
-# A frozen dataclass sets each field by a call, which for so many takes ten times as long as to set those of this twin.
-# It then becomes a Message: Python allows that where both have the same slots.
-_Unfrozen = make_dataclass("_Unfrozen", [field.name for field in fields(Message)], slots=True)
+class _Unfrozen:
+    """What becomes a Message once its fields are set; Python allows that where both have the same slots.
+
+    A frozen dataclass sets each field by a call, which for so many takes ten times as long.
+    """
+
+    __slots__ = Message.__slots__
 
 
 class MessageRow(NamedTuple):
@@ -195,41 +201,42 @@ def message_of(
 
     What has outlived `expires_at` by `now`, unleased, shows as expired though not marked.
     """
-    # Unpacked once and passed by place, since this runs for every message that is sent or received.
+    # Unpacked once, and each field set by itself, since this runs for every message that is sent or received.
     (id, sender, to, type, body, urgency, tags, correlation_id, reply_to, task_id, dedup_key, created_at, expires_at,
      reply_address, report, recipient, state, attempts, delivered_at, finished_at, reason,
      leased_until) = row  # fmt: skip
     is_list = TO_SEPARATOR in to
     finished = None if finished_at is None else from_micros(finished_at)
-    message: Any = _Unfrozen(
-        id,
-        sender,
-        recipient or (to.replace(TO_SEPARATOR, ", ") if is_list else to),
-        tuple(to.split(TO_SEPARATOR)) if is_list else to,
-        type,
-        read(body),
+    message: Any = _Unfrozen()
+    message.id = id
+    message.sender = sender
+    message.recipient = recipient or (to.replace(TO_SEPARATOR, ", ") if is_list else to)
+    message.to = tuple(to.split(TO_SEPARATOR)) if is_list else to
+    message.type = type
+    message.body = read(body)
+    message.state = (
         "expired"
         if expires_at is not None and expires_at <= now and state < 2 and (leased_until or 0) <= now
-        else STATES[state],
-        URGENCIES[urgency],
-        tuple(bodies.decode(tags)) if tags else (),
-        correlation_id,
-        reply_to,
-        task_id,
-        dedup_key,
-        attempts,
-        from_micros(created_at),
-        None if delivered_at is None else from_micros(delivered_at),
-        finished if state == 2 else None,
-        None if expires_at is None else from_micros(expires_at),
-        finished,
-        reply_address,
-        report,
-        reason,
-        lease,
-        waiting,
-        duplicate,
+        else STATES[state]
     )
+    message.urgency = URGENCIES[urgency]
+    message.tags = tuple(bodies.decode(tags)) if tags else ()
+    message.correlation_id = correlation_id
+    message.reply_to = reply_to
+    message.task_id = task_id
+    message.dedup_key = dedup_key
+    message.attempts = attempts
+    message.created_at = from_micros(created_at)
+    message.delivered_at = None if delivered_at is None else from_micros(delivered_at)
+    message.acked_at = finished if state == 2 else None
+    message.expires_at = None if expires_at is None else from_micros(expires_at)
+    message.finished_at = finished
+    message.reply_address = reply_address
+    message.report = report
+    message.reason = reason
+    message.lease = lease
+    message.waiting = waiting
+    message.duplicate = duplicate
     message.__class__ = Message
     return cast(Message, message)
 
@@ -238,3 +245,11 @@ def check_max(max: object) -> None:
     """Refuse a `max` that is not a number of messages; raises InputError."""
     if not isinstance(max, int) or isinstance(max, bool) or not 1 <= max <= MAX_ID:
         raise InputError(f"max {max!r} is not a number of messages: use 1 or more, at most {MAX_ID}")
+
+
+def check_id(message_id: object) -> None:
+    """Refuse what cannot be the id of a message: InputError, or MessageNotFoundError for a number out of range."""
+    if not isinstance(message_id, int) or isinstance(message_id, bool):
+        raise InputError(f"id {message_id!r} is not a number: give the one that send or inbox showed")
+    if not 0 < message_id <= MAX_ID:
+        raise MessageNotFoundError(f"there is no message #{message_id}: ids run from 1 to {MAX_ID}")

@@ -12,17 +12,16 @@ from raven import clock, config
 from raven.config import Config, Durability
 from raven.doorbell import OBSERVERS, Doorbells, receipt_bell
 from raven.errors import ClosedError, InputError, LimitError, MessageNotFoundError
-from raven.identity import Peer, list_peers
-from raven.listener import Listener
 from raven.log import Log, encode_addresses
-from raven.mailbox import check_id
-from raven.message import Message, State, check_max, message_of
+from raven.message import Message, State, check_id, check_max, message_of
 from raven.store import Store
 from raven.transaction import size_of
 from raven.walwatch import WalWatch
 
 if TYPE_CHECKING:
     from raven.dead_letters import DeadLetters
+    from raven.listener import Listener
+    from raven.peers import Peer
     from raven.receipts import Receipt, ReceiptWait
     from raven.retention import Pruned
     from raven.statistics import Stats
@@ -170,6 +169,8 @@ class BusObserver:
 
     def peers(self, session: str | None = None) -> list[Peer]:
         """List who is registered or has mail: who is waiting now, who was seen when, how much waits for each."""
+        from raven.peers import list_peers
+
         return list_peers(self._store, self._doorbells, session)
 
     def stats(self, *, full: bool = True) -> Stats:
@@ -233,6 +234,8 @@ class BusObserver:
 
         With `receipts_of` it is rung instead when a delivery of that message has come further.
         """
+        from raven.listener import Listener
+
         bell = OBSERVERS if receipts_of is None else receipt_bell(receipts_of)
         return Listener(self._doorbells, self._watch, bell)
 

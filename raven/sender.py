@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import WeakSet
 
 from raven import clock, posting
+from raven.address import Address, make_address, parse_address
+from raven.config import Durability, Retention
 from raven.doorbell import OBSERVERS
-from raven.draft import Draft, check_options, check_request, make_draft, make_drafts
-from raven.errors import ExpiredError, InputError, MessageNotFoundError
+from raven.draft import Draft, check_max_attempts, check_options, check_request, make_draft, make_drafts
+from raven.errors import ConfigError, ExpiredError, InputError, MessageNotFoundError
 from raven.identity import Identity
 from raven.message import Message, Report, Urgency, message_of
 from raven.observer import BusObserver
@@ -20,15 +23,68 @@ if TYPE_CHECKING:
     from raven.request import Request
     from raven.retention import Keeper
 
+_T = TypeVar("_T")
+
 
 class BusSender(BusObserver):
     """The half of a BusClient that sends; everything that a BusObserver can do, too."""
 
-    _identity: Identity
-    _max_body_bytes: int
-    _max_attempts: int
-    _feeds: WeakSet[Feed]
-    _keeper: Keeper | None
+    def __init__(
+        self,
+        session_id: str,
+        role: str,
+        db_path: str | None = None,
+        *,
+        busy_timeout_s: float | None = None,
+        durability: Durability | None = None,
+        max_body_bytes: int | None = None,
+        max_attempts: int | None = None,
+        retention: Retention | Mapping[str, Any] | None = None,
+        checkpoints: bool = True,
+        register: bool = True,
+        create: bool = True,
+    ) -> None:
+        address = make_address(session_id, role)
+        settings = self._open(db_path, busy_timeout_s, durability, checkpoints=checkpoints, create=create)
+        self._max_body_bytes = settings.max_body_bytes if max_body_bytes is None else max_body_bytes
+        if not isinstance(self._max_body_bytes, int) or self._max_body_bytes < 1:
+            raise ConfigError(f"max_body_bytes {max_body_bytes!r} is not a number of bytes, 1 or more")
+        check_max_attempts(max_attempts)
+        self._max_attempts = settings.max_attempts if max_attempts is None else max_attempts
+        self._owns_store = True
+        limits = (
+            settings.retention
+            if retention is None
+            else Retention.of(retention._asdict() if isinstance(retention, Retention) else retention)
+        )
+        self._keeper = None if limits is None else self._make_keeper(limits)
+        self._take_part(address, register)
+        if register:
+            with self._store.write() as tx:
+                self._identity.touch(tx)
+
+    @classmethod
+    def at(cls, address: str, db_path: str | None = None, **options: Any) -> Self:
+        """Make a client from its whole address: `BusClient.at("architect:swarm-1")`."""
+        parsed = parse_address(address)
+        return cls(parsed.session, parsed.role, db_path, **options)
+
+    def _take_part(self, address: Address, register: bool) -> None:
+        self._identity = Identity(self._store, address, registers=register)
+        self._feeds: WeakSet[Feed] = WeakSet()
+
+    def _make_keeper(self, limits: Retention) -> Keeper:
+        from raven.retention import Keeper
+
+        return Keeper(self._store, limits)
+
+    def close(self) -> None:
+        """Close the connection; requests that wait in other threads and tasks end."""
+        for feed in members(self._feeds):
+            feed.release()
+        if self._owns_store:
+            super().close()
+        self._doorbells.ring([self.address])
 
     @property
     def address(self) -> str:
@@ -214,3 +270,10 @@ class BusSender(BusObserver):
             rung = [address for address in recipients if self._doorbells.count_waiting(address)]
         waiting = {address: address in rung for address in recipients}
         return message_of(row, now, None, waiting, is_duplicate, read=lambda _: body)
+
+
+def members(weak: WeakSet[_T]) -> list[_T]:
+    """Return what a weak set holds; another thread may add to it meanwhile."""
+    while True:
+        with suppress(RuntimeError):
+            return list(weak)

@@ -12,8 +12,7 @@ from raven import body as bodies
 from raven import clock, posting
 from raven.doorbell import OBSERVERS, receipt_bell
 from raven.draft import Content, Draft
-from raven.lifecycle import DEAD
-from raven.message import STATES
+from raven.message import DEAD, STATES
 from raven.store import Store
 from raven.transaction import Transaction
 

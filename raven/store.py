@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
-from raven import busfile, own_sql
+from raven import busfile
 from raven.connection import Connection, SqliteError
 from raven.errors import BusyError, DatabaseError, InputError
 from raven.statements import SQL
@@ -248,6 +248,8 @@ class Store(Connection):
 
     def execute(self, sql: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Run the user's own SQL in a write transaction, or as a step of the open group; raises StatementError."""
+        from raven import own_sql
+
         with self.write(), self._connected() as connection:
             return own_sql.run(connection, sql, params)
 

@@ -13,16 +13,15 @@ instead, on behalf of all.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
-from raven import forks, settlement
+from raven import forks
 from raven.doorbell import OBSERVERS, Doorbells
 from raven.errors import RavenError
 from raven.store import Store
@@ -108,6 +107,12 @@ class WalWatch:
         """Become the watcher unless another process is; cheap, to be called at every tick."""
         if self._thread is not None and self._thread.is_alive():
             return
+        # Here, for the sake of those who only send: `signal` is a large module. And not in the thread, where it would
+        # leave time for one to come.
+        import fcntl
+        import signal
+
+        block = partial(signal.pthread_sigmask, signal.SIG_BLOCK, signal.valid_signals())
         # RuntimeError: no more threads are to be had.
         with self._guard, suppress(OSError, RuntimeError):
             if not self._users or (self._thread is not None and self._thread.is_alive()):
@@ -117,7 +122,9 @@ class WalWatch:
                 self._lock = forks.keep_descriptor(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._stop = threading.Event()
-            self._thread = threading.Thread(target=self._run, args=(self._stop,), name="raven-walwatch", daemon=True)
+            self._thread = threading.Thread(
+                target=self._run, args=(self._stop, block), name="raven-walwatch", daemon=True
+            )
             self._thread.start()
             return
         if self._thread is not None:
@@ -131,9 +138,9 @@ class WalWatch:
         self._thread, self._stop, self._lock = None, threading.Event(), -1
         return watching
 
-    def _run(self, stop: threading.Event) -> None:
+    def _run(self, stop: threading.Event, block_signals: Callable[[], object]) -> None:
         # Signals are the main thread's: one that came here would leave its wait uninterrupted.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        block_signals()
         with suppress(RavenError):
             store = self._store.sibling()
             try:
@@ -210,6 +217,8 @@ class WalWatch:
 
     def _settle(self, store: Store) -> float:
         """Let leases, delays and lives end in time, and wake whom that concerns; returns when to do it again."""
+        from raven import settlement
+
         began = time.monotonic()
         # Another writer may be in the way, or the disk full: whoever waits there tries too, and so does the next round.
         with suppress(RavenError), store.impatient():

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from raven.client import BusClient
     from raven.config import Config
     from raven.observer import BusObserver
+    from raven.sender import BusSender
 
 # A helper may be starting just now; a person does not want to wait much longer to be told that there is none.
 PATIENCE_S = 2.0
@@ -124,18 +125,29 @@ def open_client(address: str, db: str | None, *, register: bool = True, create: 
         return cast("BusClient", helper("Client")(socket, address, patience_s=PATIENCE_S))
     from raven.client import BusClient
 
+    return BusClient.at(address, **_settings(db), register=register, create=create)
+
+
+def open_sender(address: str, db: str | None) -> BusSender:
+    """Do as `open_client` does for a command that only sends: what receives takes a twentieth of its time to import."""
+    socket = chosen_socket(db)
+    if socket is not None:
+        return cast("BusSender", helper("Client")(socket, address, patience_s=PATIENCE_S))
+    from raven.sender import BusSender
+
+    return BusSender.at(address, **_settings(db))
+
+
+def _settings(db: str | None) -> dict[str, Any]:
     found = load_config(db)
-    return BusClient.at(
-        address,
-        found.db,
-        busy_timeout_s=found.busy_timeout_s,
-        durability=found.durability,
-        max_body_bytes=found.max_body_bytes,
-        max_attempts=found.max_attempts,
-        retention=found.retention,
-        register=register,
-        create=create,
-    )
+    return {
+        "db_path": found.db,
+        "busy_timeout_s": found.busy_timeout_s,
+        "durability": found.durability,
+        "max_body_bytes": found.max_body_bytes,
+        "max_attempts": found.max_attempts,
+        "retention": found.retention,
+    }
 
 
 def open_recipient(role: str | None, message_id: int, db: str | None) -> BusClient:

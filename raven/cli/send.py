@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from raven.cli.content import REPLY_TO, content_options
-from raven.cli.options import ADDRESS, DURATION, bus_option, json_option, open_client
+from raven.cli.options import ADDRESS, DURATION, bus_option, json_option, open_sender
 from raven.cli.output import echo_json, echo_sent, escape
 from raven.errors import RavenError
 
@@ -44,7 +44,7 @@ def send(
         from raven import signals
 
         signals.unwind_on_sigterm()
-    with open_client(sender, db) as bus:
+    with open_sender(sender, db) as bus:
         message = bus.send(to[0] if len(to) == 1 else list(to), **content)
         shape = message.as_dict()
         if not as_json:

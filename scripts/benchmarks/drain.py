@@ -46,7 +46,7 @@ class Backlogs:
 
 
 def run(folder: Path, quick: bool) -> list[Figure]:
-    rounds, count = (3, 5_000) if quick else (9, 20_000)
+    rounds, count = (3, 5_000) if quick else (5, 20_000)
     backlogs = Backlogs(folder, count)
     one, four, listening = alternate(
         {

@@ -58,7 +58,7 @@ class Pair:
 
 def run(folder: Path, quick: bool) -> list[Figure]:
     # Batches so long that each side has its share of checkpoints in every round.
-    rounds, batch, history = (8, 500, 100_000) if quick else (15, 2000, 1_000_000)
+    rounds, batch, history = (8, 500, 100_000) if quick else (8, 1000, 1_000_000)
     fill(folder / "full.db", history)
     pairs = {f"{history:,} before": Pair(folder / "full.db"), "none before": Pair(folder / "empty.db")}
     found = in_turns({name: partial(pair.trips_us, batch) for name, pair in pairs.items()}, rounds)

@@ -10,7 +10,7 @@ from scripts.benchmarks.figure import Figure, at_most
 
 
 def run(folder: Path, quick: bool) -> list[Figure]:
-    rounds, seconds = (3, 3.0) if quick else (5, 10.0)
+    rounds, seconds = (3, 3.0) if quick else (3, 10.0)
     shares = []
     with Crowd(folder / "bus.db", 2) as crowd:
         time.sleep(1)  # starting up is not waiting

@@ -17,7 +17,7 @@ _NOTE = "resident set size, with what a process shares with others (the interpre
 
 
 def run(folder: Path, quick: bool) -> list[Figure]:
-    rounds = [_measure(folder / str(number)) for number in range(3 if quick else 9)]
+    rounds = [_measure(folder / str(number)) for number in range(3 if quick else 5)]
     return [
         Figure.of(f"memory of {what}", [measured[what] for measured in rounds], "MiB", note=_NOTE) for what in rounds[0]
     ]

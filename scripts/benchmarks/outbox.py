@@ -25,7 +25,7 @@ def run(folder: Path, quick: bool) -> list[Figure]:
     db = folder / "bus.db"
     with Crowd(db, 1) as crowd, subprocess.Popen([program, str(db)], stdin=subprocess.PIPE, text=True) as shell:
         try:
-            found = [_latencies_ms(crowd, shell) for _ in range(3 if quick else 10)]
+            found = [_latencies_ms(crowd, shell) for _ in range(3 if quick else 6)]
         finally:
             shell.kill()
     return [

@@ -11,8 +11,7 @@ from raven import body as bodies
 from raven import busfile, clock, posting
 from raven.doorbell import OBSERVERS, Doorbells, receipt_bell
 from raven.draft import make_draft
-from raven.lifecycle import DELIVERED
-from raven.message import MessageRow, message_of
+from raven.message import DELIVERED, MessageRow, message_of
 from raven.store import Store
 from scripts.benchmarks.rounds import each_us
 from scripts.benchmarks.send import BODY, BODY_TEXT, RECIPIENT, SENDER, LeanFloor

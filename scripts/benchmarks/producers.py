@@ -41,7 +41,7 @@ class Sendings:
 
 
 def run(folder: Path, quick: bool) -> list[Figure]:
-    rounds, count = (3, 12_000) if quick else (9, 24_000)
+    rounds, count = (3, 12_000) if quick else (5, 24_000)
     sendings = Sendings(folder, count)
     sixteen, one = alternate(
         {f"{_MANY} processes": lambda: sendings.rate(_MANY), "one process": lambda: sendings.rate(1)},

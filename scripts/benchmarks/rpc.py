@@ -19,7 +19,7 @@ _CLIENTS = 8
 
 def run_trip(folder: Path, quick: bool) -> list[Figure]:
     """One client, one request after the other, against a bare asyncio server that echoes the same lines."""
-    rounds, batch = (8, 200) if quick else (30, 500)
+    rounds, batch = (8, 200) if quick else (20, 500)
     send, ping = request(1, "send", _PARAMS), request(1, "ping", {})
     with Served(folder) as helper, Served(folder, "echo") as echo, Served(folder, "inserts") as floor:
         sides = alternate(
@@ -49,7 +49,7 @@ def run_trip(folder: Path, quick: bool) -> list[Figure]:
 
 def run_group(folder: Path, quick: bool) -> list[Figure]:
     """Eight client processes that pipeline sends, with group commit and without."""
-    rounds, count = (3, 1000) if quick else (10, 2000)
+    rounds, count = (3, 1000) if quick else (7, 2000)
     with Served(folder) as helper, Served(folder, "alone") as loner:
         sides = alternate(
             {"grouped": partial(_rate, helper, count), "a commit each": partial(_rate, loner, count)},

@@ -45,7 +45,7 @@ def _wakes_ms(bus: BusClient, line: socket) -> list[float]:
 
 def run_idle(folder: Path, quick: bool) -> list[Figure]:
     """Let connections wait for mail that does not come."""
-    rounds, seconds = (3, 3.0) if quick else (5, 10.0)
+    rounds, seconds = (3, 3.0) if quick else (3, 10.0)
     shares = []
     with ExitStack() as stack:
         helper = stack.enter_context(Served(folder))

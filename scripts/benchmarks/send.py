@@ -77,7 +77,7 @@ class LeanFloor(Floor):
 
 def run(folder: Path, quick: bool) -> list[Figure]:
     # Batches so long that each side has its share of checkpoints in every round.
-    rounds, batch = (8, 1500) if quick else (30, 3000)
+    rounds, batch = (8, 1500) if quick else (20, 3000)
     bus, floor, lean = BusClient.at(SENDER, str(folder / "send.db")), Floor(folder / "a.db"), LeanFloor(folder / "b.db")
     raven, plain, least = alternate(
         {
@@ -99,7 +99,7 @@ def run(folder: Path, quick: bool) -> list[Figure]:
 
 
 def run_many(folder: Path, quick: bool) -> list[Figure]:
-    rounds, batch = (8, 40) if quick else (30, 80)
+    rounds, batch = (8, 40) if quick else (20, 60)
     bus, floor = BusClient.at(SENDER, str(folder / "send.db")), Floor(folder / "floor.db")
     many: list[dict[str, Any]] = [{"to": RECIPIENT, "type": "work", "body": BODY}] * _MANY
     sides = alternate(

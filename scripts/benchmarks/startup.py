@@ -25,7 +25,7 @@ def run(folder: Path, quick: bool) -> list[Figure]:
         _IMPORT_FLOOR: [sys.executable, "-c", _IMPORT_FLOOR],
     }
     measures = {name: partial(_time_ms, command, folder) for name, command in commands.items()}
-    sides = alternate(measures, 10 if quick else 30, "ms")
+    sides = alternate(measures, 10 if quick else 40, "ms")
     floor = sides[_FLOOR]
     return [
         Figure.ratio("raven version, whole process", sides["raven version"], floor, at_most(1.4)),

@@ -81,7 +81,7 @@ class TripFloor(Floor):
 
 def run(folder: Path, quick: bool) -> list[Figure]:
     # Batches so long that each side has its share of checkpoints in every round.
-    rounds, batch = (8, 100) if quick else (40, 300)
+    rounds, batch = (8, 100) if quick else (20, 300)
     with Raven(folder / "trip.db", BODY) as raven, roster.opened(folder) as (peers, missing):
         steps: dict[str, Callable[[], float]] = {"raven": partial(each_us, raven.trip, batch)}
         steps |= {peer.name: partial(each_us, peer.trip, batch) for peer in peers.values()}
@@ -104,7 +104,7 @@ def _of(name: str) -> str:
 
 
 def run_large(folder: Path, quick: bool) -> list[Figure]:
-    rounds, batch = (8, 20) if quick else (30, 40)
+    rounds, batch = (8, 20) if quick else (16, 40)
     floor = TripFloor(folder / "floor.db", _LARGE_TEXT)
     with Raven(folder / "large.db", _LARGE) as raven:
         sides = alternate(

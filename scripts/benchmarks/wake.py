@@ -47,7 +47,7 @@ def _bare_wakes_ms(bare: Bare) -> list[float]:
 
 
 def run_crowd(folder: Path, quick: bool) -> list[Figure]:
-    rounds, seconds = (2, 4.0) if quick else (5, 10.0)
+    rounds, seconds = (2, 4.0) if quick else (3, 10.0)
     # Each round has a crowd and a file of its own: no other crowd ticks beside it.
     sides = {
         f"{_SUBSCRIBERS} subscribers": partial(Load.measure, folder, _SUBSCRIBERS, seconds),

@@ -31,7 +31,7 @@ class Load(NamedTuple):
 
 
 def run(folder: Path, quick: bool) -> list[Figure]:
-    rounds, seconds = (1, 3) if quick else (3, 10)
+    rounds, seconds = (1, 3) if quick else (2, 5)
     kinds: dict[str, Callable[[Path, float], Load]] = {
         "one producer and one subscriber": _direct,
         f"{_MANY} producers": _crowded,

@@ -32,7 +32,7 @@ LAYERS = [
     {"config", "busfile", "doorbell", "own_sql", "prospect", "transaction", "migration", "translation", "writeback"},
     {"connection"},
     {"store"},
-    {"draft", "group", "holdings", "identity", "log"},
+    {"draft", "group", "holdings", "identity", "log", "peers"},
     {"posting"},
     {"settlement"},
     {"retention", "walwatch"},
