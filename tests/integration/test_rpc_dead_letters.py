@@ -174,23 +174,23 @@ def fill(foreign: Foreign, count: int) -> None:
 
 
 def test_others_read_and_write_while_one_prunes(served: Served, boss: BusClient, foreign: Foreign) -> None:
-    fill(foreign, 20_000)
+    fill(foreign, 80_000)
     boss.send(WORKER, "job")
     with served.connect() as pruner, served.connect() as other:
         pruner.tell("prune", {"older_than_s": 0}, id=1)
-        wait_until(lambda: not boss_sees_all(foreign), "the first bite")
+        wait_until(lambda: not boss_sees_all(foreign, 80_000), "the first bite")
         answered = 0
         while pruner.is_silent(0):
             other.ask("send", ["boss:s", OTHER, "note"])
             other.ask("inbox", {"role": OTHER, "peek": True, "max": 1})
             answered += 1
 
-        assert pruner.answer()["result"]["messages"] == 20_000
+        assert pruner.answer()["result"]["messages"] == 80_000
     assert answered > 5
 
 
-def boss_sees_all(foreign: Foreign) -> bool:
-    return bool(foreign.value("SELECT count(*) FROM messages WHERE type = 'old'") == 20_000)
+def boss_sees_all(foreign: Foreign, count: int = 20_000) -> bool:
+    return bool(foreign.value("SELECT count(*) FROM messages WHERE type = 'old'") == count)
 
 
 def test_a_helper_that_stops_does_not_wait_for_the_end_of_a_prune(
