@@ -18,8 +18,8 @@ import apsw
 
 from raven import BusClient
 from raven.statements import SQL
-from scripts.benchmarks.program import Program
 from scripts.benchmarks.send import DELIVERY, MESSAGE, RECIPIENT, SENDER
+from scripts.program import Program
 
 _TAKE = """
 UPDATE deliveries SET state = 2

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from raven import BusClient
-from scripts.benchmarks.program import Program
+from scripts.program import Program
 
 # A hundred interpreters take a while to start on two cores that are busy.
 _DEADLINE_S = 120
@@ -39,7 +39,7 @@ class Crowd:
         with ExitStack() as stack:
             stack.enter_context(self.bus)
             for address in self.addresses:
-                self._programs.append(stack.enter_context(Program("subscriber", self._db, address)))
+                self._programs.append(stack.enter_context(Program("benchmarks.subscriber", self._db, address)))
             deadline = time.monotonic() + _DEADLINE_S
             while sum(peer.waiting for peer in self.bus.peers()) < len(self.addresses):
                 self._check(deadline)

@@ -8,9 +8,9 @@ from pathlib import Path
 import apsw
 
 from scripts.benchmarks.figure import Figure
-from scripts.benchmarks.program import Program
 from scripts.benchmarks.send import BODY, RECIPIENT, SENDER
 from scripts.benchmarks.served import Served, request, wait_for_answer
+from scripts.program import Program
 
 _INSERT = "INSERT INTO outbox (sender, recipient, type, body) VALUES ('driver:bench', ?, 'work', 'null')"
 _NOTE = "resident set size, with what a process shares with others (the interpreter, libraries)"
@@ -32,7 +32,8 @@ def _measure(folder: Path) -> dict[str, float]:
         line.sendall(request(1, "send", {"from": SENDER, "to": RECIPIENT, "type": "work", "body": BODY}))
         wait_for_answer(line)
         driver, client, watcher = (
-            stack.enter_context(Program("resident", kind, served.db)) for kind in ("driver", "client", "watcher")
+            stack.enter_context(Program("benchmarks.resident", kind, served.db))
+            for kind in ("driver", "client", "watcher")
         )
         driver.line()
         client.line()
@@ -44,7 +45,7 @@ def _measure(folder: Path) -> dict[str, float]:
             _insert(served.db, "watcher:bench")
             watcher.line()
         _insert(served.db, "waiter:bench")
-        waiter = stack.enter_context(Program("resident", "waiter", served.db))
+        waiter = stack.enter_context(Program("benchmarks.resident", "waiter", served.db))
         waiter.line()
         return {
             "Python with apsw and nothing else": driver.memory_mib(),

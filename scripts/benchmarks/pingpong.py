@@ -10,9 +10,9 @@ from pathlib import Path
 from raven import BusClient
 from scripts.benchmarks.bare import Bare
 from scripts.benchmarks.figure import Figure, at_most
-from scripts.benchmarks.program import Program
 from scripts.benchmarks.rounds import in_turns, percentiles, together
 from scripts.benchmarks.send import BODY, BODY_TEXT, RECIPIENT, SENDER
+from scripts.program import Program
 
 _BATCH = 200
 _DEADLINE_S = 120
@@ -22,7 +22,7 @@ def run(folder: Path, quick: bool) -> list[Figure]:
     db = str(folder / "bus.db")
     with (
         BusClient.at(SENDER, db) as bus,
-        Program("ponger", db, RECIPIENT),
+        Program("benchmarks.ponger", db, RECIPIENT),
         Bare(folder, "answer") as bare,
     ):
         sides = {"raven": partial(_trips_ms, bus), "bare apsw and FIFO": partial(_bare_trips_ms, bare)}

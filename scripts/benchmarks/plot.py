@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from scripts.benchmarks.canvas import EDGE, QUIET, WIDTH, Canvas, room_for
 from scripts.benchmarks.figure import Figure, Side, percentile
 from scripts.benchmarks.report import Report, amount
+from scripts.canvas import EDGE, QUIET, WIDTH, Canvas, room_for
 
 _LEFT, _RIGHT = EDGE, WIDTH - EDGE
 _LINE, _HEIGHT, _GAP = 20, 12, 14

@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 from typing import Any, Literal
 
-from scripts.benchmarks.program import Program
+from scripts.program import Program
 
 _DEADLINE_S = 30
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
-from scripts.benchmarks.program import Program
+from scripts.program import Program
 
 _WORK_S = 300
 
@@ -25,7 +25,7 @@ class Team:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             for module, *arguments in self._members:
-                self._programs.append(stack.enter_context(Program(module, *arguments)))
+                self._programs.append(stack.enter_context(Program(f"benchmarks.{module}", *arguments)))
             for program in self._programs:
                 program.line()
             self._ending = stack.pop_all()

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from scripts.benchmarks import plot
-from scripts.benchmarks.canvas import WIDTH, room_for, shorten, wrap
+from scripts.canvas import WIDTH, room_for, shorten, wrap
 from scripts.benchmarks.figure import Figure, Side, at_least, at_most
 from scripts.benchmarks.report import Report, amount
 from tests.measured import PEERS, figures_of, make_report

@@ -1,4 +1,4 @@
-"""Program: a process of this package, with which a benchmark talks in lines, and which it ends."""
+"""Program: a process of this folder, with which a benchmark or a trial talks in lines, and which it ends."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-_ROOT = Path(__file__).parents[2]
+_ROOT = Path(__file__).parents[1]
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Program:
-    """`python -m scripts.benchmarks.<module>` with these arguments; left, it is no more.
+    """`python -m scripts.<module>` with these arguments; left, it is no more.
 
     With `greets` it prints a line when it is ready, and has done so when this is entered.
     """
@@ -28,7 +28,7 @@ class Program:
         self._read = b""
         # In a group of its own: Ctrl-C is this process's to hear, and to end the others.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", f"scripts.benchmarks.{module}", *arguments],
+            [sys.executable, "-m", f"scripts.{module}", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
@@ -68,6 +68,11 @@ class Program:
         return line.decode()
 
     @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._process.pid
+
+    @property
     def has_ended(self) -> bool:
         """Whether the process is no more."""
         return self._process.poll() is not None
@@ -82,6 +87,14 @@ class Program:
     def memory_mib(self) -> float:
         """Return the memory that the process holds, see proc(5)."""
         return int(Path(f"/proc/{self._process.pid}/statm").read_text(encoding="utf-8").split()[1]) * _PAGE / 2**20
+
+    def signal(self, number: int) -> None:
+        """Send the process a signal; one that has ended gets none."""
+        self._process.send_signal(number)
+
+    def wait(self, timeout_s: float = 60) -> int:
+        """Wait for the end of the process, and return its exit code; raises subprocess.TimeoutExpired."""
+        return self._process.wait(timeout_s)
 
     def end(self) -> None:
         """Kill the process; twice is fine."""

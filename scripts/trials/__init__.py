@@ -1,0 +1,1 @@
+"""Trials: what raven promises, while everything goes wrong."""
