@@ -76,7 +76,7 @@ class Bare(Program):
         for name in (SENDER, RECIPIENT):
             os.mkfifo(folder / name)
         self.near = End(folder, SENDER, RECIPIENT)
-        super().__init__("bare", task, str(folder), greets=True)
+        super().__init__("benchmarks.bare", task, str(folder), greets=True)
 
     def send_time(self) -> None:
         """Send the time, as a crowd does."""

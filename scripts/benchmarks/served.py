@@ -19,7 +19,7 @@ class Served(Program):
     def __init__(self, folder: Path, kind: Literal["raven", "alone", "echo", "inserts"] = "raven") -> None:
         self.db = str(folder / f"{kind}.db")
         self.path = str(folder / f"{kind}.sock")
-        super().__init__("helper", kind, self.db, self.path, greets=True)
+        super().__init__("benchmarks.helper", kind, self.db, self.path, greets=True)
 
     def connect(self) -> socket.socket:
         """Return a new connection; an answer that does not come in time is a BlockingIOError."""
