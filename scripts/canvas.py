@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 
 WIDTH, EDGE = 860, 28
 INK, QUIET = "#1f2328", "#59636e"
@@ -63,6 +64,11 @@ class Canvas:
     def tick(self, x: float, height: float, *, stroke: str = INK, width: float = 1.3) -> None:
         """Draw an upright line across the current one."""
         self._add("line", x1=x, y1=self.y - height / 2, x2=x, y2=self.y + height / 2, stroke=stroke, stroke_width=width)
+
+    def curve(self, points: Sequence[tuple[float, float]], *, stroke: str = INK, width: float = 1.5) -> None:
+        """Draw a line through points that are given by x and by how far they lie above the current line."""
+        shape = " ".join(f"{_write(x)},{_write(self.y - above)}" for x, above in points)
+        self._add("polyline", points=shape, fill="none", stroke=stroke, stroke_width=width, stroke_linejoin="round")
 
     def finish(self) -> str:
         """Return the SVG; the page ends a margin below the current line."""

@@ -25,6 +25,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=_seconds, metavar="N", help="how long each of them goes on")
     parser.add_argument("--seed", type=int, metavar="S", help="where chance begins: the same seed does the same again")
     parser.add_argument("--rounds", type=int, metavar="N", help="no more than so many rounds of each")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw there what the soak has held over its time")
     options = parser.parse_args()
     for name in options.names:
         if name not in TRIALS:
@@ -44,6 +45,8 @@ def main() -> int:
             )
         for line in describe(name, outcomes[name]):
             print(line, flush=True)
+        if options.plot and outcomes[name].plot:
+            options.plot.write_text(outcomes[name].plot, encoding="utf-8")
     print(table(outcomes))
     return 0 if all(outcome.is_clean for outcome in outcomes.values()) else 1
 

@@ -23,12 +23,13 @@ class Finding(NamedTuple):
 
 @dataclass
 class Outcome:
-    """What one trial, or a round of it, has come to."""
+    """What a trial has come to; `plot` is the SVG of its last round, where it draws one."""
 
     done: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
     rounds: int = 0
     seconds: float = 0.0
+    plot: str = ""
 
     @property
     def is_clean(self) -> bool:

@@ -36,6 +36,10 @@ class Round:
         if not condition:
             self.found("broken", what)
 
+    def draw(self, svg: str) -> None:
+        """Keep a picture of what happened."""
+        self._outcome.plot = svg
+
 
 Scenario = Callable[[Round], None]
 

@@ -1,0 +1,1 @@
+"""Actors: the processes of the trials."""
