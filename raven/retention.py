@@ -14,8 +14,10 @@ from raven.store import Store
 
 _BITE = 500
 # What ordinary use drops at once, and after how many messages of its own a client does so: twice as fast as it fills.
+# Where others send, too, and the bus is still beyond its limits, it goes on for so long.
 _SMALL_BITE = 200
 _EVERY = 100
+_CATCH_UP_S = 0.02
 # So many messages are looked at for one small bite: where much is unfinished, the next goes on from there.
 _WINDOW = 2000
 # Free pages are reused; only where they are so many, and so large a part of the file, it is shortened.
@@ -73,20 +75,27 @@ def prune(
 class Keeper:
     """Keeps a bus within its limits while it is used: after every hundred messages sent it drops up to two hundred.
 
-    What is not finished, or dead, is never dropped. Nothing here fails or waits: what cannot be done now is done later.
+    Where that is not enough, since others send as well, it drops more, for a moment. What is not finished, or dead, is
+    never dropped. Nothing here fails or waits: what cannot be done now is done later.
     """
 
     def __init__(self, store: Store, limits: Retention) -> None:
         self._store = store
         self._limits = limits
         self._sent = _EVERY  # the first bite comes with the first message, for processes that send just one
+        self._was_full = False
 
     def note(self, sent: int) -> None:
-        """Count messages that were sent, and drop some old ones if it is time, unless a transaction is open."""
+        """Count messages that were sent, and drop some old ones if it is time, once no transaction is open."""
         self._sent += sent
-        if self._sent >= _EVERY and not self._store.group_depth():
+        if self._sent >= _EVERY:
             self._sent = 0
-            self.bite()
+            self._store.after_commit(self._keep_up)
+
+    def _keep_up(self, _: Iterable[str]) -> None:
+        deadline = time.monotonic() + _CATCH_UP_S
+        while self.bite() and self._was_full and time.monotonic() < deadline:
+            pass
 
     def run(self, at_most_s: float) -> None:
         """Drop what is beyond the limits, for at most so many seconds."""
@@ -119,7 +128,8 @@ class Keeper:
         window = self._store.value("retention_window", {"after": after, "rows": _WINDOW})
         query = {**limits, "after": after, "window": window or after, "max": _SMALL_BITE}
         found = [row[0] for row in self._store.rows("retention_bite", query)]
-        if len(found) == _SMALL_BITE:
+        self._was_full = len(found) == _SMALL_BITE
+        if self._was_full:
             place = found[-1]
         else:
             # From the start again where the limits end: what was in use there may be finished by now.

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import secrets
 import signal
 import sys
 import tempfile
 from pathlib import Path
 
+import raven
+from scripts.benchmarks import machine
 from scripts.trials.catalogue import TRIALS
 from scripts.trials.outcome import Outcome, describe, table
+from scripts.trials.results import Results
 
 
 def main() -> int:
@@ -25,6 +29,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=_seconds, metavar="N", help="how long each of them goes on")
     parser.add_argument("--seed", type=int, metavar="S", help="where chance begins: the same seed does the same again")
     parser.add_argument("--rounds", type=int, metavar="N", help="no more than so many rounds of each")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write there what was done and found, too")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw there what the soak has held over its time")
     options = parser.parse_args()
     for name in options.names:
@@ -35,7 +40,9 @@ def main() -> int:
         signal.signal(number, lambda got, _: sys.exit(128 + got))
     seed = secrets.randbelow(1_000_000_000) if options.seed is None else options.seed
     print(f"seed {seed}", flush=True)
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
     outcomes: dict[str, Outcome] = {}
+    results = Results(machine.describe(), today, raven.__version__, seed, outcomes)
     for name in dict.fromkeys(options.names or TRIALS):
         entry = TRIALS[name]
         print(f"{name} ...", file=sys.stderr, flush=True)
@@ -45,6 +52,9 @@ def main() -> int:
             )
         for line in describe(name, outcomes[name]):
             print(line, flush=True)
+        # After each, so that a run which is broken off has not been for nothing.
+        if options.json:
+            options.json.write_text(results.dump(), encoding="utf-8")
         if options.plot and outcomes[name].plot:
             options.plot.write_text(outcomes[name].plot, encoding="utf-8")
     print(table(outcomes))

@@ -40,14 +40,17 @@ class Outcome:
         """Return how many findings of a kind there are."""
         return sum(finding.kind == kind for finding in self.findings)
 
+    def deeds(self) -> str:
+        """Return what was done in words, and how often."""
+        return ", ".join(f"{count:,} {what}" for what, count in sorted(self.done.items()))
+
 
 def table(outcomes: dict[str, Outcome]) -> str:
     """Return the outcomes by the names of their trials as a table for a terminal."""
     rows = [("trial", "rounds", "s", *KINDS, "what was done")]
     for name, outcome in outcomes.items():
-        done = ", ".join(f"{count:,} {what}" for what, count in sorted(outcome.done.items()))
         counts = (f"{outcome.count(kind):,}" for kind in KINDS)
-        rows.append((name, f"{outcome.rounds:,}", f"{outcome.seconds:.0f}", *counts, done))
+        rows.append((name, f"{outcome.rounds:,}", f"{outcome.seconds:.0f}", *counts, outcome.deeds()))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     return "\n".join(_line(row, widths) for row in rows)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 # How much more the last fifth may hold than the second one: a part of it, and a little besides.
 _PART = 0.15
 _MEMORY_MIB = 3.0
-_DESCRIPTORS = 3.0
+_DESCRIPTORS = 8.0  # who watches the WAL for the others changes, and takes some
 _FILE_MIB = 2.0
 _WAL_LIMIT_MIB = 48.0
 

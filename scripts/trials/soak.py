@@ -155,8 +155,9 @@ def _judge(round: Round, bus: BusClient, samples: list[Sample], left: int) -> No
         round.found("lost", f"{left} jobs were sent and never done")
     if doubled := _count(bus, "soak_doubled"):
         round.found("doubled", f"{doubled} jobs were done twice")
-    if dead := len(bus.dead()):
-        round.found("lost", f"{dead} deliveries have died")
+    if dead := bus.dead():
+        one = dead[0]
+        round.found("lost", f"{len(dead)} deliveries have died, such as a {one.type} to {one.recipient}: {one.reason}")
     for growth in growths(samples):
         round.found("broken", growth)
 

@@ -122,11 +122,22 @@ def test_nothing_goes_inside_a_transaction(connect: Connect, foreign: Foreign) -
 
     with limited.transaction():
         limited.send(WORKER, "job")
-    inside = kept(foreign)[0]
-    limited.send(WORKER, "job")
+        inside = kept(foreign)[0]
 
-    assert inside == 101
+    assert inside == 100
     assert kept(foreign)[0] == 10
+
+
+def test_who_keeps_the_limits_makes_room_for_what_others_send(connect: Connect, foreign: Foreign) -> None:
+    boss, worker = connect("boss:s"), connect(WORKER)
+    limited = connect("limited:s", retention={"max_messages": 100})
+
+    for _ in range(4):
+        work_off(boss, worker, 1000)
+        for _ in range(100):
+            limited.send("nobody:s", "note", expires_in_s=0.001)
+
+    assert kept(foreign)[0] < 1500
 
 
 def test_while_another_writer_is_in_the_way_nothing_waits_and_it_goes_later(

@@ -35,7 +35,7 @@ def test_what_stays_as_it_was_is_flat() -> None:
     ("name", "value", "words"),
     [
         ("memory_mib", {"helper": 60.0}, "memory of helper grew from 45.0 to 60.0 MiB"),
-        ("descriptors", {"helper": 30}, "descriptors of helper grew from 20.0 to 30.0"),
+        ("descriptors", {"helper": 40}, "descriptors of helper grew from 20.0 to 40.0"),
         ("file_mib", 8.0, "the file grew from 4.0 to 8.0 MiB"),
     ],
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 from scripts.trials import trial
 from scripts.trials.catalogue import TRIALS
 from scripts.trials.outcome import Finding, Outcome, describe, table
+from scripts.trials.results import Results
 
 ROOT = Path(__file__).parents[2]
 
@@ -109,3 +110,11 @@ def test_the_command_prints_its_seed_and_the_table() -> None:
     assert answer.returncode == 0, answer
     assert answer.stdout.startswith("seed 12\n")
     assert "what was done" in answer.stdout
+
+
+def test_results_are_read_again_as_they_were_written() -> None:
+    outcome = Outcome(Counter(kills=7), [Finding("lost", "message 4", 9)], 3, 61.0)
+    results = Results("a machine", "2026-01-31", "0.3.0", 9, {"storm": outcome})
+
+    assert Results.load(results.dump()) == results
+    assert results.markdown().splitlines()[2] == "| storm | 61 | 1 | 0 | 0 | 0 | 7 kills |"

@@ -117,7 +117,8 @@ def hear(db: str, socket: str) -> None:
     while not _over.wait(_PAUSE_S):
         try:
             with Client(socket, "socket-reader:soak") as client:
-                for msg in client.listen(ack="manual", timeout_s=1):
+                # What is pushed counts an attempt: few at once, since another of this part is killed now and then.
+                for msg in client.listen(ack="manual", timeout_s=5, max_per_poll=2):
                     client.ack(msg.id)
                     if _over.is_set():
                         break
