@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from contextlib import suppress
 
 from raven import filesystem
-from raven.errors import FileMissingError, NetworkFilesystemError, NotABusError, ReadOnlyError
+from raven.errors import (
+    DatabaseError,
+    DiskFullError,
+    FileMissingError,
+    NetworkFilesystemError,
+    NotABusError,
+    ReadOnlyError,
+)
+
+# What keeps a file from being made, where it is not the permissions.
+_REMEDIES: dict[int, tuple[type[DatabaseError], str]] = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), (DiskFullError, "free some room, or remove some files")),
+    **dict.fromkeys(
+        (errno.EMFILE, errno.ENFILE), (DatabaseError, "close some files, or raise the limit (`ulimit -n`)")
+    ),
+}
 
 
 def prepare(path: str, *, create: bool) -> None:
@@ -21,22 +38,29 @@ def prepare(path: str, *, create: bool) -> None:
         raise NetworkFilesystemError(
             f"{path} lies on a network file system ({kind}), where SQLite's WAL does not work: use a local disk"
         )
-    if not os.path.exists(path):
+    if not _is_there(path):
         if not create:
             raise FileMissingError(f"there is no bus at {path}: run `raven init`, or name it with --db or RAVEN_DB")
         _make_private(path)
 
 
 def inode(path: str) -> tuple[int, int]:
-    """Return what tells this file from any other that ever stands at its path; FileMissingError where none does."""
+    """Return what tells this file from any other that ever stands at its path; FileMissingError where none does.
+
+    A link is none, though it led to the same file: SQLite looks for the WAL beside the name that the link leads to.
+    """
     try:
-        found = os.stat(path)
+        found = os.lstat(path)
     except FileNotFoundError:
         raise FileMissingError(
             f"the bus {path} was deleted or moved while in use: restore it, or restart to make a new one"
         ) from None
     except OSError as error:
         raise FileMissingError(f"the bus {path} cannot be reached: {error.strerror}") from None
+    if stat.S_ISLNK(found.st_mode):
+        raise FileMissingError(
+            f"the bus {path} was moved while in use, and a link put there: put the file back, or restart all its users"
+        )
     return found.st_ino, found.st_dev
 
 
@@ -44,9 +68,11 @@ def is_still(path: str, known: tuple[int, int]) -> bool:
     """Whether the same file stands at `path` as when `inode` said `known`; FileMissingError where none does."""
     try:
         # Asked before every write, so no detours: st_ino and st_dev by their places.
-        return os.stat(path)[1:3] == known
+        if os.lstat(path)[1:3] == known:
+            return True
     except OSError:
-        return inode(path) == known
+        pass
+    return inode(path) == known
 
 
 def wal_inode(path: str) -> tuple[int, int] | None:
@@ -80,5 +106,16 @@ def _make_private(path: str) -> None:
         finally:
             os.unlink(draft)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise ReadOnlyError(f"the bus {path} cannot be made: {reason}; check its folder's permissions") from None
+        ours, remedy = _REMEDIES.get(error.errno or 0, (ReadOnlyError, "check its folder's permissions"))
+        raise ours(f"the bus {path} cannot be made: {error.strerror or error}; {remedy}") from None
+
+
+def _is_there(path: str) -> bool:
+    """Whether something stands at the path; raises ReadOnlyError where this user may not even see that."""
+    try:
+        os.stat(path)
+    except PermissionError:
+        raise ReadOnlyError(f"the bus {path} cannot be reached: check the permissions of its folder") from None
+    except OSError:
+        return False
+    return True

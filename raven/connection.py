@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from typing import Any
 
 import apsw
 
-from raven import busfile, forks, migration
+from raven import busfile, forks, migration, statements
 from raven.config import Durability
 from raven.errors import ClosedError, ConfigError, DatabaseError, FileMissingError
 from raven.patience import Patience
@@ -22,11 +23,20 @@ from raven.transaction import Transaction
 from raven.writeback import WAL_SIZE_LIMIT, WriteBack
 
 SqliteError = apsw.Error
+SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
 
 
 def sqlite_version() -> tuple[int, ...]:
     """Return the version of the SQLite that the driver brings."""
     return tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
+
+
+def new_schema() -> list[Any]:
+    """Return kind, name, table and SQL of everything that stands in the schema of a new bus."""
+    with closing(apsw.Connection(":memory:")) as connection:
+        for script in statements.scripts_after(0):
+            connection.execute(script)
+        return connection.execute(SCHEMA).fetchall()
 
 
 class Connection:
@@ -63,6 +73,7 @@ class Connection:
         self._lock = threading.RLock()
         self.replaced = 0  # how often another file took the place of this one
         self._connection: apsw.Connection | None = None
+        self._refusal = 0  # the errno with which the system refused the last connection
         forks.guard(self)
         with self._lock:  # held, so that no fork comes while SQLite is at work
             self._connection = self._open(create)
@@ -94,9 +105,9 @@ class Connection:
             if self._connection is not None and not before and not self._connection.in_transaction:
                 self._connection.close()
 
-    def before_fork(self) -> None:
-        """Let no other thread be inside SQLite while this process forks."""
-        self._lock.acquire()
+    def before_fork(self, timeout_s: float = -1) -> bool:
+        """Let no other thread be inside SQLite while this process forks; returns whether that came about in time."""
+        return self._lock.acquire(timeout=timeout_s)
 
     def after_fork(self) -> None:
         """Go on in the parent."""
@@ -171,31 +182,45 @@ class Connection:
                 raise self._translated(error) from error
 
     def _connect(self) -> apsw.Connection:
+        self._refusal = 0
         connection = apsw.Connection(self.path, flags=apsw.SQLITE_OPEN_READWRITE)
         try:
             connection.set_busy_handler(self._patience.wait)
             # Plans must not depend on bound values: where they may, SQLite compiles a statement anew at each run.
             connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
-            migration.check_format(connection, self.path)
-            for setting in (
-                "journal_mode = WAL",
-                f"synchronous = {self.durability}",
-                f"journal_size_limit = {WAL_SIZE_LIMIT}",
-                "wal_autocheckpoint = 0",
-            ):
-                connection.execute(f"PRAGMA {setting}").fetchall()
-            if self._checkpoints:
-                connection.set_wal_hook(WriteBack(self._patience))
-            migration.migrate(connection)
+            self._make_ready(connection)
             self._inode = busfile.inode(self.path)
             self._wal_inode = busfile.wal_inode(self.path)
         except BaseException:
+            self._refusal = connection.system_errno
             connection.close()
             raise
         self._transaction = Transaction(connection)
         return connection
 
+    def _make_ready(self, connection: apsw.Connection) -> None:
+        """See that the file is a bus, of this raven's mode and schema."""
+        migration.check_format(connection, self.path)
+        # Where fsync leaves what it wrote to the disk's own cache, as on macOS, the first two make it go on; elsewhere
+        # they change nothing. Without the second, what is written back could reach the disk out of order.
+        for setting in (
+            f"fullfsync = {self.durability == 'full':d}",
+            "checkpoint_fullfsync = 1",
+            "journal_mode = WAL",
+            f"synchronous = {self.durability}",
+            f"journal_size_limit = {WAL_SIZE_LIMIT}",
+            "wal_autocheckpoint = 0",
+        ):
+            connection.execute(f"PRAGMA {setting}").fetchall()
+        if self._checkpoints:
+            connection.set_wal_hook(WriteBack(self._patience))
+        migration.migrate(connection)
+
     def _translated(self, error: apsw.Error) -> DatabaseError:
         from raven.translation import translate
 
-        return translate(error, self.path, self._patience.limit_s)
+        number = self._refusal
+        if self._connection is not None:
+            with suppress(apsw.Error):
+                number = self._connection.system_errno
+        return translate(error, self.path, self._patience.limit_s, number)

@@ -19,8 +19,8 @@ from weakref import WeakSet
 class Fragile(Protocol):
     """Something that must be still while the process forks, and be left behind in the child."""
 
-    def before_fork(self) -> None:
-        """Finish what other threads are doing with it, and hold it."""
+    def before_fork(self, timeout_s: float = -1) -> bool:
+        """Let other threads finish what they do with it, and hold it; returns whether they have in time."""
 
     def after_fork(self) -> None:
         """Let go of it in the parent."""
@@ -32,8 +32,11 @@ class Fragile(Protocol):
 _descriptors: set[int] = set()
 _fragile: WeakSet[Fragile] = WeakSet()
 _held: list[Fragile] = []
-# One fork at a time, and nothing is added during one.
+# Nothing is added during a fork, and of those there is one at a time.
+_adding = threading.RLock()
 _forking = threading.RLock()
+_FIRST_GRACE_S = 0.05
+_LONGEST_GRACE_S = 5.0
 
 
 def keep_descriptor(descriptor: int) -> int:
@@ -51,26 +54,52 @@ def close_descriptor(descriptor: int) -> None:
 
 def guard(fragile: Fragile) -> None:
     """Guard something at every fork from now on, as long as it lives."""
-    with _forking:
+    with _adding:
         _fragile.add(fragile)
 
 
 def _before() -> None:
+    """Hold everything.
+
+    Whoever has one of them may need another, or a new one, before it lets go: wait for one only while none is held.
+    """
     _forking.acquire()
-    _held.extend(_fragile)
-    for fragile in _held:
-        fragile.before_fork()
+    grace_s = _FIRST_GRACE_S
+    awaited = _hold_all_but(None, grace_s)
+    while awaited is not None:
+        awaited.before_fork()
+        grace_s = min(2 * grace_s, _LONGEST_GRACE_S)
+        awaited = _hold_all_but(awaited, grace_s)
+
+
+def _hold_all_but(held: Fragile | None, grace_s: float) -> Fragile | None:
+    """Hold what is not held yet, and let nothing be added; or let go of all, and return which was not free in time."""
+    _adding.acquire()
+    _held.extend([] if held is None else [held])
+    for fragile in list(_fragile):
+        if fragile is held:
+            continue
+        if not fragile.before_fork(grace_s):
+            _let_go()
+            return fragile
+        _held.append(fragile)
+    return None
+
+
+def _let_go() -> None:
+    while _held:
+        _held.pop().after_fork()
+    _adding.release()
 
 
 def _in_parent() -> None:
-    while _held:
-        _held.pop().after_fork()
+    _let_go()
     _forking.release()
 
 
 def _in_child() -> None:
-    global _forking  # noqa: PLW0603 the inherited one belongs to a thread that is not here
-    _forking = threading.RLock()
+    global _adding, _forking  # the inherited ones belong to a thread that is not here
+    _adding, _forking = threading.RLock(), threading.RLock()
     while _held:
         _held.pop().forsake()
     while _descriptors:

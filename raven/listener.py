@@ -60,16 +60,17 @@ class Listener:
 
     def wait(self, timeout_s: float) -> bool:
         """Block until somebody rings or the time is over; returns whether it rang, and silences it."""
-        return self._bell is not None and self._bell.wait(timeout_s)
+        # The numbers of descriptors that a child has not inherited are those of other files there.
+        return self._bell is not None and not self.is_inherited and self._bell.wait(timeout_s)
 
     def silence(self) -> None:
         """Forget the rings so far."""
-        if self._bell is not None:
+        if self._bell is not None and not self.is_inherited:
             self._bell.silence()
 
     def tick(self) -> None:
         """Hang the doorbell where it does not, and see that somebody watches for writers that do not ring."""
-        if not self._is_open:
+        if not self._is_open or self.is_inherited:
             return
         self._hang()
         self._watch.stand()
@@ -92,14 +93,16 @@ class Listener:
                 self._bell.close()
 
     def _go_deaf(self, error: OSError) -> None:
-        if self._bell is not None or not self._warned:
-            import logging
+        # Where there is no descriptor for a FIFO there is none for an import: then it is told at a later tick.
+        with suppress(OSError, ImportError):
+            if self._bell is not None or not self._warned:
+                import logging
 
-            self._warned = True
-            logging.getLogger("raven").warning(
-                "no doorbell at %s (%s): looking every %g s instead; see `raven doctor`",
-                self._doorbells.folder, error, DEAF_TICK_S,
-            )  # fmt: skip
+                logging.getLogger("raven").warning(
+                    "no doorbell at %s (%s): looking every %g s instead; see `raven doctor`",
+                    self._doorbells.folder, error, DEAF_TICK_S,
+                )  # fmt: skip
+                self._warned = True
         if self._bell is not None:
             with suppress(OSError):
                 self._bell.close()

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import apsw
 
 APPLICATION_ID = int.from_bytes(b"RAVN", "big")
+_INCREMENTAL = 2
 
 
 def check_format(connection: apsw.Connection, path: str) -> None:
@@ -22,15 +23,15 @@ def check_format(connection: apsw.Connection, path: str) -> None:
     tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
     connection.execute("ROLLBACK")
     if application == APPLICATION_ID:
-        if version > len(migrations()):
-            raise NewerSchemaError(
-                f"the bus {path} has schema version {version}, this raven knows {len(migrations())}: upgrade raven"
-            )
+        _refuse_newer(version, path)
     elif application or version or tables:
         raise NotABusError(f"{path} is an SQLite database of something else: choose another path")
     else:
         # Only an empty file takes this; it lets `prune` shorten the file later.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        if connection.execute("PRAGMA auto_vacuum").get != _INCREMENTAL:
+            # A power cut has torn the first header: SQLite has read what was left of it, and only then undone that.
+            connection.execute("VACUUM")
 
 
 def migrate(connection: apsw.Connection) -> None:
@@ -41,12 +42,21 @@ def migrate(connection: apsw.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         done = connection.execute("PRAGMA user_version").get
+        # Since the format was checked a newer raven may have been here.
+        _refuse_newer(done, connection.filename)
         if done < newest:
             for script in scripts_after(done):
                 connection.execute(script)
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {newest}")
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {newest}")
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _refuse_newer(version: int, path: str) -> None:
+    if version > len(migrations()):
+        raise NewerSchemaError(
+            f"the bus {path} has schema version {version}, this raven knows {len(migrations())}: upgrade raven"
+        )

@@ -46,22 +46,26 @@ class BusSender(BusObserver):
     ) -> None:
         address = make_address(session_id, role)
         settings = self._open(db_path, busy_timeout_s, durability, checkpoints=checkpoints, create=create)
-        self._max_body_bytes = settings.max_body_bytes if max_body_bytes is None else max_body_bytes
-        if not isinstance(self._max_body_bytes, int) or self._max_body_bytes < 1:
-            raise ConfigError(f"max_body_bytes {max_body_bytes!r} is not a number of bytes, 1 or more")
-        check_max_attempts(max_attempts)
-        self._max_attempts = settings.max_attempts if max_attempts is None else max_attempts
-        self._owns_store = True
-        limits = (
-            settings.retention
-            if retention is None
-            else Retention.of(retention._asdict() if isinstance(retention, Retention) else retention)
-        )
-        self._keeper = None if limits is None else self._make_keeper(limits)
-        self._take_part(address, register)
-        if register:
-            with self._store.write() as tx:
-                self._identity.touch(tx)
+        try:
+            self._max_body_bytes = settings.max_body_bytes if max_body_bytes is None else max_body_bytes
+            if not isinstance(self._max_body_bytes, int) or self._max_body_bytes < 1:
+                raise ConfigError(f"max_body_bytes {max_body_bytes!r} is not a number of bytes, 1 or more")
+            check_max_attempts(max_attempts)
+            self._max_attempts = settings.max_attempts if max_attempts is None else max_attempts
+            self._owns_store = True
+            limits = (
+                settings.retention
+                if retention is None
+                else Retention.of(retention._asdict() if isinstance(retention, Retention) else retention)
+            )
+            self._keeper = None if limits is None else self._make_keeper(limits)
+            self._take_part(address, register)
+            if register:
+                with self._store.write() as tx:
+                    self._identity.touch(tx)
+        except BaseException:
+            self._store.close()  # or it would be open for as long as somebody keeps the error
+            raise
 
     @classmethod
     def at(cls, address: str, db_path: str | None = None, **options: Any) -> Self:

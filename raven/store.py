@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _VACUUM_BITE = 1000
+_INCREMENTAL = "2"
 
 
 class _Action(NamedTuple):
@@ -90,12 +91,14 @@ class Store(Connection):
                 self._transaction.control("BEGIN IMMEDIATE")
         except BaseException as error:
             try:
-                self._leave()
+                if isinstance(error, SqliteError):
+                    raise self._translated(error) from error
+                raise
             finally:
-                self._release()
-            if isinstance(error, SqliteError):
-                raise self._translated(error) from error
-            raise
+                try:
+                    self._leave()
+                finally:
+                    self._release()
         return self._transaction
 
     def __exit__(
@@ -105,6 +108,8 @@ class Store(Connection):
             if error is None:
                 self._transaction.control("RELEASE step" if self._step_is_open else "COMMIT")
                 self._step_is_open = False
+            elif isinstance(error, SqliteError):
+                raise self._translated(error) from error
         except SqliteError as failure:
             self._drop_actions(0)
             raise self._translated(failure) from failure
@@ -116,8 +121,6 @@ class Store(Connection):
                     actions = self._take_actions()
             finally:
                 self._release()
-        if isinstance(error, SqliteError):
-            raise self._translated(error) from error
         if actions:
             _run_actions(actions)
 
@@ -146,13 +149,17 @@ class Store(Connection):
             self._writer = threading.get_ident()
             self._groups.append(mark)
         except BaseException as error:
-            del self._groups[depth:]
-            if not self._groups and connection.in_transaction:
-                self._undo(0)
-            self._release()
-            if isinstance(error, SqliteError):
-                raise self._translated(error) from error
-            raise
+            try:
+                if isinstance(error, SqliteError):
+                    raise self._translated(error) from error
+                raise
+            finally:
+                del self._groups[depth:]
+                try:
+                    if not self._groups and connection.in_transaction:
+                        self._undo(0)
+                finally:
+                    self._release()
 
     def end_group(self, commit: bool) -> None:
         """Commit what the group has written and run what waits for that, or undo it all; an inner group is a step."""
@@ -263,8 +270,11 @@ class Store(Connection):
             connection.execute(f"PRAGMA incremental_vacuum({int(count)})").fetchall()
 
     def give_space_back(self) -> None:
-        """Shorten the file by its free pages, in small bites, and the WAL if no reader is in the way."""
-        while int(self.pragma("freelist_count")):
+        """Shorten the file by its free pages, in small bites, and the WAL if no reader is in the way.
+
+        A file that other hands have made anew without INCREMENTAL auto-vacuum keeps its free pages, to use them again.
+        """
+        while self.pragma("auto_vacuum") == _INCREMENTAL and int(self.pragma("freelist_count")):
             self.give_pages_back(_VACUUM_BITE)
         self.trim_wal()
 

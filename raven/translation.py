@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 from raven.errors import (
     BusyError,
     CorruptError,
@@ -12,30 +15,81 @@ from raven.errors import (
     ReadOnlyError,
 )
 
-_LOCKED = "is locked by another writer: try again, or find the program that holds it"
-_FULL = "cannot grow: the disk, the quota or the file size limit is used up; free some room"
-_READ_ONLY = "cannot be written: check the permissions of the file and of its folder"
+_Meaning = tuple[type[DatabaseError], str]
+
+_LOCKED: _Meaning = (BusyError, "is locked by another writer: try again, or find the program that holds it")
+_FULL: _Meaning = (DiskFullError, "cannot grow: the disk, the quota or the file size limit is used up; free some room")
+_READ_ONLY: _Meaning = (
+    ReadOnlyError,
+    "cannot be written: check the permissions of the file, of its -wal and -shm, and of its folder",
+)
+_TOO_MANY: _Meaning = (
+    DatabaseError,
+    "cannot be opened: too many files are open; close some, or raise the limit (`ulimit -n`)",
+)
+_BROKEN: _Meaning = (
+    DatabaseError,
+    "could not be used: its disk failed; look into the system's log, run `raven doctor`",
+)
 
 # By the names of the driver's exceptions, which are those of SQLite's result codes (https://sqlite.org/rescode.html).
-_MEANINGS: dict[str, tuple[type[DatabaseError], str]] = {
-    "BusyError": (BusyError, _LOCKED),
-    "LockedError": (BusyError, _LOCKED),
-    "FullError": (DiskFullError, _FULL),
-    "ReadOnlyError": (ReadOnlyError, _READ_ONLY),
-    "PermissionsError": (ReadOnlyError, _READ_ONLY),
+_MEANINGS: dict[str, _Meaning] = {
+    "BusyError": _LOCKED,
+    "LockedError": _LOCKED,
+    "FullError": _FULL,
+    "ReadOnlyError": _READ_ONLY,
+    "PermissionsError": _READ_ONLY,
     "CantOpenError": (FileMissingError, "cannot be opened: check that its folder exists and may be written"),
     "NotADBError": (NotABusError, "is not an SQLite database: choose another path"),
     "CorruptError": (CorruptError, "is damaged: run `raven doctor`, and restore a backup"),
 }
-# SQLITE_IOERR_WRITE: what a file size limit or a quota comes as.
+# What SQLITE_IOERR and SQLITE_CANTOPEN come from, as far as the system has said.
+_OF_THE_SYSTEM: dict[int, _Meaning] = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FULL),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _READ_ONLY),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), _TOO_MANY),
+    errno.EIO: _BROKEN,
+}
+# SQLITE_IOERR_WRITE: where the system has said nothing, a file size limit or a quota.
 _WRITE_FAILED = 778
 
 
-def translate(error: Exception, path: str, waited_s: float) -> DatabaseError:
-    """Return raven's error for one of the driver's; `waited_s` is how long a lock was waited for."""
-    kind = "FullError" if getattr(error, "extendedresult", 0) == _WRITE_FAILED else type(error).__name__
-    if kind not in _MEANINGS:
+def translate(error: Exception, path: str, waited_s: float, number: int = 0) -> DatabaseError:
+    """Return raven's error for one of the driver's.
+
+    `waited_s` is how long a lock was waited for, `number` the errno that SQLite has kept of its last failure.
+    """
+    kind = type(error).__name__
+    meaning = _MEANINGS.get(kind)
+    if kind in ("IOError", "CantOpenError"):
+        if kind == "CantOpenError" and number not in _OF_THE_SYSTEM:
+            number = _refusal(path)
+        meaning = _OF_THE_SYSTEM.get(number, meaning)
+        if meaning is None and getattr(error, "extendedresult", 0) == _WRITE_FAILED:
+            meaning = _FULL
+    if meaning is None:
         return DatabaseError(f"the bus {path} could not be used: {error}; run `raven doctor`")
-    ours, text = _MEANINGS[kind]
+    ours, text = meaning
     waited = f" (waited {waited_s:g} s)" if ours is BusyError and waited_s else ""
     return ours(f"the bus {path} {text}{waited}")
+
+
+def _refusal(path: str) -> int:
+    """Return what keeps a file, its WAL or its index from being opened, as an errno, or 0 where that cannot be seen.
+
+    SQLite itself cannot tell: what it may not make or write it tries to read, and what it remembers is that none is
+    there.
+    """
+    folder = os.path.dirname(path)
+    try:
+        # The folder, since to close a descriptor of the file would drop the locks that this process has on it.
+        os.close(os.open(folder, os.O_RDONLY | os.O_CLOEXEC))
+        space = os.statvfs(folder)
+    except OSError as error:
+        return error.errno or 0
+    if not os.access(folder, os.W_OK) or any(
+        os.path.exists(path + end) and not os.access(path + end, os.R_OK | os.W_OK) for end in ("", "-wal", "-shm")
+    ):
+        return errno.EACCES
+    # A file system that does not count its files says that it has none.
+    return errno.ENOSPC if not space.f_bavail or (space.f_files and not space.f_favail) else 0

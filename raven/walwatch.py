@@ -8,7 +8,7 @@ An event can come before its commit is visible, so after each there are a few mo
 dies, the kernel frees the lock and another takes over within its tick.
 
 Where inotify is not to be had (its instances are used up, an odd file system), the elected process looks every 100 ms
-instead, on behalf of all.
+instead, on behalf of all, and tries again now and then.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from raven.store import Store
 
 LOCK_NAME = "watch.lock"
 FALLBACK_POLL_S = 0.1
+# What was used up may have been given back after so long.
+_RETRY_S = 3.0
 # watchfiles hands out events once a step has passed without another, at the latest after the debounce.
 _STEP_MS = 20
 _DEBOUNCE_MS = 60
@@ -107,19 +109,19 @@ class WalWatch:
         """Become the watcher unless another process is; cheap, to be called at every tick."""
         if self._thread is not None and self._thread.is_alive():
             return
-        # Here, for the sake of those who only send: `signal` is a large module. And not in the thread, where it would
-        # leave time for one to come.
-        import fcntl
-        import signal
-
-        block = partial(signal.pthread_sigmask, signal.SIG_BLOCK, signal.valid_signals())
-        # RuntimeError: no more threads are to be had.
-        with self._guard, suppress(OSError, RuntimeError):
+        # OSError: another process watches. RuntimeError: no more threads are to be had. And where descriptors have run
+        # out an import raises OSError or ImportError.
+        with self._guard, suppress(OSError, RuntimeError, ImportError):
             if not self._users or (self._thread is not None and self._thread.is_alive()):
                 return
+            # Here, for the sake of those who only send: `signal` is a large module. And not in the thread, where it
+            # would leave time for one to come.
+            import fcntl
+            import signal
+
+            block = partial(signal.pthread_sigmask, signal.SIG_BLOCK, signal.valid_signals())
             if self._lock < 0:
-                path = os.path.join(self._doorbells.folder, LOCK_NAME)
-                self._lock = forks.keep_descriptor(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+                self._lock = forks.keep_descriptor(self._doorbells.open_lock(LOCK_NAME))
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._stop = threading.Event()
             self._thread = threading.Thread(
@@ -141,13 +143,14 @@ class WalWatch:
     def _run(self, stop: threading.Event, block_signals: Callable[[], object]) -> None:
         # Signals are the main thread's: one that came here would leave its wait uninterrupted.
         block_signals()
-        with suppress(RavenError):
+        # OSError, ImportError: an import found no descriptor left.
+        with suppress(RavenError, OSError, ImportError):
             store = self._store.sibling()
             try:
                 self._watch(store, stop)
             finally:
                 store.close()
-        # The bus is gone or unusable: the subscribers notice it themselves at their next tick, and say so.
+        # The bus is gone or unusable: the subscribers notice it at their next tick, and say so or stand again.
 
     def _watch(self, store: Store, stop: threading.Event) -> None:
         last = int(store.value("last_delivery_id"))
@@ -170,16 +173,23 @@ class WalWatch:
 
     def _events(self, store: Store, stop: threading.Event) -> Iterator[tuple[float, ...]]:
         """Yield, for each change and now and then when idle, the pauses before the looks that it deserves."""
-        try:
-            yield from self._inotify_events(stop)
-        except Exception as error:
-            # OSError and RuntimeError of the system; in a child that was forked while watchfiles was being imported,
-            # whatever a module that is half there raises.
-            import logging
+        is_told = False
+        while not stop.is_set():
+            try:
+                yield from self._inotify_events(stop)
+                return
+            except Exception as error:
+                # OSError and RuntimeError of the system; in a child that was forked while watchfiles was being
+                # imported, whatever a module that is half there raises.
+                with suppress(OSError, ImportError):  # for want of descriptors
+                    if not is_told:
+                        import logging
 
-            logging.getLogger("raven").warning(
-                "cannot watch %s (%s): looking every %g s instead", os.path.dirname(store.path), error, FALLBACK_POLL_S
-            )
+                        logging.getLogger("raven").warning(
+                            "cannot watch %s (%s): looking every %g s instead",
+                            os.path.dirname(store.path), error, FALLBACK_POLL_S,
+                        )  # fmt: skip
+                        is_told = True
             yield from self._polled_events(stop)
 
     def _inotify_events(self, stop: threading.Event) -> Iterator[tuple[float, ...]]:
@@ -201,7 +211,8 @@ class WalWatch:
             yield (0.0, *_LATER_LOOKS_S) if changes else (0.0,)
 
     def _polled_events(self, stop: threading.Event) -> Iterator[tuple[float, ...]]:
-        while not stop.wait(FALLBACK_POLL_S):
+        retry_at = time.monotonic() + _RETRY_S
+        while time.monotonic() < retry_at and not stop.wait(FALLBACK_POLL_S):
             yield (0.0,)
 
     def _ring_for_news(self, store: Store, last: int) -> int:

@@ -1,0 +1,87 @@
+"""Small disk: a file system of a few MiB that only this process and its children see, to be filled at will."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+# unshare(2) and mount(2).
+_NEW_MOUNTS, _NEW_USERS = 0x00020000, 0x10000000
+_READ_ONLY, _REMOUNT, _RECURSIVE, _PRIVATE = 1, 32, 16384, 1 << 18
+_BLOCK = 4096
+
+
+class NoMountsError(Exception):
+    """This process may not mount anything, or its system has no tmpfs."""
+
+
+class SmallDisk:
+    """A tmpfs at a folder, of so many bytes and files; it ends with the last process of this one's namespace.
+
+    Making one gives this process a mount namespace of its own, so it must have one thread only.
+    """
+
+    def __init__(self, folder: str, *, size: int, files: int = 1000) -> None:
+        if sys.platform != "linux":
+            raise NoMountsError("only Linux has mount namespaces")
+        self._folder = folder
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._isolate()
+        self._mount("none", "/", None, _RECURSIVE | _PRIVATE, None)
+        self._mount("none", folder, "tmpfs", 0, f"size={size},nr_inodes={files},mode=0700")
+
+    def fill(self) -> None:
+        """Leave no block free."""
+        with open(self._filler(), "ab", buffering=0) as file, suppress(OSError):
+            while file.write(b"\0" * _BLOCK):
+                pass
+
+    def leave(self, size: int) -> None:
+        """Leave so many bytes free of what is full."""
+        path = self._filler()
+        os.truncate(path, max(0, os.stat(path).st_size - size))
+
+    def use_up_files(self) -> None:
+        """Leave no file to be made."""
+        number = 0
+        with suppress(OSError):
+            while True:
+                Path(self._folder, f"filler-{number}").touch(exist_ok=False)
+                number += 1
+
+    def make_room(self) -> None:
+        """Take away all that only fills it."""
+        for path in Path(self._folder).glob("filler*"):
+            path.unlink()
+
+    def set_read_only(self, is_read_only: bool) -> None:
+        """Mount it anew, read-only or not; OSError where a file is open for writing."""
+        self._mount("none", self._folder, "tmpfs", _REMOUNT | (_READ_ONLY if is_read_only else 0), None)
+
+    def _filler(self) -> str:
+        return f"{self._folder}/filler"
+
+    def _isolate(self) -> None:
+        if self._libc.unshare(_NEW_MOUNTS) == 0:
+            return
+        user, group = os.geteuid(), os.getegid()
+        if self._libc.unshare(_NEW_MOUNTS | _NEW_USERS):
+            raise NoMountsError(f"no mount namespace is to be had: {os.strerror(ctypes.get_errno())}")
+        # As the same user, who now has all rights within: see user_namespaces(7).
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+            try:
+                Path(f"/proc/self/{name}").write_text(text, encoding="ascii")
+            except OSError as error:
+                raise NoMountsError(f"/proc/self/{name} cannot be written: {error.strerror}") from None
+
+    def _mount(self, source: str, target: str, kind: str | None, flags: int, options: str | None) -> None:
+        texts = [text and text.encode() for text in (source, target, kind, options)]
+        if self._libc.mount(texts[0], texts[1], texts[2], ctypes.c_ulong(flags), texts[3]):
+            number = ctypes.get_errno()
+            if number in (errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENODEV):
+                raise NoMountsError(f"{target} cannot be mounted: {os.strerror(number)}")
+            raise OSError(number, os.strerror(number), target)

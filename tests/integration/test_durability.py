@@ -1,0 +1,79 @@
+"""Durability: what is asked of the disk for each commit, seen from below SQLite."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from raven import BusClient
+from raven.config import Durability
+from scripts.trials.recorder import Recorder
+from scripts.trials.write_log import Made, SyncBegun, Synced, WriteLog, Wrote
+
+
+def sends(folder: Path, durability: Durability, count: int = 5) -> tuple[list[SyncBegun], list[int]]:
+    """Send some messages and close; returns all syncs since there is a WAL, and after each send how many there were."""
+    log = WriteLog()
+    counts = []
+    with Recorder(folder, log):
+        with BusClient.at("boss:s", str(folder / "bus.db"), durability=durability) as bus:
+            for number in range(count):
+                bus.send("worker:s", "note", number)
+                counts.append(sum(isinstance(entry, Synced) for entry in log.entries))
+        names = [entry.name if isinstance(entry, Made) else "" for entry in log.entries]
+        begin = names.index("bus.db-wal")
+    return [entry for entry in log.entries[begin:] if isinstance(entry, SyncBegun)], counts
+
+
+def test_with_full_durability_each_send_is_synced_before_it_returns(tmp_path: Path) -> None:
+    _, counts = sends(tmp_path, "full")
+
+    assert [after - before for before, after in pairwise(counts)] == [1] * 4
+
+
+def test_with_normal_durability_no_send_waits_for_the_disk(tmp_path: Path) -> None:
+    _, counts = sends(tmp_path, "normal")
+
+    assert len(set(counts)) == 1
+
+
+def test_with_full_durability_each_sync_goes_past_the_cache_of_the_disk(tmp_path: Path) -> None:
+    syncs, _ = sends(tmp_path, "full")
+
+    assert len(syncs) > 5
+    assert all(sync.wholly for sync in syncs)
+
+
+def test_with_normal_durability_what_is_written_back_goes_past_the_cache_of_the_disk(tmp_path: Path) -> None:
+    syncs, _ = sends(tmp_path, "normal")
+
+    # The WAL's own header, the WAL before it is written back, and the file.
+    assert [sync.wholly for sync in syncs] == [True] * 3
+
+
+@pytest.mark.parametrize("length", [1, 17, 40, 55, 100, 4095])
+def test_a_new_file_whose_first_page_a_power_cut_has_torn_becomes_a_bus_that_can_be_shortened(
+    tmp_path: Path, length: int
+) -> None:
+    log = WriteLog()
+    made, torn = tmp_path / "made", tmp_path / "torn"
+    made.mkdir()
+    torn.mkdir()
+    with Recorder(made, log):
+        BusClient.at("boss:s", str(made / "bus.db")).close()
+    numbers = {entry.name: entry.file for entry in reversed(log.entries) if isinstance(entry, Made)}
+    pages = [entry for entry in log.entries if isinstance(entry, Wrote) and entry.file == numbers["bus.db"]]
+    journal = bytearray()
+    for entry in log.entries:
+        if isinstance(entry, Wrote) and entry.file == numbers["bus.db-journal"]:
+            journal[entry.offset : entry.offset + len(entry.data)] = entry.data
+    (torn / "bus.db").write_bytes(pages[0].data[:length])
+    (torn / "bus.db-journal").write_bytes(journal)
+
+    with BusClient.at("boss:s", str(torn / "bus.db")) as bus:
+        bus.send("worker:s", "note")
+
+        assert bus._store.pragma("auto_vacuum") == "2"
+        assert bus._store.pragma("integrity_check") == "ok"

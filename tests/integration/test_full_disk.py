@@ -1,0 +1,84 @@
+"""No room for a client, a subscriber or the helper: all wait or fail with words, and go on when there is some."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from raven import BusClient, ConfigError, DiskFullError
+from raven_rpc import Client
+from scripts.program import Program
+from tests.serving import Served
+from tests.support import DEADLINE_S, descriptors
+
+Connect = Callable[..., BusClient]
+Serve = Callable[..., Served]
+
+only_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits another process")
+
+
+@contextmanager
+def no_room_for(pid: int) -> Iterator[None]:
+    """Let a process write to no file at all, as if each were as long as it may be."""
+    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
+    yield
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+
+
+def test_a_client_that_cannot_be_made_has_nothing_open_though_its_error_is_kept(db: str, connect: Connect) -> None:
+    connect("boss:s").close()
+    before = descriptors()
+
+    with pytest.raises(ConfigError) as refused:
+        BusClient.at("worker:s", db, max_body_bytes=0)
+
+    assert refused.value.__traceback__ is not None
+    assert descriptors() == before
+
+
+@only_linux
+@pytest.mark.parametrize("ack", ["auto", "manual"])
+def test_a_loop_that_cannot_take_its_mail_ends_with_an_error_and_the_next_one_takes_it(
+    db: str, connect: Connect, ack: str
+) -> None:
+    boss = connect("boss:s")
+    with Program("trials.actors.disk_reader", db, "worker:s", ack) as reader:
+        assert json.loads(reader.line(DEADLINE_S)) == {"waits": True}
+        with no_room_for(reader.pid):
+            sent = boss.send("worker:s", "note").id
+            told = json.loads(reader.line(DEADLINE_S))
+            states = [receipt.state for receipt in boss.receipts(sent)]
+        while "error" in (later := json.loads(reader.line(DEADLINE_S))):
+            pass
+
+    assert told == {"error": "DiskFullError"}
+    assert states == ["sent"]
+    assert later == {"id": sent}
+
+
+@only_linux
+def test_a_subscription_over_the_socket_waits_until_there_is_room(connect: Connect, serve: Serve) -> None:
+    boss = connect("boss:s")
+    served = serve()
+    with Program("trials.actors.disk_reader", served.path, "worker:s", "socket") as reader:
+        assert json.loads(reader.line(DEADLINE_S)) == {"waits": True}
+        with Client(served.path, "boss:s") as client:
+            client.send("other:s", "note")
+            with no_room_for(served.pid):
+                sent = boss.send("worker:s", "note").id
+                with pytest.raises(DiskFullError) as refused:
+                    client.send("other:s", "note")
+                states = [receipt.state for receipt in boss.receipts(sent)]
+            client.send("other:s", "note")
+        received = json.loads(reader.line(DEADLINE_S))
+
+    assert refused.value.retryable
+    assert states == ["sent"]
+    assert received == {"id": sent}
+    assert "Traceback" not in served.log()

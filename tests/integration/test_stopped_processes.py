@@ -1,0 +1,148 @@
+"""Processes that are stopped or end in the middle: what they held is free in time, and nobody else waits for them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from types import SimpleNamespace
+
+import pytest
+
+from raven import BusClient, BusyError
+from scripts.program import Program as Actor
+from scripts.trials.actors.dying import TABLE
+from scripts.trials.stops import watcher
+from tests.support import (
+    NEVER_POLLS_S,
+    Foreign,
+    Program,
+    is_watched,
+    leased,
+    wait_for_waiting,
+    wait_for_watch,
+    wait_until,
+)
+
+Connect = Callable[..., BusClient]
+Spawn = Callable[..., Program]
+ADDRESS = "worker:s"
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who holds a lock")
+
+
+@pytest.fixture
+def stand(db: str) -> Iterator[Callable[..., Actor]]:
+    """Start a process that does one thing after another, as it is told."""
+    with ExitStack() as stack:
+        yield lambda address, lease_s=30.0: stack.enter_context(
+            Actor("trials.actors.stander", db, address, str(lease_s), greets=True)
+        )
+
+
+def test_a_stopped_claimer_loses_its_lease_to_another_and_hears_so(
+    connect: Connect, stand: Callable[..., Actor]
+) -> None:
+    id = connect("boss:s").send(ADDRESS, "job").id
+    stopped, other = stand(ADDRESS, 0.5), connect(ADDRESS)
+    stopped.tell("claim")
+    assert stopped.line() == f"{id} 1"
+    stopped.signal(signal.SIGSTOP)
+
+    [again] = wait_until(other.claim, "the end of the lease")
+    stopped.signal(signal.SIGCONT)
+    stopped.tell("ack")
+
+    assert (again.id, again.attempts) == (id, 2)
+    assert stopped.line() == "LeaseLostError"
+    other.ack(id)
+
+
+def test_while_a_stopped_process_holds_the_write_lock_others_are_told_in_time_and_go_on_after(
+    connect: Connect, stand: Callable[..., Actor]
+) -> None:
+    bus = connect("boss:s", busy_timeout_s=0.2)
+    writer = stand("writer:s")
+    writer.tell("begin")
+    assert writer.line() == "begun"
+    writer.signal(signal.SIGSTOP)
+
+    with pytest.raises(BusyError) as caught:
+        bus.send(ADDRESS, "note")
+    seen = bus.inbox(peek=True)
+    writer.signal(signal.SIGCONT)
+    writer.tell("commit")
+
+    assert caught.value.retryable
+    assert seen == []
+    assert writer.line() == "committed"
+    assert bus.send(ADDRESS, "note").id == 2
+
+
+@linux_only
+def test_a_stopped_watcher_is_still_the_elected_one_and_what_a_stranger_writes_is_heard_at_the_next_tick(
+    db: str, connect: Connect, spawn: Spawn, foreign: Foreign
+) -> None:
+    connect("boss:s")
+    elected = spawn("subscriber", db, "elected:s", '{"poll_interval_s": 60}')
+    wait_until(lambda: watcher(db) == elected.pid, "the watch")
+    waits = spawn("subscriber", db, ADDRESS, '{"poll_interval_s": 0.5}')
+    wait_for_waiting(db, ADDRESS)
+    elected.signal(signal.SIGSTOP)
+
+    for number in range(3):
+        foreign.send(ADDRESS, number)
+        assert waits.read()["body"] == number
+    still = watcher(db)
+    elected.signal(signal.SIGCONT)
+
+    assert still == elected.pid
+    never_polls = spawn("subscriber", db, "third:s", f'{{"poll_interval_s": {NEVER_POLLS_S}}}')
+    wait_for_waiting(db, "third:s")
+    foreign.send("third:s", "by the watch")
+    assert never_polls.read()["body"] == "by the watch"
+
+
+@pytest.mark.parametrize("way", ["sys.exit", "os._exit", "exception", "kill", "abort", "sigterm", "thread", "atexit"])
+def test_whoever_ends_in_mid_transaction_leaves_nothing_of_it_and_no_lock(
+    db: str, connect: Connect, foreign: Foreign, way: str
+) -> None:
+    bus = connect("boss:s", busy_timeout_s=20)
+    bus.execute(TABLE)
+    job = bus.send(f"dying-{way}:s", "job")
+
+    with Actor("trials.actors.dying", db, "heir:s", way, greets=True) as dying:
+        if way in ("kill", "thread"):
+            dying.signal(signal.SIGKILL)
+        dying.wait()
+    began = time.monotonic()
+    bus.send("heir:s", "note", "the only one")
+
+    assert time.monotonic() - began < 10
+    assert [(one.state, one.attempts) for one in bus.receipts(job.id)] == [("sent", 0)]
+    assert leased(foreign) == 0
+    assert bus.execute("SELECT * FROM dying_rows") == []
+    assert [message.body for message in connect("heir:s").inbox()] == ["the only one"]
+
+
+@linux_only
+def test_when_inotify_instances_are_given_back_the_watch_takes_one_again(db: str, connect: Connect) -> None:
+    bus = connect("boss:s")
+    with Actor("trials.actors.hoarder", db, ADDRESS, greets=True) as hoarder:
+        for line in ("hoard", "listen"):
+            hoarder.tell(line)
+        taken = int(hoarder.line())
+        assert [hoarder.line() for _ in range(2)] == ["ready", "listening"]
+        wait_until(lambda: is_watched(db), "the watch")
+        hoarder.tell("doctor")
+        told = hoarder.line()
+        bus.send(ADDRESS, "note", "without")
+        assert hoarder.line() == "without"
+
+        hoarder.tell("give back")
+
+        assert hoarder.line() == "given back"
+        assert taken > 0
+        assert told == "warn"
+        wait_for_watch(db, SimpleNamespace(pid=watcher(db)))

@@ -1,0 +1,26 @@
+"""Fork with an open listener; the child uses its copy, with other files at the numbers of its descriptors.
+
+`forked_listener.py DB ADDRESS`: the child prints what is left in a pipe of its own, and how many bells hang.
+"""
+
+import json
+import os
+import sys
+
+from raven import BusClient
+
+db, address = sys.argv[1:]
+listener = BusClient.at(address, db).subscription().listener
+child = os.fork()
+if not child:
+    reader, writer = os.pipe()
+    os.write(writer, b"mine")
+    os.dup2(reader, listener.fileno())
+    os.set_blocking(listener.fileno(), False)
+    listener.wait(0)
+    listener.silence()
+    listener.tick()
+    left = os.read(listener.fileno(), 100).decode()
+    print(json.dumps({"left": left, "bells": len(os.listdir(f"{db}-bells/{address}"))}), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)

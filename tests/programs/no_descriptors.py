@@ -1,0 +1,24 @@
+"""Wait for mail where no descriptor is left, not even for an import: `no_descriptors.py DB ADDRESS`.
+
+It prints whether its listener is deaf, and again once there are descriptors; `logging` is not imported before.
+"""
+
+import json
+import resource
+import sys
+
+from raven import BusClient, listener, subscription  # noqa: F401 imported while that can be done
+
+db, address = sys.argv[1:]
+bus = BusClient.at(address, db)
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+assert "logging" not in sys.modules
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+waiting = bus.subscription()
+waiting.listener.tick()
+deaf = [waiting.listener.is_deaf]
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+waiting.listener.tick()
+deaf.append(waiting.listener.is_deaf)
+print(json.dumps(deaf), flush=True)
+waiting.close()

@@ -1,0 +1,153 @@
+"""The processes trial in short, and whether it would notice what it looks for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raven import BusClient, Message
+from scripts.trials import processes, trial
+from scripts.trials.actors.canceller import Canceller
+from scripts.trials.cancellable import Bench, Subscribing
+from scripts.trials.crew import verdicts
+from scripts.trials.journal import Event
+from scripts.trials.outcome import describe
+from scripts.trials.report import Report
+from scripts.trials.stepped import Stepped
+
+Connect = Callable[..., BusClient]
+ADDRESS = "worker:s"
+
+
+def test_a_short_round_finds_nothing_and_does_everything(tmp_path: Path) -> None:
+    outcome = trial.run(processes.run, tmp_path, seconds=1, seed=1, rounds=1)
+
+    assert outcome.is_clean, "\n".join(describe("processes", outcome))
+    for what in (
+        "messages",
+        "forks",
+        "processes of multiprocessing",
+        "processes stopped",
+        "cancellations",
+        "deaths in mid-transaction",
+        "doorbells spoiled",
+        "times without descriptors",
+        "messages sent without descriptors",
+    ):
+        assert outcome.done[what] > 0, what
+
+
+def told(life: str, what: str, **told: Any) -> Event:
+    return Event(0.0, 0.0, life, what, told)
+
+
+def good_history() -> list[Event]:
+    """Return what the processes of the load have written down where all went well."""
+    events = []
+    for part in ("auto", "loop", "manual", "exact"):
+        for number in range(3):
+            key = f"{part}-{number}"
+            events += [
+                told("producer-0", "sent", part=part, key=key, id=number),
+                told(f"{part}-0", "got", key=key, id=number),
+            ]
+            if part == "manual":
+                events.append(told("manual-0", "acked", key=key))
+    return events
+
+
+ROWS = ["exact-0", "exact-1", "exact-2"]
+
+
+def without(what: str, key: str) -> list[Event]:
+    return [event for event in good_history() if not (event.what == what and event.told.get("key") == key)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "events", "rows"),
+    [
+        ("lost", without("got", "auto-1"), ROWS),
+        ("lost", without("acked", "manual-2"), ROWS),
+        ("lost", good_history(), ROWS[1:]),
+        ("doubled", [*good_history(), told("loop-0", "got", key="loop-2", id=2)], ROWS),
+        ("doubled", [*good_history(), told("manual-0", "acked", key="manual-0")], ROWS),
+        ("doubled", good_history(), [*ROWS, "exact-1"]),
+        ("broken", without("sent", "auto-1"), ROWS),
+        ("reordered", [*without("got", "auto-1"), told("auto-0", "got", key="auto-1", id=1)], ROWS),
+    ],
+)
+def test_a_history_in_which_a_promise_was_broken_is_noticed(kind: str, events: list[Event], rows: list[str]) -> None:
+    assert list(verdicts(good_history(), ROWS)) == []
+    assert [found for found, _ in verdicts(events, rows)] == [kind]
+
+
+class Careless:
+    """A client whose loops suspend with a message in hand, and leave a descriptor open when they are cancelled."""
+
+    def __init__(self, bus: BusClient, fault: str) -> None:
+        self._bus = bus
+        self._fault = fault
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bus, name)
+
+    async def subscribe(self, **options: Any) -> AsyncIterator[Message]:
+        async for message in self._bus.subscribe(**options):
+            opened = os.open("/dev/null", os.O_RDONLY) if self._fault == "leak" else -1
+            await asyncio.sleep(0)
+            if opened >= 0:
+                os.close(opened)
+            yield message
+
+
+@pytest.mark.parametrize(("fault", "kind"), [("loss", "lost"), ("leak", "broken"), ("none", None)])
+def test_a_loop_that_loses_or_leaks_when_it_is_cancelled_is_noticed(
+    db: str, connect: Connect, monkeypatch: pytest.MonkeyPatch, fault: str, kind: str | None
+) -> None:
+    monkeypatch.setattr("scripts.trials.cancellable._MESSAGES", 2)
+    if kind:  # no reason to wait for what will not be
+        monkeypatch.setattr("scripts.trials.cancellable._PATIENCE_S", 0.1)
+        monkeypatch.setattr("scripts.trials.actors.canceller._LEAK_PATIENCE_S", 0.3)
+        monkeypatch.setattr("scripts.trials.actors.canceller._KEPT", 0)
+    bus = connect(ADDRESS)
+    bench = Bench(db, ADDRESS, bus if fault == "none" else Careless(bus, fault))
+    report = Report()
+    what = Subscribing(bench, "auto")
+
+    asyncio.run(Canceller(bench, 0, report).at_every_step(what))
+    bench.close()
+
+    kinds = {found for found, _ in report.findings}
+    assert (kind in kinds) if kind else not kinds, report.findings
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_stepped_coroutine_is_cancelled_where_it_is_suspended(late: bool) -> None:
+    steps: list[int] = []
+
+    async def three_steps() -> None:
+        for number in range(3):
+            await asyncio.sleep(0.001)
+            steps.append(number)
+
+    async def cancel(at: int) -> tuple[bool, int, int]:
+        steps.clear()
+        stepped = Stepped(three_steps(), at, late=late)
+
+        async def run() -> None:
+            await stepped
+
+        [outcome] = await asyncio.gather(asyncio.ensure_future(run()), return_exceptions=True)
+        return isinstance(outcome, asyncio.CancelledError), len(steps), stepped.suspensions
+
+    assert [asyncio.run(cancel(at)) for at in range(1, 5)] == [
+        (True, 0, 1),
+        (True, 1, 2),
+        (True, 2, 3),
+        (False, 3, 3),
+    ]
