@@ -20,6 +20,7 @@ from raven.config import Durability
 from raven.errors import ClosedError, ConfigError, DatabaseError, FileMissingError
 from raven.patience import Patience
 from raven.transaction import Transaction
+from raven.translation import translate
 from raven.writeback import WAL_SIZE_LIMIT, WriteBack
 
 SqliteError = apsw.Error
@@ -217,8 +218,6 @@ class Connection:
         migration.migrate(connection)
 
     def _translated(self, error: apsw.Error) -> DatabaseError:
-        from raven.translation import translate
-
         number = self._refusal
         if self._connection is not None:
             with suppress(apsw.Error):

@@ -35,6 +35,7 @@ class BusConsumer(BusSender):
     def read(self, id: int) -> Message:
         """Return one message, as this address sees it if it is a recipient; changes nothing. MessageNotFoundError."""
         check_id(id)
+        self._store.verify()
         rows = self._store.rows("message_to", {"message_id": id, "recipient": self.address})
         return message_of(rows[0], clock.now()) if rows else super().read(id)
 

@@ -18,7 +18,7 @@ class Log:
     """A place in the log, from which `page` reads on; consumes nothing.
 
     In pages, so that a long log is never held in memory nor pins the WAL. Where another file takes the place of the
-    bus, it begins anew with that file's first message.
+    bus, or a backup is restored into it, so that its newest message is an older one, it begins anew with the first.
     """
 
     def __init__(self, store: Store, from_id: int, role: str | Sequence[str] | None) -> None:
@@ -27,6 +27,7 @@ class Log:
         self._store = store
         self._next_id = from_id
         self._file = store.replaced
+        self._newest = 0
         self._addresses = encode_addresses(role)
 
     def page(self, max: int = PAGE, *, max_bytes: int | None = None) -> list[Message]:
@@ -36,9 +37,10 @@ class Log:
         """
         check_max(max)
         self._store.verify()
-        if self._file != self._store.replaced:
-            self._file, self._next_id = self._store.replaced, 1
         newest = int(self._store.value("last_message_id"))
+        if self._file != self._store.replaced or newest < self._newest:
+            self._file, self._next_id = self._store.replaced, 1
+        self._newest = newest
         query = {"from_id": self._next_id, "addresses": self._addresses, "max": max}
         rows = self._store.rows("log_after", query, max_bytes)
         if rows:

@@ -65,6 +65,7 @@ class BusObserver:
     def read(self, id: int) -> Message:
         """Return one message as a whole, changing nothing; raises MessageNotFoundError."""
         check_id(id)
+        self._store.verify()
         rows = self._store.rows("message_whole", {"message_id": id})
         if not rows:
             raise MessageNotFoundError(f"there is no message #{id}: it never was, or it was pruned")
@@ -93,6 +94,7 @@ class BusObserver:
             raise InputError("history needs either a correlation_id or a task_id: give one of them")
         check_max(max)
         query: dict[str, Any] = {"max": max, "addresses": encode_addresses(role)}
+        self._store.verify()
         if correlation_id is not None:
             rows = self._store.rows("log_correlated", {**query, "correlation_id": str(correlation_id)}, max_bytes)
         else:
@@ -109,6 +111,7 @@ class BusObserver:
         check_id(id)
         check_max(max)
         query = {"message_id": id, "addresses": encode_addresses(role), "max": max}
+        self._store.verify()
         rows = self._store.rows("thread", query, max_bytes)
         if not rows:
             self.read(id)
@@ -119,6 +122,7 @@ class BusObserver:
         from raven import receipts
 
         check_id(id)
+        self._store.verify()
         return receipts.receipts(self._store, self._doorbells, id)
 
     def wait_receipt(self, id: int, state: State = "acked", timeout_s: float | None = None) -> list[Receipt]:
@@ -139,6 +143,7 @@ class BusObserver:
         from raven.receipts import ReceiptWait
 
         check_id(id)
+        self._store.verify()
         return ReceiptWait(self._store, self._doorbells, self._watch, id, state, timeout_s)
 
     def dead(self, role: str | None = None, *, max: int = 100, max_bytes: int | None = None) -> list[Message]:
@@ -146,6 +151,7 @@ class BusObserver:
 
         With `max_bytes` it stops after the message with which they come to so much.
         """
+        self._store.verify()
         return self._dead_letters().letters(role, max, max_bytes)
 
     def requeue(self, *ids: int, role: str | None = None, all: bool = False) -> int:
@@ -171,6 +177,7 @@ class BusObserver:
         """List who is registered or has mail: who is waiting now, who was seen when, how much waits for each."""
         from raven.peers import list_peers
 
+        self._store.verify()
         return list_peers(self._store, self._doorbells, session)
 
     def stats(self, *, full: bool = True) -> Stats:
@@ -185,6 +192,7 @@ class BusObserver:
 
     def last_id(self) -> int:
         """Return the id of the newest message, 0 on an empty bus."""
+        self._store.verify()
         return int(self._store.value("last_message_id"))
 
     def data_version(self) -> int:
@@ -248,6 +256,7 @@ class BusObserver:
         """
         from raven import retention
 
+        self._store.verify()
         return retention.prune(self._store, self._doorbells.ring, older_than_s, dry_run=dry_run, progress=progress)
 
     def close(self) -> None:

@@ -54,6 +54,8 @@ class Waiter:
         self._pid = os.getpid()
 
     def __enter__(self) -> Self:
+        # Loops that are left and begun anew before their first tick must notice, too, that the file was replaced.
+        self._store.verify()
         # A loop that is still open when the interpreter exits must end before threads can no longer be joined.
         atexit.register(self.close)
         try:

@@ -1,6 +1,7 @@
 -- Every statement that raven runs, by name: a heading `-- name --`, a line of description, the statement.
--- Reads of messages keep one column order, that of MessageRow in message.py. NOT INDEXED keeps the planner on the range
--- of ids: through an index on unfinished deliveries it would walk a whole backlog.
+-- Reads of messages keep one column order, that of MessageRow in message.py, and name each column: one that a later
+-- raven adds while this one runs is in nobody's way. NOT INDEXED keeps the planner on the range of ids: through an index
+-- on unfinished deliveries it would walk a whole backlog.
 
 -- add_message --
 -- Append one message; the rowid is its id.
@@ -38,7 +39,9 @@ SELECT address, registered_at, last_seen FROM identities
 
 -- unfinished_of --
 -- What one recipient has not acked and may see now: what is ready, and what is leased; by urgency, then id.
-SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at, d.reason, CASE WHEN d.lease IS NOT NULL THEN d.ready_at END AS leased_until
+SELECT m.id, m.sender, m."to", m.type, m.body, m.urgency, m.tags, m.correlation_id, m.reply_to, m.task_id, m.dedup_key,
+       m.created_at, m.expires_at, m.reply_address, m.report, d.recipient, d.state, d.attempts, d.delivered_at,
+       d.finished_at, d.reason, CASE WHEN d.lease IS NOT NULL THEN d.ready_at END AS leased_until
   FROM (SELECT * FROM (SELECT id, urgency FROM deliveries
                         WHERE state < 2 AND recipient = :recipient AND ready_at = 0
                           AND (expires_at IS NULL OR expires_at > :now)
@@ -122,7 +125,9 @@ SELECT expires_at FROM deliveries
 
 -- next_ready --
 -- The next ready messages of one recipient, by urgency, then id.
-SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at, d.reason, CASE WHEN d.lease IS NOT NULL THEN d.ready_at END AS leased_until
+SELECT m.id, m.sender, m."to", m.type, m.body, m.urgency, m.tags, m.correlation_id, m.reply_to, m.task_id, m.dedup_key,
+       m.created_at, m.expires_at, m.reply_address, m.report, d.recipient, d.state, d.attempts, d.delivered_at,
+       d.finished_at, d.reason, CASE WHEN d.lease IS NOT NULL THEN d.ready_at END AS leased_until
   FROM deliveries AS d
   JOIN messages AS m ON m.id = d.id >> 20
  WHERE d.state < 2 AND d.recipient = :recipient AND d.ready_at = 0 AND (d.expires_at IS NULL OR d.expires_at > :now)
@@ -220,18 +225,24 @@ SELECT recipient, state, attempts, max_attempts, ready_at, lease, delivered_at, 
 
 -- message_to --
 -- One message as one of its recipients sees it.
-SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at, d.reason, CASE WHEN d.lease IS NOT NULL THEN d.ready_at END AS leased_until
+SELECT m.id, m.sender, m."to", m.type, m.body, m.urgency, m.tags, m.correlation_id, m.reply_to, m.task_id, m.dedup_key,
+       m.created_at, m.expires_at, m.reply_address, m.report, d.recipient, d.state, d.attempts, d.delivered_at,
+       d.finished_at, d.reason, CASE WHEN d.lease IS NOT NULL THEN d.ready_at END AS leased_until
   FROM messages AS m
   JOIN deliveries AS d ON d.id >= m.id << 20 AND d.id < (m.id + 1) << 20 AND d.recipient = :recipient
  WHERE m.id = :message_id;
 
 -- message_whole --
 -- One message as a whole.
-SELECT * FROM log WHERE id = :message_id;
+SELECT id, sender, "to", type, body, urgency, tags, correlation_id, reply_to, task_id, dedup_key, created_at,
+       expires_at, reply_address, report, recipient, state, attempts, delivered_at, finished_at, reason, leased_until
+  FROM log WHERE id = :message_id;
 
 -- log_after --
 -- Messages as a whole from an id on, in order; from or to some addresses (a JSON array) where :addresses is given.
-SELECT * FROM log
+SELECT id, sender, "to", type, body, urgency, tags, correlation_id, reply_to, task_id, dedup_key, created_at,
+       expires_at, reply_address, report, recipient, state, attempts, delivered_at, finished_at, reason, leased_until
+  FROM log
  WHERE id >= :from_id
    AND (:addresses IS NULL OR sender IN (SELECT value FROM json_each(:addresses))
         OR EXISTS (SELECT 1 FROM deliveries AS d
@@ -241,7 +252,9 @@ SELECT * FROM log
 
 -- log_correlated --
 -- The messages of one correlation id as a whole, in order; from or to some addresses where :addresses is given.
-SELECT * FROM log
+SELECT id, sender, "to", type, body, urgency, tags, correlation_id, reply_to, task_id, dedup_key, created_at,
+       expires_at, reply_address, report, recipient, state, attempts, delivered_at, finished_at, reason, leased_until
+  FROM log
  WHERE correlation_id = :correlation_id
    AND (:addresses IS NULL OR sender IN (SELECT value FROM json_each(:addresses))
         OR EXISTS (SELECT 1 FROM deliveries AS d
@@ -251,7 +264,9 @@ SELECT * FROM log
 
 -- log_of_task --
 -- The messages of one task id as a whole, in order; from or to some addresses where :addresses is given.
-SELECT * FROM log
+SELECT id, sender, "to", type, body, urgency, tags, correlation_id, reply_to, task_id, dedup_key, created_at,
+       expires_at, reply_address, report, recipient, state, attempts, delivered_at, finished_at, reason, leased_until
+  FROM log
  WHERE task_id = :task_id
    AND (:addresses IS NULL OR sender IN (SELECT value FROM json_each(:addresses))
         OR EXISTS (SELECT 1 FROM deliveries AS d
@@ -269,7 +284,9 @@ below (id) AS (
     SELECT id FROM above
      UNION
     SELECT m.id FROM below JOIN messages AS m ON m.reply_to = below.id)
-SELECT * FROM log
+SELECT id, sender, "to", type, body, urgency, tags, correlation_id, reply_to, task_id, dedup_key, created_at,
+       expires_at, reply_address, report, recipient, state, attempts, delivered_at, finished_at, reason, leased_until
+  FROM log
  WHERE id IN (SELECT id FROM below)
    AND (:addresses IS NULL OR sender IN (SELECT value FROM json_each(:addresses))
         OR EXISTS (SELECT 1 FROM deliveries AS d
@@ -279,7 +296,9 @@ SELECT * FROM log
 
 -- dead_letters --
 -- The dead, in the order of their messages; of one recipient where :recipient is given.
-SELECT m.*, d.recipient, d.state, d.attempts, d.delivered_at, d.finished_at, d.reason, CASE WHEN d.lease IS NOT NULL THEN d.ready_at END AS leased_until
+SELECT m.id, m.sender, m."to", m.type, m.body, m.urgency, m.tags, m.correlation_id, m.reply_to, m.task_id, m.dedup_key,
+       m.created_at, m.expires_at, m.reply_address, m.report, d.recipient, d.state, d.attempts, d.delivered_at,
+       d.finished_at, d.reason, CASE WHEN d.lease IS NOT NULL THEN d.ready_at END AS leased_until
   FROM deliveries AS d INDEXED BY deliveries_dead
   JOIN messages AS m ON m.id = d.id >> 20
  WHERE d.state = 4 AND (:recipient IS NULL OR d.recipient = :recipient)
@@ -409,6 +428,13 @@ SELECT recipient, ready, delayed, leased, dead, oldest, (SELECT created_at FROM 
 -- dead_by_recipient --
 -- How many deliveries to each recipient have died.
 SELECT recipient, count(*) FROM deliveries INDEXED BY deliveries_dead WHERE state = 4 GROUP BY recipient;
+
+-- latest_times --
+-- The latest times in the file: when a message was sent, an address seen, what is leased handed out; when a lease ends.
+SELECT (SELECT max(created_at) FROM (SELECT created_at FROM messages ORDER BY id DESC LIMIT 1000)),
+       (SELECT max(last_seen) FROM identities),
+       (SELECT max(delivered_at) FROM deliveries WHERE state < 2 AND ready_at > 0 AND lease IS NOT NULL),
+       (SELECT max(ready_at) FROM deliveries WHERE state < 2 AND ready_at > 0 AND lease IS NOT NULL);
 
 -- sample_before --
 -- The newest deliveries before an id, the newest first: whose, and when they were sent, first delivered, and acked.
