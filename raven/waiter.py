@@ -5,11 +5,12 @@ from __future__ import annotations
 import atexit
 import os
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 from raven.doorbell import SIGNAL_SLICE_S, Doorbells
-from raven.errors import InputError
+from raven.errors import ClosedError, InputError
 from raven.listener import DEAF_TICK_S, Listener
 from raven.store import Store
 from raven.walwatch import WalWatch
@@ -54,8 +55,10 @@ class Waiter:
         self._pid = os.getpid()
 
     def __enter__(self) -> Self:
-        # Loops that are left and begun anew before their first tick must notice, too, that the file was replaced.
-        self._store.verify()
+        # Loops that are left and begun anew before their first tick must notice, too, that the file was replaced; those
+        # of a client that is closed end by themselves.
+        with suppress(ClosedError):
+            self._store.verify()
         # A loop that is still open when the interpreter exits must end before threads can no longer be joined.
         atexit.register(self.close)
         try:

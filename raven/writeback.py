@@ -31,28 +31,34 @@ class WriteBack:
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
         self._begin_at = PAGES
+        self._written = 0  # pages that had been written back at the last try
 
     def __call__(self, connection: apsw.Connection, database: str, pages: int) -> int:
         """Write back if the WAL has become long; returns SQLite's word for all is well, since the commit is."""
         if pages < PAGES:
-            self._begin_at = PAGES
+            self._begin_at, self._written = PAGES, 0
         elif pages >= self._begin_at:
             # Where a reader holds the rest back there is no sense in trying at each commit.
             self._begin_at = pages + PAGES
             # Whatever is in the way of this, a full disk for instance: it does not undo the commit.
             with suppress(Exception):
-                self._write_back(connection)
+                self._write_back(connection, pages)
         return 0
 
-    def _write_back(self, connection: apsw.Connection) -> None:
-        is_busy = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()[0][0]
-        if not is_busy:  # by another that writes back
-            with self._briefly():
-                connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+    def _write_back(self, connection: apsw.Connection, pages: int) -> None:
+        is_busy, _, written = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()[0]
+        if is_busy:  # by another that writes back
+            return
+        # Readers that come and go, one at least at any moment, are waited for much longer the more there is; for one
+        # that holds all back, where nothing was written back since the last time, there is no sense in it.
+        times = (pages / PAGES) ** 2 if written > self._written else 1
+        self._written = written
+        with self._for_no_longer_than(_PATIENCE_S * times):
+            connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
 
     @contextmanager
-    def _briefly(self) -> Iterator[None]:
-        before, self._patience.limit_s = self._patience.limit_s, min(self._patience.limit_s, _PATIENCE_S)
+    def _for_no_longer_than(self, patience_s: float) -> Iterator[None]:
+        before, self._patience.limit_s = self._patience.limit_s, min(self._patience.limit_s, patience_s)
         try:
             yield
         finally:

@@ -60,6 +60,19 @@ def test_the_wal_does_not_grow_with_all_that_several_processes_write(spawn: Spaw
     assert largest < 3 * each * 3 * 4096 / 2
 
 
+def test_readers_that_take_turns_do_not_let_the_wal_grow(connect: Connect, spawn: Spawn, db: str) -> None:
+    bus, rounds = connect("boss:s"), 24
+    bus.send("worker:s", "note")
+    reader = spawn("restless_reader", db, 3)
+    reader.read()
+
+    for _ in range(rounds * COMMITS // 50):
+        bus.send_many([{"to": "worker:s", "type": "note", "body": BODY}] * 50)
+
+    # Without more patience the longer it is, all of it, some 10 times the limit, would be there in the end.
+    assert wal_size(db) < 7 * WAL_SIZE_LIMIT
+
+
 def test_a_reader_that_holds_the_wal_back_slows_no_send_for_long(connect: Connect, foreign: Foreign, db: str) -> None:
     bus = connect("boss:s")
     bus.send("worker:s", "note")

@@ -44,6 +44,7 @@ LAYERS = [
     {"sender"},
     {"consumer"},
     {"client"},
+    {"checks"},
     {"doctor"},
     {"cli", "__main__"},
 ]

@@ -1,0 +1,1 @@
+"""What `raven doctor` looks at: a module for each thing that can be at fault."""

@@ -1,0 +1,189 @@
+"""`raven doctor` while something is wrong where the helper should listen."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from raven import BusClient
+from tests.examining import assert_told, look, trouble
+from tests.processes import needs_proc
+from tests.serving import Served
+from tests.support import wait_until
+
+Serve = Callable[..., Served]
+
+
+@pytest.fixture
+def bus(db: str) -> str:
+    """Make a bus that nobody uses."""
+    BusClient.at("worker:s", db).close()
+    return db
+
+
+@pytest.fixture
+def listening(bus: str) -> Iterator[socket.socket]:
+    """Listen at the helper's path, as a program that is no helper."""
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as one:
+        one.bind(f"{bus}.sock")
+        one.listen(1)
+        yield one
+
+
+def test_a_helper_that_answers_is_well_and_one_that_was_never_wanted_is_not_missed(bus: str, serve: Serve) -> None:
+    assert "socket" not in look(bus)
+
+    helper = serve()
+
+    check = look(bus)["socket"]
+    assert check.verdict == "ok"
+    assert f"answers at {helper.path}" in check.found
+
+
+def test_a_socket_that_a_killed_helper_has_left_is_told(bus: str, serve: Serve) -> None:
+    serve().kill()
+
+    assert_told(look(bus)["socket"], "warn", f"nobody listens at {bus}.sock", "raven serve", f"rm {bus}.sock")
+    serve()
+    assert not trouble(look(bus))
+
+
+@needs_proc
+def test_a_stopped_helper_is_named_with_how_to_let_it_go_on(bus: str, serve: Serve) -> None:
+    helper = serve()
+    os.kill(helper.pid, signal.SIGSTOP)
+
+    check = look(bus)["socket"]
+
+    assert_told(check, "warn", f"pid {helper.pid} (", "is stopped", f"kill -CONT {helper.pid}")
+    os.kill(helper.pid, signal.SIGCONT)
+    wait_until(lambda: not trouble(look(bus)), "its going on")
+
+
+def test_a_helper_at_its_limit_is_told_with_its_own_words(bus: str, serve: Serve) -> None:
+    helper = serve("--max-connections", "1")
+    with helper.connect() as line:
+        line.ask("ping")
+        full = look(bus)
+
+    assert_told(full["socket"], "warn", "1 connections are open, which is the limit", "--max-connections")
+    wait_until(lambda: not trouble(look(bus)), "the end of that connection")
+
+
+@needs_proc
+def test_a_program_that_listens_and_says_nothing_is_told(bus: str, listening: socket.socket) -> None:
+    check = look(bus)["socket"]
+
+    assert_told(check, "warn", f"pid {os.getpid()} ", f"listens at {bus}.sock and does not answer within 2 s")
+    listening.close()
+    os.unlink(f"{bus}.sock")
+    assert "socket" not in look(bus)
+
+
+def test_a_socket_whose_queue_is_full_is_told_at_once(bus: str, listening: socket.socket) -> None:
+    waiting = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(4)]
+    for one in waiting:
+        one.setblocking(False)
+        one.connect_ex(f"{bus}.sock")
+
+    assert_told(look(bus)["socket"], "warn", f"the queue at {bus}.sock is full", "kill -CONT", "fuser")
+    for one in waiting:
+        one.close()
+
+
+@pytest.mark.parametrize("kind", ["a file", "a folder", "a symlink", "a FIFO"])
+def test_a_squatter_that_is_no_socket_is_told(bus: str, tmp_path: Path, kind: str) -> None:
+    path = Path(f"{bus}.sock")
+    if kind == "a file":
+        path.write_text("squatter")
+    elif kind == "a folder":
+        path.mkdir()
+    elif kind == "a symlink":
+        path.symlink_to(tmp_path / "elsewhere")
+    else:
+        os.mkfifo(path)
+
+    check = look(bus)["socket"]
+
+    assert_told(check, "warn", f"{path} is {kind}", "no helper can listen there")
+    subprocess.run(check.remedy.split("`")[1], shell=True, check=True)
+    assert "socket" not in look(bus)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a socket to another user")
+def test_a_socket_of_another_user_fails(bus: str, serve: Serve) -> None:
+    helper = serve()
+    os.chown(helper.path, 12345, 12345)
+
+    check = look(bus)["socket"]
+
+    assert_told(check, "fail", f"{helper.path} is user 12345's", f"rm {helper.path}")
+    os.chown(helper.path, 0, 0)
+    assert not trouble(look(bus))
+
+
+@needs_proc
+def test_an_open_mode_is_told_unless_the_helper_was_started_for_others(bus: str, serve: Serve) -> None:
+    helper = serve()
+    os.chmod(helper.path, 0o666)
+    opened = look(bus)
+    os.chmod(helper.path, 0o600)
+    closed = look(bus)
+    helper.stop()
+    serve("--allow-uid", "12345")
+
+    assert_told(opened["socket"], "warn", "mode 0666", f"chmod 600 {helper.path}")
+    assert not trouble(closed)
+    assert not trouble(look(bus))
+
+
+def test_a_folder_in_which_anybody_can_replace_the_socket_is_told(
+    bus: str, tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "open"
+    folder.mkdir()
+    folder.chmod(0o777)
+    serve(socket_path=str(folder / "helper.sock"))
+    monkeypatch.setenv("RAVEN_SOCKET", str(folder / "helper.sock"))
+
+    check = look(bus)["socket"]
+
+    assert_told(check, "warn", f"anybody can replace what is in {folder}", f"chmod o-w {folder}")
+    subprocess.run(check.remedy, shell=True, check=True)
+    assert not trouble(look(bus))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link to another user")
+def test_a_link_of_another_user_on_the_way_to_the_socket_is_told(
+    bus: str, tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    serve(socket_path=str(tmp_path / "real" / "helper.sock"))
+    monkeypatch.setenv("RAVEN_SOCKET", str(tmp_path / "link" / "helper.sock"))
+    own = look(bus)
+    os.chown(tmp_path / "link", 12345, 12345, follow_symlinks=False)
+
+    check = look(bus)["socket"]
+
+    assert not trouble(own)
+    assert_told(check, "warn", f"{tmp_path / 'link'} is a link of user 12345", str(tmp_path / "real"))
+
+
+@pytest.mark.parametrize(("name", "words"), [("gone.sock", "nothing stands at"), ("x" * 110, "bytes, but the system")])
+def test_a_socket_that_is_named_and_cannot_be_there_is_told(
+    bus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str
+) -> None:
+    monkeypatch.setenv("RAVEN_SOCKET", str(tmp_path / name))
+    check = look(bus)["socket"]
+    monkeypatch.delenv("RAVEN_SOCKET")
+
+    assert_told(check, "warn", words, "RAVEN_SOCKET", "raven serve")
+    assert not trouble(look(bus))

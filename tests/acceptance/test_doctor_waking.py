@@ -1,0 +1,209 @@
+"""`raven doctor` while somebody does not hear: doorbells that are gone, replaced or unanswered, and no watch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from raven import BusClient
+from tests.examining import Examiner, assert_told, look, trouble
+from tests.processes import needs_proc
+from tests.support import NEVER_POLLS_S, Foreign, Program, wait_for_waiting, wait_for_watch, wait_until
+
+Connect = Callable[..., BusClient]
+Spawn = Callable[..., Program]
+WORKER = "worker:s"
+# As if all that has happened so far had been so long ago.
+AGE = "UPDATE {} SET {} = {} - 120000000"
+
+
+@pytest.fixture
+def bus(connect: Connect, db: str) -> str:
+    """Make a bus that nobody uses."""
+    connect("boss:s").close()
+    return db
+
+
+def subscribe(spawn: Spawn, db: str, **options: object) -> Program:
+    """Start a subscriber that hears its doorbell only, and wait until it waits and watches."""
+    program = spawn("subscriber", db, WORKER, json.dumps({"poll_interval_s": NEVER_POLLS_S, **options}))
+    wait_for_waiting(db, WORKER)
+    wait_for_watch(db, program)
+    return program
+
+
+def bell(db: str) -> Path:
+    """Return the only doorbell that hangs."""
+    (path,) = Path(f"{db}-bells").glob("*/*")
+    return path
+
+
+def test_who_died_while_it_waited_is_named_until_it_waits_again(bus: str, spawn: Spawn) -> None:
+    worker = subscribe(spawn, bus)
+    worker.kill()
+
+    assert_told(look(bus)["doorbells"], "warn", f"{WORKER} (pid {worker.pid})", "start those again")
+    assert bell(bus).is_fifo(), "the doctor removes nothing"
+    subscribe(spawn, bus)
+    assert not trouble(look(bus))
+
+
+@pytest.mark.parametrize("kind", ["a file", "a folder", "a symlink"])
+def test_what_stands_in_the_place_of_a_doorbell_is_named(bus: str, spawn: Spawn, tmp_path: Path, kind: str) -> None:
+    worker = subscribe(spawn, bus)
+    place = bell(bus)
+    place.unlink()
+    if kind == "a file":
+        place.write_text("squatter")
+    elif kind == "a folder":
+        place.mkdir()
+    else:
+        place.symlink_to(tmp_path / "elsewhere")
+
+    checks = look(bus)
+
+    assert_told(checks["doorbells"], "warn", f"{place} is {kind} in the place of a doorbell", "restart who waits")
+    worker.kill()
+    subprocess.run(checks["doorbells"].remedy.split("`")[1], shell=True, check=True)
+    assert not trouble(look(bus))
+
+
+@needs_proc
+def test_a_doorbell_that_was_deleted_is_told_with_the_process_that_waits_at_it(bus: str, spawn: Spawn) -> None:
+    worker = subscribe(spawn, bus)
+    shutil.rmtree(f"{bus}-bells")
+
+    checks = look(bus)
+
+    assert_told(checks["subscribers"], "warn", f"pid {worker.pid} (python", "a doorbell that was deleted")
+    worker.kill()
+    subscribe(spawn, bus)
+    assert not trouble(look(bus))
+
+
+def test_a_folder_of_doorbells_that_is_a_symlink_is_told(bus: str, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    shutil.rmtree(f"{bus}-bells", ignore_errors=True)
+    os.symlink(tmp_path / "elsewhere", f"{bus}-bells")
+
+    check = look(bus)["doorbells"]
+
+    assert_told(check, "warn", f"{bus}-bells is a symlink to {tmp_path / 'elsewhere'}", f"rm {bus}-bells")
+    os.unlink(f"{bus}-bells")
+    assert not trouble(look(bus))
+
+
+def test_doorbells_that_are_open_to_others_are_told_with_the_chmod(bus: str, spawn: Spawn) -> None:
+    subscribe(spawn, bus)
+    opened = {Path(f"{bus}-bells"): 0o755, bell(bus).parent: 0o777, bell(bus): 0o666}
+    for path, mode in opened.items():
+        path.chmod(mode)
+
+    check = look(bus)["doorbells"]
+
+    assert_told(check, "warn", *[f"{path} is open to others (mode {mode:04o})" for path, mode in opened.items()])
+    for step in check.remedy.split("`")[1::2]:
+        subprocess.run(step, shell=True, check=True)
+    assert not trouble(look(bus))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_a_folder_of_doorbells_of_another_user_is_told(bus: str) -> None:
+    folder = Path(f"{bus}-bells")
+    folder.mkdir(exist_ok=True, mode=0o700)
+    os.chown(folder, 12345, 12345)
+
+    check = look(bus)["doorbells"]
+
+    assert_told(check, "warn", f"{folder} is user 12345's", f"rm -r {folder}")
+    subprocess.run(check.remedy.split("`")[1], shell=True, check=True)
+    assert not trouble(look(bus))
+
+
+@needs_proc
+def test_a_stopped_subscriber_is_named_with_what_it_waits_for_and_what_it_watches(bus: str, spawn: Spawn) -> None:
+    worker = subscribe(spawn, bus)
+    worker.signal(signal.SIGSTOP)
+
+    checks = wait_until(lambda: trouble(found := look(bus)) and found, "the end of its running")
+
+    go_on = f"kill -CONT {worker.pid}"
+    assert_told(checks["processes"], "warn", f"pid {worker.pid} ", f"is stopped; it waits at {WORKER}", go_on)
+    assert_told(checks["watch"], "warn", f"pid {worker.pid} ", "is stopped", go_on)
+    worker.signal(signal.SIGCONT)
+    wait_until(lambda: not trouble(look(bus)), "its going on")
+
+
+@needs_proc
+@pytest.mark.parametrize("how", ["rang", "is full"])
+def test_a_subscriber_that_has_not_answered_for_long_is_named(
+    bus: str, spawn: Spawn, connect: Connect, foreign: Foreign, how: str
+) -> None:
+    worker = subscribe(spawn, bus, hold_after=1)
+    boss = connect("boss:s")
+    boss.send(WORKER, "job", "it is stuck at this one")
+    worker.read()
+    boss.send(WORKER, "job", "it never gets to this one")
+    with open(bell(bus), "wb", buffering=0) as pipe:
+        os.set_blocking(pipe.fileno(), False)
+        while how == "is full" and pipe.write(b"!" * 4096):
+            pass
+    busy = look(bus)
+    for table, column in (("messages", "created_at"), ("deliveries", "delivered_at"), ("deliveries", "finished_at")):
+        foreign.execute(AGE.format(table, column, column))
+
+    stuck = look(bus)["subscribers"]
+
+    assert not trouble(busy), "to be busy for a moment is no fault"
+    assert_told(
+        stuck, "warn", f"pid {worker.pid} ", f"waits at {WORKER} and does not answer", f"its doorbell {how}", "1 ready"
+    )
+    worker.tell()
+    worker.read()
+    wait_until(lambda: not trouble(look(bus)), "its answer")
+
+
+@needs_proc
+def test_that_nobody_watches_is_told_until_somebody_does(bus: str, spawn: Spawn) -> None:
+    watching = subscribe(spawn, bus)
+    waiting = spawn("subscriber", bus, WORKER, json.dumps({"poll_interval_s": NEVER_POLLS_S}))
+    wait_for_waiting(bus, WORKER, 2)
+    assert not trouble(look(bus))
+    watching.kill()
+
+    check = look(bus)["watch"]
+
+    assert_told(check, "warn", "nobody watches", "at the next poll_interval_s", "restart a subscriber")
+    waiting.kill()
+    subscribe(spawn, bus)
+    assert not trouble(look(bus))
+
+
+@needs_proc
+def test_instances_of_inotify_that_are_used_up_are_counted_and_their_holder_named(bus: str, spawn: Spawn) -> None:
+    examiner = Examiner(spawn("examiner", bus))
+    held = examiner.use_up_inotify()
+    used_up = examiner.look()
+    examiner.use_up_inotify(give_back=True)
+
+    held_by = f"pid {examiner.program.pid} (python examiner.py): {held}"
+    assert_told(used_up["inotify"], "warn", "inotify", "instances is ", held_by, "sysctl -w ")
+    assert not trouble(examiner.look())
+
+
+@needs_proc
+def test_watches_of_inotify_that_are_used_up_are_told_by_their_own_limit(bus: str, spawn: Spawn) -> None:
+    examiner = Examiner(spawn("examiner", bus))
+    examiner.allow_watches(0)
+    used_up = examiner.look()
+    examiner.allow_watches(100)
+
+    assert_told(used_up["inotify"], "warn", "user.max_inotify_watches is 0", "sysctl -w user.max_inotify_watches=1024")
+    assert not trouble(examiner.look())
