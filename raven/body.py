@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import json.encoder
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -70,18 +71,28 @@ def _finite(text: str) -> float:
 
 
 _decode_json = json.JSONDecoder(parse_float=_finite).raw_decode
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def decode(text: str) -> Any:
     """Decode what `encode` made, or what SQLite has checked to be JSON.
 
-    JSON of foreign writers that nests deeper than MAX_DEPTH, or holds numbers that Python cannot, comes as its text.
+    JSON of foreign writers that nests deeper than MAX_DEPTH, or holds numbers that Python cannot, comes as its text. A
+    lone surrogate of theirs, which UTF-8 cannot hold and many readers of JSON refuse, comes as U+FFFD.
     """
     try:
         value = _decode_json(text.strip())[0]
     except (ValueError, RecursionError):
         return text
-    return text if _nests_too_deep(text, value) else value
+    if _nests_too_deep(text, value):
+        return text
+    return _without_surrogates(value) if "\\ud" in text or "\\uD" in text else value
+
+
+def _without_surrogates(value: Any) -> Any:
+    written = json.dumps(value, ensure_ascii=False)
+    whole = _SURROGATES.sub("\ufffd", written)
+    return value if whole == written else json.loads(whole)
 
 
 def parse(text: str) -> Any:

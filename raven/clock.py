@@ -20,9 +20,12 @@ def to_micros(seconds: float) -> int:
 
 @lru_cache(maxsize=64)  # the messages of one batch mostly have their times in common
 def from_micros(micros: int) -> datetime:
-    """Convert microseconds since 1970 to a datetime in UTC."""
+    """Convert microseconds since 1970 to a datetime in UTC, the first or the last where they are beyond all others."""
     # A double holds today's seconds to a quarter of a microsecond, so that this rounds to the very same microsecond.
-    return datetime.fromtimestamp(micros / 1e6, UTC)
+    try:
+        return datetime.fromtimestamp(micros / 1e6, UTC)
+    except (ValueError, OverflowError, OSError):
+        return (datetime.max if micros > 0 else datetime.min).replace(tzinfo=UTC)
 
 
 def optional_from_micros(micros: int | None) -> datetime | None:

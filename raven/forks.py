@@ -32,9 +32,8 @@ class Fragile(Protocol):
 _descriptors: set[int] = set()
 _fragile: WeakSet[Fragile] = WeakSet()
 _held: list[Fragile] = []
-# Nothing is added during a fork, and of those there is one at a time.
+# Whoever forks holds it, once all else is held: one fork at a time, and nothing is added during one.
 _adding = threading.RLock()
-_forking = threading.RLock()
 _FIRST_GRACE_S = 0.05
 _LONGEST_GRACE_S = 5.0
 
@@ -63,7 +62,6 @@ def _before() -> None:
 
     Whoever has one of them may need another, or a new one, before it lets go: wait for one only while none is held.
     """
-    _forking.acquire()
     grace_s = _FIRST_GRACE_S
     awaited = _hold_all_but(None, grace_s)
     while awaited is not None:
@@ -92,14 +90,9 @@ def _let_go() -> None:
     _adding.release()
 
 
-def _in_parent() -> None:
-    _let_go()
-    _forking.release()
-
-
 def _in_child() -> None:
-    global _adding, _forking  # the inherited ones belong to a thread that is not here
-    _adding, _forking = threading.RLock(), threading.RLock()
+    global _adding  # noqa: PLW0603 the inherited one belongs to a thread that is not here
+    _adding = threading.RLock()
     while _held:
         _held.pop().forsake()
     while _descriptors:
@@ -107,4 +100,4 @@ def _in_child() -> None:
             os.close(_descriptors.pop())
 
 
-os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
+os.register_at_fork(before=_before, after_in_parent=_let_go, after_in_child=_in_child)

@@ -220,7 +220,7 @@ def message_of(
         else STATES[state]
     )
     message.urgency = URGENCIES[urgency]
-    message.tags = tuple(bodies.decode(tags)) if tags else ()
+    message.tags = _tags(tags) if tags else ()
     message.correlation_id = correlation_id
     message.reply_to = reply_to
     message.task_id = task_id
@@ -239,6 +239,12 @@ def message_of(
     message.duplicate = duplicate
     message.__class__ = Message
     return cast(Message, message)
+
+
+def _tags(text: str) -> tuple[str, ...]:
+    """Return the tags that a column holds: of what is no list of texts, as a foreign writer can store it, the text."""
+    tags = bodies.decode(text)
+    return tuple(tags) if isinstance(tags, list) and all(isinstance(tag, str) for tag in tags) else (text,)
 
 
 def check_max(max: object) -> None:

@@ -14,10 +14,10 @@ from raven.store import Store
 
 _BITE = 500
 # What ordinary use drops at once, and after how many messages of its own a client does so: twice as fast as it fills.
-# Where others send, too, and the bus is still beyond its limits, it goes on for so long.
+# Where others send, too, and there was more than that, it comes again after so few.
 _SMALL_BITE = 200
 _EVERY = 100
-_CATCH_UP_S = 0.02
+_SOON = 10
 # So many messages are looked at for one small bite: where much is unfinished, the next goes on from there.
 _WINDOW = 2000
 # Free pages are reused; only where they are so many, and so large a part of the file, it is shortened.
@@ -75,7 +75,7 @@ def prune(
 class Keeper:
     """Keeps a bus within its limits while it is used: after every hundred messages sent it drops up to two hundred.
 
-    Where that is not enough, since others send as well, it drops more, for a moment. What is not finished, or dead, is
+    Where that is not enough, since others send as well, it does so after every ten. What is not finished, or dead, is
     never dropped. Nothing here fails or waits: what cannot be done now is done later.
     """
 
@@ -89,13 +89,10 @@ class Keeper:
         """Count messages that were sent, and drop some old ones if it is time, once no transaction is open."""
         self._sent += sent
         if self._sent >= _EVERY:
-            self._sent = 0
             self._store.after_commit(self._keep_up)
 
     def _keep_up(self, _: Iterable[str]) -> None:
-        deadline = time.monotonic() + _CATCH_UP_S
-        while self.bite() and self._was_full and time.monotonic() < deadline:
-            pass
+        self._sent = _EVERY - _SOON if self.bite() and self._was_full else 0
 
     def run(self, at_most_s: float) -> None:
         """Drop what is beyond the limits, for at most so many seconds."""
@@ -119,8 +116,11 @@ class Keeper:
         if self._limits.max_bytes is not None and self._used_bytes() > self._limits.max_bytes:
             upto = newest - 1
         age_us = None if self._limits.max_age_s is None else clock.to_micros(self._limits.max_age_s)
-        before = 0 if age_us is None else clock.now() - age_us
-        return {"upto": upto, "before": before} if oldest <= upto or created_at < before else None
+        now = clock.now()
+        before = 0 if age_us is None else now - age_us
+        # One that a clock ahead of time has dated hides how old those behind it are.
+        is_old = created_at < before or (age_us is not None and created_at > now)
+        return {"upto": upto, "before": before} if oldest <= upto or is_old else None
 
     def _bite(self, limits: dict[str, int]) -> bool:
         file = self._store.replaced

@@ -119,8 +119,10 @@ class Bus:
 
     # What recipients do.
 
-    def claim(self, address: str, max: int, token: int, lease_s: int, *, rung: bool = False) -> list[int]:
-        return self._lease(self.ready(address, max, rung=rung), token, lease_s, counts=True)
+    def claim(
+        self, address: str, max: int, token: int, lease_s: int, *, rung: bool = False, again: bool = False
+    ) -> list[int]:
+        return self._lease(self.ready(address, max, rung=rung, again=again), token, lease_s, counts=True)
 
     def set_apart(self, address: str, max: int, token: int, lease_s: int, *, rung: bool = False) -> list[int]:
         return self._lease(self.ready(address, max, rung=rung), token, lease_s, counts=False)
@@ -141,9 +143,9 @@ class Bus:
         one.attempts += 1
         one.finish("acked")
 
-    def ready(self, address: str, max: int, *, rung: bool) -> list[Delivery]:
-        """Return what is ready, after what has come due was settled; who was rung takes what is there."""
-        if not rung and any(one.ready_at <= self.now() for one in self._open(address)):
+    def ready(self, address: str, max: int, *, rung: bool, again: bool = False) -> list[Delivery]:
+        """Return what is ready, after what is due was settled; always by who claims `again`, never by who was rung."""
+        if not rung and (again or any(one.ready_at <= self.now() for one in self._open(address))):
             self.end_waits(address)
             self.expire()
             self.book()

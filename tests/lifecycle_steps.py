@@ -57,6 +57,7 @@ class Actor:
     finished: list[tuple[int, int | None]] = field(default_factory=list)
     subscriptions: list[Held] = field(default_factory=list)
     loops: list[Loop] = field(default_factory=list)
+    was_filled: bool = False
 
     @property
     def address(self) -> str:
@@ -174,7 +175,9 @@ class Steps:
     def do_claim(self, actor: Actor, max: int, lease_s: int) -> None:
         messages = actor.bus.claim(max, lease_s)
         token = messages[0].lease if messages else 0
-        assert [m.id for m in messages] == self.model.claim(actor.address, max, token or 0, lease_s)
+        expected = self.model.claim(actor.address, max, token or 0, lease_s, again=actor.was_filled)
+        assert [m.id for m in messages] == expected
+        actor.was_filled = len(messages) == max
         self.look_at(actor, messages)
         actor.remember(messages)
 
@@ -186,18 +189,18 @@ class Steps:
             if message.lease is not None:
                 self.handed_out.append((message.id, message.lease))
 
-    def finish(self, actor: Actor, id: int, error: str | None) -> None:
+    def finish(self, actor: Actor, id: int, lease: int | None, error: str | None) -> None:
         if error is None:
             actor.finished.append((id, actor.leases.get(id)))
             if self.read == self.file.execute:
                 actor.forget_finished()
-        elif error == "LeaseLostError":
+        elif error == "LeaseLostError" and lease in (None, actor.leases.get(id)):
             actor.lost.add(id)
 
     def do_ack(self, actor: Actor, id: int, lease: int | None) -> None:
         its = lease or actor.leases.get(id)
         error = self.agree(lambda: self.model.ack(id, actor.address, its), lambda: actor.bus.ack(id, lease=lease))
-        self.finish(actor, id, error)
+        self.finish(actor, id, lease, error)
 
     def do_nack(self, actor: Actor, id: int, lease: int | None, delay_s: int, reason: str | None) -> None:
         its = lease or actor.leases.get(id)
@@ -205,7 +208,7 @@ class Steps:
             lambda: self.model.nack(id, actor.address, its, delay_s, reason),
             lambda: actor.bus.nack(id, delay_s, reason, lease=lease),
         )
-        self.finish(actor, id, error)
+        self.finish(actor, id, lease, error)
 
     def do_extend(self, actor: Actor, id: int, lease: int | None, lease_s: int) -> None:
         its = lease or actor.leases.get(id)
@@ -213,7 +216,7 @@ class Steps:
             lambda: self.model.extend(id, actor.address, its, lease_s),
             lambda: actor.bus.extend(id, lease_s, lease=lease),
         )
-        if error == "LeaseLostError":
+        if error == "LeaseLostError" and lease in (None, actor.leases.get(id)):
             actor.lost.add(id)
 
     def kill(self, actor: Actor, midway: bool) -> None:
@@ -240,20 +243,9 @@ class Steps:
             case ("ack", number):
                 self.do_ack(actor, self.some_id_of(actor, number), None)
             case ("nack", number, delay_s, reason):
-                self.do_nack(
-                    actor,
-                    self.some_id_of(actor, number),
-                    None,
-                    delay_s,
-                    reason,
-                )
+                self.do_nack(actor, self.some_id_of(actor, number), None, delay_s, reason)
             case ("extend", number, lease_s):
-                self.do_extend(
-                    actor,
-                    self.some_id_of(actor, number),
-                    None,
-                    lease_s,
-                )
+                self.do_extend(actor, self.some_id_of(actor, number), None, lease_s)
 
     # What is compared after each step.
 

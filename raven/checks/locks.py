@@ -7,6 +7,7 @@ keeps the file to itself, they are on the database.
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 
@@ -31,6 +32,21 @@ def readers(path: str) -> set[int]:
 def elected(path: str) -> set[int]:
     """Return the process that watches for writers that do not ring, on behalf of all."""
     return {lock.pid for lock in _on(f"{path}-bells/{LOCK_NAME}", "FLOCK")}
+
+
+def is_elected(path: str) -> bool:
+    """Whether somebody watches, be it one who cannot be seen from here: in another container, for instance."""
+    try:
+        descriptor = os.open(f"{path}-bells/{LOCK_NAME}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
 
 
 def _on(path: str, kind: str) -> Iterator[proc.Lock]:

@@ -6,6 +6,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 from raven import filesystem
 from raven.checks.check import Check, Finding, command, conclude
@@ -31,6 +32,8 @@ def check_permissions(path: str) -> Check:
     findings = list(intruders(path))
     if mode & 0o077:
         findings.append(Finding("warn", f"mode {mode:04o}: other users can reach it", _chmod("600", path)))
+    else:
+        findings.extend(_open_beside(path))
     names = _count_names(path)
     if names > 1:
         findings.append(
@@ -112,6 +115,18 @@ def kind_of(path: str) -> str:
         stat.S_IFSOCK: "a socket",
     }
     return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _open_beside(path: str) -> Iterator[Finding]:
+    """Find a WAL or an index of it that others can reach: they have the mode that the file had when they were made."""
+    for beside in (f"{path}-wal", f"{path}-shm"):
+        if kind_of(beside) != "a file":
+            continue
+        with suppress(FileNotFoundError):  # the last user of the bus takes them away
+            mode = stat.S_IMODE(os.lstat(beside).st_mode)
+            if mode & 0o077:
+                found = f"{beside} has mode {mode:04o}: other users can reach what is in it"
+                yield Finding("warn", found, _chmod("600", beside))
 
 
 def _ways(folder: str) -> list[str]:

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from raven import connection, migration
-from raven.errors import BusyError, DatabaseError
+from raven.errors import BusyError, CorruptError, DatabaseError
 from raven.store import Store
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Specimen(Store):
         self._stop_at(give_up_at)
         try:
             return self.pragma("integrity_check")
-        except BusyError:
+        except (BusyError, CorruptError):
             raise
         except DatabaseError:
             if time.monotonic() < give_up_at:

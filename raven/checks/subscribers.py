@@ -49,6 +49,8 @@ def check_watch(path: str, hung: Sequence[HungBell], users: Sequence[User]) -> C
         pids = _elected(path, users)
         if not pids and not any(bell.is_heard for bell in bells_of(f"{path}-bells")):
             return None
+    if not pids and locks.is_elected(path):
+        return Check("watch", "ok", "a process that cannot be seen from here watches for writers that do not ring")
     if not pids:
         return Check(
             "watch",

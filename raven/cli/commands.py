@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -142,6 +143,9 @@ def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; a mistake is one line `error: ...` on stderr."""
     # click itself colours terminals only; this is https://no-color.org.
     colour = False if os.environ.get("NO_COLOR") else None
+    # What a terminal or a pipe has no letters for shows as escapes: no text of a message ends a command halfway.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         result = cli.main(arguments, prog_name="raven", standalone_mode=False, color=colour)
         return result if isinstance(result, int) else 0

@@ -25,6 +25,9 @@ _SOCKET = "raven.socket"
 _SOCKET_HELP = "The helper's socket (else RAVEN_SOCKET, else <db>.sock)."
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
+# What stands for itself in every shell.
+_ONE_WORD = re.compile(r"(?!-)[\w.,:@%+/-]+")
+
 Command = Callable[..., Any]
 
 if TYPE_CHECKING:
@@ -40,12 +43,16 @@ class AddressType(_TextType):
     name = "address"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Offer the registered addresses."""
+        """Offer the registered addresses, but for those in which a shell would see more than a word.
+
+        Bash puts what is offered into the command line as it is: an address `$(...)` of somebody else's would be run.
+        """
         from click.shell_completion import CompletionItem
 
         try:
             with open_observer(ctx.params.get("db")) as bus:
-                return [CompletionItem(p.address) for p in bus.peers() if p.address.startswith(incomplete)]
+                offered = [p.address for p in bus.peers() if p.address.startswith(incomplete)]
+                return [CompletionItem(address) for address in offered if _ONE_WORD.fullmatch(address)]
         except RavenError:
             return []
 

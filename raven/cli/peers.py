@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import click
 
+from raven import clock
 from raven.cli.options import bus_option, json_option, open_observer
 from raven.cli.output import echo_json, echo_table
 from raven.errors import UnknownAddressError
@@ -27,7 +26,7 @@ def peers(session: str | None, as_json: bool, db: str | None) -> None:
     if not found:
         click.echo("(nobody)")
         return
-    now = datetime.now(UTC)
+    now = clock.from_micros(clock.now())
     rows = [
         (
             peer.address,

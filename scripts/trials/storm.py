@@ -34,6 +34,7 @@ _LIFE_S = 3.5
 _MOST_STEPS = {"io": 2500, "line": 60_000}
 _AIM_AT_WATCH_EVERY_S = 2.5
 _PAUSE_S = 0.01
+_STILL_S = 1.0
 # In a round of so many seconds there is time to die at every step, in a shorter one at some.
 _STRIDE_S = 120.0
 
@@ -85,11 +86,25 @@ class _Storm:
                 _until(lambda life=life: life.program.has_ended, _ENDED_WITHIN_S)
                 self._expect_end(life)
                 self._drain(look, f"what {actor} has sent in the calm", _WOKEN_WITHIN_S)
+            # What is acked in the file is in the hands of its consumer only a moment later.
+            self._round.expect(
+                _until(self._is_still, _DRAINED_WITHIN_S), "all have received what there is"
+            )
             for life in list(self._lives.values()):
                 life.program.signal(signal.SIGTERM)
             for life in list(self._lives.values()):
                 _until(lambda life=life: life.program.has_ended, _ENDED_WITHIN_S)
                 self._expect_end(life)
+
+    def _is_still(self) -> bool:
+        """Whether nobody has received anything for a while."""
+        before = self._received()
+        time.sleep(_STILL_S)
+        return self._received() == before
+
+    def _received(self) -> int:
+        lives = [life.name for life in self._lives.values()]
+        return sum(event.what == "received" for name in lives for event in journal.read(self.journals, name))
 
     def look(self) -> History:
         """Return what is known in the end, when nobody is there any more."""

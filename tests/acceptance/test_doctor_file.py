@@ -204,6 +204,19 @@ def test_a_symlink_in_the_place_of_the_wal_fails(bus: str, tmp_path: Path) -> No
     assert not trouble(look(bus))
 
 
+def test_a_wal_that_others_can_read_is_told_though_they_cannot_read_the_file(bus: str, connect: Connect) -> None:
+    os.chmod(bus, 0o644)
+    connect("worker:s").send("boss:s", "note")
+    os.chmod(bus, 0o600)
+
+    check = look(bus)["permissions"]
+
+    assert_told(check, "warn", f"{bus}-wal has mode 0644", f"chmod 600 {bus}-wal")
+    for path in (f"{bus}-wal", f"{bus}-shm"):
+        os.chmod(path, 0o600)
+    assert not trouble(look(bus))
+
+
 @pytest.mark.parametrize("mode", [0o777, 0o707])
 def test_a_folder_in_which_anybody_can_replace_the_file_is_told(bus: str, mode: int) -> None:
     folder = Path(bus).parent

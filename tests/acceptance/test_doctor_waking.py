@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -184,6 +185,21 @@ def test_that_nobody_watches_is_told_until_somebody_does(bus: str, spawn: Spawn)
     waiting.kill()
     subscribe(spawn, bus)
     assert not trouble(look(bus))
+
+
+@needs_proc
+def test_who_watches_and_cannot_be_seen_is_not_missed(bus: str, spawn: Spawn) -> None:
+    subscribe(spawn, bus)
+    command = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if not shutil.which("unshare") or subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no PID namespace can be made here")
+    doctor = [sys.executable, "-m", "raven", "doctor", "--json", "--db", bus]
+
+    told = subprocess.run([*command, *doctor], capture_output=True, text=True, timeout=60, check=False).stdout
+
+    checks = {check["name"]: check for check in json.loads(told)["checks"]}
+    assert checks["watch"]["verdict"] == "ok"
+    assert "cannot be seen" in checks["watch"]["found"]
 
 
 @needs_proc

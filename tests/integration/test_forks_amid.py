@@ -10,8 +10,8 @@ from tests.support import Program
 
 
 @pytest.mark.parametrize("attempt", range(3))  # the order in which clients are held is left to chance
-@pytest.mark.parametrize("what", ["other", "new"])
-def test_a_fork_while_a_thread_in_a_transaction_needs_another_client_does_not_hang(
+@pytest.mark.parametrize("what", ["other", "new", "fork"])
+def test_a_fork_while_a_thread_in_a_transaction_needs_another_client_or_forks_does_not_hang(
     db: str, spawn: Callable[..., Program], what: str, attempt: int
 ) -> None:
     assert spawn("forker_amid", db, f"{db}.other-{attempt}", what).read() == 0

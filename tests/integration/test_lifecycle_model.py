@@ -259,7 +259,7 @@ class Lifecycle(Steps, RuleBasedStateMachine):
             case "prune":
                 assert self.boss.prune(10).messages == self.model.prune(10)
 
-    @rule(seconds=st.sampled_from([0.000001, 1, 4, 5, 5, 10, 10, 60, 3600, -1, -30]))
+    @rule(seconds=st.sampled_from([0.000001, 1, 4, 5, 5, 10, 10, 60, 3600, -1, -30, -3600]))
     def wait(self, seconds: float) -> None:
         self.clock.step(seconds)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,19 @@ def test_a_log_begins_anew_with_a_file_that_took_the_place_of_a_longer_one(
     bus.send("b:s", "note", "new")
 
     assert bodies(log.page()) == ["restored", "new"]
+
+
+def test_a_log_that_was_read_in_a_transaction_that_is_undone_does_not_begin_anew(talk: BusClient) -> None:
+    log = talk.log(1)
+    before = len(log.page())
+
+    with suppress(ZeroDivisionError), talk.transaction() as tx:
+        tx.send("b:s", "note", "undone")
+        log.page()
+        raise ZeroDivisionError
+
+    assert before
+    assert not log.page()
 
 
 def test_the_log_of_an_observer_ends_with_it(db: str, talk: BusClient) -> None:

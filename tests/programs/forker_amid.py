@@ -1,6 +1,7 @@
-"""Fork while another thread, in a transaction, needs a second client: `forker_amid.py DB OTHER_DB WHAT`.
+"""Fork while another thread, in a transaction, needs something else: `forker_amid.py DB OTHER_DB WHAT`.
 
-WHAT is `other` (one that is there already) or `new`. It prints a line when both have come to their ends.
+WHAT is `other` (a second client, one that is there already), `new` (one that is not) or `fork` (a child of its own).
+It prints a line when both have come to their ends.
 """
 
 import os
@@ -24,6 +25,11 @@ def work():
         time.sleep(0.3)  # so that the fork is under way
         if what == "new":
             BusClient.at("another:s", other_db).close()
+        elif what == "fork":
+            own = os.fork()
+            if not own:
+                os._exit(0)
+            os.waitpid(own, 0)
         else:
             second.send("worker:s", "note")
             third.send("worker:s", "note")

@@ -33,6 +33,11 @@ def test_no_microsecond_is_lost_between_number_time_and_text(moment: datetime) -
     assert datetime.fromisoformat(clock.isoformat(moment)) == moment
 
 
+def test_what_no_calendar_reaches_is_its_first_or_its_last_moment() -> None:
+    assert clock.from_micros((1 << 63) - 1) == datetime.max.replace(tzinfo=UTC)
+    assert clock.from_micros(-(1 << 63)) == datetime.min.replace(tzinfo=UTC)
+
+
 def test_a_time_is_written_with_all_its_digits_and_a_z() -> None:
     assert clock.isoformat(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)) == "2026-01-02T03:04:05.000000Z"
 
