@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from raven import BusClient, clock
-from scripts.trials.shift import Shift
+from scripts.trials.clock.shift import Shift
 from tests.acting import Actor
 from tests.stillness import Clock
 from tests.support import DEADLINE_S, PROGRAMS, Foreign, Program, wait_for_waiting

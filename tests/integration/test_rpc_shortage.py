@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import signal
 import sys
@@ -64,9 +65,32 @@ def test_mail_still_comes_to_who_subscribes_without_a_descriptor_for_a_doorbell(
             line.ask("subscribe", {"role": "worker:s"})
             for number in range(3):
                 boss.send("worker:s", "note", number)
-                push = line.push()
-                assert push.get("message", push).get("body") == number, served.log()
+                assert line.push()["message"]["body"] == number
     assert "Traceback" not in served.log()
+
+
+def test_every_method_works_where_it_is_first_called_without_a_descriptor(serve: Serve) -> None:
+    served = serve()
+    asked = {
+        "send": ["boss:s", "worker:s", "note"],
+        "send_many": ["boss:s", [{"to": "worker:s", "type": "note"}]],
+        "peers": {},
+        "dead": {},
+        "requeue": {"all": True},
+        "purge_dead": {},
+        "prune": {"older_than_s": 60},
+        "stats": {},
+        "rpc.discover": {},
+    }
+    batch = [{"jsonrpc": "2.0", "method": name, "params": params, "id": name} for name, params in asked.items()]
+    with served.connect() as line:
+        line.ask("ping")
+        with descriptors_left(served, 0):
+            line.write(json.dumps(batch))
+
+            answers = line.answer()
+
+    assert [answer["id"] for answer in answers if "result" in answer] == list(asked), (answers, served.log())
 
 
 def test_a_helper_that_is_stopped_while_it_has_no_descriptor_ends_well(serve: Serve) -> None:

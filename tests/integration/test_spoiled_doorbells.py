@@ -15,7 +15,7 @@ import pytest
 from raven import BusClient
 from raven.doorbell import Doorbells
 from raven.walwatch import LOCK_NAME
-from scripts.trials.spoiled_bells import holds_lock
+from scripts.trials.processes.spoiled_bells import holds_lock
 from tests.processes import bound_by_permissions
 from tests.support import NEVER_POLLS_S, Foreign, Program, is_watched, wait_for_waiting, wait_until, waiting
 

@@ -15,7 +15,7 @@ import pytest
 from raven import BusClient, BusObserver, NewerSchemaError
 from raven.migration import check_format, migrate
 from raven.statements import migrations
-from scripts.trials import specimen
+from scripts.trials.upgrade import specimen
 from tests.support import Foreign, Program
 
 Connect = Callable[..., BusClient]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.trials.catalogue import TRIALS
-from scripts.trials.clock_notes import SLACK_S, Note, open_ids, problems
+from scripts.trials.clock.notebook import SLACK_S, Note, open_ids, problems
 from scripts.trials.outcome import describe
 
 GOOD: list[Note] = [

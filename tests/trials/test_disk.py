@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from scripts.trials import disk, trial
+from scripts.trials import trial
+from scripts.trials.disk import scenario as disk
 from scripts.trials.outcome import describe
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from scripts.trials import foreign, hands, tally, trial
-from scripts.trials.journal import Event
+from scripts.trials import trial
+from scripts.trials.foreign import hands, tally
+from scripts.trials.foreign import scenario as foreign
+from scripts.trials.history.journal import Event
 from scripts.trials.outcome import describe
 
 

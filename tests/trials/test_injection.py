@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts.trials import injection, trial
+from scripts.trials import trial
 from scripts.trials.catalogue import TRIALS
-from scripts.trials.injection_shell import InjectionShell
-from scripts.trials.injection_texts import FORGED, addresses, is_harmless
+from scripts.trials.injection import scenario as injection
+from scripts.trials.injection.shell import InjectionShell
+from scripts.trials.injection.texts import FORGED, addresses, is_harmless
 from scripts.trials.outcome import Outcome, describe
 from scripts.trials.trial import Round
 
@@ -75,6 +76,6 @@ def test_a_file_that_a_text_has_made_would_be_found(
 
     for part in ("_run_commands", "_complete", "_name_settings", "_give_arguments", "_looks", "_read_json"):
         monkeypatch.setattr(injection, part, lambda *_: [])
-    monkeypatch.setattr(injection.injection_wire, "run", lambda *_: None)
+    monkeypatch.setattr(injection.wire, "run", lambda *_: None)
 
     assert any("a text has made files" in what for what in tried(scenario))

@@ -11,11 +11,11 @@ import pytest
 from raven.config import Durability
 from scripts.trials.catalogue import TRIALS
 from scripts.trials.outcome import Kind, Outcome
-from scripts.trials.power import HISTORIES
-from scripts.trials.power_cut import Cutter
-from scripts.trials.power_hand import DirectHand
-from scripts.trials.power_history import record
-from scripts.trials.power_programs import Program, Scene
+from scripts.trials.power.cut import Cutter
+from scripts.trials.power.hand import DirectHand
+from scripts.trials.power.history import record
+from scripts.trials.power.programs import Program, Scene
+from scripts.trials.power.scenario import HISTORIES
 from scripts.trials.trial import Round
 
 

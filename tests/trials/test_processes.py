@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 
 from raven import BusClient, Message
-from scripts.trials import processes, trial
-from scripts.trials.actors.canceller import Canceller
-from scripts.trials.cancellable import Bench, Subscribing
-from scripts.trials.crew import verdicts
-from scripts.trials.journal import Event
+from scripts.trials import trial
+from scripts.trials.history.journal import Event
 from scripts.trials.outcome import describe
-from scripts.trials.report import Report
-from scripts.trials.stepped import Stepped
+from scripts.trials.processes import scenario as processes
+from scripts.trials.processes.cancellable import Bench, Subscribing
+from scripts.trials.processes.canceller import Canceller
+from scripts.trials.processes.load import verdicts
+from scripts.trials.processes.report import Report
+from scripts.trials.processes.stepped import Stepped
 
 Connect = Callable[..., BusClient]
 ADDRESS = "worker:s"
@@ -109,11 +110,11 @@ class Careless:
 def test_a_loop_that_loses_or_leaks_when_it_is_cancelled_is_noticed(
     db: str, connect: Connect, monkeypatch: pytest.MonkeyPatch, fault: str, kind: str | None
 ) -> None:
-    monkeypatch.setattr("scripts.trials.cancellable._MESSAGES", 2)
+    monkeypatch.setattr("scripts.trials.processes.cancellable._MESSAGES", 2)
     if kind:  # no reason to wait for what will not be
-        monkeypatch.setattr("scripts.trials.cancellable._PATIENCE_S", 0.1)
-        monkeypatch.setattr("scripts.trials.actors.canceller._LEAK_PATIENCE_S", 0.3)
-        monkeypatch.setattr("scripts.trials.actors.canceller._KEPT", 0)
+        monkeypatch.setattr("scripts.trials.processes.cancellable._PATIENCE_S", 0.1)
+        monkeypatch.setattr("scripts.trials.processes.canceller._LEAK_PATIENCE_S", 0.3)
+        monkeypatch.setattr("scripts.trials.processes.canceller._KEPT", 0)
     bus = connect(ADDRESS)
     bench = Bench(db, ADDRESS, bus if fault == "none" else Careless(bus, fault))
     report = Report()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.trials import soak_plot
 from scripts.trials.catalogue import TRIALS
-from scripts.trials.samples import Sample, growths
+from scripts.trials.soak import plot
+from scripts.trials.soak.samples import Sample, growths
 from tests.processes import needs_proc
 
 
@@ -54,7 +54,7 @@ def test_a_wal_that_was_large_for_a_moment_is_named() -> None:
 
 
 def test_the_plot_has_a_curve_for_each_thing_measured_and_names_it() -> None:
-    root = ET.fromstring(soak_plot.draw(flat()))
+    root = ET.fromstring(plot.draw(flat()))
     texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
 
     assert len(list(root.iter("{http://www.w3.org/2000/svg}polyline"))) == 5

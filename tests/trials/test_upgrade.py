@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scripts.trials import trial, upgrade
+from scripts.trials import trial
 from scripts.trials.outcome import describe
+from scripts.trials.upgrade import scenario as upgrade
 
 
 def test_old_buses_survive_kills_in_the_midst_of_their_upgrade_and_newer_ones_are_refused(tmp_path: Path) -> None:

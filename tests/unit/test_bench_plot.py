@@ -9,9 +9,9 @@ from typing import NamedTuple
 import pytest
 
 from scripts.benchmarks import plot
-from scripts.canvas import WIDTH, room_for, shorten, wrap
 from scripts.benchmarks.figure import Figure, Side, at_least, at_most
 from scripts.benchmarks.report import Report, amount
+from scripts.canvas import WIDTH, room_for, shorten, wrap
 from tests.measured import PEERS, figures_of, make_report
 
 SVG = "{http://www.w3.org/2000/svg}"

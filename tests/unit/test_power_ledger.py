@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scripts.trials.outcome import Kind
-from scripts.trials.power_ledger import Step, breaches
+from scripts.trials.power.ledger import Step, breaches
 
 CRASH = 100
 

@@ -1,1 +1,0 @@
-"""Actors: the processes of the trials."""

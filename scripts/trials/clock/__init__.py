@@ -1,0 +1,1 @@
+"""Clock: steps of the time of day."""

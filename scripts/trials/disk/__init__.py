@@ -1,0 +1,1 @@
+"""Disk: no room, no rights, and calls that fail."""

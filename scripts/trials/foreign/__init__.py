@@ -1,0 +1,1 @@
+"""Foreign hands: other SQLite programs, and files that are handled."""

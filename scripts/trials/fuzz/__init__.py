@@ -1,0 +1,1 @@
+"""Fuzz: bytes at the parsers of the protocol."""

@@ -1,0 +1,1 @@
+"""Injection: texts that aim at something."""

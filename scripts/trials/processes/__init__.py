@@ -1,0 +1,1 @@
+"""Processes: forks, stops, cancellation, and what runs out."""

@@ -1,0 +1,1 @@
+"""Soak: a mixed load for long."""

@@ -1,0 +1,1 @@
+"""Abuse: the helper's socket, and all that can be done to it."""

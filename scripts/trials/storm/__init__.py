@@ -1,0 +1,1 @@
+"""Storm: kill -9 at everybody."""

@@ -1,0 +1,1 @@
+"""Upgrade: buses of other releases."""
