@@ -12,7 +12,7 @@ from raven import clock, feed
 from raven.address import Address, parse_address
 from raven.deadline import deadline_after, left_s
 from raven.doorbell import receipt_bell
-from raven.errors import BusyError, ClosedError, RavenError, WaitTimeoutError
+from raven.errors import BusyError, ClosedError, InputError, RavenError, WaitTimeoutError
 from raven.identity import Identity
 from raven.listener import Listener
 from raven.mailbox import Mailbox
@@ -22,6 +22,7 @@ from raven.subscription import Subscription
 from raven.waiter import Waiter
 
 if TYPE_CHECKING:
+    from raven.draft import Draft
     from raven.sender import BusSender
 
 # So much of the asker's role and session shows in the private address, which must not be too long for one.
@@ -120,13 +121,18 @@ class Question:
         self._bus = bus
         self._timeout_s = timeout_s
         self.reply_address = str(_private_address(bus.address))
-        self._draft = bus._draft_request(to, type, body, timeout_s, self.reply_address, options)
-        self._sent: Message | None = None
+        # Many may wait for long: what they have asked is not kept beyond the moment at which it is sent.
+        self._draft: Draft | None = bus._draft_request(to, type, body, timeout_s, self.reply_address, options)
+        self._sent_id: int | None = None
+        self._asked = 0
 
     def post(self) -> Message:
-        """Send it, in one transaction."""
-        self._sent = self._bus.post([self._draft])[0]
-        return self._sent
+        """Send it, in one transaction; raises InputError where that was done already."""
+        if self._draft is None:
+            raise InputError(f"{self} was posted already: make another question")
+        sent = self._bus.post([self._draft])[0]
+        self._draft, self._sent_id, self._asked = None, sent.id, len(sent.waiting or ())
+        return sent
 
     def subscription(self) -> Subscription:
         """Return where the answer comes, acked when it is fetched; of several the first counts."""
@@ -139,20 +145,20 @@ class Question:
 
     def spare_others(self) -> None:
         """Let those who were asked, too, not begin once one has answered."""
-        if self._sent is not None and len(self._sent.waiting or ()) > 1:
+        if self._asked > 1:
             self.withdraw()
 
     def withdraw(self) -> None:
         """Let nobody begin with it any more; where that cannot be done now it expires by itself."""
-        if self._sent is not None:
-            _withdraw(self._bus._store, self._bus._doorbells.ring, self._sent.id)
+        if self._sent_id is not None:
+            _withdraw(self._bus._store, self._bus._doorbells.ring, self._sent_id)
 
     def too_late(self) -> WaitTimeoutError:
         """Return the error for an answer that has not come in time."""
         return WaitTimeoutError(f"no answer to {self} came within {self._timeout_s:g} s")
 
     def __str__(self) -> str:
-        return f"message #{self._sent.id if self._sent else '?'}"
+        return f"message #{'?' if self._sent_id is None else self._sent_id}"
 
 
 def _private_address(sender: str) -> Address:

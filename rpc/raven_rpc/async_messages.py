@@ -18,8 +18,8 @@ from raven import (
     left_s,
 )
 from raven_rpc.async_wire import AsyncWire, persist
-from raven_rpc.streams import Hands, Options, acked
-from raven_rpc.wire import message_of
+from raven_rpc.streams import LOST_PAUSE_S, Hands, Options, acked
+from raven_rpc.wire import message_of, shaped
 
 if TYPE_CHECKING:
     from raven_rpc.client import Client
@@ -85,6 +85,7 @@ class AsyncMessages:
                     push = await wire.next_push()
             except LostError:
                 self._drop()
+                await asyncio.sleep(LOST_PAUSE_S)
                 continue
             message = message_of(push)
             if message is None or self._options.ack != "auto":
@@ -109,7 +110,8 @@ class AsyncMessages:
         self._wire = AsyncWire(self._client)
         try:
             await self._wire.connect()
-            self._number = (await self._wire.ask("subscribe", params))["subscription"]
+            found = await self._wire.ask("subscribe", params)
+            self._number = shaped(lambda result: int(result["subscription"]), found)
         except BaseException:
             self._drop()
             raise

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from raven import LostError, UnreachableError
+from raven import LimitError, LostError, UnreachableError
 from raven_rpc import sockets
 from raven_rpc.link import Link, Patience
 from raven_rpc.wire import CHUNK, encode_request, lost, raise_farewell, result_of, take_line, unanswered, unreachable
@@ -120,6 +120,6 @@ async def persist(link: Link, step: Callable[[], Awaitable[_T]], *, lost_too: bo
     while True:
         try:
             return await step()
-        except (UnreachableError, LostError) as error:
+        except (UnreachableError, LostError, LimitError) as error:
             pause_s = patience.pause_s(error)
         await asyncio.sleep(pause_s)

@@ -29,8 +29,9 @@ class Client(Sender):
 
     Without `address` it is the one that the socket is bound to, or nobody, who only looks. Any thread may use a client.
     It connects when it is first used, and again when the connection was lost, for up to `patience_s` seconds, with
-    growing pauses: then UnreachableError. What may have been done already is not asked twice unless that makes no
-    difference; a `send` without `dedup_key`, a `claim`, `nack` or `request` then raises LostError.
+    growing pauses: then UnreachableError, or LimitError from a helper that is full. What may have been done already is
+    not asked twice unless that makes no difference; a `send` without `dedup_key`, a `claim`, `nack` or `request` then
+    raises LostError.
     """
 
     def __init__(

@@ -52,7 +52,7 @@ class Connection(asyncio.Protocol):
         self.fetching = 0  # how many subscriptions have messages on their way, acked already or leased
         self.transport: asyncio.Transport | None = None
         self.subscriptions = Subscriptions(server, self)
-        self.waits = Waits()
+        self.waits = Waits(server)
         self.leases = Leases()
         self._lanes = Lanes(server, self)
         self._caller = Caller(server.share, server.bound, server, self)

@@ -95,6 +95,7 @@ def from_wire(error: Any) -> RavenError:
         message += f": {data['reason']}"
     found = kind(message)
     if isinstance(found, raven.SchemaValidationError):
-        found.fields = dict(data.get("fields") or {})
+        fields = data.get("fields")
+        found.fields = fields if isinstance(fields, dict) else {}
     found.retryable = bool(data.get("retryable"))
     return found

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 from weakref import WeakValueDictionary
 
-from raven import ClosedError, InputError, LostError, UnreachableError
+from raven import ClosedError, InputError, LimitError, LostError, UnreachableError
 from raven_rpc.wire import Wire
 
 _T = TypeVar("_T")
@@ -95,12 +95,12 @@ class Link:
             raise ClosedError(f"the client of {self._path} is closed: make a new one")
 
     def persist(self, step: Callable[[], _T], *, lost_too: bool, at_most_s: float | None = None) -> _T:
-        """Take a step again while the helper cannot be reached, until `patience_s` or `at_most_s` is over."""
+        """Take a step again while the helper cannot be reached, or is full, for up to `patience_s` or `at_most_s`."""
         patience = Patience(self, lost_too=lost_too, at_most_s=at_most_s)
         while True:
             try:
                 return step()
-            except (UnreachableError, LostError) as error:
+            except (UnreachableError, LostError, LimitError) as error:
                 pause_s = patience.pause_s(error)
             time.sleep(pause_s)
 
@@ -121,7 +121,10 @@ class Link:
 
 
 class Patience:
-    """How long, and with which growing pauses, to try again what failed since the helper could not be reached."""
+    """How long, and with which growing pauses, to try again what failed since the helper could not be reached.
+
+    Or since it was full: a limit of all its clients together passes, and nothing was done.
+    """
 
     def __init__(self, link: Link, *, lost_too: bool, at_most_s: float | None = None) -> None:
         self._link = link
@@ -130,11 +133,12 @@ class Patience:
         self._give_up_at = time.monotonic() + self.limit_s
         self._pause_s = _FIRST_PAUSE_S
 
-    def pause_s(self, error: UnreachableError | LostError) -> float:
+    def pause_s(self, error: UnreachableError | LostError | LimitError) -> float:
         """Return how long to pause before the next attempt; raises the error instead where there is to be none."""
         self._link.check_open()
         left = self._give_up_at - time.monotonic()
-        if left <= 0 or (isinstance(error, LostError) and not self._lost_too):
+        is_final = isinstance(error, LimitError) and not error.retryable
+        if left <= 0 or is_final or (isinstance(error, LostError) and not self._lost_too):
             raise error
         pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, _LONGEST_PAUSE_S)
         return min(pause_s, left)

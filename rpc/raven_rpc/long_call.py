@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from raven import ClosedError, LostError, UnreachableError, deadline_after, left_s
+from raven import ClosedError, LimitError, LostError, UnreachableError, deadline_after, left_s
 from raven_rpc.link import Link, Patience, given_of
 from raven_rpc.wire import Wire, lost
 
@@ -45,7 +45,7 @@ class LongCall:
             try:
                 wire = self._link.connect()
                 return wire.ask(self._method, self._params, self._wait_s)
-            except (UnreachableError, LostError, ClosedError) as error:
+            except (UnreachableError, LostError, LimitError, ClosedError) as error:
                 pause_s = self._pause_s(error)
             finally:
                 if wire is not None:
@@ -66,14 +66,14 @@ class LongCall:
             try:
                 await wire.connect()
                 return await wire.ask(self._method, self._params, self._wait_s)
-            except (UnreachableError, LostError, ClosedError) as error:
+            except (UnreachableError, LostError, LimitError, ClosedError) as error:
                 pause_s = self._pause_s(error)
             finally:
                 wire.close()
             await asyncio.sleep(pause_s)
             self._shorten()
 
-    def _pause_s(self, error: UnreachableError | LostError | ClosedError) -> float:
+    def _pause_s(self, error: UnreachableError | LostError | LimitError | ClosedError) -> float:
         """Return how long to pause before it is asked again, or raise the error."""
         self._link.check_open()
         if isinstance(error, ClosedError):  # what the helper answers when it stops

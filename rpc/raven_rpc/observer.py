@@ -21,7 +21,7 @@ class Observer(Link):
 
     def recipients(self, id: int) -> list[str]:
         """Return the addresses that a message was delivered to; raises MessageNotFoundError."""
-        return list(self._call("recipients", id=id)["recipients"])
+        return shaped(lambda result: list(result["recipients"]), self._call("recipients", id=id))
 
     def history(
         self,
@@ -79,11 +79,12 @@ class Observer(Link):
             raise InputError("requeue needs the id of a message, or all=True")
         for id in ids:
             raven.check_id(id)
-        return int(self._ask_long("requeue", ids=list(ids), all=all, role=role)["requeued"])
+        found = self._ask_long("requeue", ids=list(ids), all=all, role=role)
+        return shaped(lambda result: int(result["requeued"]), found)
 
     def purge_dead(self, role: str | None = None) -> int:
         """Drop the deliveries that have died, all or those to one address; returns how many. LostError as `requeue`."""
-        return int(self._ask_long("purge_dead", role=role)["purged"])
+        return shaped(lambda result: int(result["purged"]), self._ask_long("purge_dead", role=role))
 
     def peers(self, session: str | None = None) -> list[Peer]:
         """List who is registered or has mail: who is waiting now, who was seen when, how much waits for each."""
@@ -92,7 +93,7 @@ class Observer(Link):
 
     def last_id(self) -> int:
         """Return the id of the newest message, 0 on an empty bus."""
-        return int(self._call("last_id")["id"])
+        return shaped(lambda result: int(result["id"]), self._call("last_id"))
 
     def stats(self, *, full: bool = True) -> Stats:
         """Return what is on the bus, as `BusObserver.stats` does; DatabaseError where the helper cannot read it now.
@@ -101,9 +102,10 @@ class Observer(Link):
         """
         # It waits its turn behind what else takes long there.
         measured = LongCall(self, "stats", {"full": full}, again=True).ask()
-        if "bus" in measured and measured["bus"] is None:
+        bus = shaped(lambda result: result["bus"], measured)
+        if bus is None:
             raise DatabaseError("the helper cannot read the bus now: run `raven doctor` where its file is")
-        return shaped(lambda result: raven.Stats.from_dict(result["bus"]), measured)
+        return shaped(raven.Stats.from_dict, bus)
 
     def tail(
         self,

@@ -22,7 +22,7 @@ class Sender(Observer):
     def address(self) -> str | None:
         """This client's own address; that of a bound socket where none was given."""
         if self._address is None:
-            self._address = self._call("hello")["as"]
+            self._address = shaped(lambda result: result["as"], self._call("hello"))
         return self._address
 
     def send(

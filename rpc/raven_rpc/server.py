@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import os
 import resource
 import signal
@@ -13,14 +14,16 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import raven
 from raven import BusClient, ClosedError, parse_address
-from raven_rpc import protocol, sockets
+from raven_rpc import places, protocol, sockets
 from raven_rpc.connection import Connection
 from raven_rpc.dispatch import Dispatcher, Reply
 from raven_rpc.methods import METHODS
+from raven_rpc.shortage import Shortage
 from raven_rpc.work import Done, Lane, Outcome, Work, Worker, Writer
 
 if TYPE_CHECKING:
@@ -36,6 +39,17 @@ _DRAIN_S = 10.0
 # For so long of each tick, at most, it drops what is beyond the limits of retention.
 _UPKEEP_S = 0.05
 _MAX_SHARED = 10_000
+_ACCEPTED_AT_ONCE = 64
+# What else is imported only where it is needed. A helper that runs could not where its descriptors are used up, and
+# would get that of another version where one was installed meanwhile.
+_NEEDED_LATER = (
+    "raven.dead_letters",
+    "raven.group",
+    "raven.peers",
+    "raven.retention",
+    "raven.statistics",
+    "raven_rpc.openrpc",
+)
 _log = logging.getLogger("raven")
 
 
@@ -90,8 +104,11 @@ class Server:
         self.loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
         self._emptied = asyncio.Event()
+        for name in _NEEDED_LATER:
+            import_module(name)
         place = self._take_place()
-        _allow_descriptors(4 * self.max_connections + 100)
+        allowed = _allow_descriptors(places.descriptors_for(self.max_connections))
+        self.places = places.Places(places.count_for(allowed, self.max_connections))
         # With durability "full" each commit waits for the disk, which the event loop must not.
         on_loop = self.writer_bus.durability == "normal"
         self._writer = Writer(self.writer_bus, self.loop, self._answer, on_loop=on_loop, groups=self._group_commit)
@@ -100,8 +117,10 @@ class Server:
         # The socket is removed below, where that is right; newer Pythons would do it always.
         options: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
         listening = await self.loop.create_unix_server(
-            lambda: Connection(self), sock=place.socket, backlog=sockets.BACKLOG, **options
+            lambda: Connection(self), sock=place.socket, backlog=_ACCEPTED_AT_ONCE, **options
         )
+        # What asyncio takes for the length of the queue is also how many it lets in before it looks at those inside.
+        place.socket.listen(sockets.BACKLOG)
         self._ticker = self.loop.call_later(_TICK_S, self._tick)
         try:
             if ready is not None:
@@ -273,6 +292,7 @@ def serve(
     async def run() -> None:
         server = Server(db_path, socket_path, **options)
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(Shortage())
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _stop, loop, server)
         await server.run(ready)
@@ -291,10 +311,14 @@ def _stop(loop: asyncio.AbstractEventLoop, server: Server) -> None:
     server.stop()
 
 
-def _allow_descriptors(count: int) -> None:
-    """Raise this process's limit on open descriptors to `count`, as far as the system lets it."""
+def _allow_descriptors(count: int) -> float:
+    """Raise this process's limit on open descriptors to `count`, as far as the system lets it; returns the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
+    if soft == resource.RLIM_INFINITY:
+        return math.inf
+    if soft < wanted:
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            return wanted
+    return soft

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import socket
 import stat
@@ -44,6 +45,7 @@ class ListeningSocket:
         check_length(path)
         self.path = path
         folder = os.path.dirname(os.path.abspath(path))
+        _warn_of(folder)
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             with _alone_in(folder):
@@ -129,6 +131,17 @@ def _alone_in(folder: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _warn_of(folder: str) -> None:
+    """Say so where any user may remove the socket from its folder, and put another there."""
+    with suppress(OSError):
+        if os.stat(folder).st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
+            logging.getLogger("raven").warning(
+                "any user can replace the socket, since all may write its folder %s: run `chmod o-w` or `chmod +t` on "
+                "it, or choose another place with --socket",
+                folder,
+            )
 
 
 def _clear_way(path: str) -> None:

@@ -23,7 +23,7 @@ from raven import (
     deadline_after,
     left_s,
 )
-from raven_rpc.wire import Wire, message_of
+from raven_rpc.wire import Wire, message_of, shaped
 
 if TYPE_CHECKING:
     from raven_rpc.client import Client
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 # With auto acks a message is acked when its turn comes; more than a few ahead would only be kept from others.
 _AHEAD = 4
 _MAX_WINDOW = 10_000
+# Before it connects again, lest a helper that takes everybody and drops them be asked without end.
+LOST_PAUSE_S = 0.02
 
 
 class Stream:
@@ -57,13 +59,14 @@ class Stream:
         while not self._is_closed:
             try:
                 push = self.connect(method, params).next_push(left_s(self._deadline))
-            except LostError:
+            except (LostError, UnreachableError) as error:
                 self.drop()
-                continue
-            except UnreachableError:
                 if self.is_over():
                     return None
-                raise
+                if isinstance(error, UnreachableError):
+                    raise
+                time.sleep(LOST_PAUSE_S)
+                continue
             return None if push is None else message_of(push)
         return None
 
@@ -86,7 +89,7 @@ class Stream:
     def _connect_once(self, method: str, params: dict[str, Any]) -> Wire:
         wire = self._client.connect()
         try:
-            self.number = wire.ask(method, params)["subscription"]
+            self.number = shaped(lambda result: int(result["subscription"]), wire.ask(method, params))
         except BaseException:
             wire.close()
             raise

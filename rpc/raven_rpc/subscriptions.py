@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from raven import BusClient, InputError, LimitError, Log
@@ -29,18 +30,18 @@ class Subscriptions:
 
     def add_mail(self, bus: BusClient, ack: str, window: int) -> Pusher:
         """Subscribe to the mail of an address; nothing is pushed before its `start`."""
-        return self._keep(MailPusher(self._number(), self._server, self._connection, bus, ack, window))
+        return self._add(lambda number: MailPusher(number, self._server, self._connection, bus, ack, window))
 
     def add_log(self, log: Log, follow: bool) -> Pusher:
         """Subscribe to the log; nothing is pushed before its `start`."""
-        number = self._number()
-        listener = self._server.reader_bus.listener()
-        return self._keep(LogPusher(number, self._server, self._connection, listener, log, follow))
+        listen = self._server.reader_bus.listener
+        return self._add(lambda number: LogPusher(number, self._server, self._connection, listen(), log, follow))
 
     def remove(self, number: int) -> None:
         """End a subscription; raises InputError where there is none of that number."""
         self._find(number).close()
         del self._pushers[number]
+        self._server.places.give_back()
 
     def mail(self, number: int) -> MailPusher:
         """Return a subscription to the mail of an address; raises InputError where there is none of that number."""
@@ -71,6 +72,7 @@ class Subscriptions:
 
     def close(self) -> None:
         """End them all."""
+        self._server.places.give_back(len(self._pushers))
         while self._pushers:
             self._pushers.popitem()[1].close()
 
@@ -80,14 +82,16 @@ class Subscriptions:
             raise InputError(f"subscription {number} is not one of this connection: give the number of an open one")
         return pusher
 
-    def _number(self) -> int:
+    def _add(self, make: Callable[[int], Pusher]) -> Pusher:
         if len(self._pushers) >= MAX_SUBSCRIPTIONS:
             raise LimitError(f"a connection has at most {MAX_SUBSCRIPTIONS:,} subscriptions: end some of them first")
+        self._server.places.take()
         self._last += 1
-        return self._last
-
-    def _keep(self, pusher: Pusher) -> Pusher:
-        self._pushers[pusher.number] = pusher
+        try:
+            pusher = self._pushers[self._last] = make(self._last)
+        except BaseException:
+            self._server.places.give_back()
+            raise
         if self._is_paused:
             pusher.pause()
         return pusher

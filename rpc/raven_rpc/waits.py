@@ -165,7 +165,8 @@ class ReceiptWait(Wait):
 class Waits:
     """The waits of one connection: those that are open, and places for those that are about to begin."""
 
-    def __init__(self) -> None:
+    def __init__(self, server: Server) -> None:
+        self._server = server
         self._open: set[Wait] = set()
         self._taken = 0
         self._stopped: RavenError | None = None
@@ -179,11 +180,14 @@ class Waits:
             raise self._stopped
         if self._taken >= MAX_WAITS:
             raise LimitError(f"{MAX_WAITS:,} requests of this connection wait, which is the limit: let some end first")
+        self._server.places.take()
         self._taken += 1
 
     def dismiss(self) -> None:
-        """Give a place back."""
-        self._taken -= 1
+        """Give a place back; once this was closed it has given back all."""
+        if self._taken:
+            self._taken -= 1
+            self._server.places.give_back()
 
     def begin(self, wait: Wait, done: Done) -> None:
         """Let one wait; `done` is called at its end, at once where the helper stops."""
@@ -218,6 +222,8 @@ class Waits:
         """Give them all up: nobody is there to be answered."""
         self._each(lambda wait: wait.give_up())
         self._open.clear()
+        self._server.places.give_back(self._taken)
+        self._taken = 0
 
     def _each(self, action: Callable[[Wait], None]) -> None:
         for wait in list(self._open):

@@ -28,11 +28,11 @@ def encode_request(number: int, method: str, params: dict[str, Any] | list[Any])
         raise BodyError(f"body is not JSON: {error}; send text, numbers, lists and dicts with text keys") from None
 
 
-def result_of(shape: Any) -> Any:
-    """Return the result that a response holds, or raise the error."""
+def result_of(shape: dict[str, Any]) -> Any:
+    """Return the result that a response holds, or raise the error; HelperError where it holds neither."""
     if "error" in shape:
         raise faults.from_wire(shape["error"])
-    return shape["result"]
+    return shaped(lambda found: found["result"], shape)
 
 
 def shaped(make: Callable[[Any], _T], result: Any) -> _T:
@@ -62,10 +62,10 @@ def decode(line: bytes) -> dict[str, Any]:
 
 def message_of(push: dict[str, Any]) -> Message | None:
     """Return the message of a notification, None where it says that nothing more will come; raises its error."""
-    told = push["params"]
     if push["method"] != "end":
-        return Message.from_dict(told["message"])
-    if "error" in told:
+        return shaped(lambda found: Message.from_dict(found["params"]["message"]), push)
+    told = push.get("params")
+    if isinstance(told, dict) and "error" in told:
         raise faults.from_wire(told["error"])
     return None
 

@@ -41,6 +41,9 @@ class Round:
         self._outcome.plot = svg
 
 
+# So many rounds that end by an exception tell enough.
+_MOST_FAILURES = 10
+
 Scenario = Callable[[Round], None]
 
 
@@ -49,10 +52,10 @@ def run(scenario: Scenario, folder: Path, *, seconds: float, seed: int, rounds: 
 
     A round may take as long as is left when it begins, and need not. An exception ends its round, and is a finding.
     """
-    outcome = Outcome()
+    outcome, failures = Outcome(), 0
     begin = time.monotonic()
     while outcome.rounds == 0 or (left := seconds - (time.monotonic() - begin)) > 0:
-        if rounds is not None and outcome.rounds == rounds:
+        if outcome.rounds == rounds or failures == _MOST_FAILURES:
             break
         place = folder / f"{outcome.rounds}"
         place.mkdir()
@@ -61,6 +64,7 @@ def run(scenario: Scenario, folder: Path, *, seconds: float, seed: int, rounds: 
         try:
             scenario(one)
         except Exception as error:
+            failures += 1
             one.found("broken", f"{type(error).__name__}: {error}")
         outcome.rounds += 1
     outcome.seconds = time.monotonic() - begin
