@@ -118,3 +118,20 @@ def test_results_are_read_again_as_they_were_written() -> None:
 
     assert Results.load(results.dump()) == results
     assert results.markdown().splitlines()[2] == "| storm | 61 | 1 | 0 | 0 | 0 | 7 kills |"
+
+
+def test_the_readme_shows_the_results_that_are_kept() -> None:
+    results = Results.load((ROOT / "docs" / "torture.json").read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    assert results.markdown() in readme
+    assert results.machine in readme
+    assert list(results.outcomes) == list(TRIALS)
+    assert all(outcome.is_clean for outcome in results.outcomes.values())
+
+
+def test_a_scenario_that_fails_at_once_is_not_begun_without_end(tmp_path: Path) -> None:
+    def fail(_: trial.Round) -> None:
+        raise ValueError("this cannot be")
+
+    assert trial.run(fail, tmp_path, seconds=30, seed=11).rounds == 10
