@@ -27,7 +27,7 @@ GOOD: list[Note] = [
     ["received", 2.6, 4, 4, "auto:clock", 1, 2.5],
     ["waited", 3.0, "listen", 0.31],
     ["answered", 4.0, 0.01],
-    ["unanswered", 9.0, 1.51],
+    ["unanswered", 9.0, 4.01],
 ]
 STATES = {1: "acked", 2: "acked", 3: "expired", 4: "acked", 5: "acked"}
 STEPS = [8.0]
@@ -68,7 +68,7 @@ def add(*more: Note) -> Callable[[list[Note]], list[Note]]:
         (add(["received", 1.5, 5, 5, "auto:clock", 1, 1.4]), "reordered", "#1 came to its one consumer after #5"),
         (add(["waited", 3.1, "tail", 0.1]), "broken", "tail with a timeout of 0.3 s took 0.10 s"),
         (add(["waited", 3.1, "tail", 1 + SLACK_S]), "broken", "tail with a timeout of 0.3 s took 16.00 s"),
-        (add(["unanswered", 7.0, 1.51]), "lost", "got no answer"),
+        (add(["unanswered", 7.0, 4.01]), "lost", "got no answer"),
         (add(["unanswered", 8.1, 0.2]), "broken", "was given up after 0.20 s"),
         (add(["answered", 30.0, 20.0]), "broken", "was answered after 20.00 s"),
         (add(["received", 2.7, 4, 1, "auto:clock", 1, 2.6]), "broken", "#4 came as another"),

@@ -21,7 +21,7 @@ from raven_rpc import Client
 ADDRESSES = ("auto:clock", "manual:clock", "claim:clock", "socket:clock", "brief:clock")
 POLL_INTERVAL_S = 0.5
 TIMEOUT_S = 0.3
-ASK_S = 1.5
+ASK_S = 4.0
 LEASE_S = 2.0
 _PAUSE_S = 0.004
 _TURN_S = 0.5
