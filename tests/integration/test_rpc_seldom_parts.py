@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def test_a_batch_whose_answers_come_to_too_much_has_errors_in_the_place_of_the_l
 
 
 def test_texts_are_the_same_where_python_has_no_json_encoder_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
-    value = {"text": 'é "quoted" \u2028', "list": [1, 2.5, None, True, {}], "empty": []}
+    value: dict[str, Any] = {"text": 'é "quoted" \u2028', "list": [1, 2.5, None, True, {}], "empty": []}
     fast = protocol._make_encode()(value)
     monkeypatch.setattr(json.encoder, "c_make_encoder", None)
 
@@ -192,7 +193,7 @@ def test_a_writer_that_is_ended_writes_what_it_has_been_given(connect: Callable[
         writer.submit(stay, lambda outcome: None)
         assert await asyncio.to_thread(is_busy.wait, DEADLINE_S)
         for number in range(2):
-            writer.submit(lambda number=number: bus.send("b:s", "note", number), sent.append)
+            writer.submit(partial(bus.send, "b:s", "note", number), sent.append)
         writer.end()
         release.set()
         assert await asyncio.to_thread(writer.join, DEADLINE_S)

@@ -25,7 +25,7 @@ class Running:
     """A helper in a thread of this process, whose own threads can be kept busy; its tick hardly ever comes."""
 
     def __init__(self, db: str) -> None:
-        self.server = Server(db, busy_timeout_s=0.1)
+        self.server = Server(db, busy_timeout_s=0.1, group_commit=False)
         self.path = f"{db}.sock"
         self._releases: list[threading.Event] = []
         is_ready = threading.Event()
@@ -58,8 +58,14 @@ class Running:
         """Wait until the helper counts so many of something."""
         wait_until(lambda: counts.items() <= self.do(self.server.stats).items(), str(counts))
 
+    def tick(self) -> None:
+        for one in self.server._connections:
+            one.tick(changed=False)
+
     def stop(self) -> None:
+        """Stop it; afterwards its connections know."""
         self.do(self.server.stop)
+        self.do(lambda: None)
 
     def close(self) -> None:
         if self._thread.is_alive():
@@ -121,7 +127,6 @@ def test_a_wait_that_begins_when_the_helper_has_stopped_is_answered_at_once(runn
         running.wait_for(waiting_reads=2)
 
         running.stop()
-        running.do(lambda: None)
         release.set()
 
         assert line.answer()["error"]["data"]["kind"] == "closed"
@@ -141,7 +146,6 @@ def test_a_request_that_was_read_before_the_stop_and_begun_after_it_does_not_wai
         running.wait_for(waiting_reads=2)
 
         running.stop()
-        running.do(lambda: None)
         release.set()
 
         assert line.answer()["result"] == {"id": 1}
@@ -249,6 +253,7 @@ def test_a_fetch_that_comes_back_when_its_connection_has_ended_pushes_nothing(
 def test_a_fetch_that_fails_when_its_connection_has_ended_is_nobody_s_error(running: Running, connect: Connect) -> None:
     with Line(running.path) as line:
         line.ask("subscribe", ["b:s", "manual"])
+        line.ask("ping")  # by now it has begun
         running.wait_for(waiting_writes=0)
         line.tell("ping", id=1)
         release = running.occupy("write")
@@ -260,9 +265,6 @@ def test_a_fetch_that_fails_when_its_connection_has_ended_is_nobody_s_error(runn
         running.wait_for(waiting_writes=0)
 
     assert [message.id for message in connect("b:s").claim()] == [1]
-
-
-# Leases
 
 
 def test_a_helper_that_stood_still_renews_what_it_holds_before_it_takes_more(
@@ -290,7 +292,7 @@ def test_a_renewal_that_fails_leaves_the_messages_where_they_are(
         connect("a:s").send("b:s", "note")
         line.push()
         with connect("other:s").transaction():
-            running.do(lambda: [one.tick(False) for one in running.server._connections])
+            running.do(running.tick)
             running.wait_for(waiting_writes=0)
 
         assert line.ask("stats")["unacked"] == 1
