@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -31,8 +31,7 @@ _RETENTION = {"max_messages": 500}
 @contextmanager
 def helper(folder: Path) -> Iterator[Target]:
     """Yield a whole connection to a helper: lines in, answers out, over a real socket and with a real bus."""
-    os.environ.setdefault("RAVEN_LOG_LEVEL", "error")
-    with asyncio.Runner() as runner:
+    with _warnings_unsaid(), asyncio.Runner() as runner:
         loop = runner.get_loop()
         server = Server(
             str(folder / "bus.db"), str(folder / "s"), max_request=_MAX_REQUEST, retention=_RETENTION, busy_timeout_s=5
@@ -50,6 +49,17 @@ def helper(folder: Path) -> Iterator[Target]:
         finally:
             server.stop()
             runner.run(asyncio.wait_for(task, _DEADLINE_S))
+
+
+@contextmanager
+def _warnings_unsaid() -> Iterator[None]:
+    log = logging.getLogger("raven")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 async def _exchange(server: Server, data: bytes, *, may_wait: bool) -> bytes:
