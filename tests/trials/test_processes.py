@@ -26,13 +26,7 @@ ADDRESS = "worker:s"
 
 
 def test_a_short_round_finds_nothing_and_does_everything(tmp_path: Path) -> None:
-    for seed in (1, 2):
-        place = tmp_path / f"{seed}"
-        place.mkdir()
-        outcome = trial.run(processes.run, place, seconds=1, seed=seed, rounds=1)
-        # Whoever is stopped while it writes keeps the lock; then a round can end by the error that says so, once.
-        if not any(finding.what.startswith("BusyError: ") for finding in outcome.findings):
-            break
+    outcome = trial.run(processes.run, tmp_path, seconds=1, seed=1, rounds=1)
 
     assert outcome.is_clean, "\n".join(describe("processes", outcome))
     for what in (

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from raven import BusClient, BusyError
+from raven.checks import proc
 from raven.walwatch import LOCK_NAME
 from raven_rpc import Client
 from scripts.program import Program
@@ -111,7 +112,7 @@ class Stops:
         listening = [number for number, probe in enumerate(self._probes) if probe.pid != pid]
         if pid is None or pid == os.getpid():
             return
-        with self._stopped(pid):
+        with self._stopped_between_writes(pid):
             for number in listening:
                 self._number += 1
                 began = time.monotonic()
@@ -127,7 +128,7 @@ class Stops:
         answers: list[object] = []
         with Client(self._socket, "caller:stops", timeout_s=_PATIENCE_S) as client:
             client.send("nobody:stops", "note")
-            with self._stopped(self._helper_pid):
+            with self._stopped_between_writes(self._helper_pid):
                 thread = threading.Thread(target=lambda: answers.append(client.send("nobody:stops", "note").id))
                 thread.start()
                 self._bus.send("nobody:stops", "note")
@@ -143,6 +144,17 @@ class Stops:
         finally:
             os.kill(pid, signal.SIGCONT)
             self._round.did("processes stopped")
+
+    @contextmanager
+    def _stopped_between_writes(self, pid: int) -> Iterator[None]:
+        """Stop a process that writes by itself while another has the lock, since it would keep that as long as it is."""
+        with ExitStack() as stack:
+            with self._bus.transaction():
+                stack.enter_context(self._stopped(pid))
+                give_up_at = time.monotonic() + _PATIENCE_S
+                while proc.is_there() and not proc.is_stopped(pid) and time.monotonic() < give_up_at:
+                    time.sleep(0.001)
+            yield
 
     def _program(self, address: str, lease_s: float = 30) -> Program:
         program = Program("trials.processes.stander", self._db, address, str(lease_s), greets=True)
