@@ -9,10 +9,10 @@ from importlib import import_module
 # Not that of `typing`, which takes ten times as long to import as all else here.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from raven.address import parse_address
     from raven.client import BusClient
-    from raven.deadline import deadline_after, left_s
-    from raven.draft import Draft, check_request, make_draft, make_drafts
+    from raven.delivery.leases import Holdings
+    from raven.delivery.mailbox import check_lease
+    from raven.delivery.retention import Pruned
     from raven.errors import (
         AddressError,
         BindError,
@@ -46,19 +46,19 @@ if TYPE_CHECKING:
         UnreachableError,
         WaitTimeoutError,
     )
-    from raven.holdings import Holdings
-    from raven.listener import Listener
-    from raven.log import Log
-    from raven.mailbox import check_lease
-    from raven.message import AckMode, Message, Report, State, Urgency, check_id, check_max
+    from raven.model.address import parse_address
+    from raven.model.deadline import deadline_after, left_s
+    from raven.model.draft import Draft, check_request, make_draft, make_drafts
+    from raven.model.message import AckMode, Message, Report, State, Urgency, check_id, check_max
+    from raven.model.schemas import SchemaRegistry
     from raven.observer import BusObserver
-    from raven.peers import Peer
-    from raven.receipts import Receipt, Tracker
-    from raven.request import Question
-    from raven.retention import Pruned
-    from raven.schemas import SchemaRegistry
-    from raven.statistics import Stats
-    from raven.subscription import Subscription
+    from raven.query.log import Log
+    from raven.query.peers import Peer
+    from raven.query.receipts import Receipt, Tracker
+    from raven.query.stats import Stats
+    from raven.receive.request import Question
+    from raven.receive.subscription import Subscription
+    from raven.wake.listener import Listener
 
 __version__ = "0.3.0"
 
@@ -126,34 +126,34 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AckMode": "raven.message",
+    "AckMode": "raven.model.message",
     "BusClient": "raven.client",
     "BusObserver": "raven.observer",
-    "Draft": "raven.draft",
-    "Holdings": "raven.holdings",
-    "Listener": "raven.listener",
-    "Log": "raven.log",
-    "Message": "raven.message",
-    "Peer": "raven.peers",
-    "Pruned": "raven.retention",
-    "Question": "raven.request",
-    "Receipt": "raven.receipts",
-    "Report": "raven.message",
-    "SchemaRegistry": "raven.schemas",
-    "State": "raven.message",
-    "Stats": "raven.statistics",
-    "check_id": "raven.message",
-    "check_lease": "raven.mailbox",
-    "check_max": "raven.message",
-    "left_s": "raven.deadline",
-    "deadline_after": "raven.deadline",
-    "check_request": "raven.draft",
-    "make_draft": "raven.draft",
-    "make_drafts": "raven.draft",
-    "parse_address": "raven.address",
-    "Subscription": "raven.subscription",
-    "Tracker": "raven.receipts",
-    "Urgency": "raven.message",
+    "Draft": "raven.model.draft",
+    "Holdings": "raven.delivery.leases",
+    "Listener": "raven.wake.listener",
+    "Log": "raven.query.log",
+    "Message": "raven.model.message",
+    "Peer": "raven.query.peers",
+    "Pruned": "raven.delivery.retention",
+    "Question": "raven.receive.request",
+    "Receipt": "raven.query.receipts",
+    "Report": "raven.model.message",
+    "SchemaRegistry": "raven.model.schemas",
+    "State": "raven.model.message",
+    "Stats": "raven.query.stats",
+    "check_id": "raven.model.message",
+    "check_lease": "raven.delivery.mailbox",
+    "check_max": "raven.model.message",
+    "left_s": "raven.model.deadline",
+    "deadline_after": "raven.model.deadline",
+    "check_request": "raven.model.draft",
+    "make_draft": "raven.model.draft",
+    "make_drafts": "raven.model.draft",
+    "parse_address": "raven.model.address",
+    "Subscription": "raven.receive.subscription",
+    "Tracker": "raven.query.receipts",
+    "Urgency": "raven.model.message",
 }
 
 

@@ -8,21 +8,21 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, Self
 from weakref import WeakSet
 
-from raven import settlement
-from raven.address import Address, parse_address
 from raven.config import Durability
 from raven.consumer import BusConsumer
+from raven.delivery import expiry as settlement
+from raven.delivery.identity import register
+from raven.delivery.leases import Holdings
+from raven.delivery.mailbox import Mailbox, check_lease
 from raven.errors import BusyError, InputError
-from raven.holdings import Holdings
-from raven.identity import register
-from raven.mailbox import Mailbox, check_lease
-from raven.message import AckMode, Message
+from raven.model.address import Address, parse_address
+from raven.model.message import AckMode, Message
 from raven.sender import members
 
 if TYPE_CHECKING:
-    from raven.feed import AsyncMessages, Feed
-    from raven.group import Group
-    from raven.subscription import Subscription
+    from raven.receive.auto_ack import AsyncMessages, Feed
+    from raven.receive.subscription import Subscription
+    from raven.store.atomic import Group
 
 
 class BusClient(BusConsumer):
@@ -85,7 +85,7 @@ class BusClient(BusConsumer):
         Waking is pushed; every `poll_interval_s` (seconds) it also looks by itself. Leaving the loop, by break,
         exception or cancellation, gives back what was not yielded, or not acked; `timeout_s` ends it.
         """
-        from raven.feed import AsyncMessages
+        from raven.receive.auto_ack import AsyncMessages
 
         return AsyncMessages(self._feed(ack, lease_s, poll_interval_s, max_per_poll), self._store, timeout_s)
 
@@ -99,14 +99,14 @@ class BusClient(BusConsumer):
         timeout_s: float | None = None,
     ) -> Iterator[Message]:
         """Do as `subscribe` does, for an ordinary `for` loop; `timeout_s` ends the loop after that many seconds."""
-        from raven import feed
+        from raven.receive import auto_ack as feed
 
         return feed.listen(self._feed(ack, lease_s, poll_interval_s, max_per_poll), timeout_s)
 
     def subscription(self, *, ack: AckMode = "auto", lease_s: float = 30.0) -> Subscription:
         """Return a subscription for an event loop of your own: wait as its `listener` says, then fetch."""
-        from raven import subscription
-        from raven.listener import Listener
+        from raven.receive import subscription
+        from raven.wake.listener import Listener
 
         subscription.check(ack, lease_s)
         listener = Listener(self._doorbells, self._watch, self.address)
@@ -124,7 +124,7 @@ class BusClient(BusConsumer):
         caught inside undoes only the write that raised it. Doorbells are rung after the commit. Until then, no other
         process can write.
         """
-        from raven.group import Group
+        from raven.store.atomic import Group
 
         return Group(self._store, self)
 
@@ -173,8 +173,8 @@ class BusClient(BusConsumer):
         super().close()
 
     def _feed(self, ack: str, lease_s: float, poll_interval_s: float, max_per_poll: int) -> Feed:
-        from raven.feed import Feed
-        from raven.waiter import Waiter
+        from raven.receive.auto_ack import Feed
+        from raven.wake.waiter import Waiter
 
         if ack not in ("auto", "manual"):
             raise InputError(f"ack {ack!r} is not known: use 'auto' or 'manual'")
@@ -183,7 +183,7 @@ class BusClient(BusConsumer):
         if ack == "auto":
             feed = Feed(self._mailbox, waiter, max_per_poll)
         else:
-            from raven.leased_feed import LeasedFeed
+            from raven.receive.manual_ack import LeasedFeed
 
             feed = LeasedFeed(
                 self._store,

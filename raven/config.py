@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
-from raven.body import DEFAULT_MAX_BYTES
 from raven.errors import ConfigError
+from raven.model.body import DEFAULT_MAX_BYTES
 
 FILE_NAME = "raven.yaml"
 DEFAULT_DB = os.path.join("~", ".raven", "bus.db")

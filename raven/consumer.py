@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from raven import clock
-from raven.draft import check_optional_text, check_span
+from raven.delivery.leases import Holdings
+from raven.delivery.mailbox import Mailbox, check_lease, check_token
 from raven.errors import LeaseLostError
-from raven.holdings import Holdings
-from raven.mailbox import Mailbox, check_lease, check_token
-from raven.message import Message, State, check_id, check_max, message_of
+from raven.model import clock
+from raven.model.draft import check_optional_text, check_span
+from raven.model.message import Message, State, check_id, check_max, message_of
 from raven.sender import BusSender
 
 _T = TypeVar("_T")

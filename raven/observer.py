@@ -8,23 +8,24 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from raven import clock, config
+from raven import config
 from raven.config import Config, Durability
-from raven.doorbell import OBSERVERS, Doorbells, receipt_bell
 from raven.errors import ClosedError, InputError, LimitError, MessageNotFoundError
-from raven.log import Log, encode_addresses
-from raven.message import Message, State, check_id, check_max, message_of
-from raven.store import Store
-from raven.transaction import size_of
-from raven.walwatch import WalWatch
+from raven.model import clock
+from raven.model.message import Message, State, check_id, check_max, message_of
+from raven.query.log import Log, encode_addresses
+from raven.store.database import Store
+from raven.store.transaction import size_of
+from raven.wake.doorbell import OBSERVERS, Doorbells, receipt_bell
+from raven.wake.watcher import WalWatch
 
 if TYPE_CHECKING:
-    from raven.dead_letters import DeadLetters
-    from raven.listener import Listener
-    from raven.peers import Peer
-    from raven.receipts import Receipt, ReceiptWait
-    from raven.retention import Pruned
-    from raven.statistics import Stats
+    from raven.delivery.dead_letters import DeadLetters
+    from raven.delivery.retention import Pruned
+    from raven.query.peers import Peer
+    from raven.query.receipts import Receipt, ReceiptWait
+    from raven.query.stats import Stats
+    from raven.wake.listener import Listener
 
 
 class BusObserver:
@@ -119,7 +120,7 @@ class BusObserver:
 
     def receipts(self, id: int) -> list[Receipt]:
         """Return how far each delivery of a message has come, in the order of its recipients; MessageNotFoundError."""
-        from raven import receipts
+        from raven.query import receipts
 
         check_id(id)
         self._store.verify()
@@ -140,7 +141,7 @@ class BusObserver:
         return await self._receipt_wait(id, state, timeout_s).wait_async()
 
     def _receipt_wait(self, id: int, state: State, timeout_s: float | None) -> ReceiptWait:
-        from raven.receipts import ReceiptWait
+        from raven.query.receipts import ReceiptWait
 
         check_id(id)
         self._store.verify()
@@ -169,13 +170,13 @@ class BusObserver:
         return self._dead_letters().purge(role)
 
     def _dead_letters(self) -> DeadLetters:
-        from raven.dead_letters import DeadLetters
+        from raven.delivery.dead_letters import DeadLetters
 
         return DeadLetters(self._store, self._doorbells)
 
     def peers(self, session: str | None = None) -> list[Peer]:
         """List who is registered or has mail: who is waiting now, who was seen when, how much waits for each."""
-        from raven.peers import list_peers
+        from raven.query.peers import list_peers
 
         self._store.verify()
         return list_peers(self._store, self._doorbells, session)
@@ -186,7 +187,7 @@ class BusObserver:
         Without `full` what is finished is not counted, so that the cost grows with the backlog only, and a program may
         look every second; what that leaves out is None.
         """
-        from raven import statistics
+        from raven.query import stats as statistics
 
         return statistics.measure(self._store, self._doorbells, full=full)
 
@@ -218,8 +219,8 @@ class BusObserver:
             while page := log.page():
                 yield from page
             return
-        from raven import signals
-        from raven.waiter import Waiter
+        from raven.wake import sigterm as signals
+        from raven.wake.waiter import Waiter
 
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         signals.unwind_on_sigterm()
@@ -242,7 +243,7 @@ class BusObserver:
 
         With `receipts_of` it is rung instead when a delivery of that message has come further.
         """
-        from raven.listener import Listener
+        from raven.wake.listener import Listener
 
         bell = OBSERVERS if receipts_of is None else receipt_bell(receipts_of)
         return Listener(self._doorbells, self._watch, bell)
@@ -254,7 +255,7 @@ class BusObserver:
 
         Done in small bites, each a transaction; `progress` is called after each. With `dry_run` it only counts.
         """
-        from raven import retention
+        from raven.delivery import retention
 
         self._store.verify()
         return retention.prune(self._store, self._doorbells.ring, older_than_s, dry_run=dry_run, progress=progress)

@@ -7,21 +7,22 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import WeakSet
 
-from raven import clock, posting
-from raven.address import Address, make_address, parse_address
 from raven.config import Durability, Retention
-from raven.doorbell import OBSERVERS
-from raven.draft import Draft, check_max_attempts, check_options, check_request, make_draft, make_drafts
+from raven.delivery import outbox as posting
+from raven.delivery.identity import Identity
+from raven.delivery.outbox import Stored
 from raven.errors import ConfigError, ExpiredError, InputError, MessageNotFoundError
-from raven.identity import Identity
-from raven.message import Message, Report, Urgency, message_of
+from raven.model import clock
+from raven.model.address import Address, make_address, parse_address
+from raven.model.draft import Draft, check_max_attempts, check_options, check_request, make_draft, make_drafts
+from raven.model.message import Message, Report, Urgency, message_of
 from raven.observer import BusObserver
-from raven.posting import Stored
+from raven.wake.doorbell import OBSERVERS
 
 if TYPE_CHECKING:
-    from raven.feed import Feed
-    from raven.request import Request
-    from raven.retention import Keeper
+    from raven.delivery.retention import Keeper
+    from raven.receive.auto_ack import Feed
+    from raven.receive.request import Request
 
 _T = TypeVar("_T")
 
@@ -78,7 +79,7 @@ class BusSender(BusObserver):
         self._feeds: WeakSet[Feed] = WeakSet()
 
     def _make_keeper(self, limits: Retention) -> Keeper:
-        from raven.retention import Keeper
+        from raven.delivery.retention import Keeper
 
         return Keeper(self._store, limits)
 
@@ -231,7 +232,7 @@ class BusSender(BusObserver):
         return await self._ask(to, type, body, timeout_s, options).answer_async()
 
     def _ask(self, to: str | Sequence[str], type: str, body: Any, timeout_s: float, options: dict[str, Any]) -> Request:
-        from raven.request import Question, Request
+        from raven.receive.request import Question, Request
 
         request = Request(self, Question(self, to, type, body, timeout_s=timeout_s, **options), timeout_s)
         self._feeds.add(request.feed)

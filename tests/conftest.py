@@ -1,4 +1,4 @@
-"""Fixtures: a bus in a temporary folder, clients of it, and programs beside it; all are gone after the test."""
+"""Fixtures: a bus in a temporary folder, clients of it, programs beside it, a shell; all are gone after the test."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from raven import BusClient
+from tests.cli.shell import Shell
 from tests.serving import Served
 from tests.support import Foreign, Program
 
@@ -73,3 +74,21 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     one = Served(str(tmp_path_factory.mktemp("bus") / "bus.db"))
     yield one
     one.close()
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """Put a shell user into an empty folder whose bus is `bus.db` there; each command is a process of its own."""
+    return Shell(tmp_path)
+
+
+@pytest.fixture
+def sent(shell: Shell) -> Callable[..., str]:
+    """Send a message by command line and return what was printed."""
+
+    def send(
+        *options: str, sender: str = "conductor:swarm-1", to: str = "architect:swarm-1", type: str = "plan"
+    ) -> str:
+        return shell.ok("send", "--from", sender, "--to", to, "-t", type, *options)
+
+    return send

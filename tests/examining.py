@@ -9,7 +9,7 @@ from typing import Any, Self
 import pytest
 
 from raven.config import Config
-from raven.doctor import Check, examine
+from raven.doctor.examine import Check, examine
 from tests.support import Program
 
 

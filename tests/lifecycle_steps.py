@@ -13,9 +13,10 @@ from typing import Any
 import apsw
 import pytest
 
-from raven import BusClient, Message, RavenError, Subscription, clock
-from raven.leased_feed import LeasedFeed
-from raven.message import STATES, URGENCIES
+from raven import BusClient, Message, RavenError, Subscription
+from raven.model import clock
+from raven.model.message import STATES, URGENCIES
+from raven.receive.manual_ack import LeasedFeed
 from tests.lifecycle_model import OWN_WORDS, REPORT, Bus, Delivery, Refused
 from tests.stillness import Clock, elected
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from raven.walwatch import LOCK_NAME
+from raven.wake.watcher import LOCK_NAME
 
 SECOND_US = 1_000_000
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from raven.doorbell import Doorbells
+from raven.wake.doorbell import Doorbells
 
 PROGRAMS = Path(__file__).parent / "programs"
 # Far more than anything here needs, and far less than the poll interval of a subscriber that must be woken.

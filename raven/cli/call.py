@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from raven import body as bodies
 from raven.cli.options import PATIENCE_S, helper, load_config, socket_option
 from raven.cli.output import echo_json
+from raven.model import body as bodies
 
 
 @click.command(short_help="Call a method of the helper.")

@@ -8,10 +8,10 @@ from typing import Any, BinaryIO
 
 import click
 
-from raven import body as bodies
 from raven.cli.options import DURATION
 from raven.errors import BodyError
-from raven.message import URGENCIES
+from raven.model import body as bodies
+from raven.model.message import URGENCIES
 
 _OPTIONS = (
     click.option("-t", "--type", metavar="TYPE", required=True, help="What kind of message it is."),

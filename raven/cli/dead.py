@@ -7,11 +7,11 @@ import sys
 
 import click
 
-from raven import clock
 from raven.cli.exit_codes import GENERAL
 from raven.cli.options import ADDRESS, bus_option, json_option, open_observer
 from raven.cli.output import counted, echo_json, echo_messages
-from raven.message import Message
+from raven.model import clock
+from raven.model.message import Message
 
 
 @click.command(short_help="Show or drop what has died.")

@@ -16,7 +16,7 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 @db_option
 def doctor(as_json: bool, db: str | None) -> int:
     """Check which bus this is and whether it is healthy: lines of ok, warn or fail with the remedy; exit 1 on fail."""
-    from raven.doctor import examine
+    from raven.doctor.examine import examine
 
     checks = []
     for check in examine(load_config(db)):

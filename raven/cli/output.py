@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from raven.message import Message
+    from raven.model.message import Message
 
 _URGENCY_COLOURS = {"blocking": "red", "prompt": None, "fyi": "bright_black"}
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from raven import clock
 from raven.cli.options import bus_option, json_option, open_observer
 from raven.cli.output import echo_json, echo_table
 from raven.errors import UnknownAddressError
+from raven.model import clock
 
 
 @click.command(short_help="Show who is on the bus.")

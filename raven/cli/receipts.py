@@ -6,9 +6,9 @@ from datetime import datetime
 
 import click
 
-from raven import clock
 from raven.cli.options import bus_option, json_option, open_observer
 from raven.cli.output import echo_json, echo_table
+from raven.model import clock
 
 
 @click.command(short_help="Show how far a message has come.")

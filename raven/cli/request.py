@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from raven import signals
 from raven.cli.commit import Call, commit
 from raven.cli.content import REPLY_TO, content_options
 from raven.cli.options import (
@@ -20,6 +19,7 @@ from raven.cli.options import (
     recipient_option,
 )
 from raven.cli.output import body_text, echo_json, echo_sent
+from raven.wake import sigterm as signals
 
 
 @click.command(short_help="Send a message and wait for the answer.")

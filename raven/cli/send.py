@@ -41,7 +41,7 @@ def send(
     if timeout is not None and wait is None:
         raise click.UsageError("--timeout is for --wait: give both")
     if wait is not None:
-        from raven import signals
+        from raven.wake import sigterm as signals
 
         signals.unwind_on_sigterm()
     with open_sender(sender, db) as bus:

@@ -7,11 +7,11 @@ import os
 import click
 
 from raven import config
-from raven.address import make_address
 from raven.cli.options import bus_option, json_option, open_client
 from raven.cli.output import echo_json, escape
 from raven.client import BusClient
 from raven.errors import ConfigError
+from raven.model.address import make_address
 
 
 @click.command(short_help="Write raven.yaml and make the bus.")

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from raven import signals
 from raven.cli import child
 from raven.cli.exit_codes import GENERAL
 from raven.cli.options import ADDRESS, DURATION, bus_option, json_option, open_client
 from raven.cli.output import echo_message, escape
 from raven.errors import DeliveryError, MessageNotFoundError
-from raven.message import Message
+from raven.model.message import Message
+from raven.wake import sigterm as signals
 
 if TYPE_CHECKING:
     from raven.client import BusClient

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from raven import signals
 from raven.cli.options import ADDRESS, DURATION, bus_option, json_option, open_observer
 from raven.cli.output import echo_message
+from raven.wake import sigterm as signals
 
 
 @click.command(short_help="Watch all messages go by.")

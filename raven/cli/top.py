@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from raven import signals
 from raven.cli import units
 from raven.cli.options import DURATION, bus_option, open_observer
 from raven.cli.output import escape
 from raven.cli.screen import QUIT, check_terminal, fitted, full_screen
 from raven.errors import RavenError
+from raven.wake import sigterm as signals
 
 if TYPE_CHECKING:
     from raven.observer import BusObserver
-    from raven.statistics import AddressStats, Stats
+    from raven.query.stats import AddressStats, Stats
 
 _COLUMNS = {"WAITING": 9, "BACKLOG": 11, "IN FLIGHT": 11, "OLDEST": 8, "RATE": 10}
 _NARROWEST_NAME = 10

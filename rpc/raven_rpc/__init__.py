@@ -7,12 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from raven_rpc.client import Client
-    from raven_rpc.server import Server, serve
+    from raven_rpc.client.client import Client
+    from raven_rpc.server.server import Server, serve
 
 __all__ = ["Client", "Server", "serve"]
 
-_HOMES = {"Client": "raven_rpc.client", "Server": "raven_rpc.server", "serve": "raven_rpc.server"}
+_HOMES = {"Client": "raven_rpc.client.client", "Server": "raven_rpc.server.server", "serve": "raven_rpc.server.server"}
 
 
 def __getattr__(name: str) -> object:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from raven import BusClient
-from raven.writeback import PAGES
+from raven.store.checkpoint import PAGES
 from scripts.benchmarks import parts
 from scripts.benchmarks.figure import Figure
 from scripts.benchmarks.rounds import each_us, in_turns

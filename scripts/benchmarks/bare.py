@@ -17,7 +17,7 @@ from typing import Any, Literal
 import apsw
 
 from raven import BusClient
-from raven.statements import SQL
+from raven.store.sql import SQL
 from scripts.benchmarks.send import DELIVERY, MESSAGE, RECIPIENT, SENDER
 from scripts.program import Program
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import apsw
 
 from raven import BusClient
-from raven.statements import SQL
+from raven.store.sql import SQL
 from scripts.benchmarks.figure import Figure, Side, at_most
 from scripts.benchmarks.rounds import alternate, each_us
 from scripts.benchmarks.rows import count_rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from raven import BusClient
-from raven.filesystem import filesystem_type
+from raven.store.filesystem import filesystem_type
 from scripts.benchmarks.figure import Figure
 from scripts.benchmarks.rounds import alternate, each_us
 from scripts.benchmarks.send import BODY, RECIPIENT, SENDER

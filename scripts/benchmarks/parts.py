@@ -7,12 +7,14 @@ from functools import partial
 from itertools import cycle
 from pathlib import Path
 
-from raven import body as bodies
-from raven import busfile, clock, posting
-from raven.doorbell import OBSERVERS, Doorbells, receipt_bell
-from raven.draft import make_draft
-from raven.message import DELIVERED, MessageRow, message_of
-from raven.store import Store
+from raven.delivery import outbox as posting
+from raven.model import body as bodies
+from raven.model import clock
+from raven.model.draft import make_draft
+from raven.model.message import DELIVERED, MessageRow, message_of
+from raven.store import file as busfile
+from raven.store.database import Store
+from raven.wake.doorbell import OBSERVERS, Doorbells, receipt_bell
 from scripts.benchmarks.rounds import each_us
 from scripts.benchmarks.send import BODY, BODY_TEXT, RECIPIENT, SENDER, LeanFloor
 

@@ -9,8 +9,8 @@ from typing import Any
 import apsw
 
 from raven import BusClient
-from raven.statements import SQL
-from raven.writeback import PAGES
+from raven.store.checkpoint import PAGES
+from raven.store.sql import SQL
 from scripts.benchmarks.figure import Figure, at_most
 from scripts.benchmarks.rounds import alternate, each_us
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from raven import BusClient
-from raven.statements import SQL
+from raven.store.sql import SQL
 from scripts.benchmarks.figure import Figure, at_most, less_than
 from scripts.benchmarks.peers import roster
 from scripts.benchmarks.rounds import alternate, each_us

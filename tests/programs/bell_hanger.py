@@ -2,7 +2,7 @@
 
 import sys
 
-from raven.doorbell import Doorbells
+from raven.wake.doorbell import Doorbells
 
 db, address, count = sys.argv[1:]
 heard = 0

@@ -10,7 +10,7 @@ import sys
 import time
 
 from raven import BindError
-from raven_rpc.sockets import ListeningSocket
+from raven_rpc.jsonrpc.unix_socket import ListeningSocket
 
 if len(sys.argv) > 1:
     os.setgid(int(sys.argv[1]))

@@ -13,7 +13,7 @@ import sys
 
 from raven import BusClient, RavenError
 from raven.config import Config
-from raven.doctor import examine
+from raven.doctor.examine import examine
 
 CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
 CAPABILITY_VERSION_3 = 0x20080522

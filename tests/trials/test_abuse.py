@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from raven_rpc.methods import METHODS
+from raven_rpc.methods.table import METHODS
 from scripts.trials import trial
 from scripts.trials.fuzz import oracle
 from scripts.trials.fuzz.oracle import ViolationError

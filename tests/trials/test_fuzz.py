@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
-from raven_rpc import faults, lines, protocol, wire
+from raven_rpc.client import connection as wire
+from raven_rpc.jsonrpc import errors as faults
+from raven_rpc.jsonrpc import framing as lines
+from raven_rpc.jsonrpc import messages as protocol
 from scripts.trials import trial
 from scripts.trials.fuzz import scenario as fuzz
 from scripts.trials.fuzz.corpus import REQUESTS, WORDS

@@ -13,7 +13,7 @@ from __future__ import annotations
 import runpy
 import sys
 
-from raven import clock
+from raven.model import clock
 from scripts.trials.clock.shift import Shift
 
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import apsw
 
 from raven import BusClient, DatabaseError, WaitTimeoutError
-from raven.migration import APPLICATION_ID
-from raven.statements import scripts_after
+from raven.store.migrations import APPLICATION_ID
+from raven.store.sql import scripts_after
 
 ADDRESS = "worker:s"
 _READY = 5

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from raven import BusObserver
-from raven.writeback import WAL_SIZE_LIMIT
+from raven.store.checkpoint import WAL_SIZE_LIMIT
 from raven_rpc import Client
 from scripts.program import Program
 from scripts.trials.foreign.correspondence import Correspondence

@@ -8,7 +8,8 @@ import signal
 import sys
 import threading
 
-from raven_rpc import pushers, serve
+from raven_rpc import serve
+from raven_rpc.server import pushers
 
 # What a helper that was killed held is ready again so soon.
 _LEASE_S = 3.0

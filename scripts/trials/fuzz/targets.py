@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from raven import RavenError
-from raven_rpc import Client, Server, protocol
-from raven_rpc.connection import Connection
-from raven_rpc.lines import Lines
-from raven_rpc.methods import METHODS
+from raven_rpc import Client, Server
+from raven_rpc.jsonrpc import messages as protocol
+from raven_rpc.jsonrpc.framing import Lines
+from raven_rpc.methods.table import METHODS
+from raven_rpc.server.connection import Connection
 from scripts.trials.fuzz import oracle
 from scripts.trials.fuzz.oracle import ViolationError
 

@@ -14,7 +14,7 @@ from contextlib import closing
 from typing import Any
 
 from raven import BusClient, RavenError
-from raven.address import parse_address
+from raven.model.address import parse_address
 from scripts.trials.injection import names, statements, wire
 from scripts.trials.injection.shell import InjectionShell
 from scripts.trials.injection.texts import CANARY, SHELL, texts

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-import raven.connection
-import raven.writeback
+import raven.store.checkpoint
+import raven.store.connection
 from raven.config import Durability
 from scripts.trials.power.ledger import Ledger, Step
 from scripts.trials.power.programs import Program, Scene
@@ -58,7 +58,7 @@ def record(
 @contextmanager
 def _small_limits(pages: int) -> Iterator[None]:
     """Let raven write the WAL back after so many pages, and cut it to about half of what those take."""
-    from raven_rpc import work
+    from raven_rpc.server import worker as work
 
     small = [
         (raven.writeback, "PAGES", pages),

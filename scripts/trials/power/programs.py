@@ -17,8 +17,8 @@ import apsw
 
 from raven import BusClient
 from raven.config import Durability
-from raven.migration import APPLICATION_ID
-from raven.statements import scripts_after
+from raven.store.migrations import APPLICATION_ID
+from raven.store.sql import scripts_after
 from scripts.trials.power.hand import DirectHand, Hand
 from scripts.trials.power.ledger import Ledger
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from raven import BusClient, RavenError
-from raven.doorbell import Doorbells
+from raven.wake.doorbell import Doorbells
 
 _MESSAGES = 5
 _GAP_S = 0.002

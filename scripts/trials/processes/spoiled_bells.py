@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from raven import BusClient
-from raven.doorbell import Doorbells
+from raven.wake.doorbell import Doorbells
 from scripts.program import Program
 from scripts.trials.trial import Round
 

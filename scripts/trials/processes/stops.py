@@ -11,8 +11,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from raven import BusClient, BusyError
-from raven.checks import proc
-from raven.walwatch import LOCK_NAME
+from raven.doctor.linux import proc
+from raven.wake.watcher import LOCK_NAME
 from raven_rpc import Client
 from scripts.program import Program
 from scripts.trials.processes.load import Crew
@@ -147,7 +147,7 @@ class Stops:
 
     @contextmanager
     def _stopped_between_writes(self, pid: int) -> Iterator[None]:
-        """Stop a process that writes by itself while another has the lock, since it would keep that as long as it is."""
+        """Stop a process that writes by itself while another has the lock, since it would keep that while stopped."""
         with ExitStack() as stack:
             with self._bus.transaction():
                 stack.enter_context(self._stopped(pid))

@@ -9,8 +9,8 @@ import socket
 from contextlib import suppress
 from typing import Any
 
-from raven_rpc.methods import METHODS
-from raven_rpc.protocol import MAX_REQUEST
+from raven_rpc.jsonrpc.messages import MAX_REQUEST
+from raven_rpc.methods.table import METHODS
 from scripts.trials.fuzz import oracle
 from scripts.trials.socket import serving
 from scripts.trials.socket.serving import Helper

@@ -6,8 +6,8 @@ import json
 import random
 from typing import Any
 
-from raven_rpc.methods import METHODS
-from raven_rpc.protocol import MAX_BATCH, MAX_REQUEST
+from raven_rpc.jsonrpc.messages import MAX_BATCH, MAX_REQUEST
+from raven_rpc.methods.table import METHODS
 from scripts.trials.fuzz import oracle
 from scripts.trials.fuzz.corpus import REQUESTS, WORDS
 from scripts.trials.fuzz.mutation import Mutation

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from raven_rpc.methods import METHODS
+from raven_rpc.methods.table import METHODS
 from scripts.trials.socket import serving
 from scripts.trials.socket.honest_client import READER, SECRET, SENDER
 from scripts.trials.socket.noise import request

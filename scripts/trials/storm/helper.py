@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 
-from raven_rpc import pushers, serve
+from raven_rpc import serve
+from raven_rpc.server import pushers
 from scripts.trials.storm.part import LEASE_S, Part, play
 
 

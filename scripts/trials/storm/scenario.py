@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from raven import BusClient
-from raven.doorbell import Doorbells
+from raven.wake.doorbell import Doorbells
 from scripts.program import Program
 from scripts.trials.history import checker, journal
 from scripts.trials.history.chronicle import history_of

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from raven import BusClient, BusObserver, NewerSchemaError, NotABusError, RavenError
-from raven.statements import migrations
+from raven.store.sql import migrations
 from scripts.program import Program
 from scripts.trials.trial import Round
 from scripts.trials.upgrade import specimen

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from raven import BusClient, BusObserver
-from raven.statements import migrations
-from raven.store import Store
+from raven.store.database import Store
+from raven.store.sql import migrations
 
 DUMP = Path(__file__).parents[3] / "tests" / "data" / "bus-0.2.0.sql"
 # As it was closed; with SQLite's default journal; and left by kill -9, with all that is in it still in the WAL.

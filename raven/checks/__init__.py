@@ -1,1 +1,0 @@
-"""What `raven doctor` looks at: a module for each thing that can be at fault."""

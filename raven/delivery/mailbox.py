@@ -1,0 +1,299 @@
+"""Mailbox: the deliveries of one address, from ready to finished."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from raven.delivery import expiry as settlement
+from raven.delivery.identity import Identity
+from raven.delivery.prospect import Prospect
+from raven.errors import BusyError, DeliveryError, InputError, LeaseLostError, MessageNotFoundError
+from raven.model import clock
+from raven.model.message import ACKED, DEAD, DELIVERED, STATES, Message, MessageRow, State, check_id, message_of
+from raven.store.database import Store
+from raven.store.transaction import Transaction
+from raven.wake.doorbell import receipt_bell
+
+# What every language can hold as a number.
+_TOKEN_BYTES = 6
+
+
+class Claim(NamedTuple):
+    """Deliveries under one lease that were not handed out yet; `token` tells whose it is."""
+
+    token: int
+    rows: list[MessageRow]
+
+
+class Lease(NamedTuple):
+    """Whose a leased delivery is, and for how many seconds at a time."""
+
+    token: int
+    span_s: float
+
+
+class Mailbox:
+    """What waits for one address, and what became of it; every method is one transaction.
+
+    `ring` wakes whoever waits at some addresses, or for receipts of messages.
+    """
+
+    def __init__(self, store: Store, identity: Identity, ring: Callable[[Iterable[str]], object]) -> None:
+        self._store = store
+        self._identity = identity
+        self._ring = ring
+        self._recipient = identity.address
+        self._was_filled = False
+
+    def inbox(self, max: int, peek: bool, max_bytes: int | None) -> list[Message]:
+        """Show what is not acked, by urgency, then id; unless peeking, mark what is seen for the first time."""
+        now = clock.now()
+        query = {"recipient": self._recipient, "now": now, "max": max}
+        self._store.verify()
+        rows = [MessageRow(*row) for row in self._store.rows("unfinished_of", query, max_bytes)]
+        if not peek and (self._identity.is_due() or any(row.state == 0 for row in rows)):
+            with self._store.write() as tx:
+                self._identity.touch(tx)
+                rows = [MessageRow(*row) for row in tx.rows("unfinished_of", query, max_bytes)]
+                new = [row for row in rows if row.state == 0]
+                for row in new:
+                    tx.change("mark_delivered", {**self._delivery(row.id), "now": now})
+            rows = [row._replace(state=DELIVERED, delivered_at=now) if row.state == 0 else row for row in rows]
+            self._tell(new)
+        return [message_of(row, now) for row in rows]
+
+    def ack(self, message_id: int, lease: int | None = None) -> None:
+        """Finish a delivery; more than once is the same as once. MessageNotFoundError where there is none.
+
+        With the token of the lease under which it was handed out: LeaseLostError if that has passed to another.
+        """
+        delivery = {**self._delivery(message_id), "lease": lease, "now": clock.now()}
+        with self._store.write() as tx:
+            if not tx.change("ack", delivery):
+                state, holder = self._require(tx, message_id)
+                if lease is not None and (state != ACKED or holder != lease):
+                    raise _lost(message_id, state, holder)
+        self._tell_of(message_id)
+
+    def nack(self, message_id: int, lease: int | None, delay_us: int, reason: str | None) -> State:
+        """Give a delivery back, ready at once or after a delay; returns its state, `dead` if that was its last attempt.
+
+        Raises LeaseLostError as `ack` does, and DeliveryError where it is finished.
+        """
+        now = clock.now()
+        given = {**self._delivery(message_id), "lease": lease, "now": now, "reason": reason}
+        with self._store.write() as tx:
+            rows = tx.rows("nack", {**given, "ready_at": now + delay_us if delay_us else 0})
+            if not rows:
+                state, holder = self._require(tx, message_id)
+                if lease is not None:
+                    raise _lost(message_id, state, holder)
+                raise DeliveryError(f"message #{message_id} is {STATES[state]}: it cannot be given back any more")
+            bells = settlement.undelivered(tx, [row[0] for row in rows if row[1] == DEAD])
+        # With a delay, too: those who wait must learn when it ends.
+        self._store.after_commit(self._ring, [self._recipient, *bells])
+        return STATES[int(rows[0][1])]
+
+    def extend(self, message_id: int, lease: int | None, lease_s: float) -> None:
+        """Let the lease of a delivery end `lease_s` seconds from now; raises LeaseLostError where there is none."""
+        until = clock.now() + clock.to_micros(lease_s)
+        with self._store.write() as tx:
+            if not tx.change("extend", {**self._delivery(message_id), "lease": lease, "until": until}):
+                raise _lost(message_id, *self._require(tx, message_id))
+
+    def verify(self) -> None:
+        """Notice that the file was replaced or is gone."""
+        self._store.verify()
+
+    def look(self) -> Prospect:
+        """Say what a claim would find; reads only, so that a needless wake costs nobody the write lock."""
+        if self._identity.is_unknown():
+            with self._store.write_on() as tx:
+                self._identity.touch(tx)
+        return Prospect(*self._store.rows("look", {"recipient": self._recipient, "now": clock.now()})[0])
+
+    def claim(self, max: int, lease_s: float, max_bytes: int | None = None) -> list[Message]:
+        """Hand out up to `max` ready messages under a lease of their own; fewer where they come to `max_bytes`."""
+        lease = Lease(new_token(), lease_s)
+        messages: list[Message] = []
+        # Where the last claim got all that it asked for, this one mostly gets something, too: nobody has to look first,
+        # unless another writer is in the way.
+        if self._was_filled:
+            with suppress(BusyError), self._store.impatient():
+                messages = self.fetch_leased(None, max, max_bytes, lease, counts=True)
+        if not messages:
+            self._store.verify()
+            prospect = self.look()
+            if prospect.is_promising():
+                messages = self.fetch_leased(prospect, max, max_bytes, lease, counts=True)
+        self._was_filled = len(messages) == max
+        return messages
+
+    def claim_and_take(self, prospect: Prospect, max: int, lease_s: float) -> tuple[Message | None, Claim | None]:
+        """Take the first ready message for good and lease up to `max` - 1 more, in one transaction."""
+        now = clock.now()
+        query = {"recipient": self._recipient, "now": now, "max": max}
+        with self._store.write_on() as tx:
+            rows = self._ready(tx, prospect, query)
+            if not rows:
+                return None, None
+            tx.change("take", {**query, "message_id": rows[0].id, "lease": None})
+            rest = None
+            if len(rows) > 1:
+                rest = Claim(new_token(), rows[1:])
+                until = now + clock.to_micros(lease_s)
+                tx.change("set_apart", {**query, "until": until, "lease": rest.token, "max": len(rest.rows)})
+        self._tell_of(rows[0].id)
+        return _taken(rows[0], now), rest
+
+    def take(self, claim: Claim, row: MessageRow) -> Message | None:
+        """Take one leased message for good; None where its lease or its time has ended meanwhile."""
+        now = clock.now()
+        with self._store.write_on() as tx:
+            taken = self._take(tx, {**self._delivery(row.id), "lease": claim.token, "now": now})
+        if not taken:
+            return None
+        self._tell_of(row.id)
+        return _taken(row, now)
+
+    def fetch_for_good(self, prospect: Prospect, max: int, max_bytes: int | None) -> list[Message]:
+        """Hand out up to `max` ready messages, acked, in one transaction; fewer where they come to `max_bytes`."""
+        now = clock.now()
+        query = {"recipient": self._recipient, "now": now, "max": max}
+        with self._store.write() as tx:
+            rows = self._ready(tx, prospect, query, max_bytes)
+            for row in rows:
+                tx.change("take", {**query, "message_id": row.id, "lease": None})
+        self._tell(rows)
+        return [_taken(row, now) for row in rows]
+
+    def fetch_leased(
+        self, prospect: Prospect | None, max: int, max_bytes: int | None, lease: Lease, *, counts: bool
+    ) -> list[Message]:
+        """Hand out up to `max` ready messages under a lease, in one transaction; without `counts`, only set them apart.
+
+        What is only set apart counts no attempt and keeps its state until it is taken. With no prospect it looks first.
+        """
+        now = clock.now()
+        query = {"recipient": self._recipient, "now": now, "max": max}
+        with self._store.write() as tx:
+            rows = self._ready(tx, prospect, query, max_bytes)
+            if rows:
+                query.update(until=now + clock.to_micros(lease.span_s), lease=lease.token, max=len(rows))
+                if counts:
+                    tx.change("claim", query)
+                else:
+                    tx.change("set_apart", query)
+        if not counts:
+            return [message_of(row, now) for row in rows]
+        self._tell([row for row in rows if row.state != DELIVERED])
+        return [message_of(row.handed_out(DELIVERED, now, None), now, lease.token) for row in rows]
+
+    def take_leased(self, message_id: int, token: int) -> None:
+        """Ack a message that is leased under `token`, and count the attempt; LeaseLostError where it is not."""
+        check_id(message_id)
+        leased = {**self._delivery(message_id), "lease": token, "now": clock.now()}
+        with self._store.write() as tx:
+            taken = self._take(tx, leased)
+        if not taken:
+            raise LeaseLostError(
+                f"message #{message_id} is not leased here any more: its time has ended, or another has it"
+            )
+        self._tell_of(message_id)
+
+    def renew(self, lease: Lease) -> set[int]:
+        """Prolong what is held under a lease, from now; returns the ids of the messages."""
+        query = {"recipient": self._recipient, "lease": lease.token}
+        with self._store.write() as tx:
+            return {row[0] for row in tx.rows("renew", {**query, "until": clock.now() + clock.to_micros(lease.span_s)})}
+
+    def held(self, lease: Lease) -> set[int]:
+        """Return the ids of the messages that are still held under a lease."""
+        return {row[0] for row in self._store.rows("held", {"recipient": self._recipient, "lease": lease.token})}
+
+    def give_back(self, token: int) -> None:
+        """Make ready again what was leased under `token` and is not finished, and wake those who wait for it."""
+        with self._store.write_on() as tx:
+            given = tx.rows("give_back", {"recipient": self._recipient, "lease": token, "now": clock.now()})
+            bells = settlement.undelivered(tx, [delivery_id for delivery_id, state in given if state == DEAD])
+        if given:
+            self._store.after_commit(self._ring, [self._recipient, *bells])
+
+    def _ready(
+        self, tx: Transaction, prospect: Prospect | None, query: dict[str, Any], max_bytes: int | None = None
+    ) -> list[MessageRow]:
+        """Put into effect what has expired or come due, and return what is ready."""
+        self._identity.touch(tx)
+        if prospect is None:
+            prospect = Prospect(*tx.rows("look", query)[0])
+        bells: list[str] = []
+        is_due = prospect.is_due(query["now"])
+        if is_due:
+            bells += settlement.end_waits(tx, self._recipient, query["now"])
+        if is_due or prospect.expired:
+            bells += settlement.expire(tx, query["now"])
+        if bells:
+            self._store.after_commit(self._ring, bells)
+        return [MessageRow(*row) for row in tx.rows("next_ready", query, max_bytes)]
+
+    def _take(self, tx: Transaction, leased: dict[str, Any]) -> bool:
+        """Take what is still leased; what has expired under its lease is let go, so that it can be seen to have."""
+        taken = bool(tx.change("take", leased))
+        if not taken:
+            tx.change("let_go", leased)
+        return taken
+
+    def _delivery(self, message_id: int) -> dict[str, Any]:
+        return {"message_id": message_id, "recipient": self._recipient}
+
+    def _tell_of(self, message_id: int) -> None:
+        """Wake those who wait for the receipts of a message."""
+        self._store.after_commit(self._ring, (receipt_bell(message_id),))
+
+    def _tell(self, rows: list[MessageRow]) -> None:
+        if rows:
+            self._store.after_commit(self._ring, [receipt_bell(row.id) for row in rows])
+
+    def _require(self, tx: Transaction, message_id: int) -> tuple[int, int | None]:
+        """Return the state and the lease of this address's delivery; raises MessageNotFoundError."""
+        found = tx.rows("receipts_of", self._delivery(message_id))
+        if found:
+            return found[0][1], found[0][5]
+        if tx.rows("message_whole", {"message_id": message_id}):
+            raise MessageNotFoundError(
+                f"message #{message_id} was not sent to {self._recipient}: only its recipients can ack it"
+            )
+        raise MessageNotFoundError(f"there is no message #{message_id}: it never was, or it was pruned")
+
+
+def new_token() -> int:
+    """Return the token of a new lease."""
+    return int.from_bytes(os.urandom(_TOKEN_BYTES)) or 1
+
+
+def check_token(lease: object) -> None:
+    """Refuse what is no token of a lease; None stands for none. Raises InputError."""
+    if lease is not None and (not isinstance(lease, int) or isinstance(lease, bool) or not 0 < lease < 1 << 63):
+        raise InputError(f"lease {lease!r} is not the token of a lease: give the one that the message has")
+
+
+def check_lease(lease_s: object) -> None:
+    """Refuse what is no span for a lease; raises InputError."""
+    if not isinstance(lease_s, int | float) or isinstance(lease_s, bool) or not 0 < lease_s <= 86400:
+        raise InputError(f"lease_s {lease_s!r} is out of range: use more than 0, up to 86400 seconds")
+
+
+def _lost(message_id: int, state: int, holder: int | None) -> LeaseLostError:
+    """Return the error for a lease that is not that of a delivery any more."""
+    if state <= DELIVERED:
+        why = "another has it now" if holder is not None else "it is not leased now"
+    else:
+        why = f"it is {STATES[state]}" + (" by another" if state == ACKED else "")
+    return LeaseLostError(f"the lease on message #{message_id} is lost: {why}; leave it, or claim again")
+
+
+def _taken(row: MessageRow, now: int) -> Message:
+    return message_of(row.handed_out(ACKED, now, now), now)

@@ -1,0 +1,4 @@
+"""What `raven doctor` looks at, a module for each thing.
+
+May import: client and below.
+"""

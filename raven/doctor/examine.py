@@ -1,0 +1,143 @@
+"""Doctor: is this bus healthy, and if not, what to do about it.
+
+Nothing in the bus is changed: its mode and its schema are looked at as they are. What is tried is tried in files beside
+it that are gone afterwards. Each check is one look, bounded in time; what stands in `raven.checks` are the things that
+can be at fault.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+
+from raven.config import Config
+from raven.doctor.backlog import check_backlog, check_dead_letters, check_size
+from raven.doctor.database import check_access, check_blank, check_file, check_refused
+from raven.doctor.doorbells import bells_of, check_doorbells
+from raven.doctor.host import check_disk
+from raven.doctor.inotify import check_inotify
+from raven.doctor.journal import check_journal
+from raven.doctor.linux.processes import check_processes
+from raven.doctor.linux.users import User, users_of
+from raven.doctor.permissions import check_filesystem, check_permissions
+from raven.doctor.readonly_store import Specimen
+from raven.doctor.report import Check, Verdict
+from raven.doctor.schema import check_integrity, check_schema
+from raven.doctor.socket import check_socket
+from raven.doctor.subscribers import check_subscribers, check_watch
+from raven.doctor.timekeeping import check_clock
+from raven.errors import BusyError, DiskFullError, RavenError
+from raven.store.connection import sqlite_version
+from raven.store.sql import migrations
+from raven.wake.doorbell import Doorbells
+
+__all__ = ["Check", "Verdict", "examine"]
+
+# For so long a lock is waited for at most, however patient the clients are.
+_PATIENCE_S = 2.0
+
+Checks = dict[str, Callable[[], Check | None]]
+
+
+def examine(config: Config) -> Iterator[Check]:
+    """Examine the bus that `config` names, one check after the other; changes nothing in it.
+
+    A check that has nothing to look at (a helper where none was started) says nothing.
+    """
+    yield Check("bus", "ok", f"{config.db}, from {config.db_source}")
+    yield _check_sqlite(sqlite_version())
+    if "\0" in config.db:
+        yield Check("file", "fail", f"the path {config.db!r} can be no file's", "name another with --db or RAVEN_DB")
+        return
+    path = os.path.realpath(config.db)
+    folder = os.path.dirname(path)
+    yield check_filesystem(folder)
+    users = users_of(path)
+    unusable = check_access(path)
+    if unusable is not None:
+        yield unusable
+        yield from _run(_of_the_place(path, users))
+        return
+    try:
+        store = Specimen(path, min(config.busy_timeout_s, _PATIENCE_S))
+    except RavenError as error:
+        yield check_refused(path, error, users)
+        yield from _run(_of_the_place(path, users))
+        return
+    with closing(store):
+        yield from _run(_of_the_bus(store, config, users))
+
+
+def _of_the_place(path: str, users: Sequence[User]) -> Checks:
+    """Return what can be looked at though the file cannot be opened."""
+    if not os.path.isdir(os.path.dirname(path)):
+        return {}
+    checks: Checks = {"permissions": lambda: check_permissions(path)} if os.path.isfile(path) else {}
+    return {
+        **checks,
+        "disk": lambda: check_disk(path, users),
+        "processes": lambda: check_processes(path, users),
+        "socket": lambda: check_socket(path),
+    }
+
+
+def _of_the_bus(store: Specimen, config: Config, users: Sequence[User]) -> Checks:
+    path = store.path
+    if store.is_blank():
+        return {"file": lambda: check_blank(path), **_of_the_place(path, users)}
+    doorbells = Doorbells(path)
+    hung = bells_of(doorbells.folder)
+    checks: Checks = {
+        "file": lambda: check_file(store),
+        "permissions": lambda: check_permissions(path),
+        "schema": lambda: check_schema(store),
+        "integrity": lambda: check_integrity(store),
+        "journal": lambda: check_journal(store),
+        "disk": lambda: check_disk(path, users),
+        "processes": lambda: check_processes(path, users),
+        "doorbells": lambda: check_doorbells(doorbells, hung, path),
+        "watch": lambda: check_watch(path, hung, users),
+        "inotify": lambda: check_inotify(os.path.dirname(path)),
+        "socket": lambda: check_socket(path),
+    }
+    # What an older schema holds is not in the words of this raven's statements.
+    if store.version() == len(migrations()):
+        checks |= {
+            "clock": lambda: check_clock(store),
+            "subscribers": lambda: check_subscribers(store, doorbells, hung, users),
+            "retention": lambda: check_size(store, config.retention),
+            "backlog": lambda: check_backlog(store, doorbells),
+            "dead letters": lambda: check_dead_letters(store),
+        }
+    return checks
+
+
+def _run(checks: Checks) -> Iterator[Check]:
+    """Make each check; one that the fault itself keeps from being made says that."""
+    for name, make in checks.items():
+        try:
+            check = make()
+        except BusyError as error:
+            check = Check(name, "warn", str(error), "end the writer that `file` names, and try again")
+        except DiskFullError as error:
+            check = Check(name, "fail", str(error), "free some room")
+        except RavenError as error:
+            check = Check(name, "fail", str(error), "stop all users of the file, keep a copy of it, restore a backup")
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            check = Check(name, "warn", f"cannot be told ({where}{error.strerror or error})", "see the other checks")
+        if check is not None:
+            yield check
+
+
+def _check_sqlite(version: tuple[int, ...]) -> Check:
+    """Look for the WAL-reset defect: SQLite 3.7.0 to 3.51.2, mended in 3.51.3, 3.50.7 and 3.44.6.
+
+    Source: https://sqlite.org/wal.html, section on the WAL-reset bug.
+    """
+    mended = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+    text = ".".join(map(str, version))
+    if mended:
+        return Check("sqlite", "ok", f"SQLite {text}, free of the WAL-reset defect")
+    return Check("sqlite", "fail", f"SQLite {text} can corrupt a WAL file with several writers", "pip install -U apsw")

@@ -1,0 +1,4 @@
+"""What Linux tells of processes, their locks and open files, read from /proc.
+
+May import: store and below.
+"""

@@ -1,0 +1,68 @@
+"""Locks: which processes hold SQLite's locks on a bus, and the lock of the watch.
+
+In WAL mode they are POSIX locks on single bytes of the `-shm` file: 120 is the one writer's, 123 to 127 are those of
+the readers (https://sqlite.org/walformat.html#locks, and UNIX_SHM_BASE in os_unix.c). In other modes, and where one
+keeps the file to itself, they are on the database.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+
+from raven.doctor.linux import proc
+from raven.wake.watcher import LOCK_NAME
+
+_WRITE = range(120, 121)
+_READ = range(123, 128)
+
+
+def writers(path: str) -> set[int]:
+    """Return the processes that hold the lock of the writer of the bus at `path`."""
+    on_index = {lock.pid for lock in _on(f"{path}-shm", "POSIX") if lock.is_write and _overlaps(lock, _WRITE)}
+    return on_index | {lock.pid for lock in _on(path, "POSIX") if lock.is_write}
+
+
+def readers(path: str) -> set[int]:
+    """Return the processes that are in a transaction that reads the bus at `path`, or writes it."""
+    return {lock.pid for lock in _on(f"{path}-shm", "POSIX") if not lock.is_write and _overlaps(lock, _READ)}
+
+
+def elected(path: str) -> set[int]:
+    """Return the process that watches for writers that do not ring, on behalf of all."""
+    return {lock.pid for lock in _on(f"{path}-bells/{LOCK_NAME}", "FLOCK")}
+
+
+def is_elected(path: str) -> bool:
+    """Whether somebody watches, be it one who cannot be seen from here: in another container, for instance."""
+    try:
+        descriptor = os.open(f"{path}-bells/{LOCK_NAME}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _on(path: str, kind: str) -> Iterator[proc.Lock]:
+    # Only asked for its number: to open and close it would drop this process's own locks.
+    try:
+        status = os.stat(path, follow_symlinks=False)
+    except OSError:
+        return
+    device = f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
+    for lock in proc.locks():
+        if lock.kind != kind or lock.inode != status.st_ino or lock.pid <= 0:
+            continue
+        # Some file systems (overlayfs, btrfs) tell another device here than there.
+        if lock.device == device or path in proc.links(lock.pid).values():
+            yield lock
+
+
+def _overlaps(lock: proc.Lock, place: range) -> bool:
+    return lock.first < place.stop and lock.last >= place.start

@@ -1,0 +1,4 @@
+"""Values: addresses, bodies, messages, drafts, times, limits; no I/O.
+
+May import: errors.
+"""

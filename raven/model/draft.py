@@ -1,0 +1,218 @@
+"""Drafts: messages that were checked and are ready to be stored with their deliveries."""
+
+# Without `from __future__ import annotations`: a NamedTuple would compile the text of each type when it is made.
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from raven.config import MAX_SPAN_S
+from raven.errors import InputError
+from raven.model import body as bodies
+from raven.model import clock
+from raven.model.address import Address, parse_targets
+from raven.model.message import MAX_ID, TO_SEPARATOR, URGENCIES, Report
+from raven.model.schemas import SchemaRegistry
+
+MAX_ATTEMPTS = 1_000_000
+DEFAULT_MAX_ATTEMPTS = 5
+MAX_REQUEST_S = 7 * 86400
+_MAX_TEXT = 1024
+
+
+class Content(NamedTuple):
+    """What a sender gives, as it is stored: the columns of a message but for its id and its times."""
+
+    sender: str
+    to: str
+    type: str
+    body: str
+    urgency: int = 1
+    tags: str | None = None
+    correlation_id: str | None = None
+    reply_to: int | None = None
+    task_id: str | None = None
+    dedup_key: str | None = None
+    reply_address: str | None = None
+    report: Report | None = None
+
+
+class Draft(NamedTuple):
+    """One checked message, which `posting` stores; `body` is the JSON value, as its model has left it."""
+
+    targets: dict[str, Address]
+    content: Content
+    body: Any
+    delay_us: int
+    lifetime_us: int | None
+    max_attempts: int
+
+    @classmethod
+    def of(cls, content: Content) -> "Draft":
+        """Make a draft of raven's own to one address."""
+        role, _, session = content.to.partition(":")
+        return cls({content.to: Address(role, session)}, content, None, 0, None, DEFAULT_MAX_ATTEMPTS)
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The content by the names of the columns."""
+        return self.content._asdict()
+
+    def expires_at(self, now: int) -> int | None:
+        """Return when a message that is stored now expires."""
+        return None if self.lifetime_us is None else now + self.lifetime_us
+
+
+def make_draft(
+    sender: str,
+    max_body_bytes: int,
+    *,
+    to: str | Sequence[str],
+    type: str,
+    body: Any = None,
+    urgency: str = "prompt",
+    tags: Sequence[str] = (),
+    correlation_id: str | int | None = None,
+    reply_to: int | None = None,
+    task_id: str | int | None = None,
+    expires_in_s: float | None = None,
+    delay_s: float | None = None,
+    dedup_key: str | None = None,
+    report: Report | None = None,
+    max_attempts: int | None = None,
+    reply_address: str | None = None,
+    default_attempts: int = DEFAULT_MAX_ATTEMPTS,
+) -> Draft:
+    """Check everything about a message that can be checked without the store; raises InputError naming the value."""
+    targets = parse_targets(to)
+    _check_text("type", type)
+    body = SchemaRegistry.validate(type, body)
+    if urgency not in URGENCIES:
+        raise InputError(f"urgency {urgency!r} is not known: use {', '.join(URGENCIES)}")
+    if reply_to is not None and (
+        not isinstance(reply_to, int) or isinstance(reply_to, bool) or not 0 < reply_to <= MAX_ID
+    ):
+        raise InputError(f"reply_to {reply_to!r} is not the id of a message: give the number that send or inbox showed")
+    if report not in (None, "undelivered"):
+        raise InputError(f"report {report!r} is not known: use 'undelivered', or leave it out")
+    if max_attempts is not None:
+        check_max_attempts(max_attempts)
+    delay = None if delay_s is None else check_span("delay_s", delay_s, least=0)
+    text = bodies.encode(body, max_body_bytes)
+    content = Content(
+        sender,
+        TO_SEPARATOR.join(targets),
+        type,
+        text,
+        URGENCIES.index(urgency),
+        _tags(tags) if tags else None,
+        None if correlation_id is None else check_optional_text("correlation_id", correlation_id),
+        reply_to,
+        None if task_id is None else check_optional_text("task_id", task_id),
+        None if dedup_key is None else check_optional_text("dedup_key", dedup_key),
+        reply_address,
+        report,
+    )
+    lifetime = None if expires_in_s is None else check_span("expires_in_s", expires_in_s, least=1e-6)
+    attempts = default_attempts if max_attempts is None else max_attempts
+    return Draft(targets, content, bodies.copy(body, text), delay or 0, lifetime, attempts)
+
+
+def make_drafts(
+    sender: str,
+    max_body_bytes: int,
+    messages: Sequence[Mapping[str, Any]],
+    default_attempts: int = DEFAULT_MAX_ATTEMPTS,
+) -> list[Draft]:
+    """Check many messages given as dicts of `send`'s parameters; the error says which one is wrong."""
+    if not isinstance(messages, Sequence) or isinstance(messages, str | bytes):
+        raise InputError(f"messages is {type(messages).__name__}, not a list of dicts of send's parameters")
+    drafts = []
+    for number, message in enumerate(messages):
+        try:
+            _check_parameters(message)
+            drafts.append(make_draft(sender, max_body_bytes, **message, default_attempts=default_attempts))
+        except InputError as error:
+            error.args = (f"message {number} of send_many: {error}", *error.args[1:])
+            raise
+    return drafts
+
+
+_PARAMETERS = frozenset(make_draft.__annotations__) - {
+    "sender",
+    "max_body_bytes",
+    "reply_address",
+    "default_attempts",
+    "return",
+}
+
+
+def check_max_attempts(max_attempts: object) -> None:
+    """Refuse what is no number of attempts; None stands for the default. Raises InputError."""
+    if max_attempts is not None and (
+        not isinstance(max_attempts, int) or isinstance(max_attempts, bool) or not 1 <= max_attempts <= MAX_ATTEMPTS
+    ):
+        raise InputError(f"max_attempts {max_attempts!r} is not a number of attempts: use 1 to {MAX_ATTEMPTS:,}")
+
+
+def _check_parameters(message: object) -> None:
+    if not isinstance(message, dict | Mapping):
+        raise InputError(f"{message!r} is not a dict of send's parameters")
+    for name in ("to", "type"):
+        if name not in message:
+            raise InputError(f"{name!r} is missing")
+    if not _PARAMETERS.issuperset(message):
+        [name, *_] = (name for name in message if name not in _PARAMETERS)
+        raise InputError(f"{name!r} is no parameter of send: use {', '.join(sorted(_PARAMETERS))}")
+
+
+def check_request(timeout_s: object, options: Mapping[str, Any]) -> None:
+    """Refuse what no request can be made with; raises InputError."""
+    for name in ("expires_in_s", "dedup_key", "report"):
+        if options.get(name) is not None:
+            raise InputError(f"{name} is no option of a request, which is asked once, for timeout_s, and then raises")
+    if not isinstance(timeout_s, int | float) or isinstance(timeout_s, bool) or not 0 < timeout_s <= MAX_REQUEST_S:
+        raise InputError(f"timeout_s {timeout_s!r} is out of range: use more than 0 seconds, up to 7 days")
+
+
+def check_options(options: Iterable[str]) -> None:
+    """Refuse keyword arguments that `send` does not have, as Python does: TypeError."""
+    for name in options:
+        if name not in _PARAMETERS:
+            raise TypeError(f"send has no parameter {name!r}: use {', '.join(sorted(_PARAMETERS))}")
+
+
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str) or not value.strip() or len(value) > _MAX_TEXT:
+        raise InputError(f"{name} {str(value)[:40]!r} must be a text of 1 to {_MAX_TEXT} characters that is not blank")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{name} {value!r} holds a lone surrogate, which UTF-8 cannot hold") from None
+
+
+def check_optional_text(name: str, value: str | int | None) -> str | None:
+    """Return a text, or a number as a text, or None; raises InputError for anything else, and for what is blank."""
+    if value is None:
+        return None
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    _check_text(name, text)
+    return str(text)
+
+
+def _tags(tags: Sequence[str]) -> str:
+    if isinstance(tags, str) or not isinstance(tags, Sequence):
+        raise InputError(f"tags {tags!r} is not a list of texts")
+    for tag in tags:
+        _check_text("tag", tag)
+    return bodies.encode(list(tags))
+
+
+def check_span(name: str, seconds: float | None, least: float) -> int | None:
+    """Return a span of seconds in microseconds; raises InputError where it is less than `least`, or endless."""
+    if seconds is None:
+        return None
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not least <= seconds <= MAX_SPAN_S:
+        bound = "above 0" if least else "0 or more"
+        raise InputError(f"{name} {seconds!r} is not a number of seconds {bound} (and at most 100 years)")
+    return clock.to_micros(seconds)

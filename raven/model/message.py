@@ -1,0 +1,261 @@
+"""Message: what travels on the bus, as one recipient (or an observer) sees it."""
+
+# Without `from __future__ import annotations`: a NamedTuple would compile the text of each type when it is made.
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, NamedTuple, cast
+
+from raven.errors import InputError, MessageNotFoundError
+from raven.model import body as bodies
+from raven.model.clock import from_micros, isoformat, optional_from_isoformat
+
+Urgency = Literal["blocking", "prompt", "fyi"]
+AckMode = Literal["auto", "manual", "ahead"]
+State = Literal["sent", "delivered", "acked", "expired", "dead"]
+Report = Literal["undelivered"]
+
+# The store keeps both as their place in these lists; the inbox order of urgencies is the order here.
+URGENCIES: tuple[Urgency, ...] = ("blocking", "prompt", "fyi")
+STATES: tuple[State, ...] = ("sent", "delivered", "acked", "expired", "dead")
+
+SENT, DELIVERED, ACKED, EXPIRED, DEAD = range(len(STATES))
+
+# What leaves room in 63 bits for the place of a recipient behind the id of a message.
+MAX_ID = (1 << 43) - 1
+# A message to a list of addresses keeps them in one column; no address can hold this character.
+TO_SEPARATOR = "\n"
+
+
+# Of a message that was claimed, and of one that was just sent.
+_ONLY_WHERE_KNOWN = ("lease", "waiting", "duplicate")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message with the state of one delivery of it; immutable.
+
+    `to` is as the sender wrote it: an address, a pattern, or a tuple of them. `recipient` is the address whose
+    delivery this is; of a message seen as a whole (what `send` and `history` return) it is `to`, joined by ", ", and
+    the state is that of the delivery that has come least far. Times are datetimes in UTC.
+
+    `finished_at` is when it was acked, expired or died, `reason` why it was given back last, or died; `reply_address`
+    is where the sender of a request waits for the answer. `lease` is the token of the claim that handed it out. What
+    `send` returns tells in `waiting`, for each recipient, whether somebody was waiting for it there, and in `duplicate`
+    whether it is the message that an earlier send of its `dedup_key` has stored.
+    """
+
+    id: int
+    sender: str
+    recipient: str
+    to: str | tuple[str, ...]
+    type: str
+    body: Any
+    state: State
+    urgency: Urgency
+    tags: tuple[str, ...]
+    correlation_id: str | None
+    reply_to: int | None
+    task_id: str | None
+    dedup_key: str | None
+    attempts: int
+    created_at: datetime
+    delivered_at: datetime | None
+    acked_at: datetime | None
+    expires_at: datetime | None
+    finished_at: datetime | None = None
+    reply_address: str | None = None
+    report: Report | None = None
+    reason: str | None = None
+    lease: int | None = None
+    waiting: dict[str, bool] | None = field(default=None, compare=False)
+    duplicate: bool = field(default=False, compare=False)
+
+    @property
+    def status(self) -> State:
+        """The state, by the name that the first raven gave it."""
+        return self.state
+
+    @property
+    def session_id(self) -> str:
+        """The sender's session."""
+        return self.sender.partition(":")[2]
+
+    @property
+    def recipient_role(self) -> str:
+        """The part of `recipient` before the colon."""
+        return self.recipient.partition(":")[0]
+
+    @property
+    def recipient_session(self) -> str:
+        """The part of `recipient` after the colon."""
+        return self.recipient.partition(":")[2]
+
+    @classmethod
+    def from_dict(cls, shape: Mapping[str, Any]) -> "Message":
+        """Build a message from the JSON shape that `as_dict` makes; raises KeyError or ValueError for another."""
+        values = {name: shape[name] for name in cls.__slots__ if name in shape or name not in _ONLY_WHERE_KNOWN}
+        for name in ("created_at", "delivered_at", "acked_at", "expires_at", "finished_at"):
+            values[name] = optional_from_isoformat(values[name])
+        to = values["to"]
+        values.update(to=to if isinstance(to, str) else tuple(to), tags=tuple(values["tags"]))
+        return cls(**values)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON shape that the command line and the socket print; times are ISO 8601 in UTC."""
+        shape: dict[str, Any] = {
+            "id": self.id,
+            "session_id": self.session_id,
+            "sender": self.sender,
+            "recipient": self.recipient,
+            "recipient_role": self.recipient_role,
+            "recipient_session": self.recipient_session,
+            "to": self.to if isinstance(self.to, str) else list(self.to),
+            "type": self.type,
+            "body": self.body,
+            "state": self.state,
+            "status": self.state,
+            "urgency": self.urgency,
+            "tags": list(self.tags),
+            "correlation_id": self.correlation_id,
+            "reply_to": self.reply_to,
+            "task_id": self.task_id,
+            "dedup_key": self.dedup_key,
+            "attempts": self.attempts,
+            "created_at": isoformat(self.created_at),
+            "delivered_at": isoformat(self.delivered_at),
+            "acked_at": isoformat(self.acked_at),
+            "expires_at": isoformat(self.expires_at),
+            "finished_at": isoformat(self.finished_at),
+            "reply_address": self.reply_address,
+            "report": self.report,
+            "reason": self.reason,
+        }
+        if self.lease is not None:
+            shape["lease"] = self.lease
+        if self.waiting is not None:
+            shape.update(waiting=self.waiting, duplicate=self.duplicate)
+        return shape
+
+
+class _Unfrozen:
+    """What becomes a Message once its fields are set; Python allows that where both have the same slots.
+
+    A frozen dataclass sets each field by a call, which for so many takes ten times as long.
+    """
+
+    __slots__ = Message.__slots__
+
+
+class MessageRow(NamedTuple):
+    """A row of the store in the column order that every statement which reads messages keeps.
+
+    Times are microseconds since 1970, urgency and state places in URGENCIES and STATES; `recipient` is None for a
+    message seen as a whole.
+    """
+
+    id: int
+    sender: str
+    to: str
+    type: str
+    body: str
+    urgency: int
+    tags: str | None
+    correlation_id: str | None
+    reply_to: int | None
+    task_id: str | None
+    dedup_key: str | None
+    created_at: int
+    expires_at: int | None
+    reply_address: str | None
+    report: Report | None
+    recipient: str | None
+    state: int
+    attempts: int
+    delivered_at: int | None
+    finished_at: int | None
+    reason: str | None
+    leased_until: int | None
+
+    def handed_out(self, state: int, now: int, finished_at: int | None) -> tuple[Any, ...]:
+        """Return the row as a claim or a take has left it: the columns of a delivery's progress are the last."""
+        return (*self[:-6], state, self.attempts + 1, self.delivered_at or now, finished_at, self.reason, None)
+
+    def to_message(
+        self, now: int, lease: int | None = None, waiting: dict[str, bool] | None = None, duplicate: bool = False
+    ) -> Message:
+        """Do as `message_of` does."""
+        return message_of(self, now, lease, waiting, duplicate)
+
+
+def message_of(
+    row: tuple[Any, ...],
+    now: int,
+    lease: int | None = None,
+    waiting: dict[str, bool] | None = None,
+    duplicate: bool = False,
+    read: Callable[[str], Any] = bodies.decode,
+) -> Message:
+    """Build the Message of a row with the columns of MessageRow; `read` makes its body of the text.
+
+    What has outlived `expires_at` by `now`, unleased, shows as expired though not marked.
+    """
+    # Unpacked once, and each field set by itself, since this runs for every message that is sent or received.
+    (id, sender, to, type, body, urgency, tags, correlation_id, reply_to, task_id, dedup_key, created_at, expires_at,
+     reply_address, report, recipient, state, attempts, delivered_at, finished_at, reason,
+     leased_until) = row  # fmt: skip
+    is_list = TO_SEPARATOR in to
+    finished = None if finished_at is None else from_micros(finished_at)
+    message: Any = _Unfrozen()
+    message.id = id
+    message.sender = sender
+    message.recipient = recipient or (to.replace(TO_SEPARATOR, ", ") if is_list else to)
+    message.to = tuple(to.split(TO_SEPARATOR)) if is_list else to
+    message.type = type
+    message.body = read(body)
+    message.state = (
+        "expired"
+        if expires_at is not None and expires_at <= now and state < 2 and (leased_until or 0) <= now
+        else STATES[state]
+    )
+    message.urgency = URGENCIES[urgency]
+    message.tags = _tags(tags) if tags else ()
+    message.correlation_id = correlation_id
+    message.reply_to = reply_to
+    message.task_id = task_id
+    message.dedup_key = dedup_key
+    message.attempts = attempts
+    message.created_at = from_micros(created_at)
+    message.delivered_at = None if delivered_at is None else from_micros(delivered_at)
+    message.acked_at = finished if state == 2 else None
+    message.expires_at = None if expires_at is None else from_micros(expires_at)
+    message.finished_at = finished
+    message.reply_address = reply_address
+    message.report = report
+    message.reason = reason
+    message.lease = lease
+    message.waiting = waiting
+    message.duplicate = duplicate
+    message.__class__ = Message
+    return cast(Message, message)
+
+
+def _tags(text: str) -> tuple[str, ...]:
+    """Return the tags that a column holds: of what is no list of texts, as a foreign writer can store it, the text."""
+    tags = bodies.decode(text)
+    return tuple(tags) if isinstance(tags, list) and all(isinstance(tag, str) for tag in tags) else (text,)
+
+
+def check_max(max: object) -> None:
+    """Refuse a `max` that is not a number of messages; raises InputError."""
+    if not isinstance(max, int) or isinstance(max, bool) or not 1 <= max <= MAX_ID:
+        raise InputError(f"max {max!r} is not a number of messages: use 1 or more, at most {MAX_ID}")
+
+
+def check_id(message_id: object) -> None:
+    """Refuse what cannot be the id of a message: InputError, or MessageNotFoundError for a number out of range."""
+    if not isinstance(message_id, int) or isinstance(message_id, bool):
+        raise InputError(f"id {message_id!r} is not a number: give the one that send or inbox showed")
+    if not 0 < message_id <= MAX_ID:
+        raise MessageNotFoundError(f"there is no message #{message_id}: ids run from 1 to {MAX_ID}")

@@ -1,0 +1,4 @@
+"""Reads of the whole bus: the log, peers, receipts, counts.
+
+May import: delivery and below.
+"""

@@ -1,0 +1,200 @@
+"""Receipts: how far each delivery of a message has come, now or once it has come far enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, NamedTuple, get_args
+
+from raven.delivery import expiry as settlement
+from raven.errors import DatabaseError, InputError, MessageNotFoundError, UndeliveredError, WaitTimeoutError
+from raven.model import clock
+from raven.model.deadline import deadline_after, left_s
+from raven.model.lifecycle import FINAL
+from raven.model.message import STATES, State
+from raven.store.database import Store
+from raven.wake import sigterm as signals
+from raven.wake.doorbell import Doorbells, receipt_bell
+from raven.wake.waiter import Waiter
+from raven.wake.watcher import WalWatch
+
+# What should be over already is settled by somebody else just now: look again, but not at once.
+_SHORTEST_PAUSE_S = 0.005
+
+
+class Receipt(NamedTuple):
+    """How far one delivery has come.
+
+    `delivered_at` is when its recipient first had it, `finished_at` when it was acked, expired or died. While it is
+    held back by a delay or a lease, `ready_at` is when that ends, and `leased` which of the two it is. `reason` is why
+    it was given back last, or died.
+    """
+
+    recipient: str
+    state: State
+    attempts: int
+    max_attempts: int
+    leased: bool
+    ready_at: datetime | None
+    delivered_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime | None
+    reason: str | None
+
+    @classmethod
+    def from_dict(cls, shape: Mapping[str, Any]) -> Receipt:
+        """Build a receipt from the JSON shape that `as_dict` makes; raises KeyError or ValueError for another."""
+        times = {name: clock.optional_from_isoformat(shape[name]) for name in cls._fields if name.endswith("_at")}
+        return cls(**{**{name: shape[name] for name in cls._fields}, **times})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON shape; times are ISO 8601 in UTC."""
+        return {
+            name: clock.isoformat(value) if isinstance(value, datetime) else value
+            for name, value in self._asdict().items()
+        }
+
+    def has_reached(self, state: State) -> bool:
+        """Whether it has come as far as a state; what was acked or died after it was delivered has been delivered."""
+        return state in (self.state, "sent") or (state == "delivered" and self.delivered_at is not None)
+
+    def will_never_reach(self, state: State) -> bool:
+        """Whether it has come to another end."""
+        return self.state in FINAL and not self.has_reached(state)
+
+
+def receipts(store: Store, doorbells: Doorbells, message_id: int) -> list[Receipt]:
+    """Return the receipts of a message, in the order of its recipients; MessageNotFoundError where there is none."""
+    rows = _rows(store, message_id)
+    now = clock.now()
+    if any(row[1] < 2 and (0 < row[4] <= now or (row[8] or now + 1) <= now) for row in rows):
+        # Where nothing can be written just now, what time has brought is put into effect a little later.
+        with suppress(DatabaseError), store.impatient():
+            settlement.settle(store, doorbells.ring)
+        rows = _rows(store, message_id)
+    return [_receipt(row, now) for row in rows]
+
+
+class Tracker:
+    """Sees whether all deliveries of a message have come as far as a state; for an event loop of your own.
+
+    `read` returns the receipts of the message. `look` at once, then when a `listener` for them is rung, when `due_s()`
+    is over, and at every tick.
+    """
+
+    def __init__(self, read: Callable[[], list[Receipt]], message_id: int, state: State = "acked") -> None:
+        if state not in get_args(State):
+            raise InputError(f"state {state!r} is not known: use {', '.join(STATES)}")
+        self._read = read
+        self._message_id = message_id
+        self._state: State = state
+        self._found: list[Receipt] = []
+
+    def look(self) -> list[Receipt] | None:
+        """Return the receipts if they have come so far; raises UndeliveredError where that will never be."""
+        found = self._found = self._read()
+        ended = [receipt for receipt in found if receipt.will_never_reach(self._state)]
+        if ended:
+            told = "; ".join(
+                f"{one.recipient}: {one.state}" + (f", {one.reason}" if one.reason else "") for one in ended
+            )
+            raise UndeliveredError(f"message #{self._message_id} will not be {self._state}: {told}")
+        return found if all(receipt.has_reached(self._state) for receipt in found) else None
+
+    def due_s(self) -> float | None:
+        """Return in how many seconds a lease, a delay or a life ends, so that there may be news unrung, or None."""
+        now = clock.now()
+        # What is leased outlives its time: then the end of the lease counts.
+        ends = [one.ready_at for one in self._found] + [
+            one.expires_at for one in self._found if not (one.leased or one.state in FINAL)
+        ]
+        return min(
+            (max(_SHORTEST_PAUSE_S, moment.timestamp() - now / 1e6) for moment in ends if moment is not None),
+            default=None,
+        )
+
+    def too_late(self, timeout_s: float) -> WaitTimeoutError:
+        """Return the error for what was not so far in time, as the last look has shown it."""
+        missing = [receipt.recipient for receipt in self._found if not receipt.has_reached(self._state)]
+        return WaitTimeoutError(
+            f"message #{self._message_id} was not {self._state} within {timeout_s:g} s by "
+            f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}"
+        )
+
+
+class ReceiptWait:
+    """Waits until all deliveries of a message have come as far as a state; pushed, with a look each second."""
+
+    def __init__(
+        self,
+        store: Store,
+        doorbells: Doorbells,
+        watch: WalWatch,
+        message_id: int,
+        state: State,
+        timeout_s: float | None,
+    ) -> None:
+        self._tracker = Tracker(lambda: receipts(store, doorbells, message_id), message_id, state)
+        self._deadline = deadline_after(timeout_s)
+        store.check_outside("wait for receipts")
+        self._timeout_s = timeout_s
+        self._due_s: float | None = None
+        self._waiter = Waiter(store, doorbells, watch, receipt_bell(message_id), 1.0, is_brief=True)
+
+    def wait(self) -> list[Receipt]:
+        """Block until then; raises UndeliveredError where it will never come, or WaitTimeoutError."""
+        signals.unwind_on_sigterm()
+        found = self._look()
+        if found is None:
+            with self._waiter:
+                while (found := self._look()) is None:
+                    self._waiter.wait(self._due_s)
+        return found
+
+    async def wait_async(self) -> list[Receipt]:
+        """Do as `wait` does, without blocking the event loop."""
+        signals.unwind_on_sigterm()
+        found = self._look()
+        if found is None:
+            with self._waiter:
+                while (found := self._look()) is None:
+                    await self._waiter.wait_async(self._due_s)
+        return found
+
+    def _look(self) -> list[Receipt] | None:
+        """Return the receipts if they have come so far, or note in how many seconds to look again unrung."""
+        found = self._tracker.look()
+        if found is not None:
+            return found
+        left = left_s(self._deadline)
+        if left == 0 and self._timeout_s is not None:
+            raise self._tracker.too_late(self._timeout_s)
+        self._due_s = min((pause for pause in (self._tracker.due_s(), left) if pause is not None), default=None)
+        return None
+
+
+def _rows(store: Store, message_id: int) -> list[Any]:
+    rows = store.rows("receipts_of", {"message_id": message_id, "recipient": None})
+    if not rows and not store.rows("message_whole", {"message_id": message_id}):
+        raise MessageNotFoundError(f"there is no message #{message_id}: it never was, or it was pruned")
+    return rows
+
+
+def _receipt(row: Any, now: int) -> Receipt:
+    recipient, state, attempts, max_attempts, ready_at, lease, delivered_at, finished_at, expires_at, reason = row
+    is_open = state < 2
+    is_held = is_open and ready_at > now
+    is_over = is_open and expires_at is not None and expires_at <= now and not (is_held and lease is not None)
+    return Receipt(
+        recipient=recipient,
+        state="expired" if is_over else STATES[state],
+        attempts=attempts,
+        max_attempts=max_attempts,
+        leased=is_held and lease is not None,
+        ready_at=clock.from_micros(ready_at) if is_held else None,
+        delivered_at=clock.optional_from_micros(delivered_at),
+        finished_at=clock.optional_from_micros(finished_at),
+        expires_at=clock.optional_from_micros(expires_at),
+        reason=reason,
+    )

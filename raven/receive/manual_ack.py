@@ -1,0 +1,104 @@
+"""Leased feed: messages as they come, at least once, each leased until it is acked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from raven.delivery.leases import Holdings
+from raven.delivery.mailbox import Lease, Mailbox, new_token
+from raven.delivery.prospect import RUNG, Prospect
+from raven.errors import RavenError
+from raven.model.message import Message
+from raven.receive.auto_ack import Feed
+from raven.receive.lease_renewal import Renewal
+from raven.store.database import Store
+from raven.wake.waiter import Waiter
+
+_NOTHING = Prospect(ready=0, due_at=None, expired=0)
+
+
+class LeasedFeed(Feed):
+    """Claims one message at a time, so that a consumer that dies costs no other message an attempt.
+
+    What is handed out and not acked, at most `max_per_poll` messages, stays leased while this process lives; it goes
+    back at the end.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        address: str,
+        mailbox: Mailbox,
+        waiter: Waiter,
+        max_per_poll: int,
+        lease_s: float,
+        holdings: Holdings,
+        ring: Callable[[Iterable[str]], object],
+    ) -> None:
+        super().__init__(mailbox, waiter, max_per_poll)
+        self._store = store
+        self._address = address
+        self._lease = Lease(new_token(), lease_s)
+        self._holdings = holdings
+        self._room = holdings.open_room(self._lease.token)
+        self._ring = ring
+        self._renewal: Renewal | None = None
+        self._has_claimed = False
+
+    def release(self) -> None:
+        """Take no more, and give back what is not acked; others who wait for it are woken."""
+        self._released = True
+        self._holdings.close_room(self._lease.token)
+        renewal, self._renewal = self._renewal, None
+        had_claimed, self._has_claimed = self._has_claimed, False
+        if not had_claimed or self.waiter.is_inherited:
+            return
+        is_given = False
+        try:
+            self._mailbox.give_back(self._lease.token)
+            is_given = True
+        except RavenError:
+            # Another writer is in the way, for instance: the thread has the patience. If even it fails the lease ends.
+            pass
+        finally:
+            if renewal is not None:
+                renewal.end(give_back=not is_given)
+
+    def next(self, rung: bool = False) -> Message | None:
+        """Return the next message, leased, or None where nothing is ready or too much is not acked."""
+        self.check_open()
+        if self._is_full():
+            self._prospect = _NOTHING
+            return None
+        self._prospect = self._mailbox.look()
+        if not self._prospect.is_promising():
+            return None
+        self.waiter.tick_if_due()
+        self._has_claimed = True
+        if self._renewal is None:
+            self._begin_to_renew()
+        messages = self._mailbox.fetch_leased(self._prospect, 1, None, self._lease, counts=True)
+        self._holdings.remember(messages)
+        if self._released:  # meanwhile, by another thread
+            self._has_claimed = True
+            self.release()
+            self.check_open()
+        # Where another was quicker, or what was due has died: look once more at the next ring, or in time.
+        self._prospect = RUNG if messages else self._mailbox.look()
+        return messages[0] if messages else None
+
+    def _is_full(self) -> bool:
+        if len(self._room.ids) < self._max_per_poll:
+            return False
+        self._room.is_awaited = True
+        # What others have acked meanwhile, or have by now, is held here no longer.
+        self._room.ids.intersection_update(self._mailbox.held(self._lease))
+        return len(self._room.ids) >= self._max_per_poll
+
+    def _begin_to_renew(self) -> None:
+        try:
+            self._renewal = Renewal(self._store, self._address, self._lease, self._room, self._ring)
+        except RuntimeError as error:
+            import logging
+
+            logging.getLogger("raven").warning("no thread can renew the leases at %s: %s", self._address, error)

@@ -1,0 +1,181 @@
+"""Request: a question, and the private address at which its sender waits for the answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing, suppress
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from raven.delivery.identity import Identity
+from raven.delivery.mailbox import Mailbox
+from raven.errors import BusyError, ClosedError, InputError, RavenError, WaitTimeoutError
+from raven.model import clock
+from raven.model.address import Address, parse_address
+from raven.model.deadline import deadline_after, left_s
+from raven.model.message import Message
+from raven.receive import auto_ack as feed
+from raven.receive.subscription import Subscription
+from raven.store.database import Store
+from raven.wake.doorbell import receipt_bell
+from raven.wake.listener import Listener
+from raven.wake.waiter import Waiter
+
+if TYPE_CHECKING:
+    from raven.model.draft import Draft
+    from raven.sender import BusSender
+
+# So much of the asker's role and session shows in the private address, which must not be too long for one.
+_KEPT = 200
+_BUSY_PAUSE_S = 0.005
+
+
+class Answers(feed.Feed):
+    """Takes the one answer; `withdraw` is called when it ends without."""
+
+    def __init__(self, mailbox: Mailbox, waiter: Waiter, withdraw: Callable[[], None]) -> None:
+        super().__init__(mailbox, waiter, 1)
+        self._withdraw = withdraw
+        self._is_answered = self._was_busy = False
+        # Whoever begins to watch rings everybody: a look comes before the lock.
+        self._rings_pay = False
+
+    def next(self, rung: bool = False) -> Message | None:
+        """Return the answer, acked, or None; where another writer is in the way it is looked for again shortly."""
+        self._was_busy = False
+        try:
+            answer = super().next(rung)
+        except BusyError:
+            self._was_busy = True
+            return None
+        self._is_answered = answer is not None
+        return answer
+
+    def due_s(self, deadline: float | None) -> float | None:
+        """Return in how many seconds to look again without being rung."""
+        due = super().due_s(deadline)
+        if not self._was_busy:
+            return due
+        return _BUSY_PAUSE_S if due is None else min(due, _BUSY_PAUSE_S)
+
+    def release(self) -> None:
+        """Take no more, and let nobody answer any more."""
+        was_released = self._released
+        super().release()
+        if not was_released and not self._is_answered and not self.waiter.is_inherited:
+            self._withdraw()
+
+
+class Request:
+    """One question on its way: `feed` takes its answer.
+
+    However the wait ends without an answer, nobody begins with the request any more.
+    """
+
+    def __init__(self, bus: BusSender, question: Question, timeout_s: float) -> None:
+        self._store = bus._store
+        self._store.check_outside("wait for an answer")
+        self._question = question
+        self._deadline = deadline_after(timeout_s)
+        waiter = Waiter(self._store, bus._doorbells, bus._watch, question.reply_address, 1.0, is_brief=True)
+        self.feed = Answers(question.mailbox(), waiter, question.withdraw)
+
+    def answer(self) -> Message:
+        """Send it, block until the answer comes, and return that, acked; raises WaitTimeoutError."""
+        self._question.post()
+        with closing(feed.listen(self.feed, left_s(self._deadline))) as answers:
+            return self._first(list(islice(answers, 1)))
+
+    async def answer_async(self) -> Message:
+        """Do as `answer` does, without blocking the event loop; a cancelled task leaves nothing behind either."""
+        await feed.patiently(self._store, self._question.post)
+        found = []
+        with closing(feed.AsyncMessages(self.feed, self._store, left_s(self._deadline))) as answers:
+            async for answer in answers:
+                found.append(answer)
+                break
+        return self._first(found)
+
+    def _first(self, found: list[Message]) -> Message:
+        if found:
+            self._question.spare_others()
+            return found[0]
+        if left_s(self._deadline):
+            self._question.withdraw()  # it may have been closed while it was being sent
+            raise ClosedError(f"the client was closed while it waited for the answer to {self._question}")
+        raise self._question.too_late()
+
+
+class Question:
+    """A request for an event loop of your own: `post` it, then fetch the answer from its `subscription`.
+
+    The answer comes to `reply_address`, which nobody else knows or subscribes to: it is made for this question and
+    never registered, so that no broadcast reaches it. `withdraw` it when nobody waits for the answer any more. What
+    uses the store (`post`, `withdraw`, the fetch) may run in another thread, one call at a time. The parameters are
+    those of `request`.
+    """
+
+    def __init__(
+        self, bus: BusSender, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float, **options: Any
+    ) -> None:
+        self._bus = bus
+        self._timeout_s = timeout_s
+        self.reply_address = str(_private_address(bus.address))
+        # Many may wait for long: what they have asked is not kept beyond the moment at which it is sent.
+        self._draft: Draft | None = bus._draft_request(to, type, body, timeout_s, self.reply_address, options)
+        self._sent_id: int | None = None
+        self._asked = 0
+
+    def post(self) -> Message:
+        """Send it, in one transaction; raises InputError where that was done already."""
+        if self._draft is None:
+            raise InputError(f"{self} was posted already: make another question")
+        sent = self._bus.post([self._draft])[0]
+        self._draft, self._sent_id, self._asked = None, sent.id, len(sent.waiting or ())
+        return sent
+
+    def subscription(self) -> Subscription:
+        """Return where the answer comes, acked when it is fetched; of several the first counts."""
+        return Subscription(self.mailbox(), Listener(self._bus._doorbells, self._bus._watch, self.reply_address))
+
+    def mailbox(self) -> Mailbox:
+        """Return the mailbox into which the answer comes."""
+        identity = Identity(self._bus._store, parse_address(self.reply_address), registers=False)
+        return Mailbox(self._bus._store, identity, self._bus._doorbells.ring)
+
+    def spare_others(self) -> None:
+        """Let those who were asked, too, not begin once one has answered."""
+        if self._asked > 1:
+            self.withdraw()
+
+    def withdraw(self) -> None:
+        """Let nobody begin with it any more; where that cannot be done now it expires by itself."""
+        if self._sent_id is not None:
+            _withdraw(self._bus._store, self._bus._doorbells.ring, self._sent_id)
+
+    def too_late(self) -> WaitTimeoutError:
+        """Return the error for an answer that has not come in time."""
+        return WaitTimeoutError(f"no answer to {self} came within {self._timeout_s:g} s")
+
+    def __str__(self) -> str:
+        return f"message #{'?' if self._sent_id is None else self._sent_id}"
+
+
+def _private_address(sender: str) -> Address:
+    """Return an address that nobody else knows, whose likeness to the sender's helps whoever looks into the file."""
+    role, _, session = sender.partition(":")
+    return parse_address(f"{role[:_KEPT].strip()}+{os.urandom(8).hex()}:{session[:_KEPT].strip()}")
+
+
+def _withdraw(store: Store, ring: Callable[[Iterable[str]], object], message_id: int) -> None:
+    """Let nobody begin with what nobody waits for any more, nor answer it.
+
+    Where another writer is in the way it is left to expire by itself: whoever asked does not wait for that.
+    """
+    with suppress(RavenError), store.impatient():
+        given_up = {"message_id": message_id, "now": clock.now()}
+        with store.write() as tx:
+            tx.change("withdraw", given_up)
+            tx.change("withdraw_message", given_up)
+        store.after_commit(ring, [receipt_bell(message_id)])

@@ -1,0 +1,228 @@
+"""Connection: one long-lived connection to the bus file, and the only importer of the SQLite driver.
+
+Who else can be in the file at any moment: other threads of this client (a lock), other processes and other SQLite
+clients (`BEGIN IMMEDIATE`, with a busy wait), a forked child (its own connection), and whoever deletes or replaces the
+file (its inode is checked before each write and on each tick).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import Any
+
+import apsw
+
+from raven.config import Durability
+from raven.errors import ClosedError, ConfigError, DatabaseError, FileMissingError
+from raven.store import file as busfile
+from raven.store import fork_safety as forks
+from raven.store import migrations as migration
+from raven.store import sql as statements
+from raven.store.checkpoint import WAL_SIZE_LIMIT, WriteBack
+from raven.store.errors import translate
+from raven.store.patience import Patience
+from raven.store.transaction import Transaction
+
+SqliteError = apsw.Error
+SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
+
+
+def sqlite_version() -> tuple[int, ...]:
+    """Return the version of the SQLite that the driver brings."""
+    return tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
+
+
+def new_schema() -> list[Any]:
+    """Return kind, name, table and SQL of everything that stands in the schema of a new bus."""
+    with closing(apsw.Connection(":memory:")) as connection:
+        for script in statements.scripts_after(0):
+            connection.execute(script)
+        return connection.execute(SCHEMA).fetchall()
+
+
+class Connection:
+    """A connection to the bus file at `path`, guarded for threads and forks, made anew when the file was replaced.
+
+    With `durability="full"` a commit survives power loss, not only the death of processes. With `checkpoints=False` the
+    WAL is written back only by `checkpoint` (and by other connections). `create=False` refuses to make a file that is
+    not there.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        busy_timeout_s: float = 5.0,
+        durability: Durability = "normal",
+        checkpoints: bool = True,
+        create: bool = True,
+    ) -> None:
+        if durability not in ("normal", "full"):
+            raise ConfigError(f"durability {durability!r} is not known: use 'normal' or 'full'")
+        if not isinstance(busy_timeout_s, int | float) or not 0 <= busy_timeout_s <= 3600:
+            raise ConfigError(f"busy_timeout_s {busy_timeout_s!r} is out of range: use 0 to 3600 seconds")
+        if "\0" in path or not path.isprintable():
+            raise FileMissingError(f"the path {path!r} holds what no bus file may be called by: choose another")
+        # One bus is one real file, by whatever link it is reached: SQLite and the doorbells must agree on its name.
+        self.path = os.path.realpath(path)
+        self.busy_timeout_s = busy_timeout_s
+        self.durability = durability
+        self._checkpoints = checkpoints
+        self._patience = Patience(busy_timeout_s)
+        self._closed = False
+        self._in_parents_transaction: apsw.Connection | None = None
+        self._lock = threading.RLock()
+        self.replaced = 0  # how often another file took the place of this one
+        self._connection: apsw.Connection | None = None
+        self._refusal = 0  # the errno with which the system refused the last connection
+        forks.guard(self)
+        with self._lock:  # held, so that no fork comes while SQLite is at work
+            self._connection = self._open(create)
+
+    def verify(self) -> None:
+        """Notice that the file was replaced (go on with the new one, and log it) or is gone (FileMissingError)."""
+        self._acquire()
+        try:
+            self._verify()
+        finally:
+            self._release()
+
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """Let this thread's calls inside raise BusyError at once, for callers that can wait without blocking it."""
+        self._acquire()
+        before, self._patience.limit_s = self._patience.limit_s, 0.0
+        try:
+            yield
+        finally:
+            self._patience.limit_s = before
+            self._release()
+
+    def close(self) -> None:
+        """Close the connection; every later call raises ClosedError. Closing twice is allowed."""
+        with self._lock:
+            before, self._closed = self._closed, True
+            # A signal handler can come here from within this thread's own transaction, which then closes at its end.
+            if self._connection is not None and not before and not self._connection.in_transaction:
+                self._connection.close()
+
+    def before_fork(self, timeout_s: float = -1) -> bool:
+        """Let no other thread be inside SQLite while this process forks; returns whether that came about in time."""
+        return self._lock.acquire(timeout=timeout_s)
+
+    def after_fork(self) -> None:
+        """Go on in the parent."""
+        self._release()
+
+    def forsake(self) -> None:
+        """Close the inherited connection in a forked child, leaving the file alone; the next use opens another."""
+        inherited, self._connection = self._connection, None
+        self._lock = threading.RLock()
+        if inherited is None:
+            return
+        with suppress(apsw.ConnectionClosedError):
+            if inherited.in_transaction:
+                # To close it would roll back what the parent is writing.
+                self._in_parents_transaction = inherited
+                return
+            inherited.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            inherited.close()
+
+    def _acquire(self) -> apsw.Connection:
+        """Take the lock for this thread and return the connection; it is made anew where the last one had to go."""
+        self._lock.acquire()
+        try:
+            if self._closed:
+                raise ClosedError(f"the client of {self.path} is closed: make a new BusClient")
+            if self._in_parents_transaction is not None:
+                raise DatabaseError(f"this process was forked inside a transaction on {self.path}: fork outside of it")
+            if self._connection is None:
+                self._connection = self._open(create=False)
+            return self._connection
+        except BaseException:
+            self._release()
+            raise
+
+    def _release(self) -> None:
+        try:  # noqa: SIM105 on the path of every write, where `suppress` costs several times the release
+            self._lock.release()
+        except RuntimeError:
+            pass  # An exception of a signal handler came between this thread's last release and its book-keeping.
+
+    def _is_writing(self) -> bool:
+        """Whether a transaction is open: where the lock is held, one of this very thread."""
+        return self._connection is not None and self._connection.in_transaction
+
+    def _verify(self) -> None:
+        if not self._is_writing() and not busfile.is_still(self.path, self._inode):
+            import logging
+
+            logging.getLogger("raven").warning(
+                "the bus %s was replaced while in use: going on with the new file", self.path
+            )
+            # While the old connection holds its WAL open, no other file can have that inode.
+            busfile.drop_stale_wal(self.path, self._wal_inode)
+            old, self._connection = self._connection, None
+            if old is not None:
+                old.close()
+            self._connection = self._open(create=False)
+            self.replaced += 1
+
+    def _open(self, create: bool) -> apsw.Connection:
+        busfile.prepare(self.path, create=create)
+        naps = 0
+        while True:
+            try:
+                return self._connect()
+            except apsw.BusyError as error:
+                # SQLite calls no busy handler while another process turns a new file into WAL mode.
+                if not self._patience.wait(naps):
+                    raise self._translated(error) from error
+                naps += 1
+            except apsw.Error as error:
+                raise self._translated(error) from error
+
+    def _connect(self) -> apsw.Connection:
+        self._refusal = 0
+        connection = apsw.Connection(self.path, flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            connection.set_busy_handler(self._patience.wait)
+            # Plans must not depend on bound values: where they may, SQLite compiles a statement anew at each run.
+            connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
+            self._make_ready(connection)
+            self._inode = busfile.inode(self.path)
+            self._wal_inode = busfile.wal_inode(self.path)
+        except BaseException:
+            self._refusal = connection.system_errno
+            connection.close()
+            raise
+        self._transaction = Transaction(connection)
+        return connection
+
+    def _make_ready(self, connection: apsw.Connection) -> None:
+        """See that the file is a bus, of this raven's mode and schema."""
+        migration.check_format(connection, self.path)
+        # Where fsync leaves what it wrote to the disk's own cache, as on macOS, the first two make it go on; elsewhere
+        # they change nothing. Without the second, what is written back could reach the disk out of order.
+        for setting in (
+            f"fullfsync = {self.durability == 'full':d}",
+            "checkpoint_fullfsync = 1",
+            "journal_mode = WAL",
+            f"synchronous = {self.durability}",
+            f"journal_size_limit = {WAL_SIZE_LIMIT}",
+            "wal_autocheckpoint = 0",
+        ):
+            connection.execute(f"PRAGMA {setting}").fetchall()
+        if self._checkpoints:
+            connection.set_wal_hook(WriteBack(self._patience))
+        migration.migrate(connection)
+
+    def _translated(self, error: apsw.Error) -> DatabaseError:
+        number = self._refusal
+        if self._connection is not None:
+            with suppress(apsw.Error):
+                number = self._connection.system_errno
+        return translate(error, self.path, self._patience.limit_s, number)

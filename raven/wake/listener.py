@@ -1,0 +1,109 @@
+"""Listener: a doorbell at one address together with the watch for writers that do not ring."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from raven.wake.doorbell import Bell, Doorbells
+
+if TYPE_CHECKING:
+    from raven.wake.watcher import WalWatch
+
+# How often to look where no doorbell can be had.
+DEAF_TICK_S = 0.1
+
+
+class Listener:
+    """Tells an event loop that there may be news: `fileno()` turns readable when somebody rings.
+
+    After each ring `silence()` it, then look into the store. Call `tick()` once a second, and look then too; where no
+    FIFO can be made (`is_deaf`), every DEAF_TICK_S. Without `stands` nobody need watch before the first tick. Nothing
+    here blocks. Closing twice is allowed.
+    """
+
+    def __init__(self, doorbells: Doorbells, watch: WalWatch, address: str, *, stands: bool = True) -> None:
+        self._doorbells = doorbells
+        self._watch = watch
+        self._address = address
+        self._bell: Bell | None = None
+        self._warned = False
+        self._pid = os.getpid()
+        self._is_open = True
+        watch.join()
+        try:
+            self._hang()
+            if stands:
+                watch.stand()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this is a forked child's copy: then what it holds belongs to the parent, and is left alone."""
+        return self._pid != os.getpid()
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether no doorbell can be had here."""
+        return self._bell is None
+
+    def fileno(self) -> int:
+        """Return the descriptor that turns readable when somebody rings, or -1 where no doorbell is to be had."""
+        return -1 if self._bell is None else self._bell.fileno()
+
+    def hangs(self) -> bool:
+        """Whether the doorbell is in its place; where it is not, `tick` hangs another, with another descriptor."""
+        return self._bell is not None and self._bell.hangs()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Block until somebody rings or the time is over; returns whether it rang, and silences it."""
+        # The numbers of descriptors that a child has not inherited are those of other files there.
+        return self._bell is not None and not self.is_inherited and self._bell.wait(timeout_s)
+
+    def silence(self) -> None:
+        """Forget the rings so far."""
+        if self._bell is not None and not self.is_inherited:
+            self._bell.silence()
+
+    def tick(self) -> None:
+        """Hang the doorbell where it does not, and see that somebody watches for writers that do not ring."""
+        if not self._is_open or self.is_inherited:
+            return
+        self._hang()
+        self._watch.stand()
+
+    def _hang(self) -> None:
+        try:
+            if self._bell is None:
+                self._bell = self._doorbells.hang(self._address)
+            else:
+                self._bell.rehang()
+        except OSError as error:
+            self._go_deaf(error)
+
+    def close(self) -> None:
+        """Take the doorbell down; the last listener of a process ends its watch."""
+        if self._is_open and not self.is_inherited:
+            self._is_open = False
+            self._watch.leave()
+            if self._bell is not None:
+                self._bell.close()
+
+    def _go_deaf(self, error: OSError) -> None:
+        # Where there is no descriptor for a FIFO there is none for an import: then it is told at a later tick.
+        with suppress(OSError, ImportError):
+            if self._bell is not None or not self._warned:
+                import logging
+
+                logging.getLogger("raven").warning(
+                    "no doorbell at %s (%s): looking every %g s instead; see `raven doctor`",
+                    self._doorbells.folder, error, DEAF_TICK_S,
+                )  # fmt: skip
+                self._warned = True
+        if self._bell is not None:
+            with suppress(OSError):
+                self._bell.close()
+            self._bell = None

@@ -1,0 +1,150 @@
+"""Waiter: waits at one doorbell, with the tick behind it so that nothing is ever lost."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from raven.errors import ClosedError, InputError
+from raven.store.database import Store
+from raven.wake.doorbell import SIGNAL_SLICE_S, Doorbells
+from raven.wake.listener import DEAF_TICK_S, Listener
+from raven.wake.watcher import WalWatch
+
+# To begin a watch and to end it takes longer than most answers need: a brief wait begins without one.
+_BRIEF_S = 0.1
+
+
+class Waiter:
+    """One subscriber's way of waiting; a context manager that leaves no FIFO, thread or descriptor behind.
+
+    Hang the bell first (enter), then look into the store, then wait: what is sent after the look rings. At every tick
+    the file, the bell and the election are checked. Where no FIFO can be made the tick shortens to 100 ms.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        doorbells: Doorbells,
+        watch: WalWatch,
+        address: str,
+        poll_interval_s: float,
+        *,
+        is_brief: bool = False,
+    ) -> None:
+        if (
+            not isinstance(poll_interval_s, int | float)
+            or isinstance(poll_interval_s, bool)
+            or not 0 < poll_interval_s <= 3600
+        ):
+            raise InputError(
+                f"poll_interval_s {poll_interval_s!r} is out of range: use more than 0, up to 3600 seconds"
+            )
+        self._store = store
+        self._doorbells = doorbells
+        self._watch = watch
+        self._address = address
+        self._tick_s = poll_interval_s
+        self._is_brief = is_brief
+        self._next_tick = 0.0
+        self._listener: Listener | None = None
+        self._pid = os.getpid()
+
+    def __enter__(self) -> Self:
+        # Loops that are left and begun anew before their first tick must notice, too, that the file was replaced; those
+        # of a client that is closed end by themselves.
+        with suppress(ClosedError):
+            self._store.verify()
+        # A loop that is still open when the interpreter exits must end before threads can no longer be joined.
+        atexit.register(self.close)
+        try:
+            self._listener = Listener(self._doorbells, self._watch, self._address, stands=not self._is_brief)
+        except BaseException:
+            self.close()
+            raise
+        self._plan_tick()
+        if self._is_brief:
+            self._next_tick = min(self._next_tick, time.monotonic() + _BRIEF_S)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the bell down and stop the watch. Closing twice is allowed; a forked child's copy does nothing."""
+        atexit.unregister(self.close)
+        if self._listener is not None and not self.is_inherited:
+            self._listener.close()
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this is a forked child's copy: then what it holds belongs to the parent, and is left alone."""
+        return self._pid != os.getpid()
+
+    def wait(self, at_most_s: float | None) -> bool:
+        """Block until someone rings, the next tick is due or the time is over; returns whether it rang."""
+        pause = self._pause_s(at_most_s)
+        rang = False
+        if self._listener is None or self._listener.is_deaf:
+            time.sleep(pause)
+        else:
+            rang = self._listener.wait(pause)
+        self.tick_if_due()
+        return rang
+
+    async def wait_async(self, at_most_s: float | None) -> bool:
+        """Do as `wait` does, without blocking the running event loop."""
+        pause = self._pause_s(at_most_s)
+        rang = False
+        if self._listener is None or self._listener.is_deaf:
+            import asyncio
+
+            await asyncio.sleep(pause)
+        else:
+            give_up_at = time.monotonic() + pause
+            while not rang and (left := give_up_at - time.monotonic()) > 0:
+                await _readable(self._listener.fileno(), min(left, SIGNAL_SLICE_S))
+                rang = self._listener.wait(0)
+        self.tick_if_due()
+        return rang
+
+    def tick_if_due(self) -> None:
+        """Check the file, the bell and the election if the time has come; for loops that are too busy to wait, too."""
+        if self._listener is not None and time.monotonic() >= self._next_tick:
+            self._store.verify()
+            self._listener.tick()
+            self._plan_tick()
+
+    def _plan_tick(self) -> None:
+        is_deaf = self._listener is None or self._listener.is_deaf
+        self._next_tick = time.monotonic() + (min(self._tick_s, DEAF_TICK_S) if is_deaf else self._tick_s)
+
+    def _pause_s(self, at_most_s: float | None) -> float:
+        until_tick = self._next_tick - time.monotonic()
+        return max(0.0, until_tick if at_most_s is None else min(until_tick, at_most_s))
+
+
+async def _readable(descriptor: int, timeout_s: float) -> None:
+    """Wait until a descriptor is readable or the time is over."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    rung: asyncio.Future[None] = loop.create_future()
+
+    def ring() -> None:
+        if not rung.done():
+            rung.set_result(None)
+
+    loop.add_reader(descriptor, ring)
+    timer = loop.call_later(timeout_s, ring)
+    try:
+        await rung
+    finally:
+        timer.cancel()
+        loop.remove_reader(descriptor)

@@ -1,0 +1,91 @@
+"""Upkeep: the methods that look after the bus; what takes long has a thread and a connection of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from raven import DatabaseError, ForbiddenError, InputError, LimitError, Message, check_max
+from raven_rpc.methods import params
+from raven_rpc.methods.caller import Caller
+from raven_rpc.methods.receive import MAX_PAGE_BYTES, as_messages
+from raven_rpc.server.worker import Work
+
+# So many ids are revived among the writes of others.
+_FEW = 1000
+# The dead of so many addresses are listed at once, each with a message of 4 MiB at least.
+_MANY = 16
+
+
+def dead(caller: Caller, given: params.Dead) -> Work:
+    """Return the deliveries that have died, each as its recipient has it, with the reason."""
+    check_max(given.max)
+    bus, scope = caller.server.reader_bus, caller.scope(given.role)
+
+    def find() -> list[Message]:
+        if scope is None:
+            return list(bus.dead(max=given.max, max_bytes=MAX_PAGE_BYTES))
+        most = MAX_PAGE_BYTES // max(1, len(scope))
+        if len(scope) > _MANY:
+            raise LimitError(
+                f"{len(scope):,} addresses at once are over the limit of {_MANY}: ask for fewer, or for all"
+            )
+        found = [message for role in scope for message in bus.dead(role, max=given.max, max_bytes=most)]
+        return sorted(found, key=lambda message: message.id)[: given.max]
+
+    return Work("read", find, as_messages, weight=given.max)
+
+
+def requeue(caller: Caller, given: params.Requeue) -> Work:
+    """Revive the dead of some messages, or all there are: they are ready at once, with all attempts before them."""
+    role = _own(caller, given.role)
+    if bool(given.ids) == given.all:
+        raise InputError("requeue takes the ids of messages, or all: give one of them")
+    server = caller.server
+    if given.all:
+        return Work("upkeep", lambda: server.upkeep_bus.requeue(role=role, all=True), _as_requeued)
+    if len(given.ids) > _FEW:
+        return Work("upkeep", lambda: server.upkeep_bus.requeue(*given.ids, role=role), _as_requeued)
+    return Work("write", lambda: server.writer_bus.requeue(*given.ids, role=role), _as_requeued, weight=len(given.ids))
+
+
+def purge_dead(caller: Caller, given: params.PurgeDead) -> Work:
+    """Drop the deliveries that have died, all or those to one address."""
+    role, server = _own(caller, given.role), caller.server
+    return Work("upkeep", lambda: server.upkeep_bus.purge_dead(role), lambda count: {"purged": count})
+
+
+def prune(caller: Caller, given: params.Prune) -> Work:
+    """Drop finished messages older than a span of time, and give their space back; what is unfinished stays."""
+    if caller.bound:
+        raise ForbiddenError(f"this socket acts as {', '.join(caller.bound)} only: it cannot prune what is others'")
+    server = caller.server
+
+    def run() -> dict[str, Any]:
+        done = server.upkeep_bus.prune(
+            given.older_than_s, dry_run=given.dry_run, progress=lambda _: server.check_running()
+        )
+        return {"messages": done.messages, "bytes": done.bytes, "dry_run": given.dry_run}
+
+    return Work("upkeep", run)
+
+
+def stats(caller: Caller, given: params.Stats) -> Work:
+    """Return what the helper has done and what waits, and as `bus` the figures of the bus, null where it is gone."""
+    server = caller.server
+
+    def measure() -> dict[str, Any] | None:
+        try:
+            return dict(server.upkeep_bus.stats(full=given.full).as_dict())
+        except DatabaseError:  # just then the helper's own figures are wanted
+            return None
+
+    return Work("upkeep", measure, lambda measured: {**server.stats(), "bus": measured})
+
+
+def _own(caller: Caller, role: str | None) -> str | None:
+    """Return whose dead are meant, None for everybody's; on a bound socket one of its addresses."""
+    return caller.role("role", role) if role is not None or caller.bound else None
+
+
+def _as_requeued(count: int) -> dict[str, int]:
+    return {"requeued": count}

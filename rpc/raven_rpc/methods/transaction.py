@@ -1,0 +1,86 @@
+"""Commit: several calls in one transaction, or none of them.
+
+There is no SQL among them, as there is in Python's: what comes over the socket may come from a sandbox.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from raven import DatabaseError, InputError, LimitError, RavenError
+from raven_rpc.jsonrpc import messages as protocol
+from raven_rpc.methods import params
+from raven_rpc.methods.caller import Caller
+from raven_rpc.methods.receive import MAX_PAGE_BYTES
+from raven_rpc.methods.usage import shown
+from raven_rpc.server.worker import Work
+
+if TYPE_CHECKING:
+    from raven_rpc.methods.table import Method
+
+ALLOWED = ("send", "send_many", "reply", "ack", "nack", "extend", "claim")
+MAX_CALLS = 1000
+
+
+def transact(caller: Caller, given: params.Transaction, methods: Mapping[str, Method]) -> Work:
+    """Return the work of all calls as one; each is checked as if it came alone."""
+    if len(given.calls) > MAX_CALLS:
+        raise LimitError(f"a transaction of {len(given.calls):,} calls is over the limit of {MAX_CALLS:,}")
+    works: list[Work] = []
+    for number, shape in enumerate(given.calls):
+        with _told_which(number, shape):
+            works.append(_work(caller, shape, methods))
+    bus = caller.server.writer_bus
+
+    def run() -> list[Any]:
+        values, size = [], 0
+        with bus.transaction():
+            for number, (shape, work) in enumerate(zip(given.calls, works, strict=True)):
+                with _told_which(number, shape):
+                    values.append(work.run())
+                    if shape["method"] == "claim":
+                        size += sum(len(protocol.encode(message.body)) for message in values[-1])
+                    if size > MAX_PAGE_BYTES:
+                        raise LimitError(f"what is claimed comes to over {MAX_PAGE_BYTES:,} bytes: claim less at once")
+        return values
+
+    def at_once(values: list[Any]) -> None:
+        for work, value in zip(works, values, strict=True):
+            if work.at_once is not None:
+                work.at_once(value)
+
+    return Work(
+        "write",
+        run,
+        lambda values: {"results": [work.answer(value) for work, value in zip(works, values, strict=True)]},
+        weight=sum(work.weight for work in works),
+        at_once=at_once,
+    )
+
+
+def _work(caller: Caller, shape: Any, methods: Mapping[str, Method]) -> Work:
+    if not isinstance(shape, dict):
+        raise InputError(f"{shown(shape)} is no object with a method and params")
+    call = params.bind(params.Call, (), shape)
+    if call.method not in ALLOWED:
+        raise InputError(f"{call.method[:100]!r} cannot be part of a transaction: use {', '.join(ALLOWED)}")
+    method = methods[call.method]
+    args, kwargs = (call.params, {}) if isinstance(call.params, list) else ((), call.params)
+    run: Callable[..., Work] = method.run
+    return run(caller, params.bind(method.params, tuple(args), kwargs))
+
+
+@contextmanager
+def _told_which(number: int, shape: Any) -> Iterator[None]:
+    """Say in an error which call it was, except in one of the bus file, which is none of the call's."""
+    try:
+        yield
+    except DatabaseError:
+        raise
+    except RavenError as error:
+        name = shape.get("method") if isinstance(shape, dict) else None
+        method = f" ({name})" if isinstance(name, str) and name in ALLOWED else ""
+        error.args = (f"call {number}{method} of the transaction: {error}", *error.args[1:])
+        raise

@@ -1,0 +1,4 @@
+"""The server: connections, dispatch, the order of requests and answers.
+
+May import: methods, jsonrpc, and raven's client, model and host.
+"""

@@ -1,0 +1,318 @@
+"""Connection: one client of the socket, its requests in and the answers out, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from raven import ForbiddenError, LimitError, RavenError
+from raven_rpc.jsonrpc import counterpart
+from raven_rpc.jsonrpc import errors as faults
+from raven_rpc.jsonrpc import messages as protocol
+from raven_rpc.jsonrpc import unix_socket as sockets
+from raven_rpc.jsonrpc.framing import Lines
+from raven_rpc.methods.caller import Caller
+from raven_rpc.server.leases import Leases
+from raven_rpc.server.request_queue import MAX_PENDING, Lanes
+from raven_rpc.server.responses import Answer, Pending, ready
+from raven_rpc.server.subscriptions import Subscriptions
+from raven_rpc.server.waits import Waits
+from raven_rpc.server.worker import Outcome, attempt
+
+if TYPE_CHECKING:
+    from raven_rpc.server.server import Server
+    from raven_rpc.server.waits import Wait
+
+# So many requests of one connection are begun before another has its turn.
+_TURN = 50
+_WRITE_BUFFER = 64 * 1024
+_HTTP = re.compile(rb"(GET|POST|PUT|HEAD|OPTIONS|DELETE|PATCH|CONNECT|TRACE|PRI) \S+ HTTP/\d")
+
+
+class Connection(asyncio.Protocol):
+    """Reads lines, has them dispatched, and writes the answers in the order of the requests; late ones when they come.
+
+    A client that does not read its answers is not read from either.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._loop = server.loop
+        self._lines = Lines(server.max_request)
+        # Lines, elements of a batch that was taken apart, and answers that are ready.
+        self._todo: deque[bytes | tuple[Any, Answer] | Answer] = deque()
+        self._answers: deque[Answer] = deque()
+        self._late: set[Answer] = set()  # those that hold up no other, since a part of them waits
+        self._is_full = False
+        self._has_ended = False
+        self._is_reading = True
+        self._turn_is_planned = False
+        self.is_closed = False
+        self.fetching = 0  # how many subscriptions have messages on their way, acked already or leased
+        self.transport: asyncio.Transport | None = None
+        self.subscriptions = Subscriptions(server, self)
+        self.waits = Waits(server)
+        self.leases = Leases()
+        self._lanes = Lanes(server, self)
+        self._caller = Caller(server.share, server.bound, server, self)
+
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Let the client in, unless it is of another user or one too many."""
+        self.transport = transport = cast(asyncio.Transport, transport)
+        transport.set_write_buffer_limits(high=_WRITE_BUFFER)
+        uid = sockets.peer_uid(transport.get_extra_info("socket"))
+        if uid not in self._server.allowed_uids:
+            return self._refuse(ForbiddenError(f"user {uid} may not use this socket: see `raven serve --allow-uid`"))
+        if not self._server.admit(self):
+            error = LimitError(
+                f"{self._server.max_connections:,} connections are open, which is the limit: close one, or try again"
+            )
+            error.retryable = True
+            return self._refuse(error)
+        return None
+
+    def data_received(self, data: bytes) -> None:
+        """Cut what came into lines."""
+        if self._has_ended or self.is_closed:
+            return
+        for line in self._lines.cut(data):
+            if line is None:
+                self._refuse_line()
+            else:
+                self._todo.append(line)
+        self.take_turn()
+
+    def eof_received(self) -> bool:
+        """Answer what was asked, and then close; a last line without its newline counts."""
+        rest = self._lines.rest()
+        if rest:
+            self._todo.append(rest)
+        self.stop_reading()
+        return True
+
+    def pause_writing(self) -> None:
+        """Ask for no more while the client does not read."""
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._is_full = False
+        self._lanes.start()
+        self.take_turn()
+        self.subscriptions.go_on()
+        self.waits.go_on()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget what was asked, and give back what was pushed and not acked."""
+        self.is_closed = True
+        self._todo.clear()
+        self._lanes.clear()
+        self._answers.extend(self._late)
+        self._late.clear()
+        while self._answers:
+            self._follow_up(self._answers.popleft())
+        self.waits.close()
+        self.subscriptions.close()
+        self._server.forget(self)
+
+    # What the server and the subscriptions use
+
+    def stop_reading(self) -> None:
+        """Take no more requests and push no more; close when the requests that were taken are answered."""
+        self._has_ended = True
+        self.subscriptions.pause()
+        self.take_turn()
+
+    def stop(self) -> None:
+        """Take no more requests, and let none wait any longer: the helper stops."""
+        self.waits.stop()
+        self.stop_reading()
+
+    def tick(self, changed: bool) -> None:
+        """Once a second, for what is subscribed to and what waits."""
+        self.subscriptions.tick(changed)
+        self.waits.tick(changed)
+        if self._has_ended and self._late and self.transport is not None and counterpart.is_gone(self.transport):
+            self.transport.abort()
+
+    def is_deaf(self) -> bool:
+        """Whether something here has no doorbell, and must look more often."""
+        return self.subscriptions.is_deaf() or self.waits.is_deaf()
+
+    def push(self, lines: bytes) -> None:
+        """Write notifications."""
+        if self.transport is not None and not self.is_closed:
+            self.transport.write(lines)
+
+    def is_full(self) -> bool:
+        """Whether the client does not read as fast as it is written to."""
+        return self._is_full or self.is_closed
+
+    def unread(self) -> int:
+        """Return how much of what was written the client has not read, as far as the system tells."""
+        return 0 if self.transport is None or self.is_closed else counterpart.unread(self.transport)
+
+    # Requests
+
+    def take_turn(self) -> None:
+        """Begin some requests, and see to it that the rest have their turn."""
+        for _ in range(_TURN):
+            if not self._todo or self._is_busy():
+                break
+            item = self._todo.popleft()
+            if isinstance(item, bytes):
+                self._take_line(item)
+            elif isinstance(item, Answer):
+                self._answers.append(item)
+            else:
+                self._take_request(*item)
+        self._flush()
+        if self.is_closed or self.transport is None:
+            return
+        is_busy = self._is_busy()
+        if self._todo and not is_busy:
+            self._plan_turn()
+        wants_more = not (self._todo or is_busy or self._has_ended)
+        if wants_more != self._is_reading:
+            self._is_reading = wants_more
+            with suppress(RuntimeError):
+                self.transport.resume_reading() if wants_more else self.transport.pause_reading()
+        if self._has_ended and not (self._todo or self._answers or self._late or self.fetching):
+            self.transport.close()
+
+    def _plan_turn(self) -> None:
+        if not self._turn_is_planned:
+            self._turn_is_planned = True
+            self._loop.call_soon(self._take_next_turn)
+
+    def _take_next_turn(self) -> None:
+        self._turn_is_planned = False
+        self.take_turn()
+
+    def _is_busy(self) -> bool:
+        return self._is_full or self.is_closed or self._lanes.count >= MAX_PENDING
+
+    def _take_line(self, line: bytes) -> None:
+        try:
+            value = protocol.parse(line)
+        except protocol.ParseError as error:
+            reason = str(error)
+            if _HTTP.match(line):
+                reason = "this socket speaks JSON-RPC 2.0, one JSON text per line, and no HTTP"
+                self._todo.clear()
+                self._has_ended = True
+            return self._answer(protocol.failure(None, faults.standard(protocol.PARSE_ERROR, reason)))
+        if not isinstance(value, list):
+            answer = Answer(1, is_batch=False)
+            self._answers.append(answer)
+            return self._take_request(value, answer)
+        if not value:
+            reason = "a batch holds at least one request"
+            return self._answer(protocol.failure(None, faults.standard(protocol.INVALID_REQUEST, reason)))
+        if len(value) > protocol.MAX_BATCH:
+            limit = LimitError(f"a batch of {len(value):,} requests is over the limit of {protocol.MAX_BATCH:,}")
+            return self._answer(protocol.failure(None, faults.to_wire(limit)))
+        answer = Answer(len(value), is_batch=True)
+        self._answers.append(answer)
+        self._todo.extendleft((element, answer) for element in reversed(value))
+        return None
+
+    def _take_request(self, request: Any, answer: Answer) -> None:
+        place = answer.take_place()
+        reply = self._server.dispatch(request, self._caller)
+        if reply.work is None:
+            self._put(answer, place, reply.response)
+        else:
+            self._lanes.run(Pending(answer, place, reply, reply.work), is_last=not self._todo)
+
+    def settle(self, pending: Pending, outcome: Outcome) -> None:
+        """Answer a request with what its work came to, or let it wait."""
+        work = pending.work
+        if outcome.error is None:
+            if work.at_once is not None:
+                work.at_once(outcome.value)
+            if work.wait is not None:
+                made = attempt(partial(work.wait, outcome.value))
+                if made.value is not None:
+                    return self._wait(pending, made.value)
+                outcome = outcome if made.error is None else made
+        return self._conclude(pending, outcome)
+
+    def _wait(self, pending: Pending, wait: Wait) -> None:
+        """Let a request be answered when a wait ends; no other is held up."""
+        if self.is_closed:
+            wait.give_up()
+        else:
+            if pending.answer not in self._late:
+                self._answers.remove(pending.answer)
+                self._late.add(pending.answer)
+            self.waits.begin(wait, partial(self._waited, pending))
+
+    def _waited(self, pending: Pending, outcome: Outcome) -> None:
+        self._conclude(pending, outcome)
+        self._plan_turn()
+
+    def _conclude(self, pending: Pending, outcome: Outcome) -> None:
+        """Answer a request."""
+        work = pending.work
+        if work.wait is not None:
+            self.waits.dismiss()
+        if outcome.error is None and work.after is not None:
+            pending.answer.after.append(partial(work.after, outcome.value))
+        if self.is_closed:
+            self._follow_up(pending.answer)
+            return
+        reply, response = pending.reply, None
+        if outcome.error is not None:
+            self._server.count_error()
+            response = protocol.failure(reply.id, faults.to_wire(outcome.error))
+        elif reply.wanted:
+            response = protocol.success(reply.id, work.answer(outcome.value))
+        self._put(pending.answer, pending.place, response if reply.wanted else None)
+
+    def _put(self, answer: Answer, place: int, response: dict[str, Any] | None) -> None:
+        """Put a response in its place; an answer that is late is the next to be written once it is whole."""
+        answer.put(place, response)
+        if not answer.missing and answer in self._late:
+            self._late.remove(answer)
+            self._answers.appendleft(answer)
+
+    # Answers
+
+    def _flush(self) -> None:
+        """Write the answers that are ready, up to the first that is not."""
+        lines, followed = [], []
+        while self._answers and not self._answers[0].missing:
+            answer = self._answers.popleft()
+            lines.append(answer.line())
+            if answer.after:
+                followed.append(answer)
+        if lines and self.transport is not None and not self.is_closed:
+            self.transport.write(b"".join(lines))
+        for answer in followed:
+            self._follow_up(answer)
+
+    def _follow_up(self, answer: Answer) -> None:
+        """Plan what is to be done after an answer, even if nobody waits for it any more."""
+        while answer.after:
+            self._loop.call_soon(answer.after.pop())
+
+    def _answer(self, response: dict[str, Any]) -> None:
+        self._answers.append(ready(response))
+
+    def _refuse_line(self) -> None:
+        limit = LimitError(f"a request is over the limit of {self._server.max_request:,} bytes: send less at once")
+        self._todo.append(ready(protocol.failure(None, faults.to_wire(limit))))
+
+    def _refuse(self, error: RavenError) -> None:
+        """Say why, and close."""
+        self._has_ended = True
+        self.push(protocol.encode(protocol.failure(None, faults.to_wire(error))))
+        if self.transport is not None:
+            self.transport.close()

@@ -1,0 +1,77 @@
+"""Lanes: in which order the work of one connection's requests is done."""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING
+
+from raven_rpc.server.responses import Pending
+from raven_rpc.server.worker import Outcome, attempt
+
+if TYPE_CHECKING:
+    from raven_rpc.server.connection import Connection
+    from raven_rpc.server.server import Server
+
+# So many requests of one connection may be under way, or fewer heavy ones; then it is read no further.
+MAX_PENDING = 1000
+
+
+class Lanes:
+    """Does the work of one connection, and has the connection settle what each came to.
+
+    Writes run in their order, and so do reads; a read waits for the writes before it, and a write for the reads.
+    """
+
+    def __init__(self, server: Server, connection: Connection) -> None:
+        self._server = server
+        self._connection = connection
+        self._waiting: deque[Pending] = deque()
+        self._running = self._weight = 0
+        self._lane = ""
+        self.count = 0  # of the requests that wait or run
+
+    def run(self, pending: Pending, is_last: bool) -> None:
+        """Do the work of a request when its turn comes; `is_last` where no other request is there to go with it."""
+        if is_last and not self.count and pending.work.lane == "write":
+            outcome = self._server.write_alone(pending.work, self)
+            if outcome is not None:
+                return self._connection.settle(pending, outcome)
+        self.count += 1
+        self._waiting.append(pending)
+        return self.start()
+
+    def start(self) -> None:
+        """Start the work that may run now: what shares the lane of what runs, and anything where nothing does."""
+        while self._waiting and not self._connection.is_full():
+            work = self._waiting[0].work
+            if self._running and (
+                work.lane == "loop" or work.lane != self._lane or self._weight + work.weight > MAX_PENDING
+            ):
+                return
+            pending = self._waiting.popleft()
+            self._running += 1
+            self._weight += work.weight
+            self._lane = work.lane
+            if work.lane == "loop":
+                self._leave(pending, attempt(work.run))
+            else:
+                self._server.submit(work.lane, work.run, partial(self._finish, pending), work.weight, self)
+
+    def clear(self) -> None:
+        """Forget what has not begun."""
+        self.count -= len(self._waiting)
+        self._waiting.clear()
+
+    def _finish(self, pending: Pending, outcome: Outcome) -> None:
+        self._leave(pending, outcome)
+        if not self._connection.is_closed:
+            self.start()
+            # Not at once: what was committed together is answered in one piece.
+            self._server.settled.add(self._connection)
+
+    def _leave(self, pending: Pending, outcome: Outcome) -> None:
+        self.count -= 1
+        self._running -= 1
+        self._weight -= pending.work.weight
+        self._connection.settle(pending, outcome)

@@ -1,0 +1,205 @@
+"""The commands that prepare and look (init, session init, peers, prune, version, completion), help, configuration."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import raven
+from raven.cli.commands import COMMANDS
+from tests.cli.shell import Shell
+
+
+def test_init_writes_raven_yaml_and_makes_the_bus(shell: Shell) -> None:
+    printed = shell.ok("init")
+
+    assert printed.splitlines() == ["wrote raven.yaml", f"initialised {shell.db}", "ready. try: raven doctor"]
+    assert oct(os.stat(shell.db).st_mode & 0o777) == "0o600"
+    assert yaml.safe_load((shell.folder / "raven.yaml").read_text())["db"] == "bus.db"
+
+
+def test_init_does_not_overwrite_without_force(shell: Shell) -> None:
+    shell.ok("init")
+    (shell.folder / "raven.yaml").write_text("db: mine.db\n")
+
+    said = shell.error(2, "init")
+
+    assert "raven.yaml is already here" in said
+    assert (shell.folder / "raven.yaml").read_text() == "db: mine.db\n"
+    assert shell.json("init", "--force", "--json") == {"config": str(shell.folder / "raven.yaml"), "db": shell.db}
+
+
+def test_init_elsewhere_makes_that_bus_and_keeps_the_mail_of_an_old_one(shell: Shell) -> None:
+    shell.ok("init", "--db", "other.db")
+    shell.ok("send", "--from", "a:s", "--to", "b:s", "-t", "x", "--db", "other.db")
+
+    shell.ok("init", "--db", "other.db", "--force")
+
+    assert shell.ok("tail", "--no-follow", RAVEN_DB="").startswith("#1 a:s -> b:s")
+
+
+def test_session_init_registers_roles_so_that_broadcasts_reach_them(shell: Shell) -> None:
+    printed = shell.ok("session", "init", "swarm-1", "-r", "architect", "-r", "verifier")
+
+    assert printed.splitlines() == [
+        f"initialised {shell.db}",
+        "session swarm-1: architect:swarm-1, verifier:swarm-1",
+    ]
+    shell.ok("send", "--from", "conductor:swarm-1", "--to", "*:swarm-1", "-t", "hello")
+    for role in ("architect", "verifier"):
+        assert len(shell.json("inbox", "-r", f"{role}:swarm-1", "-j")["messages"]) == 1
+    assert shell.json("session", "init", "s", "--json") == {"db": shell.db, "session": "s", "registered": []}
+
+
+@pytest.mark.parametrize("arguments", [["bad:session"], ["s", "-r", "bad:role"], [""], ["s", "-r", "*"]])
+def test_session_init_refuses_what_is_no_address(shell: Shell, arguments: list[str]) -> None:
+    shell.error(2, "session", "init", *arguments)
+
+
+def test_peers_shows_who_is_there_and_what_waits(shell: Shell) -> None:
+    shell.ok("send", "--from", "a:s", "--to", "b:s", "-t", "x")
+
+    heading, first, second = shell.ok("peers").splitlines()
+
+    assert heading.split() == ["ADDRESS", "WAITING", "PENDING", "LAST", "SEEN"]
+    assert first.split()[:3] == ["a:s", "no", "0"]
+    assert second.split() == ["b:s", "no", "1", "never"]
+    found = shell.json("peers", "--session", "s", "--json")["peers"]
+    assert [(peer["address"], peer["pending"]) for peer in found] == [("a:s", 0), ("b:s", 1)]
+
+
+def test_peers_of_an_unknown_session_exits_6(shell: Shell) -> None:
+    shell.ok("session", "init", "s")
+
+    assert shell.ok("peers") == "(nobody)\n"
+    assert "session 'ghost' is not known" in shell.error(6, "peers", "--session", "ghost")
+
+
+def test_prune_drops_what_is_finished_and_old(shell: Shell) -> None:
+    for _ in range(3):
+        shell.ok("send", "--from", "a:s", "--to", "b:s", "-t", "x")
+    shell.ok("ack", "1", "3")
+
+    assert shell.ok("prune") == "dropped 0 messages with 0 bytes of bodies\n"
+    assert shell.ok("prune", "--older-than", "0s", "--dry-run") == "would drop 1 messages with 2 bytes of bodies\n"
+    assert shell.json("prune", "--older-than", "0", "--json") == {"messages": 1, "bytes": 2, "dry_run": False}
+    assert [line.split()[0] for line in shell.ok("tail", "--no-follow").splitlines()] == ["#2", "#3"]
+    shell.error(2, "prune", "--older-than", "yesterday")
+
+
+def test_prune_shows_a_progress_bar_on_a_terminal_only(shell: Shell) -> None:
+    shell.ok("session", "init", "s")
+
+    code, shown = shell.on_terminal("prune", "--older-than", "0s")
+
+    assert code == 0
+    assert "pruning" in shown
+    assert shell.run("prune", "--older-than", "0s").stderr == ""
+
+
+def test_version_is_the_packages(shell: Shell) -> None:
+    assert shell.ok("version") == f"raven {raven.__version__}\n"
+    assert shell.json("version", "--json") == {"version": raven.__version__}
+
+
+@pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
+def test_completion_prints_the_script_of_each_shell(shell: Shell, name: str) -> None:
+    assert "_RAVEN_COMPLETE" in shell.ok("completion", name)
+
+
+def test_completion_offers_commands_and_registered_addresses(shell: Shell) -> None:
+    shell.ok("session", "init", "swarm-1", "-r", "architect")
+
+    commands = shell.run(_RAVEN_COMPLETE="bash_complete", COMP_WORDS="raven se", COMP_CWORD="1").stdout
+    addresses = shell.run(_RAVEN_COMPLETE="bash_complete", COMP_WORDS="raven inbox -r arch", COMP_CWORD="3").stdout
+
+    assert {"plain,send", "plain,session"} <= set(commands.splitlines())
+    assert addresses == "plain,architect:swarm-1\n"
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_has_help_with_its_options(shell: Shell, command: str) -> None:
+    shown = shell.ok(command, "--help")
+
+    assert shown.startswith(f"Usage: raven {command}")
+    assert command in shell.ok("--help")
+
+
+def test_unknown_commands_and_options_exit_2(shell: Shell) -> None:
+    assert "No such command 'fly'" in shell.error(2, "fly")
+    assert "No such option" in shell.error(2, "version", "--fast")
+    assert shell.run().returncode == 2
+
+
+def test_flag_beats_environment_beats_file_beats_default(shell: Shell) -> None:
+    shell.ok("init", "--db", "file.db")
+
+    def bus(*arguments: str, **environment: str) -> tuple[str, str]:
+        path, _, source = shell.json("doctor", "--json", *arguments)["checks"][0]["found"].partition(", from ")
+        return Path(path).name, source
+
+    assert bus("--db", "file.db") == ("file.db", "--db")
+    shell.ok("session", "init", "s")
+    assert bus() == ("bus.db", "the environment variable RAVEN_DB")
+    del shell.environment["RAVEN_DB"]
+    assert bus() == ("file.db", str(shell.folder / "raven.yaml"))
+    (shell.folder / "raven.yaml").unlink()
+    shell.ok("session", "init", "s")
+    assert bus() == ("bus.db", "the per-user default")
+    assert (shell.folder / "home" / ".raven" / "bus.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("db: [", "is not YAML"),
+        ("- a\n", "holds list, not settings"),
+        ("dbb: x\n", "the key 'dbb' is not known"),
+        ("busy_timeout_s: soon\n", "busy_timeout_s is 'soon', but must be a number of seconds"),
+    ],
+)
+def test_a_wrong_raven_yaml_is_one_line_and_exits_2(shell: Shell, text: str, said: str) -> None:
+    (shell.folder / "raven.yaml").write_text(text)
+
+    assert said in shell.error(2, "peers")
+
+
+def test_log_level_of_the_environment_is_checked(shell: Shell) -> None:
+    assert "log level 'loud' is not known" in shell.error(2, "peers", RAVEN_LOG_LEVEL="loud")
+
+
+def test_no_bus_and_no_database_exit_3(shell: Shell) -> None:
+    assert "there is no bus at" in shell.error(3, "peers")
+    (shell.folder / "text.db").write_text("this is no database, only a text that is long enough to be read as one" * 20)
+    assert "is not an SQLite database" in shell.error(3, "peers", "--db", "text.db")
+    assert "is a folder" in shell.error(3, "peers", "--db", "home")
+    assert "does not exist" in shell.error(3, "send", "--from", "a:s", "--to", "b:s", "-t", "x", "--db", "no/bus.db")
+
+
+def test_a_full_pipe_that_nobody_reads_any_more_is_no_mistake(shell: Shell) -> None:
+    shell.ok("send", "--from", "a:s", "--to", "b:s", "-t", "x", "--body", '"' + "y" * 90000 + '"')
+    for _ in range(3):
+        shell.ok("send", "--from", "a:s", "--to", "b:s", "-t", "x", "--body", '"' + "y" * 90000 + '"')
+    process = shell.start("tail", "--no-follow")
+    assert process.stdout
+    assert process.stderr
+
+    process.stdout.read(10)
+    process.stdout.close()
+
+    assert process.wait(20) == 0
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
+def test_the_module_and_the_console_script_are_the_same(shell: Shell) -> None:
+    script = Path(sys.executable).with_name("raven")
+
+    done = subprocess.run([script, "version"], capture_output=True, text=True, check=True, timeout=20)
+
+    assert done.stdout == shell.ok("version")

@@ -1,0 +1,239 @@
+"""The lifecycle of a delivery: every event in every stage, on a real file, does what the table says, and no more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+import apsw
+import pytest
+
+from raven import BusClient, DeliveryError, Subscription
+from raven.delivery import expiry as settlement
+from raven.model import clock
+from raven.model.lifecycle import FINAL, LIFECYCLE, OPEN, Event, Hold, Stage, markdown, next_stage
+from raven.model.message import STATES, AckMode
+from raven.store.sql import SQL
+from tests.stillness import Clock, elected
+
+WORKER = "worker:s"
+HOUR_S = 3600
+STAGES = [
+    *(Stage(state, hold) for state, hold in product(OPEN, get_args(Hold))),
+    *(Stage(state, None) for state in STATES if state in FINAL),
+]
+CASES = [
+    pytest.param(stage, event, is_last, id=f"{stage.state}-{stage.hold}-{event}-{'last' if is_last else 'more'}")
+    for stage, event, is_last in product(STAGES, get_args(Event), (False, True))
+]
+
+
+class Row(NamedTuple):
+    """A delivery as it lies in the file."""
+
+    state: int
+    ready_at: int
+    lease: int | None
+    attempts: int
+    max_attempts: int
+    delivered_at: int | None
+    finished_at: int | None
+    reason: str | None
+
+
+class Delivery:
+    """One delivery, its recipient's client, and the subscription that leases it where it is leased."""
+
+    def __init__(self, boss: BusClient, worker: BusClient, time: Clock) -> None:
+        self.boss, self.worker, self.time = boss, worker, time
+        self.holder: Subscription | None = None
+        self.subscriptions: list[Subscription] = []
+        self.id = 0
+
+    def row(self) -> Row:
+        """Read the delivery."""
+        (row,) = self.boss.execute(
+            f"SELECT {', '.join(Row._fields)} FROM deliveries WHERE message_id = ? AND recipient = ?",
+            (self.id, self.worker.address),
+        )
+        return Row(*row)
+
+    def make_up(self, assignments: str) -> None:
+        """Set columns to what cannot be brought about, or not by that alone."""
+        with apsw.Connection(self.boss.db_path) as connection:
+            connection.execute(f"UPDATE deliveries SET {assignments} WHERE id >> 20 = {self.id}")
+        connection.close()
+
+    def subscription(self, ack: AckMode) -> Subscription:
+        self.subscriptions.append(self.worker.subscription(ack=ack, lease_s=60))
+        return self.subscriptions[-1]
+
+    def bring_to(self, stage: Stage, is_last: bool) -> None:
+        """Send it and bring it to a stage by what users call; only a last attempt that is not leased is made up."""
+        if stage.hold is None:
+            self._finish(stage)
+        elif stage.hold in ("leased", "lapsed"):
+            self.send()
+            self._lease("manual" if stage.state == "delivered" else "ahead")
+        elif stage.state == "sent":
+            self.send(delay_s=None if stage.hold == "ready" else 60)
+        else:
+            self.send()
+            self.worker.inbox()
+            self.worker.nack(self.id, 0 if stage.hold == "ready" else 60)
+        if stage.hold in ("due", "lapsed"):
+            self.time.step(HOUR_S)
+        if is_last:
+            self.make_up("attempts = max(attempts, 1), max_attempts = max(attempts, 1)")
+
+    def send(self, **options: Any) -> None:
+        self.id = self.boss.send(self.worker.address, "job", **options).id
+
+    def meet(self, event: Event) -> None:
+        """Let an event come, with nothing settled before it; an answer that it comes too late is an answer."""
+        # A subscription that was rung fetches what is ready, and settles nothing.
+        events: dict[Event, Callable[[], object]] = {
+            "show": self.worker.inbox,
+            "set_apart": lambda: self.subscription("ahead").fetch(1, rung=True),
+            "claim": lambda: self.subscription("manual").fetch(1, rung=True),
+            "take": lambda: self.holder.take(self.id) if self.holder else self.subscription("auto").fetch(1, rung=True),
+            "ack": lambda: self.worker.ack(self.id),
+            "nack": lambda: self.worker.nack(self.id, reason="why not"),
+            "nack_delayed": lambda: self.worker.nack(self.id, 60),
+            "extend": lambda: self.worker.extend(self.id, 60),
+            "give_back": lambda: self.worker._mailbox.give_back(self.row().lease or 1),
+            "settle": lambda: settlement.settle(self.boss._store, self.boss._doorbells.ring),
+            "expire": self._expire,
+            "withdraw": lambda: self._run("withdraw"),
+            "requeue": lambda: self._run("requeue"),
+            "purge": lambda: self._run("retire_newest_dead"),
+        }
+        with suppress(DeliveryError):
+            events[event]()
+
+    def _expire(self) -> None:
+        self.make_up(f"expires_at = {self.time.now()}")
+        with self.boss._store.write() as tx:
+            settlement.expire(tx, self.time.now())
+
+    def _run(self, name: str) -> None:
+        """Run a named statement, whose method would settle first."""
+        params = {"message_id": self.id, "delivery_id": self.id << 20, "recipient": None, "now": self.time.now()}
+        with self.boss._store.write() as tx:
+            tx.change(name, params)
+
+    def _lease(self, ack: AckMode) -> None:
+        self.holder = self.subscription(ack)
+        (message,) = self.holder.fetch(1)
+        assert message.id == self.id
+
+    def _finish(self, stage: Stage) -> None:
+        if stage.state == "expired":
+            self.send(expires_in_s=1)
+            self.time.step(HOUR_S)
+            settlement.settle(self.boss._store, self.boss._doorbells.ring)
+        elif stage.state == "dead":
+            self.send(max_attempts=1)
+            self.worker.claim()
+            self.worker.nack(self.id, reason="no good")
+        else:
+            self.send()
+            self.worker.claim()
+            self.worker.ack(self.id)
+
+
+def stage_of(row: Row, now: int) -> Stage:
+    """Read from the file's columns how far a delivery has come."""
+    if STATES[row.state] in FINAL:
+        return Stage(STATES[row.state], None)
+    is_over = row.ready_at <= now
+    if row.lease is not None:
+        return Stage(STATES[row.state], "lapsed" if is_over else "leased")
+    return Stage(STATES[row.state], "ready" if row.ready_at == 0 else "due" if is_over else "delayed")
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Return the clock of this process."""
+    time = Clock()
+    monkeypatch.setattr(clock, "now", time.now)
+    return time
+
+
+@pytest.fixture
+def delivery(time: Clock, connect: Callable[..., BusClient], db: str) -> Iterator[Delivery]:
+    """Return a delivery that is yet to be sent."""
+    one = Delivery(connect("boss:s"), connect(WORKER), time)
+    with elected(db):
+        yield one
+        for subscription in one.subscriptions:
+            subscription.close()
+
+
+@pytest.mark.parametrize(("stage", "event", "is_last"), CASES)
+def test_an_event_does_to_a_delivery_what_the_table_says(
+    delivery: Delivery, stage: Stage, event: Event, is_last: bool
+) -> None:
+    delivery.bring_to(stage, is_last)
+    before = delivery.row()
+    assert stage_of(before, delivery.time.now()) == stage
+
+    delivery.meet(event)
+
+    after = delivery.row()
+    assert stage_of(after, delivery.time.now()) == next_stage(stage, event, is_last_attempt=is_last)
+    if not any(row.event == event and stage.state in row.states and stage.hold in row.holds for row in LIFECYCLE):
+        assert after == before
+
+
+@pytest.mark.parametrize("first", ["the watch", "its recipient", "another"])
+def test_what_lapsed_at_its_last_attempt_is_dead_though_its_time_ran_out_since(
+    delivery: Delivery, connect: Callable[..., BusClient], first: str
+) -> None:
+    delivery.send(max_attempts=1, expires_in_s=60, report="undelivered")
+    delivery.worker.claim(lease_s=30)
+    delivery.time.step(HOUR_S)
+    if first != "the watch":
+        delivery.boss.send("other:s", "job")
+        connect(WORKER if first == "its recipient" else "other:s").claim()
+
+    delivery.meet("settle")
+
+    (report,) = delivery.boss.inbox()
+    assert (report.body["state"], report.body["attempts"]) == ("dead", 1)
+
+
+def test_every_statement_that_changes_a_delivery_is_an_event_of_the_table() -> None:
+    by_another_name = {
+        "mark_delivered": {"show"},
+        "renew": {"extend"},
+        "let_go": {"give_back"},  # what is only set apart
+        "end_waits": {"settle"},
+        "retire_newest_dead": {"purge"},
+    }
+
+    changing = [name for name, sql in SQL.items() if re.match("UPDATE deliveries", sql)]
+
+    events = {event for name in changing for event in by_another_name.get(name, {name})}
+    assert events | {"nack_delayed"} == set(get_args(Event))
+    assert {row.event for row in LIFECYCLE} == set(get_args(Event))
+
+
+def test_what_is_finished_comes_back_by_a_requeue_alone() -> None:
+    ways_back = {
+        (state, event)
+        for state, event, is_last in product(FINAL, get_args(Event), (False, True))
+        if next_stage(Stage(state, None), event, is_last_attempt=is_last).state in OPEN
+    }
+
+    assert ways_back == {("dead", "requeue")}
+
+
+def test_the_readme_shows_the_table() -> None:
+    readme = Path(__file__).parents[2] / "README.md"
+
+    assert markdown() in readme.read_text(encoding="utf-8")

@@ -1,0 +1,136 @@
+"""`raven doctor` while there is no room: the disk, its inodes, limits of processes, a disk that is read-only."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from raven import BusClient
+from raven.config import Retention
+from raven.doctor.backlog import judge_size
+from tests.examining import Examiner, assert_told, look, trouble
+from tests.processes import needs_proc
+from tests.support import Foreign, Program
+
+Spawn = Callable[..., Program]
+Connect = Callable[..., BusClient]
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    """Return the folder of a disk that is mounted by whoever uses it."""
+    (tmp_path / "disk").mkdir()
+    return tmp_path / "disk"
+
+
+def on_disk(spawn: Spawn, disk: Path, options: str) -> Examiner:
+    """Mount a disk that this examiner alone sees, and make a bus there."""
+    examiner = Examiner.on_small_disk(spawn, str(disk / "bus.db"), disk, options)
+    assert examiner.make() is None
+    return examiner
+
+
+def test_a_full_disk_fails_with_what_is_left_until_there_is_room(spawn: Spawn, disk: Path) -> None:
+    examiner = on_disk(spawn, disk, "size=300m")
+    examiner.fill(disk / "filler", 0)
+    full = examiner.look()
+    examiner.run("rm", disk / "filler")
+
+    assert_told(full["disk"], "fail", "0 MiB free", "100 KiB cannot be written", "No space left", "free some room")
+    assert not trouble(examiner.look())
+
+
+def test_a_disk_that_is_nearly_full_is_a_warning(spawn: Spawn, disk: Path) -> None:
+    examiner = on_disk(spawn, disk, "size=300m")
+    examiner.fill(disk / "filler", 50 * MIB)
+    tight = examiner.look()
+    examiner.run("rm", disk / "filler")
+
+    assert_told(tight["disk"], "warn", "50 MiB free")
+    assert not trouble(examiner.look())
+
+
+def test_inodes_that_are_used_up_are_told_though_there_is_room(spawn: Spawn, disk: Path) -> None:
+    examiner = on_disk(spawn, disk, "size=300m,nr_inodes=200")
+    files = [disk / f"file-{number}" for number in range(200)]
+    assert "No space left" in examiner.try_to_run("touch", *files)
+    used_up = examiner.look()
+    examiner.run("rm", "-f", *files)
+
+    assert_told(used_up["disk"], "fail", "0 of 200 inodes are free", "remove some files")
+    assert not trouble(examiner.look())
+
+
+def test_a_disk_that_is_mounted_read_only_fails_with_the_remedy(spawn: Spawn, disk: Path) -> None:
+    examiner = on_disk(spawn, disk, "size=300m")
+    examiner.run("mount", "-o", "remount,ro", disk)
+    checks = examiner.look()
+    examiner.run("mount", "-o", "remount,rw", disk)
+
+    assert_told(checks["file"], "fail", f"the file system of {disk} is mounted read-only", "mount it for writing")
+    assert_told(checks["disk"], "fail", "100 KiB cannot be written", "Read-only file system", "mount it for writing")
+    assert not trouble(examiner.look())
+
+
+def test_a_limit_on_file_sizes_is_told_where_even_a_little_is_too_much(spawn: Spawn, connect: Connect, db: str) -> None:
+    connect("worker:s").close()
+    examiner = Examiner(spawn("examiner", db))
+    examiner.limit("RLIMIT_FSIZE", 50 * 1024)
+    checks = examiner.look()
+    examiner.limit("RLIMIT_FSIZE", None)
+
+    assert_told(checks["disk"], "fail", "100 KiB cannot be written", "File too large", "ulimit -f unlimited")
+    assert not trouble(examiner.look())
+
+
+@needs_proc
+def test_a_limit_on_file_sizes_of_another_process_is_told_before_it_is_met(
+    spawn: Spawn, connect: Connect, db: str
+) -> None:
+    connect("worker:s").close()
+    limited = Foreign(spawn("foreign", db))
+    limited.value("SELECT count(*) FROM messages")
+    resource.prlimit(limited.program.pid, resource.RLIMIT_FSIZE, (8 * MIB, 8 * MIB))
+
+    assert_told(look(db)["disk"], "warn", f"pid {limited.program.pid} ", "may have 8.0 MiB", "ulimit -f unlimited")
+    limited.program.kill()
+    assert not trouble(look(db))
+
+
+def test_a_folder_that_may_not_be_written_is_told_with_its_mode(spawn: Spawn, connect: Connect, db: str) -> None:
+    connect("worker:s").close()
+    folder = Path(db).parent
+    examiner = Examiner.without_rights(spawn, db)
+    folder.chmod(0o500)
+    try:
+        checks = examiner.look()
+    finally:
+        folder.chmod(0o700)
+
+    assert_told(checks["disk"], "fail", f"100 KiB cannot be written in {folder}", "Permission denied", "chmod")
+    assert_told(checks["file"], "fail", f"{folder} is user", "mode 0500")
+    assert not trouble(examiner.look())
+
+
+@pytest.mark.parametrize(
+    ("size", "retention", "words"),
+    [
+        (100 * MIB, None, None),
+        (2048 * MIB, Retention(max_age_s=60), None),
+        (2048 * MIB, None, "the file has 2,048 MiB"),
+    ],
+)
+def test_a_large_file_of_which_nothing_is_dropped_is_told(
+    size: int, retention: Retention | None, words: str | None
+) -> None:
+    check = judge_size(size, retention)
+
+    if words is None:
+        assert check is None
+    else:
+        assert check is not None
+        assert_told(check, "warn", words, "raven prune")

@@ -1,0 +1,253 @@
+"""`raven doctor` while something is wrong with the file: what it is, who may use it, and what stands around it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import apsw
+import pytest
+
+from raven import BusClient
+from raven.store.migrations import APPLICATION_ID
+from raven.store.sql import migrations, scripts_after
+from tests.examining import Examiner, assert_told, look, trouble
+from tests.processes import needs_proc
+from tests.support import Foreign, Program
+
+Connect = Callable[..., BusClient]
+Spawn = Callable[..., Program]
+
+
+@pytest.fixture
+def bus(connect: Connect, db: str) -> str:
+    """Make a bus with some mail, which nobody uses any more."""
+    with connect("boss:s") as boss:
+        boss.send_many([{"to": "worker:s", "type": "job", "body": "x" * 3000} for _ in range(20)])
+    return db
+
+
+def schema_version(db: str) -> int:
+    with closing(apsw.Connection(db, flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+        return int(connection.pragma("user_version"))
+
+
+def set_version(db: str, version: int) -> None:
+    with closing(apsw.Connection(db)) as connection:
+        connection.pragma("user_version", version)
+
+
+def test_a_file_that_was_overwritten_is_no_bus_until_it_is_restored(bus: str) -> None:
+    shutil.copy(bus, f"{bus}.kept")
+    Path(bus).write_bytes(b"not a database at all, but some text" * 100)
+    overwritten = look(bus)
+    shutil.copy(f"{bus}.kept", bus)
+
+    assert_told(overwritten["file"], "fail", f"{bus} is not an SQLite database", "--db or RAVEN_DB", "restore a backup")
+    assert not trouble(look(bus))
+
+
+def test_a_file_whose_schema_is_damaged_fails_until_it_is_restored(bus: str) -> None:
+    shutil.copy(bus, f"{bus}.kept")
+    with open(bus, "r+b") as file:
+        file.seek(100)
+        file.write(b"\xff" * 3000)
+    damaged = look(bus)
+    shutil.copy(f"{bus}.kept", bus)
+
+    assert_told(damaged["file"], "fail", "is damaged", "restore a backup", ".recover")
+    assert not trouble(look(bus))
+
+
+def test_an_empty_file_is_told_and_stays_empty(db: str, connect: Connect) -> None:
+    Path(db).touch(mode=0o600)
+
+    assert_told(look(db)["file"], "warn", f"{db} is empty", "raven init")
+    assert os.stat(db).st_size == 0
+    connect("worker:s").close()
+    assert not trouble(look(db))
+
+
+def test_the_file_of_a_newer_raven_fails_with_the_advice_to_upgrade(bus: str) -> None:
+    set_version(bus, len(migrations()) + 1)
+    newer = look(bus)
+    set_version(bus, len(migrations()))
+
+    assert_told(newer["schema"], "fail", f"schema version {len(migrations()) + 1}", "pip install -U raven-bus")
+    assert not trouble(look(bus))
+
+
+def test_the_file_of_an_older_raven_is_told_and_left_as_it_is(db: str, connect: Connect) -> None:
+    with closing(apsw.Connection(db)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        connection.execute(f"BEGIN; {scripts_after(0)[0]}; COMMIT").fetchall()
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1")
+    os.chmod(db, 0o600)
+
+    older = look(db)
+
+    assert trouble(older).keys() == {"schema"}
+    assert_told(older["schema"], "warn", f"version 1 of {len(migrations())}", "brings it up to date", "raven stats")
+    assert schema_version(db) == 1
+    connect("worker:s").close()
+    assert not trouble(look(db))
+
+
+def test_a_file_that_may_not_be_written_is_told_with_owner_and_mode(bus: str, spawn: Spawn) -> None:
+    examiner = Examiner.without_rights(spawn, bus)
+    os.chmod(bus, 0o400)
+    read_only = examiner.look()
+    os.chmod(bus, 0o000)
+    closed = examiner.look()
+    os.chmod(bus, 0o600)
+
+    assert_told(read_only["file"], "fail", f"{bus} is user {os.geteuid()}'s with mode 0400", "may not write", "chmod")
+    assert_told(closed["file"], "fail", f"{bus} is user {os.geteuid()}'s with mode 0000", "may not read", "chmod")
+    assert not trouble(examiner.look())
+
+
+def test_a_wal_that_may_not_be_written_is_named_though_the_file_may(bus: str, spawn: Spawn) -> None:
+    examiner = Examiner.without_rights(spawn, bus)
+    os.chmod(bus, 0o400)
+    # SQLite gives what it makes beside the file the mode of the file, and leaves it behind.
+    assert "cannot be written" in str(examiner.make())
+    os.chmod(bus, 0o600)
+
+    check = examiner.look()["file"]
+
+    assert_told(check, "fail", f"({bus}-", f"is user {os.geteuid()}'s with mode 0400", "may not write", "chmod")
+    for path in (Path(f"{bus}-wal"), Path(f"{bus}-shm")):
+        if path.exists():
+            path.chmod(0o600)
+    assert not trouble(examiner.look())
+
+
+def test_a_folder_on_the_way_that_lets_nobody_in_is_named(tmp_path: Path, spawn: Spawn) -> None:
+    db = tmp_path / "closed" / "inner" / "bus.db"
+    db.parent.mkdir(parents=True)
+    BusClient.at("worker:s", str(db)).close()
+    examiner = Examiner.without_rights(spawn, str(db))
+    (tmp_path / "closed").chmod(0o600)
+    try:
+        checks = examiner.look()
+    finally:
+        (tmp_path / "closed").chmod(0o700)
+
+    assert_told(checks["file"], "fail", f"{tmp_path / 'closed'} is user", "mode 0600", "not in")
+    assert not trouble(examiner.look())
+
+
+@needs_proc
+def test_a_file_that_was_deleted_in_use_is_saved_by_the_remedy(bus: str, foreign: Foreign) -> None:
+    count = foreign.value("SELECT count(*) FROM messages")
+    for suffix in ("", "-wal", "-shm"):
+        os.unlink(bus + suffix)
+
+    check = look(bus)["file"]
+
+    assert_told(check, "fail", "there is no bus at", f"pid {foreign.program.pid} ", "still has the deleted file open")
+    for step in check.remedy.split("`")[1::2]:
+        subprocess.run(step, shell=True, check=True)
+    foreign.program.kill()
+    os.rename(f"{bus}.saved", bus)
+    os.rename(f"{bus}.saved-wal", f"{bus}-wal")
+    with BusClient.at("worker:s", bus) as worker:
+        assert len(worker.inbox(peek=True)) == count == 20
+
+
+def test_a_link_that_leads_nowhere_is_told(bus: str, tmp_path: Path) -> None:
+    link = tmp_path / "link.db"
+    link.symlink_to(tmp_path / "gone.db")
+    nowhere = look(str(link))
+    link.unlink()
+    link.symlink_to(bus)
+
+    assert_told(nowhere["file"], "fail", "gone.db")
+    assert not trouble(look(str(link)))
+
+
+@pytest.mark.parametrize("name", ["no/such/folder/bus.db", "loop.db", "nul\0byte.db", "a\nline.db", ""])
+def test_a_path_at_which_no_bus_can_be_fails_in_words(tmp_path: Path, name: str) -> None:
+    (tmp_path / "loop.db").symlink_to(tmp_path / "loop.db")
+
+    check = look(str(tmp_path / name) if name else str(tmp_path))["file"]
+
+    assert check.verdict == "fail"
+    assert check.remedy
+
+
+def test_a_second_name_of_the_file_is_told_with_how_to_find_it(bus: str, tmp_path: Path) -> None:
+    os.link(bus, tmp_path / "second.db")
+
+    check = look(bus)["permissions"]
+
+    assert_told(check, "warn", "2 names (hard links)", "-samefile")
+    found = subprocess.run(["find", tmp_path, "-samefile", bus], capture_output=True, text=True, check=True).stdout
+    assert sorted(found.split()) == [bus, str(tmp_path / "second.db")]
+    (tmp_path / "second.db").unlink()
+    assert not trouble(look(bus))
+
+
+def test_a_symlink_in_the_place_of_the_wal_fails(bus: str, tmp_path: Path) -> None:
+    (tmp_path / "other").write_bytes(b"")
+    os.symlink(tmp_path / "other", f"{bus}-wal")
+
+    checks = look(bus)
+
+    assert_told(checks["permissions"], "fail", f"{bus}-wal is a symlink", f"rm {bus}-wal")
+    os.unlink(f"{bus}-wal")
+    assert not trouble(look(bus))
+
+
+def test_a_wal_that_others_can_read_is_told_though_they_cannot_read_the_file(bus: str, connect: Connect) -> None:
+    os.chmod(bus, 0o644)
+    connect("worker:s").send("boss:s", "note")
+    os.chmod(bus, 0o600)
+
+    check = look(bus)["permissions"]
+
+    assert_told(check, "warn", f"{bus}-wal has mode 0644", f"chmod 600 {bus}-wal")
+    for path in (f"{bus}-wal", f"{bus}-shm"):
+        os.chmod(path, 0o600)
+    assert not trouble(look(bus))
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o707])
+def test_a_folder_in_which_anybody_can_replace_the_file_is_told(bus: str, mode: int) -> None:
+    folder = Path(bus).parent
+    folder.chmod(mode)
+    open_to_all = look(bus)
+    folder.chmod(0o1777)
+    sticky = look(bus)
+    folder.chmod(0o700)
+
+    assert_told(open_to_all["permissions"], "warn", f"{folder} (mode {mode:04o})", f"chmod o-w {folder}")
+    assert sticky["permissions"].verdict == "ok"
+
+
+def test_a_path_with_blanks_is_quoted_in_the_remedy(tmp_path: Path) -> None:
+    db = tmp_path / "my $(bus).db"
+    BusClient.at("worker:s", str(db)).close()
+    db.chmod(0o644)
+
+    check = look(str(db))["permissions"]
+
+    subprocess.run(check.remedy, shell=True, check=True)
+    assert look(str(db))["permissions"].verdict == "ok"
+
+
+def test_names_of_files_are_escaped_on_the_terminal(tmp_path: Path) -> None:
+    evil = tmp_path / "\x1b[2Jevil"
+    evil.mkdir()
+    (tmp_path / "bus.db").symlink_to(evil / "gone.db")
+
+    program = [sys.executable, "-m", "raven", "doctor", "--db", str(tmp_path / "bus.db")]
+    printed = subprocess.run(program, capture_output=True, text=True, check=False, timeout=30).stdout
+
+    assert "\x1b[2J" not in printed
+    assert "\\x1b[2Jevil" in printed

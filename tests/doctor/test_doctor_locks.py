@@ -1,0 +1,175 @@
+"""`raven doctor` while a lock is held, a reader pins the WAL, the mode is another, or the schema is not raven's own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import raven
+from raven import BusClient
+from tests.examining import assert_told, look, trouble
+from tests.processes import needs_proc
+from tests.support import Foreign, Program, needs, wait_until
+
+Connect = Callable[..., BusClient]
+Spawn = Callable[..., Program]
+PATIENCE_S = 0.3
+
+
+@pytest.fixture
+def bus(connect: Connect, db: str) -> str:
+    """Make a bus that nobody uses."""
+    connect("worker:s").close()
+    return db
+
+
+def hold(spawn: Spawn, db: str, *statements: str) -> Program:
+    """Start a program that has run these statements and stays where it is."""
+    program = spawn("lock_keeper", db, *statements)
+    program.read()
+    return program
+
+
+@needs_proc
+def test_a_writer_that_holds_the_lock_is_named(bus: str, spawn: Spawn) -> None:
+    holder = hold(spawn, bus, "BEGIN IMMEDIATE")
+
+    check = look(bus, busy_timeout_s=PATIENCE_S)["file"]
+
+    assert_told(check, "warn", "locked by another writer", f"pid {holder.pid} (python", "lock_keeper.py", "end it")
+    holder.ask("COMMIT")
+    assert not trouble(look(bus))
+
+
+@needs_proc
+def test_a_stopped_writer_is_told_as_such(bus: str, spawn: Spawn) -> None:
+    holder = hold(spawn, bus, "BEGIN IMMEDIATE")
+    holder.signal(signal.SIGSTOP)
+
+    checks = wait_until(
+        lambda: (found := look(bus, busy_timeout_s=PATIENCE_S)) and "stopped" in found["file"].found and found,
+        "the end of its running",
+    )
+
+    assert_told(checks["file"], "warn", f"pid {holder.pid} ", "which is stopped")
+    assert_told(
+        checks["processes"], "warn", f"pid {holder.pid} ", "holds the lock of the writer", f"kill -CONT {holder.pid}"
+    )
+    holder.signal(signal.SIGCONT)
+    holder.ask("COMMIT")
+    assert not trouble(look(bus))
+
+
+@needs_proc
+def test_a_program_that_keeps_the_file_to_itself_is_named(bus: str, spawn: Spawn) -> None:
+    holder = hold(spawn, bus, "PRAGMA locking_mode = EXCLUSIVE", "BEGIN IMMEDIATE", "COMMIT")
+
+    check = look(bus, busy_timeout_s=PATIENCE_S)["file"]
+
+    assert_told(check, "fail", "locked", f"pid {holder.pid} (python")
+    holder.kill()
+    assert not trouble(look(bus))
+
+
+@needs_proc
+def test_a_reader_that_pins_the_wal_is_named_while_that_is_still_small(
+    bus: str, spawn: Spawn, connect: Connect
+) -> None:
+    reader = hold(spawn, bus, "BEGIN", "SELECT count(*) FROM messages")
+    connect("boss:s").send("worker:s", "job", "x" * 20_000)
+
+    check = look(bus)["journal"]
+
+    assert_told(check, "warn", f"pid {reader.pid} (python", "has read for 2", "pages of the WAL cannot be written back")
+    assert "MiB" not in check.found
+    reader.ask("COMMIT")
+    assert not trouble(look(bus))
+
+
+@needs_proc
+def test_a_reader_that_stays_is_named_before_anybody_writes(bus: str, spawn: Spawn) -> None:
+    reader = hold(spawn, bus, "BEGIN", "SELECT count(*) FROM messages")
+
+    assert_told(look(bus)["journal"], "warn", f"pid {reader.pid} ", "the WAL will grow", "COMMIT")
+    reader.kill()
+    assert not trouble(look(bus))
+
+
+def test_a_wal_that_has_grown_is_told_with_its_size(bus: str, foreign: Foreign, connect: Connect) -> None:
+    foreign.execute("PRAGMA wal_autocheckpoint = 0")
+    foreign.execute("CREATE TABLE theirs AS SELECT zeroblob(130 << 20) AS x")
+
+    check = look(bus)["journal"]
+
+    assert_told(check, "warn", "the WAL has 131 MiB", "raven's next writes")
+    connect("boss:s").send("worker:s", "job", "the next")
+    assert not trouble(look(bus))
+
+
+def test_another_journal_mode_fails_until_raven_has_used_the_bus(bus: str, foreign: Foreign, connect: Connect) -> None:
+    assert foreign.value("PRAGMA journal_mode = DELETE") == "delete"
+    foreign.program.kill()
+
+    first, second = look(bus), look(bus)
+
+    assert_told(first["journal"], "fail", "mode delete, not wal", "raven stats")
+    assert second["journal"].verdict == "fail", "it changes nothing"
+    connect("worker:s").close()
+    assert not trouble(look(bus))
+
+
+def test_a_foreign_trigger_and_index_are_told_with_how_to_drop_them(bus: str, foreign: Foreign) -> None:
+    foreign.execute("CREATE TABLE theirs (x)")
+    foreign.execute("CREATE INDEX of_their_own ON theirs (x)")
+    harmless = look(bus)
+    foreign.execute('CREATE TRIGGER "spy""s" AFTER INSERT ON messages BEGIN INSERT INTO theirs VALUES (NEW.body); END')
+    foreign.execute("CREATE INDEX slow ON deliveries (reason)")
+
+    check = look(bus)["schema"]
+
+    assert not trouble(harmless), "what hangs on a table of their own is theirs"
+    assert_told(check, "warn", "a foreign trigger spy\"s is on raven's messages", "a foreign index slow")
+    for statement in ('DROP TRIGGER "spy""s"', 'DROP INDEX "slow"'):
+        assert statement in check.remedy
+        foreign.execute(statement)
+    assert not trouble(look(bus))
+
+
+def test_a_missing_index_is_made_again_by_the_remedy(bus: str, foreign: Foreign) -> None:
+    foreign.execute("DROP INDEX messages_dedup")
+
+    check = look(bus)["schema"]
+
+    assert_told(check, "fail", "the index messages_dedup is missing")
+    foreign.execute(check.remedy.partition(": ")[2])
+    assert not trouble(look(bus))
+
+
+def test_views_that_are_missing_or_changed_are_made_again_by_the_remedy(bus: str, foreign: Foreign) -> None:
+    needs("sqlite3")
+    foreign.execute("DROP VIEW pending")
+    foreign.execute("DROP TRIGGER outbox_insert")
+    foreign.execute("CREATE TRIGGER outbox_insert INSTEAD OF INSERT ON outbox BEGIN SELECT 1; END")
+
+    check = look(bus)["schema"]
+
+    assert_told(check, "fail", "the view pending is missing", "the trigger outbox_insert is not as raven makes it")
+    assert str(Path(raven.__file__).parent / "store" / "sql" / "views.sql") in check.remedy
+    subprocess.run(check.remedy.split("`")[1], shell=True, check=True)
+    assert not trouble(look(bus))
+
+
+def test_a_missing_table_fails_in_words_and_stops_no_other_check(bus: str, foreign: Foreign) -> None:
+    foreign.execute("DROP TABLE identities")
+
+    program = [sys.executable, "-m", "raven", "doctor", "--db", bus]
+    done = subprocess.run(program, capture_output=True, text=True, check=False, timeout=30)
+
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "fail  schema: the table identities is missing" in done.stdout
+    assert "ok    dead letters: none" in done.stdout

@@ -1,0 +1,143 @@
+"""`raven doctor` while processes use a bus that is gone, run short of descriptors, or the clock went back."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from raven import BusClient
+from raven.model import clock
+from tests.examining import Examiner, assert_told, look, trouble
+from tests.processes import needs_proc
+from tests.support import Foreign, Program
+
+Connect = Callable[..., BusClient]
+Spawn = Callable[..., Program]
+HOUR = 3_600_000_000
+
+
+@pytest.fixture
+def bus(connect: Connect, db: str) -> str:
+    """Make a bus with a message in it."""
+    with connect("boss:s") as boss:
+        boss.send("boss:s", "note", "to myself")
+    return db
+
+
+@needs_proc
+@pytest.mark.parametrize("how", ["replaced", "moved"])
+def test_a_program_that_has_the_old_file_open_is_named(bus: str, foreign: Foreign, tmp_path: Path, how: str) -> None:
+    foreign.value("SELECT count(*) FROM messages")
+    before = look(bus)["processes"]
+    if how == "replaced":
+        BusClient.at("boss:s", str(tmp_path / "new.db")).close()
+        os.replace(tmp_path / "new.db", bus)
+    else:
+        os.rename(bus, f"{bus}.moved")
+        BusClient.at("boss:s", bus).close()
+
+    check = look(bus)["processes"]
+
+    assert (before.verdict, before.found) == ("ok", "1 uses the bus")
+    pid = foreign.program.pid
+    assert_told(check, "warn", f"pid {pid} (python", "deleted, moved or replaced", f"restart pid {pid}")
+    foreign.program.kill()
+    assert "processes" not in look(bus)
+
+
+@needs_proc
+def test_a_wal_that_was_deleted_in_use_is_told(bus: str, foreign: Foreign) -> None:
+    foreign.value("SELECT count(*) FROM messages")
+    os.unlink(f"{bus}-wal")
+    os.unlink(f"{bus}-shm")
+
+    assert_told(look(bus)["processes"], "warn", f"pid {foreign.program.pid} ", "deleted, moved or replaced")
+    foreign.program.kill()
+    assert "processes" not in look(bus)
+
+
+@needs_proc
+def test_a_process_that_runs_short_of_descriptors_is_told_with_its_limit(bus: str, foreign: Foreign) -> None:
+    foreign.value("SELECT count(*) FROM messages")
+    pid = foreign.program.pid
+    count = len(os.listdir(f"/proc/{pid}/fd"))
+    _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (count + 1, hard))
+
+    check = look(bus)["processes"]
+
+    assert_told(check, "warn", f"pid {pid} ", f"has {count} of {count + 1} files open", f"prlimit --pid {pid}")
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (1000, hard))
+    assert look(bus)["processes"].verdict == "ok"
+
+
+def test_a_low_limit_on_descriptors_here_is_told(bus: str, spawn: Spawn) -> None:
+    examiner = Examiner(spawn("examiner", bus))
+    examiner.limit("RLIMIT_NOFILE", 40)
+    low = examiner.look()
+    examiner.limit("RLIMIT_NOFILE", None)
+
+    assert_told(low["processes"], "warn", "40 files open", "ulimit -n 1024")
+    assert not trouble(examiner.look())
+
+
+@pytest.mark.parametrize(
+    ("table", "column"), [("messages", "created_at"), ("identities", "last_seen"), ("deliveries", "delivered_at")]
+)
+def test_entries_of_the_future_tell_by_how_much_the_clock_went_back(
+    bus: str, connect: Connect, foreign: Foreign, table: str, column: str
+) -> None:
+    connect("boss:s").claim(lease_s=3600)
+    foreign.execute(f"UPDATE {table} SET {column} = {column} + {HOUR}")
+
+    check = look(bus)["clock"]
+
+    seconds = check.found.split(" s in the future")[0].rpartition(" ")[2]
+    assert_told(check, "warn", "the clock went back", "timedatectl")
+    assert 3590 <= int(seconds.replace(",", "")) <= 3600
+    foreign.execute(f"UPDATE {table} SET {column} = {column} - {HOUR}")
+    assert not trouble(look(bus))
+
+
+@pytest.mark.parametrize(
+    ("now", "words"), [(lambda real: real - HOUR, "the clock went back"), (lambda _: HOUR, "1970-01-01T01:00:00")]
+)
+def test_a_clock_that_is_behind_is_told_with_what_it_says(
+    bus: str, monkeypatch: pytest.MonkeyPatch, now: Callable[[int], int], words: str
+) -> None:
+    read = clock.now
+    # As scripts/trials/clock/shifted.py does: the system's clock is that of the whole machine.
+    monkeypatch.setattr(clock, "now", lambda: now(read()))
+    behind = look(bus)
+    monkeypatch.undo()
+
+    assert_told(behind["clock"], "warn", words, "timedatectl")
+    assert not trouble(look(bus))
+
+
+def test_a_lease_that_ends_later_than_any_can_is_told(bus: str, connect: Connect, foreign: Foreign) -> None:
+    with connect("boss:s") as boss:
+        (held,) = boss.claim(lease_s=86400)
+        longest = look(bus)
+        foreign.execute(f"UPDATE deliveries SET ready_at = ready_at + {HOUR} WHERE lease IS NOT NULL")
+        late = look(bus)
+        boss.nack(held.id)
+
+    assert not trouble(longest)
+    assert_told(late["clock"], "warn", "a lease ends in ", "none is longer than 86,400", "raven nack")
+    assert not trouble(look(bus))
+
+
+def test_mail_under_a_lease_is_no_backlog(bus: str, connect: Connect) -> None:
+    with connect("boss:s") as boss:
+        boss.claim(lease_s=3600)
+        held = look(bus)
+        boss.send("worker:s", "job", "for nobody")
+        waiting = look(bus)
+
+    assert held["backlog"].verdict == "ok"
+    assert_told(waiting["backlog"], "warn", "worker:s (1, oldest 0 s)")

@@ -1,0 +1,165 @@
+"""Imports point one way, types included, and each foreign library has one importer."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import raven
+import raven_rpc
+
+HOMES = {"raven": Path(raven.__file__).parent, "raven_rpc": Path(raven_rpc.__file__).parent}
+# A room is a folder, or a module on top. Each may import from the rooms named beside it, and from those that they may.
+ROOMS: dict[str, tuple[set[str], str]] = {
+    "raven.errors": (set(), "every room raises them"),
+    "raven.model": ({"raven.errors"}, "values know no file, so that a client of the socket needs no SQLite"),
+    "raven.config": ({"raven.model"}, "settings are checked as values are"),
+    "raven.store": ({"raven.config"}, "the file knows no rule of delivery: any rule can stand on it"),
+    "raven.wake": ({"raven.store"}, "a waiter looks at the file, and the file wakes no waiter by itself"),
+    "raven.delivery": ({"raven.wake"}, "a rule ends by naming the doorbells to ring"),
+    "raven.receive": ({"raven.delivery"}, "loops apply the rules again and again"),
+    "raven.query": ({"raven.delivery"}, "reads need to know the states that the rules make"),
+    "raven.observer": ({"raven.query"}, "a look from outside is all reads"),
+    "raven.client": ({"raven.observer", "raven.receive"}, "an address looks, sends and receives"),
+    "raven.host": ({"raven.client"}, "a program that speaks for many addresses holds many clients"),
+    "raven.doctor": ({"raven.client"}, "an examination uses the bus as users do"),
+    "raven.cli": ({"raven.host", "raven.doctor"}, "a command calls one method"),
+    "raven_rpc.jsonrpc": ({"raven.model"}, "the wire knows no method"),
+    "raven_rpc.client": ({"raven_rpc.jsonrpc"}, "a sandbox without SQLite can use it"),
+    "raven_rpc.methods": ({"raven_rpc.jsonrpc", "raven.host"}, "a method is told to the bus that is hosted"),
+    "raven_rpc.server": ({"raven_rpc.methods"}, "a connection carries calls to methods"),
+}
+# The public faces may be imported by what stands on top of everything: the command line, and programs of users.
+FACES = {"raven", "raven_rpc"}
+ON_TOP = {"raven.cli", "raven.__main__"}
+# What is still to be cut.
+EXCEPTIONS: set[tuple[str, str]] = set()
+HEAVY = ("pydantic", "watchfiles", "asyncio", "yaml")
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Every module by its dotted name; a package by its own."""
+    found = {}
+    for home, folder in HOMES.items():
+        for path in folder.rglob("*.py"):
+            parts = [home, *path.relative_to(folder).with_suffix("").parts]
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = ast.parse(path.read_text("utf-8"))
+    return found
+
+
+def room(name: str) -> str:
+    return ".".join(name.split(".")[:2])
+
+
+@cache
+def rooms_below(name: str) -> frozenset[str]:
+    below, _ = ROOMS[name]
+    return frozenset({name}.union(below, *map(rooms_below, below)))
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Every module that a tree imports, wherever the import stands, types included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"a relative import: {ast.unparse(node)}"
+            assert node.module
+            yield from _homes(node.module, [alias.name for alias in node.names])
+
+
+def _homes(module: str, names: list[str]) -> Iterator[str]:
+    """Yield the modules among the names, and the module itself if it is asked for anything else."""
+    below = {f"{module}.{name}" for name in names} & modules().keys()
+    yield from below
+    if len(below) < len(names):
+        yield module
+
+
+def importers(library: str) -> set[str]:
+    return {name for name, tree in modules().items() if any(one.partition(".")[0] == library for one in imported(tree))}
+
+
+def test_every_room_stands_in_the_list() -> None:
+    assert {room(name) for name in modules()} <= ROOMS.keys() | FACES | ON_TOP
+
+
+def test_a_room_imports_only_from_those_below_it() -> None:
+    upward = {
+        (name, other)
+        for name, tree in modules().items()
+        if name not in FACES and room(name) not in ON_TOP
+        for other in imported(tree)
+        if other.partition(".")[0] in HOMES and room(other) not in rooms_below(room(name))
+    }
+
+    assert upward == EXCEPTIONS
+
+
+def test_no_two_modules_import_each_other_in_a_circle() -> None:
+    graph = {name: {one for one in imported(tree) if one in modules()} - FACES for name, tree in modules().items()}
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, f"a circle: {' -> '.join([*path, name])}"
+        if name not in done:
+            for other in graph[name]:
+                visit(other, (*path, name))
+            done.add(name)
+
+    for name in graph.keys() - FACES:
+        visit(name, ())
+    assert done >= graph.keys() - FACES
+
+
+@pytest.mark.parametrize("home", HOMES)
+def test_a_folder_holds_no_more_modules_than_one_can_take_in(home: str) -> None:
+    folders = {path.parent for path in HOMES[home].rglob("*.py")}
+
+    assert {str(folder): count for folder in folders if (count := len(list(folder.glob("*.py")))) > 12} == {}
+    assert len(list(HOMES[home].glob("*.py"))) <= 8
+
+
+@pytest.mark.parametrize("home", HOMES)
+def test_a_folder_says_in_two_lines_what_lives_there_and_what_it_may_import(home: str) -> None:
+    for path in HOMES[home].glob("*/__init__.py"):
+        said = ast.get_docstring(ast.parse(path.read_text("utf-8")))
+        assert said, path
+        assert "\n\nMay import: " in said, path
+
+
+@pytest.mark.parametrize(
+    ("library", "homes"),
+    [
+        ("apsw", {"raven.store"}),
+        ("watchfiles", {"raven.wake.watcher"}),
+        ("pydantic", {"raven.model.schemas", "raven_rpc.methods.params"}),
+        ("jsonrpcserver", {"raven_rpc.server.dispatch"}),
+        ("click", {"raven.cli"}),
+        ("yaml", {"raven.config"}),
+        ("sqlite3", set()),
+    ],
+)
+def test_a_foreign_library_has_one_importer(library: str, homes: set[str]) -> None:
+    assert {name for name in importers(library) if name not in homes and room(name) not in homes} == set()
+
+
+def test_only_the_command_line_imports_a_way_in_that_is_not_python() -> None:
+    outside = {name for name in importers("raven_rpc") if name.partition(".")[0] == "raven"}
+
+    assert {room(name) for name in outside} <= {"raven.cli"}
+
+
+def test_what_is_heavy_is_imported_inside_functions_only() -> None:
+    for name, tree in modules().items():
+        if name.startswith("raven."):
+            at_import = {ast.unparse(node) for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)}
+            heavy = [
+                line for line in at_import for word in ("pydantic", "watchfiles", "asyncio", "yaml") if word in line
+            ]
+            assert not heavy, name

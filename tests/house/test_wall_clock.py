@@ -1,0 +1,37 @@
+"""The wall clock is read in one place, so that a trial can step it; timeouts go by the monotonic one."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import raven
+import raven_rpc
+
+HOMES = [Path(package.__file__).parent for package in (raven, raven_rpc) if package.__file__]
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for home in HOMES for path in sorted(home.rglob("*.py"))}
+WALL_CLOCKS = {"time.time", "time.time_ns", "time.clock_gettime", "datetime.now", "datetime.utcnow", "datetime.today"}
+# What compares with the times of files, which the file system takes from the same clock; and what a Python client shows
+# of a message that the helper has acked for it.
+ELSEWHERE = {"clock.py": {"time.time_ns"}, "doorbell.py": {"time.time", "time.time_ns"}, "stream.py": {"datetime.now"}}
+
+
+def test_every_module_reads_the_time_of_day_by_the_function_now() -> None:
+    found = {}
+    for path, tree in TREES.items():
+        calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        found[path] = calls & WALL_CLOCKS - ELSEWHERE.get(path.name, set())
+
+    assert {path: calls for path, calls in found.items() if calls} == {}
+
+
+def test_no_module_keeps_a_copy_of_a_clock_that_a_trial_replaces() -> None:
+    taken = {
+        (path, name.name)
+        for path, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module in ("raven.model.clock", "time")
+        for name in node.names
+    }
+
+    assert {name for _, name in taken} & {"now", "time", "time_ns", "clock_gettime"} == set(), taken

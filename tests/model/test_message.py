@@ -1,0 +1,141 @@
+"""Messages: immutable, derived names agree, and the JSON shape is what the command line and the socket promise."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import pickle
+from typing import Any
+
+import pytest
+
+from raven.model.message import STATES, TO_SEPARATOR, URGENCIES, Message, MessageRow
+
+NOW = 1_800_000_000_000_000
+
+
+def row(**changes: Any) -> MessageRow:
+    plain = MessageRow(
+        id=7, sender="conductor:swarm-1", to="architect:swarm-2", type="plan", body='{"step":1}', urgency=1, tags=None,
+        correlation_id=None, reply_to=None, task_id=None, dedup_key=None, created_at=NOW, expires_at=None,
+        reply_address=None, report=None, recipient="architect:swarm-2", state=0, attempts=0, delivered_at=None,
+        finished_at=None, reason=None, leased_until=None,
+    )  # fmt: skip
+    return plain._replace(**changes)
+
+
+def message(**changes: Any) -> Message:
+    return row(**changes).to_message(NOW)
+
+
+def test_a_message_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        message().state = "acked"  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        message().__dict__  # noqa: B018
+
+
+def test_a_message_from_the_store_is_like_one_made_by_hand() -> None:
+    stored = message()
+    by_hand = Message(**{field.name: getattr(stored, field.name) for field in dataclasses.fields(Message)})
+
+    assert type(stored) is Message
+    assert stored == by_hand
+    assert repr(stored) == repr(by_hand)
+    assert dataclasses.replace(stored, id=8).id == 8
+    assert pickle.loads(pickle.dumps(stored)) == copy.deepcopy(stored) == stored
+
+
+def test_the_parts_of_the_addresses_have_names() -> None:
+    msg = message()
+
+    assert msg.session_id == "swarm-1"
+    assert (msg.recipient_role, msg.recipient_session) == ("architect", "swarm-2")
+
+
+@pytest.mark.parametrize(("place", "state"), [*enumerate(["sent", "delivered", "acked", "expired", "dead"])])
+def test_a_stored_state_has_its_word_and_status_is_the_same(place: int, state: str) -> None:
+    assert message(state=place).state == state
+    assert message(state=place).status == state
+    assert STATES[place] == state
+
+
+def test_urgencies_sort_as_the_inbox_does() -> None:
+    assert URGENCIES == ("blocking", "prompt", "fyi")
+    assert [message(urgency=place).urgency for place in range(3)] == list(URGENCIES)
+
+
+@pytest.mark.parametrize(
+    ("state", "shown"), [(0, "expired"), (1, "expired"), (2, "acked"), (3, "expired"), (4, "dead")]
+)
+def test_what_outlived_its_time_unfinished_shows_as_expired(state: int, shown: str) -> None:
+    assert message(state=state, expires_at=NOW).state == shown
+    assert message(state=state, expires_at=NOW - 1).state == shown
+
+
+def test_what_has_time_left_is_not_expired() -> None:
+    assert message(expires_at=NOW + 1).state == "sent"
+
+
+def test_only_an_acked_message_has_a_time_of_its_ack() -> None:
+    assert message(state=2, finished_at=NOW).acked_at is not None
+    assert message(state=3, finished_at=NOW).acked_at is None
+    assert message(state=4, finished_at=NOW).acked_at is None
+
+
+def test_a_list_of_recipients_comes_back_as_a_tuple() -> None:
+    msg = message(to=TO_SEPARATOR.join(["a:s", "b:s"]), recipient=None)
+
+    assert msg.to == ("a:s", "b:s")
+    assert msg.recipient == "a:s, b:s"
+    assert msg.as_dict()["to"] == ["a:s", "b:s"]
+
+
+def test_the_json_shape_has_every_field_and_every_derived_name() -> None:
+    shape = message(tags='["x","y"]', expires_at=NOW + 5_000_000, state=2, finished_at=NOW, delivered_at=NOW).as_dict()
+
+    assert shape == {
+        "id": 7,
+        "session_id": "swarm-1",
+        "sender": "conductor:swarm-1",
+        "recipient": "architect:swarm-2",
+        "recipient_role": "architect",
+        "recipient_session": "swarm-2",
+        "to": "architect:swarm-2",
+        "type": "plan",
+        "body": {"step": 1},
+        "state": "acked",
+        "status": "acked",
+        "urgency": "prompt",
+        "tags": ["x", "y"],
+        "correlation_id": None,
+        "reply_to": None,
+        "task_id": None,
+        "dedup_key": None,
+        "attempts": 0,
+        "created_at": "2027-01-15T08:00:00.000000Z",
+        "delivered_at": "2027-01-15T08:00:00.000000Z",
+        "acked_at": "2027-01-15T08:00:00.000000Z",
+        "expires_at": "2027-01-15T08:00:05.000000Z",
+        "finished_at": "2027-01-15T08:00:00.000000Z",
+        "reply_address": None,
+        "report": None,
+        "reason": None,
+    }
+    assert json.loads(json.dumps(shape)) == shape
+    fields = {field.name for field in dataclasses.fields(Message)}
+    assert fields - shape.keys() == {"lease", "waiting", "duplicate"}
+
+
+def test_the_json_shape_has_the_lease_of_a_claim_and_what_a_send_tells_only_where_there_is_one() -> None:
+    claimed = row().to_message(NOW, lease=5)
+    sent = row().to_message(NOW, waiting={"architect:swarm-2": True})
+
+    assert claimed.as_dict()["lease"] == 5
+    assert "waiting" not in claimed.as_dict()
+    assert {key: sent.as_dict().get(key, "none") for key in ("lease", "waiting", "duplicate")} == {
+        "lease": "none", "waiting": {"architect:swarm-2": True}, "duplicate": False,
+    }  # fmt: skip
+    assert Message.from_dict(claimed.as_dict()) == claimed
+    assert Message.from_dict(sent.as_dict()).waiting == sent.waiting

@@ -1,0 +1,132 @@
+"""The table of errors on the wire: complete, without doubles, the same there and back, and silent about paths."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from typing import Any
+
+import pytest
+
+import raven
+import raven.errors
+from raven import DatabaseError, HelperError, InputError, RavenError, SchemaValidationError
+from raven_rpc.jsonrpc import errors as faults
+from raven_rpc.jsonrpc import messages as protocol
+
+ERRORS = [
+    kind for _, kind in inspect.getmembers(raven.errors, inspect.isclass)
+    if issubclass(kind, RavenError) and kind.__module__ == "raven.errors"
+]  # fmt: skip
+PATH = "/home/someone/secret/bus.db"
+
+
+def there_and_back(error: BaseException) -> RavenError:
+    return faults.from_wire(json.loads(json.dumps(faults.to_wire(error))))
+
+
+def test_every_error_of_raven_has_a_row_of_its_own_and_nothing_else_has() -> None:
+    assert set(faults.FAULTS) == set(ERRORS)
+    assert len(ERRORS) > 20
+
+
+def test_no_kind_stands_for_two_errors_and_no_code_but_that_of_bad_parameters() -> None:
+    kinds = [fault.kind for fault in faults.FAULTS.values()]
+    codes = [fault.code for fault in faults.FAULTS.values() if fault.code != protocol.INVALID_PARAMS]
+
+    assert len(set(kinds)) == len(kinds)
+    assert len(set(codes)) == len(codes)
+    # https://www.jsonrpc.org/specification#error_object: what is left to servers.
+    assert all(-32099 <= code <= -32000 for code in codes)
+
+
+def test_a_kind_that_the_specification_names_too_has_its_code() -> None:
+    codes = {fault.kind: fault.code for fault in faults.FAULTS.values()}
+
+    for code, (kind, _) in faults.STANDARD.items():
+        assert codes.get(kind, code) == code
+
+
+@pytest.mark.parametrize("retryable", [True, False])
+@pytest.mark.parametrize("kind", ERRORS)
+def test_an_error_is_of_the_same_class_and_as_retryable_at_the_other_end(
+    kind: type[RavenError], retryable: bool
+) -> None:
+    error = kind("what is wrong")
+    error.retryable = retryable
+
+    found = there_and_back(error)
+
+    assert type(found) is kind
+    assert found.retryable is retryable
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_an_error_is_as_retryable_on_the_wire_as_its_class_says(kind: type[RavenError]) -> None:
+    assert faults.to_wire(kind("x"))["data"]["retryable"] is kind.retryable
+
+
+def test_the_fields_of_a_schema_error_come_through() -> None:
+    fields = {"step": "input should be a valid integer", "names.0": "is missing"}
+
+    found = there_and_back(SchemaValidationError("body of 'plan' does not fit", fields))
+
+    assert isinstance(found, SchemaValidationError)
+    assert (str(found), found.fields) == ("body of 'plan' does not fit", fields)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ERRORS if issubclass(kind, InputError | raven.NotFoundError)])
+def test_what_is_wrong_with_the_input_is_told_in_its_own_words(kind: type[RavenError]) -> None:
+    assert str(there_and_back(kind("address 'x' has no ':'"))) == "address 'x' has no ':'"
+
+
+def test_a_subclass_travels_as_the_nearest_class_that_the_table_knows() -> None:
+    class NewError(raven.BusyError):
+        pass
+
+    assert faults.to_wire(NewError(PATH))["data"] == {"kind": "busy", "retryable": True}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [kind for kind in ERRORS if issubclass(kind, DatabaseError)]
+    + [RavenError, raven.ConfigError, raven.ClosedError, raven.BindError, OSError, KeyError, ValueError, Exception],
+)
+def test_no_path_leaves_the_helper_with_an_error_of_the_store_or_a_foreign_one(kind: type[Exception]) -> None:
+    told = json.dumps(faults.to_wire(kind(f"the bus {PATH} cannot be used")))
+
+    assert "secret" not in told
+    assert "bus.db" not in told
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), RecursionError("x"), KeyboardInterrupt(), MemoryError()])
+def test_of_a_foreign_error_nothing_is_told_but_that_it_happened(error: BaseException) -> None:
+    told = faults.to_wire(error)
+
+    assert (told["code"], told["message"]) == (-32603, "Internal error")
+    assert type(error).__name__ not in json.dumps(told)
+
+
+@pytest.mark.parametrize("code", faults.STANDARD)
+def test_an_error_of_the_specification_is_told_with_its_words_and_the_reason(code: int) -> None:
+    kind, message = faults.STANDARD[code]
+    told = faults.standard(code, "why")
+
+    assert told == {"code": code, "message": message, "data": {"kind": kind, "retryable": False, "reason": "why"}}
+    assert str(faults.from_wire(told)) == f"{message}: why"
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [None, 1, "x", [], {}, {"code": -32099, "message": "new"}, {"message": None, "data": 1}, {"data": {"kind": []}},
+     {"code": -1, "message": "m", "data": {"kind": "from_the_future", "retryable": True}},
+     {"data": {"kind": "schema_validation"}}],
+)  # fmt: skip
+def test_whatever_comes_as_an_error_becomes_an_error_of_raven(shape: Any) -> None:
+    assert isinstance(faults.from_wire(shape), HelperError | SchemaValidationError)
+
+
+def test_an_unknown_kind_keeps_its_words_and_whether_it_may_be_tried_again() -> None:
+    found = faults.from_wire({"code": -32050, "message": "new", "data": {"kind": "new_kind", "retryable": True}})
+
+    assert (type(found), str(found), found.retryable) == (HelperError, "new", True)

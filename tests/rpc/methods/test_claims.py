@@ -1,0 +1,262 @@
+"""Claims over the socket: leases, late acks, what is given back, and what a connection remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from raven import BusClient, LeaseLostError
+from raven_rpc.methods.receive import MAX_PAGE_BYTES
+from tests.serving import Line, Served
+from tests.support import Foreign, leased, wait_until
+
+Serve = Callable[..., Served]
+Connect = Callable[..., BusClient]
+WORKER = "worker:s"
+
+
+@pytest.fixture
+def boss(connect: Connect) -> BusClient:
+    return connect("boss:s")
+
+
+@pytest.fixture
+def served(serve: Serve, boss: BusClient) -> Served:
+    return serve()
+
+
+@pytest.fixture
+def line(served: Served) -> Iterator[Line]:
+    """Connect as WORKER."""
+    with served.connect() as line:
+        line.ask("hello", {"as": WORKER})
+        yield line
+
+
+def claim(line: Line, **params: Any) -> list[Any]:
+    found: list[Any] = line.ask("claim", {"role": WORKER, **params})["messages"]
+    return found
+
+
+def end_leases(foreign: Foreign) -> None:
+    """Let the time of all leases be over."""
+    foreign.execute("UPDATE deliveries SET ready_at = 1 WHERE lease IS NOT NULL AND state < 2")
+
+
+def test_a_claimed_message_is_leased_counted_and_seen_by_no_other_consumer(
+    served: Served, line: Line, boss: BusClient, foreign: Foreign
+) -> None:
+    boss.send(WORKER, "job", 1)
+
+    [message] = claim(line)
+
+    assert (message["state"], message["attempts"], message["body"]) == ("delivered", 1, 1)
+    assert message["lease"] > 0
+    assert leased(foreign) == 1
+    with served.connect() as other:
+        assert claim(other) == []
+
+
+def test_a_claim_takes_at_most_so_many_by_urgency_then_id(line: Line, boss: BusClient) -> None:
+    for urgency in ("fyi", "prompt", "blocking", "prompt", "fyi", "prompt", "prompt"):
+        boss.send(WORKER, "job", urgency=urgency)
+
+    ids = [[message["id"] for message in claim(line, max=count)] for count in (1, 5, 5, 5)]
+
+    assert ids == [[3], [2, 4, 6, 7, 1], [5], []]
+
+
+def test_a_claim_of_large_messages_takes_no_more_than_a_page(line: Line, boss: BusClient, foreign: Foreign) -> None:
+    for _ in range(15):
+        boss.send(WORKER, "job", "x" * 3_000_000)
+
+    taken = claim(line, max=100)
+
+    assert MAX_PAGE_BYTES <= len(taken) * 3_000_000 < 2 * MAX_PAGE_BYTES
+    assert leased(foreign) == len(taken)
+
+
+def test_an_ack_ends_a_claim_and_twice_is_the_same_as_once(line: Line, boss: BusClient, foreign: Foreign) -> None:
+    sent = boss.send(WORKER, "job")
+    claim(line)
+
+    answers = [line.ask("ack", {"id": sent.id}) for _ in range(2)]
+
+    assert answers == [{"acked": [sent.id]}] * 2
+    assert (boss.read(sent.id).state, leased(foreign)) == ("acked", 0)
+
+
+def test_a_late_ack_is_refused_where_another_has_the_message_by_now(
+    line: Line, boss: BusClient, connect: Connect, foreign: Foreign
+) -> None:
+    sent = boss.send(WORKER, "job")
+    claim(line, lease_s=60)
+    end_leases(foreign)
+    assert connect(WORKER).claim()
+
+    error = line.error("ack", {"id": sent.id})
+
+    assert error["data"] == {"kind": "lease_lost", "retryable": False}
+    assert boss.read(sent.id).state == "delivered"
+
+
+def test_a_late_ack_counts_where_nobody_else_has_taken_the_message(
+    line: Line, boss: BusClient, foreign: Foreign
+) -> None:
+    sent = boss.send(WORKER, "job")
+    claim(line)
+    end_leases(foreign)
+
+    assert line.ask("ack", {"id": sent.id}) == {"acked": [sent.id]}
+
+
+def test_a_lease_that_is_given_counts_over_any_connection(
+    served: Served, line: Line, boss: BusClient, connect: Connect, foreign: Foreign
+) -> None:
+    first, second = boss.send(WORKER, "job"), boss.send(WORKER, "job")
+    leases = [message["lease"] for message in claim(line, max=2)]
+    with served.connect() as other:
+        acked = other.ask("ack", {"id": first.id, "role": WORKER, "lease": leases[0]})
+        end_leases(foreign)
+        assert connect(WORKER).claim()
+
+        error = other.error("ack", {"id": second.id, "role": WORKER, "lease": leases[1]})
+
+    assert acked == {"acked": [first.id]}
+    assert error["data"]["kind"] == "lease_lost"
+
+
+def test_without_a_lease_the_ack_of_another_connection_is_the_word_of_the_mailbox_and_counts(
+    served: Served, line: Line, boss: BusClient
+) -> None:
+    sent = boss.send(WORKER, "job")
+    claim(line)
+
+    with served.connect() as other:
+        assert other.ask("ack", {"id": sent.id, "role": WORKER}) == {"acked": [sent.id]}
+    assert line.error("ack", {"id": sent.id})["data"]["kind"] == "lease_lost"
+
+
+def test_a_nacked_message_is_ready_at_once_or_after_its_delay(line: Line, boss: BusClient) -> None:
+    sent = boss.send(WORKER, "job")
+    claim(line)
+
+    at_once = line.ask("nack", {"id": sent.id, "reason": "not now"})
+    [again] = claim(line)
+    later = line.ask("nack", {"id": sent.id, "delay_s": 60})
+
+    assert at_once == later == {"nacked": sent.id, "state": "delivered"}
+    assert (again["attempts"], again["reason"]) == (2, "not now")
+    assert claim(line) == []
+
+
+def test_a_nack_at_the_last_attempt_is_the_end(line: Line, boss: BusClient) -> None:
+    sent = boss.send(WORKER, "job", max_attempts=1)
+    claim(line)
+
+    assert line.ask("nack", {"id": sent.id, "reason": "broken"}) == {"nacked": sent.id, "state": "dead"}
+    assert line.error("nack", {"id": sent.id})["data"]["kind"] == "delivery"
+    assert boss.read(sent.id).reason == "broken"
+
+
+def test_an_extended_lease_ends_later_and_a_lost_one_cannot_be_extended(
+    line: Line, boss: BusClient, connect: Connect, foreign: Foreign
+) -> None:
+    sent = boss.send(WORKER, "job")
+    claim(line, lease_s=1)
+
+    assert line.ask("extend", {"id": sent.id, "lease_s": 600}) == {"extended": sent.id}
+
+    left = foreign.value("SELECT ready_at / 1e6 - strftime('%s', 'now') FROM deliveries")
+    assert 500 < left <= 601
+    end_leases(foreign)
+    assert connect(WORKER).claim()
+    assert line.error("extend", {"id": sent.id})["data"]["kind"] == "lease_lost"
+
+
+@pytest.mark.parametrize("method", ["ack", "nack", "extend"])
+def test_of_several_recipients_it_must_be_said_whose_delivery_is_meant(
+    served: Served, boss: BusClient, method: str
+) -> None:
+    boss.send([WORKER, "other:s"], "job")
+
+    with served.connect() as line:
+        assert "say for whom" in line.error(method, {"id": 1})["message"]
+
+
+def test_a_claim_outlives_its_connection_until_its_lease_ends(
+    served: Served, boss: BusClient, foreign: Foreign
+) -> None:
+    boss.send(WORKER, "job")
+    with served.connect() as line:
+        claim(line, lease_s=0.5)
+    wait_until(lambda: served.ask("stats")["connections"] == 1, "the end of the connection")
+    with served.connect() as line:
+        taken = wait_until(lambda: claim(line), "the end of the lease")
+
+    assert [message["attempts"] for message in taken] == [2]
+
+
+# What is pushed with manual acks
+
+
+def subscribed(line: Line, window: int = 10) -> int:
+    number: int = line.ask("subscribe", {"role": WORKER, "ack": "manual", "window": window})["subscription"]
+    return number
+
+
+def test_a_nack_of_what_was_pushed_frees_its_place_in_the_window(line: Line, boss: BusClient) -> None:
+    sent = [boss.send(WORKER, "job") for _ in range(3)]
+    subscribed(line, window=1)
+    places = []
+    for _ in sent:
+        places.append(line.push()["message"]["id"])
+        line.ask("nack", {"id": places[-1], "delay_s": 600})
+
+    assert places == [message.id for message in sent]
+    assert line.ask("stats")["unacked"] == 0
+
+
+def test_what_is_nacked_without_a_delay_is_pushed_again_and_holds_its_place(line: Line, boss: BusClient) -> None:
+    sent, next_one = boss.send(WORKER, "job", max_attempts=100), boss.send(WORKER, "job")
+    subscribed(line, window=1)
+    for attempt in range(1, 6):
+        message = line.push()["message"]
+        assert (message["id"], message["attempts"]) == (sent.id, attempt)
+        line.ask("nack", {"id": sent.id})
+    assert line.push()["message"]["id"] == sent.id
+
+    assert (line.ask("stats")["unacked"], line.is_silent(0.2)) == (1, True)
+    line.ask("ack", {"id": sent.id})
+    assert line.push()["message"]["id"] == next_one.id
+
+
+def test_a_late_ack_of_what_was_pushed_is_refused_and_frees_its_place(
+    line: Line, boss: BusClient, connect: Connect
+) -> None:
+    sent, next_one = boss.send(WORKER, "job"), boss.send(WORKER, "job")
+    subscribed(line, window=1)
+    message = line.push()["message"]
+    connect(WORKER).nack(sent.id)  # the owner's word, as `raven nack` gives it
+    [taken] = wait_until(lambda: connect(WORKER).claim(lease_s=60), "the message")
+
+    error = line.error("ack", {"id": message["id"]})
+
+    assert (taken.id, error["data"]["kind"]) == (sent.id, "lease_lost")
+    assert line.push()["message"]["id"] == next_one.id
+
+
+def test_what_was_pushed_can_be_acked_by_a_direct_client_with_its_lease(
+    line: Line, boss: BusClient, connect: Connect
+) -> None:
+    sent = boss.send(WORKER, "job")
+    subscribed(line)
+    lease = line.push()["message"]["lease"]
+
+    with pytest.raises(LeaseLostError):
+        connect(WORKER).ack(sent.id, lease=lease + 1)
+    connect(WORKER).ack(sent.id, lease=lease)
+
+    assert boss.read(sent.id).state == "acked"

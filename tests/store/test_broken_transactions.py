@@ -1,0 +1,187 @@
+"""Transactions that do not reach their end: killed, dropped, forked, or with the file gone from under them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from raven import BusClient, BusyError, DatabaseError, FileMissingError, UnknownAddressError
+from raven.store.database import Store
+from tests.support import DEADLINE_S, Foreign, Program
+
+Connect = Callable[..., BusClient]
+Spawn = Callable[..., Program]
+BODIES = "SELECT body ->> '$' FROM messages ORDER BY id"
+
+
+def addresses(bus: BusClient) -> list[str]:
+    """Return who is registered."""
+    return [peer.address for peer in bus.peers() if peer.registered_at]
+
+
+def test_a_process_that_is_killed_in_a_block_leaves_the_lock_and_no_trace(
+    db: str, connect: Connect, spawn: Spawn, foreign: Foreign
+) -> None:
+    bus = connect("worker:s")
+    victim = spawn("grouper", db, "worker:s", *range(100))
+    victim.read()
+
+    victim.kill()
+    bus.send("worker:s", "note", "after")
+
+    assert foreign.execute(BODIES) == [["after"]]
+    assert foreign.value("PRAGMA integrity_check") == "ok"
+
+
+def test_a_block_that_is_dropped_without_its_end_is_undone(connect: Connect, foreign: Foreign) -> None:
+    bus = connect("worker:s")
+    group = bus.transaction()
+    group.__enter__()
+    bus.send("worker:s", "note", "undone")
+
+    del group
+    bus.send("worker:s", "note", "later")
+
+    assert foreign.execute(BODIES) == [["later"]]
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(bus.send, "worker:s", "note").result(DEADLINE_S)
+
+
+@pytest.mark.parametrize("writes_again", [True, False])
+def test_a_block_whose_file_was_replaced_is_an_error_and_neither_file_has_half_of_it(
+    db: str, tmp_path: Path, connect: Connect, writes_again: bool
+) -> None:
+    bus = connect("worker:s")
+    BusClient.at("backup:s", str(tmp_path / "new.db")).close()
+    (tmp_path / "old").mkdir()
+
+    def work() -> None:
+        with bus.transaction():
+            bus.send("worker:s", "note", "lost")
+            for end in ("-wal", "-shm", ""):
+                os.rename(db + end, tmp_path / "old" / f"bus.db{end}")
+            os.rename(tmp_path / "new.db", db)
+            if writes_again:
+                bus.send("worker:s", "note", "lost, too")
+
+    with pytest.raises(DatabaseError, match="was replaced during a transaction"):
+        work()
+    bus.send("worker:s", "note", "later")
+
+    assert [msg.body for msg in bus.tail(follow=False)] == ["later"]
+    assert addresses(bus) == ["backup:s", "worker:s"]
+    assert Store(str(tmp_path / "old" / "bus.db")).value("last_message_id") == 0
+
+
+@pytest.mark.parametrize("writes_again", [True, False])
+def test_a_block_whose_file_was_deleted_is_an_error_until_it_is_back(
+    db: str, connect: Connect, writes_again: bool
+) -> None:
+    bus = connect("worker:s")
+
+    def work() -> None:
+        with bus.transaction():
+            bus.send("worker:s", "note", "lost")
+            os.rename(db, f"{db}.away")
+            if writes_again:
+                bus.send("worker:s", "note", "lost, too")
+
+    with pytest.raises(FileMissingError, match="was deleted or moved"):
+        work()
+    with pytest.raises(FileMissingError):
+        bus.transaction().__enter__()
+    os.rename(f"{db}.away", db)
+    with bus.transaction():
+        bus.send("worker:s", "note", "later")
+
+    assert [msg.body for msg in bus.inbox()] == ["later"]
+
+
+def test_a_block_that_sqlite_has_undone_takes_nothing_more_and_cannot_end_well(
+    connect: Connect, foreign: Foreign
+) -> None:
+    """As where the disk is full: SQLite then rolls back the whole transaction, not only the statement."""
+    bus = connect("worker:s")
+    foreign.execute(
+        "CREATE TRIGGER spoiler BEFORE INSERT ON messages WHEN NEW.type = 'spoil' "
+        "BEGIN SELECT RAISE(ROLLBACK, 'spoiled'); END"
+    )
+
+    def work() -> None:
+        with bus.transaction():
+            bus.send("worker:s", "note", "lost")
+            with pytest.raises(DatabaseError, match="spoiled"):
+                bus.send("worker:s", "spoil")
+            with pytest.raises(DatabaseError, match="was undone by an earlier error in it"):
+                bus.send("worker:s", "note", "lost, too")
+
+    with pytest.raises(DatabaseError, match="was undone by an earlier error in it"):
+        work()
+    bus.send("worker:s", "note", "later")
+
+    assert foreign.execute(BODIES) == [["later"]]
+
+
+def test_a_block_that_does_not_get_the_lock_is_busy_and_can_be_tried_again(
+    db: str, connect: Connect, spawn: Spawn
+) -> None:
+    bus = connect("worker:s", busy_timeout_s=0.05)
+    holder = spawn("lock_holder", db)
+    holder.read()
+
+    with pytest.raises(BusyError) as caught, bus.transaction():
+        bus.send("worker:s", "note", "too early")
+    holder.ask(None)
+    with bus.transaction():
+        bus.send("worker:s", "note", "later")
+
+    assert caught.value.retryable
+    assert [msg.body for msg in bus.inbox()] == ["later"]
+
+
+def test_a_block_goes_on_after_a_fork_inside_it_and_the_child_has_no_part_in_it(
+    db: str, connect: Connect, spawn: Spawn, foreign: Foreign
+) -> None:
+    connect("worker:s")
+    program = spawn("forked_group", db, "worker:s")
+
+    child, parent = program.read(), program.read()
+
+    assert child["is_child"]
+    assert len(child["errors"]) == 2
+    assert "fork outside of it" in child["errors"][0]
+    assert parent == {"is_child": False, "errors": []}
+    assert foreign.execute(BODIES) == [["before the fork"], ["after the fork"]]
+
+
+def test_an_address_whose_first_block_was_undone_registers_with_its_next_write(connect: Connect) -> None:
+    bus = connect("boss:s")
+    newcomer = bus.share("newcomer:s")
+
+    with suppress(ZeroDivisionError), bus.transaction():
+        newcomer.send("boss:s", "note")
+        raise ZeroDivisionError
+    before = addresses(bus)
+    newcomer.send("boss:s", "note")
+
+    assert before == ["boss:s"]
+    assert addresses(bus) == ["boss:s", "newcomer:s"]
+
+
+def test_an_address_whose_first_write_failed_in_a_block_registers_with_the_next_one_there(connect: Connect) -> None:
+    bus = connect("boss:s")
+    newcomer = bus.share("newcomer:s")
+
+    with bus.transaction():
+        with pytest.raises(UnknownAddressError):
+            newcomer.send("*:nowhere", "note")
+        bus.send("boss:s", "note")
+        assert addresses(bus) == ["boss:s"]
+        newcomer.send("boss:s", "note")
+
+    assert addresses(bus) == ["boss:s", "newcomer:s"]

@@ -1,0 +1,171 @@
+"""Others in the file: writers that hold the lock, threads that share a client, and forked children."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from raven import BusClient, BusyError
+from raven.store.database import Store
+from tests.support import Foreign, Program, wait_until
+
+Connect = Callable[..., BusClient]
+Spawn = Callable[..., Program]
+
+
+def test_a_send_that_cannot_get_the_lock_is_busy_and_wrote_nothing_and_works_later(
+    db: str, connect: Connect, spawn: Spawn
+) -> None:
+    bus = connect("worker:s", busy_timeout_s=0.3)
+    holder = spawn("lock_holder", db)
+    holder.read()
+    began = time.monotonic()
+
+    with pytest.raises(BusyError, match=r"locked by another writer.*\(waited 0.3 s\)") as caught:
+        bus.send("worker:s", "note", "too early")
+
+    assert time.monotonic() - began >= 0.3
+    assert caught.value.retryable
+    assert bus.inbox(peek=True) == []
+
+    holder.ask(None)
+    bus.send("worker:s", "note", "later")
+
+    assert [msg.body for msg in bus.inbox()] == ["later"]
+
+
+@pytest.mark.parametrize("call", ["inbox", "ack", "register", "listen"])
+def test_every_write_is_busy_while_the_lock_is_held_and_works_after(
+    db: str, connect: Connect, spawn: Spawn, call: str
+) -> None:
+    bus = connect("worker:s", busy_timeout_s=0.05)
+    sent = bus.send("worker:s", "note")
+    holder = spawn("lock_holder", db)
+    holder.read()
+    calls: dict[str, Callable[[], object]] = {
+        "inbox": bus.inbox,
+        "ack": lambda: bus.ack(sent.id),
+        "register": lambda: bus.register("other:s"),
+        "listen": lambda: next(iter(bus.listen())),
+    }
+
+    with pytest.raises(BusyError):
+        calls[call]()
+    holder.ask(None)
+
+    calls[call]()
+
+
+def test_reads_go_on_while_another_holds_the_lock(db: str, connect: Connect, spawn: Spawn) -> None:
+    bus = connect("worker:s", busy_timeout_s=0.05)
+    sent = bus.send("worker:s", "note", "x")
+    spawn("lock_holder", db).read()
+
+    assert [msg.body for msg in bus.inbox(peek=True)] == ["x"]
+    assert bus.read(sent.id).body == "x"
+    assert bus.peers()[0].pending == 1
+    assert [msg.body for msg in bus.tail(follow=False)] == ["x"]
+
+
+def test_a_send_waits_for_a_lock_that_is_given_up_in_time(db: str, connect: Connect, spawn: Spawn) -> None:
+    bus = connect("worker:s", busy_timeout_s=20)
+    holder = spawn("lock_holder", db)
+    holder.read()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(bus.send, "worker:s", "note", "patient")
+        with pytest.raises(TimeoutError):
+            waiting.result(0.2)
+
+        holder.ask(None)
+
+        assert waiting.result(10).body == "patient"
+
+
+def test_a_timeout_of_zero_does_not_wait(db: str, connect: Connect, spawn: Spawn) -> None:
+    bus = connect("worker:s", busy_timeout_s=0)
+    spawn("lock_holder", db).read()
+
+    with pytest.raises(BusyError):
+        bus.send("worker:s", "note")
+
+
+def test_threads_may_share_a_client(db: str, connect: Connect) -> None:
+    bus = connect("worker:s")
+
+    def work(thread: int) -> list[int]:
+        sent = [bus.send("worker:s", "note", [thread, number]) for number in range(25)]
+        for message in sent[::2]:
+            bus.ack(message.id)
+        return [message.id for message in sent]
+
+    with ThreadPoolExecutor(8) as pool:
+        ids = [one for many in pool.map(work, range(8)) for one in many]
+
+    assert sorted(ids) == [*range(1, 201)]
+    assert len(bus.inbox(max=1000)) == 8 * 12
+    assert Store(db).pragma("integrity_check") == "ok"
+
+
+def test_threads_that_listen_with_one_client_share_its_messages(connect: Connect) -> None:
+    bus = connect("worker:s")
+    taken: list[list[int]] = [[], [], []]
+    all_taken = threading.Event()
+
+    def listen(mine: list[int]) -> None:
+        for message in bus.listen(poll_interval_s=60):
+            mine.append(message.body)
+            if sum(map(len, taken)) == 300:
+                all_taken.set()
+
+    threads = [threading.Thread(target=listen, args=(mine,)) for mine in taken]
+    for thread in threads:
+        thread.start()
+    for number in range(300):
+        bus.send("worker:s", "work", number)
+    assert all_taken.wait(20)
+    bus.close()
+    for thread in threads:
+        thread.join(5)
+
+    assert not any(thread.is_alive() for thread in threads)
+    assert sorted(sum(taken, [])) == [*range(300)]  # noqa: RUF017
+    assert all(mine == sorted(mine) for mine in taken)
+
+
+def test_a_forked_child_and_its_parent_both_send_and_take(db: str, spawn: Spawn, foreign: Foreign) -> None:
+    program = spawn("forker", db)
+    results = [program.read(), program.read()]
+    assert program.wait() == 0
+    taken = [body for result in results for body in result["taken"]]
+
+    assert {result["name"] for result in results} == {"parent", "child"}
+    expected = ["before the fork", *(f"{name} {number}" for name in ("parent", "child") for number in range(20))]
+    assert sorted(taken) == sorted(expected)
+    assert foreign.value("PRAGMA integrity_check") == "ok"
+
+
+def test_what_a_forked_child_sends_after_its_parent_has_gone_is_kept(db: str, spawn: Spawn, connect: Connect) -> None:
+    program = spawn("daemon", db)
+    program.read()
+
+    bodies = [msg.body for msg in connect("worker:s").inbox()]
+
+    assert bodies == ["parent", "child, with its parent", "child, alone"]
+
+
+def test_a_writer_that_is_killed_in_a_transaction_leaves_the_lock_and_no_trace(
+    db: str, connect: Connect, spawn: Spawn
+) -> None:
+    bus = connect("worker:s")
+    holder = spawn("lock_holder", db)
+    holder.read()
+
+    holder.kill()
+    bus.send("worker:s", "note", "after")
+
+    assert [msg.body for msg in bus.inbox()] == ["after"]
+    wait_until(lambda: Store(db).pragma("integrity_check") == "ok", "a sound file")

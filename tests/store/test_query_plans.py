@@ -1,0 +1,120 @@
+"""The index decides the speed (DESIGN.md, section 4): each hot statement finds its rows, and none walks a table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import apsw
+import pytest
+
+from raven.store.sql import SQL, scripts_after
+
+OPEN = "SEARCH deliveries USING INDEX deliveries_open (recipient=?"
+# By statement: what its plan must say, piece by piece.
+EXPECTED = {
+    "claim": [f"{OPEN} AND ready_at=?)", "SEARCH deliveries USING INTEGER PRIMARY KEY (rowid=?)"],
+    "next_ready": [
+        "SEARCH d USING INDEX deliveries_open (recipient=? AND ready_at=?)",
+        "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
+    ],
+    "take": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
+    "ack": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
+    "mark_delivered": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
+    "give_back": [f"{OPEN} AND ready_at>?)"],
+    "set_apart": [f"{OPEN} AND ready_at=?)"],
+    "held": [f"{OPEN} AND ready_at>?)"],
+    "renew": [f"{OPEN} AND ready_at>?)"],
+    "look": [
+        f"{OPEN} AND ready_at=?)",
+        f"{OPEN} AND ready_at>?)",
+        "SEARCH deliveries USING INDEX deliveries_expiry (expires_at>? AND expires_at<?)",
+    ],
+    "end_waits": [f"{OPEN} AND ready_at>? AND ready_at<?)"],
+    "unfinished_of": [
+        f"{OPEN} AND ready_at=?)",
+        f"{OPEN} AND ready_at>?)",
+        "SEARCH d USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
+    ],
+    "expire": ["SEARCH deliveries USING INDEX deliveries_expiry (expires_at>? AND expires_at<?)"],
+    "untouched_after": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>?)"],
+    "find_duplicate": ["SEARCH messages USING COVERING INDEX messages_dedup (sender=? AND dedup_key=?)"],
+    "message_to": [
+        "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH d USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+    ],
+    "log_correlated": ["SEARCH m USING INDEX messages_correlation (correlation_id=?)"],
+    "log_of_task": ["SEARCH m USING INDEX messages_task (task_id=?)"],
+    "recipients_of": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
+    "delete_deliveries": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
+    "sample_before": [
+        "SEARCH d USING INTEGER PRIMARY KEY (rowid<?)",
+        "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
+    ],
+    "count_messages": ["SEARCH messages USING INTEGER PRIMARY KEY (rowid>?)"],
+    "count_deliveries": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>?)"],
+}
+
+
+@pytest.fixture(scope="module", params=["fresh", "analyzed"])
+def database(request: pytest.FixtureRequest) -> Iterator[apsw.Connection]:
+    """Make a bus with a history, as it is and with statistics, as after a foreign client's `PRAGMA optimize`."""
+    connection = apsw.Connection(":memory:")
+    for script in scripts_after(0):
+        connection.execute(script)
+    with connection:
+        for number in range(1, 2001):
+            connection.execute(
+                'INSERT INTO messages (sender, "to", type, body, created_at, task_id, correlation_id, dedup_key)'
+                " VALUES ('a:s', ?, 't', '1', 1, 't', 'c', ?)",
+                (f"w{number % 10}:s", number),
+            )
+            connection.execute(
+                "INSERT INTO deliveries (id, recipient, urgency, state, expires_at) VALUES (? << 20, ?, 1, ?, ?)",
+                (number, f"w{number % 10}:s", 0 if number > 1990 else 2, number),
+            )
+    if request.param == "analyzed":
+        connection.execute("ANALYZE")
+    yield connection
+    connection.close()
+
+
+def plan(database: apsw.Connection, name: str) -> list[str]:
+    bindings = dict.fromkeys(re.findall(r"(?<!:):(\w+)", SQL[name]), 1)
+    return [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {SQL[name]}", bindings)]
+
+
+@pytest.mark.parametrize(("name", "pieces"), EXPECTED.items())
+def test_a_hot_statement_searches_and_never_scans(database: apsw.Connection, name: str, pieces: list[str]) -> None:
+    steps = plan(database, name)
+
+    for piece in pieces:
+        assert any(step.startswith(piece) for step in steps), steps
+    assert not [step for step in steps if re.match(r"SCAN (messages|deliveries|m|d)\b", step)], steps
+
+
+@pytest.mark.parametrize(
+    "name", ["claim", "set_apart", "next_ready", "log_after", "prunable_bite", "sample_before", "open_by_recipient"]
+)
+def test_a_statement_in_index_order_sorts_nothing(database: apsw.Connection, name: str) -> None:
+    assert not [step for step in plan(database, name) if "TEMP B-TREE" in step]
+
+
+def test_the_backlog_reads_only_the_index_of_what_is_open(database: apsw.Connection) -> None:
+    (step,) = plan(database, "backlog")
+
+    assert step.endswith("INDEX deliveries_open")
+
+
+def test_statistics_of_what_is_not_finished_read_no_history(database: apsw.Connection) -> None:
+    steps = [step for name in ("open_by_recipient", "retried", "dead_by_recipient") for step in plan(database, name)]
+
+    read = [step for step in steps if re.match(r"(SCAN|SEARCH) \w+ ", step)]
+    assert read == [
+        "SCAN deliveries USING INDEX deliveries_open",
+        "SEARCH e USING INDEX deliveries_expiry (expires_at>? AND expires_at<?)",
+        "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
+        "SCAN deliveries USING INDEX deliveries_open",
+        "SCAN deliveries USING COVERING INDEX deliveries_dead",
+    ]

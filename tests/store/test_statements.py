@@ -1,0 +1,118 @@
+"""The SQL: every statement is named, described, used and fit for the schema; the schema stands once."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+import raven
+from raven.model.message import MessageRow
+from raven.store.migrations import APPLICATION_ID
+from raven.store.sql import SQL, migrations, scripts_after
+
+PACKAGE = Path(raven.__file__).parent
+QUERIES = (PACKAGE / "store" / "sql" / "queries.sql").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[apsw.Connection]:
+    """Make an empty bus in memory: only the schema matters here."""
+    connection = apsw.Connection(":memory:")
+    for script in scripts_after(0):
+        connection.execute(script)
+    yield connection
+    connection.close()
+
+
+def names_used() -> set[str]:
+    """Collect the names that raven gives to the store, wherever it calls it."""
+    used = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in ("rows", "value", "change", "insert")
+                and node.args
+                and isinstance(node.args[0], ast.Constant)
+                and isinstance(node.args[0].value, str)
+            ):
+                used.add(node.args[0].value)
+    return used
+
+
+def test_there_are_statements() -> None:
+    assert len(SQL) > 20
+    assert len(SQL) == len(re.findall(r"^-- \w+ --$", QUERIES, flags=re.MULTILINE)), "a name stands twice"
+
+
+@pytest.mark.parametrize("name", SQL)
+def test_every_statement_prepares_on_a_fresh_schema(database: apsw.Connection, name: str) -> None:
+    bindings = dict.fromkeys(re.findall(r"(?<!:):(\w+)", SQL[name]), 1)
+
+    assert database.execute(f"EXPLAIN {SQL[name]}", bindings).fetchall()
+
+
+@pytest.mark.parametrize("name", SQL)
+def test_every_statement_is_one_statement_and_has_a_description(name: str) -> None:
+    assert re.search(rf"^-- {name} --\n(?:-- \S.*\n)*-- \S.*\.$", QUERIES, flags=re.MULTILINE)
+    assert ";" not in SQL[name]
+    assert "--" not in SQL[name]
+
+
+def test_every_statement_is_used_and_every_name_used_exists() -> None:
+    assert names_used() == SQL.keys()
+
+
+@pytest.mark.parametrize(
+    "name", ["unfinished_of", "next_ready", "message_to", "message_whole", "log_after", "log_of_task"]
+)
+def test_statements_that_read_messages_keep_the_one_column_order(database: apsw.Connection, name: str) -> None:
+    columns: list[str] = []
+
+    def note(cursor: apsw.Cursor, *_: object) -> bool:
+        columns[:] = [column[0] for column in cursor.get_description()]
+        return True
+
+    bindings = dict.fromkeys(re.findall(r"(?<!:):(\w+)", SQL[name]), 1)
+    cursor = database.cursor()
+    cursor.exec_trace = note
+    cursor.execute(SQL[name], bindings).fetchall()
+
+    assert tuple(columns) == MessageRow._fields
+
+
+def test_the_schema_stands_once() -> None:
+    sources = [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.sql")]
+    creating = [
+        path.name for path in sources if re.search(r"CREATE\s+(TABLE|VIEW|INDEX|UNIQUE|TRIGGER)", path.read_text())
+    ]
+
+    assert sorted(creating) == ["0001_initial.sql", "0002_survival.sql", "views.sql"]
+
+
+def test_sql_lives_in_its_folder_and_not_in_python() -> None:
+    # Besides, the store speaks of transactions, PRAGMAs and sqlite_schema.
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        found = re.findall(
+            r"\b(?:SELECT\b.*\bFROM (?!(?:temp\.)?sqlite_schema)|INSERT INTO(?! results)|UPDATE \w+ SET|DELETE FROM)"
+            r" ?\w+",
+            text,
+        )
+        assert not found, path.name
+
+
+def test_migrations_are_numbered_from_one_without_a_gap() -> None:
+    numbers = sorted(int(path.name[:4]) for path in (PACKAGE / "store" / "sql").glob("[0-9]*.sql"))
+
+    assert numbers == [*range(1, len(migrations()) + 1)]
+
+
+def test_the_file_is_marked_as_a_bus() -> None:
+    assert APPLICATION_ID.to_bytes(4, "big") == b"RAVN"

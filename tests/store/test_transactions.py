@@ -1,0 +1,254 @@
+"""Transactions: many writes of one thread in one commit, each of which still fails alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+import pytest
+
+from raven import (
+    BusClient,
+    BusyError,
+    MessageNotFoundError,
+    UnknownAddressError,
+)
+from raven.wake.doorbell import Doorbells
+from tests.support import DEADLINE_S, Foreign, Program
+
+Connect = Callable[..., BusClient]
+Spawn = Callable[..., Program]
+
+
+@contextmanager
+def undone(bus: BusClient) -> Iterator[None]:
+    """Make a transaction around a block, and leave it by an exception."""
+    with suppress(ZeroDivisionError), bus.transaction():
+        yield
+        raise ZeroDivisionError
+
+
+def bodies(foreign: Foreign) -> list[Any]:
+    """Return what another process sees on the bus."""
+    return [row[0] for row in foreign.execute("SELECT body ->> '$' FROM messages ORDER BY id")]
+
+
+def test_another_process_sees_nothing_of_a_block_before_its_end_and_then_all(
+    connect: Connect, foreign: Foreign
+) -> None:
+    bus = connect("worker:s")
+    first = bus.send("worker:s", "note", "first")
+
+    with bus.transaction() as same:
+        same.ack(first.id)
+        same.send("worker:s", "note", "second")
+        same.register("other:s")
+        seen = bodies(foreign), foreign.value("SELECT count(*) FROM identities"), foreign.value("SELECT state FROM log")
+
+    assert same is bus
+    assert seen == (["first"], 1, 0)
+    assert bodies(foreign) == ["first", "second"]
+    assert [peer.address for peer in bus.peers()] == ["other:s", "worker:s"]
+    assert bus.read(first.id).state == "acked"
+
+
+def test_a_block_sees_its_own_writes(connect: Connect) -> None:
+    bus = connect("worker:s")
+
+    with bus.transaction():
+        sent = bus.send("worker:s", "note", "mine")
+        shown = bus.inbox()
+        bus.ack(sent.id)
+        assert bus.inbox() == []
+
+    assert [(msg.body, msg.state) for msg in shown] == [("mine", "delivered")]
+    assert bus.read(sent.id).state == "acked"
+
+
+def test_a_write_that_raises_is_undone_alone(connect: Connect, foreign: Foreign) -> None:
+    bus = connect("worker:s")
+
+    with bus.transaction():
+        bus.send("worker:s", "note", "before")
+        with pytest.raises(UnknownAddressError):
+            bus.send_many([{"to": "worker:s", "type": "note", "body": "lost"}, {"to": "*:nowhere", "type": "note"}])
+        with pytest.raises(MessageNotFoundError):
+            bus.ack(7)
+        bus.send("worker:s", "note", "after")
+
+    assert bodies(foreign) == ["before", "after"]
+    assert foreign.value("SELECT count(*) FROM deliveries") == 2
+
+
+def test_an_exception_that_leaves_the_block_undoes_all_of_it(connect: Connect, foreign: Foreign) -> None:
+    bus = connect("worker:s")
+    first = bus.send("worker:s", "note", "first")
+
+    def work() -> None:
+        with bus.transaction():
+            bus.ack(first.id)
+            bus.send("worker:s", "note", "undone")
+            bus.register("other:s")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        work()
+    bus.send("worker:s", "note", "later")
+
+    assert bodies(foreign) == ["first", "later"]
+    assert [msg.body for msg in bus.inbox()] == ["first", "later"]
+    assert [peer.address for peer in bus.peers()] == ["worker:s"]
+
+
+def test_doorbells_are_rung_after_the_commit_and_only_of_what_was_committed(db: str, connect: Connect) -> None:
+    bus = connect("boss:s")
+    hung = {name: Doorbells(db).hang(f"{name}:s") for name in ("kept", "failed", "inner", "undone")}
+
+    with bus.transaction():
+        bus.send("kept:s", "note")
+        with pytest.raises(UnknownAddressError):
+            bus.send(["failed:s", "*:nowhere"], "note")
+        with undone(bus):
+            bus.send("inner:s", "note")
+        assert not any(bell.wait(0) for bell in hung.values())
+    rung = [name for name, bell in hung.items() if bell.wait(0)]
+    with undone(bus):
+        bus.send("undone:s", "note")
+
+    assert rung == ["kept"]
+    assert not any(bell.wait(0) for bell in hung.values())
+    for bell in hung.values():
+        bell.close()
+
+
+def test_one_commit_rings_for_every_recipient_in_it(db: str, connect: Connect) -> None:
+    bus = connect("boss:s")
+    hung = [Doorbells(db).hang(address) for address in ("a:s", "b:s", "*")]
+
+    with bus.transaction():
+        bus.send("a:s", "note")
+        with bus.transaction():
+            bus.send("b:s", "note")
+
+    assert all(bell.wait(0) for bell in hung)
+    for bell in hung:
+        bell.close()
+
+
+def test_an_inner_block_is_committed_with_the_outer_one_and_undone_alone(connect: Connect, foreign: Foreign) -> None:
+    bus = connect("worker:s")
+
+    with bus.transaction():
+        bus.send("worker:s", "note", "outer")
+        with undone(bus):
+            bus.send("worker:s", "note", "undone")
+        with bus.transaction():
+            bus.send("worker:s", "note", "inner")
+        assert bodies(foreign) == []
+        bus.send("worker:s", "note", "last")
+
+    assert bodies(foreign) == ["outer", "inner", "last"]
+
+
+def test_an_outer_block_that_fails_undoes_the_inner_ones(connect: Connect, foreign: Foreign) -> None:
+    bus = connect("worker:s")
+
+    with undone(bus), bus.transaction(), bus.transaction():
+        bus.send("worker:s", "note", "undone")
+
+    assert bodies(foreign) == []
+    assert bus.inbox() == []
+
+
+def test_other_threads_of_the_client_wait_for_the_end_of_a_block(connect: Connect, foreign: Foreign) -> None:
+    bus = connect("worker:s")
+    with ThreadPoolExecutor(1) as pool:
+        with undone(bus):
+            waiting = pool.submit(bus.send, "worker:s", "note", "of the other thread")
+            with pytest.raises(TimeoutError):
+                waiting.result(0.2)
+            bus.send("worker:s", "note", "undone")
+        waiting.result(DEADLINE_S)
+
+    assert bodies(foreign) == ["of the other thread"]
+
+
+def test_blocks_of_many_threads_come_one_after_another(connect: Connect, foreign: Foreign) -> None:
+    bus = connect("worker:s")
+
+    def work(thread: int) -> None:
+        for _ in range(10):
+            with bus.transaction():
+                for _ in range(5):
+                    bus.send("worker:s", "note", thread)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+
+    seen = bodies(foreign)
+    assert sorted(seen) == sorted([*range(4)] * 50)
+    assert all(len(set(seen[start : start + 5])) == 1 for start in range(0, 200, 5))
+
+
+def test_other_connections_cannot_write_until_the_block_ends(connect: Connect) -> None:
+    bus, other = connect("worker:s"), connect("other:s", busy_timeout_s=0.05)
+
+    with bus.transaction():
+        with pytest.raises(BusyError):
+            other.send("worker:s", "note")
+        with pytest.raises(BusyError):
+            other.transaction().__enter__()
+        assert other.inbox(peek=True) == []
+    with other.transaction():
+        other.send("worker:s", "note", "later")
+
+    assert [msg.body for msg in bus.inbox()] == ["later"]
+
+
+def test_a_block_of_another_process_is_seen_when_it_has_ended(
+    db: str, connect: Connect, spawn: Spawn, foreign: Foreign
+) -> None:
+    bell = Doorbells(db).hang("worker:s")
+    bus = connect("worker:s")
+    other = spawn("grouper", db, "worker:s", "a", "b")
+    other.read()
+    assert (bodies(foreign), bell.wait(0)) == ([], False)
+
+    other.ask(None)
+
+    assert bell.wait(0)
+    assert [msg.body for msg in bus.inbox()] == ["a", "b"]
+    bell.close()
+
+
+def test_a_wrapper_that_yields_inside_a_block_makes_one_commit(connect: Connect, foreign: Foreign) -> None:
+    bus = connect("worker:s")
+
+    @contextmanager
+    def wrapper() -> Iterator[BusClient]:
+        with bus.transaction() as inside:
+            inside.send("worker:s", "note", "of the wrapper")
+            yield inside
+
+    with wrapper() as inside:
+        inside.send("worker:s", "note", "of its user")
+        assert bodies(foreign) == []
+    with pytest.raises(ZeroDivisionError), wrapper():
+        raise ZeroDivisionError
+
+    assert bodies(foreign) == ["of the wrapper", "of its user"]
+
+
+def test_a_stack_of_contexts_holds_a_block_open(connect: Connect, foreign: Foreign) -> None:
+    bus = connect("worker:s")
+
+    with ExitStack() as stack:
+        stack.enter_context(bus.transaction()).send("worker:s", "note", "kept")
+        stack.enter_context(bus.transaction()).send("worker:s", "note", "kept, too")
+        assert bodies(foreign) == []
+    with undone(bus), ExitStack() as stack:
+        stack.enter_context(bus.transaction()).send("worker:s", "note", "undone")
+
+    assert bodies(foreign) == ["kept", "kept, too"]

@@ -1,0 +1,226 @@
+"""Doorbells in a hostile folder: whatever stands there, a send succeeds at once and mail arrives."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from raven import BusClient
+from raven.wake.doorbell import Doorbells
+from tests.support import Program, bells, wait_for_waiting, wait_until, waiting
+
+Connect = Callable[..., BusClient]
+Spawn = Callable[..., Program]
+ADDRESS = "worker:s"
+
+
+@pytest.fixture
+def folder(db: str) -> Path:
+    """Make the bells folder of an address."""
+    path = Path(f"{db}-bells") / ADDRESS
+    path.mkdir(parents=True)
+    return path
+
+
+@pytest.fixture
+def full_fifo(folder: Path) -> Iterator[Path]:
+    """Hang a doorbell whose pipe is full: somebody waits there, and never looks."""
+    path = folder / "1-full"
+    os.mkfifo(path)
+    ends = [os.open(path, flags | os.O_NONBLOCK) for flags in (os.O_RDONLY, os.O_WRONLY)]
+    with suppress(BlockingIOError):
+        while True:
+            os.write(ends[1], b"!" * 4096)
+    yield path
+    for end in ends:
+        os.close(end)
+
+
+def send_at_once(bus: BusClient, body: object = None) -> None:
+    began = time.monotonic()
+    bus.send(ADDRESS, "note", body)
+    assert time.monotonic() - began < 2
+
+
+def test_many_rings_are_one(db: str) -> None:
+    doorbells = Doorbells(db)
+    bell = doorbells.hang(ADDRESS)
+
+    for _ in range(100):
+        doorbells.ring([ADDRESS])
+
+    assert bell.wait(5)
+    assert not bell.wait(0)
+    bell.close()
+
+
+def test_a_ring_is_heard_only_at_its_address(db: str) -> None:
+    doorbells = Doorbells(db)
+    mine, other = doorbells.hang(ADDRESS), doorbells.hang("worker:t")
+
+    doorbells.ring([ADDRESS, "nobody:s"])
+
+    assert mine.wait(5)
+    assert not other.wait(0)
+    mine.close()
+    other.close()
+    assert bells(db) == []
+
+
+def test_a_ring_for_all_is_heard_at_every_address(db: str) -> None:
+    doorbells = Doorbells(db)
+    hung = [doorbells.hang(address) for address in (ADDRESS, ADDRESS, "other:t", "*")]
+
+    doorbells.ring_all()
+
+    assert all(bell.wait(5) for bell in hung)
+    for bell in hung:
+        bell.close()
+
+
+@pytest.mark.parametrize("address", ["a/b:s", "../x:..", ".:.", "a b:ü 東京", "%2e:%2F", "x" * 300 + ":" + "y" * 200])
+def test_any_address_has_a_bell_inside_the_bells_folder(db: str, address: str, connect: Connect) -> None:
+    bus = connect(address)
+    bell = Doorbells(db).hang(address)
+
+    assert waiting(db, address) == 1
+    bus.send(address, "note")
+    assert bell.wait(5)
+
+    (name,) = {path.parts[0] for path in map(Path, bells(db))}
+    assert ".." not in Path(name).parts
+    bell.close()
+    assert bells(db) == []
+
+
+def test_addresses_have_bells_of_their_own_however_alike(db: str) -> None:
+    addresses = ["a:b", "A:b", "a%3Ab:c", "a:b ü", "a~:b", "a:b.", "x" * 400 + ":1", "x" * 400 + ":2"]
+    hung = {address: Doorbells(db).hang(address) for address in addresses}
+
+    for address in addresses:
+        Doorbells(db).ring([address])
+        assert [other for other, bell in hung.items() if bell.wait(0)] == [address]
+    for bell in hung.values():
+        bell.close()
+
+
+def test_a_full_pipe_holds_up_neither_the_sender_nor_the_others(
+    db: str, connect: Connect, spawn: Spawn, full_fifo: Path
+) -> None:
+    bus = connect("boss:s")
+    program = spawn("subscriber", db, ADDRESS, '{"poll_interval_s": 60}')
+    wait_for_waiting(db, ADDRESS, 2)
+
+    send_at_once(bus, "x")
+
+    assert program.read()["body"] == "x"
+    assert full_fifo.is_fifo()
+    assert waiting(db, ADDRESS) == 2
+
+
+def test_a_fifo_that_nobody_reads_is_removed_by_the_next_send(db: str, connect: Connect, folder: Path) -> None:
+    bus = connect("boss:s")
+    os.mkfifo(folder / "999999-dead")
+
+    send_at_once(bus)
+
+    assert not (folder / "999999-dead").exists()
+
+
+def test_a_sweep_takes_the_dead_and_leaves_the_living_and_strangers(db: str, folder: Path) -> None:
+    doorbells = Doorbells(db)
+    living = doorbells.hang("living:s")
+    os.mkfifo(folder / "999999-dead")
+    empty = folder.parent / "gone:s"
+    empty.mkdir()
+    (folder.parent / "stranger:s").mkdir()
+    (folder.parent / "stranger:s" / "notes.txt").write_text("mine")
+    old_draft, new_draft = folder / ".new-1-old", folder / ".new-1-fresh"
+    for draft in (old_draft, new_draft):
+        os.mkfifo(draft)
+    os.utime(old_draft, (1, 1))
+
+    doorbells.sweep()
+
+    assert waiting(db, "living:s") == 1
+    assert not empty.exists()
+    assert (folder.parent / "stranger:s" / "notes.txt").read_text() == "mine"
+    assert [path.name for path in folder.iterdir()] == [new_draft.name]
+    living.close()
+
+
+@pytest.mark.parametrize("kind", ["file", "link to a file", "dangling link", "folder", "socket", "dead fifo"])
+def test_a_bell_replaced_by_something_else_stops_no_send_and_no_mail(
+    db: str, tmp_path: Path, connect: Connect, spawn: Spawn, kind: str
+) -> None:
+    bus = connect("boss:s")
+    program = spawn("subscriber", db, ADDRESS, '{"poll_interval_s": 0.2}')
+    wait_for_waiting(db, ADDRESS)
+    (bell,) = (Path(f"{db}-bells") / ADDRESS).iterdir()
+    treasure = tmp_path / "treasure"
+    treasure.write_text("untouched")
+    replace(bell, kind, treasure)
+
+    send_at_once(bus, 1)
+    assert program.read()["body"] == 1
+    send_at_once(bus, 2)
+    assert program.read()["body"] == 2
+
+    assert treasure.read_text() == "untouched"
+    if kind == "file":
+        assert bell.read_text() == "untouched too"
+
+
+def replace(bell: Path, kind: str, treasure: Path) -> None:
+    stand_in = bell.parent.parent / "stand-in"
+    if kind == "file":
+        stand_in.write_text("untouched too")
+    elif kind == "link to a file":
+        stand_in.symlink_to(treasure)
+    elif kind == "dangling link":
+        stand_in.symlink_to(treasure.with_name("nothing"))
+    elif kind == "folder":
+        bell.unlink()
+        stand_in.mkdir()
+    elif kind == "socket":
+        import socket
+
+        here = os.getcwd()
+        os.chdir(stand_in.parent)  # a socket's path must be short
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(stand_in.name)
+        os.chdir(here)
+    else:
+        os.mkfifo(stand_in)
+    os.rename(stand_in, bell)
+
+
+def test_after_the_bells_folder_was_deleted_mail_arrives_and_the_bell_hangs_again(
+    db: str, connect: Connect, spawn: Spawn
+) -> None:
+    bus = connect("boss:s")
+    program = spawn("subscriber", db, ADDRESS, '{"poll_interval_s": 0.2}')
+    wait_for_waiting(db, ADDRESS)
+
+    shutil.rmtree(f"{db}-bells")
+    send_at_once(bus, "while it is gone")
+
+    assert program.read()["body"] == "while it is gone"
+    wait_for_waiting(db, ADDRESS)
+    send_at_once(bus, "after")
+    assert program.read()["body"] == "after"
+
+
+def test_subscribers_that_come_and_go_at_one_address_do_not_take_each_others_folder(db: str, spawn: Spawn) -> None:
+    programs = [spawn("bell_hanger", db, ADDRESS, 200) for _ in range(3)]
+
+    results = [program.read() for program in programs]
+
+    assert results == [200] * 3
+    wait_until(lambda: bells(db) == [], "an empty bells folder")
