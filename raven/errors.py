@@ -41,9 +41,13 @@ from __future__ import annotations
 
 
 class RavenError(Exception):
-    """Base of all; `retryable` tells whether the same call may succeed later unchanged."""
+    """Base of all; `retryable` tells whether the same call may succeed later unchanged.
+
+    `call` is the number of the call, from 0, that failed in a transaction over the socket; None for all other errors.
+    """
 
     retryable = False
+    call: int | None = None
 
 
 class InputError(RavenError, ValueError):

@@ -74,6 +74,8 @@ def to_wire(error: BaseException) -> dict[str, Any]:
     data: dict[str, Any] = {"kind": fault.kind, "retryable": error.retryable}
     if isinstance(error, raven.SchemaValidationError):
         data["fields"] = error.fields
+    if error.call is not None:
+        data["call"] = error.call
     return {"code": fault.code, "message": fault.text or str(error), "data": data}
 
 
@@ -98,4 +100,6 @@ def from_wire(error: Any) -> RavenError:
         fields = data.get("fields")
         found.fields = fields if isinstance(fields, dict) else {}
     found.retryable = bool(data.get("retryable"))
+    call = data.get("call")
+    found.call = call if isinstance(call, int) and not isinstance(call, bool) else None
     return found

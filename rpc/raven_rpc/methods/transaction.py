@@ -82,5 +82,6 @@ def _told_which(number: int, shape: Any) -> Iterator[None]:
     except RavenError as error:
         name = shape.get("method") if isinstance(shape, dict) else None
         method = f" ({name})" if isinstance(name, str) and name in ALLOWED else ""
+        error.call = number
         error.args = (f"call {number}{method} of the transaction: {error}", *error.args[1:])
         raise

@@ -104,7 +104,7 @@ def check_answer(text: bytes, secrets: list[str]) -> None:
         if "error" in one:
             # What is wrong was the client's doing: nothing it sends may be a surprise.
             assert one["error"]["code"] not in (-32603, -32000), one
-            assert set(one["error"]["data"]) <= {"kind", "retryable", "reason", "fields"}
+            assert set(one["error"]["data"]) <= {"kind", "retryable", "reason", "fields", "call"}
             told = json.dumps(one["error"])
             assert not [secret for secret in secrets if secret in told], told
 

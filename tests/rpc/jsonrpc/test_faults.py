@@ -75,6 +75,20 @@ def test_the_fields_of_a_schema_error_come_through() -> None:
     assert (str(found), found.fields) == ("body of 'plan' does not fit", fields)
 
 
+@pytest.mark.parametrize("call", [0, 7, None])
+def test_the_number_of_the_call_that_failed_in_a_transaction_comes_through(call: int | None) -> None:
+    error = raven.BodyError("too long")
+    error.call = call
+
+    assert faults.to_wire(error)["data"].get("call", "none") == ("none" if call is None else call)
+    assert there_and_back(error).call == call
+
+
+@pytest.mark.parametrize("told", [True, "7", 1.0, [], None])
+def test_what_is_no_number_of_a_call_is_passed_over(told: Any) -> None:
+    assert faults.from_wire({"code": -1, "message": "m", "data": {"kind": "body", "call": told}}).call is None
+
+
 @pytest.mark.parametrize("kind", [kind for kind in ERRORS if issubclass(kind, InputError | raven.NotFoundError)])
 def test_what_is_wrong_with_the_input_is_told_in_its_own_words(kind: type[RavenError]) -> None:
     assert str(there_and_back(kind("address 'x' has no ':'"))) == "address 'x' has no ':'"

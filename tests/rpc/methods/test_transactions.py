@@ -79,7 +79,7 @@ def test_the_first_error_undoes_all_and_says_which_call_it_was(line: Line, boss:
 
     error = line.error("transaction", {"calls": calls})
 
-    assert error["data"] == {"kind": "message_not_found", "retryable": False}
+    assert error["data"] == {"kind": "message_not_found", "retryable": False, "call": 2}
     assert error["message"].startswith("call 2 (nack) of the transaction: there is no message #1000000")
     assert state_of(foreign) == before
     assert line.ask("ack", {"id": job.id}) == {"acked": [job.id]}
@@ -109,7 +109,7 @@ def test_a_call_that_is_none_is_refused_and_nothing_is_done(
 ) -> None:
     error = line.error("transaction", {"calls": [send(1), shape]})
 
-    assert error["data"]["kind"] == kind
+    assert (error["data"]["kind"], error["data"]["call"]) == (kind, 1)
     assert error["message"].startswith(message)
     assert boss.last_id() == 0
 
