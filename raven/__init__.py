@@ -10,9 +10,6 @@ from importlib import import_module
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from raven.client import BusClient
-    from raven.delivery.leases import Holdings
-    from raven.delivery.mailbox import check_lease
-    from raven.delivery.retention import Pruned
     from raven.errors import (
         AddressError,
         BindError,
@@ -49,13 +46,13 @@ if TYPE_CHECKING:
     from raven.model.address import parse_address
     from raven.model.deadline import deadline_after, left_s
     from raven.model.draft import Draft, check_request, make_draft, make_drafts
+    from raven.model.leases import Holdings, check_lease
     from raven.model.message import AckMode, Message, Report, State, Urgency, check_id, check_max
     from raven.model.schemas import SchemaRegistry
+    from raven.model.status import Peer, Pruned, Receipt, Stats
     from raven.observer import BusObserver
     from raven.query.log import Log
-    from raven.query.peers import Peer
-    from raven.query.receipts import Receipt, Tracker
-    from raven.query.stats import Stats
+    from raven.query.receipts import Tracker
     from raven.receive.request import Question
     from raven.receive.subscription import Subscription
     from raven.wake.listener import Listener
@@ -130,20 +127,20 @@ _HOMES = {
     "BusClient": "raven.client",
     "BusObserver": "raven.observer",
     "Draft": "raven.model.draft",
-    "Holdings": "raven.delivery.leases",
+    "Holdings": "raven.model.leases",
     "Listener": "raven.wake.listener",
     "Log": "raven.query.log",
     "Message": "raven.model.message",
-    "Peer": "raven.query.peers",
-    "Pruned": "raven.delivery.retention",
+    "Peer": "raven.model.status",
+    "Pruned": "raven.model.status",
     "Question": "raven.receive.request",
-    "Receipt": "raven.query.receipts",
+    "Receipt": "raven.model.status",
     "Report": "raven.model.message",
     "SchemaRegistry": "raven.model.schemas",
     "State": "raven.model.message",
-    "Stats": "raven.query.stats",
+    "Stats": "raven.model.status",
     "check_id": "raven.model.message",
-    "check_lease": "raven.delivery.mailbox",
+    "check_lease": "raven.model.leases",
     "check_max": "raven.model.message",
     "left_s": "raven.model.deadline",
     "deadline_after": "raven.model.deadline",

@@ -12,10 +12,10 @@ from raven.config import Durability
 from raven.consumer import BusConsumer
 from raven.delivery import expiry as settlement
 from raven.delivery.identity import register
-from raven.delivery.leases import Holdings
-from raven.delivery.mailbox import Mailbox, check_lease
+from raven.delivery.mailbox import Mailbox
 from raven.errors import BusyError, InputError
 from raven.model.address import Address, parse_address
+from raven.model.leases import Holdings, check_lease
 from raven.model.message import AckMode, Message
 from raven.sender import members
 

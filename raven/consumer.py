@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from raven.delivery.leases import Holdings
-from raven.delivery.mailbox import Mailbox, check_lease, check_token
+from raven.delivery.mailbox import Mailbox
 from raven.errors import LeaseLostError
 from raven.model import clock
 from raven.model.draft import check_optional_text, check_span
+from raven.model.leases import Holdings, check_lease, check_token
 from raven.model.message import Message, State, check_id, check_max, message_of
 from raven.sender import BusSender
 

@@ -21,10 +21,8 @@ from raven.wake.watcher import WalWatch
 
 if TYPE_CHECKING:
     from raven.delivery.dead_letters import DeadLetters
-    from raven.delivery.retention import Pruned
-    from raven.query.peers import Peer
-    from raven.query.receipts import Receipt, ReceiptWait
-    from raven.query.stats import Stats
+    from raven.model.status import Peer, Pruned, Receipt, Stats
+    from raven.query.receipts import ReceiptWait
     from raven.wake.listener import Listener
 
 

@@ -8,7 +8,7 @@ import click
 
 from raven.cli.options import DURATION, bus_option, json_option, open_observer
 from raven.cli.output import echo_json
-from raven.delivery.retention import Pruned
+from raven.model.status import Pruned
 
 
 @click.command(short_help="Drop finished messages that are old.")

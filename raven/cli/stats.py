@@ -11,7 +11,7 @@ from raven.cli.options import bus_option, json_option, open_observer
 from raven.cli.output import echo_json, echo_table
 
 if TYPE_CHECKING:
-    from raven.query.stats import Latency, Stats
+    from raven.model.status import Latency, Stats
 
 
 @click.command(short_help="Show how much there is, how fast it moves, how long it waits.")

@@ -15,8 +15,8 @@ from raven.errors import RavenError
 from raven.wake import sigterm as signals
 
 if TYPE_CHECKING:
+    from raven.model.status import AddressStats, Stats
     from raven.observer import BusObserver
-    from raven.query.stats import AddressStats, Stats
 
 _COLUMNS = {"WAITING": 9, "BACKLOG": 11, "IN FLIGHT": 11, "OLDEST": 8, "RATE": 10}
 _NARROWEST_NAME = 10

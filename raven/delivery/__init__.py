@@ -1,4 +1,4 @@
-"""What becomes of a message, inside one transaction: outbox, mailbox, leases, expiry, dead letters, retention.
+"""What becomes of a message, inside one transaction: outbox, mailbox, expiry, dead letters, retention.
 
 May import: wake and below.
 """

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from raven.delivery import expiry as settlement
 from raven.delivery.identity import Identity
 from raven.delivery.prospect import Prospect
-from raven.errors import BusyError, DeliveryError, InputError, LeaseLostError, MessageNotFoundError
+from raven.errors import BusyError, DeliveryError, LeaseLostError, MessageNotFoundError
 from raven.model import clock
 from raven.model.message import ACKED, DEAD, DELIVERED, STATES, Message, MessageRow, State, check_id, message_of
 from raven.store.database import Store
@@ -272,18 +272,6 @@ class Mailbox:
 def new_token() -> int:
     """Return the token of a new lease."""
     return int.from_bytes(os.urandom(_TOKEN_BYTES)) or 1
-
-
-def check_token(lease: object) -> None:
-    """Refuse what is no token of a lease; None stands for none. Raises InputError."""
-    if lease is not None and (not isinstance(lease, int) or isinstance(lease, bool) or not 0 < lease < 1 << 63):
-        raise InputError(f"lease {lease!r} is not the token of a lease: give the one that the message has")
-
-
-def check_lease(lease_s: object) -> None:
-    """Refuse what is no span for a lease; raises InputError."""
-    if not isinstance(lease_s, int | float) or isinstance(lease_s, bool) or not 0 < lease_s <= 86400:
-        raise InputError(f"lease_s {lease_s!r} is out of range: use more than 0, up to 86400 seconds")
 
 
 def _lost(message_id: int, state: int, holder: int | None) -> LeaseLostError:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from raven.config import MAX_SPAN_S, Retention
 from raven.delivery import expiry as settlement
 from raven.errors import InputError, RavenError
 from raven.model import clock
+from raven.model.status import Pruned
 from raven.store.database import Store
 
 _BITE = 500
@@ -27,14 +28,6 @@ _SPARE_SHARE = 4
 _PLACE = "retention_place"
 
 Ring = Callable[[Iterable[str]], object]
-
-
-class Pruned(NamedTuple):
-    """Progress so far: messages and their bytes of body dropped, of `candidates` old enough to be looked at."""
-
-    messages: int
-    bytes: int
-    candidates: int
 
 
 def prune(

@@ -1,4 +1,4 @@
-"""Values: addresses, bodies, messages, drafts, times, limits; no I/O.
+"""Values: addresses, bodies, messages, drafts, leases, receipts, statistics, times, limits; no I/O.
 
 May import: errors.
 """

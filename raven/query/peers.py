@@ -2,49 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from raven.model import clock
+from raven.model.status import Peer
 
 if TYPE_CHECKING:
     from raven.store.database import Store
     from raven.wake.doorbell import Doorbells
-
-
-class Peer(NamedTuple):
-    """One address as `peers()` shows it: `waiting` subscribers right now, `pending` unfinished deliveries.
-
-    An address that has mail but never used the bus has no `registered_at` and no `last_seen`. `last_seen` is kept to
-    within a few seconds, so that noting it costs no write of its own.
-    """
-
-    address: str
-    role: str
-    session: str
-    registered_at: datetime | None
-    last_seen: datetime | None
-    waiting: int
-    pending: int
-
-    @classmethod
-    def from_dict(cls, shape: Mapping[str, Any]) -> Peer:
-        """Build a peer from the JSON shape that `as_dict` makes; raises KeyError or ValueError for another."""
-        times = {name: clock.optional_from_isoformat(shape[name]) for name in ("registered_at", "last_seen")}
-        return cls(**{**{name: shape[name] for name in cls._fields}, **times})
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the JSON shape; times are ISO 8601 in UTC."""
-        return {
-            "address": self.address,
-            "role": self.role,
-            "session": self.session,
-            "registered_at": clock.isoformat(self.registered_at),
-            "last_seen": clock.isoformat(self.last_seen),
-            "waiting": self.waiting,
-            "pending": self.pending,
-        }
 
 
 def list_peers(store: Store, doorbells: Doorbells, session: str | None = None) -> list[Peer]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 from raven.delivery import expiry as settlement
 from raven.errors import DatabaseError, InputError, MessageNotFoundError, UndeliveredError, WaitTimeoutError
@@ -13,6 +12,7 @@ from raven.model import clock
 from raven.model.deadline import deadline_after, left_s
 from raven.model.lifecycle import FINAL
 from raven.model.message import STATES, State
+from raven.model.status import Receipt
 from raven.store.database import Store
 from raven.wake import sigterm as signals
 from raven.wake.doorbell import Doorbells, receipt_bell
@@ -21,47 +21,6 @@ from raven.wake.watcher import WalWatch
 
 # What should be over already is settled by somebody else just now: look again, but not at once.
 _SHORTEST_PAUSE_S = 0.005
-
-
-class Receipt(NamedTuple):
-    """How far one delivery has come.
-
-    `delivered_at` is when its recipient first had it, `finished_at` when it was acked, expired or died. While it is
-    held back by a delay or a lease, `ready_at` is when that ends, and `leased` which of the two it is. `reason` is why
-    it was given back last, or died.
-    """
-
-    recipient: str
-    state: State
-    attempts: int
-    max_attempts: int
-    leased: bool
-    ready_at: datetime | None
-    delivered_at: datetime | None
-    finished_at: datetime | None
-    expires_at: datetime | None
-    reason: str | None
-
-    @classmethod
-    def from_dict(cls, shape: Mapping[str, Any]) -> Receipt:
-        """Build a receipt from the JSON shape that `as_dict` makes; raises KeyError or ValueError for another."""
-        times = {name: clock.optional_from_isoformat(shape[name]) for name in cls._fields if name.endswith("_at")}
-        return cls(**{**{name: shape[name] for name in cls._fields}, **times})
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the JSON shape; times are ISO 8601 in UTC."""
-        return {
-            name: clock.isoformat(value) if isinstance(value, datetime) else value
-            for name, value in self._asdict().items()
-        }
-
-    def has_reached(self, state: State) -> bool:
-        """Whether it has come as far as a state; what was acked or died after it was delivered has been delivered."""
-        return state in (self.state, "sent") or (state == "delivered" and self.delivered_at is not None)
-
-    def will_never_reach(self, state: State) -> bool:
-        """Whether it has come to another end."""
-        return self.state in FINAL and not self.has_reached(state)
 
 
 def receipts(store: Store, doorbells: Doorbells, message_id: int) -> list[Receipt]:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from raven.delivery.identity import Identity
-from raven.delivery.leases import Room
 from raven.delivery.mailbox import Lease, Mailbox
 from raven.errors import RavenError
 from raven.model.address import parse_address
+from raven.model.leases import Room
 from raven.store.database import Store
 
 _TIMES_WITHIN_A_LEASE = 3

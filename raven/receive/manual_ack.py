@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from raven.delivery.leases import Holdings
 from raven.delivery.mailbox import Lease, Mailbox, new_token
 from raven.delivery.prospect import RUNG, Prospect
 from raven.errors import RavenError
+from raven.model.leases import Holdings
 from raven.model.message import Message
 from raven.receive.auto_ack import Feed
 from raven.receive.lease_renewal import Renewal

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from raven.delivery.mailbox import Lease, Mailbox, check_lease, new_token
+from raven.delivery.mailbox import Lease, Mailbox, new_token
 from raven.delivery.prospect import RUNG
 from raven.errors import InputError, RavenError
+from raven.model.leases import check_lease
 from raven.model.message import AckMode, Message, check_max
 from raven.wake.listener import Listener
 

@@ -12,9 +12,9 @@ import pytest
 
 from raven import FileMissingError, NetworkFilesystemError
 from raven.cli import units
-from raven.delivery import leases as holdings
-from raven.delivery.leases import Holdings
 from raven.model import body
+from raven.model import leases as holdings
+from raven.model.leases import Holdings
 from raven.store import file as busfile
 from raven.store import filesystem
 from raven.store.errors import translate

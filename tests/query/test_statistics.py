@@ -11,7 +11,7 @@ import pytest
 
 from raven import BusClient, BusObserver, Stats
 from raven.model import clock
-from raven.query.stats import AddressStats, Latency
+from raven.model.status import AddressStats, Latency
 from raven.wake.doorbell import Doorbells
 from tests.support import Foreign, Program, wait_until
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import pytest
 
 from raven import BusClient, BusyError, ExpiredError
-from raven.delivery.leases import Room
 from raven.delivery.mailbox import Lease
+from raven.model.leases import Room
 from raven.receive.lease_renewal import Renewal
 from raven.receive.request import Question
 from tests.looping import Loop
