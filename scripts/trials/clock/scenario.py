@@ -23,6 +23,8 @@ from scripts.trials.clock.shift import Shift
 from scripts.trials.trial import Round
 
 _PARTS = ("auto", "brief", "manual", "second", "claim", "answer", "ask", "wait", "sleep", "socket", "send")
+# In this order they are told to stop: if those who answer went first, the last question would get no answer.
+_STOPPED_LAST = ("ask", "answer", "auto", "brief", "manual", "second", "claim", "wait", "socket")
 # These have nothing to do but wait: who of them would spin uses a whole processor.
 _IDLE = ("sleep", "wait", "answer")
 _MAX_SHARE = 0.4
@@ -56,7 +58,7 @@ def run(round: Round) -> None:
         parts["send"].wait()
         steps.step_to(steps.latest_s + _BEYOND_ALL_S)
         notes = _until(lambda: _drained(round.folder), "everything that was sent to come")
-        for name in set(_PARTS) - {"send", "sleep"}:
+        for name in _STOPPED_LAST:
             parts[name].tell("stop")
             round.expect(parts[name].wait() == 0, f"{name} ended with an error")
         round.expect(not helper.has_ended, "the helper ended")
