@@ -46,8 +46,9 @@ if TYPE_CHECKING:
     from raven.model.address import parse_address
     from raven.model.deadline import deadline_after, left_s
     from raven.model.draft import Draft, check_request, make_draft, make_drafts
-    from raven.model.leases import Holdings, check_lease
-    from raven.model.message import AckMode, Message, Report, State, Urgency, check_id, check_max
+    from raven.model.leases import Holdings
+    from raven.model.limits import check_id, check_lease, check_max
+    from raven.model.message import AckMode, Message, Report, State, Urgency
     from raven.model.schemas import SchemaRegistry
     from raven.model.status import Peer, Pruned, Receipt, Stats
     from raven.observer import BusObserver
@@ -139,9 +140,9 @@ _HOMES = {
     "SchemaRegistry": "raven.model.schemas",
     "State": "raven.model.message",
     "Stats": "raven.model.status",
-    "check_id": "raven.model.message",
-    "check_lease": "raven.model.leases",
-    "check_max": "raven.model.message",
+    "check_id": "raven.model.limits",
+    "check_lease": "raven.model.limits",
+    "check_max": "raven.model.limits",
     "left_s": "raven.model.deadline",
     "deadline_after": "raven.model.deadline",
     "check_request": "raven.model.draft",

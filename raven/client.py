@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from copy import copy
-from typing import TYPE_CHECKING, Any, Literal, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from weakref import WeakSet
 
-from raven.config import Durability
-from raven.consumer import BusConsumer
-from raven.delivery import expiry as settlement
-from raven.delivery.identity import register
-from raven.delivery.mailbox import Mailbox
-from raven.errors import BusyError, InputError
-from raven.model.address import Address, parse_address
-from raven.model.leases import Holdings, check_lease
-from raven.model.message import AckMode, Message
-from raven.sender import members
+from raven.config import Durability, Retention
+from raven.delivery import outbox as posting
+from raven.delivery.identity import Identity, register
+from raven.delivery.outbox import Stored
+from raven.errors import BusyError, ConfigError, ExpiredError, InputError, LeaseLostError, MessageNotFoundError
+from raven.model import clock
+from raven.model.address import Address, make_address, parse_address
+from raven.model.draft import (
+    Draft,
+    check_optional_text,
+    check_options,
+    check_request,
+    make_draft,
+    make_drafts,
+)
+from raven.model.limits import check_id, check_lease, check_max, check_max_attempts, check_span, check_token
+from raven.model.message import AckMode, Message, Report, State, Urgency, message_of
+from raven.observer import BusObserver
+from raven.wake.doorbell import OBSERVERS
 
 if TYPE_CHECKING:
+    from raven.delivery.mailbox import Mailbox
+    from raven.delivery.retention import Keeper
+    from raven.model.leases import Holdings
     from raven.receive.auto_ack import AsyncMessages, Feed
+    from raven.receive.request import Request
     from raven.receive.subscription import Subscription
     from raven.store.atomic import Group
 
+_T = TypeVar("_T")
 
-class BusClient(BusConsumer):
+
+class BusClient(BusObserver):
     """One identity, `<role>:<session>`, that sends and receives.
 
     >>> a = BusClient(session_id="swarm-1", role="conductor", db_path="bus.db")
@@ -44,6 +60,349 @@ class BusClient(BusConsumer):
     it raises, nothing was written. Writes raise DatabaseError; one that is `retryable` may be tried again.
     """
 
+    def __init__(
+        self,
+        session_id: str,
+        role: str,
+        db_path: str | None = None,
+        *,
+        busy_timeout_s: float | None = None,
+        durability: Durability | None = None,
+        max_body_bytes: int | None = None,
+        max_attempts: int | None = None,
+        retention: Retention | Mapping[str, Any] | None = None,
+        checkpoints: bool = True,
+        register: bool = True,
+        create: bool = True,
+    ) -> None:
+        address = make_address(session_id, role)
+        settings = self._open(db_path, busy_timeout_s, durability, checkpoints=checkpoints, create=create)
+        try:
+            self._max_body_bytes = settings.max_body_bytes if max_body_bytes is None else max_body_bytes
+            if not isinstance(self._max_body_bytes, int) or self._max_body_bytes < 1:
+                raise ConfigError(f"max_body_bytes {max_body_bytes!r} is not a number of bytes, 1 or more")
+            check_max_attempts(max_attempts)
+            self._max_attempts = settings.max_attempts if max_attempts is None else max_attempts
+            self._owns_store = True
+            limits = (
+                settings.retention
+                if retention is None
+                else Retention.of(retention._asdict() if isinstance(retention, Retention) else retention)
+            )
+            self._keeper = None if limits is None else self._make_keeper(limits)
+            self._take_part(address, register)
+            if register:
+                with self._store.write() as tx:
+                    self._identity.touch(tx)
+        except BaseException:
+            self._store.close()  # or it would be open for as long as somebody keeps the error
+            raise
+
+    @classmethod
+    def at(cls, address: str, db_path: str | None = None, **options: Any) -> Self:
+        """Make a client from its whole address: `BusClient.at("architect:swarm-1")`."""
+        parsed = parse_address(address)
+        return cls(parsed.session, parsed.role, db_path, **options)
+
+    def _take_part(self, address: Address, register: bool) -> None:
+        self._identity = Identity(self._store, address, registers=register)
+        self._feeds: WeakSet[Feed] = WeakSet()
+        self._shared: WeakSet[BusClient] = WeakSet()
+
+    def _make_keeper(self, limits: Retention) -> Keeper:
+        from raven.delivery.retention import Keeper
+
+        return Keeper(self._store, limits)
+
+    @property
+    def address(self) -> str:
+        """This client's own address, `<role>:<session>`."""
+        return self._identity.address
+
+    def send(
+        self,
+        to: str | Sequence[str],
+        type: str,
+        body: Any = None,
+        *,
+        urgency: Urgency = "prompt",
+        tags: Sequence[str] = (),
+        correlation_id: str | int | None = None,
+        reply_to: int | None = None,
+        task_id: str | int | None = None,
+        expires_in_s: float | None = None,
+        delay_s: float | None = None,
+        dedup_key: str | None = None,
+        report: Report | None = None,
+        max_attempts: int | None = None,
+    ) -> Message:
+        """Send one message; when this returns it is committed, and whoever waits for it was woken.
+
+        `to` is an address, a broadcast pattern (`*:session`, `role:*`, `*:*`: all that are registered now, but never
+        the sender) or a list of them; an address gets it whether or not it was ever used. `body` is any JSON value,
+        or an instance of a pydantic model. The message that is returned tells in `waiting` who was waiting for it.
+
+        With `dedup_key`, a second send of the same key by this address stores nothing and returns the first message,
+        with `duplicate` set. After `max_attempts` (5 unless set otherwise) a recipient's delivery is dead. With
+        `report="undelivered"` this address gets a message of type `raven.undelivered` for each delivery that dies or
+        expires. Raises InputError (address, body, schema), UnknownAddressError for a pattern that nobody matches,
+        DatabaseError.
+        """
+        draft = make_draft(
+            self._identity.address,
+            self._max_body_bytes,
+            to=to,
+            type=type,
+            body=body,
+            urgency=urgency,
+            tags=tags,
+            correlation_id=correlation_id,
+            reply_to=reply_to,
+            task_id=task_id,
+            expires_in_s=expires_in_s,
+            delay_s=delay_s,
+            dedup_key=dedup_key,
+            report=report,
+            max_attempts=max_attempts,
+            default_attempts=self._max_attempts,
+        )
+        # As `post` does with many: this is the hottest path of all.
+        with self._store.write() as tx:
+            self._identity.touch(tx)
+            stored = posting.store_one(tx, draft)
+        rung = [] if stored.is_duplicate else self._wake(stored.recipients)
+        if self._keeper is not None:
+            self._keeper.note(1)
+        return self._as_sent(stored, rung, clock.now())
+
+    def send_many(self, messages: Sequence[Mapping[str, Any]]) -> list[Message]:
+        """Send many messages, dicts of `send`'s parameters, in one transaction: all of them or none."""
+        return self.post(make_drafts(self._identity.address, self._max_body_bytes, messages, self._max_attempts))
+
+    def draft(self, to: str | Sequence[str], type: str, body: Any = None, **options: Any) -> Draft:
+        """Check a message, given as to `send`, without touching the bus; `post` then sends it. Raises InputError.
+
+        For programs that check in one thread and write in another.
+        """
+        check_options(options)
+        return self._draft(to, type, body, **options)
+
+    def _draft(self, to: str | Sequence[str], type: str, body: Any = None, **options: Any) -> Draft:
+        return make_draft(
+            self._identity.address,
+            self._max_body_bytes,
+            to=to,
+            type=type,
+            body=body,
+            default_attempts=self._max_attempts,
+            **options,
+        )
+
+    def post(self, drafts: Sequence[Draft]) -> list[Message]:
+        """Send what `draft` has checked, in one transaction: all of them or none."""
+        with self._store.write() as tx:
+            self._identity.touch(tx)
+            stored = posting.store(tx, drafts)
+        return self._sent(stored)
+
+    def reply(self, msg: Message | int, type: str, body: Any = None, **options: Any) -> Message:
+        """Answer a message, given itself or by its id: to where its sender waits for the answer, else to the sender.
+
+        The answer carries the message's id in `reply_to`, and its correlation and task ids; `options` are those of
+        `send`. The answer to a request expires with the request: ExpiredError where nobody waits for it any more.
+        """
+        return self.post([self.draft_reply(msg, type, body, **options)])[0]
+
+    def draft_reply(self, msg: Message | int, type: str, body: Any = None, **options: Any) -> Draft:
+        """Check an answer, given as to `reply`; `post` then sends it."""
+        if not isinstance(msg, Message | int) or isinstance(msg, bool):
+            raise InputError(f"{msg!r} is neither a message nor the id of one: give what inbox or claim returned")
+        asked = self.read(msg) if isinstance(msg, int) else msg
+        given = {"correlation_id": asked.correlation_id, "task_id": asked.task_id, **options, "reply_to": asked.id}
+        if asked.reply_address is None:
+            return self.draft(asked.sender, type, body, **given)
+        left_s = self._time_left_s(asked.id)
+        if left_s <= 0:
+            raise ExpiredError(f"message #{asked.id} asked for an answer in time: nobody waits for it any more")
+        wanted_s = given.get("expires_in_s")
+        draft = self.draft(asked.reply_address, type, body, **given)
+        # However long the answer was to live: it does not outlive the question.
+        return draft._replace(lifetime_us=clock.to_micros(left_s if wanted_s is None else min(left_s, wanted_s)))
+
+    def _time_left_s(self, request_id: int) -> float:
+        """Return for how many seconds somebody waits for the answer to a request, which may have been given up."""
+        try:
+            expires_at = BusObserver.read(self, request_id).expires_at
+        except MessageNotFoundError:
+            return 0
+        return 0 if expires_at is None else expires_at.timestamp() - clock.now() / 1e6
+
+    def request(
+        self, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float = 30.0, **options: Any
+    ) -> Message:
+        """Send a message, wait for the answer that `reply` gives to it, and return that, acked.
+
+        The answer goes to a private address, so that no subscriber of this one can take it; of several answers the
+        first counts. `options` are those of `send`. Raises WaitTimeoutError after `timeout_s` seconds; then, or when
+        the wait is left by another exception, nobody begins with the request any more, and nothing is left behind.
+        """
+        return self._ask(to, type, body, timeout_s, options).answer()
+
+    async def request_async(
+        self, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float = 30.0, **options: Any
+    ) -> Message:
+        """Do as `request` does, without blocking the event loop."""
+        return await self._ask(to, type, body, timeout_s, options).answer_async()
+
+    def _ask(self, to: str | Sequence[str], type: str, body: Any, timeout_s: float, options: dict[str, Any]) -> Request:
+        from raven.receive.request import Question, Request
+
+        request = Request(self, Question(self, to, type, body, timeout_s=timeout_s, **options), timeout_s)
+        self._feeds.add(request.feed)
+        return request
+
+    def _draft_request(
+        self,
+        to: str | Sequence[str],
+        type: str,
+        body: Any,
+        timeout_s: float,
+        reply_address: str,
+        options: dict[str, Any],
+    ) -> Draft:
+        check_request(timeout_s, options)
+        check_options(options)
+        private = {"expires_in_s": timeout_s, "reply_address": reply_address}
+        return self._draft(to, type, body, **{**options, **private})
+
+    def _sent(self, stored: Sequence[Stored]) -> list[Message]:
+        """Wake the recipients and the observers, and return the messages as `send` does.
+
+        Only after the commit, or the woken would look too early; inside a transaction nobody is woken yet.
+        """
+        recipients = dict.fromkeys(address for one in stored if not one.is_duplicate for address in one.recipients)
+        is_news = not all(one.is_duplicate for one in stored)
+        rung = self._wake(recipients) if is_news else []
+        if self._keeper is not None:
+            self._keeper.note(len(stored))
+        now, heard = clock.now(), None if rung is None else set(rung)
+        return [self._as_sent(one, heard, now) for one in stored]
+
+    def _wake(self, recipients: Iterable[str]) -> list[str] | None:
+        """Wake recipients and observers after the commit; returns where somebody waited, None if that is to come."""
+        return self._store.after_commit(self._doorbells.ring, [*recipients, OBSERVERS])
+
+    def _as_sent(self, stored: Stored, rung: Collection[str] | None, now: int) -> Message:
+        row, body, recipients, is_duplicate = stored
+        if rung is None or is_duplicate:
+            rung = [address for address in recipients if self._doorbells.count_waiting(address)]
+        waiting = {address: address in rung for address in recipients}
+        return message_of(row, now, None, waiting, is_duplicate, read=lambda _: body)
+
+    @cached_property
+    def _mailbox(self) -> Mailbox:
+        """What waits for this address; imported when it is first used, so that a mere sender loads less."""
+        from raven.delivery.mailbox import Mailbox
+
+        return Mailbox(self._store, self._identity, self._doorbells.ring)
+
+    @cached_property
+    def _holdings(self) -> Holdings:
+        from raven.model.leases import Holdings
+
+        return Holdings()
+
+    def inbox(self, max: int = 100, peek: bool = False, *, max_bytes: int | None = None) -> list[Message]:
+        """Return what is not acked, by urgency, then id, again and again until acked.
+
+        What is seen for the first time is marked `delivered`; with `peek` nothing is marked. Messages whose delay is
+        not over or whose time has run out are not shown. With `max_bytes` it stops after the message with which they
+        come to so much.
+        """
+        check_max(max)
+        return self._mailbox.inbox(max, peek, max_bytes)
+
+    def read(self, id: int) -> Message:
+        """Return one message, as this address sees it if it is a recipient; changes nothing. MessageNotFoundError."""
+        check_id(id)
+        self._store.verify()
+        rows = self._store.rows("message_to", {"message_id": id, "recipient": self.address})
+        return message_of(rows[0], clock.now()) if rows else super().read(id)
+
+    def claim(
+        self, max: int = 1, lease_s: float = 30.0, *, max_bytes: int | None = None, remember: bool = True
+    ) -> list[Message]:
+        """Take up to `max` ready messages under a lease of `lease_s` seconds; by urgency, then id; at least once.
+
+        `ack` each, or `nack` it, or `extend` its lease, before that ends: else it is ready again, for whoever comes
+        first, and dead after its last attempt. `attempts` counts this one. Never waits; none where nothing is ready.
+        With `max_bytes` it stops after the message with which they come to so much.
+
+        The client remembers its leases, so that a late `ack` is refused; a program that speaks for several consumers
+        passes `remember=False`, and each message's `lease` when it acks.
+        """
+        check_max(max)
+        check_lease(lease_s)
+        messages = self._mailbox.claim(max, lease_s, max_bytes)
+        if remember and messages:
+            before = {message.id: self._holdings.lease_of(message.id) for message in messages}
+            self._holdings.remember(messages)
+            if self._store.group_depth():
+                self._store.after_commit(lambda _: None, undo=lambda: self._holdings.restore(before))
+        return messages
+
+    def ack(self, id: int, *, lease: int | None = None) -> None:
+        """Finish this address's delivery of a message; idempotent. MessageNotFoundError where it has none.
+
+        What this client has claimed, or another has whose `lease` is given, it acks only while no other has the
+        message: else LeaseLostError, and what was done for it should be undone.
+        """
+        self._under_lease(id, lease, lambda token: self._mailbox.ack(id, token))
+
+    def nack(self, id: int, delay_s: float = 0, reason: str | None = None, *, lease: int | None = None) -> State:
+        """Give a message back, ready for anyone at once or after `delay_s` seconds, saying why.
+
+        Returns its state: `dead` if that was its last attempt. Raises LeaseLostError as `ack` does, DeliveryError for
+        what is finished, MessageNotFoundError.
+        """
+        delay_us = check_span("delay_s", delay_s, least=0) or 0
+        check_optional_text("reason", reason)
+        return self._under_lease(id, lease, lambda token: self._mailbox.nack(id, token, delay_us, reason))
+
+    def extend(self, id: int, lease_s: float = 30.0, *, lease: int | None = None) -> None:
+        """Let the lease of a message end `lease_s` seconds from now. LeaseLostError where it is not leased any more."""
+        check_lease(lease_s)
+        self._under_lease(id, lease, lambda token: self._mailbox.extend(id, token, lease_s), ends=False)
+
+    def _under_lease(self, id: int, lease: int | None, step: Callable[[int | None], _T], *, ends: bool = True) -> _T:
+        """Take a step with the lease of a message, the one given or remembered; forget it once its end is committed.
+
+        A lease that is lost makes room for another message in the loop that had it; an ack of it stays refused.
+        """
+        check_id(id)
+        check_token(lease)
+        remembered = self._holdings.lease_of(id)
+        is_own = remembered is not None and lease in (None, remembered)
+        try:
+            result = step(remembered if lease is None else lease)
+        except LeaseLostError:
+            if is_own:
+                self._wake_if(self._holdings.lose(id))
+            raise
+        if ends and is_own and remembered is not None:
+            self._store.after_commit(lambda _: self._end_lease(id, remembered))
+        return result
+
+    def _end_lease(self, id: int, token: int) -> None:
+        """Forget a lease, unless the message was claimed anew meanwhile."""
+        if self._holdings.lease_of(id) == token:
+            self._wake_if(self._holdings.forget(id))
+
+    def _wake_if(self, waits: bool) -> None:
+        """Wake the loop of this client that waits for room."""
+        if waits:
+            self._doorbells.ring([self.address])
+
     def share(self, address: str, *, register: bool = True) -> Self:
         """Return a client of another address over this one's connection, for a program that speaks for many.
 
@@ -51,15 +410,11 @@ class BusClient(BusConsumer):
         """
         shared = copy(self)
         shared._owns_store = False
+        vars(shared).pop("_mailbox", None)
+        vars(shared).pop("_holdings", None)
         shared._take_part(parse_address(address), register)
         self._shared.add(shared)
         return shared
-
-    def _take_part(self, address: Address, register: bool) -> None:
-        super()._take_part(address, register)
-        self._mailbox = Mailbox(self._store, self._identity, self._doorbells.ring)
-        self._holdings = Holdings()
-        self._shared: WeakSet[BusClient] = WeakSet()
 
     @property
     def durability(self) -> Durability:
@@ -146,6 +501,8 @@ class BusClient(BusConsumer):
 
         While anybody waits or sends nobody needs to call this; a program that serves many calls it now and then.
         """
+        from raven.delivery import expiry as settlement
+
         with suppress(BusyError), self._store.impatient():
             settlement.settle(self._store, self._doorbells.ring)
         if self._keeper is not None:
@@ -170,7 +527,11 @@ class BusClient(BusConsumer):
         """Close the connection; loops of `listen` and `subscribe` in other threads and tasks end."""
         for shared in members(self._shared):
             shared.close()
-        super().close()
+        for feed in members(self._feeds):
+            feed.release()
+        if self._owns_store:
+            super().close()
+        self._doorbells.ring([self.address])
 
     def _feed(self, ack: str, lease_s: float, poll_interval_s: float, max_per_poll: int) -> Feed:
         from raven.receive.auto_ack import Feed
@@ -197,3 +558,10 @@ class BusClient(BusConsumer):
             )
         self._feeds.add(feed)
         return feed
+
+
+def members(weak: WeakSet[_T]) -> list[_T]:
+    """Return what a weak set holds; another thread may add to it meanwhile."""
+    while True:
+        with suppress(RuntimeError):
+            return list(weak)

@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from raven.errors import ConfigError
-from raven.model.body import DEFAULT_MAX_BYTES
+from raven.model.limits import DEFAULT_MAX_ATTEMPTS, DEFAULT_MAX_BYTES, MAX_ATTEMPTS, MAX_SPAN_S, is_integer, is_number
 
 FILE_NAME = "raven.yaml"
 DEFAULT_DB = os.path.join("~", ".raven", "bus.db")
 Durability = Literal["normal", "full"]
 
-MAX_SPAN_S = 100 * 365 * 86400
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -52,7 +51,7 @@ class Config(NamedTuple):
     busy_timeout_s: float = 5.0
     durability: Durability = "normal"
     max_body_bytes: int = DEFAULT_MAX_BYTES
-    max_attempts: int = 5
+    max_attempts: int = DEFAULT_MAX_ATTEMPTS
     retention: Retention | None = None
 
 
@@ -76,7 +75,7 @@ def load(db: str | None = None, folder: str | None = None) -> Config:
         busy_timeout_s=settings.get("busy_timeout_s", 5.0),
         durability=settings.get("durability", "normal"),
         max_body_bytes=settings.get("max_body_bytes", DEFAULT_MAX_BYTES),
-        max_attempts=settings.get("max_attempts", 5),
+        max_attempts=settings.get("max_attempts", DEFAULT_MAX_ATTEMPTS),
         retention=Retention.of(settings.get("retention") or {}),
     )
 
@@ -149,23 +148,15 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_seconds(value: Any) -> bool:
-    return _is_number(value) and 0 <= value <= 3600
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_bytes(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return is_number(value, 0, 3600)
 
 
 def _is_count(value: Any) -> bool:
-    return _is_bytes(value) and value < 1 << 62
+    return is_integer(value, 1, (1 << 62) - 1)
 
 
 _LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "max_age_s": (lambda value: _is_number(value) and 0 < value <= MAX_SPAN_S, "seconds, above 0, at most 100 years"),
+    "max_age_s": (lambda value: is_number(value, 0, MAX_SPAN_S, above=True), "seconds, above 0, at most 100 years"),
     "max_messages": (_is_count, "a number of messages, 1 or more"),
     "max_bytes": (_is_count, "a number of bytes, 1 or more"),
 }
@@ -175,9 +166,9 @@ _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "log_level": (lambda value: str(value).lower() in LOG_LEVELS, f"one of {', '.join(LOG_LEVELS)}"),
     "busy_timeout_s": (_is_seconds, "a number of seconds, 0 to 3600"),
     "durability": (lambda value: value in ("normal", "full"), "normal or full"),
-    "max_body_bytes": (_is_bytes, "a number of bytes, 1 or more"),
+    "max_body_bytes": (_is_count, "a number of bytes, 1 or more"),
     "retention": (lambda value: value is None or isinstance(value, dict), f"limits: {', '.join(Retention._fields)}"),
-    "max_attempts": (lambda value: _is_bytes(value) and value <= 1_000_000, "a whole number, 1 to 1000000"),
+    "max_attempts": (lambda value: is_integer(value, 1, MAX_ATTEMPTS), "a whole number, 1 to 1000000"),
 }
 
 

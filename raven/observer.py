@@ -12,7 +12,8 @@ from raven import config
 from raven.config import Config, Durability
 from raven.errors import ClosedError, InputError, LimitError, MessageNotFoundError
 from raven.model import clock
-from raven.model.message import Message, State, check_id, check_max, message_of
+from raven.model.limits import check_id, check_max
+from raven.model.message import Message, State, message_of
 from raven.query.log import Log, encode_addresses
 from raven.store.database import Store
 from raven.store.transaction import size_of

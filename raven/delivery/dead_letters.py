@@ -9,7 +9,8 @@ from raven.delivery import expiry as settlement
 from raven.errors import DatabaseError, DeliveryError, ExpiredError, InputError, MessageNotFoundError
 from raven.model import clock
 from raven.model.address import parse_address
-from raven.model.message import DEAD, Message, check_id, check_max, message_of
+from raven.model.limits import check_id, check_max
+from raven.model.message import DEAD, Message, message_of
 from raven.store.database import Store
 from raven.store.transaction import Transaction
 from raven.wake.doorbell import OBSERVERS, Doorbells

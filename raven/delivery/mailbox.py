@@ -12,7 +12,8 @@ from raven.delivery.identity import Identity
 from raven.delivery.prospect import Prospect
 from raven.errors import BusyError, DeliveryError, LeaseLostError, MessageNotFoundError
 from raven.model import clock
-from raven.model.message import ACKED, DEAD, DELIVERED, STATES, Message, MessageRow, State, check_id, message_of
+from raven.model.limits import check_id
+from raven.model.message import ACKED, DEAD, DELIVERED, STATES, Message, MessageRow, State, message_of
 from raven.store.database import Store
 from raven.store.transaction import Transaction
 from raven.wake.doorbell import receipt_bell

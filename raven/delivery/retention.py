@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from raven.config import MAX_SPAN_S, Retention
+from raven.config import Retention
 from raven.delivery import expiry as settlement
 from raven.errors import InputError, RavenError
 from raven.model import clock
+from raven.model.limits import MAX_SPAN_S, is_number
 from raven.model.status import Pruned
 from raven.store.database import Store
 
@@ -43,7 +44,7 @@ def prune(
     Each bite is one transaction, so a crash loses none of the work done. The newest message always stays: it keeps the
     ids from being used again. At the end the file gives its free space back. With `dry_run` nothing is dropped.
     """
-    if not isinstance(older_than_s, int | float) or not 0 <= older_than_s <= MAX_SPAN_S:
+    if not is_number(older_than_s, 0, MAX_SPAN_S):
         raise InputError(f"older_than_s {older_than_s!r} is not a number of seconds, 0 to 100 years")
     # What nobody took in time is finished, even where nobody has noticed yet.
     settlement.settle(store, ring)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from raven.errors import BodyError
+from raven.model.limits import DEFAULT_MAX_BYTES
 
-DEFAULT_MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 100
 
 

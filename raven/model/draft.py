@@ -5,17 +5,21 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from raven.config import MAX_SPAN_S
 from raven.errors import InputError
 from raven.model import body as bodies
-from raven.model import clock
 from raven.model.address import Address, parse_targets
-from raven.model.message import MAX_ID, TO_SEPARATOR, URGENCIES, Report
+from raven.model.limits import (
+    DEFAULT_MAX_ATTEMPTS,
+    MAX_ID,
+    MAX_REQUEST_S,
+    check_max_attempts,
+    check_span,
+    is_integer,
+    is_number,
+)
+from raven.model.message import TO_SEPARATOR, URGENCIES, Report
 from raven.model.schemas import SchemaRegistry
 
-MAX_ATTEMPTS = 1_000_000
-DEFAULT_MAX_ATTEMPTS = 5
-MAX_REQUEST_S = 7 * 86400
 _MAX_TEXT = 1024
 
 
@@ -88,9 +92,7 @@ def make_draft(
     body = SchemaRegistry.validate(type, body)
     if urgency not in URGENCIES:
         raise InputError(f"urgency {urgency!r} is not known: use {', '.join(URGENCIES)}")
-    if reply_to is not None and (
-        not isinstance(reply_to, int) or isinstance(reply_to, bool) or not 0 < reply_to <= MAX_ID
-    ):
+    if reply_to is not None and not is_integer(reply_to, 1, MAX_ID):
         raise InputError(f"reply_to {reply_to!r} is not the id of a message: give the number that send or inbox showed")
     if report not in (None, "undelivered"):
         raise InputError(f"report {report!r} is not known: use 'undelivered', or leave it out")
@@ -146,14 +148,6 @@ _PARAMETERS = frozenset(make_draft.__annotations__) - {
 }
 
 
-def check_max_attempts(max_attempts: object) -> None:
-    """Refuse what is no number of attempts; None stands for the default. Raises InputError."""
-    if max_attempts is not None and (
-        not isinstance(max_attempts, int) or isinstance(max_attempts, bool) or not 1 <= max_attempts <= MAX_ATTEMPTS
-    ):
-        raise InputError(f"max_attempts {max_attempts!r} is not a number of attempts: use 1 to {MAX_ATTEMPTS:,}")
-
-
 def _check_parameters(message: object) -> None:
     if not isinstance(message, dict | Mapping):
         raise InputError(f"{message!r} is not a dict of send's parameters")
@@ -170,7 +164,7 @@ def check_request(timeout_s: object, options: Mapping[str, Any]) -> None:
     for name in ("expires_in_s", "dedup_key", "report"):
         if options.get(name) is not None:
             raise InputError(f"{name} is no option of a request, which is asked once, for timeout_s, and then raises")
-    if not isinstance(timeout_s, int | float) or isinstance(timeout_s, bool) or not 0 < timeout_s <= MAX_REQUEST_S:
+    if not is_number(timeout_s, 0, MAX_REQUEST_S, above=True):
         raise InputError(f"timeout_s {timeout_s!r} is out of range: use more than 0 seconds, up to 7 days")
 
 
@@ -206,13 +200,3 @@ def _tags(tags: Sequence[str]) -> str:
     for tag in tags:
         _check_text("tag", tag)
     return bodies.encode(list(tags))
-
-
-def check_span(name: str, seconds: float | None, least: float) -> int | None:
-    """Return a span of seconds in microseconds; raises InputError where it is less than `least`, or endless."""
-    if seconds is None:
-        return None
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not least <= seconds <= MAX_SPAN_S:
-        bound = "above 0" if least else "0 or more"
-        raise InputError(f"{name} {seconds!r} is not a number of seconds {bound} (and at most 100 years)")
-    return clock.to_micros(seconds)

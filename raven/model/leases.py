@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
-from raven.errors import InputError
 from raven.model.message import Message
 
 # Of what was claimed and never finished, so much is remembered: the oldest leases have ended long ago.
@@ -87,15 +86,3 @@ class Holdings:
         room.ids.discard(message_id)
         waits, room.is_awaited = room.is_awaited, False
         return waits
-
-
-def check_token(lease: object) -> None:
-    """Refuse what is no token of a lease; None stands for none. Raises InputError."""
-    if lease is not None and (not isinstance(lease, int) or isinstance(lease, bool) or not 0 < lease < 1 << 63):
-        raise InputError(f"lease {lease!r} is not the token of a lease: give the one that the message has")
-
-
-def check_lease(lease_s: object) -> None:
-    """Refuse what is no span for a lease; raises InputError."""
-    if not isinstance(lease_s, int | float) or isinstance(lease_s, bool) or not 0 < lease_s <= 86400:
-        raise InputError(f"lease_s {lease_s!r} is out of range: use more than 0, up to 86400 seconds")

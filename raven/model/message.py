@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, cast
 
-from raven.errors import InputError, MessageNotFoundError
 from raven.model import body as bodies
 from raven.model.clock import from_micros, isoformat, optional_from_isoformat
 
@@ -22,8 +21,6 @@ STATES: tuple[State, ...] = ("sent", "delivered", "acked", "expired", "dead")
 
 SENT, DELIVERED, ACKED, EXPIRED, DEAD = range(len(STATES))
 
-# What leaves room in 63 bits for the place of a recipient behind the id of a message.
-MAX_ID = (1 << 43) - 1
 # A message to a list of addresses keeps them in one column; no address can hold this character.
 TO_SEPARATOR = "\n"
 
@@ -245,17 +242,3 @@ def _tags(text: str) -> tuple[str, ...]:
     """Return the tags that a column holds: of what is no list of texts, as a foreign writer can store it, the text."""
     tags = bodies.decode(text)
     return tuple(tags) if isinstance(tags, list) and all(isinstance(tag, str) for tag in tags) else (text,)
-
-
-def check_max(max: object) -> None:
-    """Refuse a `max` that is not a number of messages; raises InputError."""
-    if not isinstance(max, int) or isinstance(max, bool) or not 1 <= max <= MAX_ID:
-        raise InputError(f"max {max!r} is not a number of messages: use 1 or more, at most {MAX_ID}")
-
-
-def check_id(message_id: object) -> None:
-    """Refuse what cannot be the id of a message: InputError, or MessageNotFoundError for a number out of range."""
-    if not isinstance(message_id, int) or isinstance(message_id, bool):
-        raise InputError(f"id {message_id!r} is not a number: give the one that send or inbox showed")
-    if not 0 < message_id <= MAX_ID:
-        raise MessageNotFoundError(f"there is no message #{message_id}: ids run from 1 to {MAX_ID}")

@@ -8,7 +8,8 @@ from raven.errors import InputError
 from raven.model import body as bodies
 from raven.model import clock
 from raven.model.address import parse_address
-from raven.model.message import MAX_ID, Message, check_max, message_of
+from raven.model.limits import MAX_ID, check_max, is_integer
+from raven.model.message import Message, message_of
 from raven.store.database import Store
 
 PAGE = 500
@@ -22,7 +23,7 @@ class Log:
     """
 
     def __init__(self, store: Store, from_id: int, role: str | Sequence[str] | None) -> None:
-        if not isinstance(from_id, int) or isinstance(from_id, bool) or not 0 <= from_id <= MAX_ID:
+        if not is_integer(from_id, 0, MAX_ID):
             raise InputError(f"from_id {from_id!r} is not the id of a message: give a number from 0 to {MAX_ID}")
         self._store = store
         self._next_id = from_id

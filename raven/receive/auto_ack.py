@@ -14,6 +14,7 @@ from raven.delivery.mailbox import Claim, Mailbox
 from raven.delivery.prospect import RUNG, Prospect
 from raven.errors import BusyError, ClosedError, InputError, RavenError
 from raven.model.deadline import deadline_after, left_s
+from raven.model.limits import is_integer
 from raven.model.message import Message
 from raven.store.database import Store
 from raven.wake import sigterm as signals
@@ -35,7 +36,7 @@ class Feed:
     """
 
     def __init__(self, mailbox: Mailbox, waiter: Waiter, max_per_poll: int) -> None:
-        if not isinstance(max_per_poll, int) or isinstance(max_per_poll, bool) or not 1 <= max_per_poll <= MAX_BATCH:
+        if not is_integer(max_per_poll, 1, MAX_BATCH):
             raise InputError(f"max_per_poll {max_per_poll!r} is out of range: use 1 to {MAX_BATCH:,}")
         self.waiter = waiter
         self._mailbox = mailbox

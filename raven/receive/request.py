@@ -23,8 +23,8 @@ from raven.wake.listener import Listener
 from raven.wake.waiter import Waiter
 
 if TYPE_CHECKING:
+    from raven.client import BusClient
     from raven.model.draft import Draft
-    from raven.sender import BusSender
 
 # So much of the asker's role and session shows in the private address, which must not be too long for one.
 _KEPT = 200
@@ -73,7 +73,7 @@ class Request:
     However the wait ends without an answer, nobody begins with the request any more.
     """
 
-    def __init__(self, bus: BusSender, question: Question, timeout_s: float) -> None:
+    def __init__(self, bus: BusClient, question: Question, timeout_s: float) -> None:
         self._store = bus._store
         self._store.check_outside("wait for an answer")
         self._question = question
@@ -117,7 +117,7 @@ class Question:
     """
 
     def __init__(
-        self, bus: BusSender, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float, **options: Any
+        self, bus: BusClient, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float, **options: Any
     ) -> None:
         self._bus = bus
         self._timeout_s = timeout_s

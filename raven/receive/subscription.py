@@ -7,8 +7,8 @@ from contextlib import suppress
 from raven.delivery.mailbox import Lease, Mailbox, new_token
 from raven.delivery.prospect import RUNG
 from raven.errors import InputError, RavenError
-from raven.model.leases import check_lease
-from raven.model.message import AckMode, Message, check_max
+from raven.model.limits import check_lease, check_max
+from raven.model.message import AckMode, Message
 from raven.wake.listener import Listener
 
 

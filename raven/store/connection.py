@@ -17,6 +17,7 @@ import apsw
 
 from raven.config import Durability
 from raven.errors import ClosedError, ConfigError, DatabaseError, FileMissingError
+from raven.model.limits import is_number
 from raven.store import file as busfile
 from raven.store import fork_safety as forks
 from raven.store import migrations as migration
@@ -62,7 +63,7 @@ class Connection:
     ) -> None:
         if durability not in ("normal", "full"):
             raise ConfigError(f"durability {durability!r} is not known: use 'normal' or 'full'")
-        if not isinstance(busy_timeout_s, int | float) or not 0 <= busy_timeout_s <= 3600:
+        if not is_number(busy_timeout_s, 0, 3600):
             raise ConfigError(f"busy_timeout_s {busy_timeout_s!r} is out of range: use 0 to 3600 seconds")
         if "\0" in path or not path.isprintable():
             raise FileMissingError(f"the path {path!r} holds what no bus file may be called by: choose another")

@@ -9,7 +9,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from raven.errors import ClosedError, InputError
+from raven.errors import ClosedError
+from raven.model.limits import check_poll_interval
 from raven.store.database import Store
 from raven.wake.doorbell import SIGNAL_SLICE_S, Doorbells
 from raven.wake.listener import DEAF_TICK_S, Listener
@@ -36,14 +37,7 @@ class Waiter:
         *,
         is_brief: bool = False,
     ) -> None:
-        if (
-            not isinstance(poll_interval_s, int | float)
-            or isinstance(poll_interval_s, bool)
-            or not 0 < poll_interval_s <= 3600
-        ):
-            raise InputError(
-                f"poll_interval_s {poll_interval_s!r} is out of range: use more than 0, up to 3600 seconds"
-            )
+        check_poll_interval(poll_interval_s)
         self._store = store
         self._doorbells = doorbells
         self._watch = watch

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raven import BodyError
-from raven.model.body import DEFAULT_MAX_BYTES, MAX_DEPTH, copy, decode, encode, parse
+from raven.model.body import MAX_DEPTH, copy, decode, encode, parse
+from raven.model.limits import DEFAULT_MAX_BYTES
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
