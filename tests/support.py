@@ -12,9 +12,8 @@ import os
 import select
 import shutil
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,102 +21,52 @@ from typing import Any
 import pytest
 
 from raven.wake.doorbell import Doorbells
+from scripts.harness.deadline import DEADLINE_S, wait_until
+from scripts.harness.program import Program as ProgramInLines
 
 PROGRAMS = Path(__file__).parent / "programs"
-# Far more than anything here needs, and far less than the poll interval of a subscriber that must be woken.
-DEADLINE_S = 20.0
+# Far less than the poll interval of a subscriber that must be woken.
 NEVER_POLLS_S = 60.0
 
 
-def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = DEADLINE_S) -> Any:
-    """Return the first true value of a condition; fails when the deadline passes without one."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain for: {what}"
-        time.sleep(0.005)
-    return value
-
-
-class Program:
+class Program(ProgramInLines):
     """A program of tests/programs in a process of its own; each line of its output is one JSON value."""
 
     def __init__(self, name: str, *arguments: object, umask: int = -1) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(PROGRAMS / f"{name}.py"), *map(str, arguments)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            umask=umask,
-        )
-        self._buffer = b""
-        self.pid = self._process.pid
-
-    def fileno(self) -> int:
-        assert self._process.stdout
-        return self._process.stdout.fileno()
+        super().__init__(str(PROGRAMS / f"{name}.py"), *arguments, umask=umask)
 
     def read(self, timeout_s: float = DEADLINE_S) -> Any:
-        """Return the next line's value; fails where none comes in time."""
-        deadline = time.monotonic() + timeout_s
-        while b"\n" not in self._buffer:
-            ready, _, _ = select.select([self], [], [], max(0.0, deadline - time.monotonic()))
-            assert ready, f"the program {self._process.args} was silent for {timeout_s:g} s"
-            assert self._fill(), f"the program {self._process.args} ended"
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return json.loads(line)
+        """Return the next line's value; fails if none comes in time."""
+        return json.loads(self.line(timeout_s))
 
     def read_rest(self) -> list[Any]:
         """Return the values of all lines up to the end of the program's output."""
-        while self._fill():
+        while self.fill():
             pass
-        lines, self._buffer = self._buffer.splitlines(), b""
-        return [json.loads(line) for line in lines]
+        assert self.read_so_far.endswith(b"\n") or not self.read_so_far, f"{self.name} ended within a line"
+        return [json.loads(line) for line in self.lines()]
 
     def take_lines(self) -> list[Any]:
         """Return the values of the whole lines that are there, after one read."""
-        self._fill()
-        *lines, self._buffer = self._buffer.split(b"\n")
-        return [json.loads(line) for line in lines]
+        self.fill()
+        return [json.loads(line) for line in self.lines()]
 
     def tell(self, value: Any = None) -> None:
         """Write one line to the program's input."""
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps(value).encode() + b"\n")
-        self._process.stdin.flush()
+        super().tell(json.dumps(value))
 
     def ask(self, value: Any) -> Any:
         """Write one line and return the answer."""
         self.tell(value)
         return self.read()
 
-    def signal(self, number: int) -> None:
-        self._process.send_signal(number)
-
-    def wait(self, timeout_s: float = DEADLINE_S) -> int:
-        """Return the exit code of a program that ends by itself."""
-        return self._process.wait(timeout_s)
-
-    def kill(self) -> None:
-        """Kill the program with -9 and reap it."""
-        self._process.kill()
-        self._process.wait(DEADLINE_S)
-
     def close(self) -> None:
         # What it has run is known only when it ends by itself (see scripts/coverage).
         if "COVERAGE_PROCESS_CONFIG" in os.environ:
             with suppress(BrokenPipeError, subprocess.TimeoutExpired):
-                assert self._process.stdin
-                self._process.stdin.close()
+                self.close_input()
                 self.wait(1)
-        self.kill()
-        for stream in (self._process.stdin, self._process.stdout):
-            assert stream
-            with suppress(BrokenPipeError):
-                stream.close()
-
-    def _fill(self) -> bool:
-        data = os.read(self.fileno(), 1 << 16)
-        self._buffer += data
-        return bool(data)
+        self.end()
 
 
 def read_all(programs: Iterable[Program], count: int, timeout_s: float = DEADLINE_S) -> dict[Program, list[Any]]:

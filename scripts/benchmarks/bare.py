@@ -19,7 +19,7 @@ import apsw
 from raven import BusClient
 from raven.store.sql import SQL
 from scripts.benchmarks.send import DELIVERY, MESSAGE, RECIPIENT, SENDER
-from scripts.program import Program
+from scripts.harness.program import Program
 
 _TAKE = """
 UPDATE deliveries SET state = 2

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from raven import BusClient
-from scripts.program import Program
+from scripts.harness.program import Program
 
 # A hundred interpreters take a while to start on two cores that are busy.
 _DEADLINE_S = 120

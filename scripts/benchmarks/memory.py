@@ -9,8 +9,9 @@ import apsw
 
 from scripts.benchmarks.figure import Figure
 from scripts.benchmarks.send import BODY, RECIPIENT, SENDER
-from scripts.benchmarks.served import Served, request, wait_for_answer
-from scripts.program import Program
+from scripts.benchmarks.served import Served, wait_for_answer
+from scripts.harness.line import request
+from scripts.harness.program import Program
 
 _INSERT = "INSERT INTO outbox (sender, recipient, type, body) VALUES ('driver:bench', ?, 'work', 'null')"
 _NOTE = "resident set size, with what a process shares with others (the interpreter, libraries)"
@@ -29,7 +30,7 @@ def _measure(folder: Path) -> dict[str, float]:
     with ExitStack() as stack:
         served = stack.enter_context(Served(folder))
         line = stack.enter_context(served.connect())
-        line.sendall(request(1, "send", {"from": SENDER, "to": RECIPIENT, "type": "work", "body": BODY}))
+        line.sendall(request("send", {"from": SENDER, "to": RECIPIENT, "type": "work", "body": BODY}, 1))
         wait_for_answer(line)
         driver, client, watcher = (
             stack.enter_context(Program("benchmarks.resident", kind, served.db))

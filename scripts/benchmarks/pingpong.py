@@ -12,7 +12,7 @@ from scripts.benchmarks.bare import Bare
 from scripts.benchmarks.figure import Figure, at_most
 from scripts.benchmarks.rounds import in_turns, percentiles, together
 from scripts.benchmarks.send import BODY, BODY_TEXT, RECIPIENT, SENDER
-from scripts.program import Program
+from scripts.harness.program import Program
 
 _BATCH = 200
 _DEADLINE_S = 120

@@ -11,12 +11,12 @@ import sys
 import threading
 import time
 
-from scripts.benchmarks.served import request
 from scripts.benchmarks.team import wait_for_go
+from scripts.harness.line import request
 
 
 def main(path: str, count: int, params: str) -> None:
-    lines = b"".join(request(number, "send", json.loads(params)) for number in range(count))
+    lines = b"".join(request("send", json.loads(params), number) for number in range(count))
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.connect(path)
         wait_for_go()

@@ -10,8 +10,9 @@ from pathlib import Path
 from scripts.benchmarks.figure import Figure, at_least, at_most, percentile
 from scripts.benchmarks.rounds import alternate
 from scripts.benchmarks.send import BODY, RECIPIENT, SENDER
-from scripts.benchmarks.served import Served, request, wait_for_answer
+from scripts.benchmarks.served import Served, wait_for_answer
 from scripts.benchmarks.team import Team
+from scripts.harness.line import request
 
 _PARAMS = {"from": SENDER, "to": RECIPIENT, "type": "work", "body": BODY}
 _CLIENTS = 8
@@ -20,7 +21,7 @@ _CLIENTS = 8
 def run_trip(folder: Path, quick: bool) -> list[Figure]:
     """One client, one request after the other, against a bare asyncio server that echoes the same lines."""
     rounds, batch = (8, 200) if quick else (20, 500)
-    send, ping = request(1, "send", _PARAMS), request(1, "ping", {})
+    send, ping = request("send", _PARAMS, 1), request("ping", {}, 1)
     with Served(folder) as helper, Served(folder, "echo") as echo, Served(folder, "inserts") as floor:
         sides = alternate(
             {

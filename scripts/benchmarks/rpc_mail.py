@@ -12,7 +12,8 @@ from raven import BusClient
 from scripts.benchmarks.figure import Figure, at_most, less_than
 from scripts.benchmarks.rounds import in_turns, percentiles, together
 from scripts.benchmarks.send import BODY, RECIPIENT, SENDER
-from scripts.benchmarks.served import Served, request, wait_for_answer
+from scripts.benchmarks.served import Served, wait_for_answer
+from scripts.harness.line import request
 
 _BATCH = 100
 _IDLE = 200
@@ -72,7 +73,7 @@ def run_stall(folder: Path, quick: bool) -> list[Figure]:
             bus.send_many([message] * 1000)
         _ask(line, "ping", {})
         before = peak = helper.memory_mib()
-        line.sendall(request(2, "subscribe", {"role": RECIPIENT, "window": 10_000}))
+        line.sendall(request("subscribe", {"role": RECIPIENT, "window": 10_000}, 2))
         for _ in range(20 if quick else 100):
             time.sleep(0.1)
             peak = max(peak, helper.memory_mib())
@@ -84,6 +85,6 @@ def run_stall(folder: Path, quick: bool) -> list[Figure]:
 
 
 def _ask(line: socket, method: str, params: dict[str, str]) -> None:
-    line.sendall(request(1, method, params))
+    line.sendall(request(method, params, 1))
     if b'"error"' in wait_for_answer(line):
         raise RuntimeError(f"the helper refuses {method}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import struct
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from scripts.program import Program
+from scripts.harness.program import Program
 
 _DEADLINE_S = 30
 
@@ -28,11 +27,6 @@ class Served(Program):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _DEADLINE_S, 0))
         connection.connect(self.path)
         return connection
-
-
-def request(number: int, method: str, params: Any) -> bytes:
-    """Return a request as a line."""
-    return json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}).encode() + b"\n"
 
 
 def wait_for_answer(connection: socket.socket) -> bytes:

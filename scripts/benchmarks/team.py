@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
-from scripts.program import Program
+from scripts.harness.program import Program
 
 _WORK_S = 300
 

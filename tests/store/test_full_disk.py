@@ -12,7 +12,7 @@ import pytest
 
 from raven import BusClient, ConfigError, DiskFullError
 from raven_rpc import Client
-from scripts.program import Program
+from scripts.harness.program import Program
 from tests.serving import Served
 from tests.support import DEADLINE_S, descriptors
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from raven import BusClient, BusyError
-from scripts.program import Program as Actor
+from scripts.harness.program import Program as Actor
 from scripts.trials.processes.dying import TABLE
 from scripts.trials.processes.stops import watcher
 from tests.support import (

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from raven import BusClient, BusObserver
-from scripts.program import Program
+from scripts.harness.deadline import wait_until
+from scripts.harness.program import Program
 from scripts.trials.clock import notebook
 from scripts.trials.clock.shift import Shift
 from scripts.trials.trial import Round
@@ -57,7 +57,7 @@ def run(round: Round) -> None:
         parts["send"].tell("stop")
         parts["send"].wait()
         steps.step_to(steps.latest_s + _BEYOND_ALL_S)
-        notes = _until(lambda: _drained(round.folder), "everything that was sent to come")
+        notes = wait_until(lambda: _drained(round.folder), "everything that was sent to come", _DEADLINE_S, 0.05)
         for name in _STOPPED_LAST:
             parts[name].tell("stop")
             round.expect(parts[name].wait() == 0, f"{name} ended with an error")
@@ -99,7 +99,8 @@ class _Steps:
         self.step_to(target)
         self._round.did("steps")
         if span > 1:
-            _until(lambda: probe in self._probes_that_came(), "a subscriber to see what a step has made ready")
+            what = "a subscriber to see what a step has made ready"
+            wait_until(lambda: probe in self._probes_that_came(), what, _DEADLINE_S, 0.05)
             self._round.did("wakes by a step")
             again = self._call("claim", lease_s=60)
             self._round.expect([one["id"] for one in again] == [held], "a lease that a step has ended was not ended")
@@ -156,12 +157,3 @@ def _part(shift: Shift, name: str, db: str, folder: Path) -> Program:
 
 def _shifted(shift: Shift, module: str, *arguments: str) -> Program:
     return Program("trials.clock.shifted", shift.path, module, *arguments, greets=True)
-
-
-def _until(look: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + _DEADLINE_S
-    while not (found := look()):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {_DEADLINE_S:g} s in vain for {what}")
-        time.sleep(0.05)
-    return found

@@ -11,7 +11,6 @@ import json
 import os
 import random
 import resource
-import select
 import subprocess
 import sys
 from collections import Counter
@@ -21,6 +20,7 @@ from typing import NamedTuple
 
 from raven import BusClient, RavenError
 from raven_rpc import Client
+from scripts.harness.served import Served
 
 # prctl(2) and capabilities(7): CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH.
 _PR_CAPBSET_DROP, _CAPABILITIES = 24, (1, 2)
@@ -88,7 +88,7 @@ class Rights:
         """Let trouble come while a bus is in use, by a client and by the helper; they go on after it."""
         place = self._make(trouble, "open")
         db, socket = f"{place}/bus.db", f"{self._folder}/open.sock"
-        with BusClient.at("boss:s", db) as bus, self._serve(db, socket) as served, Client(socket, "boss:s") as client:
+        with BusClient.at("boss:s", db) as bus, Served(db, socket) as served, Client(socket, "boss:s") as client:
             senders = {"library": bus, "socket": client}
             for sender in senders.values():
                 sender.send("far:s", "note", "before")
@@ -113,14 +113,14 @@ class Rights:
                     sent += 1
                 except RavenError as error:
                     self._expect(False, f"{trouble.name}: the {way} could not go on: {type(error).__name__}: {error}")
-            self._expect(served.poll() is None, f"{trouble.name}: the helper has ended")
+            self._expect(not served.has_ended, f"{trouble.name}: the helper has ended")
             with BusClient.at("far:s", db) as far:
                 there = len(far.inbox())
             if there != sent:
                 self.found.append(
                     ("lost" if there < sent else "doubled", f"{trouble.name}: {there} of {sent} are there")
                 )
-            served.terminate()
+            served.stop()
 
     def try_limit(self) -> None:
         """Reach the limit on the size of a file, by the library, the command and the helper."""
@@ -134,13 +134,13 @@ class Rights:
             try:
                 self._raises(trouble, "a send", trouble.error, lambda: bus.send("far:s", "note", _BIG))
                 self._command(trouble, db, 3, *_SEND, f'"{_BIG}"')
-                with self._serve(db, socket) as served, Client(socket, "boss:s") as client:
+                with Served(db, socket) as served, Client(socket, "boss:s") as client:
                     self._raises(
                         trouble, "a send by the socket", trouble.error, lambda: client.send("far:s", "n", _BIG)
                     )
                     client.send("far:s", "note", "small")
-                    self._expect(served.poll() is None, "a file size limit: the helper has ended")
-                    served.terminate()
+                    self._expect(not served.has_ended, "a file size limit: the helper has ended")
+                    served.stop()
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
             bus.send("far:s", "note", _BIG)
@@ -192,15 +192,6 @@ class Rights:
             result.returncode == code and is_said,
             f"{trouble.name}: raven {arguments[0]} came to {result.returncode}, not {code}: {result.stderr[-300:]!r}",
         )
-
-    def _serve(self, db: str, socket: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "raven", "serve", "--db", db, "--socket", socket], stdout=subprocess.PIPE, cwd=_PLACE
-        )
-        assert process.stdout is not None
-        ready, _, _ = select.select([process.stdout], [], [], _DEADLINE_S)
-        self._expect(ready and process.stdout.readline(), f"the helper for {db} did not begin")
-        return process
 
     def _expect(self, condition: object, what: str) -> None:
         if not condition:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from raven import BusClient, DiskFullError, RavenError
 from raven_rpc import Client
-from scripts.program import Program
+from scripts.harness.program import Program
 from scripts.trials.disk.small_disk import NoMountsError, SmallDisk
 
 _SIZE = 4 << 20

@@ -12,7 +12,7 @@ import os
 from contextlib import ExitStack
 from typing import Any
 
-from scripts.program import Program
+from scripts.harness.program import Program
 from scripts.trials.trial import Round
 
 # More than any single step takes, far less than for ever.

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from raven import BusClient, DatabaseError, DiskFullError, RavenError, ReadOnlyError
 from raven.store import checkpoint as writeback
-from scripts.program import Program
+from scripts.harness.program import Program
 from scripts.trials.disk.failing_vfs import ERRNOS, FailingVFS
 from scripts.trials.disk.operations import ADDRESS, BROKEN, OPERATIONS, Operation, make_old, make_used
 

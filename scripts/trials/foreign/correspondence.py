@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from raven import BusClient, BusObserver
-from scripts.program import Program
+from scripts.harness.program import Program
 from scripts.trials.foreign.correspondent import ADDRESSES
 from scripts.trials.trial import Round
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from raven import BusObserver
 from raven.store.checkpoint import WAL_SIZE_LIMIT
 from raven_rpc import Client
-from scripts.program import Program
+from scripts.harness.program import Program
 from scripts.trials.foreign.correspondence import Correspondence
 from scripts.trials.trial import Round
 

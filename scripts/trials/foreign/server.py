@@ -8,8 +8,7 @@ import signal
 import sys
 import threading
 
-from raven_rpc import serve
-from raven_rpc.server import pushers
+from scripts.trials.short_leases import serve_with
 
 # What a helper that was killed held is ready again so soon.
 _LEASE_S = 3.0
@@ -23,5 +22,4 @@ def _end_at_a_line() -> None:
 if __name__ == "__main__":
     logging.getLogger("raven").setLevel(logging.ERROR)
     threading.Thread(target=_end_at_a_line, daemon=True).start()
-    pushers.LEASE_S, pushers._RENEW_S = _LEASE_S, _LEASE_S / 3
-    serve(sys.argv[1], ready=lambda _: print("ready", flush=True))
+    serve_with(_LEASE_S, sys.argv[1], f"{sys.argv[1]}.sock", ready=lambda _: print("ready", flush=True))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
-import sys
 from typing import Any
 
 from raven import BusClient
+from scripts.harness.line import Line
+from scripts.harness.served import Served
 from scripts.trials.injection.shell import InjectionShell
 from scripts.trials.injection.texts import texts
 from scripts.trials.trial import Round
@@ -40,65 +40,45 @@ _REFUSED = (
 def run(shell: InjectionShell, bus: BusClient) -> None:
     """Send and read texts of every kind over a socket, and see that each line is one JSON text that says the same."""
     round, path = shell.round, f"{shell.db}.sock"
-    helper = subprocess.Popen(
-        [sys.executable, "-m", "raven", "serve", "--db", shell.db, "--socket", path],
-        stdout=subprocess.PIPE,
-        env=shell.environment,
-    )
-    try:
-        assert helper.stdout is not None
-        helper.stdout.readline()
-        with _Wire(round, path) as wire:
-            for text in texts(round.random, 12, nul=True):
-                said = text if text.strip() else "x" + text
-                given = {"type": said, "body": [text, {text: None}], "tags": [said], "dedup_key": said}
-                sent = wire.ask("send", {"from": "a:s", "to": _ADDRESS, **given})
-                is_same = {name: sent.get(name) for name in given} == given
-                seen = bus.read(sent["id"])
-                is_same &= {"type": seen.type, "body": seen.body, "tags": list(seen.tags), "dedup_key": said} == given
-                round.expect(is_same, f"{text!a} was sent over the socket as {sent!a:.300}")
-            before = bus.last_id()
-            for line in _REFUSED:
-                answer = wire.line(line.replace("%d", "7"))
-                round.expect("error" in answer, f"{line!a:.150} was answered with {answer!a:.300}")
-            round.expect(bus.last_id() == before, "what was refused over the socket has stored something")
-            for message in bus.tail(follow=False):
-                told = wire.ask("read", {"id": message.id})
-                is_same = (told["body"], told["type"]) == (message.body, message.type)
-                round.expect(is_same, f"#{message.id} is another over the socket: {told!a:.300}")
-            for method in ("peers", "stats"):
-                wire.ask(method, {})
-            wire.check_with_jq()
-    finally:
-        helper.terminate()
-        helper.wait(_DEADLINE_S)
-        if helper.stdout is not None:
-            helper.stdout.close()
+    with Served(shell.db, path, **shell.environment) as helper, helper.connect() as line:
+        wire = _Wire(round, line)
+        for text in texts(round.random, 12, nul=True):
+            said = text if text.strip() else "x" + text
+            given = {"type": said, "body": [text, {text: None}], "tags": [said], "dedup_key": said}
+            sent = wire.ask("send", {"from": "a:s", "to": _ADDRESS, **given})
+            is_same = {name: sent.get(name) for name in given} == given
+            seen = bus.read(sent["id"])
+            is_same &= {"type": seen.type, "body": seen.body, "tags": list(seen.tags), "dedup_key": said} == given
+            round.expect(is_same, f"{text!a} was sent over the socket as {sent!a:.300}")
+        before = bus.last_id()
+        for refused in _REFUSED:
+            answer = wire.line(refused.replace("%d", "7"))
+            round.expect("error" in answer, f"{refused!a:.150} was answered with {answer!a:.300}")
+        round.expect(bus.last_id() == before, "what was refused over the socket has stored something")
+        for message in bus.tail(follow=False):
+            told = wire.ask("read", {"id": message.id})
+            is_same = (told["body"], told["type"]) == (message.body, message.type)
+            round.expect(is_same, f"#{message.id} is another over the socket: {told!a:.300}")
+        for method in ("peers", "stats"):
+            wire.ask(method, {})
+        wire.check_with_jq()
+        helper.stop()
 
 
 class _Wire:
     """A connection on which every line is looked at."""
 
-    def __init__(self, round: Round, path: str) -> None:
+    def __init__(self, round: Round, line: Line) -> None:
         self._round = round
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(_DEADLINE_S)
-        self._socket.connect(path)
-        self._file = self._socket.makefile("rb")
+        self._line = line
         self._lines: list[bytes] = []
-
-    def __enter__(self) -> _Wire:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._socket.close()
 
     def line(self, text: str) -> dict[str, Any]:
         """Write one line, and return the value of the one that comes."""
-        self._socket.sendall(text.encode() + b"\n")
-        line = self._file.readline()
-        self._lines.append(line)
+        self._line.write(text)
+        line = self._line.read_line(_DEADLINE_S)
+        assert line is not None, f"the helper has ended the connection after {text!a:.150}"
+        self._lines.append(line + b"\n")
         self._round.did("lines of the socket")
         return dict(json.loads(line.decode()))
 

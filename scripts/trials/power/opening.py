@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from raven import BusClient, RavenError
-from scripts.program import Program
+from scripts.harness.program import Program
 from scripts.trials.power.diskette import Image
 from scripts.trials.power.history import DB
 from scripts.trials.power.recorder import Hasty

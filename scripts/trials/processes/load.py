@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from raven import BusClient
-from scripts.program import Program
+from scripts.harness.program import Program
 from scripts.trials.history.journal import Event, read
 from scripts.trials.processes.crew import RECEIVERS, TABLE, address
 from scripts.trials.trial import Round

@@ -6,19 +6,18 @@ All of it beside a load that nobody kills, which is counted to the last message 
 from __future__ import annotations
 
 import json
-import os
 import resource
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 
 from raven import BusClient, RavenError
 from raven_rpc import Client
-from scripts.program import Program
+from scripts.harness.program import Program, descriptors
+from scripts.harness.served import Served
 from scripts.trials.processes import dying
 from scripts.trials.processes.load import Crew
 from scripts.trials.processes.spoiled_bells import SpoiledBells
@@ -40,7 +39,7 @@ def run(round: Round) -> None:
     end_at = time.monotonic() + seconds
     with ExitStack() as stack:
         crew = stack.enter_context(Crew(round, db))
-        helper = stack.enter_context(_helper(db, socket))
+        helper = stack.enter_context(Served(db, socket))
         beside = [stack.enter_context(program) for program in _beside(round, db, socket, seconds)]
         with SpoiledBells(round, db) as bells, Stops(round, db, crew, helper.pid, socket, longest_s) as stops:
             if sys.platform == "linux":
@@ -92,20 +91,6 @@ def _collect(round: Round, program: Program) -> None:
         round.found(kind, what)
 
 
-@contextmanager
-def _helper(db: str, socket: str) -> Iterator[subprocess.Popen[bytes]]:
-    helper = subprocess.Popen(
-        [sys.executable, "-m", "raven", "serve", "--db", db, "--socket", socket], stdout=subprocess.PIPE
-    )
-    try:
-        assert helper.stdout is not None
-        helper.stdout.readline()
-        yield helper
-    finally:
-        helper.kill()
-        helper.wait()
-
-
 def _die(round: Round, db: str, way: str) -> None:
     """Let a process end in mid-transaction: nothing of it is there, and nobody waits for its lock."""
     with BusClient.at("boss:dying", db, busy_timeout_s=30) as bus:
@@ -153,12 +138,12 @@ def _use_up_inotify(round: Round, db: str, hoarder: Program) -> None:
 
 def _starve_helper(round: Round, pid: int, socket: str) -> None:
     """Take the helper its descriptors: who is connected is served, who comes is as soon as there are some again."""
-    if not hasattr(resource, "prlimit") or not os.path.isdir(f"/proc/{pid}/fd"):
+    if not hasattr(resource, "prlimit") or not descriptors(pid):
         return
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     with Client(socket, "caller:starve", timeout_s=20) as connected:
         connected.send("nobody:starve", "note")
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")), before[1]))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (descriptors(pid), before[1]))
         try:
             with suppress(RavenError), Client(socket, "newcomer:starve", timeout_s=0.2, patience_s=0.2) as newcomer:
                 newcomer.send("nobody:starve", "note")

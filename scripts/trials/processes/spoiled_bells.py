@@ -11,7 +11,7 @@ from pathlib import Path
 
 from raven import BusClient
 from raven.wake.doorbell import Doorbells
-from scripts.program import Program
+from scripts.harness.program import Program
 from scripts.trials.trial import Round
 
 _ADDRESS = "probe:bells"

@@ -14,7 +14,7 @@ from raven import BusClient, BusyError
 from raven.doctor.linux import proc
 from raven.wake.watcher import LOCK_NAME
 from raven_rpc import Client
-from scripts.program import Program
+from scripts.harness.program import Program
 from scripts.trials.processes.load import Crew
 from scripts.trials.trial import Round
 

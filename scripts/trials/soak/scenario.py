@@ -10,10 +10,9 @@ import os
 import signal
 import time
 from contextlib import ExitStack
-from pathlib import Path
 
 from raven import BusClient
-from scripts.program import Program
+from scripts.harness.program import Program, descriptors, memory_mib
 from scripts.trials.soak import plot
 from scripts.trials.soak.resident import PARTS, TABLES
 from scripts.trials.soak.samples import Sample, growths
@@ -133,13 +132,9 @@ def _look(at_s: float, bus: BusClient, crew: _Crew) -> Sample:
         crew.restarts,
         os.stat(bus.db_path).st_size / _MIB,
         bus.wal_size() / _MIB,
-        {part: _memory_mib(pid) for part, pid in pids.items()},
-        {part: len(os.listdir(f"/proc/{pid}/fd")) for part, pid in pids.items()},
+        {part: memory_mib(pid) for part, pid in pids.items()},
+        {part: descriptors(pid) for part, pid in pids.items()},
     )
-
-
-def _memory_mib(pid: int) -> float:
-    return int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE") / _MIB
 
 
 def _drain(bus: BusClient) -> int:

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from scripts.program import Program
-from scripts.trials.socket.serving import Helper
+from scripts.harness.program import Program
+from scripts.harness.served import Served
 from scripts.trials.socket.visitor import MANNERS
 from scripts.trials.trial import Round
 
@@ -16,7 +16,7 @@ _PROCESSES = 3
 _SECONDS = 0.7
 
 
-def connects(round: Round, helper: Helper) -> None:
+def connects(round: Round, helper: Served) -> None:
     """Connect from several processes for a moment, each in a manner of its own."""
     manners = [round.random.choice(sorted(MANNERS)) for _ in range(_PROCESSES)]
     made, failed = visit(helper.path, manners, _SECONDS)

@@ -11,9 +11,11 @@ from typing import Any
 
 from raven_rpc.jsonrpc.messages import MAX_REQUEST
 from raven_rpc.methods.table import METHODS
+from scripts.harness.deadline import wait_until
+from scripts.harness.line import connect
+from scripts.harness.served import Served
 from scripts.trials.fuzz import oracle
-from scripts.trials.socket import serving
-from scripts.trials.socket.serving import Helper
+from scripts.trials.socket.talk import talk
 from scripts.trials.trial import Round
 
 MANNERS = ("close", "half-close", "kill")
@@ -44,7 +46,7 @@ def conversation(number: int, last_id: int) -> list[bytes]:
     return [json.dumps(shape, ensure_ascii=False).encode().ljust(130) + b"\n" for shape in shapes]
 
 
-def conversations(round: Round, helper: Helper) -> None:
+def conversations(round: Round, helper: Served) -> None:
     """Cut conversations at some of their bytes, or at all; then all that was stored must be as the promises say."""
     chance = round.random
     whole = len(b"".join(conversation(0, 0)))
@@ -56,13 +58,13 @@ def conversations(round: Round, helper: Helper) -> None:
         round.did(f"conversations cut by a {manner}")
 
 
-def _cut(round: Round, helper: Helper, number: int, place: int, manner: str) -> None:
+def _cut(round: Round, helper: Served, number: int, place: int, manner: str) -> None:
     """Hold one conversation up to a byte, and look at what came of it."""
     lines = conversation(number, helper.ask("last_id")["id"])
     data = b"".join(lines)[:place]
     where = f"a conversation that ended by a {manner} at byte {place}"
     {"close": _close, "half-close": _half_close, "kill": _kill}[manner](round, helper.path, data)
-    serving.wait_until(lambda: _is_over(helper), "the end of a connection")
+    wait_until(lambda: _is_over(helper), "the end of a connection")
     # A line that is whole but for its newline counts where the client ends.
     count = sum(data.count(line.rstrip()) for line in lines)
     sends = [0, 0, 1, 1, 2, 4, 4][count]
@@ -89,20 +91,20 @@ def _cut(round: Round, helper: Helper, number: int, place: int, manner: str) -> 
         helper.ask("ack", {"id": message["id"], "role": message["recipient"]})
 
 
-def _is_over(helper: Helper) -> bool:
+def _is_over(helper: Served) -> bool:
     """Whether nobody is connected but who asks this, and all that was begun is done."""
     stats = helper.ask("stats", {"full": False})
     return (stats["connections"], stats["waiting_writes"], stats["unacked"]) == (1, 0, 0)
 
 
 def _close(round: Round, path: str, data: bytes) -> None:
-    with serving.connect(path) as connection:
+    with connect(path) as connection:
         connection.sendall(data)
 
 
 def _half_close(round: Round, path: str, data: bytes) -> None:
     try:
-        oracle.check(serving.talk(path, data), oracle.owed(data, MAX_REQUEST, METHODS))
+        oracle.check(talk(path, data), oracle.owed(data, MAX_REQUEST, METHODS))
     except AssertionError as error:
         round.found("broken", f"half a conversation of {len(data)} bytes: {error}")
 

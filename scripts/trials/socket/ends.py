@@ -11,9 +11,9 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from scripts.harness.line import connect
+from scripts.harness.served import Served
 from scripts.trials.socket import crowd as abuse_crowd
-from scripts.trials.socket import serving
-from scripts.trials.socket.serving import Helper
 from scripts.trials.trial import Round
 
 _ENDS = (signal.SIGTERM, signal.SIGINT)
@@ -23,7 +23,7 @@ _LONG_S = 60
 _STOP_S = 18.0
 
 
-def ended_and_started_again(round: Round, helper: Helper) -> None:
+def ended_and_started_again(round: Round, helper: Served) -> None:
     """End a helper by a signal while a crowd comes and some never read, and start it again."""
     number = round.random.choice(_ENDS if round.seconds < _LONG_S else (*_ENDS, signal.SIGKILL))
     with ExitStack() as stack:
@@ -31,7 +31,7 @@ def ended_and_started_again(round: Round, helper: Helper) -> None:
         crowd.start()
         stack.callback(crowd.join)
         for _ in range(20):
-            idle = stack.enter_context(serving.connect(helper.path))
+            idle = stack.enter_context(connect(helper.path))
             with suppress(OSError):
                 idle.sendall(b'{"jsonrpc":"2.0","method":"tail","id":1}\n{"jsonrpc":')
         begin = time.monotonic()
@@ -46,18 +46,18 @@ def ended_and_started_again(round: Round, helper: Helper) -> None:
     round.did(f"helpers ended by {number.name} and started again")
 
 
-def without_descriptors(round: Round, helper: Helper) -> None:
+def without_descriptors(round: Round, helper: Served) -> None:
     """Take away nearly all descriptors: who is connected goes on, who comes waits, and then all is as before."""
     if sys.platform != "linux":
         return
     with ExitStack() as stack:
-        inside = stack.enter_context(serving.connect(helper.path))
+        inside = stack.enter_context(connect(helper.path))
         inside.sendall(_ping(1))
         inside.recv(1 << 16)
         soft, hard = resource.prlimit(helper.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(helper.pid, resource.RLIMIT_NOFILE, (helper.descriptors() + 3, hard))
         try:
-            waiting = [stack.enter_context(serving.connect(helper.path)) for _ in range(10)]
+            waiting = [stack.enter_context(connect(helper.path)) for _ in range(10)]
             for number in range(20):
                 inside.sendall(_ping(number))
                 answer = json.loads(inside.recv(1 << 16))

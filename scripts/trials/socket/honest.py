@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from scripts.program import Program
+from scripts.harness.program import Program
 from scripts.trials.trial import Round
 
 # Far longer than anything takes on a machine with nothing else to do, and far less than any of their timeouts.

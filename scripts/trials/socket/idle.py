@@ -7,14 +7,15 @@ import socket
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from scripts.trials.socket import serving
-from scripts.trials.socket.serving import Helper
+from scripts.harness.deadline import wait_until
+from scripts.harness.line import connect
+from scripts.harness.served import Served
 from scripts.trials.trial import Round
 
 _SEND = b'{"jsonrpc":"2.0","method":"send","params":["slow:s","nobody:s","note"],"id":1}\n'
 
 
-def slow_senders(round: Round, helper: Helper) -> None:
+def slow_senders(round: Round, helper: Served) -> None:
     """Write a request byte by byte on very many connections at once, and never the last one."""
     with ExitStack() as stack:
         slow = _crowd(stack, helper, 150)
@@ -29,7 +30,7 @@ def slow_senders(round: Round, helper: Helper) -> None:
             round.expect("result" in answer, f"a slow request should be answered once it is whole: {answer}")
 
 
-def long_halves(round: Round, helper: Helper) -> None:
+def long_halves(round: Round, helper: Served) -> None:
     """Write most of a line of the greatest length on many connections, and leave them so."""
     with ExitStack() as stack:
         crowd = _crowd(stack, helper, 12)
@@ -38,7 +39,7 @@ def long_halves(round: Round, helper: Helper) -> None:
         round.did("half lines of 7 MB", len(crowd))
 
 
-def at_the_limit(round: Round, helper: Helper, limit: int) -> None:
+def at_the_limit(round: Round, helper: Served, limit: int) -> None:
     """Open as many connections as may be: who is in goes on, and who comes is told to try again."""
     with ExitStack() as stack:
         inside: list[socket.socket] = []
@@ -61,7 +62,7 @@ def at_the_limit(round: Round, helper: Helper, limit: int) -> None:
             round.expect(b"pong" in _line(connection), "who is in should be answered while the helper is full")
 
 
-def slow_readers(round: Round, helper: Helper) -> None:
+def slow_readers(round: Round, helper: Served) -> None:
     """Subscribe to much, ask for much, and read nothing."""
     helper.ask(
         "send_many", {"from": "slow:s", "messages": [{"to": "pile:s", "type": "note", "body": "x" * 9000}] * 100}
@@ -78,11 +79,11 @@ def slow_readers(round: Round, helper: Helper) -> None:
             with suppress(BlockingIOError):
                 connection.send(asked[number % len(asked)])
         round.did("clients that never read", 24)
-        serving.wait_until(lambda: helper.ask("stats", {"full": False})["pushed"], "a push to one of them")
+        wait_until(lambda: helper.ask("stats", {"full": False})["pushed"], "a push to one of them")
     helper.ask("prune", {"older_than_s": 0})
 
 
-def many_waits(round: Round, helper: Helper) -> None:
+def many_waits(round: Round, helper: Served) -> None:
     """Let very many requests wait, on several connections, for what will never come."""
     first = helper.ask("send", ["slow:s", "nobody:s", "note"])["id"]
     wait = {"id": first, "timeout_s": 60}
@@ -91,11 +92,11 @@ def many_waits(round: Round, helper: Helper) -> None:
             connection.sendall(_lines(*[("wait_receipt", wait)] * 300))
             connection.sendall(_lines(("request", {"from": "a:s", "to": "b:s", "type": "q", "timeout_s": 60})))
         round.did("requests that wait", 903)
-        serving.wait_until(lambda: helper.ask("stats", {"full": False})["waits"] >= 300, "300 waits")
+        wait_until(lambda: helper.ask("stats", {"full": False})["waits"] >= 300, "300 waits")
 
 
-def _crowd(stack: ExitStack, helper: Helper, count: int) -> list[socket.socket]:
-    return [stack.enter_context(serving.connect(helper.path)) for _ in range(count)]
+def _crowd(stack: ExitStack, helper: Served, count: int) -> list[socket.socket]:
+    return [stack.enter_context(connect(helper.path)) for _ in range(count)]
 
 
 def _lines(*calls: tuple[str, Any]) -> bytes:

@@ -8,11 +8,12 @@ from typing import Any
 
 from raven_rpc.jsonrpc.messages import MAX_BATCH, MAX_REQUEST
 from raven_rpc.methods.table import METHODS
+from scripts.harness.line import connect
+from scripts.harness.served import Served
 from scripts.trials.fuzz import oracle
 from scripts.trials.fuzz.corpus import REQUESTS, WORDS
 from scripts.trials.fuzz.mutation import Mutation
-from scripts.trials.socket import serving
-from scripts.trials.socket.serving import Helper
+from scripts.trials.socket.talk import talk
 from scripts.trials.trial import Round
 
 _TEXTS = ("a:s", "*:s", "", "\x00", "\ud800", "é", "x" * 300, "reader:honest", "sender:honest", "../..", "2.0")
@@ -20,7 +21,7 @@ _PING = b'{"jsonrpc":"2.0","method":"ping","id":1}'
 _LONGEST_WAIT_S = 0.01
 
 
-def bytes_at_random(round: Round, helper: Helper) -> None:
+def bytes_at_random(round: Round, helper: Served) -> None:
     """Write bytes of any kind, and pieces of what is JSON."""
     chance = round.random
     for _ in range(20):
@@ -28,14 +29,14 @@ def bytes_at_random(round: Round, helper: Helper) -> None:
         _exchange(round, helper, b"".join(parts), "lines of random bytes")
 
 
-def json_at_random(round: Round, helper: Helper) -> None:
+def json_at_random(round: Round, helper: Served) -> None:
     """Write valid JSON of all shapes, alone and in batches."""
     for _ in range(20):
         lines = [json.dumps(_value(round.random, 4)) for _ in range(5)]
         _exchange(round, helper, "\n".join(lines).encode(), "lines of random JSON")
 
 
-def near_requests(round: Round, helper: Helper) -> None:
+def near_requests(round: Round, helper: Served) -> None:
     """Write requests to every method with parameters of any kind, and mutations of whole conversations."""
     chance = round.random
     mutation = Mutation(chance, REQUESTS, WORDS)
@@ -45,7 +46,7 @@ def near_requests(round: Round, helper: Helper) -> None:
         _exchange(round, helper, "\n".join(lines).encode(), "random requests")
 
 
-def too_much(round: Round, helper: Helper) -> None:
+def too_much(round: Round, helper: Served) -> None:
     """Write lines of the limit and over it, deep ones, huge batches, and one line in very many pieces."""
     size = MAX_REQUEST + round.random.choice((-1, 0, 1, 1000))
     odd = [
@@ -73,16 +74,16 @@ def request(chance: random.Random) -> Any:
     return {"jsonrpc": "2.0", "method": method, "params": given, "id": chance.randrange(9)}
 
 
-def _exchange(round: Round, helper: Helper, data: bytes, what: str) -> None:
+def _exchange(round: Round, helper: Served, data: bytes, what: str) -> None:
     """Write some bytes and end; every line that comes must be owed, and every answer that is owed must come."""
     round.did(what, data.count(b"\n") + 1)
     due = oracle.owed(data, MAX_REQUEST, METHODS)
     if due.waits:  # nobody waits for its end: a mutation may have made its time long
-        with serving.connect(helper.path) as connection:
+        with connect(helper.path) as connection:
             connection.sendall(data)
         return
     try:
-        oracle.check(serving.talk(helper.path, data), due)
+        oracle.check(talk(helper.path, data), due)
     except AssertionError as error:
         round.found("broken", f"{error} (written: {data[:500].hex()})")
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.trials.socket.serving import DEADLINE_S, Helper
+from scripts.harness.deadline import DEADLINE_S
+from scripts.harness.served import Served
 from scripts.trials.trial import Round
 
 _REFUSED = 7
@@ -52,7 +53,7 @@ SQUATTERS: dict[str, Squatter] = {
 }
 
 
-def places(round: Round, helper: Helper, times: int = 2) -> None:
+def places(round: Round, helper: Served, times: int = 2) -> None:
     """Start helpers where something stands: they replace what a dead one left, and refuse and leave all else."""
     for _ in range(times):
         name = round.random.choice(sorted(SQUATTERS))
@@ -68,16 +69,16 @@ def places(round: Round, helper: Helper, times: int = 2) -> None:
             held.close()
 
 
-def _start(round: Round, db: Path, path: Path, name: str) -> None:
+def _start(round: Round, db: str, path: Path, name: str) -> None:
     if SQUATTERS[name].is_replaced:
-        with Helper(db, path=path) as started:
+        with Served(db, path) as started:
             mode = stat.S_IMODE(os.lstat(path).st_mode)
             round.expect(mode == 0o600, f"the socket in place of {name} should have mode 600, and has {mode:o}")
             started.stop()
             round.expect(not path.exists(), f"the socket in place of {name} should be gone with its helper")
         return
     before = os.lstat(path)
-    command = [sys.executable, "-m", "raven", "serve", "--db", str(db), "--socket", str(path)]
+    command = [sys.executable, "-m", "raven", "serve", "--db", db, "--socket", str(path)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     is_refusal = ended.returncode == _REFUSED and ended.stderr.startswith("error: ") and not ended.stdout
     round.expect(is_refusal, f"a helper should refuse {name}, and ended with {ended.returncode}: {ended.stderr}")

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from scripts.trials.socket import crowd, cuts, ends, idle, noise, places, serving, strangers
+from scripts.harness.deadline import wait_until
+from scripts.harness.served import Served
+from scripts.trials.socket import crowd, cuts, ends, idle, noise, places, strangers
 from scripts.trials.socket.honest import Honest
-from scripts.trials.socket.serving import Helper
 from scripts.trials.trial import Round
 
 _LIMIT = 400
@@ -17,7 +18,7 @@ _BESIDE_PART = 0.45
 # What a helper may hold more after abuse than it held before, in memory and in descriptors.
 _MEMORY_MIB = 48.0
 _DESCRIPTORS = 4  # of the honest, whose reader connects anew now and then
-Abuse = Callable[[Round, Helper], None]
+Abuse = Callable[[Round, Served], None]
 
 BESIDE: list[Abuse] = [
     noise.bytes_at_random,
@@ -46,7 +47,7 @@ def run(round: Round) -> None:
     a quarter of the time was over: the system's allocator keeps some of what the largest took.
     """
     begin, descriptors, memory = time.monotonic(), 0, 0.0
-    with Helper(round.folder / "bus.db", "--max-connections", str(_LIMIT)) as helper:
+    with Served(round.folder / "bus.db", None, "--max-connections", str(_LIMIT)) as helper:
         with Honest(round, helper.path) as honest:
             for abuse in BESIDE:
                 memory = max(memory, _suffer(round, helper, abuse))
@@ -64,19 +65,19 @@ def run(round: Round) -> None:
         round.expect("Traceback" not in helper.log(), f"its log should hold nothing unforeseen: {helper.log()[-1500:]}")
 
 
-def _suffer(round: Round, helper: Helper, abuse: Abuse) -> float:
+def _suffer(round: Round, helper: Served, abuse: Abuse) -> float:
     """Let a helper suffer an abuse to its end, and return how much memory it holds then."""
     abuse(round, helper)
-    serving.wait_until(lambda: _is_alone(helper), "the end of the others' connections")
+    wait_until(lambda: _is_alone(helper), "the end of the others' connections")
     return helper.memory_mib()
 
 
-def _is_alone(helper: Helper) -> bool:
+def _is_alone(helper: Served) -> bool:
     """Whether no one has a connection but the honest, one to send and two to read, and whoever asks this."""
     return bool(helper.ask("stats", {"full": False})["connections"] <= 4)
 
 
-def _is_as_before(round: Round, helper: Helper, descriptors: int, memory: float) -> None:
-    serving.wait_until(lambda: helper.descriptors() <= descriptors + _DESCRIPTORS, f"{descriptors} descriptors")
+def _is_as_before(round: Round, helper: Served, descriptors: int, memory: float) -> None:
+    wait_until(lambda: helper.descriptors() <= descriptors + _DESCRIPTORS, f"{descriptors} descriptors")
     held = helper.memory_mib()
     round.expect(held < memory + _MEMORY_MIB, f"it held {memory:.0f} MiB, and then {held:.0f} MiB")

@@ -6,14 +6,13 @@ import json
 import os
 import random
 import sys
-from pathlib import Path
 from typing import Any
 
 from raven_rpc.methods.table import METHODS
-from scripts.trials.socket import serving
+from scripts.harness.served import Served
 from scripts.trials.socket.honest_client import READER, SECRET, SENDER
 from scripts.trials.socket.noise import request
-from scripts.trials.socket.serving import Helper
+from scripts.trials.socket.talk import talk
 from scripts.trials.trial import Round
 
 ME = "guest:sandbox"
@@ -22,16 +21,16 @@ _NAMES = ("from", "role", "as", "to")
 _NOBODY = 65534
 
 
-def behind_a_bound_socket(round: Round, helper: Helper) -> None:
+def behind_a_bound_socket(round: Round, helper: Served) -> None:
     """Ask for everything in the name of the honest, of all and of none, through a socket bound to a guest."""
     identities = {peer["address"] for peer in helper.ask("peers")["peers"]}
-    with Helper(helper.db, "--as", ME, path=Path(f"{helper.path}.bound")) as bound:
+    with Served(helper.db, f"{helper.path}.bound", "--as", ME) as bound:
         last = helper.ask("last_id")["id"]
         for _ in range(40):
             lines = [json.dumps(_request(round.random, last)) for _ in range(5)]
             if round.random.random() < 0.3:
                 lines = ["[" + ",".join(lines) + "]"]
-            found = serving.talk(bound.path, "\n".join(lines).encode())
+            found = talk(bound.path, "\n".join(lines).encode())
             round.did("requests through a bound socket", 5)
             round.expect(SECRET.encode() not in found, f"a guest should see no mail of others: {lines}")
         stats = bound.stop()
@@ -39,7 +38,7 @@ def behind_a_bound_socket(round: Round, helper: Helper) -> None:
     _is_nobody_else(round, helper, last, identities)
 
 
-def _is_nobody_else(round: Round, helper: Helper, last: int, identities: set[str]) -> None:
+def _is_nobody_else(round: Round, helper: Served, last: int, identities: set[str]) -> None:
     """Demand that the guest has sent in no other name, and registered nobody."""
     last_now = helper.ask("last_id")["id"]
     for id in range(last + 1, last_now + 1):
@@ -52,7 +51,7 @@ def _is_nobody_else(round: Round, helper: Helper, last: int, identities: set[str
     round.expect(not strange, f"a guest should register nobody, and there are {strange}")
 
 
-def _addressed(helper: Helper, last: int, last_now: int) -> set[str]:
+def _addressed(helper: Served, last: int, last_now: int) -> set[str]:
     """Return to whom the guest has sent: that it may, and `peers` lists whoever has mail."""
     found: set[str] = set()
     for id in range(last + 1, last_now + 1):
@@ -81,7 +80,7 @@ def _request(chance: random.Random, last: int) -> Any:
     return {"jsonrpc": "2.0", "method": method, "params": params, "id": 1}
 
 
-def as_another_user(round: Round, helper: Helper) -> None:
+def as_another_user(round: Round, helper: Served) -> None:
     """Connect as a user who does not belong, though the mode of the socket would let him; where this is root."""
     if os.geteuid() != 0:
         print("socket: only root can become another user: that part is left out", file=sys.stderr)
@@ -115,7 +114,7 @@ def _visit(folder: int, path: str) -> bytes:
             os.setgroups([])
             os.setgid(_NOBODY)
             os.setuid(_NOBODY)
-            found = serving.talk(os.path.basename(path), b'{"jsonrpc":"2.0","method":"ping","id":1}\n')
+            found = talk(os.path.basename(path), b'{"jsonrpc":"2.0","method":"ping","id":1}\n')
         except PermissionError:
             found = b"EACCES"
         finally:

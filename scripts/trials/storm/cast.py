@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from scripts.program import Program
+from scripts.harness.program import Program
 
 
 class Role(NamedTuple):

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import signal
 
-from raven_rpc import serve
-from raven_rpc.server import pushers
+from scripts.trials.short_leases import serve_with
 from scripts.trials.storm.part import LEASE_S, Part, play
 
 
 def run(part: Part) -> None:
     """Serve until the end."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    pushers.LEASE_S = 3 * LEASE_S
-    pushers._RENEW_S = LEASE_S
-    serve(part.db, part.socket)
+    serve_with(3 * LEASE_S, part.db, part.socket)
 
 
 if __name__ == "__main__":

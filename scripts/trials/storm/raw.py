@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from scripts.harness.line import request
 from scripts.trials.history.journal import digest, token_of
 from scripts.trials.storm import posts
 from scripts.trials.storm.part import Part, play
@@ -60,8 +61,7 @@ class _Line:
 
     def _ask(self, wire: socket.socket, method: str, params: dict[str, Any]) -> int:
         number = self._part.next_call()
-        request = {"jsonrpc": "2.0", "method": method, "params": params, "id": number}
-        wire.sendall(json.dumps(request).encode() + b"\n")
+        wire.sendall(request(method, params, number))
         return number
 
     def _hear(self, shape: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from raven import BusClient
 from raven.wake.doorbell import Doorbells
-from scripts.program import Program
+from scripts.harness.program import Program
 from scripts.trials.history import checker, journal
 from scripts.trials.history.chronicle import history_of
 from scripts.trials.history.history import History, look_of

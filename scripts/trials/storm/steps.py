@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from scripts.program import Program
+from scripts.harness.program import Program
 from scripts.trials.history import checker, journal
 from scripts.trials.history.chronicle import history_of
 from scripts.trials.history.history import look_of

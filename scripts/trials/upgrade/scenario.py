@@ -10,7 +10,7 @@ from pathlib import Path
 
 from raven import BusClient, BusObserver, NewerSchemaError, NotABusError, RavenError
 from raven.store.sql import migrations
-from scripts.program import Program
+from scripts.harness.program import Program
 from scripts.trials.trial import Round
 from scripts.trials.upgrade import specimen
 

@@ -1,0 +1,1 @@
+"""Harness: the processes, servers and connections with which tests, benchmarks and trials use raven from outside."""
