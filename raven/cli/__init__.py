@@ -1,1 +1,4 @@
-"""The command line: one module per group of commands, one error boundary in `main.py`."""
+"""The command line: commands in a folder, found by `app.py`, which is the one error boundary, too.
+
+May import: all of raven, and `raven_rpc` when a command goes through the helper.
+"""

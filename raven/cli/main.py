@@ -16,7 +16,7 @@ def main() -> None:
     """Run the command line, and exit."""
     gc.set_threshold(_COLLECT_AFTER)
     # Only now: what is imported before it is searched.
-    from raven.cli.commands import run
+    from raven.cli.app import run
 
     code = run(sys.argv[1:])
     # The process ends here: spare it a last search.

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import raven
-from raven.cli.commands import COMMANDS
+from raven.cli.app import COMMANDS
 from tests.cli.shell import Shell
 
 

@@ -13,12 +13,12 @@ import click
 import pytest
 
 from raven import BusClient, DatabaseError
-from raven.cli import child
-from raven.cli.commands import run
-from raven.cli.commit import Call, commit
+from raven.cli.app import run
+from raven.cli.commands.subscribe import run_command
+from raven.cli.commands.top import check_terminal
+from raven.cli.commands.transaction import Call, commit
 from raven.cli.exit_codes import GENERAL
 from raven.cli.options import AddressType
-from raven.cli.screen import check_terminal
 
 Connect = Callable[..., BusClient]
 
@@ -45,7 +45,7 @@ def test_output_for_which_there_is_no_room_is_one_line_of_error(capsys: pytest.C
 
 def test_a_shell_command_that_is_too_long_to_be_started_is_an_error_of_the_system() -> None:
     with pytest.raises(OSError, match="too long"):
-        child.run(f": {'x' * (8 << 20)}", "")
+        run_command(f": {'x' * (8 << 20)}", "")
 
 
 def test_without_a_bus_no_address_is_offered_to_the_shell(db: str) -> None:

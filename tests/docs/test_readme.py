@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from raven.cli.commands import COMMANDS
+from raven.cli.app import COMMANDS
 from raven.cli.exit_codes import EXIT_CODES, GENERAL, USAGE
 from tests.support import needs
 

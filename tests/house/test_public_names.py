@@ -71,7 +71,7 @@ assert bus.inbox()
 def test_the_command_that_sends_loads_nothing_it_does_not_need(db: str) -> None:
     program = """
 import sys
-from raven.cli.commands import run
+from raven.cli.app import run
 run(["send", "--db", sys.argv[1], "--from", "a:s", "--to", "b:s", "-t", "note"])
 """
     needless = HEAVY - {"click"} | {"difflib", "locale", "logging", "subprocess"}

@@ -11,7 +11,7 @@ import apsw
 import pytest
 
 from raven import FileMissingError, NetworkFilesystemError
-from raven.cli import units
+from raven.cli import output
 from raven.model import body
 from raven.model import leases as holdings
 from raven.model.leases import Holdings
@@ -64,12 +64,12 @@ def test_a_file_whose_very_folder_is_gone_is_one_that_cannot_be_opened(tmp_path:
 
 @pytest.mark.parametrize(("seconds", "text"), [(60, "1m"), (7200, "2h"), (3 * 86400, "3d")])
 def test_a_long_span_is_told_in_its_largest_unit(seconds: float, text: str) -> None:
-    assert units.span(seconds) == text
+    assert output.span(seconds) == text
 
 
 @pytest.mark.parametrize(("count", "text"), [(5 << 20, "5.0 MiB"), (3 << 30, "3.0 GiB"), (2048 << 40, "2,048.0 TiB")])
 def test_a_large_size_is_told_in_its_largest_unit(count: int, text: str) -> None:
-    assert units.size(count) == text
+    assert output.size(count) == text
 
 
 def test_what_was_fetched_without_a_lease_is_not_remembered() -> None:

@@ -1,17 +1,21 @@
-"""`raven dead` and `raven requeue`: what has died, to be looked at, dropped or revived."""
+"""`raven dead`, `raven requeue` and `raven prune`: what is over, to look at, revive or drop."""
 
 from __future__ import annotations
 
 import json
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from raven.cli.exit_codes import GENERAL
-from raven.cli.options import ADDRESS, bus_option, json_option, open_observer
+from raven.cli.options import ADDRESS, DURATION, bus_option, json_option, open_observer
 from raven.cli.output import counted, echo_json, echo_messages
 from raven.model import clock
-from raven.model.message import Message
+
+if TYPE_CHECKING:
+    from raven.model.message import Message
+    from raven.model.status import Pruned
 
 
 @click.command(short_help="Show or drop what has died.")
@@ -63,3 +67,27 @@ def _marks(message: Message) -> dict[str, object]:
         "died": clock.isoformat(message.finished_at) if message.finished_at else None,
         "reason": json.dumps(message.reason, ensure_ascii=False),
     }
+
+
+@click.command(short_help="Drop finished messages that are old.")
+@click.option("--older-than", type=DURATION, default="7d", show_default=True, help="Age from which to drop (0s: all).")
+@click.option("--dry-run", is_flag=True, help="Only say what would be dropped.")
+@json_option
+@bus_option
+def prune(older_than: float, dry_run: bool, as_json: bool, db: str | None) -> None:
+    """Drop finished messages that are old, and give their space back; what is not finished is never touched."""
+    with (
+        open_observer(db) as bus,
+        click.progressbar(length=1, label="pruning", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar,
+    ):
+
+        def show(done: Pruned) -> None:
+            bar.length = max(1, done.candidates)
+            bar.update(done.messages - bar.pos)
+
+        total = bus.prune(older_than, dry_run=dry_run, progress=show)
+    if as_json:
+        echo_json({"messages": total.messages, "bytes": total.bytes, "dry_run": dry_run})
+    else:
+        verb = "would drop" if dry_run else "dropped"
+        click.echo(f"{verb} {total.messages} messages with {total.bytes:,} bytes of bodies")

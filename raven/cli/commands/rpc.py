@@ -1,14 +1,16 @@
-"""`raven serve`."""
+"""`raven serve` and `raven call`: the helper, and one call of it."""
 
 from __future__ import annotations
 
 import gc
+from typing import Any
 
 import click
 
 from raven.cli.main import STANDARD
-from raven.cli.options import ADDRESS, db_option, helper, load_config, socket_option
-from raven.cli.output import escape
+from raven.cli.options import ADDRESS, PATIENCE_S, db_option, helper, load_config, socket_option
+from raven.cli.output import echo_json, escape
+from raven.model import body as bodies
 
 
 @click.command(short_help="Serve the bus on a Unix socket, as JSON-RPC.")
@@ -48,3 +50,19 @@ def serve(
         ready=lambda path: click.echo(f"listening at {escape(path)}"),
         **{name: limit for name, limit in limits.items() if limit is not None},
     )
+
+
+@click.command(short_help="Call a method of the helper.")
+@click.argument("method")
+@click.argument("params", metavar="[JSON]", default="{}")
+@socket_option
+def call(method: str, params: str, socket: str | None) -> None:
+    """Call a METHOD of the helper with parameters as a JSON object or array, and print its result as JSON.
+
+    The socket is --socket, else RAVEN_SOCKET, else that of the bus that this folder uses.
+    """
+    given: Any = bodies.parse(params)
+    if not isinstance(given, dict | list):
+        raise click.UsageError(f"the parameters {params!r} are neither an object nor an array")
+    with helper("Client")(socket or f"{load_config(None).db}.sock", patience_s=PATIENCE_S) as bus:
+        echo_json(bus.call(method, given))

@@ -1,17 +1,20 @@
-"""`raven transaction`."""
+"""`raven transaction`, and the commit of several calls in one, on the file or through the helper."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any, BinaryIO, NamedTuple
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import click
 
-from raven.cli.commit import Call, commit
 from raven.cli.options import ADDRESS, bus_option, chosen_socket, json_option, open_client
 from raven.cli.output import echo_json
-from raven.errors import InputError
+from raven.errors import DatabaseError, InputError, RavenError
+
+if TYPE_CHECKING:
+    from raven.client import BusClient
 
 _OPTIONAL = (
     "body", "urgency", "tags", "correlation_id", "task_id", "expires_in_s", "delay_s", "dedup_key", "report",
@@ -116,3 +119,39 @@ def _refuse_sql(steps: list[Step]) -> None:
     for step in steps:
         if step.method == "execute":
             raise InputError(f"line {step.line}: execute needs the bus file: leave out --socket and RAVEN_SOCKET")
+
+
+class Call(NamedTuple):
+    """A method of BusClient, with its arguments."""
+
+    method: str
+    args: tuple[Any, ...]
+    options: dict[str, Any]
+
+
+def commit(bus: BusClient, calls: Sequence[Call], named: Callable[[int], str] = lambda number: "") -> list[Any]:
+    """Do all calls in one transaction, or none of them, and return what each returned.
+
+    An error about a call begins with what `named` makes of its number.
+    """
+    try:
+        with bus.transaction() as tx:
+            values = [_do(tx, number, call, named) for number, call in enumerate(calls)]
+    except RavenError as error:
+        # So the helper says which one it was.
+        told = re.fullmatch(r"call (\d+) \(\w+\) of the transaction: (.*)", str(error), re.DOTALL)
+        if told is not None:
+            error.args = (f"{named(int(told[1]))}{told[2]}", *error.args[1:])
+        raise
+    # The helper does all at the end of the block, and what came of it is known only then.
+    return list(getattr(tx, "results", values))
+
+
+def _do(tx: BusClient, number: int, call: Call, named: Callable[[int], str]) -> Any:
+    try:
+        return getattr(tx, call.method)(*call.args, **call.options)
+    except DatabaseError:
+        raise  # of the bus file, and none of the call's
+    except RavenError as error:
+        error.args = (f"{named(number)}{error}", *error.args[1:])
+        raise

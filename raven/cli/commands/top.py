@@ -1,20 +1,27 @@
-"""`raven top`."""
+"""`raven top`, and the full-screen terminal that it draws on."""
 
 from __future__ import annotations
 
+import locale
+import os
+import select
+import sys
 import time
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from raven.cli import units
 from raven.cli.options import DURATION, bus_option, open_observer
-from raven.cli.output import escape
-from raven.cli.screen import QUIT, check_terminal, fitted, full_screen
+from raven.cli.output import escape, rate, size, span
 from raven.errors import RavenError
 from raven.wake import sigterm as signals
 
 if TYPE_CHECKING:
+    import curses
+
     from raven.model.status import AddressStats, Stats
     from raven.observer import BusObserver
 
@@ -22,6 +29,9 @@ _COLUMNS = {"WAITING": 9, "BACKLOG": 11, "IN FLIGHT": 11, "OLDEST": 8, "RATE": 1
 _NARROWEST_NAME = 10
 # The line of the headings, below the totals.
 _HEADINGS = 4
+QUIT = "q"
+# For at most so long a signal can wait for its handler.
+_SLICE_S = 1.0
 # A look takes at most this part of the time, however much there is to look at.
 _SHARE = 0.1
 
@@ -79,7 +89,7 @@ class Row(NamedTuple):
     def line(self, name_columns: int) -> str:
         """Return it as a line."""
         counts = (f"{count:,}" for count in (self.waiting, self.backlog, self.in_flight))
-        return _line(escape(self.name), (*counts, units.span(self.oldest_s), units.rate(self.rate)), name_columns)
+        return _line(escape(self.name), (*counts, span(self.oldest_s), rate(self.rate)), name_columns)
 
 
 class View:
@@ -119,11 +129,11 @@ class View:
         found = self._stats
         waiting = sum(one.waiting for one in found.addresses)
         backlog = found.ready + found.delayed
-        sizes = f"file {units.size(found.file_bytes)}   WAL {units.size(found.wal_bytes)}"
+        sizes = f"file {size(found.file_bytes)}   WAL {size(found.wal_bytes)}"
         return [
             f"raven top   {sizes}   {escape(self._bus.db_path)}",
             f"waiting {waiting:,}   backlog {backlog:,}   in flight {found.in_flight:,}   dead {found.dead:,}",
-            "   ".join(f"{name} {units.rate(value)}/s" for name, value in found.rates._asdict().items()),
+            "   ".join(f"{name} {rate(value)}/s" for name, value in found.rates._asdict().items()),
             "",
         ]
 
@@ -137,5 +147,100 @@ class View:
 
 
 def _line(name: str, cells: tuple[str, ...], name_columns: int) -> str:
-    right = (cell.rjust(size) for cell, size in zip(cells, _COLUMNS.values(), strict=True))
+    right = (cell.rjust(width) for cell, width in zip(cells, _COLUMNS.values(), strict=True))
     return fitted(name, name_columns) + "".join(right)
+
+
+class Screen:
+    """A terminal in full-screen mode, with lines on it and keys from it.
+
+    Each `draw` sends only what is different from the last.
+    """
+
+    def __init__(self, window: curses.window) -> None:
+        self._window = window
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and lines, as they are now."""
+        lines, columns = self._window.getmaxyx()
+        return columns, lines
+
+    def draw(self, lines: Sequence[str], bold: int) -> None:
+        """Show lines from the top, each cut to the width, one of them bold."""
+        import curses
+
+        columns, height = self.size
+        encoding = self._window.encoding
+        self._window.erase()
+        for number, line in enumerate(lines[:height]):
+            shown = fitted(line.encode(encoding, "backslashreplace").decode(encoding), columns).rstrip()
+            # The cursor cannot move on from the last place of all: that is an error when all is written.
+            with suppress(curses.error):
+                self._window.addstr(number, 0, shown, curses.A_BOLD if number == bold else curses.A_NORMAL)
+        self._window.refresh()
+
+    def key(self, timeout_s: float) -> str | None:
+        """Wait for a key, at most so long; None where there was none, or the size of the screen has changed.
+
+        A terminal that is gone counts as `QUIT`: no wait for a key there would ever last.
+        """
+        self._window.timeout(max(0, round(1000 * min(timeout_s, _SLICE_S))))
+        code = self._window.getch()
+        if code < 0 and _is_gone(sys.stdin.fileno()):
+            return QUIT
+        return chr(code) if 0 <= code < 128 else None
+
+
+@contextmanager
+def full_screen() -> Iterator[Screen]:
+    """Take the terminal for a full screen, and give it back as it was, however the block is left."""
+    import curses
+
+    locale.setlocale(locale.LC_ALL, "")
+    try:
+        window = curses.initscr()
+        curses.noecho()
+        curses.cbreak()
+        window.keypad(True)
+        with suppress(curses.error):
+            curses.curs_set(0)
+        yield Screen(window)
+    finally:
+        with suppress(curses.error):
+            curses.endwin()
+
+
+def check_terminal(instead: str) -> None:
+    """Refuse what is no terminal that can show a full screen, and say what to use instead; raises UsageError."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise click.UsageError(f"this needs a terminal, and there is none: use {instead}")
+    try:
+        import curses
+    except ImportError:
+        raise click.UsageError(f"this needs curses, which this Python was built without: use {instead}") from None
+    try:
+        curses.setupterm(fd=sys.stdout.fileno())
+        can_move = curses.tigetstr("cup")
+    except curses.error:
+        can_move = None
+    if not can_move:
+        kind = os.environ.get("TERM", "")
+        raise click.UsageError(f"a terminal of the kind {kind!r} (TERM) cannot show a full screen: use {instead}")
+
+
+def fitted(text: str, columns: int) -> str:
+    """Return a text that takes so many columns: cut, or filled up with blanks."""
+    taken = 0
+    for place, char in enumerate(text):
+        width = 0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        if taken + width > columns:
+            return text[:place] + " " * (columns - taken)
+        taken += width
+    return text + " " * (columns - taken)
+
+
+def _is_gone(terminal: int) -> bool:
+    poller = select.poll()
+    poller.register(terminal, 0)
+    return bool(poller.poll(0))

@@ -1,17 +1,19 @@
-"""`raven init` and `raven session`: make a bus, and register who will use it."""
+"""`raven init`, `session`, `completion` and `version`: what is done once, before the first message."""
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, cast
 
 import click
 
-from raven import config
+from raven import __version__
 from raven.cli.options import bus_option, json_option, open_client
 from raven.cli.output import echo_json, escape
-from raven.client import BusClient
 from raven.errors import ConfigError
-from raven.model.address import make_address
+
+if TYPE_CHECKING:
+    from click.shell_completion import ShellComplete
 
 
 @click.command(short_help="Write raven.yaml and make the bus.")
@@ -20,6 +22,9 @@ from raven.model.address import make_address
 @json_option
 def init(db: str, force: bool, as_json: bool) -> None:
     """Write raven.yaml in this folder and make the bus that it names."""
+    from raven import config
+    from raven.client import BusClient
+
     if os.path.lexists(config.FILE_NAME) and not force:
         raise ConfigError(f"{config.FILE_NAME} is already here: edit it, or overwrite it with --force")
     path = os.path.abspath(os.path.expanduser(db))
@@ -46,6 +51,8 @@ def session() -> None:
 @bus_option
 def session_init(session_id: str, roles: tuple[str, ...], as_json: bool, db: str | None) -> None:
     """Make the bus if there is none and register roles, so that broadcasts reach them before they start."""
+    from raven.model.address import make_address
+
     addresses = [str(make_address(session_id, role)) for role in roles]
     with open_client(str(make_address(session_id, "init")), db, register=False) as bus:
         bus.register(*addresses)
@@ -57,3 +64,24 @@ def session_init(session_id: str, roles: tuple[str, ...], as_json: bool, db: str
     click.echo(
         f"session {escape(session_id)}: {escape(', '.join(addresses)) or 'roles register when they first use it'}"
     )
+
+
+@click.command(short_help="Print the completion script of a shell.")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print the completion script of a shell: `eval "$(raven completion bash)"` in its start-up file."""
+    from click.shell_completion import get_completion_class
+
+    maker = cast("type[ShellComplete]", get_completion_class(shell))
+    click.echo(maker(ctx.find_root().command, {}, "raven", "_RAVEN_COMPLETE").source())
+
+
+@click.command(short_help="Print the version.")
+@json_option
+def version(as_json: bool) -> None:
+    """Print the version."""
+    if as_json:
+        echo_json({"version": __version__})
+    else:
+        click.echo(f"raven {__version__}")

@@ -1,14 +1,17 @@
-"""`raven subscribe`."""
+"""`raven subscribe`, and the shell command that it can run for each message."""
 
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import click
 
-from raven.cli import child
 from raven.cli.exit_codes import GENERAL
 from raven.cli.options import ADDRESS, DURATION, bus_option, json_option, open_client
 from raven.cli.output import echo_message, escape
@@ -78,7 +81,7 @@ def _hand_on(message: Message, command: str | None, as_json: bool) -> str | None
         echo_message(message, as_json)
         return None
     sys.stdout.flush()
-    status = child.run(command, json.dumps(message.as_dict()) + "\n")
+    status = run_command(command, json.dumps(message.as_dict()) + "\n")
     if status == 0:
         return None
     problem = f"exit status {status}"
@@ -101,3 +104,44 @@ def _settle(bus: BusClient, message: Message, problem: str | None, retry_delay_s
 
 def _complain(text: str) -> None:
     click.echo(f"error: {escape(text)}", err=True)
+
+
+def run_command(command: str, text: str) -> int:
+    """Run a shell command with a text on its stdin, and return its exit status, as a shell gives it.
+
+    What ends the wait for it (Ctrl-C, SIGTERM) ends the command, too, even in the moment of its start.
+    """
+    child: subprocess.Popen[str] | None = None
+    try:
+        with _signals_held():
+            child = subprocess.Popen(command, shell=True, stdin=subprocess.PIPE, text=True)  # noqa: S602 the user's own
+        child.communicate(text)
+    except BaseException:
+        if child is not None:
+            child.kill()
+            child.wait()
+        raise
+    # As a shell says that a signal has ended it.
+    return child.returncode if child.returncode >= 0 else 128 - child.returncode
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let what would interrupt this program wait until the end of the block, where it is known what to end.
+
+    Not by a mask: the child would inherit that, and be deaf.
+    """
+    came: list[int] = []
+    # What is ignored stays so for the child, too.
+    handlers = {
+        number: handler for number in (signal.SIGINT, signal.SIGTERM) if callable(handler := signal.getsignal(number))
+    }
+    for number in handlers:
+        signal.signal(number, lambda which, _: came.append(which))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for which in came:
+        signal.raise_signal(which)
