@@ -1,4 +1,7 @@
-"""BusClient: one address on the bus, and the promises made to it."""
+"""BusClient: one address on the bus, and the promises made to it.
+
+Long because all that an address can do stands in one place, and most of the lines are what each call promises.
+"""
 
 from __future__ import annotations
 
