@@ -19,6 +19,7 @@ from scripts.trials.processes.cancellable import Bench, Subscribing
 from scripts.trials.processes.canceller import Canceller
 from scripts.trials.processes.load import verdicts
 from scripts.trials.processes.report import Report
+from scripts.trials.processes.spoiled_bells import holds_lock
 from scripts.trials.processes.stepped import Stepped
 
 Connect = Callable[..., BusClient]
@@ -41,6 +42,16 @@ def test_a_short_round_finds_nothing_and_does_everything(tmp_path: Path) -> None
         "messages sent without descriptors",
     ):
         assert outcome.done[what] > 0, what
+
+
+def test_a_lock_on_the_database_that_was_lost_is_noticed(db: str, connect: Connect) -> None:
+    connect(ADDRESS)
+    assert holds_lock(Path(db)) is not False
+
+    # To close any other descriptor of the file drops the locks that the process has on it.
+    os.close(os.open(db, os.O_RDONLY))
+
+    assert holds_lock(Path(db)) is (False if Path("/proc/locks").exists() else None)
 
 
 def told(life: str, what: str, **told: Any) -> Event:
