@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,41 @@ import pytest
 
 from raven import BusClient
 from tests.cli.shell import Shell
+from tests.served_here import ServedHere
 from tests.serving import Served
 from tests.support import Foreign, Program
+
+LEFT_OUT = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let Ctrl-C work in what the tests start: a shell ignores it for its background jobs, and that is inherited."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
+    config.stash[LEFT_OUT] = 0
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    """Count the slow tests that were not asked for; a worker of xdist tells the process that started it."""
+    for item in items:
+        if item.get_closest_marker("slow") and item.config.option.markexpr == "not slow":
+            item.config.stash[LEFT_OUT] += 1
+            if hasattr(item.config, "workeroutput"):
+                item.config.workeroutput["left_out"] = item.config.stash[LEFT_OUT]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Take over how many tests a worker of xdist has left out: each has collected all."""
+    node.config.stash[LEFT_OUT] = max(node.config.stash[LEFT_OUT], getattr(node, "workeroutput", {}).get("left_out", 0))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End with what was left out."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and config.stash[LEFT_OUT]:
+        reporter.write_line(f"left out: {config.stash[LEFT_OUT]} slow tests; scripts/test --all runs them")
 
 
 @pytest.fixture
@@ -48,19 +82,40 @@ def spawn() -> Iterator[Callable[..., Program]]:
         program.close()
 
 
-@pytest.fixture
-def foreign(db: str, spawn: Callable[..., Program]) -> Foreign:
-    """Start a client of the bus that is not raven; the bus must be there before its first statement."""
-    return Foreign(spawn("foreign", db))
+@pytest.fixture(scope="session")
+def stranger() -> Iterator[Program]:
+    """Start the process of all `foreign` clients of this run: its start takes longer than most of what it is asked."""
+    program = Program("foreign")
+    yield program
+    program.close()
 
 
 @pytest.fixture
-def serve(db: str) -> Iterator[Callable[..., Served]]:
-    """Start a helper for the bus, with options of `raven serve`; killed at the end."""
-    served: list[Served] = []
+def foreign(request: pytest.FixtureRequest, db: str) -> Iterator[Foreign]:
+    """Return a client of the bus that is not raven; the bus must be there before its first statement.
 
-    def start(*options: str, **arguments: Any) -> Served:
-        served.append(Served(db, arguments.pop("socket_path", None), *options, **arguments))
+    Its connection is this test's own; its process too, if the test is marked `process`.
+    """
+    if request.node.get_closest_marker("process"):
+        yield Foreign(request.getfixturevalue("spawn")("foreign", db))
+        return
+    stranger = request.getfixturevalue("stranger")
+    stranger.ask({"open": db})
+    yield Foreign(stranger)
+    stranger.ask({"open": None})
+
+
+@pytest.fixture
+def serve(db: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., Served | ServedHere]]:
+    """Start a helper for the bus, with options of `raven serve`; gone at the end.
+
+    It runs in a thread of this process, or in a process of its own if the test is marked `process`.
+    """
+    made = Served if request.node.get_closest_marker("process") else ServedHere
+    served: list[Served | ServedHere] = []
+
+    def start(*options: str, **arguments: Any) -> Served | ServedHere:
+        served.append(made(db, arguments.pop("socket_path", None), *options, **arguments))
         return served[-1]
 
     yield start
@@ -69,9 +124,9 @@ def serve(db: str) -> Iterator[Callable[..., Served]]:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedHere]:
     """Start one helper for all tests of a module: what one of them sends must not harm the next."""
-    one = Served(str(tmp_path_factory.mktemp("bus") / "bus.db"))
+    one = ServedHere(str(tmp_path_factory.mktemp("bus") / "bus.db"))
     yield one
     one.close()
 

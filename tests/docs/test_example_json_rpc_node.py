@@ -94,6 +94,7 @@ raven.end();
     assert in_node(program, tmp_path) == ["message_not_found -32001 false", "closed"]
 
 
+@pytest.mark.process
 def test_a_call_of_the_client_in_node_fails_when_the_helper_dies(serve: Callable[..., Served], tmp_path: Path) -> None:
     served = serve()
     program = f"""

@@ -143,6 +143,7 @@ def test_a_folder_on_the_way_that_lets_nobody_in_is_named(tmp_path: Path, spawn:
 
 
 @needs_proc
+@pytest.mark.process
 def test_a_file_that_was_deleted_in_use_is_saved_by_the_remedy(bus: str, foreign: Foreign) -> None:
     count = foreign.value("SELECT count(*) FROM messages")
     for suffix in ("", "-wal", "-shm"):

@@ -6,6 +6,8 @@ import json
 import time
 from collections.abc import Callable
 
+import pytest
+
 from raven import BusClient
 from tests.cli.shell import Shell
 from tests.examining import look
@@ -15,6 +17,7 @@ from tests.support import Program, wait_for_waiting, wait_for_watch
 LOOKED_FOR_S = 2.5
 
 
+@pytest.mark.process
 def test_a_busy_bus_with_subscribers_a_helper_and_leases_is_well(
     db: str, connect: Callable[..., BusClient], spawn: Callable[..., Program], serve: Callable[..., Served]
 ) -> None:

@@ -111,6 +111,7 @@ def test_a_wal_that_has_grown_is_told_with_its_size(bus: str, foreign: Foreign, 
     assert not trouble(look(bus))
 
 
+@pytest.mark.process
 def test_another_journal_mode_fails_until_raven_has_used_the_bus(bus: str, foreign: Foreign, connect: Connect) -> None:
     assert foreign.value("PRAGMA journal_mode = DELETE") == "delete"
     foreign.program.kill()

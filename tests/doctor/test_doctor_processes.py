@@ -30,6 +30,7 @@ def bus(connect: Connect, db: str) -> str:
 
 @needs_proc
 @pytest.mark.parametrize("how", ["replaced", "moved"])
+@pytest.mark.process
 def test_a_program_that_has_the_old_file_open_is_named(bus: str, foreign: Foreign, tmp_path: Path, how: str) -> None:
     foreign.value("SELECT count(*) FROM messages")
     before = look(bus)["processes"]
@@ -50,6 +51,7 @@ def test_a_program_that_has_the_old_file_open_is_named(bus: str, foreign: Foreig
 
 
 @needs_proc
+@pytest.mark.process
 def test_a_wal_that_was_deleted_in_use_is_told(bus: str, foreign: Foreign) -> None:
     foreign.value("SELECT count(*) FROM messages")
     os.unlink(f"{bus}-wal")
@@ -61,6 +63,7 @@ def test_a_wal_that_was_deleted_in_use_is_told(bus: str, foreign: Foreign) -> No
 
 
 @needs_proc
+@pytest.mark.process
 def test_a_process_that_runs_short_of_descriptors_is_told_with_its_limit(bus: str, foreign: Foreign) -> None:
     foreign.value("SELECT count(*) FROM messages")
     pid = foreign.program.pid

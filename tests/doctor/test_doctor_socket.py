@@ -47,6 +47,7 @@ def test_a_helper_that_answers_is_well_and_one_that_was_never_wanted_is_not_miss
     assert f"answers at {helper.path}" in check.found
 
 
+@pytest.mark.process
 def test_a_socket_that_a_killed_helper_has_left_is_told(bus: str, serve: Serve) -> None:
     serve().kill()
 
@@ -56,6 +57,7 @@ def test_a_socket_that_a_killed_helper_has_left_is_told(bus: str, serve: Serve) 
 
 
 @needs_proc
+@pytest.mark.process
 def test_a_stopped_helper_is_named_with_how_to_let_it_go_on(bus: str, serve: Serve) -> None:
     helper = serve()
     os.kill(helper.pid, signal.SIGSTOP)
@@ -130,6 +132,7 @@ def test_a_socket_of_another_user_fails(bus: str, serve: Serve) -> None:
 
 
 @needs_proc
+@pytest.mark.process
 def test_an_open_mode_is_told_unless_the_helper_was_started_for_others(bus: str, serve: Serve) -> None:
     helper = serve()
     os.chmod(helper.path, 0o666)

@@ -63,6 +63,7 @@ def test_a_loop_that_cannot_take_its_mail_ends_with_an_error_and_the_next_one_ta
 
 
 @only_linux
+@pytest.mark.process
 def test_a_subscription_over_the_socket_waits_until_there_is_room(connect: Connect, serve: Serve) -> None:
     boss = connect("boss:s")
     served = serve()

@@ -97,6 +97,7 @@ def test_a_foreign_message_with_a_delay_wakes_in_time(
     assert 0.4 < program.read()["heard_at"] - began < AT_ONCE_S
 
 
+@pytest.mark.process
 def test_the_watch_stays_awake_when_the_wal_is_deleted_and_made_anew(
     db: str, foreign: Foreign, spawn: Spawn, hear: Callable[..., float]
 ) -> None:

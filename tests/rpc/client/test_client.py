@@ -264,6 +264,7 @@ def test_close_in_one_thread_ends_a_call_that_another_waits_for(tmp_path: Path) 
             assert errors == [ClosedError]
 
 
+@pytest.mark.process
 def test_a_client_of_a_relative_path_works_and_leaves_no_descriptor(serve: Serve, tmp_path: Path) -> None:
     served = serve()
     before = len(os.listdir("/dev/fd"))

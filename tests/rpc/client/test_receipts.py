@@ -39,6 +39,7 @@ def test_a_wait_for_receipts_is_asked_again_for_the_time_that_is_left(tmp_path: 
 
 
 @MODES
+@pytest.mark.process
 def test_a_wait_for_receipts_goes_on_with_a_helper_that_was_restarted(
     serve: Serve, connect: Connect, mode: str
 ) -> None:

@@ -20,6 +20,7 @@ from tests.dying import dying
 from tests.serving import Served
 from tests.support import DEADLINE_S, wait_for_waiting, wait_until
 
+pytestmark = pytest.mark.process
 Serve = Callable[..., Served]
 Connect = Callable[..., BusClient]
 WORKER = "worker:s"

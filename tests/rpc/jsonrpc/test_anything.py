@@ -18,6 +18,7 @@ from tests.processes import needs_proc, open_files, resident_mib
 from tests.serving import Served
 from tests.support import wait_until
 
+pytestmark = pytest.mark.process
 Serve = Callable[..., Served]
 RUN_S = 3.0
 # As many as can be made up and exchanged in about that time.

@@ -12,6 +12,7 @@ import pytest
 from tests.serving import Served
 from tests.starting import refusal
 
+pytestmark = pytest.mark.process
 Serve = Callable[..., Served]
 
 

@@ -18,6 +18,7 @@ from tests.serving import Line, Served
 from tests.starting import refusal
 from tests.support import Program
 
+pytestmark = pytest.mark.process
 Serve = Callable[..., Served]
 Spawn = Callable[..., Program]
 

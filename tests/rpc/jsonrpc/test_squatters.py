@@ -20,6 +20,7 @@ from tests.serving import Line, Served
 from tests.starting import environment, refusal, serve_command
 from tests.support import DEADLINE_S, Program, wait_until
 
+pytestmark = pytest.mark.process
 Serve = Callable[..., Served]
 Spawn = Callable[..., Program]
 

@@ -197,6 +197,7 @@ def test_waits_over_the_limit_are_refused_and_send_nothing(served: Served, line:
 
 
 @needs_proc
+@pytest.mark.process
 def test_waits_leave_no_doorbell_and_no_descriptor_behind(served: Served, line: Line, oracle: BusClient) -> None:
     line.error("request", {**QUESTION, "timeout_s": 0.01})
     wait_until(lambda: not hanging(served.db), "the end of the first doorbell")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -259,7 +259,9 @@ def test_a_request_and_an_immediate_close_is_done_or_not_and_harms_nobody(
 
 
 @needs_proc
-def test_a_close_in_mid_answer_frees_the_connection(served: Served) -> None:
+@pytest.mark.process
+def test_a_close_in_mid_answer_frees_the_connection(serve: Callable[..., Served]) -> None:
+    served = serve()
     sent = served.ask("send", [*SEND, "x" * 3_000_000])
     before = open_files(served.pid)
     for _ in range(20):
@@ -269,13 +271,17 @@ def test_a_close_in_mid_answer_frees_the_connection(served: Served) -> None:
 
     wait_until(lambda: served.ask("stats")["connections"] == 1, "the end of the connections")
     wait_until(lambda: open_files(served.pid) <= before, "its descriptors")
+    assert "Traceback" not in served.log()
 
 
 @needs_proc
-def test_a_connection_that_says_nothing_is_closed_without_a_trace(served: Served) -> None:
+@pytest.mark.process
+def test_a_connection_that_says_nothing_is_closed_without_a_trace(serve: Callable[..., Served]) -> None:
+    served = serve()
     before = open_files(served.pid)
     for _ in range(300):
         served.connect().close()
 
     wait_until(lambda: served.ask("stats")["connections"] == 1, "the end of the connections")
     wait_until(lambda: open_files(served.pid) <= before, "its descriptors")
+    assert "Traceback" not in served.log()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from raven import BusClient
 from tests.serving import Served
 from tests.support import Foreign, wait_until
@@ -12,6 +14,7 @@ Serve = Callable[..., Served]
 Connect = Callable[..., BusClient]
 
 
+@pytest.mark.process
 def test_an_idle_helper_drops_what_is_beyond_the_limits_of_raven_yaml(
     serve: Serve, connect: Connect, foreign: Foreign, db: str
 ) -> None:

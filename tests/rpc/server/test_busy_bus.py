@@ -69,6 +69,7 @@ def error_of(line: Line) -> tuple[str, bool, str]:
     return error["data"]["kind"], error["data"]["retryable"], error["message"]
 
 
+@pytest.mark.process
 def test_while_another_program_holds_the_lock_only_writers_wait_and_are_told_to_try_again(
     serve: Serve, foreign: Foreign
 ) -> None:
@@ -223,6 +224,7 @@ def test_a_bus_that_may_not_be_written_is_read_only_and_is_read_all_the_same(db:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits another process")
+@pytest.mark.process
 def test_on_a_full_disk_a_request_that_is_too_big_fails_alone_and_works_once_there_is_room(
     serve: Serve, db: str, foreign: Foreign
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-import raven_rpc.server.leases
+import raven_rpc.server.leases as leases_module
 from raven import Message
 from raven_rpc.server.leases import Leases
 
@@ -46,7 +46,7 @@ def test_a_finished_message_is_forgotten_unless_it_was_handed_out_anew_meanwhile
 
 
 def test_what_was_handed_out_first_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(raven_rpc.leases, "MAX_REMEMBERED", 3)
+    monkeypatch.setattr(leases_module, "MAX_REMEMBERED", 3)
     leases = Leases()
 
     for id in (1, 2, 3, 1, 4):

@@ -41,6 +41,7 @@ def test_messages_that_expire_while_they_are_set_apart_leave_their_places_in_the
         assert line.push()["message"]["id"] == alive.id
 
 
+@pytest.mark.process
 def test_a_subscription_over_the_limit_leaves_no_doorbell_and_no_descriptor(serve: Serve, db: str) -> None:
     served = serve()
     with served.connect() as line:

@@ -17,6 +17,7 @@ from tests.serving import Line, Served
 from tests.starting import environment, refusal, serve_command
 from tests.support import DEADLINE_S, Foreign, Program, bells, leased, wait_until
 
+pytestmark = pytest.mark.process
 Serve = Callable[..., Served]
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]

@@ -108,6 +108,7 @@ def test_lines_over_the_limit_are_answered_in_their_order_among_others(serve: Se
 
 
 @needs_proc
+@pytest.mark.process
 def test_a_line_that_never_ends_is_not_kept(serve: Serve) -> None:
     served = serve()
     with served.connect() as line:
@@ -141,6 +142,7 @@ def test_a_batch_of_10_000_is_answered_one_by_one_in_one_array(serve: Serve, con
 
 
 @needs_proc
+@pytest.mark.process
 def test_a_batch_over_the_limit_is_one_error_and_nothing_of_it_is_done(serve: Serve) -> None:
     served = serve()
     send = '{"jsonrpc":"2.0","method":"send","params":["a:s","b:s","note"]}'
@@ -164,6 +166,7 @@ def test_a_batch_over_the_limit_is_one_error_and_nothing_of_it_is_done(serve: Se
     ],
     ids=["tags", "to", "unknown"],
 )
+@pytest.mark.process
 def test_a_million_wrong_elements_are_one_error_and_no_memory(serve: Serve, params: dict[str, Any]) -> None:
     served = serve()
     with served.connect() as line:
@@ -174,6 +177,7 @@ def test_a_million_wrong_elements_are_one_error_and_no_memory(serve: Serve, para
 
 
 @needs_proc
+@pytest.mark.process
 def test_of_2_000_connections_1_000_get_in_and_the_others_are_told_to_try_again(serve: Serve) -> None:
     served = serve()
     served.ask("stats")  # which opens a connection to the bus of its own
@@ -217,6 +221,7 @@ def test_a_connection_too_many_that_has_asked_already_is_told_why(serve: Serve) 
 
 @needs_proc
 @pytest.mark.parametrize("subscribe", [("subscribe", {"ack": "auto"}), ("tail", {})])
+@pytest.mark.process
 def test_a_subscriber_that_never_reads_holds_up_nobody_and_takes_no_memory(
     serve: Serve, connect: Connect, subscribe: tuple[str, Any]
 ) -> None:
@@ -241,6 +246,7 @@ def test_a_subscriber_that_never_reads_holds_up_nobody_and_takes_no_memory(
 
 
 @needs_proc
+@pytest.mark.process
 def test_answers_that_nobody_reads_are_not_piled_up(serve: Serve) -> None:
     served = serve()
     message = served.ask("send", ["boss:s", "worker:s", "note", "x" * 500_000])

@@ -30,6 +30,7 @@ def wait_often(line: Line, params: dict[str, object], count: int) -> list[dict[s
 
 
 @needs_proc
+@pytest.mark.process
 def test_over_all_connections_no_more_waits_than_there_are_places_and_all_are_given_back(serve: Serve) -> None:
     served = serve("--max-connections", "250")
     message = served.ask("send", ["boss:s", "nobody:s", "note"])

@@ -20,6 +20,7 @@ Serve = Callable[..., Served]
 Connect = Callable[..., BusClient]
 
 pytestmark = [
+    pytest.mark.process,
     needs_proc,
     pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits another process"),
 ]

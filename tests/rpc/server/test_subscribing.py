@@ -209,6 +209,7 @@ def test_a_client_that_is_killed_gives_back_what_it_had_not_acked(serve: Serve, 
         assert [(message["body"], message["attempts"]) for message in again] == [("a", 2), ("b", 2)]
 
 
+@pytest.mark.process
 def test_the_leases_of_a_helper_that_was_killed_end_by_themselves(
     serve: Serve, connect: Connect, foreign: Foreign
 ) -> None:
@@ -234,6 +235,7 @@ def test_the_leases_of_a_helper_that_was_killed_end_by_themselves(
         assert [(message["body"], message["attempts"]) for message in again] == [("a", 2), ("b", 2)]
 
 
+@pytest.mark.process
 def test_a_helper_that_is_stopped_gives_back_what_was_not_acked(
     serve: Serve, connect: Connect, foreign: Foreign
 ) -> None:

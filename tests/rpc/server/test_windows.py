@@ -146,6 +146,7 @@ def test_with_auto_acks_no_more_than_the_window_is_acked_and_unread(
 
 @has_proc
 @pytest.mark.parametrize("ack", ["auto", "manual"])
+@pytest.mark.process
 def test_the_backlog_of_a_client_that_does_not_read_stays_in_the_file(
     serve: Serve, connect: Connect, foreign: Foreign, ack: str
 ) -> None:
@@ -167,6 +168,7 @@ def test_the_backlog_of_a_client_that_does_not_read_stays_in_the_file(
 
 
 @has_proc
+@pytest.mark.process
 def test_large_messages_behind_small_ones_are_not_all_taken_at_once(serve: Serve, connect: Connect) -> None:
     bus, served = connect("boss:s"), serve()
     send_all(bus, 5_000, "small")

@@ -1,0 +1,83 @@
+"""A server in a thread of the tests' own process."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+from raven_rpc import Server
+from scripts.harness.deadline import DEADLINE_S
+from scripts.harness.line import Line
+
+
+class ServedHere:
+    """A server in a thread of this process, listening when this is made: cheap, and neither signalled nor killed.
+
+    It has the face of `Served` but for its process: a test that needs one has the marker `process`.
+    """
+
+    def __init__(self, db: str, socket_path: str | None = None, *options: str) -> None:
+        self.db = db
+        self.path = socket_path or f"{db}.sock"
+        self._server = _server(db, self.path, options)
+        self._listens = threading.Event()
+        self._error: Exception | None = None
+        self._log = logging.FileHandler(f"{self.path}.log", encoding="utf-8")
+        logging.getLogger().addHandler(self._log)
+        self._thread = threading.Thread(target=self._run, name="served", daemon=True)
+        self._thread.start()
+        assert self._listens.wait(DEADLINE_S), "it does not listen"
+        if self._error is not None:
+            self.close()
+            raise self._error
+
+    def connect(self) -> Line:
+        return Line(self.path)
+
+    def ask(self, method: str, params: Any = None) -> Any:
+        """Call a method over a connection of its own."""
+        with self.connect() as line:
+            return line.ask(method, params)
+
+    def log(self) -> str:
+        """Return all that this process has logged meanwhile."""
+        return Path(self._log.baseFilename).read_text(encoding="utf-8")
+
+    def stop(self) -> int:
+        """Stop it and return the exit code that its process would have."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._server.stop)
+        self._thread.join(DEADLINE_S)
+        assert not self._thread.is_alive(), "it has not stopped"
+        return 0
+
+    def close(self) -> None:
+        self.stop()
+        logging.getLogger().removeHandler(self._log)
+        self._log.close()
+
+    def _run(self) -> None:
+        async def run() -> None:
+            self._loop = asyncio.get_running_loop()
+            await self._server.run(lambda path: self._listens.set())
+
+        try:
+            asyncio.run(run())
+        except Exception as error:
+            self._error = error
+            self._listens.set()
+
+
+def _server(db: str, path: str, options: tuple[str, ...]) -> Server:
+    """Return the server that `raven serve` makes of these options."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--as", dest="bound", action="append", default=[])
+    parser.add_argument("--allow-uid", dest="allowed_uids", action="append", type=int, default=[])
+    parser.add_argument("--max-request", type=int)
+    parser.add_argument("--max-connections", type=int)
+    given = vars(parser.parse_args(options))
+    return Server(db, path, **{name: value for name, value in given.items() if value is not None})
