@@ -1,15 +1,17 @@
-"""File: can the bus be opened, read and written, and if not, who or what is in the way."""
+"""Database: can the file be written, is its schema raven's, is every page sound, and does its WAL get written back."""
 
 from __future__ import annotations
 
 import os
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
 from raven.doctor import permissions as place
 from raven.doctor.linux import locks, proc
-from raven.doctor.linux.users import User
-from raven.doctor.readonly_store import Specimen
+from raven.doctor.linux.processes import User
+from raven.doctor.readonly_store import Specimen, WriteBackState
 from raven.doctor.report import Check, Finding, command, conclude, listed
 from raven.errors import (
     BusyError,
@@ -21,11 +23,23 @@ from raven.errors import (
     RavenError,
     ReadOnlyError,
 )
+from raven.store import sql as statements
+from raven.store.connection import new_schema
 
 _MIB = 1024 * 1024
-_LOOKS = 5
-_NAP_S = 0.02
+_WRITER_LOOKS = 5
+_WRITER_NAP_S = 0.02
 _RESTORE = "stop all users of the file, keep a copy of it, and restore a backup or try `sqlite3 .recover`"
+_INTEGRITY_S = 2.0
+_OF_VIEWS = frozenset({"view", "trigger"})
+# Under the load of many writers raven itself lets it grow to less than half of this.
+_BIG_WAL = 128 * _MIB
+_WATCHED_S = 2.0
+_READER_NAP_S = 0.025
+_WRITE_BACK_EVERY_S = 0.25
+# A process that rests inside a transaction computes nothing; one that reads again and again does.
+_RESTING_TICKS = 5
+_END_IT = "end that transaction (COMMIT, or close the cursor), or that program"
 
 
 def check_access(path: str) -> Check | None:
@@ -119,8 +133,8 @@ def _rescue(path: str, users: Sequence[User]) -> tuple[str, str] | None:
 def _holders(path: str) -> str:
     """Say who has held the writer's lock all the while, as far as that can be told."""
     pids = locks.writers(path)
-    for _ in range(_LOOKS):
-        time.sleep(_NAP_S)
+    for _ in range(_WRITER_LOOKS):
+        time.sleep(_WRITER_NAP_S)
         pids &= locks.writers(path)
     names = [proc.describe(pid) + (", which is stopped" if proc.is_stopped(pid) else "") for pid in sorted(pids)]
     return f"; it is held by {listed(names)}" if names else ""
@@ -130,3 +144,140 @@ def _end_the_writer(path: str) -> str:
     if proc.is_there() and locks.writers(path):
         return "let that program commit, or end it: nothing of its transaction is stored then"
     return f"find the program with {command('fuser', path)} or `lsof`, and let it commit"
+
+
+def check_schema(store: Specimen) -> Check:
+    """Compare the schema with that of a new bus."""
+    version, known = store.version(), len(statements.migrations())
+    if version < known:
+        return Check(
+            "schema",
+            "warn",
+            f"version {version} of {known}: the next raven that uses the bus brings it up to date",
+            "end the older ravens that use it, and run `raven stats`",
+        )
+    return conclude("schema", list(_differences(store)), f"version {version} of {known}")
+
+
+def check_integrity(store: Specimen) -> Check:
+    """Look through every page and index, as far as that goes in a short time."""
+    answer = store.find_damage(_INTEGRITY_S)
+    if answer == "ok":
+        return Check("integrity", "ok", "every page and index is sound")
+    if answer is None:
+        size = os.stat(store.path).st_size / _MIB
+        how = command("sqlite3", store.path, "PRAGMA integrity_check")
+        return Check("integrity", "ok", f"{_INTEGRITY_S:g} s were too short for {size:,.0f} MiB: {how} looks at all")
+    return Check(
+        "integrity", "fail", answer[:300], "stop all users, keep a copy, restore a backup or try `sqlite3 .recover`"
+    )
+
+
+def _differences(store: Specimen) -> Iterator[Finding]:
+    ours = {(kind, name.lower()): (name, table, sql) for kind, name, table, sql in new_schema() if sql}
+    tables = {name for kind, name in ours if kind in ("table", "view")}
+    found = {(kind, name.lower()): (name, table, sql) for kind, name, table, sql in store.schema() if sql}
+    for (kind, key), (name, _, sql) in ours.items():
+        theirs = found.get((kind, key))
+        if theirs is None:
+            yield Finding("fail", f"the {kind} {name} is missing", _remake(store.path, kind, sql))
+        elif _bare(theirs[2]) != _bare(sql):
+            yield Finding("warn", f"the {kind} {name} is not as raven makes it", _remake(store.path, kind, sql))
+    for (kind, key), (name, table, _) in found.items():
+        if (kind, key) not in ours and kind in ("index", "trigger") and table.lower() in tables:
+            quoted = name.replace('"', '""')
+            yield Finding(
+                "warn",
+                f"a foreign {kind} {name} is on raven's {table}: it runs with each statement there",
+                f'DROP {kind.upper()} "{quoted}", unless you need it',
+            )
+
+
+def _remake(path: str, kind: str, sql: str) -> str:
+    if kind in _OF_VIEWS:
+        script = os.path.join(os.path.dirname(statements.__file__), "views.sql")
+        return f"make the views anew while nobody uses the bus: {command('sqlite3', path, f'.read {script}')}"
+    if kind == "index":
+        return f"make it anew while nobody uses the bus: {' '.join(sql.split())}"
+    return "stop all users of the file, keep a copy of it, and restore a backup"
+
+
+def _bare(sql: str) -> str:
+    """Return SQL without comments, and with single blanks: what of it has a meaning."""
+    return " ".join(re.sub(r"--[^\n]*", "", sql).split())
+
+
+def check_journal(store: Specimen) -> Check:
+    """Look at the mode, the size, and at who reads for long."""
+    mode = store.pragma("journal_mode")
+    if mode != "wal":
+        return Check(
+            "journal",
+            "fail",
+            f"mode {mode}, not wal: readers and writers wait for each other",
+            "end the programs that are not raven, then run `raven stats`: raven sets the mode when it is alone",
+        )
+    findings, restless = _find_readers(store)
+    size = store.wal_size()
+    if size > _BIG_WAL:
+        found, remedy = f"the WAL has {size / _MIB:.0f} MiB", ""
+        if restless and not findings:
+            found += f", and {_name(restless)} reads or writes without a pause"
+            remedy = "give it pauses: raven begins the WAL anew, and cuts it, when for a moment nobody reads from it"
+        elif not findings:
+            remedy = "no reader stays in it: raven's next writes begin it anew, and cut it"
+        findings.append(Finding("warn", found, remedy))
+    untold = "" if proc.is_there() else "; which processes use the bus cannot be told without /proc"
+    return conclude("journal", findings, f"WAL, {size / _MIB:.1f} MiB{untold}")
+
+
+def _find_readers(store: Specimen) -> tuple[list[Finding], set[int]]:
+    """Watch for a while whether pages stay in the WAL for a reader's sake; returns that, and who reads all the while.
+
+    On a busy bus there is a reader at nearly every moment; but what was in the WAL at the first look gets into the file
+    between two of them, unless one of them stays.
+    """
+    started = time.monotonic()
+    first = last = _write_back(store)
+    reading = locks.readers(store.path)
+    writing = locks.writers(store.path)
+    ticks = {pid: proc.cpu_ticks(pid) for pid in reading}
+    look_again_at = started + _WRITE_BACK_EVERY_S
+    while reading - writing or _holds_back(first, last):
+        if time.monotonic() > started + _WATCHED_S:
+            break
+        time.sleep(_READER_NAP_S)
+        reading &= locks.readers(store.path)
+        writing |= locks.writers(store.path)
+        if time.monotonic() >= look_again_at:
+            last = _write_back(store) or last
+            look_again_at = time.monotonic() + _WRITE_BACK_EVERY_S
+    else:
+        return [], set()
+    last = _write_back(store) or last
+    span = time.monotonic() - started
+    if _holds_back(first, last):
+        kept = last.pages - last.written_back if last else 0
+        who = _name(reading - writing or reading)
+        found = f"{who} has read for {span:.1f} s and more: {kept:,} pages of the WAL cannot be written back"
+        return [Finding("warn", found, _END_IT)], reading
+    resting = {pid for pid in reading - writing if proc.cpu_ticks(pid) - ticks[pid] <= _RESTING_TICKS}
+    if resting and first == last:
+        found = f"{_name(resting)} has read for {span:.1f} s and more: the WAL will grow with each write"
+        return [Finding("warn", found, _END_IT)], reading
+    return [], reading
+
+
+def _holds_back(first: WriteBackState | None, last: WriteBackState | None) -> bool:
+    """Whether something of what the WAL held at first is not in the file yet; a WAL that began anew is shorter."""
+    return first is not None and last is not None and last.written_back < first.pages <= last.pages
+
+
+def _write_back(store: Specimen) -> WriteBackState | None:
+    with suppress(RavenError):
+        return store.write_back()
+    return None
+
+
+def _name(pids: Iterable[int]) -> str:
+    return listed([proc.describe(pid) for pid in sorted(pids)]) or "a program that cannot be seen from here"

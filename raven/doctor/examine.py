@@ -1,8 +1,8 @@
 """Doctor: is this bus healthy, and if not, what to do about it.
 
 Nothing in the bus is changed: its mode and its schema are looked at as they are. What is tried is tried in files beside
-it that are gone afterwards. Each check is one look, bounded in time; what stands in `raven.checks` are the things that
-can be at fault.
+it that are gone afterwards. Each check is one look, bounded in time; the modules beside this one are the things
+that can be at fault.
 """
 
 from __future__ import annotations
@@ -13,20 +13,23 @@ from contextlib import closing
 
 from raven.config import Config
 from raven.doctor.backlog import check_backlog, check_dead_letters, check_size
-from raven.doctor.database import check_access, check_blank, check_file, check_refused
+from raven.doctor.database import (
+    check_access,
+    check_blank,
+    check_file,
+    check_integrity,
+    check_journal,
+    check_refused,
+    check_schema,
+)
 from raven.doctor.doorbells import bells_of, check_doorbells
-from raven.doctor.host import check_disk
-from raven.doctor.inotify import check_inotify
-from raven.doctor.journal import check_journal
-from raven.doctor.linux.processes import check_processes
-from raven.doctor.linux.users import User, users_of
+from raven.doctor.host import check_clock, check_disk, check_inotify
+from raven.doctor.linux.processes import User, check_processes, users_of
 from raven.doctor.permissions import check_filesystem, check_permissions
 from raven.doctor.readonly_store import Specimen
 from raven.doctor.report import Check, Verdict
-from raven.doctor.schema import check_integrity, check_schema
 from raven.doctor.socket import check_socket
 from raven.doctor.subscribers import check_subscribers, check_watch
-from raven.doctor.timekeeping import check_clock
 from raven.errors import BusyError, DiskFullError, RavenError
 from raven.store.connection import sqlite_version
 from raven.store.sql import migrations

@@ -1,4 +1,4 @@
-"""Disk: is there room for what is sent, by the disk, by a quota, and by the limits of the processes."""
+"""Host: its disk has room, it notices writes, and its clock agrees with the times in the bus."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import errno
 import os
 import resource
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from raven.doctor import permissions as place
 from raven.doctor.linux import proc
-from raven.doctor.linux.users import User
-from raven.doctor.report import Check, Finding, conclude
+from raven.doctor.linux.processes import User
+from raven.doctor.readonly_store import Specimen
+from raven.doctor.report import Check, Finding, conclude, listed
+from raven.model import clock
+from raven.wake import watcher as walwatch
 
 _MIB = 1024 * 1024
 _LOW_DISK = 200 * _MIB
@@ -29,6 +34,15 @@ _REMEDIES = {
     errno.EFBIG: _RAISE_FILE_SIZE,
     errno.EMFILE: "close some files, or raise the limit (`ulimit -n`)",
 }
+_EVENT_DEADLINE_S = 2.0
+_INOTIFY_LINK = "anon_inode:inotify"
+_MOST_SHOWN = 3
+# What is written meanwhile, and what a time server corrects step by step.
+_TOLERATED_S = 3.0
+# What a claim can ask for.
+_LONGEST_LEASE_S = 86400
+_START_OF_2020 = 1_577_836_800_000_000
+_SET_IT = "set the clock (`timedatectl`); leases, delays and expiry follow it, and nothing is lost by it"
 
 
 def check_disk(path: str, users: Sequence[User] = ()) -> Check:
@@ -88,3 +102,82 @@ def _size(path: str) -> int:
         return os.stat(path).st_size
     except OSError:
         return 0
+
+
+def check_inotify(folder: str) -> Check:
+    """See whether a write in a new folder beside the bus is noticed, as foreign writes to the bus must be."""
+    try:
+        place = tempfile.TemporaryDirectory(prefix=".raven-doctor-", dir=folder, ignore_cleanup_errors=True)
+    except OSError as error:
+        return Check(
+            "inotify",
+            "warn",
+            f"cannot be tried: no folder can be made in {folder} ({error.strerror})",
+            "mend what `disk` and `file` say first",
+        )
+    started = time.monotonic()
+    try:
+        with place:
+            heard = walwatch.probe(place.name, _EVENT_DEADLINE_S)
+    except OSError as error:
+        return _check_exhausted(error)
+    if not heard:
+        return Check(
+            "inotify", "warn", "a write was not noticed: it may take 1 s until one is heard", "use a local disk"
+        )
+    return Check("inotify", "ok", f"a write was noticed after {(time.monotonic() - started) * 1000:.0f} ms")
+
+
+def _check_exhausted(error: OSError) -> Check:
+    """Say what has run out, how much of it there is, and who holds most of it."""
+    instances, watches = _holdings()
+    what, held = ("watches", watches) if "watch limit" in str(error).lower() else ("instances", instances)
+    limits = {name: proc.setting(name) for name in (f"fs.inotify.max_user_{what}", f"user.max_inotify_{what}")}
+    known = {name: limit for name, limit in limits.items() if limit is not None}
+    found = f"no watch can be set ({error}): writers without raven are heard within 100 ms instead"
+    remedy = "end programs that watch many files"
+    if known:
+        # The second binds in a user namespace besides the first, see namespaces(7).
+        tightest = min(known, key=lambda name: known[name])
+        found += f"; {tightest} is {known[tightest]}, and this user's programs hold {sum(held.values())} {what}"
+        remedy = f"raise it (as root, `sysctl -w {tightest}={max(1024, 2 * known[tightest])}`), or {remedy}"
+    most = sorted(held, key=lambda pid: -held[pid])[:_MOST_SHOWN]
+    if most:
+        found += f", most of them {listed([f'{proc.describe(pid)}: {held[pid]}' for pid in most])}"
+    return Check("inotify", "warn", found, remedy)
+
+
+def _holdings() -> tuple[dict[int, int], dict[int, int]]:
+    """Return how many instances and how many watches each process of this user holds."""
+    instances: dict[int, int] = {}
+    watches: dict[int, int] = {}
+    for pid in proc.pids():
+        with suppress(OSError):
+            if os.stat(f"/proc/{pid}").st_uid != os.geteuid():
+                continue
+            own = [number for number, link in proc.links(pid).items() if link == _INOTIFY_LINK]
+            if own:
+                instances[pid] = len(own)
+                watches[pid] = sum(proc.count_watches(pid, number) for number in own)
+    return instances, watches
+
+
+def check_clock(store: Specimen) -> Check | None:
+    """Compare the newest times in the bus with now; None where there are none, and the clock is set."""
+    findings = []
+    if clock.now() < _START_OF_2020:
+        day = clock.isoformat(clock.from_micros(clock.now()))
+        findings.append(Finding("warn", f"the clock says {day}: it was never set", _SET_IT))
+    *happened, leased_until = store.rows("latest_times")[0]
+    now = clock.now()
+    ahead_s = (max((moment or 0 for moment in happened), default=0) - now) / 1e6
+    if ahead_s > _TOLERATED_S:
+        found = f"the newest entry is {ahead_s:,.0f} s in the future: the clock went back by as much"
+        findings.append(Finding("warn", found, _SET_IT))
+    lease_s = ((leased_until or 0) - now) / 1e6
+    if lease_s > _LONGEST_LEASE_S + _TOLERATED_S:
+        found = f"a lease ends in {lease_s:,.0f} s, and none is longer than {_LONGEST_LEASE_S:,}: the clock went back"
+        findings.append(Finding("warn", found, f"`raven nack` gives back what it holds; {_SET_IT}"))
+    if not findings and not any(happened):
+        return None
+    return conclude("clock", findings, "no entry of the bus is of the future")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from raven.doctor.doorbells import HungBell, bells_of
 from raven.doctor.linux import locks, proc
-from raven.doctor.linux.users import User, again
+from raven.doctor.linux.processes import User, again
 from raven.doctor.readonly_store import Specimen
 from raven.doctor.report import Check, Finding, conclude, listed
 from raven.model import clock

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from raven import BusClient
-from raven.doctor import schema
+from raven.doctor import database
 from raven.store import filesystem
 from raven.wake import watcher as walwatch
 from tests.examining import assert_told, look
@@ -67,7 +67,7 @@ def test_a_helper_that_refuses_is_quoted_with_what_helps(bus: str, answer: bytes
 
 
 def test_a_file_that_takes_too_long_to_look_through_is_said_to_be_so(bus: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "_AT_MOST_S", 0.0)
+    monkeypatch.setattr(database, "_INTEGRITY_S", 0.0)
     with BusClient.at("worker:s", bus) as client:
         client.send_many([{"to": "worker:s", "type": "note", "body": "y" * 500}] * 2000)
 
