@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from raven.errors import (
     DatabaseError,
@@ -24,6 +27,9 @@ _REMEDIES: dict[int, tuple[type[DatabaseError], str]] = {
         (errno.EMFILE, errno.ENFILE), (DatabaseError, "close some files, or raise the limit (`ulimit -n`)")
     ),
 }
+
+_FOLDER_PATIENCE_S = 1.0
+_FOLDER_NAP_S = 0.001
 
 
 def prepare(path: str, *, create: bool) -> None:
@@ -84,11 +90,44 @@ def wal_inode(path: str) -> tuple[int, int] | None:
 
 
 def drop_stale_wal(path: str, known: tuple[int, int] | None) -> None:
-    """Remove the WAL that a file left behind when another was moved over it, lest its pages get into the new one."""
-    if known is not None and wal_inode(path) == known:
-        for suffix in ("-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                os.unlink(path + suffix)
+    """Remove the WAL that a file left behind when another was moved over it, lest its pages get into the new one.
+
+    Several clients come here at once. No other opens the new file meanwhile: it would lose its own index to this.
+    """
+    with folder_locked(path, fcntl.LOCK_EX):
+        if known is not None and wal_inode(path) == known:
+            for suffix in ("-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    os.unlink(path + suffix)
+
+
+@contextmanager
+def folder_locked(path: str, kind: int = fcntl.LOCK_SH) -> Iterator[None]:
+    """Hold the folder of a bus: shared by those who open the file, alone by one who removes a stale WAL.
+
+    A folder that cannot be had within a second, since a process was stopped in here, is used all the same.
+    """
+    descriptor = -1
+    with suppress(OSError):
+        descriptor = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        give_up_at = time.monotonic() + _FOLDER_PATIENCE_S
+        while descriptor >= 0 and not _is_locked(descriptor, kind) and time.monotonic() < give_up_at:
+            time.sleep(_FOLDER_NAP_S)
+        yield
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _is_locked(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system that has no such locks
+        return True
+    return True
 
 
 def _make_private(path: str) -> None:
