@@ -1,4 +1,4 @@
-"""Write-back: what was committed goes from the WAL into the file before the WAL grows long.
+"""Checkpoints: what was committed goes from the WAL into the file before the WAL grows long; and waiting for locks.
 
 SQLite by itself does it beside the other writers. While several of them are at work that never comes to the end of the
 WAL, which then grows without bound, and each further commit waits for the disk in vain. So what they have added in the
@@ -11,8 +11,6 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
-
-from raven.store.patience import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,20 +26,48 @@ _PATIENCE_S = 0.05
 _LONGEST_PATIENCE_S = 1.0
 # After a long wait that was in vain comes a rest of so many times its length.
 _REST = 10
+# A lock is mostly held for well under a millisecond: look again soon, then less often.
+_FIRST_NAP_S = 0.0003
+_LONGEST_NAP_S = 0.01
+
+
+class Patience:
+    """A busy handler for SQLite: called again and again while a lock is held, until it says no."""
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        self._give_up_at = 0.0
+
+    def wait(self, naps: int) -> bool:
+        """Nap once, the longer the more `naps` were taken for this lock; False when the limit is reached."""
+        now = time.monotonic()
+        if naps == 0:
+            self._give_up_at = now + self.limit_s
+        if now >= self._give_up_at:
+            return False
+        # Jitter from the clock's own noise keeps waiting processes out of step.
+        nap = min(_FIRST_NAP_S * 2 ** min(naps, 6), _LONGEST_NAP_S) * (0.5 + time.perf_counter_ns() % 1024 / 1024)
+        time.sleep(min(nap, self._give_up_at - now))
+        return True
 
 
 class WriteBack:
-    """What SQLite calls after each commit of a connection, see https://sqlite.org/c3ref/wal_hook.html."""
+    """When and how far one connection writes the WAL back, as it is told of after each commit of its own.
+
+    See https://sqlite.org/c3ref/wal_hook.html.
+    """
 
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
         self._begin_at = PAGES
         self._written = 0  # pages that had been written back at the last try
         self._rests_until = 0.0
+        self.is_fresh = True  # nothing was tried since the WAL was begun anew
 
-    def __call__(self, connection: apsw.Connection, database: str, pages: int) -> int:
-        """Write back if the WAL has become long; returns SQLite's word for all is well, since the commit is."""
-        if pages < PAGES:
+    def look(self, connection: apsw.Connection, pages: int) -> None:
+        """Write back if the WAL has become long; the commit stands, whatever comes of it."""
+        self.is_fresh = pages < PAGES
+        if self.is_fresh:
             self._begin_at, self._written = PAGES, 0
         elif pages >= self._begin_at:
             # Where a reader holds the rest back there is no sense in trying at each commit.
@@ -49,7 +75,6 @@ class WriteBack:
             # Whatever is in the way of this, a full disk for instance: it does not undo the commit.
             with suppress(Exception):
                 self._write_back(connection, pages)
-        return 0
 
     def _write_back(self, connection: apsw.Connection, pages: int) -> None:
         row: Any = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()[0]

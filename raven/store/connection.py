@@ -22,10 +22,8 @@ from raven.store import file as busfile
 from raven.store import fork_safety as forks
 from raven.store import migrations as migration
 from raven.store import sql as statements
-from raven.store.checkpoint import WAL_SIZE_LIMIT, WriteBack
+from raven.store.checkpoint import WAL_SIZE_LIMIT, Patience
 from raven.store.errors import translate
-from raven.store.patience import Patience
-from raven.store.transaction import Transaction
 
 SqliteError = apsw.Error
 SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
@@ -49,7 +47,7 @@ class Connection:
 
     With `durability="full"` a commit survives power loss, not only the death of processes. With `checkpoints=False` the
     WAL is written back only by `checkpoint` (and by other connections). `create=False` refuses to make a file that is
-    not there.
+    not there. `usable` is the connection that may be used now, if any.
     """
 
     def __init__(
@@ -71,57 +69,59 @@ class Connection:
         self.path = os.path.realpath(path)
         self.busy_timeout_s = busy_timeout_s
         self.durability = durability
-        self._checkpoints = checkpoints
-        self._patience = Patience(busy_timeout_s)
-        self._closed = False
+        self.checkpoints = checkpoints
+        self.patience = Patience(busy_timeout_s)
+        self.is_closed = False
         self._in_parents_transaction: apsw.Connection | None = None
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self.replaced = 0  # how often another file took the place of this one
-        self._connection: apsw.Connection | None = None
+        self.connection: apsw.Connection | None = None
+        self.usable: apsw.Connection | None = None
         self._refusal = 0  # the errno with which the system refused the last connection
         forks.guard(self)
-        with self._lock:  # held, so that no fork comes while SQLite is at work
-            self._connection = self._open(create)
+        with self.lock:  # held, so that no fork comes while SQLite is at work
+            self._open(create)
 
     def verify(self) -> None:
         """Notice that the file was replaced (go on with the new one, and log it) or is gone (FileMissingError)."""
-        self._acquire()
+        self.acquire()
         try:
             self._verify()
         finally:
-            self._release()
+            self.release()
 
     @contextmanager
     def impatient(self) -> Iterator[None]:
         """Let this thread's calls inside raise BusyError at once, for callers that can wait without blocking it."""
-        self._acquire()
-        before, self._patience.limit_s = self._patience.limit_s, 0.0
+        self.acquire()
+        before, self.patience.limit_s = self.patience.limit_s, 0.0
         try:
             yield
         finally:
-            self._patience.limit_s = before
-            self._release()
+            self.patience.limit_s = before
+            self.release()
 
     def close(self) -> None:
         """Close the connection; every later call raises ClosedError. Closing twice is allowed."""
-        with self._lock:
-            before, self._closed = self._closed, True
+        with self.lock:
+            before, self.is_closed, self.usable = self.is_closed, True, None
             # A signal handler can come here from within this thread's own transaction, which then closes at its end.
-            if self._connection is not None and not before and not self._connection.in_transaction:
-                self._connection.close()
+            if self.connection is not None and not before and not self.connection.in_transaction:
+                self.connection.close()
 
     def before_fork(self, timeout_s: float = -1) -> bool:
         """Let no other thread be inside SQLite while this process forks; returns whether that came about in time."""
-        return self._lock.acquire(timeout=timeout_s)
+        return self.lock.acquire(timeout=timeout_s)
 
     def after_fork(self) -> None:
         """Go on in the parent."""
-        self._release()
+        self.release()
 
     def forsake(self) -> None:
         """Close the inherited connection in a forked child, leaving the file alone; the next use opens another."""
-        inherited, self._connection = self._connection, None
-        self._lock = threading.RLock()
+        inherited, self.connection = self.connection, None
+        self.usable = None
+        self.lock = threading.RLock()
         if inherited is None:
             return
         with suppress(apsw.ConnectionClosedError):
@@ -132,33 +132,35 @@ class Connection:
             inherited.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             inherited.close()
 
-    def _acquire(self) -> apsw.Connection:
+    def acquire(self) -> apsw.Connection:
         """Take the lock for this thread and return the connection; it is made anew where the last one had to go."""
-        self._lock.acquire()
+        self.lock.acquire()
+        return self.usable or self.make_usable()
+
+    def make_usable(self) -> apsw.Connection:
+        """Return the connection, made anew where the last one had to go; lets go of the lock where none may be used."""
         try:
-            if self._closed:
+            if self.is_closed:
                 raise ClosedError(f"the client of {self.path} is closed: make a new BusClient")
             if self._in_parents_transaction is not None:
                 raise DatabaseError(f"this process was forked inside a transaction on {self.path}: fork outside of it")
-            if self._connection is None:
-                self._connection = self._open(create=False)
-            return self._connection
+            return self.usable or self._open(create=False)
         except BaseException:
-            self._release()
+            self.release()
             raise
 
-    def _release(self) -> None:
-        try:  # noqa: SIM105 on the path of every write, where `suppress` costs several times the release
-            self._lock.release()
-        except RuntimeError:
-            pass  # An exception of a signal handler came between this thread's last release and its book-keeping.
+    def release(self) -> None:
+        """Let go of the lock."""
+        # No exception: one of a signal handler came between this thread's last release and its book-keeping.
+        with suppress(RuntimeError):
+            self.lock.release()
 
     def _is_writing(self) -> bool:
         """Whether a transaction is open: where the lock is held, one of this very thread."""
-        return self._connection is not None and self._connection.in_transaction
+        return self.connection is not None and self.connection.in_transaction
 
     def _verify(self) -> None:
-        if not self._is_writing() and not busfile.is_still(self.path, self._inode):
+        if not self._is_writing() and not busfile.is_still(self.path, self.inode):
             import logging
 
             logging.getLogger("raven").warning(
@@ -166,10 +168,10 @@ class Connection:
             )
             # While the old connection holds its WAL open, no other file can have that inode.
             busfile.drop_stale_wal(self.path, self._wal_inode)
-            old, self._connection = self._connection, None
+            old, self.connection, self.usable = self.connection, None, None
             if old is not None:
                 old.close()
-            self._connection = self._open(create=False)
+            self._open(create=False)
             self.replaced += 1
 
     def _open(self, create: bool) -> apsw.Connection:
@@ -177,30 +179,33 @@ class Connection:
         naps = 0
         while True:
             try:
-                return self._connect()
+                with busfile.folder_locked(self.path):
+                    self.connection = self._connect()
+                break
             except apsw.BusyError as error:
                 # SQLite calls no busy handler while another process turns a new file into WAL mode.
-                if not self._patience.wait(naps):
-                    raise self._translated(error) from error
+                if not self.patience.wait(naps):
+                    raise self.translated(error) from error
                 naps += 1
             except apsw.Error as error:
-                raise self._translated(error) from error
+                raise self.translated(error) from error
+        self.usable = None if self.is_closed else self.connection
+        return self.connection
 
     def _connect(self) -> apsw.Connection:
         self._refusal = 0
         connection = apsw.Connection(self.path, flags=apsw.SQLITE_OPEN_READWRITE)
         try:
-            connection.set_busy_handler(self._patience.wait)
+            connection.set_busy_handler(self.patience.wait)
             # Plans must not depend on bound values: where they may, SQLite compiles a statement anew at each run.
             connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
             self._make_ready(connection)
-            self._inode = busfile.inode(self.path)
+            self.inode = busfile.inode(self.path)
             self._wal_inode = busfile.wal_inode(self.path)
         except BaseException:
             self._refusal = connection.system_errno
             connection.close()
             raise
-        self._transaction = Transaction(connection)
         return connection
 
     def _make_ready(self, connection: apsw.Connection) -> None:
@@ -217,13 +222,12 @@ class Connection:
             "wal_autocheckpoint = 0",
         ):
             connection.execute(f"PRAGMA {setting}").fetchall()
-        if self._checkpoints:
-            connection.set_wal_hook(WriteBack(self._patience))
         migration.migrate(connection)
 
-    def _translated(self, error: apsw.Error) -> DatabaseError:
+    def translated(self, error: apsw.Error) -> DatabaseError:
+        """Return raven's error for one of SQLite's on this connection."""
         number = self._refusal
-        if self._connection is not None:
+        if self.connection is not None:
             with suppress(apsw.Error):
-                number = self._connection.system_errno
-        return translate(error, self.path, self._patience.limit_s, number)
+                number = self.connection.system_errno
+        return translate(error, self.path, self.patience.limit_s, number)

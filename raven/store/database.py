@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from raven.errors import BusyError, DatabaseError, InputError
+from raven.errors import BusyError
 from raven.store import file as busfile
-from raven.store.connection import Connection, SqliteError
+from raven.store.connection import SqliteError
 from raven.store.sql import SQL
-from raven.store.transaction import Params, Transaction, fetch
+from raven.store.transaction import Params, Writer, fetch
 
 if TYPE_CHECKING:
     import apsw
@@ -22,227 +19,35 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _VACUUM_BITE = 1000
 _INCREMENTAL = "2"
+# While another thread has the connection: how long to wait before asking again whether it is in a group.
+_SLICE_S = 0.01
 
 
-class _Action(NamedTuple):
-    """What waits for a commit, and what is to be done if that does not come."""
+class Store(Writer):
+    """One long-lived connection to the bus file at `path`, its reads, and its write transactions.
 
-    run: Callable[[Iterable[str]], Any]
-    addresses: Iterable[str]
-    undo: Callable[[], None] | None
-
-
-class Store(Connection):
-    """One long-lived connection to the bus file at `path`.
-
-    A write is `with store.write() as tx:`, one transaction that is committed when the block ends and rolled back when
-    it raises; between `begin_group` and `end_group` it is a step of one larger transaction. Every error of SQLite comes
-    out as a DatabaseError.
+    A write is `with store.write() as tx:`, see Transaction. Reads of a thread do not wait for a group that another has
+    open: they use a connection of their own. Every error of SQLite comes out as a DatabaseError.
     """
 
     def __init__(self, path: str, **settings: Any) -> None:
-        self._entered: FrameType | None = None
-        self._writer = 0  # the thread that was the last to begin a write
-        self._groups: list[int] = []  # of each open group, how many of the actions below came before it
-        self._step_is_open = False
-        self._after_commit: list[_Action] = []
+        self._beside: dict[str, Store] = {}
         super().__init__(path, **settings)
 
-    def write(self) -> Self:
-        """Return the context of one write transaction, which yields a Transaction; the file is verified first.
-
-        Inside a group it is a step of the group's transaction, undone alone when it raises.
-        """
-        if not busfile.is_still(self.path, self._inode):
-            self.verify()
-        return self
-
-    def write_on(self) -> Self:
-        """Do as `write` does without verifying the file: for the steps of a loop that verifies it at its ticks."""
-        return self
-
-    def after_commit(
-        self,
-        action: Callable[[Iterable[str]], _T],
-        addresses: Iterable[str] = (),
-        undo: Callable[[], None] | None = None,
-    ) -> _T | None:
-        """Run an action once what this thread has written so far is committed: now, unless it is inside a write.
-
-        Returns what the action does, or None if that is still to come. Where the writes are undone, `undo` is run.
-        """
-        if (self._groups or self._entered is not None) and self._writer == threading.get_ident():
-            self._after_commit.append(_Action(action, addresses, undo))
-            return None
-        return action(addresses)
-
-    def __enter__(self) -> Transaction:
-        self._acquire()
-        if self._entered is not None:
-            self._end_interrupted()
-        # First of all: another thread may just be asking whether an action of its own has to wait for a commit.
-        self._writer = threading.get_ident()
+    def verify(self) -> None:
+        """Notice that the file was replaced or is gone; while another thread has a group open, the next read does."""
+        if self._acquire_to_read() is None:
+            return
         try:
-            self._entered = sys._getframe(1)
-            if self._groups:
-                self._begin_step()
-                self._step_is_open, self._step_mark = True, len(self._after_commit)
-            else:
-                self._transaction.control("BEGIN IMMEDIATE")
-        except BaseException as error:
-            try:
-                if isinstance(error, SqliteError):
-                    raise self._translated(error) from error
-                raise
-            finally:
-                try:
-                    self._leave()
-                finally:
-                    self._release()
-        return self._transaction
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is None:
-                self._transaction.control("RELEASE step" if self._step_is_open else "COMMIT")
-                self._step_is_open = False
-            elif isinstance(error, SqliteError):
-                raise self._translated(error) from error
-        except SqliteError as failure:
-            self._drop_actions(0)
-            raise self._translated(failure) from failure
+            self._verify()
         finally:
-            actions = None
-            try:
-                self._leave()
-                if self._after_commit and not self._groups:
-                    actions = self._take_actions()
-            finally:
-                self._release()
-        if actions:
-            _run_actions(actions)
+            self.release()
 
-    def group_depth(self) -> int:
-        """Return how many groups this thread has open."""
-        return len(self._groups) if self._writer == threading.get_ident() else 0
-
-    def check_outside(self, what: str) -> None:
-        """Refuse to wait inside a transaction for what can only come after it; raises InputError."""
-        if self.group_depth():
-            raise InputError(
-                f"cannot {what} inside a transaction: what it sends is sent when it ends, so wait after it"
-            )
-
-    def begin_group(self) -> None:
-        """Begin one transaction of all that this thread writes until `end_group`."""
-        if not self._groups or self._writer != threading.get_ident():
-            self.verify()
-        connection = self._acquire()
-        depth, mark = len(self._groups), len(self._after_commit)
-        try:
-            if self._groups:
-                self._begin_step()
-            else:
-                self._transaction.control("BEGIN IMMEDIATE")
-            self._writer = threading.get_ident()
-            self._groups.append(mark)
-        except BaseException as error:
-            try:
-                if isinstance(error, SqliteError):
-                    raise self._translated(error) from error
-                raise
-            finally:
-                del self._groups[depth:]
-                try:
-                    if not self._groups and connection.in_transaction:
-                        self._undo(0)
-                finally:
-                    self._release()
-
-    def end_group(self, commit: bool) -> None:
-        """Commit what the group has written and run what waits for that, or undo it all; an inner group is a step."""
-        mark = self._groups[-1]
-        try:
-            self._groups.pop()
-            if not commit:
-                self._undo(mark)
-            elif self._groups:
-                self._transaction.control("RELEASE step")
-            else:
-                self._check_group()
-                self._transaction.control("COMMIT")
-        except BaseException as error:
-            self._drop_actions(mark)
-            if isinstance(error, SqliteError):
-                raise self._translated(error) from error
-            raise
-        finally:
-            try:
-                actions = []
-                if not self._groups:
-                    self._leave()
-                    actions = self._take_actions()
-            finally:
-                self._release()
-        _run_actions(actions)
-
-    def _begin_step(self) -> None:
-        self._check_group()
-        self._transaction.control("SAVEPOINT step")
-
-    def _check_group(self) -> None:
-        """Refuse to go on with a group that SQLite has undone already, or whose file is gone."""
-        if self._connection is None or not self._connection.in_transaction:
-            raise DatabaseError(f"the transaction on {self.path} was undone by an earlier error in it: begin it again")
-        if not busfile.is_still(self.path, self._inode):
-            raise DatabaseError(f"the bus {self.path} was replaced during a transaction: begin it again")
-
-    def _undo(self, mark: int) -> None:
-        """Roll back the innermost step, or all where there is none."""
-        self._drop_actions(mark)
-        if self._connection is not None and self._connection.in_transaction:
-            self._connection.execute("ROLLBACK TO step; RELEASE step" if self._groups else "ROLLBACK")
-
-    def _leave(self) -> None:
-        """Roll back what was not committed, and close now if that was asked for meanwhile."""
-        self._entered = None
-        if self._connection is not None:
-            if self._step_is_open:
-                self._step_is_open = False
-                self._undo(self._step_mark)
-            elif not self._groups and self._connection.in_transaction:
-                self._undo(0)
-            if self._closed and not self._groups:
-                self._connection.close()
-
-    def _drop_actions(self, mark: int) -> None:
-        """Drop what waited for a commit that will not come, the last first."""
-        while len(self._after_commit) > mark:
-            action = self._after_commit.pop()
-            if action.undo is not None:
-                action.undo()
-
-    def _take_actions(self) -> list[_Action]:
-        """Return what waited for the commit, while no other thread can write: what comes after it waits for its own."""
-        actions, self._after_commit = self._after_commit, []
-        return actions
-
-    def _end_interrupted(self) -> None:
-        """End a transaction whose block was left by an exception of a signal handler at the very door of `__exit__`.
-
-        Where that block is still running (this is a finalizer or a signal handler inside it) it is left alone, and
-        this write is refused.
-        """
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None and frame is not self._entered:
-            frame = frame.f_back
-        if frame is None:
-            self._leave()
-        self._release()
-        if frame is not None:
-            raise DatabaseError(f"this thread is in a transaction on {self.path} already: wait for its end")
+    def close(self) -> None:
+        """Close the connection; every later call raises ClosedError. Closing twice is allowed."""
+        super().close()
+        for store in list(self._beside.values()):
+            store.close()
 
     def rows(self, name: str, params: Params | None = None, max_bytes: int | None = None) -> list[Any]:
         """Run a named SELECT in a transaction of its own and return its rows, as `fetch` does."""
@@ -301,32 +106,46 @@ class Store(Connection):
 
     @contextmanager
     def _connected(self) -> Iterator[apsw.Connection]:
-        connection = self._acquire()
+        connection = self.acquire()
         try:
             yield connection
         except SqliteError as error:
-            raise self._translated(error) from error
+            raise self.translated(error) from error
         finally:
-            self._release()
+            self.release()
 
     def _query(self, sql: str, params: Params | None = None, max_bytes: int | None = None) -> list[Any]:
-        connection = self._acquire()
+        connection = self._acquire_to_read()
+        if connection is None:
+            beside = self._open_beside()
+            beside.verify()
+            return beside._query(sql, params, max_bytes)
         try:
             return fetch(connection, sql, params, max_bytes)
         except SqliteError as error:
             # Of a file in whose place there is another now no error counts: its WAL may be gone already.
-            if self._is_writing() or busfile.is_still(self.path, self._inode):
-                raise self._translated(error) from error
+            if self._is_writing() or busfile.is_still(self.path, self.inode):
+                raise self.translated(error) from error
         finally:
-            self._release()
+            self.release()
         self.verify()
         return self._query(sql, params, max_bytes)
 
+    def _acquire_to_read(self) -> apsw.Connection | None:
+        """Take the lock as `acquire` does; None, without it, while another thread has a group open."""
+        is_taken = self.lock.acquire(blocking=False)
+        while not is_taken and not self.is_elsewhere():
+            is_taken = self.lock.acquire(timeout=_SLICE_S)
+        return (self.usable or self.make_usable()) if is_taken else None
 
-def _run_actions(actions: Iterable[_Action]) -> None:
-    """Run what waited for a commit, each action once for all its addresses."""
-    merged: dict[Callable[[Iterable[str]], Any], dict[str, None]] = {}
-    for action, addresses, _ in actions:
-        merged.setdefault(action, {}).update(dict.fromkeys(addresses))
-    for action, addresses in merged.items():
-        action(addresses)
+    def _open_beside(self) -> Store:
+        """Return the connection for reads beside a group of another thread; it is opened by the first."""
+        beside = self._beside.get("reads")
+        if beside is None:
+            opened = self.sibling()
+            beside = self._beside.setdefault("reads", opened)
+            if beside is not opened:
+                opened.close()
+            if self.is_closed:
+                beside.close()
+        return beside

@@ -1,38 +1,60 @@
-"""Transaction: one open write transaction, and how rows are read in and out of one."""
+"""Transaction: one open write transaction, from `BEGIN IMMEDIATE` to its end, and how rows are read in and out of one.
+
+Who else can be here: other threads of the client (the connection's lock is held from begin to end), other processes
+(`BEGIN IMMEDIATE` waits for them), a signal handler or a finalizer within the block (it is refused), and an exception
+of a signal handler between any two lines (the next write, or the end of the group, undoes what was left open).
+"""
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
-from raven.errors import InputError
+from raven.errors import DatabaseError, InputError
+from raven.store import file as busfile
+from raven.store.checkpoint import PAGES, WriteBack
+from raven.store.connection import Connection, SqliteError
 from raven.store.sql import SQL
 
 if TYPE_CHECKING:
     import apsw
 
 Params = Mapping[str, Any]
+_T = TypeVar("_T")
+
+
+class _Action(NamedTuple):
+    """What waits for a commit, and what is to be done if that does not come."""
+
+    run: Callable[[Iterable[str]], Any]
+    addresses: Iterable[str]
+    undo: Callable[[], None] | None
 
 
 class Transaction:
     """One open `BEGIN IMMEDIATE`; what takes it as an argument writes with it and never commits."""
 
-    __slots__ = ("_connection", "_run", "_run_many", "control")
+    __slots__ = ("_connection", "_run_many", "run")
 
-    control: Callable[[Literal["BEGIN IMMEDIATE", "COMMIT", "SAVEPOINT step", "RELEASE step"]], object]
-    """Begin or commit, a transaction or a step of one; only the Store does."""
+    run: Callable[..., apsw.Cursor]
+    """Run any SQL; only the Writer does, to begin and to end."""
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
         # One cursor for all statements: to make one for each costs a tenth of a small transaction.
         cursor = connection.cursor()
-        self._run = self.control = cursor.execute
+        self.run = cursor.execute
         self._run_many = cursor.executemany
 
     def rows(self, name: str, params: Params, max_bytes: int | None = None) -> list[Any]:
         """Run a named statement and return its rows, as `fetch` does."""
         try:
-            return _some(self._run(SQL[name], params), max_bytes)
+            cursor = self.run(SQL[name], params)
+            return cursor.fetchall() if max_bytes is None else _some(cursor, max_bytes)
         except UnicodeDecodeError:
             return fetch(self._connection, SQL[name], params, max_bytes)
 
@@ -43,7 +65,7 @@ class Transaction:
 
     def change(self, name: str, params: Params) -> int:
         """Run a named statement and return how many rows it changed."""
-        self._run(SQL[name], params)
+        self.run(SQL[name], params)
         return self._connection.changes()
 
     def insert(self, name: str, values: Sequence[Any]) -> int:
@@ -51,13 +73,290 @@ class Transaction:
 
         The values stand in the order of the statement's parameters: to bind them by name takes a tenth of a small send.
         """
-        self._run(SQL[name], values)
+        self.run(SQL[name], values)
         return self._connection.last_insert_rowid()
 
     def insert_many(self, name: str, rows: Iterable[Sequence[Any]]) -> int:
         """Do as `insert` does for each row, and return the id of the last."""
         self._run_many(SQL[name], rows)
         return self._connection.last_insert_rowid()
+
+
+class WalHook:
+    """What SQLite calls after each commit of a connection: looks whether the WAL has become long."""
+
+    def __init__(self, write_back: WriteBack) -> None:
+        self._write_back = write_back
+
+    def __call__(self, connection: apsw.Connection, database: str, pages: int) -> int:
+        """Have the WAL written back if it is long; returns SQLite's word for all is well, since the commit is."""
+        if pages >= PAGES or not self._write_back.is_fresh:
+            self._write_back.look(connection, pages)
+        return 0
+
+
+class Writer(Connection):
+    """A connection with its write transactions, one after the other.
+
+    `with write() as tx:` is one transaction that is committed when the block ends and rolled back when it raises;
+    between `begin_group` and `end_group` it is a step of one larger transaction, undone alone. Every error of SQLite
+    comes out as a DatabaseError.
+    """
+
+    def __init__(self, path: str, **settings: Any) -> None:
+        self._entered: FrameType | None = None
+        self._writer = 0  # the thread that was the last to begin a write
+        self._groups: list[int] = []  # of each open group, how many of the actions below came before it
+        self._step_is_open = False
+        self._step_mark = 0
+        self._after_commit: list[_Action] = []
+        super().__init__(path, **settings)
+
+    def _make_ready(self, connection: apsw.Connection) -> None:
+        super()._make_ready(connection)
+        self._transaction = Transaction(connection)
+        if self.checkpoints:
+            connection.set_wal_hook(WalHook(WriteBack(self.patience)))
+
+    def write(self) -> Self:
+        """Return the context of one write transaction; the file is verified first."""
+        try:
+            # Asked before every write, so no detours: st_ino and st_dev by their places.
+            is_same = os.lstat(self.path)[1:3] == self.inode
+        except OSError:
+            is_same = False
+        if not is_same:
+            self.verify()
+        return self
+
+    def write_on(self) -> Self:
+        """Do as `write` does without verifying the file: for the steps of a loop that verifies it at its ticks."""
+        return self
+
+    def write_now(self) -> Impatient:
+        """Do as `write` does, but raise BusyError at once where another writer is in the way."""
+        return Impatient(self.write())
+
+    def __enter__(self) -> Transaction:
+        self.lock.acquire()
+        if self.usable is None:
+            self.make_usable()
+        if self._entered is not None:
+            self._end_interrupted()
+        # First of all: another thread may just be asking whether an action of its own has to wait for a commit.
+        self._writer = threading.get_ident()
+        try:
+            self._entered = sys._getframe(1)
+            if self._groups:
+                self._begin_step()
+                self._step_is_open, self._step_mark = True, len(self._after_commit)
+            else:
+                self._transaction.run("BEGIN IMMEDIATE")
+        except BaseException as error:
+            try:
+                if isinstance(error, SqliteError):
+                    raise self.translated(error) from error
+                raise
+            finally:
+                try:
+                    self._leave()
+                finally:
+                    self.release()
+        return self._transaction
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._transaction.run("RELEASE step" if self._step_is_open else "COMMIT")
+                self._step_is_open = False
+            elif isinstance(error, SqliteError):
+                raise self.translated(error) from error
+        except SqliteError as failure:
+            self._drop_actions(0)
+            raise self.translated(failure) from failure
+        finally:
+            actions = None
+            try:
+                self._leave()
+                if self._after_commit and not self._groups:
+                    actions = self._take_actions()
+            finally:
+                try:  # noqa: SIM105 on the path of every write, where `suppress` costs several times the release
+                    self.lock.release()
+                except RuntimeError:
+                    pass  # see Connection.release
+        if actions:
+            _run_actions(actions)
+
+    def after_commit(
+        self,
+        action: Callable[[Iterable[str]], _T],
+        addresses: Iterable[str] = (),
+        undo: Callable[[], None] | None = None,
+    ) -> _T | None:
+        """Run an action once what this thread has written so far is committed: now, unless it is inside a write.
+
+        Returns what the action does, or None if that is still to come. Where the writes are undone, `undo` is run.
+        """
+        if (self._groups or self._entered is not None) and self._writer == threading.get_ident():
+            self._after_commit.append(_Action(action, addresses, undo))
+            return None
+        return action(addresses)
+
+    def is_entered_by(self, frame: FrameType) -> None:
+        """Note whose block this transaction is."""
+        self._entered = frame
+
+    def is_elsewhere(self) -> bool:
+        """Whether another thread has a group open: what only reads need not wait for its end."""
+        return bool(self._groups) and self._writer != threading.get_ident()
+
+    # Groups
+
+    def group_depth(self) -> int:
+        """Return how many groups this thread has open."""
+        return len(self._groups) if self._writer == threading.get_ident() else 0
+
+    def check_outside(self, what: str) -> None:
+        """Refuse to wait inside a transaction for what can only come after it; raises InputError."""
+        if self.group_depth():
+            raise InputError(
+                f"cannot {what} inside a transaction: what it sends is sent when it ends, so wait after it"
+            )
+
+    def begin_group(self) -> None:
+        """Begin one transaction of all that this thread writes until `end_group`."""
+        if not self._groups or self._writer != threading.get_ident():
+            self.verify()
+        connection = self.acquire()
+        depth, mark = len(self._groups), len(self._after_commit)
+        try:
+            if self._groups:
+                self._begin_step()
+            else:
+                self._transaction.run("BEGIN IMMEDIATE")
+            self._writer = threading.get_ident()
+            self._groups.append(mark)
+        except BaseException as error:
+            try:
+                if isinstance(error, SqliteError):
+                    raise self.translated(error) from error
+                raise
+            finally:
+                del self._groups[depth:]
+                try:
+                    if not self._groups and connection.in_transaction:
+                        self._undo(0)
+                finally:
+                    self.release()
+
+    def end_group(self, commit: bool) -> None:
+        """Commit what the group has written and run what waits for that, or undo it all; an inner group is a step."""
+        mark = self._groups[-1]
+        try:
+            self._groups.pop()
+            if not commit:
+                self._undo(mark)
+            elif self._groups:
+                self._transaction.run("RELEASE step")
+            else:
+                self._check_group()
+                self._transaction.run("COMMIT")
+        except BaseException as error:
+            self._drop_actions(mark)
+            if isinstance(error, SqliteError):
+                raise self.translated(error) from error
+            raise
+        finally:
+            try:
+                actions = []
+                if not self._groups:
+                    self._leave()
+                    actions = self._take_actions()
+            finally:
+                self.release()
+        _run_actions(actions)
+
+    def _begin_step(self) -> None:
+        self._check_group()
+        self._transaction.run("SAVEPOINT step")
+
+    def _check_group(self) -> None:
+        """Refuse to go on with a group that SQLite has undone already, or whose file is gone."""
+        if self.connection is None or not self.connection.in_transaction:
+            raise DatabaseError(f"the transaction on {self.path} was undone by an earlier error in it: begin it again")
+        if not busfile.is_still(self.path, self.inode):
+            raise DatabaseError(f"the bus {self.path} was replaced during a transaction: begin it again")
+
+    def _undo(self, mark: int) -> None:
+        """Roll back the innermost step, or all where there is none."""
+        self._drop_actions(mark)
+        if self.connection is not None and self.connection.in_transaction:
+            self.connection.execute("ROLLBACK TO step; RELEASE step" if self._groups else "ROLLBACK")
+
+    def _leave(self) -> None:
+        """Roll back what was not committed, and close now if that was asked for meanwhile."""
+        self._entered = None
+        if self.connection is not None:
+            if self._step_is_open:
+                self._step_is_open = False
+                self._undo(self._step_mark)
+            elif not self._groups and self.connection.in_transaction:
+                self._undo(0)
+            if self.is_closed and not self._groups:
+                self.connection.close()
+
+    def _drop_actions(self, mark: int) -> None:
+        """Drop what waited for a commit that will not come, the last first."""
+        while len(self._after_commit) > mark:
+            action = self._after_commit.pop()
+            if action.undo is not None:
+                action.undo()
+
+    def _take_actions(self) -> list[_Action]:
+        """Return what waited for the commit, while no other thread can write: what comes after it waits for its own."""
+        actions, self._after_commit = self._after_commit, []
+        return actions
+
+    def _end_interrupted(self) -> None:
+        """End a transaction whose block was left by an exception of a signal handler at the very door of `__exit__`.
+
+        Where that block is still running (this is a finalizer or a signal handler inside it) it is left alone, and
+        this write is refused.
+        """
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame is not self._entered:
+            frame = frame.f_back
+        if frame is None:
+            self._leave()
+        self.release()
+        if frame is not None:
+            raise DatabaseError(f"this thread is in a transaction on {self.path} already: wait for its end")
+
+
+class Impatient:
+    """The context of a write transaction that does not wait for another writer."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def __enter__(self) -> Transaction:
+        with self._writer.lock:
+            patience = self._writer.patience
+            before, patience.limit_s = patience.limit_s, 0.0
+            try:
+                transaction = self._writer.__enter__()
+            finally:
+                patience.limit_s = before
+            self._writer.is_entered_by(sys._getframe(1))
+        return transaction
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.__exit__(kind, error, trace)
 
 
 def fetch(
@@ -98,3 +397,12 @@ def _some(cursor: apsw.Cursor, max_bytes: int | None) -> list[Any]:
         if size >= max_bytes:
             break
     return rows
+
+
+def _run_actions(actions: Iterable[_Action]) -> None:
+    """Run what waited for a commit, each action once for all its addresses."""
+    merged: dict[Callable[[Iterable[str]], Any], dict[str, None]] = {}
+    for action, addresses, _ in actions:
+        merged.setdefault(action, {}).update(dict.fromkeys(addresses))
+    for action, addresses in merged.items():
+        action(addresses)

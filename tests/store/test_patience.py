@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raven.store.patience import Patience
+from raven.store.checkpoint import Patience
 
 
 def test_no_number_of_naps_is_too_great() -> None:
