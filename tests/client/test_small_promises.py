@@ -10,7 +10,7 @@ from datetime import datetime
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from raven import AddressError, BodyError, BusClient, BusyError, InputError, SchemaRegistry, WaitTimeoutError
+from raven import AddressError, BodyError, BusClient, BusyError, SchemaRegistry, WaitTimeoutError
 from raven_rpc import Client
 from raven_rpc.client.long_call import LongCall
 from tests.serving import Served
@@ -79,15 +79,6 @@ def test_a_model_that_cannot_be_made_json_is_a_body_error(connect: Connect) -> N
 
     with pytest.raises(BodyError, match="cannot be made JSON"):
         connect("boss:s").send("worker:s", "note", Odd(thing=object()))
-
-
-def test_a_number_beyond_all_ids_is_refused_in_words(connect: Connect) -> None:
-    bus = connect("boss:s")
-
-    with pytest.raises(InputError, match="max 1000"):
-        bus.inbox(max=10**20)
-    with pytest.raises(InputError, match="from_id 1000"):
-        list(bus.tail(from_id=10**20, follow=False))
 
 
 def test_a_loop_that_a_forked_child_goes_on_with_ends_there(

@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 import pytest
 
@@ -112,18 +111,6 @@ def test_others_mail_is_never_claimed(bus: BusClient, connect: Connect) -> None:
 
     assert bus.claim(max=10) == []
     assert ids(connect("other:s").claim(max=10)) == [1]
-
-
-@pytest.mark.parametrize("name", ["max", "lease_s"])
-@pytest.mark.parametrize("value", [0, -1, "5", None, True, float("nan"), float("inf"), [1]])
-def test_a_bad_option_of_a_claim_is_refused_with_its_value(bus: BusClient, name: str, value: Any) -> None:
-    send_some(bus, 1)
-
-    with pytest.raises(InputError) as caught:
-        bus.claim(**{name: value})
-
-    assert str(caught.value).startswith(f"{name} {value!r} is ")
-    assert bus.read(1).attempts == 0
 
 
 def test_bounds_of_a_claim_are_refused_just_above_them(bus: BusClient) -> None:

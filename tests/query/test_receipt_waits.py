@@ -224,25 +224,6 @@ def test_a_timeout_names_who_is_missing(boss: BusClient, worker: Actor, timeout_
     assert timeout_s <= time.monotonic() - began < timeout_s + PUSHED_S
 
 
-@pytest.mark.parametrize(
-    ("options", "shown"),
-    [({"state": "gone"}, "'gone'"), ({"state": None}, "None"), ({"state": 1}, "1"), ({"state": []}, r"\[\]"),
-     ({"timeout_s": -1}, "-1"), ({"timeout_s": "1"}, "'1'"), ({"timeout_s": True}, "True"),
-     ({"timeout_s": float("nan")}, "nan")],
-)  # fmt: skip
-@pytest.mark.parametrize("method", ["wait_receipt", "wait_receipt_async"])
-def test_a_bad_option_of_a_wait_is_refused_with_its_value(
-    boss: BusClient, method: str, options: dict[str, Any], shown: str
-) -> None:
-    sent = boss.send("worker:s", "note")
-
-    def wait() -> None:
-        asyncio.run(getattr(boss, method)(sent.id, **options))
-
-    with pytest.raises(InputError, match=f"{next(iter(options))} {shown} is not"):
-        wait()
-
-
 def test_a_wait_inside_a_transaction_is_refused(boss: BusClient) -> None:
     with boss.transaction():
         sent = boss.send("worker:s", "note")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from raven import BusClient, BusObserver, InputError, Message, MessageNotFoundError, Receipt
+from raven import BusClient, BusObserver, Message, Receipt
 from tests.support import Program, wait_for_waiting, wait_until
 
 Connect = Callable[..., BusClient]
@@ -252,16 +252,3 @@ def test_a_state_that_was_reached_is_no_wait(boss: BusClient, connect: Connect, 
         getattr(bus, step)(*([sent.id] if step in ("ack", "nack") else []))
 
     assert boss.wait_receipt(sent.id, state, timeout_s=0) == boss.receipts(sent.id)
-
-
-@pytest.mark.parametrize("method", ["receipts", "wait_receipt"])
-@pytest.mark.parametrize(
-    ("given", "error"),
-    [(1, MessageNotFoundError), (0, MessageNotFoundError), (-1, MessageNotFoundError), (1 << 62, MessageNotFoundError),
-     ("1", InputError), (None, InputError), (1.0, InputError), (True, InputError)],
-)  # fmt: skip
-def test_receipts_of_what_is_no_message_are_refused(
-    boss: BusClient, method: str, given: Any, error: type[Exception]
-) -> None:
-    with pytest.raises(error, match=f"#?{given}"):
-        getattr(boss, method)(given)

@@ -124,14 +124,6 @@ def test_a_followed_role_skips_others_and_goes_on(db: str, connect: Connect) -> 
     assert [msg.body for msg in tail] == [0, 3, 6, 9]
 
 
-@pytest.mark.parametrize("from_id", [-1, "1", None, 1.5, True])
-def test_a_bad_start_is_refused_with_its_value(connect: Connect, from_id: Any) -> None:
-    with pytest.raises(InputError, match="is not the id of a message") as caught:
-        list(connect("worker:s").tail(from_id))
-
-    assert repr(from_id) in str(caught.value)
-
-
 def test_a_bad_role_or_interval_is_refused(connect: Connect) -> None:
     bus = connect("worker:s")
 

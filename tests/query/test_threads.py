@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from raven import BusClient, BusObserver, InputError, MessageNotFoundError
+from raven import BusClient, BusObserver, MessageNotFoundError
 from tests.support import Foreign
 
 Connect = Callable[..., BusClient]
@@ -143,28 +143,6 @@ def test_reading_a_thread_marks_nothing(boss: BusClient, worker: BusClient, fore
     worker.thread(1)
 
     assert (foreign.execute("SELECT * FROM deliveries"), foreign.value("PRAGMA data_version")) == before
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error"),
-    [(([1],), InputError), (("1",), InputError), ((True,), InputError), ((0,), MessageNotFoundError),
-     ((9,), MessageNotFoundError), ((1 << 62,), MessageNotFoundError)],
-)  # fmt: skip
-def test_a_thread_of_what_is_no_message_is_refused(
-    boss: BusClient, arguments: tuple[Any, ...], error: type[Exception]
-) -> None:
-    link(boss, None)
-
-    with pytest.raises(error):
-        boss.thread(*arguments)
-
-
-@pytest.mark.parametrize("options", [{"max": 0}, {"max": "1"}, {"max": True}, {"role": "bad"}])
-def test_a_bad_option_of_a_thread_is_refused(boss: BusClient, options: dict[str, Any]) -> None:
-    link(boss, None)
-
-    with pytest.raises(InputError, match=r"max|address"):
-        boss.thread(1, **options)
 
 
 def test_history_goes_by_correlation_and_not_by_replies(boss: BusClient, worker: BusClient) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from raven import BusClient, InputError, LeaseLostError
+from raven import BusClient, LeaseLostError
 from tests.looping import Loop
-from tests.support import NEVER_POLLS_S, Foreign, Program, bells, leased, wait_until
+from tests.support import NEVER_POLLS_S, Foreign, Program, leased, wait_until
 
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
@@ -259,22 +259,3 @@ def test_a_timeout_ends_a_loop_that_still_holds_something(bus: BusClient, start:
 
     assert 0.3 <= time.monotonic() - began < AT_ONCE_S
     assert not bus.receipts(1)[0].leased
-
-
-@both_modes
-@pytest.mark.parametrize("ack", ["", "Manual", "ahead", None, True])
-def test_an_unknown_way_to_ack_is_refused_with_its_value(db: str, start: Start, mode: str, ack: Any) -> None:
-    with pytest.raises(InputError) as caught:
-        start(mode, ack=ack)
-
-    assert str(caught.value) == f"ack {ack!r} is not known: use 'auto' or 'manual'"
-    assert bells(db) == []
-
-
-@both_modes
-@pytest.mark.parametrize("lease_s", [0, -1, 86401, float("nan"), "30", None, True])
-def test_a_bad_lease_of_a_loop_is_refused_with_its_value(start: Start, mode: str, lease_s: Any) -> None:
-    with pytest.raises(InputError) as caught:
-        start(mode, lease_s=lease_s)
-
-    assert f"lease_s {lease_s!r} is out of range" in str(caught.value)

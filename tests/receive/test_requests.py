@@ -160,14 +160,6 @@ def test_a_reply_to_an_answer_goes_to_who_gave_it(connect: Connect) -> None:
     assert [msg.id for msg in boss.thread(thanks.id)] == [answer.reply_to, answer.id, thanks.id]
 
 
-@pytest.mark.parametrize("given", [None, "7", 1.5, True, {}])
-def test_a_reply_to_what_is_no_message_is_refused(connect: Connect, given: Any) -> None:
-    with pytest.raises(InputError, match="neither a message nor the id") as caught:
-        connect("worker:s").reply(given, "answer")
-
-    assert repr(given) in str(caught.value)
-
-
 def test_the_answer_expires_with_the_request_unless_told_sooner(db: str, connect: Connect, spawn: Spawn) -> None:
     worker = connect("worker:s")
     asker = actor(spawn, db, "boss:s")
@@ -242,24 +234,6 @@ def test_a_request_refuses_the_options_that_make_no_sense_with_a_wait(connect: C
     with pytest.raises(InputError, match=f"{next(iter(option))} is no option of a request"):
         bus.request("worker:s", "ask", **option)
 
-    assert bus.last_id() == 0
-
-
-@pytest.mark.parametrize("method", ["request", "request_async"])
-@pytest.mark.parametrize(
-    "timeout_s", [0, -1, None, True, "5", [1], float("nan"), float("inf"), 7 * 86400 + 1, 10**400, 1j]
-)
-def test_a_request_refuses_a_bad_timeout_with_its_value(connect: Connect, method: str, timeout_s: Any) -> None:
-    bus = connect("boss:s")
-
-    def ask() -> None:
-        came = getattr(bus, method)("worker:s", "ask", timeout_s=timeout_s)
-        asyncio.run(came)
-
-    with pytest.raises(InputError, match="timeout_s") as caught:
-        ask()
-
-    assert repr(timeout_s) in str(caught.value)
     assert bus.last_id() == 0
 
 
