@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,14 @@ import pytest
 
 from raven import BusClient, Message
 from scripts.trials import trial
+from scripts.trials.history.chronicle import history_of
+from scripts.trials.history.history import Delivery, History, Look, Stored
 from scripts.trials.history.journal import Event
 from scripts.trials.outcome import describe
 from scripts.trials.processes import scenario as processes
 from scripts.trials.processes.cancellable import Bench, Subscribing
 from scripts.trials.processes.canceller import Canceller
+from scripts.trials.processes.crew import RECEIVERS, address
 from scripts.trials.processes.load import verdicts
 from scripts.trials.processes.report import Report
 from scripts.trials.processes.spoiled_bells import holds_lock
@@ -54,48 +57,65 @@ def test_a_lock_on_the_database_that_was_lost_is_noticed(db: str, connect: Conne
     assert holds_lock(Path(db)) is (False if Path("/proc/locks").exists() else None)
 
 
-def told(life: str, what: str, **told: Any) -> Event:
-    return Event(0.0, 0.0, life, what, told)
+def history(*but: tuple[str, str], more: Sequence[tuple[str, str]] = ()) -> History:
+    """Return what the processes of the load write down if all goes well, `but` some events, and some `more`.
 
+    An event is named by what it is and the key of its message: `auto-1` is the second to the address of `auto`.
+    """
+    events: list[Event] = []
+    stored, deliveries, effects = [], [], []
 
-def good_history() -> list[Event]:
-    """Return what the processes of the load have written down where all went well."""
-    events = []
-    for part in ("auto", "loop", "manual", "exact"):
+    def tell(life: str, what: str, name: str, /, **told: Any) -> None:
+        if (what, name) not in but:
+            events.append(Event(len(events) / 1000, 0.0, life, what, told))
+
+    def receive(part: str, number: int, id: int) -> None:
+        key, lease = f"{part}-{number}", None if part in ("auto", "loop") else id
+        told = {"token": key, "digest": key, "urgency": "prompt", "attempts": 1, "lease": lease}
+        tell(f"{part}-0", "asking", "")
+        tell(f"{part}-0", "received", key, id=id, **told)
+        if lease is not None:
+            tell(f"{part}-0", "acking", key, call=id, id=id, lease=lease)
+            tell(f"{part}-0", "acked", key, call=id)
+
+    for part, mode in RECEIVERS.items():
+        tell(f"{part}-0", "consuming", "", address=address(part), mode=mode, lease_s=60.0, ahead=0)
         for number in range(3):
-            key = f"{part}-{number}"
-            events += [
-                told("producer-0", "sent", part=part, key=key, id=number),
-                told(f"{part}-0", "got", key=key, id=number),
-            ]
-            if part == "manual":
-                events.append(told("manual-0", "acked", key=key))
-    return events
-
-
-ROWS = ["exact-0", "exact-1", "exact-2"]
-
-
-def without(what: str, key: str) -> list[Event]:
-    return [event for event in good_history() if not (event.what == what and event.told.get("key") == key)]
+            id, key = len(stored) + 1, f"{part}-{number}"
+            tell("producer-0", "sending", key, call=id, key=None, posts=[[key, [address(part)], "prompt", key, 9]])
+            tell("producer-0", "sent", key, call=id, ids=[id])
+            receive(part, number, id)
+            stored.append(Stored(id, address("producer"), key, key, "prompt", None))
+            deliveries.append(Delivery(id, address(part), "acked", 1, 9, 0.0))
+            if part == "exact" and ("effect", key) not in but:
+                effects.append((id, "exact-0"))
+    but = ()
+    for what, key in more:
+        part, number = key.split("-")
+        id = 1 + 3 * list(RECEIVERS).index(part) + int(number)
+        if what == "received":
+            receive(part, int(number), id)
+        else:
+            effects.append((id, "exact-0"))
+    return history_of(events, Look(tuple(stored), tuple(deliveries), tuple(effects)))
 
 
 @pytest.mark.parametrize(
-    ("kind", "events", "rows"),
+    ("kind", "spoiled"),
     [
-        ("lost", without("got", "auto-1"), ROWS),
-        ("lost", without("acked", "manual-2"), ROWS),
-        ("lost", good_history(), ROWS[1:]),
-        ("doubled", [*good_history(), told("loop-0", "got", key="loop-2", id=2)], ROWS),
-        ("doubled", [*good_history(), told("manual-0", "acked", key="manual-0")], ROWS),
-        ("doubled", good_history(), [*ROWS, "exact-1"]),
-        ("broken", without("sent", "auto-1"), ROWS),
-        ("reordered", [*without("got", "auto-1"), told("auto-0", "got", key="auto-1", id=1)], ROWS),
+        ("lost", history(("received", "auto-1"))),
+        ("lost", history(("acking", "manual-2"), ("acked", "manual-2"))),
+        ("lost", history(("effect", "exact-0"))),
+        ("doubled", history(more=[("received", "loop-2")])),
+        ("doubled", history(more=[("received", "manual-0")])),
+        ("doubled", history(more=[("effect", "exact-1")])),
+        ("broken", history(("sending", "auto-1"), ("sent", "auto-1"))),
+        ("reordered", history(("received", "auto-1"), more=[("received", "auto-1")])),
     ],
 )
-def test_a_history_in_which_a_promise_was_broken_is_noticed(kind: str, events: list[Event], rows: list[str]) -> None:
-    assert list(verdicts(good_history(), ROWS)) == []
-    assert [found for found, _ in verdicts(events, rows)] == [kind]
+def test_a_history_in_which_a_promise_was_broken_is_noticed(kind: str, spoiled: History) -> None:
+    assert list(verdicts(history())) == []
+    assert {verdict.kind for verdict in verdicts(spoiled)} == {kind}
 
 
 class Careless:

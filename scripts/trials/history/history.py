@@ -115,6 +115,14 @@ class Look(NamedTuple):
     deliveries: tuple[Delivery, ...]
     effects: tuple[tuple[int, str], ...]
 
+    def sent_by(self, *senders: str) -> Look:
+        """Return what these have sent and what became of it, and every delivery without a message."""
+        others = {message.id for message in self.messages if message.sender not in senders}
+        return self._replace(
+            messages=tuple(message for message in self.messages if message.id not in others),
+            deliveries=tuple(delivery for delivery in self.deliveries if delivery.message not in others),
+        )
+
 
 @dataclass
 class History:

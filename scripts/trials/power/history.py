@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-import raven.store.checkpoint
-import raven.store.connection
 from raven.config import Durability
+from raven.store import checkpoint, connection
 from scripts.trials.power.ledger import Ledger, Step
 from scripts.trials.power.programs import Program, Scene
 from scripts.trials.power.recorder import Recorder
@@ -61,8 +60,8 @@ def _small_limits(pages: int) -> Iterator[None]:
     from raven_rpc.server import worker as work
 
     small = [
-        (raven.writeback, "PAGES", pages),
-        (raven.connection, "WAL_SIZE_LIMIT", pages * 2048),
+        (checkpoint, "PAGES", pages),
+        (connection, "WAL_SIZE_LIMIT", pages * 2048),
         (work, "_MAX_WAL", pages * 4096),
         (work, "_LOOK_AT_WAL_EVERY", 3),
     ]

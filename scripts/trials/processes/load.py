@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 
 from raven import BusClient
 from scripts.harness.program import Program
-from scripts.trials.history.journal import Event, read
-from scripts.trials.processes.crew import RECEIVERS, TABLE, address
+from scripts.trials.history import checker, handouts, order
+from scripts.trials.history.chronicle import history_of
+from scripts.trials.history.history import History, look_of
+from scripts.trials.history.journal import read
+from scripts.trials.history.verdict import Verdict
+from scripts.trials.history.witness import EFFECTS
+from scripts.trials.processes.crew import RECEIVERS, address
 from scripts.trials.trial import Round
 
 _PATIENCE_S = 40.0
 _PRODUCERS = 2
-# What a loop cannot give back as it ends, since another is writing, comes after a lease of 5 s, and out of order.
 _PROMPT_S = 4.0
+_RULES = (*checker.RULES, *handouts.RULES, order.ids_grow_in_time)
 
 
 class Crew:
@@ -27,7 +33,7 @@ class Crew:
         self._folder = round.folder / "journal"
         self._folder.mkdir()
         self._bus = BusClient.at("boss:crew", db, busy_timeout_s=30)
-        self._bus.execute(TABLE)
+        self._bus.execute(EFFECTS)
         names = [f"producer-{number}" for number in range(_PRODUCERS)] + [f"{part}-0" for part in RECEIVERS]
         self._programs = {name: self._program(name) for name in names}
 
@@ -56,11 +62,13 @@ class Crew:
             time.sleep(0.02)
         for part in RECEIVERS:
             self._stop(part)
-        rows = [row[0] for row in self._bus.execute("SELECT key FROM exact_keys")]
-        events = list(read(self._folder))
-        self._round.did("messages", sum(event.what == "sent" for event in events))
-        for kind, what in verdicts(events, rows):
-            self._round.found(kind, what)
+        with Program("trials.history.look", self._db) as look:
+            look.tell("look")
+            seen = look_of(json.loads(look.line())).sent_by(address("producer"))
+        history = history_of(read(self._folder), seen)
+        self._round.did("messages", sum(sending.outcome == "done" for sending in history.sendings))
+        for verdict in verdicts(history):
+            self._round.found(verdict.kind, verdict.what)
 
     def _left(self) -> dict[str, int]:
         ours = {address(part) for part in RECEIVERS}
@@ -82,31 +90,18 @@ class Crew:
         return Program("trials.processes.crew", part, self._db, str(self._folder), name, greets=True)
 
 
-def verdicts(events: list[Event], rows: list[str]) -> Iterator[tuple[str, str]]:
-    """Yield what was lost, doubled or reordered, by what all wrote down and the keys in the table of `exact`."""
-    sent: dict[str, Counter[str]] = defaultdict(Counter)
-    finished: dict[str, Counter[str]] = defaultdict(Counter)
-    finished["exact"].update(rows)
-    ids: dict[str, list[int]] = defaultdict(list)
-    sent_at = {event.told["key"]: event.at for event in events if event.what == "sent"}
-    for event in events:
-        part = event.life.partition("-")[0]
-        if event.what == "sent":
-            sent[event.told["part"]][event.told["key"]] += 1
-        elif event.what == "got" and part in ("auto", "loop"):
-            finished[part][event.told["key"]] += 1
-            if event.at - sent_at.get(event.told["key"], 0.0) < _PROMPT_S:
-                ids[event.life].append(event.told["id"])
-        elif event.what == "acked":
-            finished[part][event.told["key"]] += 1
-    for part in RECEIVERS:
-        if lost := sent[part] - finished[part]:
-            yield "lost", f"{part}: {len(lost)} of {len(sent[part])}: {sorted(lost)[:5]}"
-        more = finished[part] - sent[part]
-        if doubled := [key for key in more if key in sent[part]]:
-            yield "doubled", f"{part}: {sorted(doubled)[:5]}"
-        if unsent := [key for key in more if key not in sent[part]]:
-            yield "broken", f"{part}: refused when they were sent, and there: {sorted(unsent)[:5]}"
-    for life, order in ids.items():
-        if order != sorted(order):
-            yield "reordered", f"{life} got a message after a later one"
+def verdicts(history: History) -> Iterator[Verdict]:
+    """Yield every promise that was not kept.
+
+    What a loop cannot give back as it ends, since another process is writing, comes after a lease of 5 s, and out of
+    order: the order is that of the messages that came soon after they were sent.
+    """
+    yield from checker.check(history, rules=_RULES)
+    sent_at = {post.token: sending.begin for sending in history.sendings for post in sending.posts}
+    prompt: dict[str, list[int]] = defaultdict(list)
+    for receipt in sorted(history.receipts, key=lambda receipt: receipt.at):
+        if history.lives[receipt.life].mode == "auto" and receipt.at - sent_at.get(receipt.token, 0.0) < _PROMPT_S:
+            prompt[receipt.life].append(receipt.id)
+    for life, ids in prompt.items():
+        if ids != sorted(ids):
+            yield Verdict("reordered", f"{life} got a message after a later one")

@@ -11,6 +11,7 @@ from raven import BusClient, BusyError, Message, UnreachableError
 from raven_rpc import Client
 from scripts.trials.history import journal
 from scripts.trials.history.order import AHEAD_LEASE_S
+from scripts.trials.history.witness import ADD_EFFECT
 from scripts.trials.storm.part import LEASE_S, PATIENCE_S, Part, play
 
 # How many messages a subscriber fetches ahead at most, see BusClient.subscribe and raven_rpc.streams.
@@ -19,7 +20,6 @@ _WINDOW = 3
 _IDLE_S = 0.02
 # Who takes so many times as long as a lease has lost it.
 _TOO_LONG = 1.2
-EFFECTS = "CREATE TABLE IF NOT EXISTS storm_effects (message INTEGER NOT NULL, life TEXT NOT NULL)"
 
 
 def subscribe(part: Part) -> None:
@@ -152,7 +152,7 @@ def book(part: Part, bus: BusClient, message: Message) -> None:
         with bus.transaction() as tx:
             steps: list[Callable[[], object]] = [
                 lambda: sent.append(tx.send("audit:storm", "booked", body)),
-                lambda: tx.execute("INSERT INTO storm_effects VALUES (?, ?)", (message.id, part.life)),
+                lambda: tx.execute(ADD_EFFECT, (message.id, part.life)),
                 lambda: tx.ack(message.id),
             ]
             part.random.shuffle(steps)

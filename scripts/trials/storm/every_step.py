@@ -19,9 +19,10 @@ from pathlib import Path
 
 from raven import BusClient, Message
 from scripts.trials.history.journal import Journal
+from scripts.trials.history.look import look
+from scripts.trials.history.witness import EFFECTS
 from scripts.trials.storm import death, posts
-from scripts.trials.storm.consumer import EFFECTS, book, finish
-from scripts.trials.storm.look import look
+from scripts.trials.storm.consumer import book, finish
 from scripts.trials.storm.part import LEASE_S, Part
 from scripts.trials.storm.producer import send, send_keyed
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from scripts.trials.history import journal
+from scripts.trials.history.witness import post
 from scripts.trials.storm.part import Part
 
 # How the mail of each address is taken, so that each promise is put to the test.
@@ -53,10 +54,7 @@ class Maker:
 
 def told(messages: list[dict[str, Any]]) -> list[Any]:
     """Return messages as an event tells of them."""
-    return [
-        [m["body"]["token"], list(recipients(m["to"])), m["urgency"], journal.digest(m["body"]), m["max_attempts"]]
-        for m in messages
-    ]
+    return [post(message, list(recipients(message["to"]))) for message in messages]
 
 
 def recipients(to: str | list[str]) -> tuple[str, ...]:

@@ -21,9 +21,9 @@ from scripts.harness.program import Program
 from scripts.trials.history import checker, journal
 from scripts.trials.history.chronicle import history_of
 from scripts.trials.history.history import History, look_of
+from scripts.trials.history.witness import EFFECTS
 from scripts.trials.storm import steps
 from scripts.trials.storm.cast import CAST, SENDS_ONLY, Life
-from scripts.trials.storm.consumer import EFFECTS
 from scripts.trials.storm.posts import ADDRESSES
 from scripts.trials.trial import Round
 
@@ -77,7 +77,7 @@ class _Storm:
 
     def calm(self) -> None:
         """Start all again, let them take all that is left, and then what comes last, for which they must be woken."""
-        with Program("trials.storm.look", self.db) as look:
+        with Program("trials.history.look", self.db) as look:
             for actor in CAST:
                 if actor not in SENDS_ONLY:
                     self._start(actor, is_calm=True)
@@ -107,7 +107,7 @@ class _Storm:
 
     def look(self) -> History:
         """Return what is known in the end, when nobody is there any more."""
-        with Program("trials.storm.look", self.db) as look:
+        with Program("trials.history.look", self.db) as look:
             look.tell("check")
             self._round.expect((said := json.loads(look.line())) == "ok", f"the file should be sound, and is: {said}")
             look.tell("look")

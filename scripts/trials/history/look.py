@@ -1,4 +1,4 @@
-"""Look into a bus with Python's own sqlite3: `python -m scripts.trials.storm.look DB`.
+"""Look into a bus with Python's own sqlite3: `python -m scripts.trials.history.look DB`.
 
 It answers each line of its input with a line: `open` with how many deliveries are not finished, `look` with all that is
 there, `check` with what SQLite's integrity check says.
@@ -33,7 +33,7 @@ def look(bus: sqlite3.Connection) -> dict[str, list[Any]]:
             "SELECT id >> 20, recipient, state, attempts, max_attempts, finished_at FROM deliveries ORDER BY id"
         )
     ]
-    effects = bus.execute("SELECT message, life FROM storm_effects").fetchall()
+    effects = bus.execute("SELECT message, life FROM trial_effects").fetchall()
     bus.execute("COMMIT")
     return {"messages": messages, "deliveries": deliveries, "effects": effects}
 
