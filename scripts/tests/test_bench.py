@@ -31,6 +31,7 @@ def bench(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_quick_run_prints_its_table_and_leaves_the_same_figures_as_json_and_as_a_plot(tmp_path: Path) -> None:
     json_file, svg_file = tmp_path / "found.json", tmp_path / "found.svg"
 
@@ -44,6 +45,7 @@ def test_a_quick_run_prints_its_table_and_leaves_the_same_figures_as_json_and_as
     assert svg_file.read_text(encoding="utf-8") == plot.draw(report)
 
 
+@pytest.mark.slow
 def test_the_sides_of_a_comparison_have_the_same_number_of_rounds(tmp_path: Path) -> None:
     json_file = tmp_path / "found.json"
 
@@ -59,6 +61,7 @@ def test_the_sides_of_a_comparison_have_the_same_number_of_rounds(tmp_path: Path
         assert len(figure.sides[0].values) > 1
 
 
+@pytest.mark.slow
 def test_progress_is_told_beside_the_table(tmp_path: Path) -> None:
     done = bench("send", "--quick", "--plot", tmp_path / "found.svg")
 
@@ -108,6 +111,7 @@ def test_the_help_names_every_benchmark_with_what_it_measures_and_every_option()
         assert option in done.stdout
 
 
+@pytest.mark.slow
 def test_the_tables_of_the_readme_are_printed_from_a_file_of_figures(tmp_path: Path) -> None:
     json_file = tmp_path / "found.json"
     assert bench("send", "--quick", "--json", json_file).returncode == 0

@@ -7,6 +7,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from scripts.trials import trial
 from scripts.trials.catalogue import TRIALS
 from scripts.trials.outcome import Finding, Outcome, describe, table
@@ -104,6 +106,7 @@ def test_the_command_wants_time_that_passes() -> None:
     assert "--seconds" in answer.stderr
 
 
+@pytest.mark.slow
 def test_the_command_prints_its_seed_and_the_table() -> None:
     answer = torture("upgrade", "--seconds", "1", "--rounds", "1", "--seed", "12")
 

@@ -28,6 +28,7 @@ def judge(data: bytes, found: bytes) -> None:
     oracle.check(found, oracle.owed(data, LIMIT, METHODS))
 
 
+@pytest.mark.slow
 def test_a_short_round_of_abuse_harms_nobody(tmp_path: Path) -> None:
     outcome = trial.run(abuse.run, tmp_path, seconds=6, seed=1, rounds=1)
 

@@ -33,6 +33,7 @@ STATES = {1: "acked", 2: "acked", 3: "expired", 4: "acked", 5: "acked"}
 STEPS = [8.0]
 
 
+@pytest.mark.slow
 def test_the_clock_steps_forward_and_back_and_nothing_is_lost(tmp_path: Path) -> None:
     outcome = TRIALS["clock"].run(tmp_path, seconds=4, seed=7, rounds=1)
 

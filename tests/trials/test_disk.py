@@ -5,11 +5,14 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from scripts.trials import trial
 from scripts.trials.disk import scenario as disk
 from scripts.trials.outcome import describe
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_and_all_go_on_after_each_way_in_which_a_disk_can_fail(tmp_path: Path) -> None:
     outcome = trial.run(disk.run, tmp_path, seconds=6, seed=1, rounds=1)
 
@@ -27,6 +30,7 @@ def test_nothing_is_lost_and_all_go_on_after_each_way_in_which_a_disk_can_fail(t
         assert outcome.done["troubles"] == 16
 
 
+@pytest.mark.slow
 def test_a_send_of_which_half_is_done_when_it_raises_is_found(tmp_path: Path) -> None:
     outcome = trial.run(partial(disk.sweep, what="broken"), tmp_path, seconds=20, seed=1, rounds=1)
 

@@ -15,6 +15,7 @@ from scripts.trials.history.journal import Event
 from scripts.trials.outcome import describe
 
 
+@pytest.mark.slow
 def test_beside_foreign_hands_and_under_replaced_files_nothing_is_lost(tmp_path: Path) -> None:
     outcome = trial.run(foreign.run, tmp_path, seconds=3, seed=4, rounds=1)
 

@@ -23,6 +23,7 @@ from scripts.trials.outcome import describe
 from scripts.trials.trial import Round
 
 
+@pytest.mark.slow
 def test_a_short_round_of_fuzzing_finds_nothing(tmp_path: Path) -> None:
     outcome = trial.run(fuzz.run, tmp_path, seconds=3, seed=1, rounds=1)
 

@@ -16,6 +16,7 @@ from scripts.trials.outcome import Outcome, describe
 from scripts.trials.trial import Round
 
 
+@pytest.mark.slow
 def test_texts_stay_texts_wherever_they_go(tmp_path: Path) -> None:
     outcome = TRIALS["injection"].run(tmp_path, seconds=1, seed=5, rounds=1)
 

@@ -29,6 +29,7 @@ def cut(folder: Path, program: Program, durability: Durability) -> Outcome:
     return outcome
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(len(HISTORIES)), ids=[" ".join(history) for history in HISTORIES])
 def test_no_power_cut_breaks_a_promise(tmp_path: Path, seed: int) -> None:
     outcome = TRIALS["power"].run(tmp_path, seconds=1, seed=seed, rounds=1)
@@ -41,6 +42,7 @@ def test_no_power_cut_breaks_a_promise(tmp_path: Path, seed: int) -> None:
     assert outcome.done["lost tails"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("durability", "kind"), [("full", "lost"), ("normal", "broken")])
 def test_commits_that_nobody_syncs_are_lost_and_spoil_the_file(
     tmp_path: Path, durability: Durability, kind: Kind
@@ -56,6 +58,7 @@ def test_commits_that_nobody_syncs_are_lost_and_spoil_the_file(
     assert outcome.count(kind) > 0
 
 
+@pytest.mark.slow
 def test_a_client_of_normal_durability_does_not_keep_the_promise_of_the_other(tmp_path: Path) -> None:
     def promising(scene: Scene) -> None:
         with scene.hand("boss:s", "normal") as boss:
@@ -69,6 +72,7 @@ def test_a_client_of_normal_durability_does_not_keep_the_promise_of_the_other(tm
     assert outcome.count("broken") == 0
 
 
+@pytest.mark.slow
 def test_a_step_that_comes_in_two_halves_is_found(tmp_path: Path) -> None:
     def halving(scene: Scene) -> None:
         with scene.hand("boss:s") as boss:

@@ -29,6 +29,7 @@ Connect = Callable[..., BusClient]
 ADDRESS = "worker:s"
 
 
+@pytest.mark.slow
 def test_a_short_round_finds_nothing_and_does_everything(tmp_path: Path) -> None:
     outcome = trial.run(processes.run, tmp_path, seconds=1, seed=1, rounds=1)
 
@@ -137,6 +138,7 @@ class Careless:
             yield message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "kind"), [("loss", "lost"), ("leak", "broken"), ("none", None)])
 def test_a_loop_that_loses_or_leaks_when_it_is_cancelled_is_noticed(
     db: str, connect: Connect, monkeypatch: pytest.MonkeyPatch, fault: str, kind: str | None

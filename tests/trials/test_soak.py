@@ -17,6 +17,7 @@ def flat(count: int = 50) -> list[Sample]:
     return [Sample(float(n), n * 10, n // 5, 4.0, 16.0, {"helper": 45.0}, {"helper": 20}) for n in range(count)]
 
 
+@pytest.mark.slow
 @needs_proc
 def test_a_short_soak_loses_nothing_and_stays_flat(tmp_path: Path) -> None:
     outcome = TRIALS["soak"].run(tmp_path, seconds=8, seed=6, rounds=1)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from scripts.trials.catalogue import TRIALS
 from tests.processes import needs_proc
 
 
+@pytest.mark.slow
 @needs_proc
 def test_whatever_is_killed_when_each_promise_is_kept(tmp_path: Path) -> None:
     outcome = TRIALS["storm"].run(tmp_path, seconds=12, seed=6, rounds=1)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from scripts.trials import trial
 from scripts.trials.outcome import describe
 from scripts.trials.upgrade import scenario as upgrade
 
 
+@pytest.mark.slow
 def test_old_buses_survive_kills_in_the_midst_of_their_upgrade_and_newer_ones_are_refused(tmp_path: Path) -> None:
     outcome = trial.run(upgrade.run, tmp_path, seconds=1, seed=6, rounds=1)
 
