@@ -134,7 +134,9 @@ class Subscribing:
         found = self._finished + self._bench.drain(missing - in_hand)
         lost = set(self._sent) - set(found)
         if len(lost) > in_hand:
-            yield "lost", f"{self.name}: of {len(self._sent)} messages {sorted(lost)} are gone"
+            states = ", ".join(f"#{id} {self._bench.boss.receipts(id)[0].state}" for id in sorted(lost))
+            where = f"{self.name}, at {self._bench.address}"
+            yield "lost", f"{where}: of {len(self._sent)} messages these are gone after {_PATIENCE_S:g} s: {states}"
         if len(found) > len(set(found)):
             yield "doubled", f"{self.name}: {sorted(found)}"
 
