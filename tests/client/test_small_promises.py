@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from raven import AddressError, BodyError, BusClient, BusyError, SchemaRegistry, WaitTimeoutError
 from raven_rpc import Client
+from raven_rpc.client.calls import Call
 from raven_rpc.client.long_call import LongCall
 from tests.serving import Served
 from tests.support import Foreign, Program
@@ -143,7 +144,8 @@ def test_a_wait_for_who_works_past_the_expiry_that_another_has_met_does_not_look
 
 def test_a_wait_over_the_socket_without_a_timeout_is_one_without_a_timeout(serve: Callable[..., Served]) -> None:
     with Client(serve().path, "worker:s") as bus:
-        call = LongCall(bus, "wait_receipt", {"id": 1, "state": "acked"}, None, waits=True)
+        asked = Call("wait_receipt", {"id": 1, "state": "acked"}, lambda result: result)
+        call = LongCall(bus._transport, asked, None, may_wait_forever=True)
 
         assert call._params == {"id": 1, "state": "acked", "timeout_s": None}
 

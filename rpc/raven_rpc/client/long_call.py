@@ -1,92 +1,91 @@
-"""Long call: one whose answer may be long in coming, over a connection of its own, so that other calls can go on."""
+"""Long call: one whose reply may be long in coming, over a connection of its own, so that other calls can go on."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Generic, TypeVar
 
-from raven import ClosedError, LimitError, LostError, UnreachableError, deadline_after, left_s
-from raven_rpc.client.connection import Wire, lost
-from raven_rpc.client.retry import Link, Patience, given_of
+from raven.errors import ClosedError, LimitError, LostError, UnreachableError
+from raven.model.deadline import deadline_after, left_s
+from raven_rpc.client.calls import Call, without_none
+from raven_rpc.client.connection import Connection
+from raven_rpc.client.exchange import decode_as, lost
+from raven_rpc.client.transport import Backoff, Transport
+
+_T = TypeVar("_T")
 
 
-class LongCall:
-    """One call that is answered within `timeout_s` seconds, or some time (None); ends with its client: ClosedError.
+class LongCall(Generic[_T]):
+    """A call that is answered within `timeout_s` seconds, or some time (None); ends with its client: ClosedError.
 
-    With `again` it is asked once more, for the time that is left, when the connection was lost.
+    When the connection was lost, an idempotent call is made once more, for the time that is left. With
+    `may_wait_forever` the server is told that None is no limit, which it does not take for a parameter left out.
     """
 
     def __init__(
-        self,
-        link: Link,
-        method: str,
-        params: dict[str, Any],
-        timeout_s: float | None = None,
-        *,
-        waits: bool = False,
-        again: bool = False,
+        self, transport: Transport, call: Call[_T], timeout_s: float | None = None, *, may_wait_forever: bool = False
     ) -> None:
         self._deadline = deadline_after(timeout_s)
-        self._link = link
-        self._method = method
-        self._params = given_of({**params, "timeout_s": timeout_s})
-        if waits:  # None is for ever, and not what the helper takes for what is left out
+        self._transport = transport
+        self._call = call
+        self._params = without_none({**call.params, "timeout_s": timeout_s})
+        if may_wait_forever:
             self._params["timeout_s"] = timeout_s
         self._wait_s = timeout_s
-        self._again = again
-        self._patience = self._new_patience()
+        self._backoff = self._new_backoff()
         self._began = time.monotonic()
 
-    def ask(self) -> Any:
-        """Block until the answer is there, and return it; raises its error, UnreachableError or LostError."""
+    def ask(self) -> _T:
+        """Block until the reply is there, and return its value; raises its error, UnreachableError or LostError."""
         while True:
             self._began = time.monotonic()
-            wire: Wire | None = None
+            connection: Connection | None = None
             try:
-                wire = self._link.connect()
-                return wire.ask(self._method, self._params, self._wait_s)
+                connection = self._transport.connect()
+                result = connection.ask(self._call.method, self._params, self._wait_s)
             except (UnreachableError, LostError, LimitError, ClosedError) as error:
                 pause_s = self._pause_s(error)
+            else:
+                return decode_as(self._call.read, result)
             finally:
-                if wire is not None:
-                    wire.close()
+                if connection is not None:
+                    connection.close()
             time.sleep(pause_s)
             self._shorten()
 
-    async def ask_async(self) -> Any:
+    async def ask_async(self) -> _T:
         """Do as `ask` does, without blocking the event loop; to cancel it ends the connection."""
         import asyncio
 
-        from raven_rpc.client.async_connection import AsyncWire
-
         while True:
             self._began = time.monotonic()
-            self._link.check_open()
-            wire = AsyncWire(self._link)
+            connection = self._transport.new_async_connection()
             try:
-                await wire.connect()
-                return await wire.ask(self._method, self._params, self._wait_s)
+                await connection.connect()
+                result = await connection.ask(self._call.method, self._params, self._wait_s)
             except (UnreachableError, LostError, LimitError, ClosedError) as error:
                 pause_s = self._pause_s(error)
+            else:
+                return decode_as(self._call.read, result)
             finally:
-                wire.close()
+                connection.close()
             await asyncio.sleep(pause_s)
             self._shorten()
 
     def _pause_s(self, error: UnreachableError | LostError | LimitError | ClosedError) -> float:
         """Return how long to pause before it is asked again, or raise the error."""
-        self._link.check_open()
-        if isinstance(error, ClosedError):  # what the helper answers when it stops
-            error = lost(self._link.db_path)
-        if isinstance(error, LostError) and time.monotonic() - self._began > self._patience.limit_s:
-            # The helper was there all the time until now.
-            self._patience = self._new_patience()
-        return self._patience.pause_s(error)
+        self._transport.check_open()
+        if isinstance(error, ClosedError):  # what the server answers when it stops
+            error = lost(self._transport.path)
+        if isinstance(error, LostError) and time.monotonic() - self._began > self._backoff.limit_s:
+            # The server was there all the time until now.
+            self._backoff = self._new_backoff()
+        return self._backoff.pause_s(error)
 
-    def _new_patience(self) -> Patience:
-        return Patience(self._link, lost_too=self._again, at_most_s=left_s(self._deadline))
+    def _new_backoff(self) -> Backoff:
+        return Backoff(self._transport, lost_too=self._call.is_idempotent, at_most_s=left_s(self._deadline))
 
     def _shorten(self) -> None:
         """Ask only for the time that is left, next time; what may be asked only once has not begun yet."""
-        if self._again and self._deadline is not None:
+        if self._call.is_idempotent and self._deadline is not None:
             self._wait_s = self._params["timeout_s"] = left_s(self._deadline)

@@ -1,201 +1,240 @@
-"""Streams: messages as the helper pushes them, each stream over a connection of its own."""
+"""Streams: messages as the server pushes them, each stream over a connection of its own, blocking or in an event loop.
+
+Both kinds go on when the connection was lost; how is their subscription's to know.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Self
 
-import raven
-from raven import (
-    AckMode,
-    ClosedError,
-    DeliveryError,
-    Holdings,
-    InputError,
-    LostError,
-    Message,
-    MessageNotFoundError,
-    UnreachableError,
-    deadline_after,
-    left_s,
-)
-from raven_rpc.client.connection import Wire, message_of, shaped
+from raven.errors import ClosedError, LostError, UnreachableError
+from raven.model.deadline import deadline_after, left_s
+from raven.model.leases import Holdings
+from raven.model.message import Message
+from raven_rpc.client.connection import Connection
+from raven_rpc.client.subscription import LOST_PAUSE_S, REFUSALS, Log, Mail, Options, Subscription
+from raven_rpc.client.transport import Transport
 
 if TYPE_CHECKING:
-    from raven_rpc.client.client import Client
-    from raven_rpc.client.retry import Link
-
-# With auto acks a message is acked when its turn comes; more than a few ahead would only be kept from others.
-_AHEAD = 4
-_MAX_WINDOW = 10_000
-# Before it connects again, lest a helper that takes everybody and drops them be asked without end.
-LOST_PAUSE_S = 0.02
+    from raven_rpc.client.async_connection import AsyncConnection
 
 
-class Stream:
-    """One subscription at the helper, made again when the connection was lost; closed by `close` from any thread."""
+def listen(
+    transport: Transport, leases: Holdings, address: str | None, options: Options, timeout_s: float | None
+) -> Iterator[Message]:
+    """Yield the mail of an address."""
+    stream = _Stream(transport, Mail(address, options, leases), timeout_s)
+    try:
+        with suppress(ClosedError):
+            while (message := stream.next_message()) is not None:
+                yield message
+                if stream.is_over():
+                    return
+    finally:
+        stream.close()
 
-    def __init__(self, client: Link, timeout_s: float | None) -> None:
-        self._client = client
+
+def tail(transport: Transport, log: Log, timeout_s: float | None) -> Iterator[Message]:
+    """Yield the log from where it begins."""
+    stream = _Stream(transport, log, timeout_s)
+    try:
+        with suppress(ClosedError):
+            while (message := stream.next_message()) is not None:
+                yield message
+    finally:
+        stream.close()
+
+
+class _Stream:
+    """The messages of one subscription, for a thread; closed by `close` from any thread."""
+
+    def __init__(self, transport: Transport, subscription: Subscription, timeout_s: float | None) -> None:
+        self._transport = transport
+        self._subscription = subscription
         self._deadline = deadline_after(timeout_s)
-        self._wire: Wire | None = None
+        self._connection: Connection | None = None
         self._is_closed = False
-        self.number = 0
-        client.keep(self)
+        transport.track(self)
 
-    def connect(self, method: str, params: dict[str, Any]) -> Wire:
-        """Return the open connection, or make one and subscribe."""
-        if self._wire is None:
-            left = left_s(self._deadline)
-            self._wire = self._client.persist(lambda: self._connect_once(method, params), lost_too=True, at_most_s=left)
-        return self._wire
-
-    def next_message(self, method: str, params: dict[str, Any]) -> Message | None:
+    def next_message(self) -> Message | None:
         """Return the next message; None at the deadline, when the stream has ended or was closed."""
         while not self._is_closed:
             try:
-                push = self.connect(method, params).next_push(left_s(self._deadline))
+                connection = self._connected()
+                notification = connection.next_notification(left_s(self._deadline))
             except (LostError, UnreachableError) as error:
-                self.drop()
+                self._drop()
                 if self.is_over():
                     return None
                 if isinstance(error, UnreachableError):
                     raise
                 time.sleep(LOST_PAUSE_S)
                 continue
-            return None if push is None else message_of(push)
+            message = None if notification is None else self._subscription.message_of(notification)
+            if message is None:
+                return None
+            if self._acks(connection, message):
+                return self._subscription.handed_out(message)
         return None
-
-    def drop(self) -> None:
-        """Forget a connection that was lost."""
-        if self._wire is not None:
-            self._wire.close()
-            self._wire = None
 
     def is_over(self) -> bool:
         """Whether the deadline has passed."""
         return self._deadline is not None and time.monotonic() >= self._deadline
 
     def close(self) -> None:
-        """End; the helper gives back what was pushed and not acked."""
+        """End; the server gives back every message that was pushed and not acked."""
         self._is_closed = True
-        if self._wire is not None:
-            self._wire.close()
+        if self._connection is not None:
+            self._connection.close()
+        self._subscription.end()
 
-    def _connect_once(self, method: str, params: dict[str, Any]) -> Wire:
-        wire = self._client.connect()
+    def _connected(self) -> Connection:
+        """Return the open connection, or make one and subscribe."""
+        if self._connection is None:
+            left = left_s(self._deadline)
+            self._connection = self._transport.persist(self._subscribe, lost_too=True, at_most_s=left)
+        return self._connection
+
+    def _subscribe(self) -> Connection:
+        connection = self._transport.connect()
         try:
-            self.number = shaped(lambda result: int(result["subscription"]), wire.ask(method, params))
+            self._subscription.begin(connection.ask(self._subscription.method, self._subscription.params))
         except BaseException:
-            wire.close()
+            connection.close()
             raise
-        return wire
+        return connection
+
+    def _acks(self, connection: Connection, message: Message) -> bool:
+        """Ack a message if its subscription says so; False unless the ack is known to have worked."""
+        params = self._subscription.ack_of(message)
+        if params is None:
+            return True
+        try:
+            connection.ask("ack", params)
+        except REFUSALS:
+            return False
+        except (LostError, UnreachableError):
+            self._drop()
+            return False
+        return True
+
+    def _drop(self) -> None:
+        """Forget a connection that was lost."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
-class Options(NamedTuple):
-    """How a loop is to go on, in the words of `BusClient.subscribe`."""
+class AsyncMessages:
+    """What `Client.subscribe` returns: the mail of an address, for `async for`; ends as `listen` does."""
 
-    ack: AckMode
-    lease_s: float
-    poll_interval_s: float
-    max_per_poll: int
+    def __init__(
+        self, transport: Transport, leases: Holdings, address: str | None, options: Options, timeout_s: float | None
+    ) -> None:
+        self._transport = transport
+        self._leases = leases
+        self._address = address
+        self._options = options
+        self._timeout_s = timeout_s
+        self._deadline: float | None = None
+        self._mail: Mail | None = None
+        self._connection: AsyncConnection | None = None
+        self._is_closed = False
+        transport.track(self)
 
-    def params(self, address: str | None) -> dict[str, Any]:
-        """Return the parameters of `subscribe`; raises InputError for what BusClient does not take either."""
-        if self.ack not in ("auto", "manual"):
-            raise InputError(f"ack {self.ack!r} is not known: use 'auto' or 'manual'")
-        raven.check_lease(self.lease_s)
-        most = self.max_per_poll
-        if not isinstance(most, int) or isinstance(most, bool) or not 1 <= most <= _MAX_WINDOW:
-            raise InputError(f"max_per_poll {most!r} is out of range: use 1 to {_MAX_WINDOW:,}")
-        check_poll_interval(self.poll_interval_s)
-        window = most if self.ack == "manual" else min(most, _AHEAD)
-        return {"role": address, "ack": "manual" if self.ack == "manual" else "ahead", "window": window}
+    def __aiter__(self) -> Self:
+        return self
 
+    async def __anext__(self) -> Message:
+        if self._mail is None:
+            self._deadline = deadline_after(self._timeout_s)
+            self._mail = Mail(self._address, self._options, self._leases)
+        elif self._deadline is not None and time.monotonic() >= self._deadline:
+            self.close()
+        message = None
+        try:
+            message = await self._next_message(self._mail)
+        except (TimeoutError, ClosedError):
+            pass
+        finally:
+            if message is None:
+                self.close()
+        if message is None:
+            raise StopAsyncIteration
+        return message
 
-class Hands:
-    """The leases of what one loop has handed out to be acked: its client knows them until the loop is left."""
+    async def aclose(self) -> None:
+        """Stop; the server gives back every message that was pushed and not acked."""
+        self.close()
 
-    def __init__(self, holdings: Holdings) -> None:
-        self._holdings = holdings
-        self._tokens: set[int] = set()
+    def close(self) -> None:
+        """Do as `aclose` does, at once, from any thread. Closing twice is allowed."""
+        self._is_closed = True
+        if self._connection is not None:
+            self._connection.close()
+        if self._mail is not None:
+            self._mail.end()
 
-    def take(self, message: Message) -> None:
-        """Note what is handed out."""
-        if message.lease is not None:
-            if message.lease not in self._tokens:
-                self._tokens.add(message.lease)
-                self._holdings.open_room(message.lease)
-            self._holdings.remember([message])
+    def __del__(self) -> None:
+        self.close()
 
-    def let_go(self) -> None:
-        """Note that the helper gives back what is not acked."""
-        while self._tokens:
-            self._holdings.close_room(self._tokens.pop())
+    async def _next_message(self, mail: Mail) -> Message | None:
+        import asyncio
 
+        while not self._is_closed:
+            try:
+                # Not around the ack: what is acked must be handed out.
+                async with asyncio.timeout(left_s(self._deadline)):
+                    connection = await self._connected(mail)
+                    notification = await connection.next_notification()
+            except LostError:
+                self._drop()
+                await asyncio.sleep(LOST_PAUSE_S)
+                continue
+            message = mail.message_of(notification)
+            if message is None:
+                return None
+            if await self._acks(connection, mail, message):
+                return mail.handed_out(message)
+        return None
 
-def listen(client: Client, options: Options, timeout_s: float | None) -> Iterator[Message]:
-    """Yield the mail of the client's address."""
-    params = options.params(client.address)
-    stream, hands = Stream(client, timeout_s), Hands(client._holdings)
-    try:
-        with suppress(ClosedError):
-            while (message := stream.next_message("subscribe", params)) is not None:
-                if options.ack == "auto" and not _ack(stream, params, message):
-                    continue
-                hands.take(message)
-                yield acked(message) if options.ack == "auto" else message
-                if stream.is_over():
-                    return
-    finally:
-        stream.close()
-        hands.let_go()
+    async def _connected(self, mail: Mail) -> AsyncConnection:
+        """Return the open connection, or make one and subscribe."""
+        if self._connection is not None:
+            return self._connection
+        return await self._transport.persist_async(lambda: self._subscribe(mail), lost_too=True)
 
+    async def _subscribe(self, mail: Mail) -> AsyncConnection:
+        if self._is_closed:
+            raise ClosedError("the loop was ended")
+        self._connection = connection = self._transport.new_async_connection()
+        try:
+            await connection.connect()
+            mail.begin(await connection.ask(mail.method, mail.params))
+        except BaseException:
+            self._drop()
+            raise
+        return connection
 
-def _ack(stream: Stream, params: dict[str, Any], message: Message) -> bool:
-    """Ack a message before it is handed out; where that is not known to have worked, it is not handed out."""
-    try:
-        stream.connect("subscribe", params).ask("ack", {"id": message.id, "subscription": stream.number})
-    except (DeliveryError, MessageNotFoundError):  # its lease has ended, and another may have it
-        return False
-    except (LostError, UnreachableError):
-        stream.drop()
-        return False
-    return True
+    async def _acks(self, connection: AsyncConnection, mail: Mail, message: Message) -> bool:
+        """Do as `_Stream._acks` does."""
+        params = mail.ack_of(message)
+        if params is None:
+            return True
+        try:
+            await connection.ask("ack", params)
+        except REFUSALS:
+            return False
+        except (LostError, UnreachableError):
+            self._drop()
+            return False
+        return True
 
-
-def acked(message: Message) -> Message:
-    """Return a message as it is once it was taken, just now."""
-    now = datetime.now(UTC)
-    seen = message.delivered_at or now
-    return replace(
-        message, state="acked", attempts=message.attempts + 1, delivered_at=seen, acked_at=now, finished_at=now
-    )
-
-
-def tail(
-    client: Link, from_id: int, role: str | list[str] | None, follow: bool, timeout_s: float | None
-) -> Iterator[Message]:
-    """Yield the log from an id on."""
-    stream = Stream(client, timeout_s if follow else None)
-    try:
-        with suppress(ClosedError):
-            while True:
-                params = {"from_id": from_id, "follow": follow, **({} if role is None else {"role": role})}
-                message = stream.next_message("tail", params)
-                if message is None:
-                    return
-                yield message
-                from_id = message.id + 1
-    finally:
-        stream.close()
-
-
-def check_poll_interval(poll_interval_s: object) -> None:
-    """Refuse what BusClient does not take either; raises InputError."""
-    if not isinstance(poll_interval_s, int | float) or not 0 < poll_interval_s <= 3600:
-        raise InputError(f"poll_interval_s {poll_interval_s!r} is out of range: use more than 0, up to 3600 seconds")
+    def _drop(self) -> None:
+        """Forget the connection, and what came over it and was not handed out."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()

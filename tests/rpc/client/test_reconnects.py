@@ -169,7 +169,8 @@ def test_close_ends_a_loop_that_waits_for_a_helper(serve: Serve, mode: str) -> N
     taking = Taking(bus, mode)
     wait_for_waiting(served.db, WORKER)
     served.kill()
-    wait_until(lambda: all(getattr(part, "_wire", None) is None for part in bus._open.values()), "the loss")
+    parts = bus._transport._parts
+    wait_until(lambda: all(getattr(part, "_connection", None) is None for part in parts.values()), "the loss")
 
     bus.close()
 

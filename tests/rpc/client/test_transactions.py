@@ -72,6 +72,36 @@ def test_results_have_what_each_call_returned(worker: Client, mail: list[int]) -
     assert worker.read(second.id).reason == "later"
 
 
+def test_a_claim_may_be_part_of_a_transaction_and_its_leases_are_remembered(
+    worker: Client, mail: list[int], connect: Connect
+) -> None:
+    with worker.transaction() as tx:
+        tx.send("boss:s", "busy")
+        tx.claim(2, lease_s=0.05)
+        assert tx.results == []
+    claimed = tx.results[1]
+    assert [message.id for message in claimed] == mail[:2]
+    other, first = connect(WORKER), claimed[0].id
+    wait_until(lambda: first in [message.id for message in other.claim(9, lease_s=600)], "the end of the lease")
+
+    with pytest.raises(LeaseLostError, match="another has it now"):
+        worker.ack(first)
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_an_error_tells_the_number_of_the_call_that_was_refused(worker: Client, mail: list[int], number: int) -> None:
+    calls: list[Callable[[Transaction], None]] = [lambda tx: tx.ack(mail[0])] * 3
+    calls[number] = lambda tx: tx.ack(99)
+
+    with pytest.raises(MessageNotFoundError, match=rf"call {number} \(ack\) of the transaction: .*#99") as caught:
+        within(worker.transaction(), *calls)
+
+    assert caught.value.call == number
+    with pytest.raises(MessageNotFoundError) as alone:
+        worker.ack(99)
+    assert alone.value.call is None
+
+
 def test_nothing_is_done_before_the_end_of_the_block(worker: Client, mail: list[int], connect: Connect) -> None:
     observer = connect("watcher:s")
 

@@ -17,7 +17,6 @@ import pytest
 
 from raven import BodyError, BusClient, LimitError, LostError, Message, UnreachableError
 from raven_rpc import Client
-from raven_rpc.client.async_connection import AsyncWire
 from tests.asking import request
 from tests.support import DEADLINE_S, wait_until
 
@@ -198,7 +197,7 @@ def test_a_helper_that_said_why_it_went_before_it_was_asked_is_quoted(
 
 def ask_one_that_left(path: str, listening: socket.socket, kind: str, said: list[dict[str, Any]]) -> None:
     async def ask(bus: Client) -> None:
-        wire = AsyncWire(bus)
+        wire = bus._transport.new_async_connection()
         await wire.connect()
         leave(listening, *said)
         try:
@@ -210,7 +209,7 @@ def ask_one_that_left(path: str, listening: socket.socket, kind: str, said: list
         if kind == "async":
             asyncio.run(ask(bus))
         else:
-            wire = bus.connect()
+            wire = bus._transport.connect()
             leave(listening, *said)
             wire.ask("ping", {})
 
@@ -219,7 +218,7 @@ def test_a_helper_that_went_without_reading_what_it_was_asked_is_lost(leaver: tu
     path, listening = leaver
 
     async def ask(bus: Client) -> None:
-        wire = AsyncWire(bus)
+        wire = bus._transport.new_async_connection()
         await wire.connect()
         asking = asyncio.create_task(wire.ask("ping", {}))
         await asyncio.sleep(0)
@@ -239,7 +238,7 @@ def test_a_connection_that_was_closed_asks_nothing_any_more(leaver: tuple[str, s
     path, _ = leaver
 
     async def ask(bus: Client) -> None:
-        wire = AsyncWire(bus)
+        wire = bus._transport.new_async_connection()
         await wire.connect()
         wire.close()
         await wire.ask("ping", {})
@@ -253,11 +252,11 @@ def test_who_waits_at_a_connection_that_another_thread_has_closed_is_told_that_i
 ) -> None:
     path, _ = leaver
     with Client(path) as bus:
-        wire = bus.connect()
+        wire = bus._transport.connect()
         wire.close()
 
         with pytest.raises(LostError):
-            wire.next_push(None)
+            wire.next_notification(None)
 
 
 @pytest.mark.parametrize("depth", [0, 200_000])
@@ -287,7 +286,7 @@ def test_a_client_that_closes_passes_over_what_was_dropped_meanwhile(leaver: tup
     first, last = Part(Part()), Part()
     assert first.other
     for part in (first, first.other, last):
-        bus.keep(part)
+        bus._transport.track(part)
     del part
 
     bus.close()

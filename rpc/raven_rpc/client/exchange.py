@@ -1,0 +1,140 @@
+"""Exchange: the requests, replies and notifications of one connection, as bytes and values; no I/O.
+
+A connection writes the bytes that `request` returns and feeds the bytes that it reads. The exchange says which reply
+belongs to the request, and keeps the notifications that come before it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from raven.errors import BodyError, HelperError, LostError, UnreachableError
+from raven.model.message import Message
+from raven_rpc.jsonrpc import errors, messages
+
+Shape = dict[str, Any]
+_T = TypeVar("_T")
+
+
+class Exchange:
+    """The two directions of one connection: requests into bytes, bytes into replies and notifications.
+
+    One request waits for its reply at a time. `path` is only told in errors.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._buffer = bytearray()
+        self._notifications: deque[Shape] = deque()
+        self._last = 0
+
+    def request(self, method: str, params: dict[str, Any] | list[Any]) -> bytes:
+        """Return a request as a line, with a number of its own; raises BodyError for a value that JSON cannot hold."""
+        self._last += 1
+        try:
+            return messages.encode(messages.request(self._last, method, params))
+        except RecursionError:
+            raise BodyError("body nests too deep: flatten it") from None
+        except (TypeError, ValueError) as error:
+            raise BodyError(f"body is not JSON: {error}; send text, numbers, lists and dicts with text keys") from None
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes that the server has written; raises LostError for none, by which a socket tells its end."""
+        if not data:
+            raise lost(self.path)
+        self._buffer += data
+
+    def reply(self) -> Shape | None:
+        """Return the response to the last request, or None before it is whole; raises HelperError for other lines."""
+        while (shape := self._pop_line()) is not None:
+            if "method" in shape:
+                self._notifications.append(shape)
+            elif shape.get("id") in (self._last, None):
+                return shape
+        return None
+
+    def notification(self) -> Shape | None:
+        """Return the next notification, or None before it is whole; responses that come too late are dropped."""
+        if self._notifications:
+            return self._notifications.popleft()
+        while (shape := self._pop_line()) is not None:
+            if "method" in shape:
+                return shape
+        return None
+
+    def close_reason(self) -> Shape | None:
+        """Raise the error that the server wrote before it closed: one connection too many, or the wrong user.
+
+        Returns the next line if it is no such error, and None before it is whole.
+        """
+        shape = self._pop_line()
+        if shape is not None and shape.get("id") is None and "error" in shape:
+            result_of(shape)
+        return shape
+
+    def clear(self) -> None:
+        """Drop all that was fed and not asked for yet."""
+        self._notifications.clear()
+        self._buffer.clear()
+
+    def _pop_line(self) -> Shape | None:
+        end = self._buffer.find(b"\n")
+        if end < 0:
+            return None
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        return _decoded(line)
+
+
+def result_of(response: Shape) -> Any:
+    """Return the result that a response holds, or raise its error; HelperError if it holds neither."""
+    if "error" in response:
+        raise errors.from_wire(response["error"])
+    return decode_as(lambda found: found["result"], response)
+
+
+def decode_as(make: Callable[[Any], _T], result: Any) -> _T:
+    """Return the value that `make` builds of a result; raises HelperError for a result of another shape."""
+    try:
+        return make(result)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise HelperError(f"the helper answered in another shape than this raven knows: {error!r}") from None
+
+
+def message_of(notification: Shape) -> Message | None:
+    """Return the message of a notification, or None if it says that no more will come; raises the error that it has."""
+    if notification["method"] != "end":
+        return decode_as(lambda found: Message.from_dict(found["params"]["message"]), notification)
+    told = notification.get("params")
+    if isinstance(told, dict) and "error" in told:
+        raise errors.from_wire(told["error"])
+    return None
+
+
+def lost(path: str) -> LostError:
+    """Return the error for a connection that ended."""
+    return LostError(f"the connection to {path} was lost: what was asked may have been done, or not")
+
+
+def unanswered(path: str, method: str, timeout_s: float) -> LostError:
+    """Return the error for a reply that did not come in time."""
+    return LostError(f"no answer to {method} came from {path} within {timeout_s:g} s: it may have been done")
+
+
+def unreachable(path: str, error: OSError) -> UnreachableError:
+    """Return the error for a socket that cannot be connected to."""
+    reason = "nobody listens there" if isinstance(error, ConnectionRefusedError) else error.strerror or str(error)
+    return UnreachableError(f"the helper cannot be reached at {path}: {reason}; start `raven serve`, or give --db")
+
+
+def _decoded(line: bytes) -> Shape:
+    """Return the object that a line holds; raises HelperError for a line that is none of JSON-RPC."""
+    try:
+        shape = messages.parse(line)
+    except messages.ParseError as error:
+        raise HelperError(f"what answers there is no helper of raven: {error}") from None
+    if not isinstance(shape, dict):
+        raise HelperError(f"what answers there is no helper of raven: {shape!r}")
+    return shape

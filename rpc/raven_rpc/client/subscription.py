@@ -1,0 +1,130 @@
+"""Subscription: what a loop asks the server to push, and what it makes of each push; no I/O.
+
+A loop over a lost connection asks again: its mail comes anew, and a log goes on behind the last message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from raven.errors import DeliveryError, InputError, MessageNotFoundError
+from raven.model import clock
+from raven.model.leases import Holdings
+from raven.model.limits import check_lease, check_poll_interval, is_integer
+from raven.model.message import AckMode, Message
+from raven_rpc.client.calls import without_none
+from raven_rpc.client.exchange import Shape, decode_as, message_of
+
+# With auto acks a message is acked when its turn comes; more than a few ahead would only be kept from others.
+_PREFETCH = 4
+_MAX_WINDOW = 10_000
+# Before a loop connects again, lest it ask a server without end that takes every connection and drops it.
+LOST_PAUSE_S = 0.02
+# How the server refuses the ack of a message whose lease has ended: another consumer may have it.
+REFUSALS = (DeliveryError, MessageNotFoundError)
+
+
+class Options(NamedTuple):
+    """How a loop is to go on, in the words of `BusClient.subscribe`."""
+
+    ack: AckMode
+    lease_s: float
+    poll_interval_s: float
+    max_per_poll: int
+
+    def params(self, address: str | None) -> dict[str, Any]:
+        """Return the parameters of `subscribe`; raises InputError as BusClient does."""
+        if self.ack not in ("auto", "manual"):
+            raise InputError(f"ack {self.ack!r} is not known: use 'auto' or 'manual'")
+        check_lease(self.lease_s)
+        most = self.max_per_poll
+        if not is_integer(most, 1, _MAX_WINDOW):
+            raise InputError(f"max_per_poll {most!r} is out of range: use 1 to {_MAX_WINDOW:,}")
+        check_poll_interval(self.poll_interval_s)
+        window = most if self.ack == "manual" else min(most, _PREFETCH)
+        return without_none({"role": address, "ack": "manual" if self.ack == "manual" else "ahead", "window": window})
+
+
+class Subscription:
+    """One subscription at the server, by its method and parameters; `number` is the server's name for it."""
+
+    def __init__(self, method: str, params: dict[str, Any]) -> None:
+        self.method = method
+        self.params = params
+        self._number = 0
+
+    def begin(self, result: Any) -> None:
+        """Note what the server has answered to `method`; raises HelperError for another shape."""
+        self._number = decode_as(lambda found: int(found["subscription"]), result)
+
+    def message_of(self, notification: Shape) -> Message | None:
+        """Return the message of a notification, or None at the end; raises the error that the server tells."""
+        return message_of(notification)
+
+    def ack_of(self, message: Message) -> dict[str, Any] | None:
+        """Return the parameters of the `ack` that must come before a message is handed out, or None."""
+        return None
+
+    def handed_out(self, message: Message) -> Message:
+        """Note that the loop hands out a message, and return it as its user sees it."""
+        return message
+
+    def end(self) -> None:
+        """Note that the loop is over, so that the server gives back every message that was not acked."""
+
+
+class Mail(Subscription):
+    """The mail of an address. With auto acks each message is acked before it is handed out, else leased to the loop.
+
+    The client knows the leases of a manual loop in `leases` until the loop ends.
+    """
+
+    def __init__(self, address: str | None, options: Options, leases: Holdings) -> None:
+        super().__init__("subscribe", options.params(address))
+        self._acks = options.ack == "auto"
+        self._leases = leases
+        self._tokens: set[int] = set()
+
+    def ack_of(self, message: Message) -> dict[str, Any] | None:
+        """Return the parameters of the `ack` that must come before a message is handed out, or None."""
+        return {"id": message.id, "subscription": self._number} if self._acks else None
+
+    def handed_out(self, message: Message) -> Message:
+        """Note the lease of a message, or return it as it is once acked."""
+        if self._acks:
+            return _as_acked(message)
+        if message.lease is not None:
+            if message.lease not in self._tokens:
+                self._tokens.add(message.lease)
+                self._leases.open_room(message.lease)
+            self._leases.remember([message])
+        return message
+
+    def end(self) -> None:
+        """Forget the leases of the loop; from any thread, and more than once."""
+        while self._tokens:
+            self._leases.close_room(self._tokens.pop())
+
+
+class Log(Subscription):
+    """The log of the bus from an id on, of some addresses only if `role` is given."""
+
+    def __init__(self, from_id: int, role: str | Sequence[str] | None, follow: bool) -> None:
+        addresses = role if role is None or isinstance(role, str) else list(role)
+        super().__init__("tail", without_none({"from_id": from_id, "follow": follow, "role": addresses}))
+
+    def handed_out(self, message: Message) -> Message:
+        """Note that the log goes on behind this message."""
+        self.params["from_id"] = message.id + 1
+        return message
+
+
+def _as_acked(message: Message) -> Message:
+    """Return a message as it is once it was acked, just now."""
+    now = clock.from_micros(clock.now())
+    seen = message.delivered_at or now
+    return replace(
+        message, state="acked", attempts=message.attempts + 1, delivered_at=seen, acked_at=now, finished_at=now
+    )

@@ -1,0 +1,147 @@
+"""Transport: the way of one client to its server: its connections, how long it tries again, and how all of it ends."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from weakref import WeakValueDictionary
+
+from raven.errors import ClosedError, LimitError, LostError, UnreachableError
+from raven_rpc.client.calls import Call
+from raven_rpc.client.connection import Connection
+from raven_rpc.client.exchange import decode_as
+
+if TYPE_CHECKING:
+    from raven_rpc.client.async_connection import AsyncConnection
+
+_T = TypeVar("_T")
+_FIRST_PAUSE_S = 0.02
+_LONGEST_PAUSE_S = 1.0
+
+
+class Closable(Protocol):
+    """A connection or a loop, which ends with its client."""
+
+    def close(self) -> None:
+        """End it, from any thread."""
+
+
+_Part = TypeVar("_Part", bound=Closable)
+
+
+class Transport:
+    """One connection that all calls of a client share, and others for whatever may take long; for any thread."""
+
+    def __init__(self, path: str, timeout_s: float, patience_s: float) -> None:
+        self.path = path
+        self.timeout_s = timeout_s
+        self.patience_s = patience_s
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        # By their own ids, weakly: a loop that is dropped ends by itself.
+        self._parts: WeakValueDictionary[int, Closable] = WeakValueDictionary()
+        self._is_closed = False
+
+    def do(self, call: Call[_T]) -> _T:
+        """Make a call over the shared connection and return its value; raises its error, UnreachableError, LostError.
+
+        A call that makes no difference the second time is made again when the connection was lost.
+        """
+        result = self.persist(lambda: self.ask(call.method, call.params), lost_too=call.is_idempotent)
+        return decode_as(call.read, result)
+
+    def ask(self, method: str, params: dict[str, Any] | list[Any]) -> Any:
+        """Ask once over the shared connection, connected anew if it has ended, and return the result as JSON."""
+        if self._pid != os.getpid():  # a forked child: the lock may be held by a thread that is not here
+            self._pid, self._lock = os.getpid(), threading.Lock()
+        with self._lock:
+            if self._connection is None or self._connection.is_dead():
+                if self._connection is not None:
+                    self._connection.close()
+                self._connection = self.connect()
+            return self._connection.ask(method, params)
+
+    def connect(self) -> Connection:
+        """Return a new connection; raises UnreachableError, or ClosedError when this was closed."""
+        self.check_open()
+        connection = self.track(Connection(self.path, self.timeout_s))
+        self.check_open()
+        return connection
+
+    def new_async_connection(self) -> AsyncConnection:
+        """Return a new connection for an event loop, which is still to connect; ClosedError when this was closed."""
+        from raven_rpc.client.async_connection import AsyncConnection
+
+        self.check_open()
+        return self.track(AsyncConnection(self.path, self.timeout_s))
+
+    def track(self, part: _Part) -> _Part:
+        """Close a part when this is closed, at once if it is already, and return it."""
+        self._parts[id(part)] = part
+        if self._is_closed:
+            part.close()
+        return part
+
+    def check_open(self) -> None:
+        """Raise ClosedError when this was closed."""
+        if self._is_closed:
+            raise ClosedError(f"the client of {self.path} is closed: make a new one")
+
+    def close(self) -> None:
+        """Close the connections and the loops, from any thread; twice is allowed."""
+        self._is_closed = True
+        # A copy made in one step: other threads may be adding theirs, which then see that this is closed.
+        for reference in self._parts.valuerefs():
+            found = reference()
+            if found is not None:
+                found.close()
+
+    def persist(self, step: Callable[[], _T], *, lost_too: bool, at_most_s: float | None = None) -> _T:
+        """Take a step again while the server cannot be reached, or is full, for up to `patience_s` or `at_most_s`."""
+        backoff = Backoff(self, lost_too=lost_too, at_most_s=at_most_s)
+        while True:
+            try:
+                return step()
+            except (UnreachableError, LostError, LimitError) as error:
+                pause_s = backoff.pause_s(error)
+            time.sleep(pause_s)
+
+    async def persist_async(self, step: Callable[[], Awaitable[_T]], *, lost_too: bool) -> _T:
+        """Do as `persist` does, for a step that is awaited."""
+        import asyncio
+
+        backoff = Backoff(self, lost_too=lost_too)
+        while True:
+            try:
+                return await step()
+            except (UnreachableError, LostError, LimitError) as error:
+                pause_s = backoff.pause_s(error)
+            await asyncio.sleep(pause_s)
+
+
+class Backoff:
+    """How long, and with which growing pauses, to try again since the server could not be reached.
+
+    Or since it was full: a limit of all its clients together passes, and nothing was done.
+    """
+
+    def __init__(self, transport: Transport, *, lost_too: bool, at_most_s: float | None = None) -> None:
+        self._transport = transport
+        self._lost_too = lost_too
+        self.limit_s = transport.patience_s if at_most_s is None else min(at_most_s, transport.patience_s)
+        self._give_up_at = time.monotonic() + self.limit_s
+        self._pause_s = _FIRST_PAUSE_S
+
+    def pause_s(self, error: UnreachableError | LostError | LimitError) -> float:
+        """Return how long to pause before the next attempt, or raise the error if there is to be none."""
+        self._transport.check_open()
+        left = self._give_up_at - time.monotonic()
+        is_final = isinstance(error, LimitError) and not error.retryable
+        if left <= 0 or is_final or (isinstance(error, LostError) and not self._lost_too):
+            raise error
+        pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        return min(pause_s, left)
