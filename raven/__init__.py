@@ -6,6 +6,8 @@ what they raise.
 
 from importlib import import_module
 
+from raven.version import __version__
+
 # Not that of `typing`, which takes ten times as long to import as all else here.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +60,6 @@ if TYPE_CHECKING:
     from raven.receive.subscription import Subscription
     from raven.wake.listener import Listener
 
-__version__ = "0.3.0"
 
 __all__ = [
     "AckMode",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from raven.host import pushers
 from raven_rpc import serve
-from raven_rpc.server import pushers
 
 
 def serve_with(lease_s: float, db: str, path: str, ready: Callable[[str], object] | None = None) -> None:

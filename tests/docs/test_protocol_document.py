@@ -13,18 +13,18 @@ from pathlib import Path
 
 import pytest
 
+from raven.host.leases import MAX_REMEMBERED
+from raven.host.pushers import LEASE_S
+from raven.host.subscriptions import MAX_SUBSCRIPTIONS
+from raven.host.waits import MAX_WAITS
 from raven_rpc.jsonrpc import messages as protocol
 from raven_rpc.jsonrpc.errors import FAULTS, STANDARD
 from raven_rpc.methods import params
 from raven_rpc.methods.table import METHODS
 from raven_rpc.methods.transaction import MAX_CALLS
 from raven_rpc.server.connection import MAX_PENDING
-from raven_rpc.server.leases import MAX_REMEMBERED
-from raven_rpc.server.pushers import LEASE_S
 from raven_rpc.server.responses import MAX_ANSWER
 from raven_rpc.server.server import MAX_CONNECTIONS
-from raven_rpc.server.subscriptions import MAX_SUBSCRIPTIONS
-from raven_rpc.server.waits import MAX_WAITS
 from tests.serving import Served
 from tests.support import DEADLINE_S, needs
 

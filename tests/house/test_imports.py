@@ -16,6 +16,7 @@ HOMES = {"raven": Path(raven.__file__).parent, "raven_rpc": Path(raven_rpc.__fil
 # A room is a folder, or a module on top. Each may import from the rooms named beside it, and from those that they may.
 ROOMS: dict[str, tuple[set[str], str]] = {
     "raven.errors": (set(), "every room raises them"),
+    "raven.version": (set(), "a text, which the build reads"),
     "raven.model": ({"raven.errors"}, "values know no file, so that a client of the socket needs no SQLite"),
     "raven.config": ({"raven.model"}, "settings are checked as values are"),
     "raven.store": ({"raven.config"}, "the file knows no rule of delivery: any rule can stand on it"),
@@ -30,7 +31,10 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "raven.cli": ({"raven.host", "raven.doctor"}, "a command calls one method"),
     "raven_rpc.jsonrpc": ({"raven.model"}, "the wire knows no method"),
     "raven_rpc.client": ({"raven_rpc.jsonrpc"}, "a sandbox without SQLite can use it"),
-    "raven_rpc.methods": ({"raven_rpc.jsonrpc", "raven.host"}, "a method is told to the bus that is hosted"),
+    "raven_rpc.methods": (
+        {"raven_rpc.jsonrpc", "raven.host", "raven.version"},
+        "a method is told to the bus that is hosted",
+    ),
     "raven_rpc.server": ({"raven_rpc.methods"}, "a connection carries calls to methods"),
 }
 # The public faces may be imported by what stands on top of everything: the command line, and programs of users.

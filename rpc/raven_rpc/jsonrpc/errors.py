@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import raven
-from raven import RavenError
+from raven import errors
+from raven.errors import RavenError
 from raven_rpc.jsonrpc import messages as protocol
 
 
@@ -19,37 +19,37 @@ class Fault(NamedTuple):
 
 # An error travels as the nearest class above it that stands here.
 FAULTS: dict[type[RavenError], Fault] = {
-    raven.RavenError: Fault(-32000, "raven", "the helper could not do that: see its log"),
-    raven.InputError: Fault(protocol.INVALID_PARAMS, "invalid_params"),
-    raven.AddressError: Fault(protocol.INVALID_PARAMS, "address"),
-    raven.BodyError: Fault(protocol.INVALID_PARAMS, "body"),
-    raven.SchemaValidationError: Fault(-32003, "schema_validation"),
-    raven.ConfigError: Fault(-32004, "config", "the helper's configuration is wrong: see its log"),
-    raven.NotFoundError: Fault(-32005, "not_found"),
-    raven.MessageNotFoundError: Fault(-32001, "message_not_found"),
-    raven.UnknownAddressError: Fault(-32002, "unknown_address"),
-    raven.StatementError: Fault(protocol.INVALID_PARAMS, "statement"),
-    raven.DeliveryError: Fault(-32030, "delivery"),
-    raven.LeaseLostError: Fault(-32031, "lease_lost"),
-    raven.ExpiredError: Fault(-32032, "expired"),
-    raven.UndeliveredError: Fault(-32033, "undelivered"),
-    raven.WaitTimeoutError: Fault(-32034, "timeout"),
-    raven.ClosedError: Fault(-32006, "closed", "the helper is stopping: try again with the next one"),
-    raven.DatabaseError: Fault(-32010, "database", "the bus could not be used: run `raven doctor` where its file is"),
-    raven.BusyError: Fault(-32011, "busy", "the bus is locked by another writer: try again"),
-    raven.FileMissingError: Fault(-32012, "file_missing", "the bus file is gone: restore it, or restart the helper"),
-    raven.NotABusError: Fault(-32013, "not_a_bus", "the bus file is something else: choose another"),
-    raven.NewerSchemaError: Fault(-32014, "newer_schema", "the bus was made by a newer raven: update the helper"),
-    raven.NetworkFilesystemError: Fault(-32015, "network_filesystem", "the bus lies on a network file system"),
-    raven.DiskFullError: Fault(-32016, "disk_full", "the bus cannot grow: free some room on its disk"),
-    raven.ReadOnlyError: Fault(-32017, "read_only", "the bus cannot be written: check its permissions"),
-    raven.CorruptError: Fault(-32018, "corrupt", "the bus is damaged: run `raven doctor`, and restore a backup"),
-    raven.HelperError: Fault(-32020, "helper"),
-    raven.ForbiddenError: Fault(-32021, "forbidden"),
-    raven.LimitError: Fault(-32022, "limit"),
-    raven.UnreachableError: Fault(-32023, "unreachable"),
-    raven.LostError: Fault(-32024, "lost"),
-    raven.BindError: Fault(-32025, "bind", "the helper cannot make its socket: see its log"),
+    errors.RavenError: Fault(-32000, "raven", "the helper could not do that: see its log"),
+    errors.InputError: Fault(protocol.INVALID_PARAMS, "invalid_params"),
+    errors.AddressError: Fault(protocol.INVALID_PARAMS, "address"),
+    errors.BodyError: Fault(protocol.INVALID_PARAMS, "body"),
+    errors.SchemaValidationError: Fault(-32003, "schema_validation"),
+    errors.ConfigError: Fault(-32004, "config", "the helper's configuration is wrong: see its log"),
+    errors.NotFoundError: Fault(-32005, "not_found"),
+    errors.MessageNotFoundError: Fault(-32001, "message_not_found"),
+    errors.UnknownAddressError: Fault(-32002, "unknown_address"),
+    errors.StatementError: Fault(protocol.INVALID_PARAMS, "statement"),
+    errors.DeliveryError: Fault(-32030, "delivery"),
+    errors.LeaseLostError: Fault(-32031, "lease_lost"),
+    errors.ExpiredError: Fault(-32032, "expired"),
+    errors.UndeliveredError: Fault(-32033, "undelivered"),
+    errors.WaitTimeoutError: Fault(-32034, "timeout"),
+    errors.ClosedError: Fault(-32006, "closed", "the helper is stopping: try again with the next one"),
+    errors.DatabaseError: Fault(-32010, "database", "the bus could not be used: run `raven doctor` where its file is"),
+    errors.BusyError: Fault(-32011, "busy", "the bus is locked by another writer: try again"),
+    errors.FileMissingError: Fault(-32012, "file_missing", "the bus file is gone: restore it, or restart the helper"),
+    errors.NotABusError: Fault(-32013, "not_a_bus", "the bus file is something else: choose another"),
+    errors.NewerSchemaError: Fault(-32014, "newer_schema", "the bus was made by a newer raven: update the helper"),
+    errors.NetworkFilesystemError: Fault(-32015, "network_filesystem", "the bus lies on a network file system"),
+    errors.DiskFullError: Fault(-32016, "disk_full", "the bus cannot grow: free some room on its disk"),
+    errors.ReadOnlyError: Fault(-32017, "read_only", "the bus cannot be written: check its permissions"),
+    errors.CorruptError: Fault(-32018, "corrupt", "the bus is damaged: run `raven doctor`, and restore a backup"),
+    errors.HelperError: Fault(-32020, "helper"),
+    errors.ForbiddenError: Fault(-32021, "forbidden"),
+    errors.LimitError: Fault(-32022, "limit"),
+    errors.UnreachableError: Fault(-32023, "unreachable"),
+    errors.LostError: Fault(-32024, "lost"),
+    errors.BindError: Fault(-32025, "bind", "the helper cannot make its socket: see its log"),
 }
 
 # What the specification names itself: its own words, as `kind` and as the message.
@@ -62,7 +62,7 @@ STANDARD = {
 }
 _CLASSES: dict[str, type[RavenError]] = {
     **{fault.kind: kind for kind, fault in FAULTS.items()},
-    **dict.fromkeys(("parse_error", "invalid_request", "method_not_found"), raven.InputError),
+    **dict.fromkeys(("parse_error", "invalid_request", "method_not_found"), errors.InputError),
 }
 
 
@@ -72,7 +72,7 @@ def to_wire(error: BaseException) -> dict[str, Any]:
         return standard(protocol.INTERNAL_ERROR, "something unforeseen happened: see the helper's log")
     fault = next(FAULTS[kind] for kind in type(error).__mro__ if kind in FAULTS)
     data: dict[str, Any] = {"kind": fault.kind, "retryable": error.retryable}
-    if isinstance(error, raven.SchemaValidationError):
+    if isinstance(error, errors.SchemaValidationError):
         data["fields"] = error.fields
     if error.call is not None:
         data["call"] = error.call
@@ -88,15 +88,15 @@ def standard(code: int, reason: str) -> dict[str, Any]:
 def from_wire(error: Any) -> RavenError:
     """Return the exception for an error object, of the class that the helper raised where it is known."""
     if not isinstance(error, dict):
-        return raven.HelperError(f"the helper answered with {error!r}, which is no error of JSON-RPC")
+        return errors.HelperError(f"the helper answered with {error!r}, which is no error of JSON-RPC")
     found_data = error.get("data")
     data: dict[str, Any] = found_data if isinstance(found_data, dict) else {}
-    kind = _CLASSES.get(str(data.get("kind")), raven.HelperError)
+    kind = _CLASSES.get(str(data.get("kind")), errors.HelperError)
     message = str(error.get("message"))
     if "reason" in data:
         message += f": {data['reason']}"
     found = kind(message)
-    if isinstance(found, raven.SchemaValidationError):
+    if isinstance(found, errors.SchemaValidationError):
         fields = data.get("fields")
         found.fields = fields if isinstance(fields, dict) else {}
     found.retryable = bool(data.get("retryable"))

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import array
 import errno
 import fcntl
 import logging
 import os
+import select
 import socket
 import stat
 import struct
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
-from raven import BindError
+from raven.errors import BindError
+
+if TYPE_CHECKING:
+    import asyncio
 
 # What `sun_path` holds, its closing NUL included: unix(7); 104 on macOS.
 _PATH_SIZE = 108 if sys.platform == "linux" else 104
@@ -110,6 +117,29 @@ def peer_uid(connection: socket.socket) -> int:
         return int(struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[1])
     # struct xucred of macOS: a version, then the uid.
     return int(struct.unpack("2I", connection.getsockopt(0, 1, 8))[1])
+
+
+def unread(transport: asyncio.WriteTransport) -> int:
+    """Return how many bytes of what was written the other end has not read, as far as the system tells."""
+    size = transport.get_write_buffer_size()
+    if sys.platform == "linux":
+        found = array.array("i", [0])
+        with suppress(OSError):
+            fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, found)
+        size += found[0]
+    return size
+
+
+def is_gone(transport: asyncio.WriteTransport) -> bool:
+    """Whether the other end has closed altogether, where it can be told from one that has only closed its half.
+
+    Linux reports POLLHUP once nobody can read there any more (unix(7), poll(2)); elsewhere the answer is no.
+    """
+    if sys.platform != "linux":
+        return False
+    poller = select.poll()
+    poller.register(transport.get_extra_info("socket").fileno(), 0)
+    return any(event & select.POLLHUP for _, event in poller.poll(0))
 
 
 @contextmanager

@@ -1,14 +1,16 @@
-"""Upkeep: the methods that look after the bus; what takes long has a thread and a connection of its own."""
+"""Admin: the methods that look after the bus; what takes long has a thread and a connection of its own."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from raven import DatabaseError, ForbiddenError, InputError, LimitError, Message, check_max
+from raven.errors import DatabaseError, ForbiddenError, InputError, LimitError
+from raven.model.limits import check_max
+from raven.model.message import Message
 from raven_rpc.methods import params
-from raven_rpc.methods.caller import Caller
+from raven_rpc.methods.context import Context
+from raven_rpc.methods.method import Work
 from raven_rpc.methods.receive import MAX_PAGE_BYTES, as_messages
-from raven_rpc.server.worker import Work
 
 # So many ids are revived among the writes of others.
 _FEW = 1000
@@ -16,14 +18,14 @@ _FEW = 1000
 _MANY = 16
 
 
-def dead(caller: Caller, given: params.Dead) -> Work:
+def dead(context: Context, given: params.Dead) -> Work:
     """Return the deliveries that have died, each as its recipient has it, with the reason."""
     check_max(given.max)
-    bus, scope = caller.server.reader_bus, caller.scope(given.role)
+    bus, scope = context.reader, context.scope(given.role)
 
     def find() -> list[Message]:
         if scope is None:
-            return list(bus.dead(max=given.max, max_bytes=MAX_PAGE_BYTES))
+            return bus.dead(max=given.max, max_bytes=MAX_PAGE_BYTES)
         most = MAX_PAGE_BYTES // max(1, len(scope))
         if len(scope) > _MANY:
             raise LimitError(
@@ -35,56 +37,53 @@ def dead(caller: Caller, given: params.Dead) -> Work:
     return Work("read", find, as_messages, weight=given.max)
 
 
-def requeue(caller: Caller, given: params.Requeue) -> Work:
+def requeue(context: Context, given: params.Requeue) -> Work:
     """Revive the dead of some messages, or all there are: they are ready at once, with all attempts before them."""
-    role = _own(caller, given.role)
+    role = _own(context, given.role)
     if bool(given.ids) == given.all:
         raise InputError("requeue takes the ids of messages, or all: give one of them")
-    server = caller.server
     if given.all:
-        return Work("upkeep", lambda: server.upkeep_bus.requeue(role=role, all=True), _as_requeued)
+        return Work("upkeep", lambda: context.admin.requeue(role=role, all=True), _as_requeued)
     if len(given.ids) > _FEW:
-        return Work("upkeep", lambda: server.upkeep_bus.requeue(*given.ids, role=role), _as_requeued)
-    return Work("write", lambda: server.writer_bus.requeue(*given.ids, role=role), _as_requeued, weight=len(given.ids))
+        return Work("upkeep", lambda: context.admin.requeue(*given.ids, role=role), _as_requeued)
+    return Work("write", lambda: context.writer.requeue(*given.ids, role=role), _as_requeued, weight=len(given.ids))
 
 
-def purge_dead(caller: Caller, given: params.PurgeDead) -> Work:
+def purge_dead(context: Context, given: params.PurgeDead) -> Work:
     """Drop the deliveries that have died, all or those to one address."""
-    role, server = _own(caller, given.role), caller.server
-    return Work("upkeep", lambda: server.upkeep_bus.purge_dead(role), lambda count: {"purged": count})
+    role = _own(context, given.role)
+    return Work("upkeep", lambda: context.admin.purge_dead(role), lambda count: {"purged": count})
 
 
-def prune(caller: Caller, given: params.Prune) -> Work:
+def prune(context: Context, given: params.Prune) -> Work:
     """Drop finished messages older than a span of time, and give their space back; what is unfinished stays."""
-    if caller.bound:
-        raise ForbiddenError(f"this socket acts as {', '.join(caller.bound)} only: it cannot prune what is others'")
-    server = caller.server
+    if context.bound:
+        raise ForbiddenError(f"this socket acts as {', '.join(context.bound)} only: it cannot prune what is others'")
 
     def run() -> dict[str, Any]:
-        done = server.upkeep_bus.prune(
-            given.older_than_s, dry_run=given.dry_run, progress=lambda _: server.check_running()
+        done = context.admin.prune(
+            given.older_than_s, dry_run=given.dry_run, progress=lambda _: context.host.check_running()
         )
         return {"messages": done.messages, "bytes": done.bytes, "dry_run": given.dry_run}
 
     return Work("upkeep", run)
 
 
-def stats(caller: Caller, given: params.Stats) -> Work:
+def stats(context: Context, given: params.Stats) -> Work:
     """Return what the helper has done and what waits, and as `bus` the figures of the bus, null where it is gone."""
-    server = caller.server
 
     def measure() -> dict[str, Any] | None:
         try:
-            return dict(server.upkeep_bus.stats(full=given.full).as_dict())
+            return context.admin.stats(full=given.full).as_dict()
         except DatabaseError:  # just then the helper's own figures are wanted
             return None
 
-    return Work("upkeep", measure, lambda measured: {**server.stats(), "bus": measured})
+    return Work("upkeep", measure, lambda measured: {**context.facts.stats(), "bus": measured})
 
 
-def _own(caller: Caller, role: str | None) -> str | None:
+def _own(context: Context, role: str | None) -> str | None:
     """Return whose dead are meant, None for everybody's; on a bound socket one of its addresses."""
-    return caller.role("role", role) if role is not None or caller.bound else None
+    return context.role("role", role) if role is not None or context.bound else None
 
 
 def _as_requeued(count: int) -> dict[str, int]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import raven
+from raven.version import __version__
 from raven_rpc.jsonrpc import errors as faults
-from raven_rpc.methods.table import Method
+from raven_rpc.methods.method import Method
 
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
@@ -129,7 +129,7 @@ def document(methods: Mapping[str, Method]) -> dict[str, Any]:
         "openrpc": "1.2.6",
         "info": {
             "title": "raven",
-            "version": raven.__version__,
+            "version": __version__,
             "description": "A message bus for agent processes on one host, over a Unix socket: one JSON text per line. "
             "Subscriptions push the notifications message {subscription, message} and end {subscription, reason}.",
             "license": {"name": "MIT"},

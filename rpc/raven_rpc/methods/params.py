@@ -5,13 +5,13 @@ The order of the fields is the order of the parameters by position.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, WithJsonSchema
 
-from raven import InputError
-from raven_rpc.methods.usage import mistake, shown, usage
+from raven.errors import InputError
 
 MAX_WINDOW = 10_000
 
@@ -322,18 +322,40 @@ def bind(model: type[_P], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _P:
     names = _names(model)
     if args:
         if len(args) > len(names):
-            raise InputError(f"{len(args)} parameters are too many: {usage(names)}")
+            raise InputError(f"{len(args)} parameters are too many: {_usage(names)}")
         kwargs = dict(zip(names, args, strict=False))
     try:
         return model.model_validate(kwargs)
     except ValidationError as error:
         for name in kwargs:
             if name not in names:
-                raise InputError(f"{name[:100]!r} is no parameter here; {usage(names)}") from None
+                raise InputError(f"{name[:100]!r} is no parameter here; {_usage(names)}") from None
         found = error.errors(include_url=False, include_context=False)[0]
-        raise InputError(f"{mistake(found)}; {usage(names)}") from None
+        raise InputError(f"{_mistake(found)}; {_usage(names)}") from None
 
 
 @cache
 def _names(model: type[Params]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _usage(names: Sequence[str]) -> str:
+    """Say what a method takes."""
+    return f"this method takes {', '.join(names)}" if names else "this method takes nothing"
+
+
+def _mistake(found: Mapping[str, Any]) -> str:
+    """Say what is wrong with a parameter, as pydantic describes it."""
+    # Behind the name stand places in a list, and names of the members of a union that were tried.
+    name = ".".join([str(found["loc"][0]), *(str(part) for part in found["loc"][1:] if isinstance(part, int))])
+    if found["type"] == "missing":
+        return f"{name!r} is missing"
+    return f"{name} {shown(found['input'])}: {found['msg'].lower()}"
+
+
+def shown(value: Any) -> str:
+    """Return a value for a message, as short as need be."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "an array"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

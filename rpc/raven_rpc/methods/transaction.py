@@ -1,4 +1,4 @@
-"""Commit: several calls in one transaction, or none of them.
+"""Transaction: several calls in one transaction, or none of them.
 
 There is no SQL among them, as there is in Python's: what comes over the socket may come from a sandbox.
 """
@@ -7,32 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from raven import DatabaseError, InputError, LimitError, RavenError
+from raven.errors import DatabaseError, InputError, LimitError, RavenError
 from raven_rpc.jsonrpc import messages as protocol
 from raven_rpc.methods import params
-from raven_rpc.methods.caller import Caller
+from raven_rpc.methods.context import Context
+from raven_rpc.methods.method import Method, Work
 from raven_rpc.methods.receive import MAX_PAGE_BYTES
-from raven_rpc.methods.usage import shown
-from raven_rpc.server.worker import Work
-
-if TYPE_CHECKING:
-    from raven_rpc.methods.table import Method
 
 ALLOWED = ("send", "send_many", "reply", "ack", "nack", "extend", "claim")
 MAX_CALLS = 1000
 
 
-def transact(caller: Caller, given: params.Transaction, methods: Mapping[str, Method]) -> Work:
+def transact(context: Context, given: params.Transaction, methods: Mapping[str, Method]) -> Work:
     """Return the work of all calls as one; each is checked as if it came alone."""
     if len(given.calls) > MAX_CALLS:
         raise LimitError(f"a transaction of {len(given.calls):,} calls is over the limit of {MAX_CALLS:,}")
     works: list[Work] = []
     for number, shape in enumerate(given.calls):
         with _told_which(number, shape):
-            works.append(_work(caller, shape, methods))
-    bus = caller.server.writer_bus
+            works.append(_work(context, shape, methods))
+    bus = context.writer
 
     def run() -> list[Any]:
         values, size = [], 0
@@ -60,16 +56,16 @@ def transact(caller: Caller, given: params.Transaction, methods: Mapping[str, Me
     )
 
 
-def _work(caller: Caller, shape: Any, methods: Mapping[str, Method]) -> Work:
+def _work(context: Context, shape: Any, methods: Mapping[str, Method]) -> Work:
     if not isinstance(shape, dict):
-        raise InputError(f"{shown(shape)} is no object with a method and params")
+        raise InputError(f"{params.shown(shape)} is no object with a method and params")
     call = params.bind(params.Call, (), shape)
     if call.method not in ALLOWED:
         raise InputError(f"{call.method[:100]!r} cannot be part of a transaction: use {', '.join(ALLOWED)}")
     method = methods[call.method]
     args, kwargs = (call.params, {}) if isinstance(call.params, list) else ((), call.params)
     run: Callable[..., Work] = method.run
-    return run(caller, params.bind(method.params, tuple(args), kwargs))
+    return run(context, params.bind(method.params, tuple(args), kwargs))
 
 
 @contextmanager

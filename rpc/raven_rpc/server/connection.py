@@ -7,30 +7,46 @@ import re
 from collections import deque
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
-from raven import ForbiddenError, LimitError, RavenError
-from raven_rpc.jsonrpc import counterpart
+from raven.errors import ForbiddenError, LimitError, RavenError
+from raven.host.host import Host
+from raven.host.leases import Leases
+from raven.host.subscriptions import Subscriptions
+from raven.host.waits import Wait, Waits
+from raven.host.worker import Outcome, attempt
 from raven_rpc.jsonrpc import errors as faults
 from raven_rpc.jsonrpc import messages as protocol
 from raven_rpc.jsonrpc import unix_socket as sockets
 from raven_rpc.jsonrpc.framing import Lines
-from raven_rpc.methods.caller import Caller
-from raven_rpc.server.leases import Leases
+from raven_rpc.methods.context import Context, Facts
+from raven_rpc.server.dispatch import Dispatcher
 from raven_rpc.server.request_queue import MAX_PENDING, Lanes
 from raven_rpc.server.responses import Answer, Pending, ready
-from raven_rpc.server.subscriptions import Subscriptions
-from raven_rpc.server.waits import Waits
-from raven_rpc.server.worker import Outcome, attempt
-
-if TYPE_CHECKING:
-    from raven_rpc.server.server import Server
-    from raven_rpc.server.waits import Wait
+from raven_rpc.server.sink import LineSink
 
 # So many requests of one connection are begun before another has its turn.
 _TURN = 50
 _WRITE_BUFFER = 64 * 1024
 _HTTP = re.compile(rb"(GET|POST|PUT|HEAD|OPTIONS|DELETE|PATCH|CONNECT|TRACE|PRI) \S+ HTTP/\d")
+
+
+class Owner(Facts, Protocol):
+    """What a connection needs of the server that it belongs to."""
+
+    host: Host
+    dispatcher: Dispatcher
+    bound: tuple[str, ...]
+    allowed_uids: frozenset[int]
+    max_request: int
+    max_connections: int
+    settled: set[Connection]  # those with answers that are ready to be written
+
+    def admit(self, connection: Connection) -> bool:
+        """Count a connection in, unless it is one too many."""
+
+    def forget(self, connection: Connection) -> None:
+        """Count a connection out."""
 
 
 class Connection(asyncio.Protocol):
@@ -39,32 +55,38 @@ class Connection(asyncio.Protocol):
     A client that does not read its answers is not read from either.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Owner) -> None:
         self._server = server
-        self._loop = server.loop
+        self._host = host = server.host
+        self._loop = host.loop
+        self._dispatch = server.dispatcher.dispatch
         self._lines = Lines(server.max_request)
         # Lines, elements of a batch that was taken apart, and answers that are ready.
         self._todo: deque[bytes | tuple[Any, Answer] | Answer] = deque()
         self._answers: deque[Answer] = deque()
         self._late: set[Answer] = set()  # those that hold up no other, since a part of them waits
-        self._is_full = False
         self._has_ended = False
         self._is_reading = True
         self._turn_is_planned = False
-        self.is_closed = False
-        self.fetching = 0  # how many subscriptions have messages on their way, acked already or leased
-        self.transport: asyncio.Transport | None = None
-        self.subscriptions = Subscriptions(server, self)
-        self.waits = Waits(server)
         self.leases = Leases()
-        self._lanes = Lanes(server, self)
-        self._caller = Caller(server.share, server.bound, server, self)
+        self.sink = LineSink(self.leases, self._close_soon)
+        self.subscriptions = Subscriptions(host, self.sink)
+        self.waits = Waits(host, self.sink)
+        self._lanes = Lanes(host, self.sink, self.settle, partial(server.settled.add, self))
+        self._context = Context(
+            host,
+            server,
+            bound=server.bound,
+            leases=self.leases,
+            subscriptions=self.subscriptions,
+            waits=self.waits,
+        )
 
     # What asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let the client in, unless it is of another user or one too many."""
-        self.transport = transport = cast(asyncio.Transport, transport)
+        self.sink.transport = transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(high=_WRITE_BUFFER)
         uid = sockets.peer_uid(transport.get_extra_info("socket"))
         if uid not in self._server.allowed_uids:
@@ -79,7 +101,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Cut what came into lines."""
-        if self._has_ended or self.is_closed:
+        if self._has_ended or self.sink.is_closed:
             return
         for line in self._lines.cut(data):
             if line is None:
@@ -98,11 +120,11 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Ask for no more while the client does not read."""
-        self._is_full = True
+        self.sink.is_stalled = True
 
     def resume_writing(self) -> None:
         """Go on."""
-        self._is_full = False
+        self.sink.is_stalled = False
         self._lanes.start()
         self.take_turn()
         self.subscriptions.go_on()
@@ -110,7 +132,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget what was asked, and give back what was pushed and not acked."""
-        self.is_closed = True
+        self.sink.is_closed = True
         self._todo.clear()
         self._lanes.clear()
         self._answers.extend(self._late)
@@ -121,7 +143,7 @@ class Connection(asyncio.Protocol):
         self.subscriptions.close()
         self._server.forget(self)
 
-    # What the server and the subscriptions use
+    # What the server uses
 
     def stop_reading(self) -> None:
         """Take no more requests and push no more; close when the requests that were taken are answered."""
@@ -138,25 +160,18 @@ class Connection(asyncio.Protocol):
         """Once a second, for what is subscribed to and what waits."""
         self.subscriptions.tick(changed)
         self.waits.tick(changed)
-        if self._has_ended and self._late and self.transport is not None and counterpart.is_gone(self.transport):
-            self.transport.abort()
+        transport = self.sink.transport
+        if self._has_ended and self._late and transport is not None and sockets.is_gone(transport):
+            transport.abort()
 
     def is_deaf(self) -> bool:
         """Whether something here has no doorbell, and must look more often."""
         return self.subscriptions.is_deaf() or self.waits.is_deaf()
 
-    def push(self, lines: bytes) -> None:
-        """Write notifications."""
-        if self.transport is not None and not self.is_closed:
-            self.transport.write(lines)
-
-    def is_full(self) -> bool:
-        """Whether the client does not read as fast as it is written to."""
-        return self._is_full or self.is_closed
-
-    def unread(self) -> int:
-        """Return how much of what was written the client has not read, as far as the system tells."""
-        return 0 if self.transport is None or self.is_closed else counterpart.unread(self.transport)
+    def abort(self) -> None:
+        """Close at once, whatever is still to be written."""
+        if self.sink.transport is not None:
+            self.sink.transport.abort()
 
     # Requests
 
@@ -173,7 +188,8 @@ class Connection(asyncio.Protocol):
             else:
                 self._take_request(*item)
         self._flush()
-        if self.is_closed or self.transport is None:
+        transport = self.sink.transport
+        if self.sink.is_closed or transport is None:
             return
         is_busy = self._is_busy()
         if self._todo and not is_busy:
@@ -182,21 +198,26 @@ class Connection(asyncio.Protocol):
         if wants_more != self._is_reading:
             self._is_reading = wants_more
             with suppress(RuntimeError):
-                self.transport.resume_reading() if wants_more else self.transport.pause_reading()
-        if self._has_ended and not (self._todo or self._answers or self._late or self.fetching):
-            self.transport.close()
+                transport.resume_reading() if wants_more else transport.pause_reading()
+        if self._has_ended and not (self._todo or self._answers or self._late or self.subscriptions.is_fetching()):
+            transport.close()
 
     def _plan_turn(self) -> None:
         if not self._turn_is_planned:
             self._turn_is_planned = True
             self._loop.call_soon(self._take_next_turn)
 
+    def _close_soon(self) -> None:
+        """Take a turn if the connection waited only for what was on its way to the client."""
+        if self._has_ended:
+            self._plan_turn()
+
     def _take_next_turn(self) -> None:
         self._turn_is_planned = False
         self.take_turn()
 
     def _is_busy(self) -> bool:
-        return self._is_full or self.is_closed or self._lanes.count >= MAX_PENDING
+        return self.sink.is_stalled or self.sink.is_closed or self._lanes.count >= MAX_PENDING
 
     def _take_line(self, line: bytes) -> None:
         try:
@@ -225,7 +246,7 @@ class Connection(asyncio.Protocol):
 
     def _take_request(self, request: Any, answer: Answer) -> None:
         place = answer.take_place()
-        reply = self._server.dispatch(request, self._caller)
+        reply = self._dispatch(request, self._context)
         if reply.work is None:
             self._put(answer, place, reply.response)
         else:
@@ -246,7 +267,7 @@ class Connection(asyncio.Protocol):
 
     def _wait(self, pending: Pending, wait: Wait) -> None:
         """Let a request be answered when a wait ends; no other is held up."""
-        if self.is_closed:
+        if self.sink.is_closed:
             wait.give_up()
         else:
             if pending.answer not in self._late:
@@ -265,12 +286,12 @@ class Connection(asyncio.Protocol):
             self.waits.dismiss()
         if outcome.error is None and work.after is not None:
             pending.answer.after.append(partial(work.after, outcome.value))
-        if self.is_closed:
+        if self.sink.is_closed:
             self._follow_up(pending.answer)
             return
         reply, response = pending.reply, None
         if outcome.error is not None:
-            self._server.count_error()
+            self._server.dispatcher.errors += 1
             response = protocol.failure(reply.id, faults.to_wire(outcome.error))
         elif reply.wanted:
             response = protocol.success(reply.id, work.answer(outcome.value))
@@ -293,8 +314,8 @@ class Connection(asyncio.Protocol):
             lines.append(answer.line())
             if answer.after:
                 followed.append(answer)
-        if lines and self.transport is not None and not self.is_closed:
-            self.transport.write(b"".join(lines))
+        if lines:
+            self.sink.write_line(b"".join(lines))
         for answer in followed:
             self._follow_up(answer)
 
@@ -313,6 +334,6 @@ class Connection(asyncio.Protocol):
     def _refuse(self, error: RavenError) -> None:
         """Say why, and close."""
         self._has_ended = True
-        self.push(protocol.encode(protocol.failure(None, faults.to_wire(error))))
-        if self.transport is not None:
-            self.transport.close()
+        self.sink.write_line(protocol.encode(protocol.failure(None, faults.to_wire(error))))
+        if self.sink.transport is not None:
+            self.sink.transport.close()

@@ -9,19 +9,17 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from jsonrpcserver import Error, Result, Success
 from jsonrpcserver.dispatcher import call as call_method
-from jsonrpcserver.dispatcher import create_request, get_method
-from jsonrpcserver.result import Error, Result, Success
-from jsonrpcserver.sentinels import NOID
+from jsonrpcserver.dispatcher import create_request
 from oslash.either import Left
 
-from raven import RavenError
+from raven.errors import RavenError
 from raven_rpc.jsonrpc import errors as faults
 from raven_rpc.jsonrpc import messages as protocol
-from raven_rpc.methods.caller import Caller
+from raven_rpc.methods.context import Context
+from raven_rpc.methods.method import Method, Work
 from raven_rpc.methods.params import bind
-from raven_rpc.methods.table import Method
-from raven_rpc.server.worker import Work
 
 
 class Reply(NamedTuple):
@@ -37,44 +35,54 @@ class Reply(NamedTuple):
 
 
 class Dispatcher:
-    """Finds the method of a request and calls it, with every mistake as an error response."""
+    """Finds the method of a request and calls it, with every mistake as an error response; counts both."""
 
     def __init__(self, methods: Mapping[str, Method]) -> None:
-        self._methods: dict[str, Any] = {name: _adapted(method) for name, method in methods.items()}
+        self._methods = {name: _adapted(method) for name, method in methods.items()}
+        self.requests = self.errors = 0
 
-    def dispatch(self, request: Any, caller: Caller) -> Reply:
+    def dispatch(self, request: Any, context: Context) -> Reply:
         """Return what one request, an element of a batch or a line of its own, has come to."""
+        self.requests += 1
         reason = _malformed(request)
         if reason is not None:
-            return _refusal(None, protocol.INVALID_REQUEST, reason)
-        asked = create_request(request)
-        method = get_method(self._methods, asked.method)
-        # Not its `dispatch_request`: that binds a signature first, where each of these methods has a model.
-        result = method if isinstance(method, Left) else call_method(asked, caller, method._value)
-        value = None if isinstance(result, Left) else result._value.result
-        work = value if isinstance(value, Work) else None
-        if asked.id is NOID:
-            return Reply(False, None, None, work)
-        if not isinstance(result, Left):
-            return Reply(True, asked.id, protocol.success(asked.id, value) if work is None else None, work)
-        error = result._error
-        if error.code == protocol.METHOD_NOT_FOUND:
-            reason = f"there is no method {asked.method[:100]!r}: ask rpc.discover which there are"
-            return _refusal(asked.id, error.code, reason)
-        return Reply(True, asked.id, protocol.failure(asked.id, error._asdict()), None)
+            return self._refusal(None, faults.standard(protocol.INVALID_REQUEST, reason))
+        wanted, id, method = "id" in request, request.get("id"), self._methods.get(request["method"])
+        if method is None:
+            reason = f"there is no method {request['method'][:100]!r}: ask rpc.discover which there are"
+            error: dict[str, Any] | None = faults.standard(protocol.METHOD_NOT_FOUND, reason)
+            value = None
+        else:
+            value, error = _call(method, request, context)
+        if isinstance(value, Work):
+            return Reply(wanted, id, None, value)
+        if not wanted:
+            return Reply(False, None, None, None)
+        return Reply(True, id, protocol.success(id, value), None) if error is None else self._refusal(id, error)
+
+    def _refusal(self, id: Any, error: dict[str, Any]) -> Reply:
+        self.errors += 1
+        return Reply(True, id, protocol.failure(id, error), None)
 
 
-def _refusal(id: Any, code: int, reason: str) -> Reply:
-    return Reply(True, id, protocol.failure(id, faults.standard(code, reason)), None)
+def _call(
+    method: Callable[..., Result], request: dict[str, Any], context: Context
+) -> tuple[Any, dict[str, Any] | None]:
+    """Let jsonrpcserver call a method, and return its value, or None and an error object.
+
+    Not by its `dispatch`: that binds a signature first, and each of these methods has a model for its parameters.
+    """
+    result = call_method(create_request(request), context, method)
+    return (None, result._error._asdict()) if isinstance(result, Left) else (result._value.result, None)
 
 
 def _adapted(method: Method) -> Callable[..., Result]:
     """Return a method as jsonrpcserver calls it, which answers with a value or with Work."""
     params, run = method.params, method.run
 
-    def call(caller: Caller, /, *args: Any, **kwargs: Any) -> Result:
+    def call(context: Context, /, *args: Any, **kwargs: Any) -> Result:
         try:
-            return Success(run(caller, bind(params, args, kwargs)))
+            return Success(run(context, bind(params, args, kwargs)))
         except RavenError as error:
             return Error(**faults.to_wire(error))
         except Exception as error:

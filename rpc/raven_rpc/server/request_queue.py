@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
+from raven.host.host import Host
+from raven.host.worker import Outcome, attempt
 from raven_rpc.server.responses import Pending
-from raven_rpc.server.worker import Outcome, attempt
-
-if TYPE_CHECKING:
-    from raven_rpc.server.connection import Connection
-    from raven_rpc.server.server import Server
+from raven_rpc.server.sink import LineSink
 
 # So many requests of one connection may be under way, or fewer heavy ones; then it is read no further.
 MAX_PENDING = 1000
 
 
 class Lanes:
-    """Does the work of one connection, and has the connection settle what each came to.
+    """Does the work of one connection, and has what each came to settled: `settle`, then `answer_soon`.
 
     Writes run in their order, and so do reads; a read waits for the writes before it, and a write for the reads.
     """
 
-    def __init__(self, server: Server, connection: Connection) -> None:
-        self._server = server
-        self._connection = connection
+    def __init__(
+        self,
+        host: Host,
+        sink: LineSink,
+        settle: Callable[[Pending, Outcome], None],
+        answer_soon: Callable[[], None],
+    ) -> None:
+        self._host = host
+        self._sink = sink
+        self._settle = settle
+        self._answer_soon = answer_soon
         self._waiting: deque[Pending] = deque()
         self._running = self._weight = 0
         self._lane = ""
@@ -33,17 +39,18 @@ class Lanes:
 
     def run(self, pending: Pending, is_last: bool) -> None:
         """Do the work of a request when its turn comes; `is_last` where no other request is there to go with it."""
-        if is_last and not self.count and pending.work.lane == "write":
-            outcome = self._server.write_alone(pending.work, self)
+        work = pending.work
+        if is_last and not self.count and work.lane == "write":
+            outcome = self._host.writer.write_alone(work.run, work.weight, self)
             if outcome is not None:
-                return self._connection.settle(pending, outcome)
+                return self._settle(pending, outcome)
         self.count += 1
         self._waiting.append(pending)
         return self.start()
 
     def start(self) -> None:
         """Start the work that may run now: what shares the lane of what runs, and anything where nothing does."""
-        while self._waiting and not self._connection.is_full():
+        while self._waiting and not self._sink.is_full():
             work = self._waiting[0].work
             if self._running and (
                 work.lane == "loop" or work.lane != self._lane or self._weight + work.weight > MAX_PENDING
@@ -56,7 +63,7 @@ class Lanes:
             if work.lane == "loop":
                 self._leave(pending, attempt(work.run))
             else:
-                self._server.submit(work.lane, work.run, partial(self._finish, pending), work.weight, self)
+                self._host.lanes[work.lane].submit(work.run, partial(self._finish, pending), work.weight, self)
 
     def clear(self) -> None:
         """Forget what has not begun."""
@@ -65,13 +72,13 @@ class Lanes:
 
     def _finish(self, pending: Pending, outcome: Outcome) -> None:
         self._leave(pending, outcome)
-        if not self._connection.is_closed:
+        if not self._sink.is_closed:
             self.start()
             # Not at once: what was committed together is answered in one piece.
-            self._server.settled.add(self._connection)
+            self._answer_soon()
 
     def _leave(self, pending: Pending, outcome: Outcome) -> None:
         self.count -= 1
         self._running -= 1
         self._weight -= pending.work.weight
-        self._connection.settle(pending, outcome)
+        self._settle(pending, outcome)

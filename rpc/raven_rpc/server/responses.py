@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from raven import LimitError
+from raven.errors import LimitError
 from raven_rpc.jsonrpc import errors as faults
 from raven_rpc.jsonrpc import messages as protocol
+from raven_rpc.methods.method import Work
 from raven_rpc.server.dispatch import Reply
-from raven_rpc.server.worker import Work
 
 # So much is kept for one line until it can be written; what goes beyond is answered with an error instead.
 MAX_ANSWER = 64 * 1024 * 1024

@@ -57,7 +57,7 @@ def record(
 @contextmanager
 def _small_limits(pages: int) -> Iterator[None]:
     """Let raven write the WAL back after so many pages, and cut it to about half of what those take."""
-    from raven_rpc.server import worker as work
+    from raven.host import worker as work
 
     small = [
         (checkpoint, "PAGES", pages),

@@ -9,13 +9,12 @@ import pytest
 
 from raven import ForbiddenError
 from raven_rpc.jsonrpc import messages as protocol
-from raven_rpc.methods.caller import Caller
+from raven_rpc.methods.context import Context
+from raven_rpc.methods.method import Method, Work
 from raven_rpc.methods.params import Params
-from raven_rpc.methods.table import Method
 from raven_rpc.server.dispatch import Dispatcher
-from raven_rpc.server.worker import Work
 
-NOBODY = cast(Caller, None)
+NOBODY = cast(Context, None)
 
 
 class Numbers(Params):
@@ -23,18 +22,18 @@ class Numbers(Params):
     subtrahend: int
 
 
-def _forbid(caller: Caller, given: Params) -> None:
+def _forbid(context: Context, given: Params) -> None:
     raise ForbiddenError("not you")
 
 
-def _break(caller: Caller, given: Params) -> None:
+def _break(context: Context, given: Params) -> None:
     raise ZeroDivisionError("/secret/path.py")
 
 
 DISPATCHER = Dispatcher(
     {
-        "subtract": Method(Numbers, lambda caller, given: given.minuend - given.subtrahend, "Number"),
-        "later": Method(Params, lambda caller, given: Work("read", lambda: 19), "Number"),
+        "subtract": Method(Numbers, lambda context, given: given.minuend - given.subtrahend, "Number"),
+        "later": Method(Params, lambda context, given: Work("read", lambda: 19), "Number"),
         "forbid": Method(Params, _forbid, "Nothing"),
         "break": Method(Params, _break, "Nothing"),
     }

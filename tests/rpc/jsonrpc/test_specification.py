@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 
 from raven_rpc import Server
+from raven_rpc.methods.method import Method, Work
 from raven_rpc.methods.params import Params
-from raven_rpc.methods.table import Method
 from raven_rpc.server.dispatch import Dispatcher
-from raven_rpc.server.worker import Work
 from tests.serving import Line
 from tests.support import DEADLINE_S
 
@@ -124,14 +123,14 @@ def line(request: pytest.FixtureRequest, db: str, heard: list[Any]) -> Iterator[
 
     def method(params: type[Params], run: Any) -> Method:
         if lane is None:
-            return Method(params, lambda caller, given: run(given), "Value")
-        return Method(params, lambda caller, given: Work(lane, lambda: run(given)), "Value")
+            return Method(params, lambda context, given: run(given), "Value")
+        return Method(params, lambda context, given: Work(lane, lambda: run(given)), "Value")
 
     def listen(given: Any) -> None:
         heard.append(list(given.model_dump().values()))
 
     server = Server(db)
-    server._dispatcher = Dispatcher(
+    server.dispatcher = Dispatcher(
         {
             "subtract": method(Difference, lambda given: given.minuend - given.subtrahend),
             "sum": method(Three, lambda given: given.a + given.b + given.c),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from raven import BusClient
-from raven_rpc.server.waits import MAX_WAITS
+from raven.host.waits import MAX_WAITS
 from tests.processes import needs_proc, open_files
 from tests.serving import Line, Served
 from tests.support import DEADLINE_S, Foreign, bells, wait_until

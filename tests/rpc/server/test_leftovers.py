@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from raven import BusClient
-from raven_rpc.server.subscriptions import MAX_SUBSCRIPTIONS
+from raven.host.subscriptions import MAX_SUBSCRIPTIONS
 from tests.serving import Served
 from tests.support import Foreign, bells, wait_until
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from raven_rpc.server import limits as places
+from raven.host import limits as places
 from raven_rpc.server.server import MAX_CONNECTIONS
 from tests.processes import needs_proc, open_files
 from tests.serving import Line, Served

@@ -17,14 +17,15 @@ from typing import Any
 import pytest
 
 from raven import BindError, BusClient
+from raven.host import host as host_module
+from raven.host import limits as places
+from raven.host.worker import Outcome, Worker, Writer
 from raven_rpc import Server
 from raven_rpc.jsonrpc import messages as protocol
 from raven_rpc.jsonrpc.unix_socket import ListeningSocket
-from raven_rpc.server import limits as places
 from raven_rpc.server import responses as answers
 from raven_rpc.server import server as server_module
-from raven_rpc.server.shortage import Shortage
-from raven_rpc.server.worker import Outcome, Worker, Writer
+from raven_rpc.server.server import Shortage
 from tests.serving import Line
 from tests.support import DEADLINE_S
 
@@ -102,12 +103,12 @@ def test_a_subscription_for_which_there_is_no_place_is_to_be_tried_again(
 def test_a_helper_that_has_written_as_very_many_addresses_forgets_them(
     db: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "_MAX_SHARED", 2)
+    monkeypatch.setattr(host_module, "_MAX_SHARED", 2)
     with running(db) as server, Line(f"{db}.sock") as line:
         sent = [line.ask("send", [f"{role}:s", "z:s", "note"])["sender"] for role in "abcab"]
 
         assert sent == ["a:s", "b:s", "c:s", "a:s", "b:s"]
-        assert len(server._shared) <= 2
+        assert len(server.host._shared) <= 2
 
 
 # The socket, and its descriptors

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from raven import BusClient
+from raven.host import pushers
+from raven.host.worker import ignore
 from raven_rpc import Server
-from raven_rpc.server import connection, pushers
+from raven_rpc.server import connection
 from raven_rpc.server import server as server_module
-from raven_rpc.server.poller import ignore
 from tests.serving import Line
 from tests.support import DEADLINE_S, wait_until
 
@@ -51,7 +52,7 @@ class Running:
             is_busy.set()
             release.wait(DEADLINE_S)
 
-        self.do(lambda: self.server.submit(lane, stay, ignore, HEAVY))
+        self.do(lambda: self.server.host.lanes[lane].submit(stay, ignore, HEAVY))
         assert is_busy.wait(DEADLINE_S)
         return release
 
@@ -100,7 +101,7 @@ def test_a_wait_whose_client_has_gone_before_it_began_is_given_up(running: Runni
     release.set()
 
     running.wait_for(waiting_reads=0, waits=0)
-    assert running.do(lambda: running.server.places._taken) == 0
+    assert running.do(lambda: running.server.host.places._taken) == 0
 
 
 def test_what_was_there_already_when_the_client_has_gone_gives_no_place_back_twice(
@@ -117,7 +118,7 @@ def test_what_was_there_already_when_the_client_has_gone_gives_no_place_back_twi
     release.set()
 
     running.wait_for(waiting_reads=0)
-    assert running.do(lambda: running.server.places._taken) == 0
+    assert running.do(lambda: running.server.host.places._taken) == 0
 
 
 def test_a_wait_that_begins_when_the_helper_has_stopped_is_answered_at_once(running: Running, connect: Connect) -> None:
@@ -248,7 +249,7 @@ def test_a_fetch_that_comes_back_when_its_connection_has_ended_pushes_nothing(
         assert line.read_line() is None
         release.set()
     running.join()
-    assert running.server.pushed == 1
+    assert running.server.host.pushed == 1
 
 
 def test_a_fetch_that_fails_when_its_connection_has_ended_is_nobody_s_error(running: Running, connect: Connect) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raven import LimitError
+from raven.errors import LimitError
 
 # For each connection that may be; and so many in any case, which one connection may have for itself.
 _PER_CONNECTION = 4
@@ -15,7 +15,7 @@ _FEWEST = 100  # where there are too few descriptors, so that not all doorbells 
 
 
 class Places:
-    """The places of one helper; whoever takes one gives it back."""
+    """The places of one host; whoever takes one gives it back."""
 
     def __init__(self, count: int) -> None:
         self.count = count

@@ -1,47 +1,50 @@
-"""Subscriptions: what one connection has subscribed to."""
+"""Subscriptions: what one consumer has subscribed to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from raven import BusClient, InputError, LimitError, Log
-from raven_rpc.server.pushers import LogPusher, MailPusher, Pusher
-
-if TYPE_CHECKING:
-    from raven_rpc.server.connection import Connection
-    from raven_rpc.server.server import Server
+from raven.client import BusClient
+from raven.errors import InputError, LimitError
+from raven.host.host import Host
+from raven.host.poller import Sink
+from raven.host.pushers import LogPusher, MailPusher, Pusher
+from raven.model.message import AckMode
+from raven.query.log import Log
 
 MAX_SUBSCRIPTIONS = 1000
 
 
 class Subscriptions:
-    """The subscriptions of one connection, by their numbers."""
+    """The subscriptions of one consumer, by their numbers; what comes for them goes to its sink."""
 
-    def __init__(self, server: Server, connection: Connection) -> None:
-        self._server = server
-        self._connection = connection
+    def __init__(self, host: Host, sink: Sink) -> None:
+        self._host = host
+        self._sink = sink
         self._pushers: dict[int, Pusher] = {}
+        self._leaving: list[Pusher] = []  # those that ended while a fetch was under way
         self._last = 0
         self._is_paused = False
 
     def __len__(self) -> int:
         return len(self._pushers)
 
-    def add_mail(self, bus: BusClient, ack: str, window: int) -> Pusher:
-        """Subscribe to the mail of an address; nothing is pushed before its `start`."""
-        return self._add(lambda number: MailPusher(number, self._server, self._connection, bus, ack, window))
+    def add_mail(self, bus: BusClient, ack: AckMode, window: int) -> Pusher:
+        """Subscribe to the mail of an address; nothing is pushed before the poller's `start`."""
+        return self._add(lambda number: MailPusher(number, self._host, self._sink, self.remove, bus, ack, window))
 
     def add_log(self, log: Log, follow: bool) -> Pusher:
-        """Subscribe to the log; nothing is pushed before its `start`."""
-        listen = self._server.reader_bus.listener
-        return self._add(lambda number: LogPusher(number, self._server, self._connection, listen(), log, follow))
+        """Subscribe to the log; nothing is pushed before the poller's `start`."""
+        listen = self._host.reader_bus.listener
+        return self._add(lambda number: LogPusher(number, self._host, self._sink, self.remove, listen(), log, follow))
 
     def remove(self, number: int) -> None:
         """End a subscription; raises InputError where there is none of that number."""
-        self._find(number).close()
+        pusher = self._find(number)
+        pusher.close()
+        self._leaving = [one for one in (*self._leaving, pusher) if one.poller.is_fetching]
         del self._pushers[number]
-        self._server.places.give_back()
+        self._host.places.give_back()
 
     def mail(self, number: int) -> MailPusher:
         """Return a subscription to the mail of an address; raises InputError where there is none of that number."""
@@ -51,13 +54,17 @@ class Subscriptions:
         return pusher
 
     def go_on(self) -> None:
-        """Push what waited for the client to read."""
+        """Push what waited for the consumer to read."""
         for pusher in list(self._pushers.values()):
-            pusher.go_on()
+            pusher.poller.go_on()
+
+    def is_fetching(self) -> bool:
+        """Whether messages are on their way to the consumer, acked already or leased."""
+        return any(pusher.poller.is_fetching for pusher in (*self._pushers.values(), *self._leaving))
 
     def is_deaf(self) -> bool:
         """Whether one of them has no doorbell, and must look more often."""
-        return any(pusher.is_deaf() for pusher in self._pushers.values())
+        return any(pusher.poller.is_deaf() for pusher in self._pushers.values())
 
     def tick(self, changed: bool) -> None:
         """Once a second."""
@@ -68,11 +75,11 @@ class Subscriptions:
         """Push no more, nor for those that are still to come."""
         self._is_paused = True
         for pusher in self._pushers.values():
-            pusher.pause()
+            pusher.poller.is_paused = True
 
     def close(self) -> None:
         """End them all."""
-        self._server.places.give_back(len(self._pushers))
+        self._host.places.give_back(len(self._pushers))
         while self._pushers:
             self._pushers.popitem()[1].close()
 
@@ -85,13 +92,12 @@ class Subscriptions:
     def _add(self, make: Callable[[int], Pusher]) -> Pusher:
         if len(self._pushers) >= MAX_SUBSCRIPTIONS:
             raise LimitError(f"a connection has at most {MAX_SUBSCRIPTIONS:,} subscriptions: end some of them first")
-        self._server.places.take()
+        self._host.places.take()
         self._last += 1
         try:
             pusher = self._pushers[self._last] = make(self._last)
         except BaseException:
-            self._server.places.give_back()
+            self._host.places.give_back()
             raise
-        if self._is_paused:
-            pusher.pause()
+        pusher.poller.is_paused = self._is_paused
         return pusher

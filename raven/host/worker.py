@@ -1,19 +1,19 @@
-"""Work: what a method leaves to be done off the event loop, and the threads that do it."""
+"""Worker: a thread that does what must be kept off the event loop, and tells the event loop what became of it."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from raven import BusClient, BusyError, RavenError
+from raven.errors import BusyError, RavenError
 
 if TYPE_CHECKING:
-    from raven_rpc.server.waits import Wait
+    import asyncio
+
+    from raven.client import BusClient
 
 # So much is committed together at most, and so much of it on the event loop: about two milliseconds.
 MAX_GROUP = 200
@@ -22,32 +22,8 @@ MAX_WEIGHT_ON_LOOP = 100
 _MAX_WAL = 16 * 1024 * 1024
 _LOOK_AT_WAL_EVERY = 20
 
-_log = logging.getLogger("raven")
-
-Lane = Literal["write", "read", "upkeep", "loop"]
-
-
-def identity(value: Any) -> Any:
-    """Return the value as it is."""
-    return value
-
-
-class Work(NamedTuple):
-    """A step of one request: `run` it in its lane, then `answer` with what it returned, as JSON.
-
-    The lanes are the writer's thread, the reader's, that of what takes long, and the event loop itself once all before
-    it is done. Of a step that has succeeded the event loop runs `at_once` before anything else, and `after` after the
-    answer. With `wait`, the answer comes later: when the Wait ends that this makes of what `run` returned, unless it
-    makes none. `weight` is about how many messages it handles.
-    """
-
-    lane: Lane
-    run: Callable[[], Any]
-    answer: Callable[[Any], Any] = identity
-    after: Callable[[Any], None] | None = None
-    weight: int = 1
-    at_once: Callable[[Any], None] | None = None
-    wait: Callable[[Any], Wait | None] | None = None
+# The threads of a host: that which writes, that which reads, and that of what takes long.
+Lane = Literal["write", "read", "upkeep"]
 
 
 class Outcome(NamedTuple):
@@ -81,8 +57,11 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, run: Callable[[], Any], done: Done) -> None:
-        """Have `run` called, then `done` on the event loop, which is where this must be called."""
+    def submit(self, run: Callable[[], Any], done: Done, weight: int = 1, by: object = None) -> None:
+        """Have `run` called, then `done` on the event loop, which is where this must be called.
+
+        `weight` is about how many messages it handles, and `by` whose it is; both matter to a Writer only.
+        """
         self._hand_over([Job(run, done)])
 
     def waiting(self) -> int:
@@ -110,7 +89,7 @@ class Worker:
             try:
                 outcomes = self._perform(jobs)
             except Exception as error:  # the thread goes on, whatever came
-                _log.exception("requests failed unexpectedly")
+                _log("requests failed unexpectedly")
                 outcomes = [Outcome(error=error)] * len(jobs)
             with suppress(RuntimeError):  # the event loop did not wait for this to end
                 self._loop.call_soon_threadsafe(self._finish, jobs, outcomes)
@@ -132,7 +111,7 @@ class Worker:
             try:
                 job.done(outcome)
             except Exception:  # the others are told all the same
-                _log.exception("the outcome of a request could not be told")
+                _log("the outcome of a request could not be told")
         self._told()
 
 
@@ -180,14 +159,8 @@ class Writer(Worker):
         is_alone = by is self._last_by and not self._pending and not self._in_flight
         if not is_alone or not self._on_loop or weight > MAX_WEIGHT_ON_LOOP:
             return None
-        try:
-            with self._bus.impatient():
-                outcome = _attempt_unless_busy(run)
-        except RavenError:  # mostly another writer is in the way
-            return None
-        self.commits += 1
-        self._look_at_wal()
-        return outcome
+        outcomes = self._commit_at_once([Job(run, ignore)])
+        return outcomes[0] if outcomes else None
 
     def waiting(self) -> int:
         """Return how many jobs are not done yet."""
@@ -195,32 +168,33 @@ class Writer(Worker):
 
     def end(self) -> None:
         """Let the thread finish what was submitted, and end."""
-        self._hand_over(self._take_pending())
+        self._hand_over(self._pending)
+        self._pending, self._weight = [], 0
         super().end()
 
     def _begin(self) -> None:
-        is_light = self._on_loop and self._weight <= MAX_WEIGHT_ON_LOOP and not self._in_flight
+        """Write what was submitted in this turn of the event loop: here if it is light, else in the thread."""
+        jobs, self._pending = self._pending, []
+        weight, self._weight = self._weight, 0
         self._last_by = self._by
-        jobs = self._take_pending()
-        if is_light and jobs:
-            # Mostly another writer is in the way: the thread has the patience, and tells what else it was.
-            outcomes: list[Outcome] = []
-            with suppress(Exception), self._bus.impatient():
-                outcomes = self._commit(jobs)
+        if jobs and self._on_loop and weight <= MAX_WEIGHT_ON_LOOP and not self._in_flight:
+            outcomes = self._commit_at_once(jobs)
             if outcomes:
-                self._tell(jobs, outcomes)
-                self._look_at_wal()
-                return
-        self._hand_over(jobs)
+                return self._tell(jobs, outcomes)
+        return self._hand_over(jobs)
 
-    def _look_at_wal(self) -> None:
-        """Have the thread write the WAL back now and then."""
-        if self.commits % _LOOK_AT_WAL_EVERY == 0 and self._bus.wal_size() > _MAX_WAL:
-            self._hand_over([Job(self._bus.checkpoint, _forget)])
+    def _commit_at_once(self, jobs: list[Job]) -> list[Outcome]:
+        """Commit on the event loop, or return nothing where that would have to wait.
 
-    def _take_pending(self) -> list[Job]:
-        jobs, self._pending, self._weight = self._pending, [], 0
-        return jobs
+        Mostly another writer is in the way: the thread has the patience, and tells what else it was.
+        """
+        outcomes: list[Outcome] = []
+        with suppress(Exception), self._bus.impatient():
+            outcomes = self._commit(jobs)
+        # Now and then the thread writes the WAL back.
+        if outcomes and self.commits % _LOOK_AT_WAL_EVERY == 0 and self._bus.wal_size() > _MAX_WAL:
+            self._hand_over([Job(self._bus.checkpoint, ignore)])
+        return outcomes
 
     def _take(self) -> tuple[list[Job], bool]:
         jobs, is_open = super()._take()
@@ -246,11 +220,15 @@ class Writer(Worker):
 
     def _commit(self, jobs: list[Job]) -> list[Outcome]:
         """Do all jobs in one transaction; raises what kept that from being committed."""
-        self.commits += 1
         if len(jobs) == 1:
-            return [_attempt_unless_busy(jobs[0].run)]
-        with self._bus.transaction():
-            return [attempt(job.run) for job in jobs]
+            outcomes = [attempt(jobs[0].run)]
+            if isinstance(outcomes[0].error, BusyError):
+                raise outcomes[0].error
+        else:
+            with self._bus.transaction():
+                outcomes = [attempt(job.run) for job in jobs]
+        self.commits += 1
+        return outcomes
 
 
 def attempt(run: Callable[[], Any]) -> Outcome:
@@ -260,16 +238,15 @@ def attempt(run: Callable[[], Any]) -> Outcome:
     except RavenError as error:
         return Outcome(error=error)
     except Exception as error:
-        _log.exception("a request failed unexpectedly")
+        _log("a request failed unexpectedly")
         return Outcome(error=error)
 
 
-def _attempt_unless_busy(run: Callable[[], Any]) -> Outcome:
-    outcome = attempt(run)
-    if isinstance(outcome.error, BusyError):
-        raise outcome.error
-    return outcome
+def ignore(outcome: Outcome) -> None:
+    """Whatever came of it: what could not be done now is done later, or ends by its time."""
 
 
-def _forget(outcome: Outcome) -> None:
-    """Ignore it: what could not be written back now is written back later."""
+def _log(what: str) -> None:
+    import logging
+
+    logging.getLogger("raven").exception(what)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-import raven_rpc.server.leases as leases_module
 from raven import Message
-from raven_rpc.server.leases import Leases
+from raven.host import leases as leases_module
+from raven.host.leases import Leases
 
 ME = "worker:s"
 TIME = "2026-01-01T00:00:00.000000Z"

@@ -1,0 +1,175 @@
+"""Poller: has the store looked into when a doorbell rings or something is due, for what holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from raven.errors import RavenError
+from raven.host.host import Host
+from raven.host.worker import Lane, Outcome, ignore
+from raven.model.message import Message
+from raven.wake.listener import Listener
+
+if TYPE_CHECKING:
+    import asyncio
+
+_BUSY_PAUSE_S = 0.2
+
+
+class Sink(Protocol):
+    """Where messages go: one consumer's connection, whatever it speaks. All is called on the event loop.
+
+    When it is not full any more it calls `go_on` of its Subscriptions and its Waits.
+    """
+
+    def is_full(self) -> bool:
+        """Whether the consumer does not read as fast as it is written to, or has gone."""
+
+    def unread(self) -> int:
+        """Return how many bytes of what was written the consumer has not read, as far as that can be told."""
+
+    def write(self, subscription: int, messages: Sequence[Message]) -> None:
+        """Write what has come for a subscription."""
+
+    def end(self, subscription: int, reason: str, error: Exception | None = None) -> None:
+        """Tell that nothing more will come for a subscription, as its log is read ("done") or by an error ("error")."""
+
+    def on_idle(self) -> None:
+        """Note that no message is on its way any more for a subscription that was paused or ended."""
+
+
+class Holder(Protocol):
+    """What holds a poller: says how much may be fetched, and takes it. All is called on the event loop."""
+
+    def room(self) -> int:
+        """Return how many messages may be fetched now; with none, `go_on` or `look_in` when there is room."""
+
+    def take_in(self, value: Any, /) -> None:
+        """Deal with what was fetched, also if the poller was closed meanwhile."""
+
+    def fail(self, error: Exception, /) -> None:
+        """Deal with an error that will not pass."""
+
+
+class Poller:
+    """Has `fetch(max, rung)` run in a lane when the doorbell rings and there is room, and its holder take the result.
+
+    One fetch is under way at a time, so all that a slow consumer can pile up is one of them; the rest stays in the
+    store. While the sink is full nothing is fetched.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        lane: Lane,
+        listener: Listener,
+        sink: Sink,
+        fetch: Callable[[int, bool], Any],
+        holder: Holder,
+    ) -> None:
+        self._host = host
+        self._loop = host.loop
+        self._worker = host.lanes[lane]
+        self._listener = listener
+        self._sink = sink
+        self._fetch = fetch
+        self._holder = holder
+        self._descriptor = -1
+        self._rung = self._is_due = False
+        self._timer: asyncio.TimerHandle | None = None
+        self.is_fetching = self.is_paused = self.is_closed = False
+
+    def start(self) -> None:
+        """Begin to look, unless it was closed meanwhile."""
+        if not self.is_closed:
+            self._attach()
+            self.look()
+
+    def look(self) -> None:
+        """See whether there is something to fetch."""
+        self._is_due = True
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Fetch if there is reason to, and room."""
+        if self.is_fetching or self.is_paused or self.is_closed or not (self._rung or self._is_due):
+            return
+        if self._sink.is_full() or (room := self._holder.room()) <= 0:
+            return
+        self.is_fetching = True
+        rung, self._rung, self._is_due = self._rung, False, False
+        self._worker.submit(partial(self._fetch, room, rung), self._fetched, room)
+
+    def tick(self, changed: bool) -> None:
+        """Once a second: see to the doorbell, and look if the bus has changed."""
+        if self.is_closed:
+            return
+        if self._listener.hangs():
+            self._listener.tick()
+        else:
+            self._detach()
+            self._listener.tick()
+            self._attach()
+            changed = True
+        if changed or self._listener.is_deaf:
+            self.look()
+
+    def is_deaf(self) -> bool:
+        """Whether it has no doorbell."""
+        return self._listener.is_deaf
+
+    def look_in(self, pause_s: float) -> None:
+        """Look after a pause, or earlier if that is planned already; at once after the fetch that is under way."""
+        if pause_s <= 0:
+            self._is_due = True
+            return
+        when = self._loop.time() + pause_s
+        if self._timer is not None and not self._timer.cancelled() and self._loop.time() < self._timer.when() <= when:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self.look)
+
+    def close(self) -> None:
+        """Look no more, and let go of the doorbell; twice is allowed."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        self._detach()
+        if self._timer is not None:
+            self._timer.cancel()
+        # Not here: the last listener waits for the end of the watch.
+        self._host.reader.submit(self._listener.close, ignore)
+
+    def _ring(self) -> None:
+        self._listener.silence()
+        self._rung = True
+        self.go_on()
+
+    def _fetched(self, outcome: Outcome) -> None:
+        """Hand on what came of a fetch; look again if it rang meanwhile."""
+        self.is_fetching = False
+        if outcome.error is None:
+            self._holder.take_in(outcome.value)
+        elif self.is_closed:
+            pass
+        elif isinstance(outcome.error, RavenError) and outcome.error.retryable:
+            self.look_in(_BUSY_PAUSE_S)
+        else:
+            self._holder.fail(outcome.error)
+        if self.is_paused or self.is_closed:
+            self._sink.on_idle()
+        elif self._rung or self._is_due:
+            self.go_on()
+
+    def _attach(self) -> None:
+        self._descriptor = self._listener.fileno()
+        if self._descriptor >= 0:
+            self._loop.add_reader(self._descriptor, self._ring)
+
+    def _detach(self) -> None:
+        if self._descriptor >= 0:
+            self._loop.remove_reader(self._descriptor)
+            self._descriptor = -1

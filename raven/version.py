@@ -1,0 +1,3 @@
+"""Version: the one of this distribution; its build reads it here."""
+
+__version__ = "0.3.0"

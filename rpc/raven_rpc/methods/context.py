@@ -1,0 +1,119 @@
+"""Context: on whose behalf a connection asks, what it may see and do, and what its methods use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from raven.client import BusClient
+from raven.errors import ForbiddenError, InputError, MessageNotFoundError
+from raven.host.host import Host
+from raven.host.leases import Leases
+from raven.host.subscriptions import Subscriptions
+from raven.host.waits import Waits
+from raven.model.address import parse_address
+from raven.model.message import Message
+from raven.observer import BusObserver
+
+
+class Facts(Protocol):
+    """What a program that serves methods tells of itself."""
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The OpenRPC document of all its methods."""
+
+    def stats(self) -> dict[str, Any]:
+        """Return what it has done since its start, and what waits."""
+
+
+class Context:
+    """One connection's view of the bus.
+
+    It acts as the address that it named in `hello`, or as the one address that its socket is bound to. On a bound
+    socket every other address is refused, whatever the method.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        facts: Facts,
+        *,
+        bound: Sequence[str] = (),
+        leases: Leases,
+        subscriptions: Subscriptions,
+        waits: Waits,
+    ) -> None:
+        self.host = host
+        self.facts = facts
+        self.bound = tuple(bound)
+        self.address: str | None = bound[0] if len(bound) == 1 else None
+        self.leases = leases
+        self.subscriptions = subscriptions
+        self.waits = waits
+        self.writer = host.writer_bus
+        self.reader = host.reader_bus
+        self.admin = host.upkeep_bus
+
+    # Addresses
+
+    def role(self, name: str, address: str | None) -> str:
+        """Return the address that a parameter means; raises InputError where none is meant, or ForbiddenError."""
+        if address is None:
+            address = self.address
+        if address is None:
+            raise InputError(f"{name!r} is missing: give an address, or say `hello` with one first")
+        return self.check(address)
+
+    def optional_role(self, address: str | None) -> str | None:
+        """Return the address that an optional parameter means, or None; raises ForbiddenError."""
+        return self.address if address is None else self.check(address)
+
+    def check(self, address: str) -> str:
+        """Refuse what is no address, and one that this socket is not bound to."""
+        parse_address(address)
+        if self.bound and address not in self.bound:
+            raise ForbiddenError(f"this socket acts as {', '.join(self.bound)} only, not as {address!r}")
+        return address
+
+    def client(self, name: str, address: str | None) -> BusClient:
+        """Return the client that writes as the address that a parameter means."""
+        if address is None or self.bound:
+            address = self.role(name, address)
+        return self.host.share(address)  # which parses it, the first time
+
+    def scope(self, role: str | list[str] | None) -> list[str] | None:
+        """Return what a view of the log is narrowed to: roles that were asked for, or those of a bound socket."""
+        if role is not None:
+            return list(dict.fromkeys(self.check(address) for address in ([role] if isinstance(role, str) else role)))
+        return list(self.bound) or None
+
+    # Messages; these read the store, over one of the connections of the host
+
+    def visible(self, bus: BusClient, message_id: int, role: str | None) -> Message:
+        """Read a message as `role`; on a bound socket, as if none existed that is neither from nor to its addresses."""
+        whole = BusObserver.read(bus, message_id)
+        recipients = bus.recipients(message_id)
+        if self.bound and whole.sender not in self.bound and not set(self.bound) & set(recipients):
+            raise MessageNotFoundError(f"there is no message #{message_id}: it never was, or it was pruned")
+        return bus.share(role, register=False).read(message_id) if role in recipients else whole
+
+    def only_recipient(self, bus: BusClient, message_id: int) -> str:
+        """Return the one address that a message went to, of those of a bound socket; raises InputError for several."""
+        self.visible(bus, message_id, None)
+        recipients = [address for address in bus.recipients(message_id) if not self.bound or address in self.bound]
+        if len(recipients) != 1:
+            shown = ", ".join(recipients[:5]) + (", ..." if len(recipients) > 5 else "") or "nobody of this socket"
+            raise InputError(f"message #{message_id} went to {shown}: say for whom you ack, with role")
+        return recipients[0]
+
+    # Deliveries
+
+    def finished(self, role: str, message_id: int, lease: int | None) -> None:
+        """Note, on the event loop, that a delivery that was handed out here is finished or given back."""
+        self.leases.forget(role, message_id, lease)
+        self.host.unacked.release(role, message_id)
+
+    def lost(self, role: str, message_id: int, lease: int | None = None) -> None:
+        """Note, in any thread, that a lease is lost: the subscription that had the message has room again."""
+        self.host.loop.call_soon_threadsafe(self.host.unacked.release, role, message_id, lease)
