@@ -21,11 +21,10 @@ _BUSY_PAUSE_S = 0.2
 class Sink(Protocol):
     """Where messages go: one consumer's connection, whatever it speaks. All is called on the event loop.
 
-    When it is not full any more it calls `go_on` of its Subscriptions and its Waits.
+    When it is full no more it calls `go_on` of its Subscriptions and its Waits.
     """
 
-    def is_full(self) -> bool:
-        """Whether the consumer does not read as fast as it is written to, or has gone."""
+    is_full: bool  # the consumer does not read as fast as it is written to, or has gone
 
     def unread(self) -> int:
         """Return how many bytes of what was written the consumer has not read, as far as that can be told."""
@@ -96,7 +95,7 @@ class Poller:
         """Fetch if there is reason to, and room."""
         if self.is_fetching or self.is_paused or self.is_closed or not (self._rung or self._is_due):
             return
-        if self._sink.is_full() or (room := self._holder.room()) <= 0:
+        if self._sink.is_full or (room := self._holder.room()) <= 0:
             return
         self.is_fetching = True
         rung, self._rung, self._is_due = self._rung, False, False

@@ -71,7 +71,7 @@ class Answer:
     def last_look(self) -> Message | None:
         """Take the answer if it is there, and the consumer reads; else let nobody begin with the request any more."""
         answer = None
-        if not self._sink.is_full():
+        if not self._sink.is_full:
             with suppress(RavenError):
                 answer = self.fetch(1, rung=True)
         if answer is None:

@@ -9,7 +9,7 @@ import json
 import json.encoder
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 MAX_REQUEST = 8 * 1024 * 1024
@@ -48,7 +48,7 @@ def parse(line: bytes) -> Any:
 def encode(value: Any) -> bytes:
     """Return a value as one line; lone surrogates, which UTF-8 cannot hold, become escapes."""
     try:
-        return _encode_text(value).encode() + b"\n"
+        return "".join(_encode_parts(value, 0)).encode() + b"\n"
     except UnicodeEncodeError:
         return _encode_ascii(value).encode() + b"\n"
 
@@ -73,17 +73,22 @@ def notification(method: str, params: dict[str, Any]) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "method": method, "params": params}
 
 
-def _make_encode() -> Callable[[Any], str]:
-    """Return the JSON encoder; CPython's own in C is made once here, and not for each text as JSONEncoder does."""
+def _make_encode() -> Callable[[Any, int], Iterable[str]]:
+    """Return the JSON encoder, which makes the parts of a text of a value and how deep it is indented.
+
+    CPython's own in C is made once here, and not for each text as JSONEncoder does.
+    """
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
-        return _encoder.encode
+        return lambda value, _: _encoder.encode(value)
     # Without the markers by which it finds circles: what is encoded here holds none.
-    encode = make(None, _encoder.default, json.encoder.encode_basestring, None, ":", ",", False, False, True)
-    return lambda value: "".join(encode(value, 0))
+    made: Callable[[Any, int], Iterable[str]] = make(
+        None, _encoder.default, json.encoder.encode_basestring, None, ":", ",", False, False, True
+    )
+    return made
 
 
-_encode_text = _make_encode()
+_encode_parts = _make_encode()
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -120,11 +120,11 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Ask for no more while the client does not read."""
-        self.sink.is_stalled = True
+        self.sink.is_full = True
 
     def resume_writing(self) -> None:
         """Go on."""
-        self.sink.is_stalled = False
+        self.sink.is_full = self.sink.is_closed
         self._lanes.start()
         self.take_turn()
         self.subscriptions.go_on()
@@ -132,7 +132,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget what was asked, and give back what was pushed and not acked."""
-        self.sink.is_closed = True
+        self.sink.is_closed = self.sink.is_full = True
         self._todo.clear()
         self._lanes.clear()
         self._answers.extend(self._late)
@@ -217,7 +217,7 @@ class Connection(asyncio.Protocol):
         self.take_turn()
 
     def _is_busy(self) -> bool:
-        return self.sink.is_stalled or self.sink.is_closed or self._lanes.count >= MAX_PENDING
+        return self.sink.is_full or self._lanes.count >= MAX_PENDING
 
     def _take_line(self, line: bytes) -> None:
         try:

@@ -50,7 +50,7 @@ class Lanes:
 
     def start(self) -> None:
         """Start the work that may run now: what shares the lane of what runs, and anything where nothing does."""
-        while self._waiting and not self._sink.is_full():
+        while self._waiting and not self._sink.is_full:
             work = self._waiting[0].work
             if self._running and (
                 work.lane == "loop" or work.lane != self._lane or self._weight + work.weight > MAX_PENDING

@@ -20,14 +20,10 @@ class LineSink:
 
     def __init__(self, leases: Leases, on_idle: Callable[[], None]) -> None:
         self.transport: asyncio.Transport | None = None
-        self.is_stalled = False  # the client does not read
+        self.is_full = False  # the client does not read as fast as it is written to, or has gone
         self.is_closed = False
         self.on_idle = on_idle
         self._leases = leases
-
-    def is_full(self) -> bool:
-        """Whether the client does not read as fast as it is written to."""
-        return self.is_stalled or self.is_closed
 
     def unread(self) -> int:
         """Return how much of what was written the client has not read, as far as the system tells."""
