@@ -133,7 +133,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedHere]:
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Shell:
-    """Put a shell user into an empty folder whose bus is `bus.db` there; each command is a process of its own."""
+    """Put a shell user into an empty folder whose bus is `bus.db` there."""
     return Shell(tmp_path)
 
 

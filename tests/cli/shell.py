@@ -1,16 +1,69 @@
-"""A shell user: runs `raven` commands as processes and looks at what they print and how they end."""
+"""A shell user: runs `raven` commands, and looks at what they print and how they end."""
 
 from __future__ import annotations
 
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
+
+from raven.cli.app import run
 
 DEADLINE_S = 30
+STREAMS = ("stdin", "stdout", "stderr")
+
+
+@contextmanager
+def in_the_place_of_a_process(folder: Path, environment: Mapping[str, str], stdin: bytes) -> Iterator[list[bytes]]:
+    """Give this process a process's folder, environment, streams and signals until the end of the block.
+
+    The streams are files under the numbers 0, 1 and 2, so that the children have them, too. Yields a list, into which
+    what was written to stdout and stderr comes at the end.
+    """
+    output: list[bytes] = []
+    with ExitStack() as back:
+        back.callback(os.chdir, os.getcwd())
+        os.chdir(folder)
+        back.callback(_set_environment, dict(os.environ))
+        _set_environment(environment)
+        for number, handler in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGALRM, _give_up)):
+            back.callback(signal.signal, number, signal.signal(number, handler))
+        files = [back.enter_context(tempfile.TemporaryFile()) for _ in STREAMS]
+        files[0].write(stdin)
+        files[0].seek(0)
+        for number, (name, file) in enumerate(zip(STREAMS, files, strict=True)):
+            kept = os.dup(number)
+            back.callback(os.close, kept)
+            back.callback(os.dup2, kept, number)
+            back.callback(setattr, sys, name, getattr(sys, name))
+            os.dup2(file.fileno(), number)
+            stream = open(number, "w" if number else "r", encoding="utf-8", closefd=False)  # noqa: SIM115
+            back.callback(stream.close)
+            setattr(sys, name, stream)
+        back.callback(signal.alarm, 0)
+        signal.alarm(DEADLINE_S)
+        yield output
+        for stream, file in zip((sys.stdout, sys.stderr), files[1:], strict=True):
+            stream.flush()
+            file.seek(0)
+            output.append(file.read())
+
+
+def _set_environment(environment: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+def _give_up(number: int, frame: FrameType | None) -> NoReturn:
+    raise AssertionError(f"the command has not ended within {DEADLINE_S} s")
 
 
 class Shell:
@@ -26,7 +79,19 @@ class Shell:
         (folder / "home").mkdir()
 
     def run(self, *arguments: str, stdin: str | bytes = "", **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run one command to its end."""
+        """Run one command to its end in this process, as a process of its own would: a twentieth of its time."""
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        with in_the_place_of_a_process(self.folder, {**self.environment, **environment}, data) as output:
+            try:
+                code = run(list(arguments))
+            except SystemExit as ending:
+                code = int(ending.code or 0)
+        return subprocess.CompletedProcess(self._command(arguments), code, *(text.decode() for text in output))
+
+    def run_process(
+        self, *arguments: str, stdin: str | bytes = "", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one command to its end in a process of its own, for what is about the process."""
         data = stdin.encode() if isinstance(stdin, str) else stdin
         done = subprocess.run(
             self._command(arguments),

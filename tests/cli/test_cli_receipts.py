@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.cli.shell import DEADLINE_S, Shell
-from tests.support import wait_until
+from tests.support import bells, wait_until
 
 Sent = Callable[..., str]
 SEND = ("send", "--from", "boss:s", "--to", "worker:s", "-t", "job")
@@ -129,7 +129,7 @@ def test_send_waits_for_a_message_that_was_there_already(shell: Shell) -> None:
 def test_a_signal_ends_the_wait_of_a_send_and_not_the_message(shell: Shell, number: int) -> None:
     shell.ok("session", "init", "s")
     process = shell.start(*SEND, "--wait", "acked", "--json")
-    wait_for_mail(shell)
+    wait_until(lambda: bells(shell.db), "the wait")
 
     process.send_signal(number)
 

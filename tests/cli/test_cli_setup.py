@@ -115,8 +115,10 @@ def test_completion_prints_the_script_of_each_shell(shell: Shell, name: str) -> 
 def test_completion_offers_commands_and_registered_addresses(shell: Shell) -> None:
     shell.ok("session", "init", "swarm-1", "-r", "architect")
 
-    commands = shell.run(_RAVEN_COMPLETE="bash_complete", COMP_WORDS="raven se", COMP_CWORD="1").stdout
-    addresses = shell.run(_RAVEN_COMPLETE="bash_complete", COMP_WORDS="raven inbox -r arch", COMP_CWORD="3").stdout
+    commands = shell.run_process(_RAVEN_COMPLETE="bash_complete", COMP_WORDS="raven se", COMP_CWORD="1").stdout
+    addresses = shell.run_process(
+        _RAVEN_COMPLETE="bash_complete", COMP_WORDS="raven inbox -r arch", COMP_CWORD="3"
+    ).stdout
 
     assert {"plain,send", "plain,session"} <= set(commands.splitlines())
     assert addresses == "plain,architect:swarm-1\n"
@@ -124,10 +126,28 @@ def test_completion_offers_commands_and_registered_addresses(shell: Shell) -> No
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_command_has_help_with_its_options(shell: Shell, command: str) -> None:
-    shown = shell.ok(command, "--help")
+    done = shell.run_process(command, "--help")
 
-    assert shown.startswith(f"Usage: raven {command}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"Usage: raven {command}")
     assert command in shell.ok("--help")
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments"),
+    [
+        (0, ("session", "init", "s")),
+        (1, ("call", "stats", "--socket", "none.sock")),
+        (2, ("fly",)),
+        (3, ("peers",)),
+        (3, ("send", "--from", "a:s", "--to", "b:s", "-t", "x", "--db", "no/bus.db")),
+    ],
+)
+def test_a_process_ends_as_the_command_does(shell: Shell, code: int, arguments: tuple[str, ...]) -> None:
+    done = shell.run_process(*arguments)
+
+    assert done.returncode == code
+    assert (done.stdout == "", done.stderr.startswith("error: ")) == (bool(code), bool(code))
 
 
 def test_unknown_commands_and_options_exit_2(shell: Shell) -> None:
