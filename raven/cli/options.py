@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from raven.observer import BusObserver
 
 # A helper may be starting just now; a person does not want to wait much longer to be told that there is none.
-PATIENCE_S = 2.0
+_CONNECT_TIMEOUT_S = 2.0
+_LONGEST_CONNECT_TIMEOUT_S = 3600.0
 _SOCKET = "raven.socket"
 _SOCKET_HELP = "The helper's socket (else RAVEN_SOCKET, else <db>.sock)."
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -128,7 +130,7 @@ def open_client(address: str, db: str | None, *, register: bool = True, create: 
     """Open the bus as one address, with the settings of flag, environment and raven.yaml; or through a helper."""
     socket = chosen_socket(db)
     if socket is not None:
-        return cast("BusClient", helper("Client")(socket, address, patience_s=PATIENCE_S))
+        return cast("BusClient", helper("Client")(socket, address, patience_s=connect_timeout_s()))
     from raven.client import BusClient
 
     return BusClient.at(address, **_settings(db), register=register, create=create)
@@ -138,7 +140,7 @@ def open_sender(address: str, db: str | None) -> BusClient:
     """Do as `open_client` does for a command that only sends: what receives takes a twentieth of its time to import."""
     socket = chosen_socket(db)
     if socket is not None:
-        return cast("BusClient", helper("Client")(socket, address, patience_s=PATIENCE_S))
+        return cast("BusClient", helper("Client")(socket, address, patience_s=connect_timeout_s()))
     from raven.client import BusClient
 
     return BusClient.at(address, **_settings(db))
@@ -172,7 +174,7 @@ def open_observer(db: str | None) -> BusObserver:
     """Open the bus to look on, with the settings of flag, environment and raven.yaml; or through a helper."""
     socket = chosen_socket(db)
     if socket is not None:
-        return cast("BusObserver", helper("Client")(socket, patience_s=PATIENCE_S))
+        return cast("BusObserver", helper("Client")(socket, patience_s=connect_timeout_s()))
     from raven.observer import BusObserver
 
     found = load_config(db)
@@ -185,6 +187,19 @@ def helper(part: str) -> Any:
         return getattr(importlib.import_module("raven_rpc"), part)
     except ImportError as error:
         raise ConfigError(f"the helper cannot be used: {error}; pip install 'raven-bus[rpc]'") from None
+
+
+def connect_timeout_s() -> float:
+    """Return how many seconds a command waits for a helper that is not there yet: RAVEN_CONNECT_TIMEOUT_S, else 2.
+
+    Raises ConfigError if that is no number from 0 to 3600.
+    """
+    given = os.environ.get("RAVEN_CONNECT_TIMEOUT_S")
+    if not given:
+        return _CONNECT_TIMEOUT_S
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", given) or float(given) > _LONGEST_CONNECT_TIMEOUT_S:
+        raise ConfigError(f"RAVEN_CONNECT_TIMEOUT_S is {given!r}, but must be a number of seconds from 0 to 3600")
+    return float(given)
 
 
 def chosen_socket(db: str | None) -> str | None:

@@ -9,6 +9,7 @@ from raven.errors import BusyError, CorruptError, DatabaseError
 from raven.store import connection
 from raven.store import migrations as migration
 from raven.store.database import Store
+from raven.store.transaction import Transaction
 
 if TYPE_CHECKING:
     import apsw
@@ -31,6 +32,7 @@ class Specimen(Store):
         super().__init__(path, busy_timeout_s=busy_timeout_s, create=False)
 
     def _make_ready(self, connection: apsw.Connection) -> None:
+        self._transaction = Transaction(connection)
         marks = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_schema")
         self._is_blank = not any(connection.execute(mark).get for mark in marks)
         if not self._is_blank:  # that would be prepared to become a bus

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -147,10 +148,30 @@ def test_both_ways_at_once_are_a_usage_error(shell: Shell, command: tuple[str, .
 
 
 def test_where_nobody_listens_a_command_says_so_in_one_line(shell: Shell) -> None:
-    said = shell.error(1, *SEND, "--socket", "none.sock")
+    said = shell.error(1, *SEND, "--socket", "none.sock", RAVEN_CONNECT_TIMEOUT_S="0")
 
     assert said.startswith("the helper cannot be reached at none.sock: No such file or directory; start `raven serve`")
     assert not Path(shell.db).exists()
+
+
+def test_a_command_waits_for_a_helper_that_is_starting(shell: Shell) -> None:
+    for seconds, least_s in (("0", 0.0), ("0.4", 0.4)):
+        began = time.monotonic()
+        shell.error(1, "peers", "--socket", "none.sock", RAVEN_CONNECT_TIMEOUT_S=seconds)
+        assert time.monotonic() - began >= least_s
+    process = shell.start("peers", "--socket", f"{shell.db}.sock", RAVEN_CONNECT_TIMEOUT_S="30")
+    served = Served(shell.db)
+    try:
+        assert process.communicate(timeout=DEADLINE_S) == ("(nobody)\n", "")
+    finally:
+        served.close()
+
+
+@pytest.mark.parametrize("seconds", ["soon", "-1", "nan", "inf", "1e3", "3600.1", "2s", " 2", "٢"])
+def test_a_wait_for_the_helper_that_is_no_number_of_seconds_is_refused(shell: Shell, seconds: str) -> None:
+    said = shell.error(2, "peers", "--socket", "none.sock", RAVEN_CONNECT_TIMEOUT_S=seconds)
+
+    assert said == f"RAVEN_CONNECT_TIMEOUT_S is {seconds!r}, but must be a number of seconds from 0 to 3600"
 
 
 def test_a_flag_counts_more_than_the_environment(shell: Shell, served: Served) -> None:

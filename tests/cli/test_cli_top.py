@@ -202,7 +202,7 @@ def test_a_terminal_without_such_letters_shows_escapes(run: Run, bus: BusClient)
 def test_top_through_the_helper_outlasts_the_helper(run: Run, bus: BusClient, serve: Callable[..., Served]) -> None:
     bus.send("worker:s", "job")
     served = serve()
-    terminal = run("--socket", served.path)
+    terminal = run("--socket", served.path, RAVEN_CONNECT_TIMEOUT_S="0.2")
     terminal.wait_for(lambda lines: row(lines, "worker")[1:2] == ["1"], "the first look")
     bus.send("worker:s", "job")
     terminal.wait_for(lambda lines: row(lines, "worker")[1:2] == ["2"], "another look")
@@ -219,7 +219,7 @@ def test_top_through_the_helper_outlasts_the_helper(run: Run, bus: BusClient, se
 
 
 def test_a_helper_that_is_not_there_is_said_before_the_screen_is_taken(run: Run) -> None:
-    terminal = run("--socket", "none.sock")
+    terminal = run("--socket", "none.sock", RAVEN_CONNECT_TIMEOUT_S="0")
 
     assert terminal.end() == 1
     assert "the helper cannot be reached at none.sock" in terminal.stream

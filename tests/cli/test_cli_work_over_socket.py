@@ -202,6 +202,6 @@ def test_a_command_of_work_uses_one_way_to_the_bus(shell: Shell, command: tuple[
     both = ("--db", "bus.db", "--socket", "bus.db.sock")
 
     assert "--db and --socket exclude each other" in shell.error(2, *command, *both)
-    said = shell.error(1, *command, RAVEN_SOCKET="none.sock", stdin=step("ack", id=1))
+    said = shell.error(1, *command, RAVEN_SOCKET="none.sock", RAVEN_CONNECT_TIMEOUT_S="0.1", stdin=step("ack", id=1))
     assert said.startswith("the helper cannot be reached at none.sock")
     assert not Path(shell.db).exists()

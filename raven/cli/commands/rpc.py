@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from raven.cli.main import STANDARD
-from raven.cli.options import ADDRESS, PATIENCE_S, db_option, helper, load_config, socket_option
+from raven.cli.options import ADDRESS, connect_timeout_s, db_option, helper, load_config, socket_option
 from raven.cli.output import echo_json, escape
 from raven.model import body as bodies
 
@@ -64,5 +64,5 @@ def call(method: str, params: str, socket: str | None) -> None:
     given: Any = bodies.parse(params)
     if not isinstance(given, dict | list):
         raise click.UsageError(f"the parameters {params!r} are neither an object nor an array")
-    with helper("Client")(socket or f"{load_config(None).db}.sock", patience_s=PATIENCE_S) as bus:
+    with helper("Client")(socket or f"{load_config(None).db}.sock", patience_s=connect_timeout_s()) as bus:
         echo_json(bus.call(method, given))
