@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import pytest
 from scripts.trials import trial
 from scripts.trials.foreign import hands, tally
 from scripts.trials.foreign import scenario as foreign
+from scripts.trials.history.chronicle import history_of
+from scripts.trials.history.history import History, Look, Stored
 from scripts.trials.history.journal import Event
 from scripts.trials.outcome import describe
 
@@ -28,24 +30,35 @@ def test_beside_foreign_hands_and_under_replaced_files_nothing_is_lost(tmp_path:
     assert outcome.done["receipts"] > 100
 
 
-def history(*steps: tuple[str, str, dict[str, Any]]) -> list[Event]:
-    """Return events, a second apart, of lives `p0-<group>.<part>`."""
-    return [Event(at, at, f"p0-{life}", what, told) for at, (life, what, told) in enumerate(steps)]
+Step = tuple[str, str, dict[str, Any]]
 
 
-def sending(number: int, to: str = "auto:f") -> tuple[str, str, dict[str, Any]]:
-    return ("writers.patient", "sending", {"token": f"p0-writers.patient:{number}", "to": to})
+def told(*steps: Step, there: dict[int, int]) -> History:
+    """Return what lives `r0-<group>.<part>` wrote down, a step a second; `there` are messages and their ids."""
+    begin: list[Step] = [
+        ("takers.auto", "consuming", {"address": "auto:f", "mode": "auto"}),
+        ("takers.manual", "consuming", {"address": "manual:f", "mode": "manual"}),
+    ]
+    events = [Event(at, at, f"r0-{life}", what, told) for at, (life, what, told) in enumerate([*begin, *steps], -1)]
+    stored = tuple(Stored(id, "patient:senders", f"t{number}", "d", "prompt", None) for number, id in there.items())
+    return history_of(events, Look(stored, (), ()))
 
 
-def sent(number: int, id: int) -> tuple[str, str, dict[str, Any]]:
-    return ("writers.patient", "sent", {"token": f"p0-writers.patient:{number}", "id": id})
+def sending(number: int, to: str = "auto:f") -> Step:
+    posts = [[f"t{number}", [to], "prompt", "d", 9]]
+    return ("writers.patient", "sending", {"call": number, "posts": posts, "key": None})
 
 
-def received(number: int, id: int, part: str = "auto") -> tuple[str, str, dict[str, Any]]:
-    return (f"takers.{part}", "received", {"token": f"p0-writers.patient:{number}", "id": id})
+def sent(number: int, id: int) -> Step:
+    return ("writers.patient", "sent", {"call": number, "ids": [id]})
 
 
-REFUSED = ("writers.patient", "refused", {"token": "p0-writers.patient:1", "error": "BusyError: x"})
+def received(number: int, id: int, part: str = "auto") -> Step:
+    known = {"digest": "d", "urgency": "prompt", "attempts": 1, "lease": None}
+    return (f"takers.{part}", "received", {"id": id, "token": f"t{number}", **known})
+
+
+REFUSED = ("writers.patient", "refused", {"call": 1, "error": "BusyError: x"})
 ONE = [sending(1), sent(1, 1)]
 TWO = [*ONE, sending(2), sent(2, 2)]
 
@@ -62,39 +75,37 @@ TWO = [*ONE, sending(2), sent(2, 2)]
         (["broken"], [sending(1), REFUSED, received(1, 1)], {1: 1}),
         (["broken"], [*ONE, received(1, 1)], {1: 7}),
         (["broken"], [sending(1, "manual:f"), sent(1, 1), received(1, 1, "manual"), received(1, 1)], {1: 1}),
-        (["doubled"], [*ONE, received(1, 1), received(1, 1)], {1: 1}),
         ([], [sending(1, "manual:f"), sent(1, 1), received(1, 1, "manual"), received(1, 1, "manual")], {1: 1}),
-        (["reordered"], [*TWO, received(2, 2), received(1, 1)], {1: 1, 2: 2}),
         (["broken"], [("takers.auto", "failed", {"error": "ValueError: x"})], {}),
-        (["lost"], [("strangers.reader", "looked", {"count": 1, "highest": 1, "orphans": 1})], {}),
     ],
 )
-def test_the_count_tells_what_was_lost_doubled_and_reordered(
-    kinds: list[str], steps: list[tuple[str, str, dict[str, Any]]], there: dict[int, int]
+def test_the_count_tells_what_was_lost_and_what_is_other_than_it_was_sent(
+    kinds: list[str], steps: list[Step], there: dict[int, int]
 ) -> None:
-    ids = {f"p0-writers.patient:{number}": id for number, id in there.items()}
-
-    verdicts = list(tally.verdicts(history(*steps), Counter(list(ids)), ids))
-
-    assert [verdict.kind for verdict in verdicts] == kinds
+    assert [verdict.kind for verdict in tally.verdicts(told(*steps, there=there), [])] == kinds
 
 
-def test_a_kill_excuses_one_lost_receipt_and_a_replaced_file_what_was_sent_meanwhile() -> None:
-    ids = {"p0-writers.patient:1": 1, "p0-writers.patient:2": 2}
+def test_a_replaced_file_excuses_what_was_sent_meanwhile() -> None:
+    def kinds(there: dict[int, int], *spans: tuple[float, float]) -> list[str]:
+        history = told(*TWO, received(1, 1), received(2, 2), there=there)
+        return [verdict.kind for verdict in tally.verdicts(history, spans)]
 
-    def kinds(there: dict[str, int], **allowed: Any) -> list[str]:
-        found = tally.verdicts(history(*TWO), Counter(list(there)), there, **allowed)
-        return [verdict.kind for verdict in found]
+    assert kinds({1: 1}, (3.5, 4.5)) == []
+    assert kinds({2: 2}, (3.5, 4.5)) == ["lost"]
+    assert kinds({1: 1}) == ["lost"]
 
-    assert kinds({"p0-writers.patient:1": 1}, kills=1, excused=[(2.5, 3.5)]) == []
-    assert kinds({"p0-writers.patient:2": 2}, kills=1, excused=[(2.5, 3.5)]) == ["lost"]
-    assert kinds(ids, kills=1) == ["lost"]
-    assert kinds(ids, kills=2) == []
+
+def test_a_replaced_file_excuses_a_message_that_was_finished_under_the_id_of_another() -> None:
+    def kinds(*spans: tuple[float, float]) -> list[str]:
+        history = told(sending(1, "manual:f"), sent(1, 1), there={1: 1})
+        return [verdict.kind for verdict in tally.verdicts(history, spans)]
+
+    assert kinds((9.0, 10.0)) == []
+    assert kinds() == ["lost"]
 
 
 def test_a_message_that_is_twice_in_the_bus_is_doubled() -> None:
-    steps = history(*ONE, received(1, 1))
+    history = told(*ONE, received(1, 1), there={1: 1})
+    twice = history.look._replace(messages=history.look.messages * 2)
 
-    verdicts = list(tally.verdicts(steps, Counter(["p0-writers.patient:1"] * 2), {"p0-writers.patient:1": 1}))
-
-    assert [verdict.kind for verdict in verdicts] == ["doubled"]
+    assert [verdict.kind for verdict in tally.verdicts(replace(history, look=twice), [])] == ["doubled"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Self
 from raven import BusClient, BusObserver
 from scripts.harness.program import Program
 from scripts.trials.foreign.correspondent import ADDRESSES
+from scripts.trials.history.journal import Journal
+from scripts.trials.history.witness import EFFECTS
 from scripts.trials.trial import Round
 
 # No process may have two copies of SQLite at one file.
@@ -35,17 +38,19 @@ class Correspondence:
         self._name = name
         self._groups = {**_RAVENS, **(_STRANGERS if strangers else {})}
         self._programs: dict[str, Program] = {}
+        self._journal = Journal(folder, f"{name}-conductor")
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self.folder.mkdir(exist_ok=True)
         with BusClient.at("founder:senders", self.db) as bus:
             bus.register(*ADDRESSES.values())
+            bus.execute(EFFECTS)
         try:
             self._helper = self._stack.enter_context(Program("trials.foreign.server", self.db, greets=True))
             for group, parts in self._groups.items():
                 arguments = (self.db, str(self.folder), f"{self._name}-{group}", *parts)
                 program = Program("trials.foreign.correspondent", *arguments)
+                self._tell_of(group, "began")
                 self._programs[group] = self._stack.enter_context(program)
             for program in self._programs.values():
                 program.line()
@@ -81,6 +86,7 @@ class Correspondence:
         for group, program in self._programs.items():
             program.tell("over")
             code = program.wait(3 * _DEADLINE_S)
+            self._tell_of(group, "ended", code=code)
             self._round.expect(code == 0, f"{self._name}-{group} ends well, and not with {code}")
         self._helper.tell("over")
         self._round.expect(self._helper.wait(_DEADLINE_S) == 0, "the helper ends well")
@@ -90,6 +96,13 @@ class Correspondence:
         for program in (*self._programs.values(), self._helper):
             program.end()
             self._round.did("kills")
+        for group in self._programs:
+            self._tell_of(group, "ended", code=-signal.SIGKILL)
+
+    def _tell_of(self, group: str, what: str, **told: int) -> None:
+        """Write down that the lives of a process began or ended."""
+        for part in self._groups[group]:
+            self._journal.write(what, life=f"{self._name}-{group}.{part}", **told)
 
     def _drain(self) -> None:
         deadline, ours = time.monotonic() + _DEADLINE_S, set(ADDRESSES.values())

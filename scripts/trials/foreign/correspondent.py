@@ -1,7 +1,7 @@
 """Send and receive beside foreign hands: `python -m scripts.trials.foreign.correspondent DB FOLDER NAME PART...`.
 
-Each part is a thread with a journal `NAME.PART` in the folder, to which it writes `sending`, `sent`, `refused` and
-`received`. Senders number their messages; a token is `NAME.PART:NUMBER`. At a line `hush` all senders stop and the
+Each part is a thread and a life of its own, with a journal `NAME.PART` in the folder. Senders number their messages; a
+token is `NAME.PART:NUMBER`. At a line `hush` all senders stop and the
 process says `hushed`; at the next line, or at the end of its input, it ends.
 """
 
@@ -13,13 +13,15 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
-from raven import BusClient, LostError, RavenError
+from raven import BusClient, BusyError, RavenError
 from raven_rpc import Client
 from scripts.trials.history.journal import Journal
+from scripts.trials.history.witness import Witness
 
 ADDRESSES = {"auto": "auto:f", "manual": "manual:f", "socket": "socket:f"}
 TEXT = "x" * 1500
@@ -31,92 +33,124 @@ _TURN_S = 0.7
 _PATIENCE_S = 60.0
 _LEASE_S = 5.0
 _LITTLE_PATIENCE_S = 0.2
+# So soon a helper that was killed lets others have what it had pushed.
+HELPERS_LEASE_S = 3.0
+_AHEAD = 50
+_ATTEMPTS = 1000
+_INSERT = "INSERT INTO outbox (sender, recipient, type, body, max_attempts) VALUES (?, ?, ?, ?, ?)"
 _hushed = threading.Event()
 _over = threading.Event()
 
-Part = Callable[[str, Journal], None]
+Part = Callable[[str, Witness], None]
 
 
-def _send_all(journal: Journal, send: Callable[[str, str], int]) -> None:
+class Sender(Protocol):
+    """What sends a message as BusClient does."""
+
+    def send(self, to: str, type: str, body: Any, *, max_attempts: int) -> Any: ...
+
+
+def _send_all(witness: Witness, sender: Sender) -> None:
     """Send one message after the other to each address in turn; what is refused is not sent again."""
     addresses = list(ADDRESSES.values())
     for number in range(sys.maxsize):
         if _hushed.wait(_PAUSE_S):
             return
-        token, to = f"{journal.life}:{number}", addresses[number % len(addresses)]
-        journal.write("sending", token=token, to=to)
-        try:
-            journal.write("sent", token=token, id=send(to, token))
-        except LostError as error:
-            journal.write("unknown", token=token, error=str(error))
-        except (RavenError, sqlite3.OperationalError) as error:
-            journal.write("refused", token=token, error=f"{type(error).__name__}: {error}")
+        body = {"token": f"{witness.life}:{number}", "text": TEXT}
+        to = addresses[number % len(addresses)]
+        witness.send(sender, {"to": to, "type": "note", "body": body, "max_attempts": _ATTEMPTS})
 
 
-def patient(db: str, journal: Journal) -> None:
+def patient(db: str, witness: Witness) -> None:
     """Send with a client that waits longer than any lock is held."""
-    _by_raven(db, journal, _PATIENCE_S)
+    _by_raven(db, witness, _PATIENCE_S)
 
 
-def impatient(db: str, journal: Journal) -> None:
+def impatient(db: str, witness: Witness) -> None:
     """Send with a client that gives up where a lock is held for long."""
-    _by_raven(db, journal, _LITTLE_PATIENCE_S)
+    _by_raven(db, witness, _LITTLE_PATIENCE_S)
 
 
-def _by_raven(db: str, journal: Journal, patience_s: float) -> None:
-    with BusClient.at(f"{journal.life.replace('.', '-')}:senders", db, busy_timeout_s=patience_s, create=False) as bus:
-        _send_all(journal, lambda to, token: bus.send(to, "note", [token, TEXT]).id)
+def _by_raven(db: str, witness: Witness, patience_s: float) -> None:
+    with BusClient.at(f"{witness.life.replace('.', '-')}:senders", db, busy_timeout_s=patience_s, create=False) as bus:
+        _send_all(witness, bus)
 
 
-def outbox(db: str, journal: Journal) -> None:
-    """Send with another SQLite, by INSERT INTO outbox, over one connection."""
+class _Outbox:
+    """Sends with another SQLite, by INSERT INTO outbox, over one connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def send(self, to: str, type: str, body: Any, *, max_attempts: int) -> NamedTuple:
+        try:
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                row = ("outbox:senders", to, type, json.dumps(body), max_attempts)
+                self._connection.execute(_INSERT, row)
+                return _Sent(self._connection.execute("SELECT max(id) FROM messages").fetchone()[0])
+        except sqlite3.OperationalError as error:
+            raise BusyError(f"another SQLite: {error}") from error
+
+
+class _Sent(NamedTuple):
+    """What a send returns, as far as it is looked at."""
+
+    id: int
+
+
+def outbox(db: str, witness: Witness) -> None:
+    """Send with another SQLite."""
     with closing(sqlite3.connect(db, timeout=_PATIENCE_S, isolation_level=None)) as connection:
-
-        def send(to: str, token: str) -> int:
-            connection.execute(
-                "INSERT INTO outbox (sender, recipient, type, body) VALUES ('outbox:senders', ?, 'note', ?)",
-                (to, json.dumps([token, TEXT])),
-            )
-            return 0
-
-        _send_all(journal, send)
+        _send_all(witness, _Outbox(connection))
 
 
-def speaker(db: str, journal: Journal) -> None:
+def speaker(db: str, witness: Witness) -> None:
     """Send over the helper's socket."""
     with Client(f"{db}.sock", "speaker:senders") as bus:
-        _send_all(journal, lambda to, token: bus.send(to, "note", [token, TEXT]).id)
+        _send_all(witness, bus)
 
 
-def reader(db: str, journal: Journal) -> None:
+def reader(db: str, witness: Witness) -> None:
     """Read with another SQLite, and see that no message has lost its delivery."""
     with closing(sqlite3.connect(db, timeout=_PATIENCE_S, isolation_level=None)) as connection:
         while not _over.wait(0.1):
             count, highest, orphans = connection.execute(
                 "SELECT count(*), max(id), count(*) FILTER (WHERE recipient IS NULL) FROM log"
             ).fetchone()
-            journal.write("looked", count=count, highest=highest, orphans=orphans)
+            witness.journal.write("looked", count=count, highest=highest)
+            if orphans:
+                witness.journal.write("failed", error=f"{orphans} messages without a delivery")
 
 
-def auto(db: str, journal: Journal) -> None:
+def auto(db: str, witness: Witness) -> None:
     """Take mail that is acked as it is taken."""
     with BusClient.at(ADDRESSES["auto"], db, busy_timeout_s=_PATIENCE_S, create=False) as bus:
-        _receive(journal, lambda: ((msg.id, msg.body[0]) for msg in bus.listen(timeout_s=_TURN_S)))
+
+        def take() -> None:
+            witness.consuming(bus.address, "auto", ahead=_AHEAD, at_risk=1)
+            for _ in witness.each(bus.listen(timeout_s=_TURN_S)):
+                if _over.is_set():
+                    return
+
+        _receive(witness, take)
 
 
-def manual(db: str, journal: Journal) -> None:
+def manual(db: str, witness: Witness) -> None:
     """Take mail and ack it."""
     with BusClient.at(ADDRESSES["manual"], db, busy_timeout_s=_PATIENCE_S, create=False) as bus:
 
-        def messages() -> Iterator[tuple[int, str]]:
-            for msg in bus.listen(ack="manual", lease_s=_LEASE_S, timeout_s=_TURN_S):
-                yield msg.id, msg.body[0]
-                bus.ack(msg.id)
+        def take() -> None:
+            witness.consuming(bus.address, "manual", ahead=_AHEAD, lease_s=_LEASE_S)
+            for message in witness.each(bus.listen(ack="manual", lease_s=_LEASE_S, timeout_s=_TURN_S)):
+                witness.ack(bus, message)
+                if _over.is_set():
+                    return
 
-        _receive(journal, messages)
+        _receive(witness, take)
 
 
-def listener(db: str, journal: Journal) -> None:
+def listener(db: str, witness: Witness) -> None:
     """Take mail over the helper's socket, and ack it.
 
     In one loop: what was pushed to one that ended is given back a moment later, when others may have gone ahead.
@@ -127,27 +161,25 @@ def listener(db: str, journal: Journal) -> None:
             _over.wait()
             bus.close()
 
-        def messages() -> Iterator[tuple[int, str]]:
-            for msg in bus.listen(ack="manual", max_per_poll=WINDOW):
-                yield msg.id, msg.body[0]
-                bus.ack(msg.id)
+        def take() -> None:
+            witness.consuming(ADDRESSES["socket"], "manual", over="socket", ahead=WINDOW, lease_s=HELPERS_LEASE_S)
+            for message in witness.each(bus.listen(ack="manual", max_per_poll=WINDOW)):
+                witness.ack(bus, message)
 
         threading.Thread(target=close, daemon=True).start()
 
-        _receive(journal, messages)
+        _receive(witness, take)
 
 
-def _receive(journal: Journal, messages: Callable[[], Iterator[tuple[int, str]]]) -> None:
-    """Write down what comes until it is over; where the loop ends by an error of raven, begin it anew."""
+def _receive(witness: Witness, take: Callable[[], None]) -> None:
+    """Take what comes until it is over; if the loop ends by an error of raven, begin it anew."""
     while not _over.is_set():
         try:
-            for id, token in messages():
-                journal.write("received", id=id, token=token)
-                if _over.is_set():
-                    break
+            take()
         except RavenError as error:
-            journal.write("ended", error=f"{type(error).__name__}: {error}")
+            witness.journal.write("stopped", error=f"{type(error).__name__}: {error}")
             _over.wait(0.05)
+        witness.journal.write("leaving")
 
 
 SENDERS: dict[str, Part] = {"patient": patient, "impatient": impatient, "outbox": outbox, "speaker": speaker}
@@ -161,18 +193,16 @@ def main() -> None:
     logging.getLogger("raven").setLevel(logging.ERROR)
     failures: list[str] = []
 
-    def play(part: str, journal: Journal) -> None:
+    def play(part: str, witness: Witness) -> None:
         try:
-            PARTS[part](db, journal)
+            PARTS[part](db, witness)
         except BaseException as error:
-            journal.write("failed", error=f"{type(error).__name__}: {error}")
+            witness.journal.write("failed", error=f"{type(error).__name__}: {error}")
             failures.append(part)
             raise
 
-    threads = {
-        part: threading.Thread(target=play, args=(part, Journal(Path(folder), f"{name}.{part}")), daemon=True)
-        for part in parts
-    }
+    witnesses = {part: Witness(Journal(Path(folder), f"{name}.{part}"), expected=None) for part in parts}
+    threads = {part: threading.Thread(target=play, args=(part, witnesses[part]), daemon=True) for part in parts}
     for thread in threads.values():
         thread.start()
     print("ready", flush=True)

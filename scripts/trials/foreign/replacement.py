@@ -9,6 +9,7 @@ from collections.abc import Callable
 from scripts.trials.foreign import hands, tally
 from scripts.trials.foreign.correspondence import Correspondence
 from scripts.trials.history.journal import read
+from scripts.trials.history.left import left_in
 from scripts.trials.trial import Round
 
 _NOTICED_WITHIN_S = 30.0
@@ -40,7 +41,7 @@ def run(round: Round) -> None:
             _take_away(round, load)
         load.stop()
     round.expect(hands.run(db, "PRAGMA integrity_check") == "ok", "a bus that was replaced is sound")
-    for verdict in tally.verdicts(read(journals), *tally.stored(db), excused=spans):
+    for verdict in tally.verdicts(left_in(db, journals, "senders"), spans):
         round.found(verdict.kind, f"replaced: {verdict.what}")
 
 

@@ -7,9 +7,11 @@ import shutil
 import time
 
 from raven import BusClient, BusObserver
-from scripts.trials.foreign import hands, replacement, tally
+from scripts.trials.foreign import hands, replacement
 from scripts.trials.foreign.correspondence import Correspondence
+from scripts.trials.history import checker
 from scripts.trials.history.journal import read
+from scripts.trials.history.left import left_in
 from scripts.trials.trial import Round
 
 _SHORT_S = 20
@@ -22,7 +24,7 @@ def run(round: Round) -> None:
     is_short = round.seconds < _SHORT_S
     over_at = time.monotonic() + _SHARE * round.seconds
     db, journals = str(round.folder / "bus.db"), round.folder / "journals"
-    kills = phase = 0
+    phase = 0
     # The last one ends in peace, and takes what is left.
     while phase < 2 or phase % 2 or (not is_short and time.monotonic() < over_at):
         with Correspondence(round, db, journals, f"p{phase}") as load:
@@ -32,12 +34,11 @@ def run(round: Round) -> None:
                 round.did("hands")
             if is_killed := phase % 2 == 0:
                 load.kill()
-                kills += 1
             else:
                 load.stop()
         db = _at_rest(round, db, is_killed)
         phase += 1
-    _judge(round, db, kills)
+    _judge(round, db)
     replacement.run(round)
 
 
@@ -73,16 +74,17 @@ def _look_without_wal(round: Round, db: str) -> None:
     round.expect(hands.run(copy, "PRAGMA integrity_check") == "ok", "without its WAL a bus is sound")
 
 
-def _judge(round: Round, db: str, kills: int) -> None:
+def _judge(round: Round, db: str) -> None:
     round.expect(hands.run(db, "PRAGMA integrity_check") == "ok", "the bus is sound")
-    with BusClient.at("founder:senders", db) as bus:
+    with BusClient.at("founder:f", db) as bus:
         round.expect(bus.send("last:f", "note", ["last"]).id == bus.last_id(), "the bus is used on")
-    events = list(read(round.folder / "journals"))
+    journals = round.folder / "journals"
+    events = list(read(journals))
     round.did("sends", sum(event.what == "sent" for event in events))
     round.did("receipts", sum(event.what == "received" for event in events))
     round.did("busy sends", sum(event.what == "refused" for event in events))
     for event in events:
-        if event.what in ("refused", "ended") and not event.told["error"].startswith("BusyError"):
+        if event.what in ("refused", "stopped") and not event.told["error"].startswith("BusyError"):
             round.found("broken", f"{event.life}, told without reason: {event.told['error']}")
-    for verdict in tally.verdicts(events, *tally.stored(db), kills=kills):
+    for verdict in checker.check(left_in(db, journals, "senders")):
         round.found(verdict.kind, verdict.what)

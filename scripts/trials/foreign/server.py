@@ -8,10 +8,8 @@ import signal
 import sys
 import threading
 
+from scripts.trials.foreign.correspondent import HELPERS_LEASE_S
 from scripts.trials.short_leases import serve_with
-
-# What a helper that was killed held is ready again so soon.
-_LEASE_S = 3.0
 
 
 def _end_at_a_line() -> None:
@@ -22,4 +20,4 @@ def _end_at_a_line() -> None:
 if __name__ == "__main__":
     logging.getLogger("raven").setLevel(logging.ERROR)
     threading.Thread(target=_end_at_a_line, daemon=True).start()
-    serve_with(_LEASE_S, sys.argv[1], f"{sys.argv[1]}.sock", ready=lambda _: print("ready", flush=True))
+    serve_with(HELPERS_LEASE_S, sys.argv[1], f"{sys.argv[1]}.sock", ready=lambda _: print("ready", flush=True))

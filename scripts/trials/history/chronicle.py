@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from scripts.trials.history.history import Ack, History, Life, Look, Post, Receipt, Sending
 from scripts.trials.history.journal import Event
 
+# Only that the life was there.
+_TELL_NOTHING = ("nacked", "keyed", "kept", "dying", "looked", "stopped")
+
 
 def history_of(events: Iterable[Event], look: Look) -> History:
     """Put the events of all lives in order."""
@@ -45,10 +48,11 @@ class _Track:
         self._held: dict[int, Receipt] = {}
 
     def follow(self, event: Event) -> None:
-        step = getattr(self, f"_{event.what}", None)
-        if step is None:
-            raise ValueError(f"{event.life}: nobody knows what the event {event.what!r} is")
-        step(event)
+        if event.what not in _TELL_NOTHING:
+            step = getattr(self, f"_{event.what}", None)
+            if step is None:
+                raise ValueError(f"{event.life}: nobody knows what the event {event.what!r} is")
+            step(event)
         if event.what not in ("dying", "failed"):
             self._life.heard, self._life.heard_wall = event.at, event.wall
 
@@ -82,9 +86,6 @@ class _Track:
     def _nacking(self, event: Event) -> None:
         self._free(event.told["id"], event.at)
 
-    def _nacked(self, event: Event) -> None:
-        pass
-
     def _leaving(self, event: Event) -> None:
         for id in list(self._held):
             self._free(id, event.at)
@@ -103,15 +104,6 @@ class _Track:
         for done in (self._sendings.pop(event.told["call"], None), self._acks.pop(event.told["call"], None)):
             if done is not None:
                 done.end, done.outcome = event.at, "refused"
-
-    def _keyed(self, event: Event) -> None:
-        pass
-
-    def _kept(self, event: Event) -> None:
-        pass
-
-    def _dying(self, event: Event) -> None:
-        pass
 
     def _failed(self, event: Event) -> None:
         self._made.failures.append(f"{self._life.name} failed: {event.told['error']}")

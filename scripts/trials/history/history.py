@@ -115,9 +115,9 @@ class Look(NamedTuple):
     deliveries: tuple[Delivery, ...]
     effects: tuple[tuple[int, str], ...]
 
-    def sent_by(self, *senders: str) -> Look:
-        """Return what these have sent and what became of it, and every delivery without a message."""
-        others = {message.id for message in self.messages if message.sender not in senders}
+    def of_session(self, session: str) -> Look:
+        """Return what was sent from a session and what became of it, and every delivery without a message."""
+        others = {message.id for message in self.messages if message.sender.rpartition(":")[2] != session}
         return self._replace(
             messages=tuple(message for message in self.messages if message.id not in others),
             deliveries=tuple(delivery for delivery in self.deliveries if delivery.message not in others),

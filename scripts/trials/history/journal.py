@@ -10,6 +10,8 @@
 | `sending` | call, posts (token, to, urgency, digest, max_attempts), key | before; then `sent` with ids, or `refused` |
 | `keyed`, `kept` | message; key | what is sent under a key, for the next life to send again; that it was sent |
 | `refused` | call, error | it raised an error after which nothing was done |
+| `looked` | count, highest | another SQLite has read the bus |
+| `stopped` | error | a loop ended by an error, and begins anew |
 | `dying` | of, place | just before it kills itself |
 | `failed` | error | it ends by an error of which nothing is known |
 

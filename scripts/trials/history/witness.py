@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any, TypeVar
 
-from raven import Message, RavenError
+from raven import LostError, Message, RavenError
 from scripts.trials.history.journal import Journal, digest, token_of
 
 # A transaction writes what it did into this table of the bus: see `a_transaction_has_its_effect_once`.
 EFFECTS = "CREATE TABLE IF NOT EXISTS trial_effects (message INTEGER NOT NULL, life TEXT NOT NULL)"
 ADD_EFFECT = "INSERT INTO trial_effects VALUES (?, ?)"
-# Errors that a trial brings about; any other ends the life that meets it.
-_EXPECTED = ("BusyError", "LeaseLostError", "UnreachableError", "DeliveryError")
+# Errors that trials bring about; any other ends the life that meets it.
+EXPECTED = ("BusyError", "LeaseLostError", "UnreachableError", "DeliveryError")
 _T = TypeVar("_T")
 
 
 class Witness:
-    """The journal of one life, and the calls of its process that are written down there."""
+    """The journal of one life, and the calls of its process that are written down there.
 
-    def __init__(self, journal: Journal) -> None:
+    A call may be refused by errors of the names that are `expected`, or by any of raven if that is None.
+    """
+
+    def __init__(self, journal: Journal, expected: Sequence[str] | None = EXPECTED) -> None:
         self.journal = journal
+        self._expected = expected
         self.life = journal.life
         self.leases: dict[int, int | None] = {}  # of each message the last under which it was received
         self._calls = count()
@@ -44,10 +48,11 @@ class Witness:
         try:
             result = act()
         except RavenError as error:
-            if is_unsure(error):
+            if isinstance(error, LostError):
                 return None
             self.journal.write("refused", call=number, error=f"{type(error).__name__}: {error}")
-            check_expected(error)
+            if self._expected is not None and type(error).__name__ not in self._expected:
+                raise
             return None
         told = {"ids": [sent.id for sent in result]} if after == "sent" else {}  # type: ignore[attr-defined]
         self.journal.write(after, call=number, **told)
@@ -93,14 +98,3 @@ def post(message: dict[str, Any], recipients: list[str]) -> list[Any]:
     """Return a message, given as the parameters of `send`, as an event tells of it."""
     body = message["body"]
     return [body["token"], recipients, message.get("urgency", "prompt"), digest(body), message["max_attempts"]]
-
-
-def is_unsure(error: RavenError) -> bool:
-    """Whether an error leaves it open what was done."""
-    return type(error).__name__ == "LostError"
-
-
-def check_expected(error: RavenError) -> None:
-    """Raise an error again that no life should meet in a trial."""
-    if type(error).__name__ not in _EXPECTED:
-        raise error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -10,9 +9,8 @@ from collections.abc import Iterator
 from raven import BusClient
 from scripts.harness.program import Program
 from scripts.trials.history import checker, handouts, order
-from scripts.trials.history.chronicle import history_of
-from scripts.trials.history.history import History, look_of
-from scripts.trials.history.journal import read
+from scripts.trials.history.history import History
+from scripts.trials.history.left import left_in
 from scripts.trials.history.verdict import Verdict
 from scripts.trials.history.witness import EFFECTS
 from scripts.trials.processes.crew import RECEIVERS, address
@@ -62,10 +60,7 @@ class Crew:
             time.sleep(0.02)
         for part in RECEIVERS:
             self._stop(part)
-        with Program("trials.history.look", self._db) as look:
-            look.tell("look")
-            seen = look_of(json.loads(look.line())).sent_by(address("producer"))
-        history = history_of(read(self._folder), seen)
+        history = left_in(self._db, self._folder, "crew")
         self._round.did("messages", sum(sending.outcome == "done" for sending in history.sendings))
         for verdict in verdicts(history):
             self._round.found(verdict.kind, verdict.what)
