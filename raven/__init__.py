@@ -11,6 +11,7 @@ from raven.version import __version__
 # Not that of `typing`, which takes ten times as long to import as all else here.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from raven.bus import Bus
     from raven.client import BusClient
     from raven.errors import (
         AddressError,
@@ -66,6 +67,7 @@ __all__ = [
     "AddressError",
     "BindError",
     "BodyError",
+    "Bus",
     "BusClient",
     "BusObserver",
     "BusyError",
@@ -126,6 +128,7 @@ __all__ = [
 
 _HOMES = {
     "AckMode": "raven.model.message",
+    "Bus": "raven.bus",
     "BusClient": "raven.client",
     "BusObserver": "raven.observer",
     "Draft": "raven.model.draft",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,9 +15,9 @@ from raven.errors import ConfigError, RavenError
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from raven.client import BusClient
+    from raven.bus import Bus, BusView
     from raven.config import Config
-    from raven.observer import BusObserver
+    from raven_rpc import Client
 
 # A helper may be starting just now; a person does not want to wait much longer to be told that there is none.
 _CONNECT_TIMEOUT_S = 2.0
@@ -126,24 +126,14 @@ def json_option(command: Command) -> Command:
     return click.option("-j", "--json", "as_json", is_flag=True, help="Print JSON for scripts.")(command)
 
 
-def open_client(address: str, db: str | None, *, register: bool = True, create: bool = True) -> BusClient:
+def open_client(address: str, db: str | None, *, register: bool = True, create: bool = True) -> Bus:
     """Open the bus as one address, with the settings of flag, environment and raven.yaml; or through a helper."""
     socket = chosen_socket(db)
     if socket is not None:
-        return cast("BusClient", helper("Client")(socket, address, patience_s=connect_timeout_s()))
+        return open_socket(socket, address)
     from raven.client import BusClient
 
     return BusClient.at(address, **_settings(db), register=register, create=create)
-
-
-def open_sender(address: str, db: str | None) -> BusClient:
-    """Do as `open_client` does for a command that only sends: what receives takes a twentieth of its time to import."""
-    socket = chosen_socket(db)
-    if socket is not None:
-        return cast("BusClient", helper("Client")(socket, address, patience_s=connect_timeout_s()))
-    from raven.client import BusClient
-
-    return BusClient.at(address, **_settings(db))
 
 
 def _settings(db: str | None) -> dict[str, Any]:
@@ -158,7 +148,7 @@ def _settings(db: str | None) -> dict[str, Any]:
     }
 
 
-def open_recipient(role: str | None, message_id: int, db: str | None) -> BusClient:
+def open_recipient(role: str | None, message_id: int, db: str | None) -> Bus:
     """Open the bus as a recipient of a message: the one that was named, else the only one that there is."""
     if role is None:
         with open_observer(db) as bus:
@@ -170,21 +160,29 @@ def open_recipient(role: str | None, message_id: int, db: str | None) -> BusClie
     return open_client(role, db, register=False, create=False)
 
 
-def open_observer(db: str | None) -> BusObserver:
+def open_observer(db: str | None) -> BusView:
     """Open the bus to look on, with the settings of flag, environment and raven.yaml; or through a helper."""
     socket = chosen_socket(db)
     if socket is not None:
-        return cast("BusObserver", helper("Client")(socket, patience_s=connect_timeout_s()))
+        return open_socket(socket)
     from raven.observer import BusObserver
 
     found = load_config(db)
     return BusObserver(found.db, busy_timeout_s=found.busy_timeout_s)
 
 
-def helper(part: str) -> Any:
-    """Return a public part of the helper's package; ConfigError where what it needs is not installed."""
+def open_socket(path: str, address: str | None = None) -> Client:
+    """Open the bus behind a helper's socket."""
+    with helper_installed():
+        from raven_rpc import Client
+    return Client(path, address, patience_s=connect_timeout_s())
+
+
+@contextmanager
+def helper_installed() -> Iterator[None]:
+    """Raise ConfigError if an import of the helper's package fails inside the block: it is an extra."""
     try:
-        return getattr(importlib.import_module("raven_rpc"), part)
+        yield
     except ImportError as error:
         raise ConfigError(f"the helper cannot be used: {error}; pip install 'raven-bus[rpc]'") from None
 

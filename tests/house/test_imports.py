@@ -18,6 +18,7 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "raven.errors": (set(), "every room raises them"),
     "raven.version": (set(), "a text, which the build reads"),
     "raven.model": ({"raven.errors"}, "values know no file, so that a client of the socket needs no SQLite"),
+    "raven.bus": ({"raven.model"}, "the methods of both clients are known where there is neither file nor socket"),
     "raven.config": ({"raven.model"}, "settings are checked as values are"),
     "raven.store": ({"raven.config"}, "the file knows no rule of delivery: any rule can stand on it"),
     "raven.wake": ({"raven.store"}, "a waiter looks at the file, and the file wakes no waiter by itself"),

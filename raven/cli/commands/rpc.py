@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from raven.cli.main import STANDARD
-from raven.cli.options import ADDRESS, connect_timeout_s, db_option, helper, load_config, socket_option
+from raven.cli.options import ADDRESS, db_option, helper_installed, load_config, open_socket, socket_option
 from raven.cli.output import echo_json, escape
 from raven.model import body as bodies
 
@@ -35,7 +35,8 @@ def serve(
     """
     settings = load_config(db)
     limits = {"max_request": max_request, "max_connections": max_connections}
-    serve_bus = helper("serve")
+    with helper_installed():
+        from raven_rpc import serve as serve_bus
     gc.set_threshold(*STANDARD)
     serve_bus(
         settings.db,
@@ -64,5 +65,5 @@ def call(method: str, params: str, socket: str | None) -> None:
     given: Any = bodies.parse(params)
     if not isinstance(given, dict | list):
         raise click.UsageError(f"the parameters {params!r} are neither an object nor an array")
-    with helper("Client")(socket or f"{load_config(None).db}.sock", patience_s=connect_timeout_s()) as bus:
+    with open_socket(socket or f"{load_config(None).db}.sock") as bus:
         echo_json(bus.call(method, given))

@@ -16,7 +16,6 @@ from raven.cli.options import (
     lease_option,
     open_client,
     open_recipient,
-    open_sender,
     recipient_option,
 )
 from raven.cli.output import body_text, echo_json, echo_sent, escape
@@ -121,7 +120,7 @@ def send(
         from raven.wake import sigterm as signals
 
         signals.unwind_on_sigterm()
-    with open_sender(sender, db) as bus:
+    with open_client(sender, db) as bus:
         message = bus.send(to[0] if len(to) == 1 else list(to), **content)
         shape = message.as_dict()
         if not as_json:

@@ -20,7 +20,7 @@ from raven.model.message import Message
 from raven.wake import sigterm as signals
 
 if TYPE_CHECKING:
-    from raven.client import BusClient
+    from raven.bus import Bus
 
 _LEASE_S = 30.0
 _RETRY_DELAY_S = 5.0
@@ -89,7 +89,7 @@ def _hand_on(message: Message, command: str | None, as_json: bool) -> str | None
     return problem
 
 
-def _settle(bus: BusClient, message: Message, problem: str | None, retry_delay_s: float) -> bool:
+def _settle(bus: Bus, message: Message, problem: str | None, retry_delay_s: float) -> bool:
     """Ack a message, or give it back where something went wrong; returns whether that was still possible."""
     try:
         if problem is None:

@@ -22,8 +22,8 @@ from raven.wake import sigterm as signals
 if TYPE_CHECKING:
     import curses
 
+    from raven.bus import BusView
     from raven.model.status import AddressStats, Stats
-    from raven.observer import BusObserver
 
 _COLUMNS = {"WAITING": 9, "BACKLOG": 11, "IN FLIGHT": 11, "OLDEST": 8, "RATE": 10}
 _NARROWEST_NAME = 10
@@ -95,7 +95,7 @@ class Row(NamedTuple):
 class View:
     """What is shown: the newest look at the bus, by role or by address."""
 
-    def __init__(self, bus: BusObserver) -> None:
+    def __init__(self, bus: BusView) -> None:
         self._bus = bus
         self._stats: Stats = bus.stats(full=False)
         self._trouble = ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -14,7 +13,7 @@ from raven.cli.output import echo_json
 from raven.errors import DatabaseError, InputError, RavenError
 
 if TYPE_CHECKING:
-    from raven.client import BusClient
+    from raven.bus import Bus, Transaction
 
 _OPTIONAL = (
     "body", "urgency", "tags", "correlation_id", "task_id", "expires_in_s", "delay_s", "dedup_key", "report",
@@ -122,14 +121,14 @@ def _refuse_sql(steps: list[Step]) -> None:
 
 
 class Call(NamedTuple):
-    """A method of BusClient, with its arguments."""
+    """A method of `raven.bus.Transaction`, with its arguments."""
 
     method: str
     args: tuple[Any, ...]
     options: dict[str, Any]
 
 
-def commit(bus: BusClient, calls: Sequence[Call], named: Callable[[int], str] = lambda number: "") -> list[Any]:
+def commit(bus: Bus, calls: Sequence[Call], named: Callable[[int], str] = lambda number: "") -> list[Any]:
     """Do all calls in one transaction, or none of them, and return what each returned.
 
     An error about a call begins with what `named` makes of its number.
@@ -138,16 +137,15 @@ def commit(bus: BusClient, calls: Sequence[Call], named: Callable[[int], str] = 
         with bus.transaction() as tx:
             values = [_do(tx, number, call, named) for number, call in enumerate(calls)]
     except RavenError as error:
-        # So the helper says which one it was.
-        told = re.fullmatch(r"call (\d+) \(\w+\) of the transaction: (.*)", str(error), re.DOTALL)
-        if told is not None:
-            error.args = (f"{named(int(told[1]))}{told[2]}", *error.args[1:])
+        if error.call is not None and error.call < len(calls):  # the helper's word on which one it was
+            told = f"call {error.call} ({calls[error.call].method}) of the transaction: "
+            error.args = (f"{named(error.call)}{str(error).removeprefix(told)}", *error.args[1:])
         raise
     # The helper does all at the end of the block, and what came of it is known only then.
     return list(getattr(tx, "results", values))
 
 
-def _do(tx: BusClient, number: int, call: Call, named: Callable[[int], str]) -> Any:
+def _do(tx: Transaction, number: int, call: Call, named: Callable[[int], str]) -> Any:
     try:
         return getattr(tx, call.method)(*call.args, **call.options)
     except DatabaseError:

@@ -8,7 +8,7 @@ from typing import Any, NoReturn, Self
 
 from raven.errors import InputError
 from raven.model.leases import Holdings
-from raven.model.message import Message
+from raven.model.message import Message, Report, Urgency
 from raven_rpc.client import calls
 from raven_rpc.client.calls import Call
 from raven_rpc.client.exchange import decode_as
@@ -32,10 +32,39 @@ class Transaction:
         self._address = address
         self._calls: list[Call[Any]] = []
         self._finished: list[int] = []
+        self._claims: list[int] = []  # by their places among the calls: those whose leases are remembered
         self._is_open = False
 
-    def send(self, to: str | Sequence[str], type: str, body: Any = None, **options: Any) -> None:
+    def send(
+        self,
+        to: str | Sequence[str],
+        type: str,
+        body: Any = None,
+        *,
+        urgency: Urgency = "prompt",
+        tags: Sequence[str] = (),
+        correlation_id: str | int | None = None,
+        reply_to: int | None = None,
+        task_id: str | int | None = None,
+        expires_in_s: float | None = None,
+        delay_s: float | None = None,
+        dedup_key: str | None = None,
+        report: Report | None = None,
+        max_attempts: int | None = None,
+    ) -> None:
         """Send one message, as `Client.send` does."""
+        options = {
+            "urgency": urgency,
+            "tags": tags,
+            "correlation_id": correlation_id,
+            "reply_to": reply_to,
+            "task_id": task_id,
+            "expires_in_s": expires_in_s,
+            "delay_s": delay_s,
+            "dedup_key": dedup_key,
+            "report": report,
+            "max_attempts": max_attempts,
+        }
         self._keep(calls.send(self._address, to, type, body, options))
 
     def send_many(self, messages: Sequence[Mapping[str, Any]]) -> None:
@@ -46,9 +75,11 @@ class Transaction:
         """Answer a message, as `Client.reply` does."""
         self._keep(calls.reply(self._address, msg, type, body, options))
 
-    def claim(self, max: int = 1, lease_s: float = 30.0) -> None:
+    def claim(self, max: int = 1, lease_s: float = 30.0, *, remember: bool = True) -> None:
         """Claim messages, as `Client.claim` does; the client remembers their leases once the block has ended."""
         self._keep(calls.claim(self._address, max, lease_s))
+        if remember:
+            self._claims.append(len(self._calls) - 1)
 
     def ack(self, id: int, *, lease: int | None = None) -> None:
         """Finish this address's delivery of a message, as `Client.ack` does."""
@@ -100,6 +131,5 @@ class Transaction:
         """Forget the leases that have ended, and remember those that are new."""
         for id in self._finished:
             self._leases.forget(id)
-        for call, value in zip(self._calls, self.results, strict=True):
-            if call.method == "claim":
-                self._leases.remember(value)
+        for place in self._claims:
+            self._leases.remember(self.results[place])

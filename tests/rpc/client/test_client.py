@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 import os
 import socket
@@ -173,37 +172,6 @@ def test_many_threads_share_one_client_and_none_gets_the_answer_of_another(serve
             thread.join(DEADLINE_S)
 
         assert (wrong, bus.last_id(), bus.call("stats")["connections"]) == ([], 400, 1)
-
-
-# What only makes sense where the file is, or has no meaning beyond one process.
-ONLY_DIRECT = {
-    "at", "share", "durability", "draft", "draft_reply", "post", "subscription", "execute", "impatient", "wal_size",
-    "checkpoint", "data_version", "log", "listener", "upkeep",
-}  # fmt: skip
-ONLY_DIRECT_PARAMETERS = {"max_bytes"}
-
-
-def public(kind: type) -> set[str]:
-    return {name for name in dir(kind) if not name.startswith("_")}
-
-
-def parameters(kind: type, name: str) -> list[tuple[Any, ...]]:
-    found = inspect.signature(getattr(kind, name)).parameters.values()
-    return [(one.name, one.kind, one.default) for one in found if one.name not in ONLY_DIRECT_PARAMETERS]
-
-
-def test_every_method_of_a_direct_client_that_makes_sense_is_there_with_its_parameters() -> None:
-    names = public(BusClient) - ONLY_DIRECT
-
-    assert names <= public(Client)
-    for name in sorted(names - {"address", "db_path"}):
-        assert parameters(Client, name) == parameters(BusClient, name), name
-        assert inspect.iscoroutinefunction(getattr(Client, name)) == name.endswith("_async")
-
-
-def test_what_a_direct_client_alone_can_do_is_not_there() -> None:
-    assert public(BusClient) >= ONLY_DIRECT
-    assert not ONLY_DIRECT & public(Client)
 
 
 def test_a_second_call_goes_over_the_same_connection_and_waits_for_nothing(serve: Serve) -> None:

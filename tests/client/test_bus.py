@@ -1,0 +1,85 @@
+"""`raven.Bus`: a client of the file and a client of the socket have the same methods, to the last default."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+import raven_rpc
+from raven import Bus, BusClient, BusObserver, bus
+from raven.receive import auto_ack
+from raven_rpc.client import stream, transaction
+
+# Only a program that serves others bounds an answer by its bytes.
+ONLY_OF_SERVERS = {"max_bytes"}
+# Each says in its own words what it returns there; what that can do is compared as well.
+OWN_TYPES = {"transaction", "address"}
+ONLY_WHERE_THE_FILE_IS = {
+    "at", "share", "durability", "draft", "draft_reply", "post", "subscription", "execute", "impatient", "wal_size",
+    "checkpoint", "data_version", "log", "listener", "upkeep",
+}  # fmt: skip
+
+
+def methods(kind: type) -> set[str]:
+    """Return the public methods of a class, and those by which `with` and loops use it."""
+    special = {"__enter__", "__exit__", "__aiter__", "__anext__"}
+    return {name for name in dir(kind) if not name.startswith("_") or name in special}
+
+
+def signature(kind: type, name: str) -> tuple[Any, ...]:
+    """Return the kind of a method, its parameters with kinds, defaults and types, and its type, or that of a property.
+
+    As texts: what they name is imported for the type checker alone.
+    """
+    found = inspect.getattr_static(kind, name)
+    if isinstance(found, property):
+        return "property", (), inspect.signature(found.fget or found).return_annotation
+    told = inspect.signature(found)
+    parameters = [
+        (one.name, one.kind.description, one.default, one.annotation)
+        for one in told.parameters.values()
+        if one.name not in ONLY_OF_SERVERS
+    ]
+    how = "awaited" if inspect.iscoroutinefunction(found) else "called"
+    return how, parameters, None if name in OWN_TYPES else told.return_annotation
+
+
+@pytest.mark.parametrize("client", [BusClient, raven_rpc.Client], ids=["of the file", "of the socket"])
+@pytest.mark.parametrize("name", sorted(methods(Bus)))
+def test_a_client_has_every_method_of_a_bus_as_it_is_there(client: type, name: str) -> None:
+    assert hasattr(client, name)
+    if name == "address":
+        assert isinstance(inspect.getattr_static(client, name), property)
+    else:
+        assert signature(client, name) == signature(Bus, name)
+
+
+@pytest.mark.parametrize("name", sorted(methods(bus.BusView) - {"__enter__", "__exit__"}))
+def test_an_observer_has_every_method_that_looks(name: str) -> None:
+    assert signature(BusObserver, name) == signature(bus.BusView, name)
+
+
+@pytest.mark.parametrize("loop", [auto_ack.AsyncMessages, stream.AsyncMessages], ids=["of the file", "of the socket"])
+def test_an_async_loop_is_left_in_the_same_ways(loop: type) -> None:
+    assert methods(loop) == methods(bus.AsyncMessages)
+    for name in methods(loop):
+        assert signature(loop, name) == signature(bus.AsyncMessages, name)
+
+
+@pytest.mark.parametrize("name", sorted(methods(bus.Transaction)))
+def test_a_transaction_takes_the_same_calls(name: str) -> None:
+    here, there, told = (signature(kind, name) for kind in (BusClient, transaction.Transaction, bus.Transaction))
+
+    assert here[:2] == there[:2] == told[:2]
+    # A call returns its value on a file, and None over a socket.
+    assert (there[2], told[2].removesuffix(" | None")) == ("None", here[2])
+
+
+def test_the_clients_have_no_other_methods_in_common() -> None:
+    both = methods(BusClient) & methods(raven_rpc.Client)
+
+    assert both == methods(Bus)
+    assert methods(raven_rpc.Client) - both == {"call"}
+    assert methods(BusClient) - both == ONLY_WHERE_THE_FILE_IS
