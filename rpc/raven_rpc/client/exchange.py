@@ -74,11 +74,6 @@ class Exchange:
             result_of(shape)
         return shape
 
-    def clear(self) -> None:
-        """Drop all that was fed and not asked for yet."""
-        self._notifications.clear()
-        self._buffer.clear()
-
     def _pop_line(self) -> Shape | None:
         end = self._buffer.find(b"\n")
         if end < 0:
