@@ -136,7 +136,7 @@ def test_a_listener_whose_bells_folder_became_a_link_is_deaf_from_its_next_tick_
     db: str, tmp_path: Path, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     bus = connect("worker:a")
-    listener = Listener(bus._doorbells, bus._watch, "worker:a", stands=False)
+    listener = Listener(bus._handle, "worker:a", stands=False)
     (tmp_path / "elsewhere").mkdir()
     shutil.rmtree(f"{db}-bells")
     os.symlink(tmp_path / "elsewhere", f"{db}-bells")
@@ -153,7 +153,7 @@ def test_a_listener_whose_bells_folder_became_a_link_is_deaf_from_its_next_tick_
 
 def test_a_closed_listener_hangs_nothing_at_a_tick_and_closes_twice(db: str, connect: Connect) -> None:
     bus = connect("worker:a")
-    listener = Listener(bus._doorbells, bus._watch, "worker:a")
+    listener = Listener(bus._handle, "worker:a")
 
     listener.close()
     listener.tick()
@@ -166,7 +166,7 @@ def test_a_closed_listener_hangs_nothing_at_a_tick_and_closes_twice(db: str, con
 def test_a_watch_that_finds_no_thread_leaves_the_lock_to_others_and_stands_later(db: str, connect: Connect) -> None:
     bus = connect("worker:a")
     with no_threads():
-        listener = Listener(bus._doorbells, bus._watch, "worker:a")
+        listener = Listener(bus._handle, "worker:a")
         assert not is_watched(db)
 
     listener.tick()
@@ -180,7 +180,7 @@ def test_the_watch_sweeps_away_the_folders_that_the_dead_have_left_empty(
 ) -> None:
     monkeypatch.setattr(walwatch, "_SWEEP_EVERY_S", 0)
     bus = connect("worker:a")
-    listener = Listener(bus._doorbells, bus._watch, "worker:a")
+    listener = Listener(bus._handle, "worker:a")
     folder = Path(f"{db}-bells/dead:a")
     folder.mkdir()
 
@@ -198,7 +198,7 @@ def test_a_folder_that_cannot_be_watched_is_told_once_however_often_it_is_tried(
     folder = tmp_path / "bus"
     folder.mkdir()
     store = Store(str(folder / "bus.db"))
-    watch = WalWatch(store, Doorbells(store.path))
+    watch = WalWatch(store, Doorbells(store.path), lambda _: None)
     shutil.rmtree(folder)
     began = time.monotonic()
 
