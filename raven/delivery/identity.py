@@ -29,9 +29,7 @@ class Identity:
 
     def touch(self, tx: Transaction) -> None:
         """Note in the caller's transaction that this identity is alive, at most every few seconds."""
-        if self._registers and (
-            self._in_file != self._store.replaced or time.monotonic() - self._touched_at > _REFRESH_S
-        ):
+        if self.is_due():
             register(tx, self._parsed)
             self._store.after_commit(self._note_touched)
 

@@ -57,12 +57,11 @@ def parse_target(text: str) -> Address:
     """Parse an address or a broadcast pattern; raises AddressError that names the value and the remedy."""
     if not isinstance(text, str):
         raise AddressError(f"address {text!r} is not a string; {_EXAMPLE}")
-    return parse_text(text)
+    return _parse(text)
 
 
 @lru_cache(maxsize=4096)
-def parse_text(text: str) -> Address:
-    """Do as `parse_target` does for what is a text; what was parsed lately is remembered."""
+def _parse(text: str) -> Address:
     _check_length(text)
     role, colon, session = text.partition(":")
     if not colon:

@@ -67,8 +67,7 @@ class AsyncConnection:
                 connection.shutdown(socket.SHUT_RDWR)
             return
         self._socket = None
-        # Another in its place, not emptied: a task may be amid a step of the one that there was.
-        self._exchange = Exchange(self.path)
+        self._exchange.clear()
         if connection is not None:
             connection.close()
 
