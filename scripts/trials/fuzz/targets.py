@@ -85,7 +85,7 @@ async def _exchange(server: Server, data: bytes, *, may_wait: bool) -> bytes:
         return bytes(found)
     finally:
         writer.close()
-        while not connection.is_closed:
+        while not connection.sink.is_closed:
             await asyncio.sleep(0)
 
 
