@@ -5,7 +5,7 @@ Long because all that an address can do stands in one place, and most of the lin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from copy import copy
 from functools import cached_property
@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from weakref import WeakSet
 
 from raven.config import Durability, Retention
-from raven.delivery import outbox as posting
 from raven.delivery.identity import Identity, register
-from raven.delivery.outbox import Stored
-from raven.errors import BusyError, ConfigError, ExpiredError, InputError, LeaseLostError, MessageNotFoundError
+from raven.delivery.outbox import Outbox
+from raven.errors import BusyError, ConfigError, ExpiredError, InputError, MessageNotFoundError
 from raven.model import clock
 from raven.model.address import Address, make_address, parse_address
 from raven.model.draft import (
@@ -27,17 +26,15 @@ from raven.model.draft import (
     make_draft,
     make_drafts,
 )
-from raven.model.limits import check_id, check_lease, check_max, check_max_attempts, check_span, check_token
+from raven.model.limits import check_id, check_lease, check_max, check_max_attempts, check_span
 from raven.model.message import AckMode, Message, Report, State, Urgency, message_of
 from raven.observer import BusObserver
-from raven.wake.doorbell import OBSERVERS
 
 if TYPE_CHECKING:
     from raven.delivery.mailbox import Mailbox
     from raven.delivery.retention import Keeper
-    from raven.model.leases import Holdings
     from raven.receive.auto_ack import AsyncMessages, Feed
-    from raven.receive.request import Request
+    from raven.receive.request import Question, Request
     from raven.receive.subscription import Subscription
     from raven.store.atomic import Group
 
@@ -109,6 +106,8 @@ class BusClient(BusObserver):
 
     def _take_part(self, address: Address, register: bool) -> None:
         self._identity = Identity(self._store, address, registers=register)
+        note = None if self._keeper is None else self._keeper.note
+        self._outbox = Outbox(self._store, self._identity, self._doorbells, note)
         self._feeds: WeakSet[Feed] = WeakSet()
         self._shared: WeakSet[BusClient] = WeakSet()
 
@@ -169,14 +168,7 @@ class BusClient(BusObserver):
             max_attempts=max_attempts,
             default_attempts=self._max_attempts,
         )
-        # As `post` does with many: this is the hottest path of all.
-        with self._store.write() as tx:
-            self._identity.touch(tx)
-            stored = posting.store_one(tx, draft)
-        rung = [] if stored.is_duplicate else self._wake(stored.recipients)
-        if self._keeper is not None:
-            self._keeper.note(1)
-        return self._as_sent(stored, rung, clock.now())
+        return self._outbox.send(draft)
 
     def send_many(self, messages: Sequence[Mapping[str, Any]]) -> list[Message]:
         """Send many messages, dicts of `send`'s parameters, in one transaction: all of them or none."""
@@ -203,10 +195,7 @@ class BusClient(BusObserver):
 
     def post(self, drafts: Sequence[Draft]) -> list[Message]:
         """Send what `draft` has checked, in one transaction: all of them or none."""
-        with self._store.write() as tx:
-            self._identity.touch(tx)
-            stored = posting.store(tx, drafts)
-        return self._sent(stored)
+        return self._outbox.post(drafts)
 
     def reply(self, msg: Message | int, type: str, body: Any = None, **options: Any) -> Message:
         """Answer a message, given itself or by its id: to where its sender waits for the answer, else to the sender.
@@ -258,49 +247,23 @@ class BusClient(BusObserver):
         return await self._ask(to, type, body, timeout_s, options).answer_async()
 
     def _ask(self, to: str | Sequence[str], type: str, body: Any, timeout_s: float, options: dict[str, Any]) -> Request:
-        from raven.receive.request import Question, Request
+        from raven.receive.request import Request
 
-        request = Request(self, Question(self, to, type, body, timeout_s=timeout_s, **options), timeout_s)
+        request = Request(self._handle, self.question(to, type, body, timeout_s=timeout_s, **options), timeout_s)
         self._feeds.add(request.feed)
         return request
 
-    def _draft_request(
-        self,
-        to: str | Sequence[str],
-        type: str,
-        body: Any,
-        timeout_s: float,
-        reply_address: str,
-        options: dict[str, Any],
-    ) -> Draft:
+    def question(
+        self, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float, **options: Any
+    ) -> Question:
+        """Check a request, given as to `request`, for an event loop of your own that posts it and awaits the answer."""
+        from raven.receive.request import Question, private_address
+
         check_request(timeout_s, options)
         check_options(options)
-        private = {"expires_in_s": timeout_s, "reply_address": reply_address}
-        return self._draft(to, type, body, **{**options, **private})
-
-    def _sent(self, stored: Sequence[Stored]) -> list[Message]:
-        """Wake the recipients and the observers, and return the messages as `send` does.
-
-        Only after the commit, or the woken would look too early; inside a transaction nobody is woken yet.
-        """
-        recipients = dict.fromkeys(address for one in stored if not one.is_duplicate for address in one.recipients)
-        is_news = not all(one.is_duplicate for one in stored)
-        rung = self._wake(recipients) if is_news else []
-        if self._keeper is not None:
-            self._keeper.note(len(stored))
-        now, heard = clock.now(), None if rung is None else set(rung)
-        return [self._as_sent(one, heard, now) for one in stored]
-
-    def _wake(self, recipients: Iterable[str]) -> list[str] | None:
-        """Wake recipients and observers after the commit; returns where somebody waited, None if that is to come."""
-        return self._store.after_commit(self._doorbells.ring, [*recipients, OBSERVERS])
-
-    def _as_sent(self, stored: Stored, rung: Collection[str] | None, now: int) -> Message:
-        row, body, recipients, is_duplicate = stored
-        if rung is None or is_duplicate:
-            rung = [address for address in recipients if self._doorbells.count_waiting(address)]
-        waiting = {address: address in rung for address in recipients}
-        return message_of(row, now, None, waiting, is_duplicate, read=lambda _: body)
+        private = {"expires_in_s": timeout_s, "reply_address": private_address(self.address)}
+        draft = self._draft(to, type, body, **{**options, **private})
+        return Question(self._handle, self._outbox.send, draft, timeout_s)
 
     @cached_property
     def _mailbox(self) -> Mailbox:
@@ -308,12 +271,6 @@ class BusClient(BusObserver):
         from raven.delivery.mailbox import Mailbox
 
         return Mailbox(self._store, self._identity, self._doorbells.ring)
-
-    @cached_property
-    def _holdings(self) -> Holdings:
-        from raven.model.leases import Holdings
-
-        return Holdings()
 
     def inbox(self, max: int = 100, peek: bool = False, *, max_bytes: int | None = None) -> list[Message]:
         """Return what is not acked, by urgency, then id, again and again until acked.
@@ -348,10 +305,7 @@ class BusClient(BusObserver):
         check_lease(lease_s)
         messages = self._mailbox.claim(max, lease_s, max_bytes)
         if remember and messages:
-            before = {message.id: self._holdings.lease_of(message.id) for message in messages}
-            self._holdings.remember(messages)
-            if self._store.group_depth():
-                self._store.after_commit(lambda _: None, undo=lambda: self._holdings.restore(before))
+            self._mailbox.remember(messages)
         return messages
 
     def ack(self, id: int, *, lease: int | None = None) -> None:
@@ -360,7 +314,7 @@ class BusClient(BusObserver):
         What this client has claimed, or another has whose `lease` is given, it acks only while no other has the
         message: else LeaseLostError, and what was done for it should be undone.
         """
-        self._under_lease(id, lease, lambda token: self._mailbox.ack(id, token))
+        self._mailbox.ack(id, lease)
 
     def nack(self, id: int, delay_s: float = 0, reason: str | None = None, *, lease: int | None = None) -> State:
         """Give a message back, ready for anyone at once or after `delay_s` seconds, saying why.
@@ -370,41 +324,12 @@ class BusClient(BusObserver):
         """
         delay_us = check_span("delay_s", delay_s, least=0) or 0
         check_optional_text("reason", reason)
-        return self._under_lease(id, lease, lambda token: self._mailbox.nack(id, token, delay_us, reason))
+        return self._mailbox.nack(id, lease, delay_us, reason)
 
     def extend(self, id: int, lease_s: float = 30.0, *, lease: int | None = None) -> None:
         """Let the lease of a message end `lease_s` seconds from now. LeaseLostError where it is not leased any more."""
         check_lease(lease_s)
-        self._under_lease(id, lease, lambda token: self._mailbox.extend(id, token, lease_s), ends=False)
-
-    def _under_lease(self, id: int, lease: int | None, step: Callable[[int | None], _T], *, ends: bool = True) -> _T:
-        """Take a step with the lease of a message, the one given or remembered; forget it once its end is committed.
-
-        A lease that is lost makes room for another message in the loop that had it; an ack of it stays refused.
-        """
-        check_id(id)
-        check_token(lease)
-        remembered = self._holdings.lease_of(id)
-        is_own = remembered is not None and lease in (None, remembered)
-        try:
-            result = step(remembered if lease is None else lease)
-        except LeaseLostError:
-            if is_own:
-                self._wake_if(self._holdings.lose(id))
-            raise
-        if ends and is_own and remembered is not None:
-            self._store.after_commit(lambda _: self._end_lease(id, remembered))
-        return result
-
-    def _end_lease(self, id: int, token: int) -> None:
-        """Forget a lease, unless the message was claimed anew meanwhile."""
-        if self._holdings.lease_of(id) == token:
-            self._wake_if(self._holdings.forget(id))
-
-    def _wake_if(self, waits: bool) -> None:
-        """Wake the loop of this client that waits for room."""
-        if waits:
-            self._doorbells.ring([self.address])
+        self._mailbox.extend(id, lease, lease_s)
 
     def share(self, address: str, *, register: bool = True) -> Self:
         """Return a client of another address over this one's connection, for a program that speaks for many.
@@ -414,7 +339,6 @@ class BusClient(BusObserver):
         shared = copy(self)
         shared._owns_store = False
         vars(shared).pop("_mailbox", None)
-        vars(shared).pop("_holdings", None)
         shared._take_part(parse_address(address), register)
         self._shared.add(shared)
         return shared
@@ -467,7 +391,7 @@ class BusClient(BusObserver):
         from raven.wake.listener import Listener
 
         subscription.check(ack, lease_s)
-        listener = Listener(self._doorbells, self._watch, self.address)
+        listener = Listener(self._handle, self.address)
         return subscription.Subscription(self._mailbox, listener, ack, lease_s)
 
     def transaction(self) -> Group[Self]:
@@ -543,22 +467,13 @@ class BusClient(BusObserver):
         if ack not in ("auto", "manual"):
             raise InputError(f"ack {ack!r} is not known: use 'auto' or 'manual'")
         check_lease(lease_s)
-        waiter = Waiter(self._store, self._doorbells, self._watch, self.address, poll_interval_s)
+        waiter = Waiter(self._handle, self.address, poll_interval_s)
         if ack == "auto":
             feed = Feed(self._mailbox, waiter, max_per_poll)
         else:
             from raven.receive.manual_ack import LeasedFeed
 
-            feed = LeasedFeed(
-                self._store,
-                self.address,
-                self._mailbox,
-                waiter,
-                max_per_poll,
-                lease_s,
-                self._holdings,
-                self._doorbells.ring,
-            )
+            feed = LeasedFeed(self._handle, self.address, self._mailbox, waiter, max_per_poll, lease_s)
         self._feeds.add(feed)
         return feed
 

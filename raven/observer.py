@@ -18,6 +18,7 @@ from raven.query.log import Log, encode_addresses
 from raven.store.database import Store
 from raven.store.transaction import size_of
 from raven.wake.doorbell import OBSERVERS, Doorbells, receipt_bell
+from raven.wake.handle import Handle
 from raven.wake.watcher import WalWatch
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ class BusObserver:
             create=create,
         )
         self._doorbells = Doorbells(self._store.path)
-        self._watch = WalWatch(self._store, self._doorbells)
+        doorbells = self._doorbells
+        self._watch = WalWatch(self._store, doorbells, lambda store: _settle(store, doorbells))
+        self._handle = Handle(self._store, doorbells, self._watch)
         return settings
 
     @property
@@ -144,7 +147,7 @@ class BusObserver:
 
         check_id(id)
         self._store.verify()
-        return ReceiptWait(self._store, self._doorbells, self._watch, id, state, timeout_s)
+        return ReceiptWait(self._handle, id, state, timeout_s)
 
     def dead(self, role: str | None = None, *, max: int = 100, max_bytes: int | None = None) -> list[Message]:
         """Return the deliveries that have died, of one recipient where `role` is given, with `reason` and times.
@@ -224,7 +227,7 @@ class BusObserver:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         signals.unwind_on_sigterm()
         with (
-            Waiter(self._store, self._doorbells, self._watch, OBSERVERS, poll_interval_s) as waiter,
+            Waiter(self._handle, OBSERVERS, poll_interval_s) as waiter,
             suppress(ClosedError),
         ):
             while deadline is None or time.monotonic() < deadline:
@@ -245,7 +248,7 @@ class BusObserver:
         from raven.wake.listener import Listener
 
         bell = OBSERVERS if receipts_of is None else receipt_bell(receipts_of)
-        return Listener(self._doorbells, self._watch, bell)
+        return Listener(self._handle, bell)
 
     def prune(
         self, older_than_s: float, *, dry_run: bool = False, progress: Callable[[Pruned], None] | None = None
@@ -279,3 +282,10 @@ def _messages(rows: Sequence[Any], max_bytes: int | None) -> list[Message]:
         raise LimitError(f"these messages come to {max_bytes:,} bytes or more: ask for fewer with max")
     now = clock.now()
     return [message_of(row, now) for row in rows]
+
+
+def _settle(store: Store, doorbells: Doorbells) -> None:
+    """Put into effect what time has brought to deliveries, for all recipients, and wake whom it concerns."""
+    from raven.delivery import expiry
+
+    expiry.settle(store, doorbells.ring)

@@ -29,7 +29,9 @@ class Identity:
 
     def touch(self, tx: Transaction) -> None:
         """Note in the caller's transaction that this identity is alive, at most every few seconds."""
-        if self.is_due():
+        if self._registers and (
+            self._in_file != self._store.replaced or time.monotonic() - self._touched_at > _REFRESH_S
+        ):
             register(tx, self._parsed)
             self._store.after_commit(self._note_touched)
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from raven.delivery import expiry as settlement
 from raven.delivery.identity import Identity
-from raven.delivery.prospect import Prospect
 from raven.errors import BusyError, DeliveryError, LeaseLostError, MessageNotFoundError
 from raven.model import clock
-from raven.model.limits import check_id
+from raven.model.leases import Holdings
+from raven.model.limits import check_id, check_token
 from raven.model.message import ACKED, DEAD, DELIVERED, STATES, Message, MessageRow, State, message_of
 from raven.store.database import Store
 from raven.store.transaction import Transaction
@@ -20,6 +20,30 @@ from raven.wake.doorbell import receipt_bell
 
 # What every language can hold as a number.
 _TOKEN_BYTES = 6
+
+
+class Prospect(NamedTuple):
+    """What there is to do for an address: something is ready, a delay or lease ends at `due_at`, something expired."""
+
+    ready: int
+    due_at: int | None
+    expired: int
+
+    def is_due(self, now: int) -> bool:
+        """Whether a delay or a lease has ended by `now` (microseconds)."""
+        return self.due_at is not None and self.due_at <= now
+
+    def is_promising(self) -> bool:
+        """Whether a claim has anything to do now; what expired at other addresses is reason enough for nobody."""
+        return bool(self.ready) or self.is_due(clock.now())
+
+    def due_s(self) -> float | None:
+        """Return in how many seconds the next delay or lease ends, or None."""
+        return None if self.due_at is None else max(0.0, (self.due_at - clock.now()) / 1e6)
+
+
+# What a ring promises before anyone has looked.
+RUNG = Prospect(ready=1, due_at=None, expired=0)
 
 
 class Claim(NamedTuple):
@@ -39,10 +63,12 @@ class Lease(NamedTuple):
 class Mailbox:
     """What waits for one address, and what became of it; every method is one transaction.
 
-    `ring` wakes whoever waits at some addresses, or for receipts of messages.
+    `ring` wakes whoever waits at some addresses, or for receipts of messages. `holdings` has the leases of those who
+    claim here, so that a late ack is refused.
     """
 
     def __init__(self, store: Store, identity: Identity, ring: Callable[[Iterable[str]], object]) -> None:
+        self.holdings = Holdings()
         self._store = store
         self._identity = identity
         self._ring = ring
@@ -69,41 +95,46 @@ class Mailbox:
     def ack(self, message_id: int, lease: int | None = None) -> None:
         """Finish a delivery; more than once is the same as once. MessageNotFoundError where there is none.
 
-        With the token of the lease under which it was handed out: LeaseLostError if that has passed to another.
+        Under the lease that is given, or else remembered from its claim: LeaseLostError if that has passed to another.
         """
-        delivery = {**self._delivery(message_id), "lease": lease, "now": clock.now()}
+        token = self._token(message_id, lease)
+        delivery = {"message_id": message_id, "recipient": self._recipient, "lease": token, "now": clock.now()}
         with self._store.write() as tx:
             if not tx.change("ack", delivery):
                 state, holder = self._require(tx, message_id)
-                if lease is not None and (state != ACKED or holder != lease):
-                    raise _lost(message_id, state, holder)
+                if token is not None and (state != ACKED or holder != token):
+                    raise self._lost(message_id, token, state, holder)
         self._tell_of(message_id)
+        self._end_lease(message_id, token)
 
     def nack(self, message_id: int, lease: int | None, delay_us: int, reason: str | None) -> State:
         """Give a delivery back, ready at once or after a delay; returns its state, `dead` if that was its last attempt.
 
         Raises LeaseLostError as `ack` does, and DeliveryError where it is finished.
         """
+        token = self._token(message_id, lease)
         now = clock.now()
-        given = {**self._delivery(message_id), "lease": lease, "now": now, "reason": reason}
+        given = {**self._delivery(message_id), "lease": token, "now": now, "reason": reason}
         with self._store.write() as tx:
             rows = tx.rows("nack", {**given, "ready_at": now + delay_us if delay_us else 0})
             if not rows:
                 state, holder = self._require(tx, message_id)
-                if lease is not None:
-                    raise _lost(message_id, state, holder)
+                if token is not None:
+                    raise self._lost(message_id, token, state, holder)
                 raise DeliveryError(f"message #{message_id} is {STATES[state]}: it cannot be given back any more")
             bells = settlement.undelivered(tx, [row[0] for row in rows if row[1] == DEAD])
         # With a delay, too: those who wait must learn when it ends.
         self._store.after_commit(self._ring, [self._recipient, *bells])
+        self._end_lease(message_id, token)
         return STATES[int(rows[0][1])]
 
     def extend(self, message_id: int, lease: int | None, lease_s: float) -> None:
         """Let the lease of a delivery end `lease_s` seconds from now; raises LeaseLostError where there is none."""
+        token = self._token(message_id, lease)
         until = clock.now() + clock.to_micros(lease_s)
         with self._store.write() as tx:
-            if not tx.change("extend", {**self._delivery(message_id), "lease": lease, "until": until}):
-                raise _lost(message_id, *self._require(tx, message_id))
+            if not tx.change("extend", {**self._delivery(message_id), "lease": token, "until": until}):
+                raise self._lost(message_id, token, *self._require(tx, message_id))
 
     def verify(self) -> None:
         """Notice that the file was replaced or is gone."""
@@ -123,15 +154,22 @@ class Mailbox:
         # Where the last claim got all that it asked for, this one mostly gets something, too: nobody has to look first,
         # unless another writer is in the way.
         if self._was_filled:
-            with suppress(BusyError), self._store.impatient():
-                messages = self.fetch_leased(None, max, max_bytes, lease, counts=True)
+            with suppress(BusyError):
+                messages = self._hand_out(None, max, max_bytes, lease, is_patient=False)
         if not messages:
             self._store.verify()
             prospect = self.look()
             if prospect.is_promising():
-                messages = self.fetch_leased(prospect, max, max_bytes, lease, counts=True)
+                messages = self._hand_out(prospect, max, max_bytes, lease)
         self._was_filled = len(messages) == max
         return messages
+
+    def remember(self, messages: Sequence[Message]) -> None:
+        """Note what was claimed here, so that a late ack is refused; undone with the transaction it is part of."""
+        if self._store.groups and self._store.group_depth():
+            before = {message.id: self.holdings.lease_of(message.id) for message in messages}
+            self._store.after_commit(_nothing, undo=lambda: self.holdings.restore(before))
+        self.holdings.remember(messages)
 
     def claim_and_take(self, prospect: Prospect, max: int, lease_s: float) -> tuple[Message | None, Claim | None]:
         """Take the first ready message for good and lease up to `max` - 1 more, in one transaction."""
@@ -172,25 +210,38 @@ class Mailbox:
         return [_taken(row, now) for row in rows]
 
     def fetch_leased(
-        self, prospect: Prospect | None, max: int, max_bytes: int | None, lease: Lease, *, counts: bool
+        self, prospect: Prospect, max: int, max_bytes: int | None, lease: Lease, *, counts: bool
     ) -> list[Message]:
         """Hand out up to `max` ready messages under a lease, in one transaction; without `counts`, only set them apart.
 
-        What is only set apart counts no attempt and keeps its state until it is taken. With no prospect it looks first.
+        What is only set apart counts no attempt and keeps its state until it is taken.
         """
+        if counts:
+            return self._hand_out(prospect, max, max_bytes, lease)
         now = clock.now()
         query = {"recipient": self._recipient, "now": now, "max": max}
         with self._store.write() as tx:
             rows = self._ready(tx, prospect, query, max_bytes)
             if rows:
-                query.update(until=now + clock.to_micros(lease.span_s), lease=lease.token, max=len(rows))
-                if counts:
-                    tx.change("claim", query)
-                else:
-                    tx.change("set_apart", query)
-        if not counts:
-            return [message_of(row, now) for row in rows]
-        self._tell([row for row in rows if row.state != DELIVERED])
+                until = now + clock.to_micros(lease.span_s)
+                tx.change("set_apart", {**query, "until": until, "lease": lease.token, "max": len(rows)})
+        return [message_of(row, now) for row in rows]
+
+    def _hand_out(
+        self, prospect: Prospect | None, max: int, max_bytes: int | None, lease: Lease, *, is_patient: bool = True
+    ) -> list[Message]:
+        """Hand out what is ready under a lease, and count the attempt. With no prospect it looks first."""
+        now = clock.now()
+        until = now + clock.to_micros(lease.span_s)
+        query = {"recipient": self._recipient, "now": now, "max": max, "until": until, "lease": lease.token}
+        with self._store.write() if is_patient else self._store.write_now() as tx:
+            rows = self._ready(tx, prospect, query, max_bytes)
+            if rows:
+                query["max"] = len(rows)
+                tx.change("claim", query)
+        first = [row for row in rows if row.state != DELIVERED]
+        if first:
+            self._tell(first)
         return [message_of(row.handed_out(DELIVERED, now, None), now, lease.token) for row in rows]
 
     def take_leased(self, message_id: int, token: int) -> None:
@@ -231,7 +282,7 @@ class Mailbox:
         if prospect is None:
             prospect = Prospect(*tx.rows("look", query)[0])
         bells: list[str] = []
-        is_due = prospect.is_due(query["now"])
+        is_due = prospect.due_at is not None and prospect.due_at <= query["now"]
         if is_due:
             bells += settlement.end_waits(tx, self._recipient, query["now"])
         if is_due or prospect.expired:
@@ -258,6 +309,40 @@ class Mailbox:
         if rows:
             self._store.after_commit(self._ring, [receipt_bell(row.id) for row in rows])
 
+    def _token(self, message_id: int, lease: int | None) -> int | None:
+        """Return the lease to go by: the one that is given, or the one remembered. Raises InputError."""
+        check_id(message_id)
+        if lease is None:
+            return self.holdings.lease_of(message_id)
+        check_token(lease)
+        return lease
+
+    def _end_lease(self, message_id: int, token: int | None) -> None:
+        """Forget a lease once its end is committed, and wake the loop that waits for room."""
+        if token is None:
+            return
+        if self._store.groups:
+            self._store.after_commit(lambda _: self._forget(message_id, token))
+        elif self.holdings.forget(message_id, token):
+            self._ring([self._recipient])
+
+    def _forget(self, message_id: int, token: int) -> None:
+        if self.holdings.forget(message_id, token):
+            self._ring([self._recipient])
+
+    def _lost(self, message_id: int, token: int | None, state: int, holder: int | None) -> LeaseLostError:
+        """Return the error for a lease that is not that of a delivery any more.
+
+        It makes room for another message in the loop that had it; an ack of it stays refused.
+        """
+        if token is not None and self.holdings.lose(message_id, token):
+            self._ring([self._recipient])
+        if state <= DELIVERED:
+            why = "another has it now" if holder is not None else "it is not leased now"
+        else:
+            why = f"it is {STATES[state]}" + (" by another" if state == ACKED else "")
+        return LeaseLostError(f"the lease on message #{message_id} is lost: {why}; leave it, or claim again")
+
     def _require(self, tx: Transaction, message_id: int) -> tuple[int, int | None]:
         """Return the state and the lease of this address's delivery; raises MessageNotFoundError."""
         found = tx.rows("receipts_of", self._delivery(message_id))
@@ -275,14 +360,9 @@ def new_token() -> int:
     return int.from_bytes(os.urandom(_TOKEN_BYTES)) or 1
 
 
-def _lost(message_id: int, state: int, holder: int | None) -> LeaseLostError:
-    """Return the error for a lease that is not that of a delivery any more."""
-    if state <= DELIVERED:
-        why = "another has it now" if holder is not None else "it is not leased now"
-    else:
-        why = f"it is {STATES[state]}" + (" by another" if state == ACKED else "")
-    return LeaseLostError(f"the lease on message #{message_id} is lost: {why}; leave it, or claim again")
-
-
 def _taken(row: MessageRow, now: int) -> Message:
     return message_of(row.handed_out(ACKED, now, now), now)
+
+
+def _nothing(addresses: Iterable[str]) -> None:
+    """Do nothing after the commit: only where that does not come is there something to undo."""

@@ -1,17 +1,23 @@
-"""Posting: stores checked messages with their deliveries, in the caller's transaction."""
+"""Outbox: stores checked messages with their deliveries, and wakes who they are for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import chain, groupby
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from raven.errors import InputError, UnknownAddressError
 from raven.model import body as bodies
 from raven.model import clock
 from raven.model.address import WILDCARD
 from raven.model.draft import Content, Draft
+from raven.model.message import Message, message_of
 from raven.store.transaction import Transaction
+from raven.wake.doorbell import OBSERVERS, Doorbells
+
+if TYPE_CHECKING:
+    from raven.delivery.identity import Identity
+    from raven.store.database import Store
 
 MAX_RECIPIENTS = 1 << 20
 # Before these columns of a content stand the times of its message.
@@ -23,13 +29,62 @@ _UNTOUCHED = (None, 0, 0, None, None, None, None)
 class Stored(NamedTuple):
     """A message as it lies in the store, with the columns of MessageRow, its body and its recipients.
 
-    `is_duplicate` tells that an earlier send has put it there.
+    `now` is when it was stored or, if `is_duplicate`, since an earlier send has put it there, when it was found.
     """
 
     row: tuple[Any, ...]
     body: Any
     recipients: list[str]
+    now: int
     is_duplicate: bool = False
+
+
+class Outbox:
+    """What one address sends; each call is one transaction, and wakes after its commit, or the woken look too early."""
+
+    def __init__(
+        self, store: Store, identity: Identity, doorbells: Doorbells, note: Callable[[int], None] | None
+    ) -> None:
+        self._store = store
+        self._identity = identity
+        self._doorbells = doorbells
+        self._note = note  # told how many messages were sent
+
+    def send(self, draft: Draft) -> Message:
+        """Send one message."""
+        # As `post` does with many: this is the hottest path of all.
+        with self._store.write() as tx:
+            self._identity.touch(tx)
+            stored = store_one(tx, draft)
+        rung: list[str] | None = []
+        if not stored.is_duplicate:
+            # Only after the commit, or the woken would look too early; None where that is still to come.
+            rung = self._store.after_commit(self._doorbells.ring, [*stored.recipients, OBSERVERS])
+        if self._note is not None:
+            self._note(1)
+        return self._as_sent(stored, rung)
+
+    def post(self, drafts: Sequence[Draft]) -> list[Message]:
+        """Send messages: all of them or none."""
+        with self._store.write() as tx:
+            self._identity.touch(tx)
+            stored = store(tx, drafts)
+        new = [one for one in stored if not one.is_duplicate]
+        rung: list[str] | None = []
+        if new:
+            recipients = dict.fromkeys(address for one in new for address in one.recipients)
+            rung = self._store.after_commit(self._doorbells.ring, [*recipients, OBSERVERS])
+        if self._note is not None:
+            self._note(len(stored))
+        heard = None if rung is None else set(rung)
+        return [self._as_sent(one, heard) for one in stored]
+
+    def _as_sent(self, stored: Stored, rung: Collection[str] | None) -> Message:
+        row, body, recipients, now, is_duplicate = stored
+        if rung is None or is_duplicate:
+            rung = [address for address in recipients if self._doorbells.count_waiting(address)]
+        waiting = {address: address in rung for address in recipients}
+        return message_of(row, now, None, waiting, is_duplicate, body)
 
 
 def store(tx: Transaction, drafts: Sequence[Draft]) -> list[Stored]:
@@ -57,9 +112,9 @@ def store_one(tx: Transaction, draft: Draft) -> Stored:
     now = clock.now()
     recipients, values = _recipients(tx, draft), _values(draft, now)
     id = tx.insert("add_message", values)
-    for row in _deliveries(draft, id, recipients, now):
+    for row in _deliveries(draft, id, recipients, values):
         tx.insert("add_delivery", row)
-    return Stored((id, *values, *_UNTOUCHED), draft.body, recipients)
+    return Stored((id, *values, *_UNTOUCHED), draft.body, recipients, now)
 
 
 def _first_under_its_key(tx: Transaction, draft: Draft) -> list[Stored]:
@@ -68,7 +123,7 @@ def _first_under_its_key(tx: Transaction, draft: Draft) -> list[Stored]:
         return []
     recipients = [row[0] for row in tx.rows("recipients_of", {"message_id": first})]
     row = tx.rows("message_whole", {"message_id": first})[0]
-    return [Stored(row, bodies.decode(row[4]), recipients, True)]
+    return [Stored(row, bodies.decode(row[4]), recipients, clock.now(), True)]
 
 
 def _store(tx: Transaction, drafts: Sequence[Draft]) -> list[Stored]:
@@ -82,11 +137,12 @@ def _store(tx: Transaction, drafts: Sequence[Draft]) -> list[Stored]:
     tx.insert_many(
         "add_delivery",
         chain.from_iterable(
-            _deliveries(draft, id, addresses, now) for draft, id, addresses in zip(drafts, ids, recipients, strict=True)
+            _deliveries(draft, id, addresses, columns)
+            for draft, id, addresses, columns in zip(drafts, ids, recipients, values, strict=True)
         ),
     )
     return [
-        Stored((id, *columns, *_UNTOUCHED), draft.body, addresses)
+        Stored((id, *columns, *_UNTOUCHED), draft.body, addresses, now)
         for draft, id, columns, addresses in zip(drafts, ids, values, recipients, strict=True)
     ]
 
@@ -94,13 +150,15 @@ def _store(tx: Transaction, drafts: Sequence[Draft]) -> list[Stored]:
 def _values(draft: Draft, now: int) -> tuple[Any, ...]:
     """Return what add_message takes, in its order."""
     content = draft.content
-    return (*content[:_TIMES_AT], now, draft.expires_at(now), *content[_TIMES_AT:])
+    expires_at = None if draft.lifetime_us is None else now + draft.lifetime_us
+    return (*content[:_TIMES_AT], now, expires_at, *content[_TIMES_AT:])
 
 
-def _deliveries(draft: Draft, id: int, recipients: Sequence[str], now: int) -> list[tuple[Any, ...]]:
-    """Return what add_delivery takes for each recipient of a message, in its order."""
+def _deliveries(draft: Draft, id: int, recipients: Sequence[str], values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return what add_delivery takes for each recipient of a message with these values, in its order."""
+    now, expires_at = values[_TIMES_AT : _TIMES_AT + 2]
     ready_at = now + draft.delay_us if draft.delay_us else 0
-    rest = (draft.content.urgency, ready_at, draft.expires_at(now), draft.max_attempts)
+    rest = (draft.content.urgency, ready_at, expires_at, draft.max_attempts)
     return [(id, place, recipient, *rest) for place, recipient in enumerate(recipients)]
 
 

@@ -57,11 +57,12 @@ def parse_target(text: str) -> Address:
     """Parse an address or a broadcast pattern; raises AddressError that names the value and the remedy."""
     if not isinstance(text, str):
         raise AddressError(f"address {text!r} is not a string; {_EXAMPLE}")
-    return _parse(text)
+    return parse_text(text)
 
 
 @lru_cache(maxsize=4096)
-def _parse(text: str) -> Address:
+def parse_text(text: str) -> Address:
+    """Do as `parse_target` does for what is a text; what was parsed lately is remembered."""
     _check_length(text)
     role, colon, session = text.partition(":")
     if not colon:

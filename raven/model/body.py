@@ -58,7 +58,8 @@ def encode(body: Any, max_bytes: int = DEFAULT_MAX_BYTES) -> str:
             f"body has {size:,} bytes as JSON, over the limit of {max_bytes:,}: send a path to a file instead, "
             "or raise max_body_bytes"
         )
-    if _nests_too_deep(text, body):
+    # So many levels take twice as many brackets.
+    if len(text) > 2 * MAX_DEPTH and _nests_too_deep(text, body):
         raise BodyError(f"body nests deeper than {MAX_DEPTH} levels: flatten it")
     return text
 
@@ -84,7 +85,7 @@ def decode(text: str) -> Any:
         value = _decode_json(text.strip())[0]
     except (ValueError, RecursionError):
         return text
-    if _nests_too_deep(text, value):
+    if len(text) > 2 * MAX_DEPTH and _nests_too_deep(text, value):
         return text
     return _without_surrogates(value) if "\\ud" in text or "\\uD" in text else value
 
@@ -124,12 +125,11 @@ def copy(body: Any, text: str) -> Any:
 
 # Values that nobody can change, and that come back from JSON as they are.
 _ATOMS = frozenset({str, int, bool, float, type(None)})
+# What is JSON already, at least at its top.
+PLAIN = _ATOMS | {dict, list}
 
 
 def _nests_too_deep(text: str, value: Any) -> bool:
-    # So many levels take twice as many brackets.
-    if len(text) <= 2 * MAX_DEPTH:
-        return False
     opened = 0
     for bracket in "[{":
         # Not counted: a text is searched ten times as fast.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from raven.errors import InputError
 from raven.model import body as bodies
-from raven.model.address import Address, parse_targets
+from raven.model.address import Address, parse_targets, parse_text
 from raven.model.limits import (
     DEFAULT_MAX_ATTEMPTS,
     MAX_ID,
@@ -61,10 +61,6 @@ class Draft(NamedTuple):
         """The content by the names of the columns."""
         return self.content._asdict()
 
-    def expires_at(self, now: int) -> int | None:
-        """Return when a message that is stored now expires."""
-        return None if self.lifetime_us is None else now + self.lifetime_us
-
 
 def make_draft(
     sender: str,
@@ -87,9 +83,10 @@ def make_draft(
     default_attempts: int = DEFAULT_MAX_ATTEMPTS,
 ) -> Draft:
     """Check everything about a message that can be checked without the store; raises InputError naming the value."""
-    targets = parse_targets(to)
+    targets = {to: parse_text(to)} if to.__class__ is str else parse_targets(to)
     _check_text("type", type)
-    body = SchemaRegistry.validate(type, body)
+    if SchemaRegistry.is_in_use or body.__class__ not in bodies.PLAIN:
+        body = SchemaRegistry.validate(type, body)
     if urgency not in URGENCIES:
         raise InputError(f"urgency {urgency!r} is not known: use {', '.join(URGENCIES)}")
     if reply_to is not None and not is_integer(reply_to, 1, MAX_ID):

@@ -46,7 +46,8 @@ class Holdings:
         for message in messages:
             if message.lease is None:
                 continue
-            self._leave(message.id)
+            if self._rooms:
+                self._leave(message.id)
             self._leases[message.id] = message.lease
             room = self._rooms.get(message.lease)
             if room is not None:
@@ -68,15 +69,23 @@ class Holdings:
         """Return the token of the lease under which this client has claimed a message, None where it has not."""
         return self._leases.get(message_id)
 
-    def forget(self, message_id: int) -> bool:
-        """Note that a message was finished or given back; returns whether a loop waits for that."""
-        waits = self._leave(message_id)
+    def forget(self, message_id: int, token: int | None = None) -> bool:
+        """Note that a message was finished or given back; returns whether a loop waits for that.
+
+        With the `token` of a lease, nothing is noted of a message that was claimed anew since.
+        """
+        if token is not None and self._leases.get(message_id) != token:
+            return False
+        waits = bool(self._rooms) and self._leave(message_id)
         self._leases.pop(message_id, None)
         return waits
 
-    def lose(self, message_id: int) -> bool:
-        """Note that a lease has passed to another, which an ack must still be told; returns whether a loop waits."""
-        return self._leave(message_id)
+    def lose(self, message_id: int, token: int | None = None) -> bool:
+        """Note that a lease has passed to another, which an ack must still be told; returns whether a loop waits.
+
+        With the `token` of a lease, nothing is noted of a message that was claimed anew since.
+        """
+        return (token is None or self._leases.get(message_id) == token) and self._leave(message_id)
 
     def _leave(self, message_id: int) -> bool:
         token = self._leases.get(message_id)

@@ -2,7 +2,7 @@
 
 # Without `from __future__ import annotations`: a NamedTuple would compile the text of each type when it is made.
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, cast
@@ -23,6 +23,7 @@ SENT, DELIVERED, ACKED, EXPIRED, DEAD = range(len(STATES))
 
 # A message to a list of addresses keeps them in one column; no address can hold this character.
 TO_SEPARATOR = "\n"
+_UNREAD = object()
 
 
 # Of a message that was claimed, and of one that was just sent.
@@ -192,9 +193,9 @@ def message_of(
     lease: int | None = None,
     waiting: dict[str, bool] | None = None,
     duplicate: bool = False,
-    read: Callable[[str], Any] = bodies.decode,
+    value: Any = _UNREAD,
 ) -> Message:
-    """Build the Message of a row with the columns of MessageRow; `read` makes its body of the text.
+    """Build the Message of a row with the columns of MessageRow; `value` is its body, if that is known already.
 
     What has outlived `expires_at` by `now`, unleased, shows as expired though not marked.
     """
@@ -210,7 +211,7 @@ def message_of(
     message.recipient = recipient or (to.replace(TO_SEPARATOR, ", ") if is_list else to)
     message.to = tuple(to.split(TO_SEPARATOR)) if is_list else to
     message.type = type
-    message.body = read(body)
+    message.body = bodies.decode(body) if value is _UNREAD else value
     message.state = (
         "expired"
         if expires_at is not None and expires_at <= now and state < 2 and (leased_until or 0) <= now

@@ -29,6 +29,8 @@ class SchemaRegistry:
 
     _models: ClassVar[dict[str, type[BaseModel]]] = {}
     _strict: ClassVar[bool] = False
+    is_in_use: ClassVar[bool] = False
+    """Whether any body has anything to fit; else only instances of models have to be made JSON."""
 
     @classmethod
     def register(cls, type: str, model: builtins.type[BaseModel]) -> None:
@@ -36,16 +38,23 @@ class SchemaRegistry:
         if not hasattr(model, "model_validate"):
             raise InputError(f"schema {model!r} for type {type!r} is not a pydantic model class")
         cls._models[type] = model
+        cls._note_use()
 
     @classmethod
     def unregister(cls, type: str) -> None:
         """Stop checking bodies of `type`; nothing happens where it had no model."""
         cls._models.pop(type, None)
+        cls._note_use()
 
     @classmethod
     def strict_mode(cls, on: bool = True) -> None:
         """Refuse (or, with False, again allow) message types that have no model."""
         cls._strict = on
+        cls._note_use()
+
+    @classmethod
+    def _note_use(cls) -> None:
+        cls.is_in_use = cls._strict or bool(cls._models)
 
     @classmethod
     def validate(cls, type: str, body: Any) -> Any:

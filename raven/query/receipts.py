@@ -16,8 +16,8 @@ from raven.model.status import Receipt
 from raven.store.database import Store
 from raven.wake import sigterm as signals
 from raven.wake.doorbell import Doorbells, receipt_bell
+from raven.wake.handle import Handle
 from raven.wake.waiter import Waiter
-from raven.wake.watcher import WalWatch
 
 # What should be over already is settled by somebody else just now: look again, but not at once.
 _SHORTEST_PAUSE_S = 0.005
@@ -85,21 +85,13 @@ class Tracker:
 class ReceiptWait:
     """Waits until all deliveries of a message have come as far as a state; pushed, with a look each second."""
 
-    def __init__(
-        self,
-        store: Store,
-        doorbells: Doorbells,
-        watch: WalWatch,
-        message_id: int,
-        state: State,
-        timeout_s: float | None,
-    ) -> None:
-        self._tracker = Tracker(lambda: receipts(store, doorbells, message_id), message_id, state)
+    def __init__(self, handle: Handle, message_id: int, state: State, timeout_s: float | None) -> None:
+        self._tracker = Tracker(lambda: receipts(handle.store, handle.doorbells, message_id), message_id, state)
         self._deadline = deadline_after(timeout_s)
-        store.check_outside("wait for receipts")
+        handle.store.check_outside("wait for receipts")
         self._timeout_s = timeout_s
         self._due_s: float | None = None
-        self._waiter = Waiter(store, doorbells, watch, receipt_bell(message_id), 1.0, is_brief=True)
+        self._waiter = Waiter(handle, receipt_bell(message_id), 1.0, is_brief=True)
 
     def wait(self) -> list[Receipt]:
         """Block until then; raises UndeliveredError where it will never come, or WaitTimeoutError."""

@@ -10,8 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 
-from raven.delivery.mailbox import Claim, Mailbox
-from raven.delivery.prospect import RUNG, Prospect
+from raven.delivery.mailbox import RUNG, Claim, Mailbox, Prospect
 from raven.errors import BusyError, ClosedError, InputError, RavenError
 from raven.model.deadline import deadline_after, left_s
 from raven.model.limits import is_integer

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
-from raven.delivery.mailbox import Lease, Mailbox, new_token
-from raven.delivery.prospect import RUNG, Prospect
+from raven.delivery.mailbox import RUNG, Lease, Mailbox, Prospect, new_token
 from raven.errors import RavenError
-from raven.model.leases import Holdings
 from raven.model.message import Message
 from raven.receive.auto_ack import Feed
 from raven.receive.lease_renewal import Renewal
-from raven.store.database import Store
+from raven.wake.handle import Handle
 from raven.wake.waiter import Waiter
 
 _NOTHING = Prospect(ready=0, due_at=None, expired=0)
@@ -25,23 +21,15 @@ class LeasedFeed(Feed):
     """
 
     def __init__(
-        self,
-        store: Store,
-        address: str,
-        mailbox: Mailbox,
-        waiter: Waiter,
-        max_per_poll: int,
-        lease_s: float,
-        holdings: Holdings,
-        ring: Callable[[Iterable[str]], object],
+        self, handle: Handle, address: str, mailbox: Mailbox, waiter: Waiter, max_per_poll: int, lease_s: float
     ) -> None:
         super().__init__(mailbox, waiter, max_per_poll)
-        self._store = store
+        self._store = handle.store
         self._address = address
         self._lease = Lease(new_token(), lease_s)
-        self._holdings = holdings
-        self._room = holdings.open_room(self._lease.token)
-        self._ring = ring
+        self._holdings = mailbox.holdings
+        self._room = self._holdings.open_room(self._lease.token)
+        self._ring = handle.doorbells.ring
         self._renewal: Renewal | None = None
         self._has_claimed = False
 

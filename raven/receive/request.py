@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from raven.delivery.identity import Identity
 from raven.delivery.mailbox import Mailbox
 from raven.errors import BusyError, ClosedError, InputError, RavenError, WaitTimeoutError
 from raven.model import clock
-from raven.model.address import Address, parse_address
+from raven.model.address import parse_address
 from raven.model.deadline import deadline_after, left_s
 from raven.model.message import Message
 from raven.receive import auto_ack as feed
 from raven.receive.subscription import Subscription
 from raven.store.database import Store
 from raven.wake.doorbell import receipt_bell
+from raven.wake.handle import Handle
 from raven.wake.listener import Listener
 from raven.wake.waiter import Waiter
 
 if TYPE_CHECKING:
-    from raven.client import BusClient
     from raven.model.draft import Draft
 
 # So much of the asker's role and session shows in the private address, which must not be too long for one.
@@ -73,12 +73,12 @@ class Request:
     However the wait ends without an answer, nobody begins with the request any more.
     """
 
-    def __init__(self, bus: BusClient, question: Question, timeout_s: float) -> None:
-        self._store = bus._store
+    def __init__(self, handle: Handle, question: Question, timeout_s: float) -> None:
+        self._store = handle.store
         self._store.check_outside("wait for an answer")
         self._question = question
         self._deadline = deadline_after(timeout_s)
-        waiter = Waiter(self._store, bus._doorbells, bus._watch, question.reply_address, 1.0, is_brief=True)
+        waiter = Waiter(handle, question.reply_address, 1.0, is_brief=True)
         self.feed = Answers(question.mailbox(), waiter, question.withdraw)
 
     def answer(self) -> Message:
@@ -112,18 +112,17 @@ class Question:
 
     The answer comes to `reply_address`, which nobody else knows or subscribes to: it is made for this question and
     never registered, so that no broadcast reaches it. `withdraw` it when nobody waits for the answer any more. What
-    uses the store (`post`, `withdraw`, the fetch) may run in another thread, one call at a time. The parameters are
-    those of `request`.
+    uses the store (`post`, `withdraw`, the fetch) may run in another thread, one call at a time. `draft` is
+    one with a reply address, and `send` sends it in one transaction.
     """
 
-    def __init__(
-        self, bus: BusClient, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float, **options: Any
-    ) -> None:
-        self._bus = bus
+    def __init__(self, handle: Handle, send: Callable[[Draft], Message], draft: Draft, timeout_s: float) -> None:
+        self._handle = handle
+        self._send = send
         self._timeout_s = timeout_s
-        self.reply_address = str(_private_address(bus.address))
+        self.reply_address = str(draft.content.reply_address)
         # Many may wait for long: what they have asked is not kept beyond the moment at which it is sent.
-        self._draft: Draft | None = bus._draft_request(to, type, body, timeout_s, self.reply_address, options)
+        self._draft: Draft | None = draft
         self._sent_id: int | None = None
         self._asked = 0
 
@@ -131,18 +130,18 @@ class Question:
         """Send it, in one transaction; raises InputError where that was done already."""
         if self._draft is None:
             raise InputError(f"{self} was posted already: make another question")
-        sent = self._bus.post([self._draft])[0]
+        sent = self._send(self._draft)
         self._draft, self._sent_id, self._asked = None, sent.id, len(sent.waiting or ())
         return sent
 
     def subscription(self) -> Subscription:
         """Return where the answer comes, acked when it is fetched; of several the first counts."""
-        return Subscription(self.mailbox(), Listener(self._bus._doorbells, self._bus._watch, self.reply_address))
+        return Subscription(self.mailbox(), Listener(self._handle, self.reply_address))
 
     def mailbox(self) -> Mailbox:
         """Return the mailbox into which the answer comes."""
-        identity = Identity(self._bus._store, parse_address(self.reply_address), registers=False)
-        return Mailbox(self._bus._store, identity, self._bus._doorbells.ring)
+        store, doorbells, _ = self._handle
+        return Mailbox(store, Identity(store, parse_address(self.reply_address), registers=False), doorbells.ring)
 
     def spare_others(self) -> None:
         """Let those who were asked, too, not begin once one has answered."""
@@ -152,7 +151,7 @@ class Question:
     def withdraw(self) -> None:
         """Let nobody begin with it any more; where that cannot be done now it expires by itself."""
         if self._sent_id is not None:
-            _withdraw(self._bus._store, self._bus._doorbells.ring, self._sent_id)
+            _withdraw(self._handle.store, self._handle.doorbells.ring, self._sent_id)
 
     def too_late(self) -> WaitTimeoutError:
         """Return the error for an answer that has not come in time."""
@@ -162,10 +161,10 @@ class Question:
         return f"message #{'?' if self._sent_id is None else self._sent_id}"
 
 
-def _private_address(sender: str) -> Address:
+def private_address(sender: str) -> str:
     """Return an address that nobody else knows, whose likeness to the sender's helps whoever looks into the file."""
     role, _, session = sender.partition(":")
-    return parse_address(f"{role[:_KEPT].strip()}+{os.urandom(8).hex()}:{session[:_KEPT].strip()}")
+    return str(parse_address(f"{role[:_KEPT].strip()}+{os.urandom(8).hex()}:{session[:_KEPT].strip()}"))
 
 
 def _withdraw(store: Store, ring: Callable[[Iterable[str]], object], message_id: int) -> None:

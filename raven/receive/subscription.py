@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from raven.delivery.mailbox import Lease, Mailbox, new_token
-from raven.delivery.prospect import RUNG
+from raven.delivery.mailbox import RUNG, Lease, Mailbox, new_token
 from raven.errors import InputError, RavenError
 from raven.model.limits import check_lease, check_max
 from raven.model.message import AckMode, Message

@@ -1,4 +1,4 @@
-"""Transaction: one open write transaction, from `BEGIN IMMEDIATE` to its end, and how rows are read in and out of one.
+"""Transaction: one open write transaction, from `BEGIN IMMEDIATE` to its end, and how rows are read.
 
 Who else can be here: other threads of the client (the connection's lock is held from begin to end), other processes
 (`BEGIN IMMEDIATE` waits for them), a signal handler or a finalizer within the block (it is refused), and an exception
@@ -104,9 +104,9 @@ class Writer(Connection):
     """
 
     def __init__(self, path: str, **settings: Any) -> None:
-        self._entered: FrameType | None = None
+        self.entered: FrameType | None = None  # whose block the open transaction is
         self._writer = 0  # the thread that was the last to begin a write
-        self._groups: list[int] = []  # of each open group, how many of the actions below came before it
+        self.groups: list[int] = []  # of each open group, how many of the actions below came before it
         self._step_is_open = False
         self._step_mark = 0
         self._after_commit: list[_Action] = []
@@ -141,13 +141,13 @@ class Writer(Connection):
         self.lock.acquire()
         if self.usable is None:
             self.make_usable()
-        if self._entered is not None:
+        if self.entered is not None:
             self._end_interrupted()
         # First of all: another thread may just be asking whether an action of its own has to wait for a commit.
         self._writer = threading.get_ident()
         try:
-            self._entered = sys._getframe(1)
-            if self._groups:
+            self.entered = sys._getframe(1)
+            if self.groups:
                 self._begin_step()
                 self._step_is_open, self._step_mark = True, len(self._after_commit)
             else:
@@ -180,13 +180,10 @@ class Writer(Connection):
             actions = None
             try:
                 self._leave()
-                if self._after_commit and not self._groups:
+                if self._after_commit and not self.groups:
                     actions = self._take_actions()
             finally:
-                try:  # noqa: SIM105 on the path of every write, where `suppress` costs several times the release
-                    self.lock.release()
-                except RuntimeError:
-                    pass  # see Connection.release
+                self.release()
         if actions:
             _run_actions(actions)
 
@@ -200,24 +197,18 @@ class Writer(Connection):
 
         Returns what the action does, or None if that is still to come. Where the writes are undone, `undo` is run.
         """
-        if (self._groups or self._entered is not None) and self._writer == threading.get_ident():
+        if (self.groups or self.entered is not None) and self._writer == threading.get_ident():
             self._after_commit.append(_Action(action, addresses, undo))
             return None
         return action(addresses)
 
-    def is_entered_by(self, frame: FrameType) -> None:
-        """Note whose block this transaction is."""
-        self._entered = frame
-
     def is_elsewhere(self) -> bool:
         """Whether another thread has a group open: what only reads need not wait for its end."""
-        return bool(self._groups) and self._writer != threading.get_ident()
-
-    # Groups
+        return bool(self.groups) and self._writer != threading.get_ident()
 
     def group_depth(self) -> int:
         """Return how many groups this thread has open."""
-        return len(self._groups) if self._writer == threading.get_ident() else 0
+        return len(self.groups) if self._writer == threading.get_ident() else 0
 
     def check_outside(self, what: str) -> None:
         """Refuse to wait inside a transaction for what can only come after it; raises InputError."""
@@ -228,38 +219,38 @@ class Writer(Connection):
 
     def begin_group(self) -> None:
         """Begin one transaction of all that this thread writes until `end_group`."""
-        if not self._groups or self._writer != threading.get_ident():
+        if not self.groups or self._writer != threading.get_ident():
             self.verify()
         connection = self.acquire()
-        depth, mark = len(self._groups), len(self._after_commit)
+        depth, mark = len(self.groups), len(self._after_commit)
         try:
-            if self._groups:
+            if self.groups:
                 self._begin_step()
             else:
                 self._transaction.run("BEGIN IMMEDIATE")
             self._writer = threading.get_ident()
-            self._groups.append(mark)
+            self.groups.append(mark)
         except BaseException as error:
             try:
                 if isinstance(error, SqliteError):
                     raise self.translated(error) from error
                 raise
             finally:
-                del self._groups[depth:]
+                del self.groups[depth:]
                 try:
-                    if not self._groups and connection.in_transaction:
+                    if not self.groups and connection.in_transaction:
                         self._undo(0)
                 finally:
                     self.release()
 
     def end_group(self, commit: bool) -> None:
         """Commit what the group has written and run what waits for that, or undo it all; an inner group is a step."""
-        mark = self._groups[-1]
+        mark = self.groups[-1]
         try:
-            self._groups.pop()
+            self.groups.pop()
             if not commit:
                 self._undo(mark)
-            elif self._groups:
+            elif self.groups:
                 self._transaction.run("RELEASE step")
             else:
                 self._check_group()
@@ -272,7 +263,7 @@ class Writer(Connection):
         finally:
             try:
                 actions = []
-                if not self._groups:
+                if not self.groups:
                     self._leave()
                     actions = self._take_actions()
             finally:
@@ -294,18 +285,18 @@ class Writer(Connection):
         """Roll back the innermost step, or all where there is none."""
         self._drop_actions(mark)
         if self.connection is not None and self.connection.in_transaction:
-            self.connection.execute("ROLLBACK TO step; RELEASE step" if self._groups else "ROLLBACK")
+            self.connection.execute("ROLLBACK TO step; RELEASE step" if self.groups else "ROLLBACK")
 
     def _leave(self) -> None:
         """Roll back what was not committed, and close now if that was asked for meanwhile."""
-        self._entered = None
+        self.entered = None
         if self.connection is not None:
             if self._step_is_open:
                 self._step_is_open = False
                 self._undo(self._step_mark)
-            elif not self._groups and self.connection.in_transaction:
+            elif not self.groups and self.connection.in_transaction:
                 self._undo(0)
-            if self.is_closed and not self._groups:
+            if self.is_closed and not self.groups:
                 self.connection.close()
 
     def _drop_actions(self, mark: int) -> None:
@@ -316,7 +307,7 @@ class Writer(Connection):
                 action.undo()
 
     def _take_actions(self) -> list[_Action]:
-        """Return what waited for the commit, while no other thread can write: what comes after it waits for its own."""
+        """Return what waited for the commit, while no other thread can write."""
         actions, self._after_commit = self._after_commit, []
         return actions
 
@@ -327,7 +318,7 @@ class Writer(Connection):
         this write is refused.
         """
         frame: FrameType | None = sys._getframe(1)
-        while frame is not None and frame is not self._entered:
+        while frame is not None and frame is not self.entered:
             frame = frame.f_back
         if frame is None:
             self._leave()
@@ -350,7 +341,7 @@ class Impatient:
                 transaction = self._writer.__enter__()
             finally:
                 patience.limit_s = before
-            self._writer.is_entered_by(sys._getframe(1))
+            self._writer.entered = sys._getframe(1)
         return transaction
 
     def __exit__(

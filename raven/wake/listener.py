@@ -6,10 +6,10 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from raven.wake.doorbell import Bell, Doorbells
+from raven.wake.doorbell import Bell
 
 if TYPE_CHECKING:
-    from raven.wake.watcher import WalWatch
+    from raven.wake.handle import Handle
 
 # How often to look where no doorbell can be had.
 DEAF_TICK_S = 0.1
@@ -23,19 +23,19 @@ class Listener:
     here blocks. Closing twice is allowed.
     """
 
-    def __init__(self, doorbells: Doorbells, watch: WalWatch, address: str, *, stands: bool = True) -> None:
-        self._doorbells = doorbells
-        self._watch = watch
+    def __init__(self, handle: Handle, address: str, *, stands: bool = True) -> None:
+        self._doorbells = handle.doorbells
+        self._watch = handle.watch
         self._address = address
         self._bell: Bell | None = None
         self._warned = False
         self._pid = os.getpid()
         self._is_open = True
-        watch.join()
+        self._watch.join()
         try:
             self._hang()
             if stands:
-                watch.stand()
+                self._watch.stand()
         except BaseException:
             self.close()
             raise

@@ -11,10 +11,9 @@ from typing import Self
 
 from raven.errors import ClosedError
 from raven.model.limits import check_poll_interval
-from raven.store.database import Store
-from raven.wake.doorbell import SIGNAL_SLICE_S, Doorbells
+from raven.wake.doorbell import SIGNAL_SLICE_S
+from raven.wake.handle import Handle
 from raven.wake.listener import DEAF_TICK_S, Listener
-from raven.wake.watcher import WalWatch
 
 # To begin a watch and to end it takes longer than most answers need: a brief wait begins without one.
 _BRIEF_S = 0.1
@@ -27,20 +26,9 @@ class Waiter:
     the file, the bell and the election are checked. Where no FIFO can be made the tick shortens to 100 ms.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        doorbells: Doorbells,
-        watch: WalWatch,
-        address: str,
-        poll_interval_s: float,
-        *,
-        is_brief: bool = False,
-    ) -> None:
+    def __init__(self, handle: Handle, address: str, poll_interval_s: float, *, is_brief: bool = False) -> None:
         check_poll_interval(poll_interval_s)
-        self._store = store
-        self._doorbells = doorbells
-        self._watch = watch
+        self._handle = handle
         self._address = address
         self._tick_s = poll_interval_s
         self._is_brief = is_brief
@@ -52,11 +40,11 @@ class Waiter:
         # Loops that are left and begun anew before their first tick must notice, too, that the file was replaced; those
         # of a client that is closed end by themselves.
         with suppress(ClosedError):
-            self._store.verify()
+            self._handle.store.verify()
         # A loop that is still open when the interpreter exits must end before threads can no longer be joined.
         atexit.register(self.close)
         try:
-            self._listener = Listener(self._doorbells, self._watch, self._address, stands=not self._is_brief)
+            self._listener = Listener(self._handle, self._address, stands=not self._is_brief)
         except BaseException:
             self.close()
             raise
@@ -111,7 +99,7 @@ class Waiter:
     def tick_if_due(self) -> None:
         """Check the file, the bell and the election if the time has come; for loops that are too busy to wait, too."""
         if self._listener is not None and time.monotonic() >= self._next_tick:
-            self._store.verify()
+            self._handle.store.verify()
             self._listener.tick()
             self._plan_tick()
 

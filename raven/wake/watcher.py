@@ -75,10 +75,12 @@ class _Watching(NamedTuple):
 class WalWatch:
     """A candidate for the watch of one bus, shared by all who wait in this process.
 
-    It holds nothing until somebody has joined and it is told to stand, and nothing once the last has left.
+    It holds nothing until somebody has joined and it is told to stand, and nothing once the last has left. `on_idle` is
+    called between two looks, with the watch's own connection: it lets leases, delays and lives end in time.
     """
 
-    def __init__(self, store: Store, doorbells: Doorbells) -> None:
+    def __init__(self, store: Store, doorbells: Doorbells, on_idle: Callable[[Store], object]) -> None:
+        self._on_idle = on_idle
         self._store = store
         self._doorbells = doorbells
         self._begin()
@@ -228,12 +230,10 @@ class WalWatch:
 
     def _settle(self, store: Store) -> float:
         """Let leases, delays and lives end in time, and wake whom that concerns; returns when to do it again."""
-        from raven.delivery import expiry as settlement
-
         began = time.monotonic()
         # Another writer may be in the way, or the disk full: whoever waits there tries too, and so does the next round.
         with suppress(RavenError), store.impatient():
-            settlement.settle(store, self._doorbells.ring)
+            self._on_idle(store)
         ended = time.monotonic()
         return ended + _SETTLING_SHARE * (ended - began)
 

@@ -18,6 +18,8 @@ from typing import Any, NoReturn
 from raven.cli.app import run
 
 DEADLINE_S = 30
+# pytest-xdist sets COLUMNS and LINES, and curses takes them for the size of the terminal, whatever that is.
+CALLERS_OWN = ("RAVEN", "_RAVEN", "NO_COLOR", "COLUMNS", "LINES")
 STREAMS = ("stdin", "stdout", "stderr")
 
 
@@ -72,9 +74,7 @@ class Shell:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.db = str(folder / "bus.db")
-        kept = {
-            name: value for name, value in os.environ.items() if not name.startswith(("RAVEN", "_RAVEN", "NO_COLOR"))
-        }
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(CALLERS_OWN)}
         self.environment = {**kept, "HOME": str(folder / "home"), "RAVEN_DB": self.db}
         (folder / "home").mkdir()
 

@@ -7,9 +7,9 @@ import json
 import resource
 import sys
 
-import raven.receive.subscription
-import raven.wake.listener  # noqa: F401 imported while that can be done
 from raven import BusClient
+from raven.receive import subscription  # noqa: F401 imported while that can be done
+from raven.wake import listener  # noqa: F401
 
 db, address = sys.argv[1:]
 bus = BusClient.at(address, db)

@@ -21,9 +21,9 @@ from scripts.trials.processes.cancellable import Bench, Subscribing
 from scripts.trials.processes.canceller import Canceller
 from scripts.trials.processes.crew import RECEIVERS, address
 from scripts.trials.processes.load import verdicts
-from scripts.trials.processes.report import Report
 from scripts.trials.processes.spoiled_bells import holds_lock
 from scripts.trials.processes.stepped import Stepped
+from scripts.trials.report import Report
 
 Connect = Callable[..., BusClient]
 ADDRESS = "worker:s"

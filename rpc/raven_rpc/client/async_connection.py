@@ -67,7 +67,8 @@ class AsyncConnection:
                 connection.shutdown(socket.SHUT_RDWR)
             return
         self._socket = None
-        self._exchange.clear()
+        # Another in its place, not emptied: a task may be amid a step of the one that there was.
+        self._exchange = Exchange(self.path)
         if connection is not None:
             connection.close()
 

@@ -74,11 +74,6 @@ class Exchange:
             result_of(shape)
         return shape
 
-    def clear(self) -> None:
-        """Drop all that was fed and not asked for yet."""
-        self._notifications.clear()
-        self._buffer.clear()
-
     def _pop_line(self) -> Shape | None:
         end = self._buffer.find(b"\n")
         if end < 0:
@@ -92,7 +87,10 @@ def result_of(response: Shape) -> Any:
     """Return the result that a response holds, or raise its error; HelperError if it holds neither."""
     if "error" in response:
         raise errors.from_wire(response["error"])
-    return decode_as(lambda found: found["result"], response)
+    try:
+        return response["result"]
+    except KeyError as error:
+        raise _strange(error) from None
 
 
 def decode_as(make: Callable[[Any], _T], result: Any) -> _T:
@@ -100,7 +98,7 @@ def decode_as(make: Callable[[Any], _T], result: Any) -> _T:
     try:
         return make(result)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise HelperError(f"the helper answered in another shape than this raven knows: {error!r}") from None
+        raise _strange(error) from None
 
 
 def message_of(notification: Shape) -> Message | None:
@@ -127,6 +125,10 @@ def unreachable(path: str, error: OSError) -> UnreachableError:
     """Return the error for a socket that cannot be connected to."""
     reason = "nobody listens there" if isinstance(error, ConnectionRefusedError) else error.strerror or str(error)
     return UnreachableError(f"the helper cannot be reached at {path}: {reason}; start `raven serve`, or give --db")
+
+
+def _strange(error: Exception) -> HelperError:
+    return HelperError(f"the helper answered in another shape than this raven knows: {error!r}")
 
 
 def _decoded(line: bytes) -> Shape:

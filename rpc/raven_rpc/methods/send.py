@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from raven.model.message import Message
-from raven.receive.request import Question
 from raven_rpc.methods import params
 from raven_rpc.methods.context import Context
 from raven_rpc.methods.method import Work
@@ -37,7 +36,7 @@ def reply(context: Context, given: params.Reply) -> Work:
 
 def request(context: Context, given: params.Request) -> Work:
     """Send a message, wait for the answer that `reply` gives to it, and return that, acked; others overtake it."""
-    question = Question(context.client("from", given.from_), timeout_s=given.timeout_s, **given.given())
+    question = context.client("from", given.from_).question(timeout_s=given.timeout_s, **given.given())
     context.waits.admit()
     return Work(
         "write", question.post, Message.as_dict, wait=lambda _: context.waits.for_answer(question, given.timeout_s)

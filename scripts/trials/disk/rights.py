@@ -1,7 +1,7 @@
 """Take rights away from a bus in each way, and use it by each way: `disk_rights FOLDER SEED`.
 
 Root gives up the right to pass over permissions first. The last line is `{"skipped": why}` or
-`{"did": {...}, "found": [[kind, words], ...]}`.
+`{"done": {...}, "found": [[kind, words], ...]}`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import random
 import resource
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from typing import NamedTuple
 from raven import BusClient, RavenError
 from raven_rpc import Client
 from scripts.harness.served import Served
+from scripts.trials.report import Report
 
 # prctl(2) and capabilities(7): CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH.
 _PR_CAPBSET_DROP, _CAPABILITIES = 24, (1, 2)
@@ -57,14 +57,13 @@ TROUBLES = (
 )
 
 
-class Rights:
+class Rights(Report):
     """Buses in folders of their own, each in trouble of its own."""
 
     def __init__(self, folder: str, seed: int) -> None:
+        super().__init__()
         self._folder = folder
         self._random = random.Random(seed)
-        self.did: Counter[str] = Counter()
-        self.found: list[tuple[str, str]] = []
 
     def try_closed(self, trouble: Trouble) -> None:
         """Open a bus that is in trouble, by each way, and again when it is well."""
@@ -98,11 +97,11 @@ class Rights:
                 try:
                     sender.send("far:s", "note", "meanwhile")
                     sent += 1
-                    self.did["sends while in trouble"] += 1
+                    self.did("sends while in trouble")
                 except RavenError as error:
-                    self.did["sends refused while in trouble"] += 1
+                    self.did("sends refused while in trouble")
                     name = type(error).__name__
-                    self._expect(
+                    self.expect(
                         trouble.lasts and name in ("FileMissingError", "ReadOnlyError"),
                         f"{trouble.name}, while in use by the {way}: {name}: {error}",
                     )
@@ -112,14 +111,12 @@ class Rights:
                     sender.send("far:s", "note", "after")
                     sent += 1
                 except RavenError as error:
-                    self._expect(False, f"{trouble.name}: the {way} could not go on: {type(error).__name__}: {error}")
-            self._expect(not served.has_ended, f"{trouble.name}: the helper has ended")
+                    self.expect(False, f"{trouble.name}: the {way} could not go on: {type(error).__name__}: {error}")
+            self.expect(not served.has_ended, f"{trouble.name}: the helper has ended")
             with BusClient.at("far:s", db) as far:
                 there = len(far.inbox())
             if there != sent:
-                self.found.append(
-                    ("lost" if there < sent else "doubled", f"{trouble.name}: {there} of {sent} are there")
-                )
+                self.found("lost" if there < sent else "doubled", f"{trouble.name}: {there} of {sent} are there")
             served.stop()
 
     def try_limit(self) -> None:
@@ -139,12 +136,12 @@ class Rights:
                         trouble, "a send by the socket", trouble.error, lambda: client.send("far:s", "n", _BIG)
                     )
                     client.send("far:s", "note", "small")
-                    self._expect(not served.has_ended, "a file size limit: the helper has ended")
+                    self.expect(not served.has_ended, "a file size limit: the helper has ended")
                     served.stop()
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
             bus.send("far:s", "note", _BIG)
-            self._expect(bus.last_id() == 2, f"a file size limit: there are {bus.last_id()} messages, not 2")
+            self.expect(bus.last_id() == 2, f"a file size limit: there are {bus.last_id()} messages, not 2")
 
     def _make(self, trouble: Trouble, how: str) -> str:
         place = f"{self._folder}/{TROUBLES.index(trouble)}-{how}"
@@ -154,7 +151,7 @@ class Rights:
 
     def _begin(self, place: str, trouble: Trouble) -> None:
         os.chmod(f"{place}/{trouble.place}", trouble.mode)
-        self.did["troubles"] += 1
+        self.did("troubles")
 
     def _end(self, place: str, trouble: Trouble) -> None:
         os.chmod(place, 0o700)
@@ -169,10 +166,10 @@ class Rights:
             step()
         except Exception as error:
             name, text = type(error).__name__, str(error)
-        self._expect(name == wanted, f"{trouble.name}: {what} raised {name}, not {wanted}: {text}")
+        self.expect(name == wanted, f"{trouble.name}: {what} raised {name}, not {wanted}: {text}")
 
     def _command(self, trouble: Trouble, db: str, code: int, *arguments: str) -> None:
-        self.did["commands"] += 1
+        self.did("commands")
         try:
             result = subprocess.run(
                 [sys.executable, "-m", "raven", *arguments],
@@ -184,18 +181,14 @@ class Rights:
                 env={**os.environ, "RAVEN_DB": db},
             )
         except subprocess.TimeoutExpired:
-            self._expect(False, f"{trouble.name}: raven {arguments[0]} has not ended")
+            self.expect(False, f"{trouble.name}: raven {arguments[0]} has not ended")
             return
         lines = result.stderr.splitlines()
         is_said = len(lines) == 1 and lines[0].startswith("error: ") if code else not lines
-        self._expect(
+        self.expect(
             result.returncode == code and is_said,
             f"{trouble.name}: raven {arguments[0]} came to {result.returncode}, not {code}: {result.stderr[-300:]!r}",
         )
-
-    def _expect(self, condition: object, what: str) -> None:
-        if not condition:
-            self.found.append(("broken", what))
 
 
 def _be_bound() -> None:
@@ -221,7 +214,7 @@ def main() -> None:
         rights.try_closed(trouble)
         rights.try_open(trouble)
     rights.try_limit()
-    print(json.dumps({"did": rights.did, "found": rights.found}), flush=True)
+    rights.print()
 
 
 if __name__ == "__main__":

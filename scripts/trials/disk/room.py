@@ -1,6 +1,6 @@
 """Fill a small disk again and again while a bus on it is in use: `disk_room FOLDER SEED SECONDS`.
 
-The last line is `{"skipped": why}` or `{"did": {...}, "found": [[kind, words], ...]}`.
+The last line is `{"skipped": why}` or `{"done": {...}, "found": [[kind, words], ...]}`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from raven import BusClient, DiskFullError, RavenError
 from raven_rpc import Client
 from scripts.harness.program import Program
 from scripts.trials.disk.small_disk import NoMountsError, SmallDisk
+from scripts.trials.report import Report
 
 _SIZE = 4 << 20
 _MANY = 400
@@ -28,13 +29,12 @@ _READERS = ("auto", "manual", "socket")
 _PLACE = str(Path(__file__).parents[3])
 
 
-class Room:
+class Room(Report):
     """A bus on a small disk, with all who use it."""
 
     def __init__(self, folder: str, seed: int, disk: SmallDisk, stack: ExitStack) -> None:
+        super().__init__()
         self.random = random.Random(seed)
-        self.did: Counter[str] = Counter()
-        self.found: list[tuple[str, str]] = []
         self._disk = disk
         self._stack = stack
         self._db = f"{folder}/bus.db"
@@ -64,10 +64,10 @@ class Room:
             self._disk.leave(self.random.choice([4096, 40_000, 200_000]))
             self._send_until_full()
         self._disk.make_room()
-        self.did["fillings"] += 1
+        self.did("fillings")
         self._send_all("after")
         self._receive()
-        self._expect(self._helper.poll() is None, "the helper has ended")
+        self.expect(self._helper.poll() is None, "the helper has ended")
         self._bus.prune(0)
 
     def begin_without_files(self) -> None:
@@ -77,26 +77,26 @@ class Room:
             reader.line()
             sent = self._bus.send("late:s", "note").id
             got = json.loads(reader.line(_DEADLINE_S))
-            self._expect(got == {"id": sent}, f"without a doorbell, message #{sent} came as {got}")
-            self.did["sends without doorbells"] += 1
+            self.expect(got == {"id": sent}, f"without a doorbell, message #{sent} came as {got}")
+            self.did("sends without doorbells")
         other = os.path.join(os.path.dirname(self._db), "other.db")
         try:
             BusClient.at("a:b", other).close()
         except DiskFullError:
-            self.did["buses refused without files"] += 1
+            self.did("buses refused without files")
         except RavenError as error:
-            self._expect(False, f"a new bus without files raised {type(error).__name__}: {error}")
+            self.expect(False, f"a new bus without files raised {type(error).__name__}: {error}")
         self._disk.make_room()
         BusClient.at("a:b", other).close()
         # With a file of which SQLite cannot make the WAL it is the same.
         self._disk.use_up_files()
         try:
             BusClient.at("a:b", other).close()
-            self._expect(False, "a bus was opened where no WAL could be made")
+            self.expect(False, "a bus was opened where no WAL could be made")
         except DiskFullError:
-            self.did["buses refused without files"] += 1
+            self.did("buses refused without files")
         except RavenError as error:
-            self._expect(False, f"a bus without files for its WAL raised {type(error).__name__}: {error}")
+            self.expect(False, f"a bus without files for its WAL raised {type(error).__name__}: {error}")
         self._disk.make_room()
         BusClient.at("a:b", other).close()
 
@@ -113,19 +113,19 @@ class Room:
             self._expect_an_error(arguments, "cannot be written")
         try:
             BusClient.at("boss:s", self._db).close()
-            self._expect(False, "a bus on a read-only disk was opened")
+            self.expect(False, "a bus on a read-only disk was opened")
         except RavenError as error:
-            self._expect(type(error).__name__ == "ReadOnlyError", f"a read-only disk: {type(error).__name__}: {error}")
+            self.expect(type(error).__name__ == "ReadOnlyError", f"a read-only disk: {type(error).__name__}: {error}")
         self._disk.set_read_only(False)
         with BusClient.at("boss:s", self._db) as bus:
             bus.send("far:s", "note")
-        self.did["read-only mounts"] += 1
+        self.did("read-only mounts")
 
     def check_sound(self) -> None:
         """Look at the file as a stranger, once all have closed."""
         connection = sqlite3.connect(self._db)
         answer = connection.execute("PRAGMA integrity_check").fetchone()[0]
-        self._expect(answer == "ok", f"integrity_check says {answer}")
+        self.expect(answer == "ok", f"integrity_check says {answer}")
         connection.close()
 
     def _send_all(self, when: str) -> None:
@@ -134,7 +134,7 @@ class Room:
                 try:
                     self._sent[address].add(sender.send(address, "note", when).id)
                 except RavenError as error:
-                    self._expect(False, f"a send {when} the disk was full raised {type(error).__name__}: {error}")
+                    self.expect(False, f"a send {when} the disk was full raised {type(error).__name__}: {error}")
 
     def _send_until_full(self) -> None:
         """Send by the library and by the helper, of many sizes, until each has been refused."""
@@ -146,17 +146,17 @@ class Room:
             last = self._bus.last_id()
             try:
                 self._sent[address].add(sender.send(address, "note", body).id)
-                self.did["sends"] += 1
+                self.did("sends")
             except DiskFullError as error:
-                self._expect(error.retryable, "a full disk is not retryable")
-                self.did[f"refusals by the {way}"] += 1
+                self.expect(error.retryable, "a full disk is not retryable")
+                self.did(f"refusals by the {way}")
                 refused.add(way)
-                self._expect(self._bus.last_id() == last, f"a send that the {way} refused is there")
+                self.expect(self._bus.last_id() == last, f"a send that the {way} refused is there")
             except RavenError as error:
-                self._expect(False, f"a full disk, by the {way}: {type(error).__name__}: {error}")
+                self.expect(False, f"a full disk, by the {way}: {type(error).__name__}: {error}")
             if len(refused) == 2:
                 return
-        self._expect(False, f"{_MANY} sends to a full disk were refused only by {sorted(refused)}")
+        self.expect(False, f"{_MANY} sends to a full disk were refused only by {sorted(refused)}")
 
     def _use_the_command(self) -> None:
         body = json.dumps("x" * 100_000)
@@ -174,11 +174,11 @@ class Room:
             env={**os.environ, "RAVEN_DB": self._db},
         )
         lines = result.stderr.splitlines()
-        self._expect(
+        self.expect(
             result.returncode == 3 and len(lines) == 1 and lines[0].startswith("error: ") and words in lines[0],
             f"raven {arguments[0]} came to {result.returncode}: {result.stderr[:300]!r}",
         )
-        self.did["commands refused"] += 1
+        self.did("commands refused")
 
     def _receive(self) -> None:
         """Wait until the readers have had all that was sent to them, and no more."""
@@ -188,18 +188,19 @@ class Room:
                 try:
                     line = json.loads(reader.line(_DEADLINE_S))
                 except TimeoutError:
-                    self._find("lost", f"{sorted(sent.difference(received))[:5]} have not come to {address}")
+                    self.found("lost", f"{sorted(sent.difference(received))[:5]} have not come to {address}")
                     return
                 if "id" in line:
                     received.append(line["id"])
                 else:
-                    self.did["loops ended by an error"] += 1
-                    self._expect(line["error"] == "DiskFullError", f"the loop of {address} ended with {line['error']}")
+                    self.did("loops ended by an error")
+                    self.expect(line["error"] == "DiskFullError", f"the loop of {address} ended with {line['error']}")
             twice = [message_id for message_id, count in Counter(received).items() if count > 1]
-            self._find_if(twice, "doubled", f"{twice[:5]} came twice to {address}")
+            if twice:
+                self.found("doubled", f"{twice[:5]} came twice to {address}")
             strange = set(received) - sent
-            self._find_if(strange, "broken", f"{sorted(strange)[:5]} came to {address}, and no send had returned")
-            self.did["messages received"] += len(received)
+            self.expect(not strange, f"{sorted(strange)[:5]} came to {address}, and no send had returned")
+            self.did("messages received", len(received))
             received.clear()
             sent.clear()
 
@@ -214,16 +215,6 @@ class Room:
         assert process.stdout is not None
         process.stdout.readline()
         return process
-
-    def _expect(self, condition: object, what: str) -> None:
-        self._find_if(not condition, "broken", what)
-
-    def _find_if(self, condition: object, kind: str, what: str) -> None:
-        if condition:
-            self._find(kind, what)
-
-    def _find(self, kind: str, what: str) -> None:
-        self.found.append((kind, what))
 
 
 def main() -> None:
@@ -242,7 +233,7 @@ def main() -> None:
             room.go_round()
     room.check_sound()
     room.use_what_is_read_only(folder)
-    print(json.dumps({"did": room.did, "found": room.found}), flush=True)
+    room.print()
 
 
 if __name__ == "__main__":

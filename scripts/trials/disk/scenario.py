@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import os
 from contextlib import ExitStack
-from typing import Any
 
 from scripts.harness.program import Program
+from scripts.trials import report
 from scripts.trials.trial import Round
 
 # More than any single step takes, far less than for ever.
@@ -36,7 +36,11 @@ def run(round: Round) -> None:
         _follow(round, "calls", programs["calls"])
         _follow(round, "flushes", stack.enter_context(_start(round, "flushes", "sweep", str(_SWEEP_S), "flushes")))
         for name in ("room", "rights"):
-            _tell(round, name, json.loads(programs[name].line(_PATIENCE_S)))
+            line = programs[name].line(_PATIENCE_S)
+            if why := json.loads(line).get("skipped"):
+                round.did(f"skipped ({name}: {why})")
+            else:
+                report.take(round, line, name)
 
 
 def sweep(round: Round, what: str) -> None:
@@ -54,16 +58,8 @@ def _start(round: Round, name: str, module: str, *arguments: str) -> Program:
 def _follow(round: Round, name: str, program: Program) -> None:
     """Tell what each operation has come to, until all have had their turn."""
     while "is_whole" not in (answer := json.loads(program.line(_PATIENCE_S))):
-        _tell(round, name, {"did": {f"failed {name}": answer["cases"]}, "found": answer["found"]})
+        round.did(f"failed {name}", answer["cases"])
+        for kind, words in answer["found"]:
+            round.found(kind, f"{name}: {words}")
         round.did("errors of raven", sum(count for error, count in answer["errors"].items() if "Error" in error))
     round.did(f"sweeps of all {name}", answer["is_whole"])
-
-
-def _tell(round: Round, name: str, answer: dict[str, Any]) -> None:
-    if "skipped" in answer:
-        round.did(f"skipped ({name}: {answer['skipped']})")
-        return
-    for what, count in answer["did"].items():
-        round.did(what, count)
-    for kind, words in answer["found"]:
-        round.found(kind, f"{name}: {words}")

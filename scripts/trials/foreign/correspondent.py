@@ -143,8 +143,7 @@ def manual(db: str, witness: Witness) -> None:
         def take() -> None:
             witness.consuming(bus.address, "manual", ahead=_AHEAD, lease_s=_LEASE_S)
             for message in witness.each(bus.listen(ack="manual", lease_s=_LEASE_S, timeout_s=_TURN_S)):
-                witness.ack(bus, message)
-                if _over.is_set():
+                if not witness.ack(bus, message) or _over.is_set():
                     return
 
         _receive(witness, take)
@@ -164,7 +163,9 @@ def listener(db: str, witness: Witness) -> None:
         def take() -> None:
             witness.consuming(ADDRESSES["socket"], "manual", over="socket", ahead=WINDOW, lease_s=HELPERS_LEASE_S)
             for message in witness.each(bus.listen(ack="manual", max_per_poll=WINDOW)):
-                witness.ack(bus, message)
+                # What is refused stays in hand, and in the window, until this loop is left.
+                if not witness.ack(bus, message):
+                    return
 
         threading.Thread(target=close, daemon=True).start()
 

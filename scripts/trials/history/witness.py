@@ -62,9 +62,14 @@ class Witness:
         """Send one message, given as the parameters of `send`, to one address."""
         self.call("sending", "sent", lambda: [bus.send(**message)], posts=[post(message, [message["to"]])], key=None)
 
-    def ack(self, bus: Any, message: Message) -> None:
-        """Finish a message that was received."""
-        self.call("acking", "acked", lambda: bus.ack(message.id), id=message.id, lease=message.lease)
+    def ack(self, bus: Any, message: Message) -> bool:
+        """Finish a message that was received; returns whether that is known to be done."""
+
+        def act() -> bool:
+            bus.ack(message.id)
+            return True
+
+        return bool(self.call("acking", "acked", act, id=message.id, lease=message.lease))
 
     def consuming(self, address: str, mode: str, **told: Any) -> None:
         """Tell how this life takes whose mail."""

@@ -20,7 +20,8 @@ _GAP_S = 0.002
 _HOLD_S = 0.003
 # What is given up while another writer is in the way is left to end by itself: after so long.
 _REQUEST_S = 3
-_PATIENCE_S = 20.0
+# More than the 30 s for which the helper leases: what it cannot give back, since another is writing, comes then.
+_PATIENCE_S = 45.0
 
 
 class Bus(Protocol):

@@ -19,8 +19,8 @@ from typing import Any
 from raven import BusClient
 from raven_rpc import Client
 from scripts.trials.processes.cancellable import Bench, Cancellable, all_of
-from scripts.trials.processes.report import Report
 from scripts.trials.processes.stepped import Stepped
+from scripts.trials.report import Report
 
 _MOST_STEPS = 200
 _LEAK_PATIENCE_S = 20.0

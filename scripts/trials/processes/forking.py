@@ -17,7 +17,7 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 
 from raven import BusClient
-from scripts.trials.processes.report import Report
+from scripts.trials.report import Report
 
 _PATIENCE_S = 30
 _ENDS = ("return", "sys.exit", "os._exit", "exception")

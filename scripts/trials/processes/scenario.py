@@ -5,7 +5,6 @@ All of it beside a load that nobody kills, which is counted to the last message 
 
 from __future__ import annotations
 
-import json
 import resource
 import signal
 import sys
@@ -18,6 +17,7 @@ from raven import BusClient, RavenError
 from raven_rpc import Client
 from scripts.harness.program import Program, descriptors
 from scripts.harness.served import Served
+from scripts.trials import report
 from scripts.trials.processes import dying
 from scripts.trials.processes.load import Crew
 from scripts.trials.processes.spoiled_bells import SpoiledBells
@@ -51,7 +51,7 @@ def run(round: Round) -> None:
                 if time.monotonic() > end_at:
                     break
         for program in beside:
-            _collect(round, program)
+            report.take(round, program.line(_PATIENCE_S))
         crew.settle()
 
 
@@ -81,14 +81,6 @@ def _beside(round: Round, db: str, socket: str, seconds: float) -> Iterator[Prog
         seed = str(round.random.randrange(1_000_000))
         own = [db, between[0], seed, f"{seconds / 2}", address] if between else [db, address, seed, f"{seconds / 2}"]
         yield Program(f"trials.processes.{name}", *own)
-
-
-def _collect(round: Round, program: Program) -> None:
-    report = json.loads(program.line(_PATIENCE_S))
-    for what, times in report["done"].items():
-        round.did(what, times)
-    for kind, what in report["found"]:
-        round.found(kind, what)
 
 
 def _die(round: Round, db: str, way: str) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from raven import BusClient, DatabaseError, RavenError, WaitTimeoutError
-from scripts.trials.processes.report import Report
+from scripts.trials.report import Report
 
 _QUIET_S = 20.0
 _T = TypeVar("_T")

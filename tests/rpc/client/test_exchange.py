@@ -1,14 +1,19 @@
-"""The exchange of one connection: bytes in, replies and notifications out, without a socket."""
+"""The exchange of one connection: bytes in, replies and notifications out; all but one test without a socket."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from raven import BodyError, HelperError, LimitError, LostError, MessageNotFoundError
+from raven_rpc.client.async_connection import AsyncConnection
 from raven_rpc.client.exchange import Exchange, result_of
+from tests.support import DEADLINE_S
 
 FULL = {"jsonrpc": "2.0", "error": {"code": -32022, "message": "full", "data": {"kind": "limit"}}, "id": None}
 
@@ -116,13 +121,23 @@ def test_the_reason_for_a_close_is_raised_and_any_other_line_is_returned() -> No
         exchange.close_reason()
 
 
-def test_what_is_cleared_is_not_returned_any_more() -> None:
-    exchange = asked()
-    exchange.feed(push(1) + line(result="pong", id=1) + push(2) + b'{"jsonrpc"')
-    exchange.reply()
+def test_a_connection_of_an_event_loop_that_was_closed_has_nothing_more_to_tell(tmp_path: Path) -> None:
+    path = str(tmp_path / "talker.sock")
 
-    exchange.clear()
-    exchange.feed(push(3))
+    async def take(listening: socket.socket) -> Any:
+        connection = AsyncConnection(path, DEADLINE_S)
+        await connection.connect()
+        talker, _ = listening.accept()
+        with talker:
+            talker.sendall(push(1) + push(2))
+            first = await connection.next_notification()
+            connection.close()
+            with pytest.raises(LostError):
+                await connection.next_notification()
+        return first["params"]
 
-    assert (exchange.notification() or {})["params"] == {"number": 3}
-    assert exchange.notification() is None
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+
+        assert asyncio.run(take(listening)) == {"number": 1}

@@ -6,8 +6,9 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from raven import BusClient
 from tests.examining import assert_told, look, trouble
 from tests.processes import needs_proc
 from tests.serving import Served
-from tests.support import wait_until
+from tests.support import DEADLINE_S, wait_until
 
 Serve = Callable[..., Served]
 
@@ -190,3 +191,43 @@ def test_a_socket_that_is_named_and_cannot_be_there_is_told(
 
     assert_told(check, "warn", words, "RAVEN_SOCKET", "raven serve")
     assert not trouble(look(bus))
+
+
+@contextmanager
+def answering(path: str, answer: bytes) -> Iterator[None]:
+    """Answer the first who connects with these bytes, whatever is asked."""
+
+    def run() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(answer)
+
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as listening:
+        listening.bind(path)
+        listening.listen(1)
+        thread = threading.Thread(target=run)
+        thread.start()
+        yield
+        thread.join(DEADLINE_S)
+
+
+@pytest.mark.parametrize("answer", [b"hello\n", b"[1]\n", b"\xff\n", b'{"half": ', b'{"error": "no"}\n'])
+def test_a_program_at_the_socket_that_speaks_something_else_is_named(bus: str, answer: bytes) -> None:
+    with answering(f"{bus}.sock", answer):
+        check = look(bus)["socket"]
+
+    assert_told(check, "warn", f"{bus}.sock", "does not speak raven's protocol")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b'{"error": {"message": "full", "data": {"kind": "limit"}}}\n', "--max-connections"),
+        (b'{"error": {"message": "not you", "data": {"kind": "forbidden"}}}\n', "--allow-uid"),
+        (b'{"error": {"message": "broken"}}\n', "see its log"),
+    ],
+)
+def test_a_helper_that_refuses_is_quoted_with_what_helps(bus: str, answer: bytes, words: str) -> None:
+    with answering(f"{bus}.sock", answer):
+        assert_told(look(bus)["socket"], "warn", "refuses", words)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from raven import BusClient, DatabaseError
+from raven.cli.commands.transaction import Call, commit
 from tests.cli.shell import Shell
 
 ROLE = ("transaction", "-r", "worker:s")
@@ -162,3 +166,19 @@ def test_what_is_no_text_and_what_is_no_file_are_mistakes(shell: Shell) -> None:
     assert "missing.json" in shell.error(2, *ROLE, "missing.json")
     assert "Missing option '-r' / '--role'" in shell.error(2, "transaction")
     assert "'*:s' is a broadcast pattern" in shell.error(2, "transaction", "-r", "*:s")
+
+
+def test_an_error_of_the_bus_file_is_not_told_as_one_of_a_call(db: str, connect: Callable[..., BusClient]) -> None:
+    bus = connect("boss:s")
+    connect("worker:s")
+    BusClient.at("other:s", f"{db}.new").close()
+
+    def calls() -> Iterator[Call]:
+        yield Call("send", ("worker:s", "note"), {})
+        os.replace(f"{db}.new", db)
+        yield Call("send", ("worker:s", "note"), {})
+
+    with pytest.raises(DatabaseError) as caught:
+        commit(bus, calls(), named=lambda number: f"line {number}: ")
+
+    assert str(caught.value).startswith(f"the bus {db} was replaced during a transaction")

@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 
+from raven.cli.commands.subscribe import run_command
 from tests.cli.shell import DEADLINE_S, Shell
 from tests.support import bells, wait_for_waiting
 
@@ -177,3 +178,8 @@ def test_subscribe_keeps_what_it_could_not_hand_on(shell: Shell) -> None:
     assert process.wait(DEADLINE_S) == 0
     left = [message["body"] for message in shell.json("inbox", "-r", "worker:s", "-j")["messages"]]
     assert left == [1, 2, 3, 4]
+
+
+def test_a_shell_command_that_is_too_long_to_be_started_is_an_error_of_the_system() -> None:
+    with pytest.raises(OSError, match="too long"):
+        run_command(f": {'x' * (8 << 20)}", "")

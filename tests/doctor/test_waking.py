@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from raven import BusClient
+from raven.wake import watcher as walwatch
 from tests.examining import Examiner, assert_told, look, trouble
 from tests.processes import needs_proc
 from tests.support import NEVER_POLLS_S, Foreign, Program, wait_for_waiting, wait_for_watch, wait_until
@@ -223,3 +224,10 @@ def test_watches_of_inotify_that_are_used_up_are_told_by_their_own_limit(bus: st
 
     assert_told(used_up["inotify"], "warn", "user.max_inotify_watches is 0", "sysctl -w user.max_inotify_watches=1024")
     assert not trouble(examiner.look())
+
+
+def test_a_write_that_is_noticed_too_late_is_told(bus: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    probe: Callable[[str, float], bool] = walwatch.probe
+    monkeypatch.setattr(walwatch, "probe", lambda folder, _: probe(folder, 0.0))
+
+    assert_told(look(bus)["inotify"], "warn", "not noticed")

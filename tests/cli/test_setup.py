@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
 import raven
-from raven.cli.app import COMMANDS
+from raven.cli.app import COMMANDS, run
+from raven.cli.exit_codes import GENERAL
+from raven.cli.options import AddressType
 from tests.cli.shell import Shell
 
 
@@ -223,3 +228,32 @@ def test_the_module_and_the_console_script_are_the_same(shell: Shell) -> None:
     done = subprocess.run([script, "version"], capture_output=True, text=True, check=True, timeout=20)
 
     assert done.stdout == shell.ok("version")
+
+
+def test_a_command_whose_output_is_caught_in_memory_runs_as_any_other() -> None:
+    output = io.StringIO()
+
+    with redirect_stdout(output):
+        code = run(["version"])
+
+    assert code == 0
+    assert output.getvalue().strip()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+def test_output_for_which_there_is_no_room_is_one_line_of_error(capsys: pytest.CaptureFixture[str]) -> None:
+    # What could not be written is tried once more when the file is closed.
+    with suppress(OSError), open("/dev/full", "w", encoding="utf-8") as full, redirect_stdout(full):
+        code = run(["version"])
+
+    assert code == GENERAL
+    assert capsys.readouterr().err.splitlines() == ["error: No space left on device"]
+
+
+def test_without_a_bus_no_address_is_offered_to_the_shell(db: str) -> None:
+    param = click.Argument(["address"], type=AddressType())
+    context = click.Context(click.Command("send", params=[param]))
+    context.params["db"] = db
+
+    assert AddressType().shell_complete(context, param, "") == []
+    assert not Path(db).exists()

@@ -6,13 +6,16 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from raven import BusClient
+from raven.cli.commands.top import check_terminal
 from raven.wake.doorbell import Doorbells
 from tests.cli.shell import DEADLINE_S, Shell
 from tests.cli.terminal import Terminal
@@ -248,3 +251,16 @@ def test_wrong_intervals_and_a_bus_that_is_not_there_are_one_line(shell: Shell, 
     assert terminal.stream.startswith("error:") or "error:" in terminal.stream
     assert not os.path.exists(shell.db)
     wait_until(terminal.is_as_before, "the terminal as it was")
+
+
+def test_a_python_without_curses_shows_no_full_screen_and_says_what_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = os.openpty()
+    monkeypatch.setitem(sys.modules, "curses", None)
+    with open(theirs, "r+b", buffering=0) as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        monkeypatch.setattr(sys, "stdout", terminal)
+
+        with pytest.raises(click.UsageError, match="built without: use `raven stats`"):
+            check_terminal(instead="`raven stats`")
+    monkeypatch.undo()
+    os.close(ours)

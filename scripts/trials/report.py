@@ -6,6 +6,7 @@ import json
 from collections import Counter
 
 from scripts.trials.outcome import Kind
+from scripts.trials.trial import Round
 
 
 class Report:
@@ -31,3 +32,12 @@ class Report:
     def print(self) -> None:
         """Print the line."""
         print(json.dumps({"done": self._done, "found": self.findings}), flush=True)
+
+
+def take(round: Round, line: str, name: str = "") -> None:
+    """Tell a round what an actor has printed, with the name of the actor before each finding."""
+    report = json.loads(line)
+    for what, times in report["done"].items():
+        round.did(what, times)
+    for kind, what in report["found"]:
+        round.found(kind, f"{name}: {what}" if name else what)

@@ -14,6 +14,8 @@ import apsw
 import pytest
 
 from raven import BusClient
+from raven.doctor import database
+from raven.store import filesystem
 from raven.store.migrations import APPLICATION_ID
 from raven.store.sql import migrations, scripts_after
 from tests.examining import Examiner, assert_told, look, trouble
@@ -252,3 +254,41 @@ def test_names_of_files_are_escaped_on_the_terminal(tmp_path: Path) -> None:
 
     assert "\x1b[2J" not in printed
     assert "\\x1b[2Jevil" in printed
+
+
+def test_a_file_that_takes_too_long_to_look_through_is_said_to_be_so(bus: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "_INTEGRITY_S", 0.0)
+    with BusClient.at("worker:s", bus) as client:
+        client.send_many([{"to": "worker:s", "type": "note", "body": "y" * 500}] * 2000)
+
+    check = look(bus)["integrity"]
+
+    assert check.verdict == "ok"
+    assert "too short" in check.found
+
+
+def test_damage_that_is_found_is_quoted(bus: str) -> None:
+    with BusClient.at("worker:s", bus) as client:
+        client.send_many([{"to": f"worker-{n}:s", "type": "note", "body": n} for n in range(500)])
+    whole = Path(bus).read_bytes()
+    pages = len(whole) // 4096
+    # The last page is one of an index or of a table: its cells are turned about.
+    spoiled = bytearray(whole)
+    spoiled[(pages - 1) * 4096 + 8 : (pages - 1) * 4096 + 40] = bytes(reversed(range(32)))
+    Path(bus).write_bytes(spoiled)
+
+    check = look(bus)["integrity"]
+
+    assert_told(check, "fail", "backup")
+
+
+@pytest.mark.parametrize(
+    ("mounts", "verdict", "words"),
+    [("1 1 0:1 / / rw - nfs4 host:/x rw\n", "fail", "nfs4"), ("", "warn", "cannot be told")],
+)
+def test_a_file_system_that_is_not_local_or_not_known_is_named(
+    bus: str, monkeypatch: pytest.MonkeyPatch, mounts: str, verdict: str, words: str
+) -> None:
+    monkeypatch.setattr(filesystem, "_mount_table", lambda: mounts)
+
+    assert_told(look(bus)["file system"], verdict, words)

@@ -1,0 +1,98 @@
+"""A subscription of the socket's client, without a socket: what it asks for again after a loss, and hands out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from raven import HelperError, InputError, Message
+from raven.model.leases import Holdings
+from raven_rpc.client.subscription import Log, Mail, Options
+
+WHEN = datetime(2030, 1, 1, tzinfo=UTC)
+NOTE = Message(
+    id=7, sender="boss:s", recipient="worker:s", to="worker:s", type="note", body=None, state="sent", urgency="prompt",
+    tags=(), correlation_id=None, reply_to=None, task_id=None, dedup_key=None, attempts=0, created_at=WHEN,
+    delivered_at=None, acked_at=None, expires_at=None,
+)  # fmt: skip
+
+
+def options(ack: str = "auto", most: int = 50) -> Options:
+    return Options(ack, 30.0, 1.0, most)  # type: ignore[arg-type]
+
+
+def push(message: Message) -> dict[str, object]:
+    return {"method": "message", "params": {"message": message.as_dict()}}
+
+
+def test_a_log_goes_on_behind_the_last_message_that_it_has_handed_out() -> None:
+    log = Log(3, ("boss:s", "worker:s"), follow=True)
+    asked = [dict(log.params)]
+
+    assert log.handed_out(NOTE) is NOTE
+
+    asked.append(dict(log.params))
+    assert asked == [{"from_id": id, "follow": True, "role": ["boss:s", "worker:s"]} for id in (3, 8)]
+    assert log.ack_of(NOTE) is None
+
+
+def test_mail_with_auto_acks_is_acked_under_the_newest_subscription_before_it_is_handed_out() -> None:
+    mail = Mail("worker:s", options(), Holdings())
+    for number in (1, 5):
+        mail.begin({"subscription": number})
+
+    given = mail.handed_out(NOTE)
+
+    assert mail.ack_of(NOTE) == {"id": 7, "subscription": 5}
+    assert (given.state, given.attempts, given.delivered_at) == ("acked", 1, given.acked_at)
+
+
+def test_mail_with_manual_acks_is_known_by_its_lease_until_the_loop_ends() -> None:
+    leases = Holdings()
+    mail = Mail("worker:s", options("manual"), leases)
+    leased = replace(NOTE, lease=99)
+
+    assert mail.ack_of(leased) is None
+    assert mail.handed_out(leased) is leased
+    assert leases.lease_of(7) == 99
+    mail.end()
+    mail.end()
+
+    assert leases.lease_of(7) is None
+
+
+@pytest.mark.parametrize(
+    ("ack", "most", "asked"), [("auto", 50, ("ahead", 4)), ("auto", 2, ("ahead", 2)), ("manual", 50, ("manual", 50))]
+)
+def test_only_a_few_messages_are_asked_for_ahead_with_auto_acks(ack: str, most: int, asked: tuple[str, int]) -> None:
+    told, window = asked
+
+    assert Mail("worker:s", options(ack, most), Holdings()).params == {
+        "role": "worker:s",
+        "ack": told,
+        "window": window,
+    }
+    assert Mail(None, options(ack, most), Holdings()).params == {"ack": told, "window": window}
+
+
+def test_a_notification_is_a_message_or_the_end_with_or_without_an_error() -> None:
+    mail = Mail("worker:s", options(), Holdings())
+
+    assert mail.message_of(push(NOTE)) == NOTE
+    assert mail.message_of({"method": "end", "params": {"subscription": 1}}) is None
+    with pytest.raises(InputError, match="from_id"):
+        mail.message_of(
+            {"method": "end", "params": {"error": {"message": "from_id", "data": {"kind": "invalid_params"}}}}
+        )
+
+
+def test_an_answer_of_another_shape_is_said_to_be_one() -> None:
+    mail = Mail("worker:s", options(), Holdings())
+
+    for wrong in ({}, None, {"subscription": "first"}):
+        with pytest.raises(HelperError, match="another shape"):
+            mail.begin(wrong)
+    with pytest.raises(HelperError, match="another shape"):
+        mail.message_of({"method": "message", "params": {}})
