@@ -11,6 +11,14 @@ from raven import BusClient, Message
 from tests.support import DEADLINE_S
 
 
+def taken(bus: Any, **options: Any) -> list[Message]:
+    """Take by `listen` until there is no more, however slow the machine is."""
+    found: list[Message] = []
+    while now := list(bus.listen(timeout_s=0, **options)):
+        found += now
+    return found
+
+
 class Loop:
     """A loop of `listen` or `subscribe`, one message at each `next`; an event loop of its own stands between them."""
 

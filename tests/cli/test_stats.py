@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from raven import BusClient, Stats
+from raven.cli import output
 from tests.cli.shell import Shell
 from tests.serving import Served
 from tests.support import Foreign
@@ -99,3 +102,13 @@ def test_stats_escapes_what_a_foreign_writer_called_an_address(shell: Shell, sen
 def test_stats_of_no_bus_exits_3_and_with_an_argument_2(shell: Shell) -> None:
     assert "there is no bus at" in shell.error(3, "stats")
     assert "unexpected extra argument" in shell.error(2, "stats", "worker:s")
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(60, "1m"), (7200, "2h"), (3 * 86400, "3d")])
+def test_a_long_span_is_told_in_its_largest_unit(seconds: float, text: str) -> None:
+    assert output.span(seconds) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(5 << 20, "5.0 MiB"), (3 << 30, "3.0 GiB"), (2048 << 40, "2,048.0 TiB")])
+def test_a_large_size_is_told_in_its_largest_unit(count: int, text: str) -> None:
+    assert output.size(count) == text

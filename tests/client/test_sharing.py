@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from raven import BodyError, BusClient, ClosedError, InputError, UnknownAddressError
+from raven import AddressError, BodyError, BusClient, ClosedError, InputError, UnknownAddressError
 from tests.support import DEADLINE_S, Foreign, Program, bells, is_watched, wait_for_waiting, wait_for_watch, wait_until
 
 Connect = Callable[..., BusClient]
@@ -225,3 +225,13 @@ def test_a_forked_child_has_a_watch_of_its_own_when_its_parent_has_none(db: str,
     assert end == {"child at its end": 0}
     assert program.wait() == 0
     assert not is_watched(db)
+
+
+def test_a_share_of_no_address_leaves_nothing_that_a_close_could_meet(connect: Connect) -> None:
+    bus = connect("worker:s")
+
+    with pytest.raises(AddressError) as kept:
+        bus.share("no address")
+    bus.close()
+
+    assert "no address" in str(kept.value)

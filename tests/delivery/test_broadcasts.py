@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from raven import BusClient, RavenError
+from raven import BusClient, InputError, RavenError
+from raven.delivery import outbox as posting
 from tests.support import Foreign, Program, wait_for_waiting
 
 Connect = Callable[..., BusClient]
@@ -157,3 +158,16 @@ def test_a_broadcast_by_sql_reaches_the_same(boss: BusClient, foreign: Foreign) 
 
     assert boss.recipients(1) == boss.recipients(sent.id) == ["a:s", "b:s"]
     assert counts(foreign) == (2, 4)
+
+
+def test_a_broadcast_to_more_recipients_than_a_message_may_have_is_refused(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(posting, "MAX_RECIPIENTS", 2)
+    bus = connect("boss:s")
+    bus.register("worker:a", "worker:b", "worker:c")
+
+    with pytest.raises(InputError, match="3 recipients is over the limit of 2"):
+        bus.send("worker:*", "note")
+
+    assert bus.last_id() == 0

@@ -225,3 +225,13 @@ def test_many_that_expire_at_once_are_all_marked_and_hold_up_nothing(bus: BusCli
 
     assert bus.receipts(1500)[0].state == "expired"
     assert foreign.execute("SELECT state, count(*) FROM deliveries GROUP BY state") == [[1, 1], [3, 1500]]
+
+
+def test_expired_mail_does_not_count_as_pending(connect: Connect, foreign: Foreign) -> None:
+    bus = connect("worker:s")
+    bus.send("worker:s", "note", expires_in_s=60)
+    assert [peer.pending for peer in bus.peers()] == [1]
+
+    foreign.execute("UPDATE deliveries SET expires_at = 1")
+
+    assert [peer.pending for peer in bus.peers()] == [0]

@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from raven import BusClient, ConfigError
 from raven.config import Retention
+from raven.delivery import retention
+from raven.store.database import Store
 from tests.support import Foreign, Program
 
 Connect = Callable[..., BusClient]
 WORKER = "worker:s"
+
+
+@pytest.fixture
+def store(db: str) -> Iterator[Store]:
+    with BusClient.at("boss:s", db) as bus:
+        bus.register("worker:s")
+    found = Store(db)
+    yield found
+    found.close()
+
+
+def another_file(db: str) -> None:
+    """Put another bus in the place of the one at `db`, with one message of its own."""
+    with BusClient.at("new:s", f"{db}.new") as bus:
+        bus.send("new:s", "note", "new")
+    os.replace(f"{db}.new", db)
 
 
 def work_off(boss: BusClient, worker: BusClient, count: int, body: Any = "x") -> None:
@@ -186,3 +205,33 @@ def test_upkeep_drops_all_that_is_beyond_the_limits(connect: Connect, foreign: F
 def test_a_limit_that_is_none_is_refused_with_its_value(connect: Connect, limits: Any, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         connect("boss:s", retention=limits)
+
+
+def test_what_was_found_to_be_old_in_one_file_is_not_dropped_from_another(db: str, store: Store) -> None:
+    found_in = store.replaced
+    another_file(db)
+
+    retention._drop(store, found_in, [1])
+
+    assert store.value("last_message_id") == 1
+    assert store.replaced == found_in + 1
+
+
+def test_a_bus_within_limits_gives_back_many_free_pages(
+    db: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "_SPARE_PAGES", 8)
+    with BusClient.at("boss:s", db) as bus:
+        bus.register("worker:s")
+        bus.send_many([{"to": "worker:s", "type": "note", "body": "x" * 4000}] * 100)
+        for message in (worker := connect("worker:s")).claim(max=100):
+            worker.ack(message.id)
+        bus._store.checkpoint()
+        before = int(bus._store.pragma("page_count"))
+        keeper = retention.Keeper(bus._store, retention.Retention(max_messages=1))
+
+        while keeper.bite():
+            pass
+
+        assert int(bus._store.pragma("page_count")) < before
+    assert Path(db).exists()

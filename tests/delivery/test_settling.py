@@ -159,3 +159,15 @@ def test_the_dead_stay_when_old_messages_are_pruned(bus: BusClient, foreign: For
     assert [message.id for message in bus.dead()] == [1, 2]
     assert bus.requeue(all=True) == 2
     assert [message.id for message in bus.claim(max=10)] == [1, 2, 5]
+
+
+def test_a_delivery_whose_message_was_deleted_by_hand_keeps_no_other_from_being_settled(
+    connect: Connect, foreign: Foreign
+) -> None:
+    bus = connect("worker:s")
+    orphan, other = (bus.send("worker:s", "note", max_attempts=1) for _ in range(2))
+    bus.claim(max=2, lease_s=0.01)
+    foreign.execute("DELETE FROM messages WHERE id = ?", orphan.id)
+    time.sleep(0.02)
+
+    assert [message.id for message in bus.dead()] == [other.id]

@@ -21,6 +21,8 @@ from tests.docs.examples import (
 )
 from tests.support import Foreign, Program
 
+pytestmark = pytest.mark.slow
+
 KILLS, ORDERS = 100, 300
 STAGES = ["intake", "pricing", "ledger"]
 

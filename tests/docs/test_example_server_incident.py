@@ -115,6 +115,7 @@ with Supervisor(sys.argv[1]) as server:
     assert done.stdout == "(507, 'the store is full')\n"
 
 
+@pytest.mark.slow
 def test_the_server_incident_fails_if_nobody_fixes_the_faults(tmp_path: Path) -> None:
     done = run(WITHOUT_FIXER, tmp_path)
 

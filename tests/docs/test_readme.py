@@ -89,6 +89,7 @@ def test_links_to_files_lead_somewhere() -> None:
         assert (ROOT / target).exists(), target
 
 
+@pytest.mark.slow
 def test_the_demo_reviews_this_checkout_and_ends_by_itself(tmp_path: Path) -> None:
     bus = tmp_path / "demo.db"
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raven import BodyError
+from raven.model import body
 from raven.model.body import MAX_DEPTH, copy, decode, encode, parse
 from raven.model.limits import DEFAULT_MAX_BYTES
 
@@ -160,3 +161,11 @@ def test_parse_shows_only_the_start_of_a_long_text() -> None:
 def test_parse_refuses_a_text_too_deep_for_python() -> None:
     with pytest.raises(BodyError, match=f"deeper than {MAX_DEPTH} levels"):
         parse("[" * 100_000 + "]" * 100_000)
+
+
+def test_a_python_without_the_json_encoder_in_c_writes_bodies_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json.encoder, "c_make_encoder", None)
+
+    encode = body._make_encode()
+
+    assert encode({"a": [1, "ä"]}) == body.encode({"a": [1, "ä"]}) == '{"a":[1,"ä"]}'

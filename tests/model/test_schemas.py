@@ -6,9 +6,20 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
-from raven import BusClient, InputError, SchemaRegistry, SchemaValidationError
+from raven import BodyError, BusClient, InputError, SchemaRegistry, SchemaValidationError
+
+Connect = Callable[..., BusClient]
+
+
+@pytest.fixture
+def registered() -> Iterator[Callable[[type[BaseModel]], None]]:
+    def register(model: type[BaseModel]) -> None:
+        SchemaRegistry.register("plan", model)
+
+    yield register
+    SchemaRegistry.unregister("plan")
 
 
 class Step(BaseModel):
@@ -147,3 +158,27 @@ def test_a_model_instance_arrives_as_plain_json(connect: Callable[..., BusClient
     bus.send("worker:s", "plan", PlanBody(title="x"))
 
     assert [msg.body for msg in bus.inbox()] == [{"title": "x", "steps": [], "due": None}]
+
+
+def test_an_instance_of_the_registered_model_is_valid_as_it_is(
+    connect: Connect, registered: Callable[[type[BaseModel]], None]
+) -> None:
+    class Plan(BaseModel):
+        model_config = ConfigDict(strict=True)
+        step: int = Field(alias="Step")
+        due: datetime
+
+    registered(Plan)
+
+    message = connect("boss:s").send("worker:s", "plan", Plan(Step=1, due=datetime(2026, 1, 2)))
+
+    assert message.body == {"Step": 1, "due": "2026-01-02T00:00:00"}
+
+
+def test_a_model_that_cannot_be_made_json_is_a_body_error(connect: Connect) -> None:
+    class Odd(BaseModel):
+        model_config = ConfigDict(arbitrary_types_allowed=True)
+        thing: object
+
+    with pytest.raises(BodyError, match="cannot be made JSON"):
+        connect("boss:s").send("worker:s", "note", Odd(thing=object()))

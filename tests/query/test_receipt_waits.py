@@ -268,3 +268,17 @@ def test_closing_ends_a_wait(db: str, boss: BusClient) -> None:
 
     with pytest.raises(ClosedError):
         result()
+
+
+def test_a_wait_for_who_works_past_the_expiry_that_another_has_met_does_not_look_all_the_time(connect: Connect) -> None:
+    boss, quick, slow = connect("boss:s"), connect("quick:s"), connect("slow:s")
+    sent = boss.send(["quick:s", "slow:s"], "note", expires_in_s=0.1)
+    quick.ack(sent.id)
+    slow.claim(lease_s=60)
+    time.sleep(0.15)
+
+    began = time.process_time()
+    with pytest.raises(WaitTimeoutError, match="slow:s"):
+        boss.wait_receipt(sent.id, timeout_s=1.5)
+
+    assert time.process_time() - began < 0.3

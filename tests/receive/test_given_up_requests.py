@@ -163,3 +163,28 @@ def test_a_timeout_is_a_timeout_though_another_writer_is_in_the_way(
 
         with pytest.raises(WaitTimeoutError):
             asking.result(DEADLINE_S)
+
+
+def test_once_one_of_many_has_answered_nobody_else_begins(connect: Connect) -> None:
+    boss, quick, slow = connect("boss:s"), connect("quick:s"), connect("slow:s")
+    question = boss.question(["quick:s", "slow:s"], "ask", timeout_s=30)
+    question.post()
+    [asked] = quick.claim()
+    quick.reply(asked, "answer")
+
+    question.spare_others()
+
+    assert slow.claim() == []
+
+
+def test_nobody_waits_for_the_answer_to_a_request_that_is_there_no_more(connect: Connect) -> None:
+    boss, worker = connect("boss:s"), connect("worker:s")
+    question = boss.question("worker:s", "ask", timeout_s=30)
+    question.post()
+    [asked] = worker.claim()
+    worker.ack(asked.id)
+    boss.send("worker:s", "note")  # the newest is never dropped
+    assert boss.prune(0).messages == 1
+
+    with pytest.raises(ExpiredError, match="nobody waits for it any more"):
+        worker.reply(asked, "answer")

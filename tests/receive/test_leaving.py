@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 
-from raven import BusClient
+from raven import BusClient, BusyError
+from tests.looping import Loop, taken
 from tests.support import (
+    DEADLINE_S,
+    NEVER_POLLS_S,
     Foreign,
     Program,
     bells,
@@ -23,10 +27,20 @@ from tests.support import (
     wait_for_waiting,
     wait_for_watch,
     wait_until,
+    waiting,
 )
 
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
+
+
+def is_inside(thread: threading.Thread, function: str, *others: str) -> bool:
+    """Whether a thread is inside a function just now, and inside one of others if there are any."""
+    frame, names = sys._current_frames().get(thread.ident or 0), set()
+    while frame is not None:
+        names.add(frame.f_code.co_name)
+        frame = frame.f_back
+    return function in names and (not others or not names.isdisjoint(others))
 
 
 class LeftError(Exception):
@@ -57,8 +71,8 @@ async def stop_at_once(client: BusClient) -> None:
 
 
 def rest(client: BusClient) -> list[int]:
-    """Return what is still there for the taking, at once."""
-    return [message.body for message in client.listen(timeout_s=0.2)]
+    """Return what is still there for the taking."""
+    return [message.body for message in taken(client)]
 
 
 def test_a_break_gives_back_what_was_not_handed_out(bus: BusClient, foreign: Foreign) -> None:
@@ -100,6 +114,8 @@ def test_closing_the_iterator_gives_back_what_was_not_handed_out(bus: BusClient,
 
 def test_a_loop_that_times_out_leaves_nothing(bus: BusClient) -> None:
     assert rest(bus) == [*range(100)]
+
+    assert [*bus.listen(timeout_s=0.2)] == []
 
 
 def test_an_asynchronous_break_gives_back_at_once(bus: BusClient, foreign: Foreign) -> None:
@@ -266,3 +282,58 @@ def test_a_program_with_a_sigterm_handler_of_its_own_keeps_it(db: str, connect: 
         assert signal.getsignal(signal.SIGTERM) is handler
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize(("ack", "handed_out"), [("auto", ["sent"]), ("manual", [])])
+def test_a_loop_that_is_ended_while_it_fetches_gives_back_what_it_does_not_hand_out(
+    db: str, connect: Connect, ack: str, handed_out: list[str]
+) -> None:
+    boss, worker = connect("boss:s"), connect("worker:s")
+    loop = Loop(worker, "listen", ack=ack, poll_interval_s=NEVER_POLLS_S)
+    [feed] = worker._feeds
+    seen = loop.collect()
+    assert loop._thread
+    thread = loop._thread
+    wait_until(lambda: is_inside(thread, "wait"), "the loop")
+    wait_for_waiting(db, "worker:s")
+
+    with worker.impatient():  # holds the connection
+        boss.send("worker:s", "note", "sent")
+        wait_until(lambda: is_inside(thread, "next", "_acquire_to_read", "__enter__"), "the fetch")
+        feed.release()
+    thread.join(DEADLINE_S)
+
+    assert not thread.is_alive()
+    assert [boss.read(id).body for id in seen] == handed_out
+    assert [message.body for message in worker.claim()] == (["sent"] if not handed_out else [])
+    loop.close()
+
+
+def test_an_async_loop_that_is_closed_by_hand_hands_out_no_more(db: str, connect: Connect) -> None:
+    worker = connect("worker:s")
+    worker.send_many([{"to": "worker:s", "type": "note", "body": number} for number in range(3)])
+
+    async def take_one() -> list[object]:
+        messages = worker.subscribe(timeout_s=NEVER_POLLS_S)
+        first = await anext(messages)
+        await messages.aclose()
+        return [first.body, *[message.body async for message in messages]]
+
+    assert asyncio.run(take_one()) == [0]
+    assert waiting(db, "worker:s") == 0
+    assert [message.body for message in worker.claim(max=10)] == [1, 2]
+
+
+def test_an_async_loop_has_no_more_patience_with_another_writer_than_its_client(connect: Connect) -> None:
+    boss, worker = connect("boss:s"), connect("worker:s", busy_timeout_s=0)
+    boss.send("worker:s", "note")
+
+    async def take_one() -> None:
+        await anext(worker.subscribe())
+
+    with boss.transaction() as tx:
+        tx.send("worker:s", "note")
+        with pytest.raises(BusyError):
+            asyncio.run(take_one())
+
+    assert len(worker.claim(max=10)) == 2

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 
 from raven import BusClient, LeaseLostError
+from raven.delivery.mailbox import Lease
+from raven.model.leases import Room
+from raven.receive.lease_renewal import Renewal
 from tests.looping import Loop
-from tests.support import NEVER_POLLS_S, Foreign, Program, leased, wait_until
+from tests.support import DEADLINE_S, NEVER_POLLS_S, Foreign, Program, leased, wait_until
 
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
@@ -22,6 +27,16 @@ WORKER = "worker:s"
 # Far below the poll interval and the default lease, and far above what a wake takes.
 AT_ONCE_S = 5.0
 both_modes = pytest.mark.parametrize("mode", ["listen", "subscribe"])
+
+
+@contextmanager
+def no_threads() -> Iterator[None]:
+    """Let this process start no thread: no address space has room for a stack of that size."""
+    before = threading.stack_size(1 << 50)
+    try:
+        yield
+    finally:
+        threading.stack_size(before)
 
 
 @pytest.fixture
@@ -259,3 +274,38 @@ def test_a_timeout_ends_a_loop_that_still_holds_something(bus: BusClient, start:
 
     assert 0.3 <= time.monotonic() - began < AT_ONCE_S
     assert not bus.receipts(1)[0].leased
+
+
+def test_a_loop_that_finds_no_thread_to_renew_its_leases_says_so_and_goes_on(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = connect("worker:s")
+    worker.send("worker:s", "note", "leased")
+    loop = Loop(worker, "listen", ack="manual", poll_interval_s=NEVER_POLLS_S)
+
+    with no_threads(), caplog.at_level(logging.WARNING, logger="raven"):
+        message = next(loop)
+    loop.close()
+
+    assert message.body == "leased"
+    assert ["no thread can renew the leases" in record.message for record in caplog.records] == [True]
+    assert [again.attempts for again in worker.claim()] == [2]
+
+
+def test_a_loop_that_waits_for_room_is_rung_when_a_renewal_finds_that_a_lease_is_lost(connect: Connect) -> None:
+    worker = connect("worker:s")
+    room, rung, addresses = Room(), threading.Event(), list[str]()
+    room.ids.add(42)
+    room.is_awaited = True
+
+    def ring(waited_for: object) -> None:
+        addresses.extend(waited_for)
+        rung.set()
+
+    renewal = Renewal(worker._store, "worker:s", Lease(7, 0.03), room, ring)
+
+    assert rung.wait(DEADLINE_S)
+    assert addresses == ["worker:s"]
+    assert not room.ids
+    renewal.end()
+    renewal._thread.join(DEADLINE_S)

@@ -270,3 +270,15 @@ def test_an_observers_listener_is_rung_by_every_send(db: str, connect: Connect) 
         listener.close()
 
     assert (heard, rung) == (["a:s", ["b:s", "c:t"], "boss:s"], True)
+
+
+def test_a_subscription_that_acks_what_it_fetches_has_nothing_more_to_take(connect: Connect) -> None:
+    worker = connect("worker:s")
+    sent = worker.send("worker:s", "note")
+    subscription = worker.subscription(ack="auto")
+    assert [message.id for message in subscription.fetch(10)] == [sent.id]
+
+    subscription.take(sent.id)
+
+    assert [receipt.state for receipt in worker.receipts(sent.id)] == ["acked"]
+    subscription.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -11,12 +11,41 @@ from pathlib import Path
 import pytest
 
 from raven import BusClient, BusyError, DatabaseError, FileMissingError, UnknownAddressError
+from raven.delivery.identity import register
+from raven.model.address import parse_address
+from raven.store.atomic import Group
 from raven.store.database import Store
+from raven.store.transaction import Transaction
 from tests.support import DEADLINE_S, Foreign, Program
 
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 BODIES = "SELECT body ->> '$' FROM messages ORDER BY id"
+
+
+@pytest.fixture
+def store(db: str) -> Iterator[Store]:
+    with BusClient.at("boss:s", db) as bus:
+        bus.register("worker:s")
+    found = Store(db)
+    yield found
+    found.close()
+
+
+def registered(store: Store) -> list[str]:
+    return [row[0] for row in store.rows("matching_addresses", {"role": "*", "session": "*"})]
+
+
+def put(tx: Transaction, address: str) -> None:
+    """Write something: that an address is registered."""
+    register(tx, parse_address(address))
+
+
+def another_file(db: str) -> None:
+    """Put another bus in the place of the one at `db`, with one message of its own."""
+    with BusClient.at("new:s", f"{db}.new") as bus:
+        bus.send("new:s", "note", "new")
+    os.replace(f"{db}.new", db)
 
 
 def addresses(bus: BusClient) -> list[str]:
@@ -185,3 +214,56 @@ def test_an_address_whose_first_write_failed_in_a_block_registers_with_the_next_
         newcomer.send("boss:s", "note")
 
     assert addresses(bus) == ["boss:s", "newcomer:s"]
+
+
+def test_a_write_inside_a_write_of_the_same_thread_is_refused_and_the_first_goes_on(store: Store) -> None:
+    with store.write() as tx:
+        with pytest.raises(DatabaseError, match=r"in a transaction .* already"), store.write():
+            pass
+        put(tx, "late:s")
+
+    assert "late:s" in registered(store)
+
+
+def test_a_write_that_was_left_at_the_very_door_of_its_exit_is_undone_by_the_next(store: Store) -> None:
+    def interrupted() -> None:
+        put(store.write().__enter__(), "lost:s")
+
+    interrupted()
+    with store.write() as tx:
+        put(tx, "next:s")
+
+    assert "next:s" in registered(store)
+    assert "lost:s" not in registered(store)
+
+
+def test_a_group_that_is_interrupted_as_it_begins_leaves_no_transaction_behind(store: Store, db: str) -> None:
+    class Interrupted(Store):
+        def begin_group(self) -> None:
+            super().begin_group()
+            raise KeyboardInterrupt  # as a signal handler does
+
+    interrupted = Interrupted(db)
+
+    with pytest.raises(KeyboardInterrupt), Group(interrupted, None):
+        pass
+
+    assert interrupted.group_depth() == 0
+    with store.impatient(), store.write() as tx:
+        put(tx, "free:s")
+    interrupted.close()
+
+
+def test_no_group_begins_within_one_whose_file_was_replaced(db: str, connect: Connect) -> None:
+    bus = connect("boss:s")
+
+    def nested() -> None:
+        with bus.transaction() as tx:
+            tx.send("boss:s", "note")
+            another_file(db)
+            tx.transaction().__enter__()
+
+    with pytest.raises(DatabaseError, match="was replaced during a transaction"):
+        nested()
+
+    assert [message.body for message in bus.tail(follow=False)] == ["new"]

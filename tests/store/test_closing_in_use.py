@@ -5,14 +5,36 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from raven import BusClient, ClosedError
+from raven.delivery.identity import register
+from raven.model.address import parse_address
+from raven.store.database import Store
+from raven.store.transaction import Transaction
 from tests.support import DEADLINE_S, bells, wait_until
 
 Connect = Callable[..., BusClient]
+
+
+@pytest.fixture
+def store(db: str) -> Iterator[Store]:
+    with BusClient.at("boss:s", db) as bus:
+        bus.register("worker:s")
+    found = Store(db)
+    yield found
+    found.close()
+
+
+def addresses(store: Store) -> list[str]:
+    return [row[0] for row in store.rows("matching_addresses", {"role": "*", "session": "*"})]
+
+
+def put(tx: Transaction, address: str) -> None:
+    """Write something: that an address is registered."""
+    register(tx, parse_address(address))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -84,3 +106,15 @@ def test_threads_whose_client_is_closed_end_with_the_error_that_says_so(db: str,
     assert set(rows) <= set(stored)
     assert all(boss.receipts(id)[0].state == "acked" for id in {*acked, *got})
     assert bells(db) == []
+
+
+def test_a_store_that_is_closed_within_a_write_closes_once_that_is_committed(db: str, store: Store) -> None:
+    with store.write() as tx:
+        put(tx, "late:s")
+        store.close()
+
+    with pytest.raises(ClosedError):
+        addresses(store)
+    other = Store(db)
+    assert "late:s" in addresses(other)
+    other.close()

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from raven import NetworkFilesystemError
+from raven.store import file as busfile
+from raven.store import filesystem
 from raven.store.filesystem import filesystem_type, is_network
 
 MOUNTINFO = """\
@@ -101,3 +104,14 @@ def test_the_table_of_this_host_is_read() -> None:
     assert filesystem_type("/") != "unknown"
     if sys.platform == "linux":
         assert filesystem_type("/proc/self") == "proc"
+
+
+def test_a_bus_on_a_network_file_system_is_refused_before_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filesystem, "NETWORK_TYPES", frozenset({filesystem.filesystem_type(str(tmp_path))}))
+
+    with pytest.raises(NetworkFilesystemError, match="use a local disk"):
+        busfile.prepare(str(tmp_path / "bus.db"), create=True)
+
+    assert not list(tmp_path.iterdir())

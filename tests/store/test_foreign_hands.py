@@ -10,6 +10,7 @@ import pytest
 
 from raven import BusClient, BusyError, DatabaseError
 from raven.store.database import Store
+from tests.looping import taken
 from tests.support import NEVER_POLLS_S, Foreign, ForeignError, Program, needs, wait_for_waiting
 
 Connect = Callable[..., BusClient]
@@ -99,7 +100,7 @@ def test_a_file_made_anew_with_other_pages_and_no_room_to_shrink_is_used_and_pru
     foreign.execute("VACUUM")
 
     with BusClient.at("worker:s", db) as worker:
-        bodies = [msg.body[0] for msg in worker.listen(timeout_s=0.5)]
+        bodies = [msg.body[0] for msg in taken(worker)]
         # The file keeps its free pages: to wait until they are gone would be to wait for ever.
         pruned = worker.prune(0.000001)
 
@@ -140,11 +141,11 @@ def test_tables_indexes_and_triggers_of_the_users_own_are_in_nobodys_way(connect
     sent = [bus.send("worker:s", "note", number) for number in range(3)]
     again = bus.send("worker:s", "note", "once", dedup_key="k")
     foreign.send("worker:s", "by SQL")
-    taken = [msg.id for msg in bus.listen(timeout_s=0.3)]
+    ids = [msg.id for msg in taken(bus)]
 
     assert [msg.id for msg in sent] == [1, 2, 3]
     assert bus.send("worker:s", "note", "twice", dedup_key="k").id == again.id == 4
-    assert taken == [1, 2, 3, 4, 5]
+    assert ids == [1, 2, 3, 4, 5]
     assert foreign.value("SELECT count(*) FROM audit") == 5
     assert bus.prune(0.000001).messages == 4
 
@@ -200,7 +201,7 @@ def test_rows_that_were_changed_or_deleted_by_hand_trouble_nobody_else(connect: 
 
     with pytest.raises(LookupError):
         bus.ack(held.id)
-    assert [msg.body for msg in bus.listen(timeout_s=0.3)] == ["not JSON", 4]
+    assert [msg.body for msg in taken(bus)] == ["not JSON", 4]
     assert bus.send("worker:s", "note", "after").id == 6
 
 
@@ -226,7 +227,7 @@ def test_a_backup_taken_beside_senders_is_a_bus_with_all_that_was_sent_before(
         assert producer.read(60) == 2
 
     with BusClient.at("worker:s", copy) as restored:
-        assert [msg.body for msg in restored.listen(timeout_s=0.3)] == [*range(50)]
+        assert [msg.body for msg in taken(restored)] == [*range(50)]
         assert [msg.id for msg in restored.tail(follow=False)] == [*range(1, restored.last_id() + 1)]
     assert Store(copy).pragma("integrity_check") == "ok"
     assert bus.last_id() == 850

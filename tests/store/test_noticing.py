@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from raven import BusClient, FileMissingError, MessageNotFoundError
+from tests.looping import taken
 
 Connect = Callable[..., BusClient]
 Call = Callable[[BusClient], Any]
 
 
 async def subscribed(bus: BusClient) -> list[Any]:
-    return [msg.body async for msg in bus.subscribe(timeout_s=0.1)]
+    return [msg.body async for msg in bus.subscribe(timeout_s=0)]
 
 
 # Each with what it returns of the new file, which holds one message to worker:s.
@@ -38,8 +39,8 @@ CALLS: dict[str, tuple[Call, Any]] = {
     "peek": (lambda bus: [msg.body for msg in bus.inbox(peek=True)], ["new"]),
     "inbox": (lambda bus: [msg.body for msg in bus.inbox()], ["new"]),
     "claim": (lambda bus: [msg.body for msg in bus.claim()], ["new"]),
-    "listen": (lambda bus: [msg.body for msg in bus.listen(timeout_s=0.1)], ["new"]),
-    "manual": (lambda bus: [msg.body for msg in bus.listen(ack="manual", timeout_s=0.1)], ["new"]),
+    "listen": (lambda bus: [msg.body for msg in taken(bus)], ["new"]),
+    "manual": (lambda bus: [msg.body for msg in bus.listen(ack="manual", timeout_s=0)], ["new"]),
     "subscribe": (lambda bus: asyncio.run(subscribed(bus)), ["new"]),
     "send": (lambda bus: bus.send("worker:s", "note").id, 2),
     "ack": (lambda bus: bus.ack(1), None),
@@ -84,12 +85,12 @@ def test_the_first_call_after_the_file_was_deleted_is_an_error(db: str, connect:
 
 def test_loops_that_are_each_shorter_than_a_tick_notice_a_new_file(db: str, connect: Connect) -> None:
     bus = busy(connect)
-    assert len(list(bus.listen(timeout_s=0.05))) == 3
+    assert len(taken(bus)) == 3
     with BusClient.at("worker:s", f"{db}.new") as other:
         other.send("worker:s", "note", "new")
     os.replace(f"{db}.new", db)
 
-    found = [msg.body for _ in range(3) for msg in bus.listen(timeout_s=0.05, poll_interval_s=60)]
+    found = [msg.body for msg in taken(bus, poll_interval_s=60)]
 
     assert found == ["new"]
     with pytest.raises(MessageNotFoundError):

@@ -18,6 +18,13 @@ Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 
 
+def another_file(db: str) -> None:
+    """Put another bus in the place of the one at `db`, with one message of its own."""
+    with BusClient.at("new:s", f"{db}.new") as bus:
+        bus.send("new:s", "note", "new")
+    os.replace(f"{db}.new", db)
+
+
 def make_bus(path: Path, *bodies: object) -> Path:
     """Make another bus, closed, that holds some mail for worker:s."""
     with BusClient.at("backup:s", str(path)) as bus:
@@ -170,3 +177,21 @@ def test_a_send_that_finds_no_room_is_an_error_of_raven_and_stores_nothing(db: s
     assert "file size limit" in result["text"]
     assert result["stored"] == 0
     assert result["id"] == 1
+
+
+def test_a_read_that_fails_on_a_file_that_is_no_longer_there_is_answered_by_the_new_one(
+    db: str, connect: Connect
+) -> None:
+    bus = connect("boss:s")
+    bus.send_many([{"to": "boss:s", "type": "note", "body": "x" * 4000}] * 200)
+    bus._store.trim_wal()
+    reader = Store(db)
+    os.link(db, f"{db}.old")
+    another_file(db)
+    os.truncate(f"{db}.old", 8192)
+
+    rows = reader.rows("message_whole", {"message_id": 1})
+
+    assert "new" in str(rows)
+    assert reader.replaced == 1
+    reader.close()

@@ -14,6 +14,9 @@ from raven.store.errors import translate
 IOERR_READ, IOERR_WRITE, IOERR_SHMSIZE, CANTOPEN = 266, 778, 4874, 14
 
 
+CANTOPEN = 14
+
+
 def failure(code: int) -> apsw.Error:
     found = apsw.exception_for(code)
     assert isinstance(found, apsw.Error)
@@ -60,3 +63,11 @@ def test_what_nothing_can_be_seen_of_is_a_file_that_cannot_be_opened(tmp_path: P
     path.touch()
 
     assert type(translate(failure(CANTOPEN), str(path), 0, errno.ENOENT)) is FileMissingError
+
+
+def test_a_file_whose_very_folder_is_gone_is_one_that_cannot_be_opened(tmp_path: Path) -> None:
+    failure = apsw.exception_for(CANTOPEN)
+
+    error = translate(failure, str(tmp_path / "gone" / "bus.db"), 0)
+
+    assert type(error) is FileMissingError

@@ -43,6 +43,7 @@ def test_one_sender_writes_the_same_wal_anew(connect: Connect, db: str) -> None:
     assert sizes[-1] == sizes[-2]
 
 
+@pytest.mark.slow
 def test_the_wal_does_not_grow_with_all_that_several_processes_write(spawn: Spawn, connect: Connect, db: str) -> None:
     bus, each = connect("boss:s"), 12_000
     flooders = [spawn("producer", db, f"flooder-{number}:s", each, "worker:s") for number in range(3)]
@@ -61,6 +62,7 @@ def test_the_wal_does_not_grow_with_all_that_several_processes_write(spawn: Spaw
     assert largest < 3 * each * 3 * 4096 / 2
 
 
+@pytest.mark.slow
 def test_readers_that_take_turns_do_not_let_the_wal_grow_for_good(connect: Connect, spawn: Spawn, db: str) -> None:
     bus = connect("boss:s")
     bus.send("worker:s", "note")

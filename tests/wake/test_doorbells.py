@@ -3,21 +3,43 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from raven import BusClient
+from raven.wake import doorbell
 from raven.wake.doorbell import Doorbells
-from tests.support import Program, bells, wait_for_waiting, wait_until, waiting
+from raven.wake.listener import Listener
+from tests.support import Program, bells, is_watched, wait_for_waiting, wait_until, waiting
 
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 ADDRESS = "worker:s"
+
+
+ADDRESSES = ["worker:a", "worker:b", "worker:c"]
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Let this process open nothing."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def grow_old(folder: str) -> None:
+    """Let a folder look as if it had last been changed long ago, so that its listing is remembered."""
+    os.utime(folder, (1, 1))
 
 
 @pytest.fixture
@@ -224,3 +246,59 @@ def test_subscribers_that_come_and_go_at_one_address_do_not_take_each_others_fol
 
     assert results == [200] * 3
     wait_until(lambda: bells(db) == [], "an empty bells folder")
+
+
+@pytest.mark.parametrize("limit", ["_MAX_LISTED", "_MAX_FOLDERS"])
+def test_where_more_bells_hang_than_are_remembered_all_are_rung(
+    db: str, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setattr(doorbell, limit, 1)
+    doorbells = Doorbells(db)
+    hung = [doorbells.hang(address) for address in ADDRESSES]
+    for address in ADDRESSES:
+        grow_old(doorbells.place_of(address))
+
+    assert doorbells.ring(ADDRESSES) == ADDRESSES
+    assert doorbells.ring(ADDRESSES) == ADDRESSES
+
+    assert all(bell.wait(5) for bell in hung)
+    for bell in hung:
+        bell.close()
+
+
+def test_a_sweep_for_which_there_is_no_descriptor_leaves_all_to_the_next(db: str) -> None:
+    place = Path(f"{db}-bells/worker:a")
+    place.mkdir(parents=True)
+    os.mkfifo(place / "1-dead")
+
+    with no_descriptors():
+        Doorbells(db).sweep()
+    assert bells(db) == ["worker:a", "worker:a/1-dead"]
+
+    Doorbells(db).sweep()
+    assert bells(db) == []
+
+
+def test_a_bell_that_was_taken_down_by_others_hangs_no_more_and_closes_twice(db: str) -> None:
+    bell = Doorbells(db).hang("worker:a")
+    [path] = Path(Doorbells(db).place_of("worker:a")).iterdir()
+    assert bell.hangs()
+
+    path.unlink()
+
+    assert not bell.hangs()
+    bell.close()
+    bell.close()
+    assert bells(db) == []
+
+
+def test_a_closed_listener_hangs_nothing_at_a_tick_and_closes_twice(db: str, connect: Connect) -> None:
+    bus = connect("worker:a")
+    listener = Listener(bus._handle, "worker:a")
+
+    listener.close()
+    listener.tick()
+    listener.close()
+
+    assert waiting(db, "worker:a") == 0
+    assert not is_watched(db)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import shutil
@@ -14,8 +15,10 @@ import pytest
 
 from raven import BusClient
 from raven.wake.doorbell import Doorbells
+from raven.wake.listener import Listener
 from raven.wake.watcher import LOCK_NAME
 from scripts.trials.processes.spoiled_bells import holds_lock
+from tests.looping import taken
 from tests.processes import bound_by_permissions
 from tests.support import NEVER_POLLS_S, Foreign, Program, is_watched, wait_for_waiting, wait_until, waiting
 
@@ -24,6 +27,11 @@ Spawn = Callable[..., Program]
 ADDRESS = "worker:s"
 SHORT = '{"poll_interval_s": 0.2}'
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which locks a process holds")
+
+
+def grow_old(folder: str) -> None:
+    """Let a folder look as if it had last been changed long ago, so that its listing is remembered."""
+    os.utime(folder, (1, 1))
 
 
 @pytest.fixture
@@ -126,7 +134,7 @@ def test_a_lock_file_that_is_a_link_to_the_database_is_not_opened(db: str, conne
     (bells / LOCK_NAME).symlink_to(db)
 
     bus.send(ADDRESS, "note", "all the same")
-    bodies = [message.body for message in bus.listen(timeout_s=0.3, poll_interval_s=0.05)]
+    bodies = [message.body for message in taken(bus, poll_interval_s=0.05)]
 
     assert bodies == ["all the same"]
     assert holds_lock(Path(db)) is True
@@ -240,3 +248,56 @@ def no_descriptors() -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_file_in_the_place_of_a_bell_that_is_remembered_is_not_written_to(db: str) -> None:
+    doorbells = Doorbells(db)
+    bell = doorbells.hang("worker:a")
+    folder = Path(doorbells.place_of("worker:a"))
+    grow_old(str(folder))
+    assert doorbells.ring(["worker:a"]) == ["worker:a"]
+    [path] = folder.iterdir()
+
+    path.unlink()
+    path.write_text("mine")
+    grow_old(str(folder))
+
+    assert doorbells.ring(["worker:a"]) == []
+    assert path.read_text() == "mine"
+    bell.close()
+
+
+def test_no_lock_file_is_opened_behind_a_link(db: str, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    os.symlink(tmp_path / "elsewhere", f"{db}-bells")
+
+    with pytest.raises(NotADirectoryError, match="it is a link"):
+        Doorbells(db).open_lock("watch.lock")
+
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_where_the_very_folder_of_the_bus_is_gone_no_bell_hangs(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Doorbells(str(tmp_path / "gone" / "bus.db")).hang("worker:a")
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_listener_whose_bells_folder_became_a_link_is_deaf_from_its_next_tick_on(
+    db: str, tmp_path: Path, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    bus = connect("worker:a")
+    listener = Listener(bus._handle, "worker:a", stands=False)
+    (tmp_path / "elsewhere").mkdir()
+    shutil.rmtree(f"{db}-bells")
+    os.symlink(tmp_path / "elsewhere", f"{db}-bells")
+
+    with caplog.at_level(logging.WARNING, logger="raven"):
+        listener.tick()
+    listener.silence()
+
+    assert listener.is_deaf
+    assert not listener.wait(60)
+    assert [record.message.partition(" (")[0] for record in caplog.records] == [f"no doorbell at {db}-bells"]
+    listener.close()

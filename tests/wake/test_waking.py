@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from raven import BusClient
+from tests.looping import taken
 from tests.support import NEVER_POLLS_S, Foreign, Program, bells, leased, wait_for_waiting, wait_until, waiting
 
 Connect = Callable[..., BusClient]
@@ -134,7 +136,7 @@ def test_closing_a_client_gives_back_what_its_loops_had_fetched(connect: Connect
     assert list(loop) == []
 
     assert leased(foreign) == 0
-    rest = [message.id for message in connect("worker:s").listen(timeout_s=0.5)]
+    rest = [message.id for message in taken(connect("worker:s"))]
     assert rest == [*range(in_hand.id + 1, 101)]
 
 
@@ -144,3 +146,22 @@ def test_a_timeout_ends_a_loop_and_not_before(connect: Connect) -> None:
     assert list(connect("worker:s").listen(timeout_s=0.2, poll_interval_s=NEVER_POLLS_S)) == []
 
     assert 0.2 <= time.monotonic() - began < AT_ONCE_S
+
+
+def test_what_is_ready_is_taken_even_without_time_to_wait(connect: Connect) -> None:
+    bus = connect("worker:s")
+    bus.send("worker:s", "note", 1)
+
+    assert [message.body for message in bus.listen(timeout_s=0)] == [1]
+    assert [message.body for message in bus.listen(timeout_s=0)] == []
+
+
+def test_what_is_ready_is_taken_by_subscribe_without_time_to_wait(connect: Connect) -> None:
+    bus = connect("worker:s")
+    bus.send("worker:s", "note", 1)
+
+    async def take() -> list[int]:
+        return [message.body async for message in bus.subscribe(timeout_s=0)]
+
+    assert asyncio.run(take()) == [1]
+    assert asyncio.run(take()) == []

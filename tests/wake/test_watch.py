@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from raven import BusClient
+from raven.store.database import Store
+from raven.wake import watcher as walwatch
+from raven.wake.doorbell import Doorbells
+from raven.wake.listener import Listener
+from raven.wake.watcher import WalWatch
 from tests.support import (
     NEVER_POLLS_S,
     Foreign,
@@ -22,12 +31,23 @@ from tests.support import (
     wait_for_waiting,
     wait_for_watch,
     wait_until,
+    waiting,
 )
 
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 NEVER = json.dumps({"poll_interval_s": NEVER_POLLS_S})
 AT_ONCE_S = 5.0
+
+
+@contextmanager
+def no_threads() -> Iterator[None]:
+    """Let this process start no thread: no address space has room for a stack of that size."""
+    before = threading.stack_size(1 << 50)
+    try:
+        yield
+    finally:
+        threading.stack_size(before)
 
 
 @pytest.fixture
@@ -197,3 +217,52 @@ def test_where_no_fifo_can_be_made_mail_arrives_by_a_short_tick(
 
     assert Path(f"{db}-bells").read_text() == "in the way"
     assert {peer.waiting for peer in bus.peers()} == {0}
+
+
+def test_a_watch_that_finds_no_thread_leaves_the_lock_to_others_and_stands_later(db: str, connect: Connect) -> None:
+    bus = connect("worker:a")
+    with no_threads():
+        listener = Listener(bus._handle, "worker:a")
+        assert not is_watched(db)
+
+    listener.tick()
+
+    assert is_watched(db)
+    listener.close()
+
+
+def test_the_watch_sweeps_away_the_folders_that_the_dead_have_left_empty(
+    db: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walwatch, "_SWEEP_EVERY_S", 0)
+    bus = connect("worker:a")
+    listener = Listener(bus._handle, "worker:a")
+    folder = Path(f"{db}-bells/dead:a")
+    folder.mkdir()
+
+    wait_until(lambda: not folder.exists(), "the sweep")
+
+    assert waiting(db, "worker:a") == 1
+    listener.close()
+
+
+def test_a_folder_that_cannot_be_watched_is_told_once_however_often_it_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(walwatch, "_RETRY_S", 0.002)
+    monkeypatch.setattr(walwatch, "FALLBACK_POLL_S", 0.001)
+    folder = tmp_path / "bus"
+    folder.mkdir()
+    store = Store(str(folder / "bus.db"))
+    watch = WalWatch(store, Doorbells(store.path), lambda _: None)
+    shutil.rmtree(folder)
+    began = time.monotonic()
+
+    with caplog.at_level(logging.WARNING, logger="raven"):
+        looks = list(islice(watch._events(store, watch._stop), 10))
+
+    assert looks == [(0.0,)] * 10
+    assert time.monotonic() - began > 2 * 0.002
+    assert len(caplog.records) == 1
+    assert "looking every" in caplog.records[0].message
+    store.close()

@@ -113,7 +113,7 @@ class Log(Subscription):
 
     def __init__(self, from_id: int, role: str | Sequence[str] | None, follow: bool) -> None:
         addresses = role if role is None or isinstance(role, str) else list(role)
-        super().__init__("tail", without_none({"from_id": from_id, "follow": follow, "role": addresses}))
+        super().__init__("tail", {"from_id": from_id, "follow": follow, **without_none({"role": addresses})})
 
     def handed_out(self, message: Message) -> Message:
         """Note that the log goes on behind this message."""

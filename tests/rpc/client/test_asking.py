@@ -22,6 +22,8 @@ from raven import (
     WaitTimeoutError,
 )
 from raven_rpc import Client
+from raven_rpc.client.calls import Call
+from raven_rpc.client.long_call import LongCall
 from tests.asking import Asking, request, wait_receipt
 from tests.both_ways import Open, both_ways, same
 from tests.dying import dying
@@ -207,3 +209,11 @@ def test_a_request_takes_no_options_that_make_no_sense(boss: Client, mode: str) 
         with pytest.raises(InputError, match=said):
             request(boss, mode, WORKER, "add", **options)
     assert boss.last_id() == 0
+
+
+def test_a_wait_over_the_socket_without_a_timeout_is_one_without_a_timeout(serve: Callable[..., Served]) -> None:
+    with Client(serve().path, "worker:s") as bus:
+        asked = Call("wait_receipt", {"id": 1, "state": "acked"}, lambda result: result)
+        call = LongCall(bus._transport, asked, None, may_wait_forever=True)
+
+        assert call._params == {"id": 1, "state": "acked", "timeout_s": None}

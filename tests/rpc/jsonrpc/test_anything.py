@@ -123,6 +123,7 @@ def exchange(served: Served, data: bytes, secrets: list[str]) -> None:
 
 
 @pytest.mark.parametrize("kind", INPUTS)
+@pytest.mark.slow
 def test_whatever_is_written_is_answered_or_refused_in_time_and_nothing_leaks(serve: Serve, kind: str) -> None:
     served = serve()
     secrets = [*SECRETS, served.db.removesuffix("bus.db")]
@@ -147,6 +148,7 @@ def test_whatever_is_written_is_answered_or_refused_in_time_and_nothing_leaks(se
 
 
 @needs_proc
+@pytest.mark.slow
 def test_memory_and_descriptors_return_to_where_they_were_after_anything(serve: Serve) -> None:
     served = serve()
     served.ask("stats")  # which opens a connection to the bus of its own

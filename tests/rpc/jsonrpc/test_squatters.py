@@ -75,6 +75,7 @@ def test_of_many_that_find_a_stale_socket_at_one_moment_exactly_one_wins(spawn: 
         assert winners[0].ask(None) is None
 
 
+@pytest.mark.slow
 def test_of_two_helpers_that_start_on_a_stale_socket_exactly_one_wins(db: str) -> None:
     path = f"{db}.sock"
     for _ in range(5):

@@ -41,6 +41,7 @@ def wait_until_alone(served: Served, line: Line, subscriptions: int = 0) -> None
 
 @needs_proc
 @pytest.mark.process
+@pytest.mark.slow
 def test_neither_descriptors_nor_threads_leak(serve: Serve) -> None:
     served = serve()
     with served.connect() as steady:

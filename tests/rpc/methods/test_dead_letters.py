@@ -173,6 +173,7 @@ def fill(foreign: Foreign, count: int) -> None:
     foreign.execute("UPDATE deliveries SET state = 2, ready_at = 0, finished_at = 1")
 
 
+@pytest.mark.slow
 def test_others_read_and_write_while_one_prunes(served: Served, boss: BusClient, foreign: Foreign) -> None:
     fill(foreign, 80_000)
     boss.send(WORKER, "job")
@@ -193,6 +194,7 @@ def boss_sees_all(foreign: Foreign, count: int = 20_000) -> bool:
     return bool(foreign.value("SELECT count(*) FROM messages WHERE type = 'old'") == count)
 
 
+@pytest.mark.process
 def test_a_helper_that_stops_does_not_wait_for_the_end_of_a_prune(
     served: Served, boss: BusClient, foreign: Foreign
 ) -> None:
@@ -220,3 +222,18 @@ def test_stats_hold_the_figures_of_the_helper_and_those_of_the_bus(
     assert told["bus"]["deliveries"]["dead"] == 1
     assert brief["bus"]["deliveries"] is None
     assert told["bus"].keys() == boss.stats().as_dict().keys()
+
+
+def test_over_the_socket_an_address_named_twice_has_its_dead_once(
+    serve: Callable[..., Served], connect: Connect
+) -> None:
+    worker = connect("worker:s")
+    worker.send("worker:s", "note", max_attempts=1)
+    worker.nack(worker.claim()[0].id)
+
+    with serve().connect() as line:
+        shown = line.ask("dead", {"role": ["worker:s"] * 5})["messages"]
+        refused = line.error("dead", {"role": [f"w{number}:s" for number in range(17)]})
+
+    assert [message["id"] for message in shown] == [1]
+    assert refused["data"]["kind"] == "limit"

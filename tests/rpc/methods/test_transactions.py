@@ -200,3 +200,17 @@ def test_a_bound_client_reaches_nothing_of_others_by_a_transaction(
 
 def test_every_method_that_may_be_part_of_a_transaction_is_one() -> None:
     assert set(ALLOWED) <= METHODS.keys()
+
+
+def test_a_transaction_over_the_socket_claims_no_more_than_an_answer_holds(
+    serve: Callable[..., Served], connect: Connect
+) -> None:
+    worker = connect("worker:s")
+    for _ in range(6):
+        worker.send("worker:s", "note", "x" * 3_500_000)
+
+    with serve().connect() as line:
+        error = line.error("transaction", {"calls": [{"method": "claim", "params": {"role": "worker:s"}}] * 6})
+
+    assert error["data"]["kind"] == "limit"
+    assert {receipt.attempts for id in range(1, 7) for receipt in worker.receipts(id)} == {0}

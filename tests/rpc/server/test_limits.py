@@ -167,6 +167,7 @@ def test_a_batch_over_the_limit_is_one_error_and_nothing_of_it_is_done(serve: Se
     ids=["tags", "to", "unknown"],
 )
 @pytest.mark.process
+@pytest.mark.slow
 def test_a_million_wrong_elements_are_one_error_and_no_memory(serve: Serve, params: dict[str, Any]) -> None:
     served = serve()
     with served.connect() as line:

@@ -108,6 +108,7 @@ def test_an_ack_over_another_connection_frees_a_place_at_once(serve: Serve, conn
         assert line.push(timeout_s=7)["message"]["id"] == sent[1]
 
 
+@pytest.mark.slow
 def test_an_ack_by_a_direct_client_frees_a_place_when_the_lease_is_renewed(serve: Serve, connect: Connect) -> None:
     sent = send_all(connect("boss:s"), 3)
     with serve().connect() as line:
@@ -169,6 +170,7 @@ def test_the_backlog_of_a_client_that_does_not_read_stays_in_the_file(
 
 @has_proc
 @pytest.mark.process
+@pytest.mark.slow
 def test_large_messages_behind_small_ones_are_not_all_taken_at_once(serve: Serve, connect: Connect) -> None:
     bus, served = connect("boss:s"), serve()
     send_all(bus, 5_000, "small")

@@ -1,0 +1,50 @@
+"""The leases that a client remembers: which, how many, and for how long."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+
+from raven.model import leases as holdings
+from raven.model.leases import Holdings
+
+
+class Claimed(NamedTuple):
+    """What of a message its holder remembers."""
+
+    id: int
+    lease: int | None
+
+
+def test_what_was_fetched_without_a_lease_is_not_remembered() -> None:
+    known = Holdings()
+
+    known.remember([Claimed(1, None), Claimed(2, 7)])
+
+    assert known.lease_of(1) is None
+    assert known.lease_of(2) == 7
+
+
+def test_of_too_many_leases_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holdings, "_MAX_REMEMBERED", 2)
+    known = Holdings()
+
+    known.remember([Claimed(id, 7) for id in range(1, 6)])
+
+    assert [known.lease_of(id) for id in range(1, 6)] == [None, None, None, 7, 7]
+
+
+def test_the_end_of_a_loop_forgets_its_leases_but_not_those_that_others_have_by_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(holdings, "_MAX_REMEMBERED", 2)
+    known = Holdings()
+    room = known.open_room(7)
+    known.remember([Claimed(id, 7) for id in (1, 2, 3)])
+    known.remember([Claimed(1, 8)])
+
+    known.close_room(7)
+
+    assert room.ids == {1, 2, 3}
+    assert [known.lease_of(id) for id in (1, 2, 3)] == [8, None, None]
