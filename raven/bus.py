@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, Unpack
 
 if TYPE_CHECKING:
-    from raven.model.message import Message, Report, State, Urgency
+    from raven.model.draft import SendOptions
+    from raven.model.message import Message, State
     from raven.model.status import Peer, Pruned, Receipt, Stats
 
 
@@ -114,17 +115,7 @@ class Bus(BusView, Protocol):
         to: str | Sequence[str],
         type: str,
         body: Any = None,
-        *,
-        urgency: Urgency = "prompt",
-        tags: Sequence[str] = (),
-        correlation_id: str | int | None = None,
-        reply_to: int | None = None,
-        task_id: str | int | None = None,
-        expires_in_s: float | None = None,
-        delay_s: float | None = None,
-        dedup_key: str | None = None,
-        report: Report | None = None,
-        max_attempts: int | None = None,
+        **options: Unpack[SendOptions],
     ) -> Message:
         """Send one message; when this returns it is committed, and the recipients that wait for it are woken."""
 
@@ -135,12 +126,24 @@ class Bus(BusView, Protocol):
         """Answer a message, given itself or by its id; `options` are those of `send`."""
 
     def request(
-        self, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float = 30.0, **options: Any
+        self,
+        to: str | Sequence[str],
+        type: str,
+        body: Any = None,
+        *,
+        timeout_s: float = 30.0,
+        **options: Unpack[SendOptions],
     ) -> Message:
         """Send a message, wait for its answer and return that, acked; raises WaitTimeoutError."""
 
     async def request_async(
-        self, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float = 30.0, **options: Any
+        self,
+        to: str | Sequence[str],
+        type: str,
+        body: Any = None,
+        *,
+        timeout_s: float = 30.0,
+        **options: Unpack[SendOptions],
     ) -> Message:
         """Do as `request` does, without blocking the event loop."""
 
@@ -216,17 +219,7 @@ class Transaction(Protocol):
         to: str | Sequence[str],
         type: str,
         body: Any = None,
-        *,
-        urgency: Urgency = "prompt",
-        tags: Sequence[str] = (),
-        correlation_id: str | int | None = None,
-        reply_to: int | None = None,
-        task_id: str | int | None = None,
-        expires_in_s: float | None = None,
-        delay_s: float | None = None,
-        dedup_key: str | None = None,
-        report: Report | None = None,
-        max_attempts: int | None = None,
+        **options: Unpack[SendOptions],
     ) -> Message | None:
         """Do as `Bus.send` does."""
 

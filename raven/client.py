@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from copy import copy
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 from weakref import WeakSet
 
 from raven.config import Durability, Retention
@@ -20,14 +20,14 @@ from raven.model import clock
 from raven.model.address import Address, make_address, parse_address
 from raven.model.draft import (
     Draft,
+    SendOptions,
     check_optional_text,
-    check_options,
     check_request,
     make_draft,
     make_drafts,
 )
 from raven.model.limits import check_id, check_lease, check_max, check_max_attempts, check_span
-from raven.model.message import AckMode, Message, Report, State, Urgency, message_of
+from raven.model.message import AckMode, Message, State, message_of
 from raven.observer import BusObserver
 
 if TYPE_CHECKING:
@@ -126,17 +126,7 @@ class BusClient(BusObserver):
         to: str | Sequence[str],
         type: str,
         body: Any = None,
-        *,
-        urgency: Urgency = "prompt",
-        tags: Sequence[str] = (),
-        correlation_id: str | int | None = None,
-        reply_to: int | None = None,
-        task_id: str | int | None = None,
-        expires_in_s: float | None = None,
-        delay_s: float | None = None,
-        dedup_key: str | None = None,
-        report: Report | None = None,
-        max_attempts: int | None = None,
+        **options: Unpack[SendOptions],
     ) -> Message:
         """Send one message; when this returns it is committed, and whoever waits for it was woken.
 
@@ -151,22 +141,7 @@ class BusClient(BusObserver):
         DatabaseError.
         """
         draft = make_draft(
-            self._identity.address,
-            self._max_body_bytes,
-            to=to,
-            type=type,
-            body=body,
-            urgency=urgency,
-            tags=tags,
-            correlation_id=correlation_id,
-            reply_to=reply_to,
-            task_id=task_id,
-            expires_in_s=expires_in_s,
-            delay_s=delay_s,
-            dedup_key=dedup_key,
-            report=report,
-            max_attempts=max_attempts,
-            default_attempts=self._max_attempts,
+            self._identity.address, self._max_body_bytes, to, type, body, options, default_attempts=self._max_attempts
         )
         return self._outbox.send(draft)
 
@@ -179,18 +154,20 @@ class BusClient(BusObserver):
 
         For programs that check in one thread and write in another.
         """
-        check_options(options)
-        return self._draft(to, type, body, **options)
+        return self._draft(to, type, body, options)
 
-    def _draft(self, to: str | Sequence[str], type: str, body: Any = None, **options: Any) -> Draft:
+    def _draft(
+        self, to: str | Sequence[str], type: str, body: Any, options: Any, reply_address: str | None = None
+    ) -> Draft:
         return make_draft(
             self._identity.address,
             self._max_body_bytes,
-            to=to,
-            type=type,
-            body=body,
+            to,
+            type,
+            body,
+            options,
+            reply_address=reply_address,
             default_attempts=self._max_attempts,
-            **options,
         )
 
     def post(self, drafts: Sequence[Draft]) -> list[Message]:
@@ -230,7 +207,13 @@ class BusClient(BusObserver):
         return 0 if expires_at is None else expires_at.timestamp() - clock.now() / 1e6
 
     def request(
-        self, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float = 30.0, **options: Any
+        self,
+        to: str | Sequence[str],
+        type: str,
+        body: Any = None,
+        *,
+        timeout_s: float = 30.0,
+        **options: Unpack[SendOptions],
     ) -> Message:
         """Send a message, wait for the answer that `reply` gives to it, and return that, acked.
 
@@ -241,12 +224,18 @@ class BusClient(BusObserver):
         return self._ask(to, type, body, timeout_s, options).answer()
 
     async def request_async(
-        self, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float = 30.0, **options: Any
+        self,
+        to: str | Sequence[str],
+        type: str,
+        body: Any = None,
+        *,
+        timeout_s: float = 30.0,
+        **options: Unpack[SendOptions],
     ) -> Message:
         """Do as `request` does, without blocking the event loop."""
         return await self._ask(to, type, body, timeout_s, options).answer_async()
 
-    def _ask(self, to: str | Sequence[str], type: str, body: Any, timeout_s: float, options: dict[str, Any]) -> Request:
+    def _ask(self, to: str | Sequence[str], type: str, body: Any, timeout_s: float, options: Any) -> Request:
         from raven.receive.request import Request
 
         request = Request(self._handle, self.question(to, type, body, timeout_s=timeout_s, **options), timeout_s)
@@ -260,9 +249,8 @@ class BusClient(BusObserver):
         from raven.receive.request import Question, private_address
 
         check_request(timeout_s, options)
-        check_options(options)
-        private = {"expires_in_s": timeout_s, "reply_address": private_address(self.address)}
-        draft = self._draft(to, type, body, **{**options, **private})
+        lasting = {**options, "expires_in_s": timeout_s}
+        draft = self._draft(to, type, body, lasting, private_address(self.address))
         return Question(self._handle, self._outbox.send, draft, timeout_s)
 
     @cached_property

@@ -3,7 +3,7 @@
 # Without `from __future__ import annotations`: a NamedTuple would compile the text of each type when it is made.
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from raven.errors import InputError
 from raven.model import body as bodies
@@ -17,7 +17,7 @@ from raven.model.limits import (
     is_integer,
     is_number,
 )
-from raven.model.message import TO_SEPARATOR, URGENCIES, Report
+from raven.model.message import TO_SEPARATOR, URGENCIES, Report, Urgency
 from raven.model.schemas import SchemaRegistry
 
 _MAX_TEXT = 1024
@@ -62,31 +62,44 @@ class Draft(NamedTuple):
         return self.content._asdict()
 
 
+class SendOptions(TypedDict, total=False):
+    """What a message may be sent with besides `to`, `type` and `body`: the keyword arguments of every `send`.
+
+    Here alone they are written down; `make_draft` has the check of each.
+    """
+
+    urgency: Urgency
+    tags: Sequence[str]
+    correlation_id: str | int | None
+    reply_to: int | None
+    task_id: str | int | None
+    expires_in_s: float | None
+    delay_s: float | None
+    dedup_key: str | None
+    report: Report | None
+    max_attempts: int | None
+
+
 def make_draft(
     sender: str,
     max_body_bytes: int,
-    *,
     to: str | Sequence[str],
     type: str,
-    body: Any = None,
-    urgency: str = "prompt",
-    tags: Sequence[str] = (),
-    correlation_id: str | int | None = None,
-    reply_to: int | None = None,
-    task_id: str | int | None = None,
-    expires_in_s: float | None = None,
-    delay_s: float | None = None,
-    dedup_key: str | None = None,
-    report: Report | None = None,
-    max_attempts: int | None = None,
+    body: Any,
+    options: SendOptions,
+    *,
     reply_address: str | None = None,
     default_attempts: int = DEFAULT_MAX_ATTEMPTS,
 ) -> Draft:
     """Check everything about a message that can be checked without the store; raises InputError naming the value."""
+    if options and not OPTIONS.issuperset(options):
+        check_options(options)
     targets = {to: parse_text(to)} if to.__class__ is str else parse_targets(to)
     _check_text("type", type)
     if SchemaRegistry.is_in_use or body.__class__ not in bodies.PLAIN:
         body = SchemaRegistry.validate(type, body)
+    urgency, tags, reply_to = options.get("urgency", "prompt"), options.get("tags", ()), options.get("reply_to")
+    report, max_attempts = options.get("report"), options.get("max_attempts")
     if urgency not in URGENCIES:
         raise InputError(f"urgency {urgency!r} is not known: use {', '.join(URGENCIES)}")
     if reply_to is not None and not is_integer(reply_to, 1, MAX_ID):
@@ -95,7 +108,7 @@ def make_draft(
         raise InputError(f"report {report!r} is not known: use 'undelivered', or leave it out")
     if max_attempts is not None:
         check_max_attempts(max_attempts)
-    delay = None if delay_s is None else check_span("delay_s", delay_s, least=0)
+    delay_us = check_span("delay_s", options.get("delay_s"), least=0) if "delay_s" in options else None
     text = bodies.encode(body, max_body_bytes)
     content = Content(
         sender,
@@ -104,16 +117,18 @@ def make_draft(
         text,
         URGENCIES.index(urgency),
         _tags(tags) if tags else None,
-        None if correlation_id is None else check_optional_text("correlation_id", correlation_id),
+        check_optional_text("correlation_id", options.get("correlation_id")) if "correlation_id" in options else None,
         reply_to,
-        None if task_id is None else check_optional_text("task_id", task_id),
-        None if dedup_key is None else check_optional_text("dedup_key", dedup_key),
+        check_optional_text("task_id", options.get("task_id")) if "task_id" in options else None,
+        check_optional_text("dedup_key", options.get("dedup_key")) if "dedup_key" in options else None,
         reply_address,
         report,
     )
-    lifetime = None if expires_in_s is None else check_span("expires_in_s", expires_in_s, least=1e-6)
+    lifetime_us = (
+        check_span("expires_in_s", options.get("expires_in_s"), least=1e-6) if "expires_in_s" in options else None
+    )
     attempts = default_attempts if max_attempts is None else max_attempts
-    return Draft(targets, content, bodies.copy(body, text), delay or 0, lifetime, attempts)
+    return Draft(targets, content, bodies.copy(body, text), delay_us or 0, lifetime_us, attempts)
 
 
 def make_drafts(
@@ -129,20 +144,26 @@ def make_drafts(
     for number, message in enumerate(messages):
         try:
             _check_parameters(message)
-            drafts.append(make_draft(sender, max_body_bytes, **message, default_attempts=default_attempts))
+            options: Any = {name: value for name, value in message.items() if name in OPTIONS}
+            drafts.append(
+                make_draft(
+                    sender,
+                    max_body_bytes,
+                    message["to"],
+                    message["type"],
+                    message.get("body"),
+                    options,
+                    default_attempts=default_attempts,
+                )
+            )
         except InputError as error:
             error.args = (f"message {number} of send_many: {error}", *error.args[1:])
             raise
     return drafts
 
 
-_PARAMETERS = frozenset(make_draft.__annotations__) - {
-    "sender",
-    "max_body_bytes",
-    "reply_address",
-    "default_attempts",
-    "return",
-}
+OPTIONS = frozenset(SendOptions.__annotations__)
+_PARAMETERS = OPTIONS | {"to", "type", "body"}
 
 
 def _check_parameters(message: object) -> None:

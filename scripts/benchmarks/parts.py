@@ -25,7 +25,7 @@ def checks(count: int) -> dict[str, Callable[[], float]]:
     """Return what measures the making of a draft, and of its text alone."""
     return {
         "encode": partial(each_us, lambda: bodies.encode(BODY, _LIMIT), count),
-        "draft": partial(each_us, lambda: make_draft(SENDER, _LIMIT, to=RECIPIENT, type="work", body=BODY), count),
+        "draft": partial(each_us, lambda: make_draft(SENDER, _LIMIT, RECIPIENT, "work", BODY, {}), count),
     }
 
 
@@ -33,7 +33,7 @@ def blocks(folder: Path, count: int) -> dict[str, Callable[[], float]]:
     """Return what measures transactions: empty ones, and what is done inside of one, with raven and without."""
     store, floor = Store(str(folder / "blocks.db")), LeanFloor(folder / "bare-blocks.db")
     inode = busfile.inode(store.path)
-    draft = make_draft(SENDER, _LIMIT, to=RECIPIENT, type="work", body=BODY)
+    draft = make_draft(SENDER, _LIMIT, RECIPIENT, "work", BODY, {})
     query = {"recipient": RECIPIENT, "now": clock.now()}
 
     def empty_block() -> None:
@@ -70,7 +70,7 @@ def results(folder: Path, count: int) -> dict[str, Callable[[], float]]:
     """Return what measures what comes after a commit: the bells, where nobody waits, and the messages."""
     store = Store(str(folder / "results.db"))
     bells = Doorbells(store.path)
-    draft = make_draft(SENDER, _LIMIT, to=RECIPIENT, type="work", body=BODY)
+    draft = make_draft(SENDER, _LIMIT, RECIPIENT, "work", BODY, {})
     # Many, since their times are told apart: the conversion of one time is remembered.
     with store.write() as tx:
         stored = cycle([posting.store_one(tx, draft) for _ in range(count)])

@@ -17,7 +17,8 @@ LONG = "x" * 1025
 
 
 def draft(**parameters: Any) -> Draft:
-    return make_draft(SENDER, LIMIT, **{**GOOD, **parameters})
+    options: Any = {**GOOD, **parameters}
+    return make_draft(SENDER, LIMIT, options.pop("to"), options.pop("type"), options.pop("body"), options)
 
 
 def test_a_body_over_the_limit_of_the_client_is_refused() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from raven.errors import InputError
-from raven.model.draft import Draft, check_request, make_draft, make_drafts
+from raven.model.draft import Draft, SendOptions, check_request, make_draft, make_drafts
 from raven.model.leases import Holdings
 from raven.model.limits import check_id, check_lease, check_max
 from raven.model.message import Message, State
@@ -27,9 +27,9 @@ class Call(NamedTuple, Generic[_T]):
     is_idempotent: bool = False
 
 
-def send(address: str | None, to: str | Sequence[str], type: str, body: Any, options: dict[str, Any]) -> Call[Message]:
+def send(address: str | None, to: str | Sequence[str], type: str, body: Any, options: SendOptions) -> Call[Message]:
     """Return the call for `send`; raises InputError."""
-    draft = make_draft(address or _ANY_ADDRESS, _NO_LIMIT, to=to, type=type, body=body, **options)
+    draft = make_draft(address or _ANY_ADDRESS, _NO_LIMIT, to, type, body, options)
     content = _content({**options, "to": to, "type": type}, draft)
     return Call("send", _from(address, content), Message.from_dict, bool(options.get("dedup_key")))
 
@@ -48,14 +48,14 @@ def reply(address: str | None, msg: Message | int, type: str, body: Any, options
         raise InputError(f"{msg!r} is neither a message nor the id of one: give what inbox or claim returned")
     id = msg if isinstance(msg, int) else msg.id
     check_id(id)
-    given = {name: value for name, value in options.items() if name != "reply_to"}
-    draft = make_draft(address or _ANY_ADDRESS, _NO_LIMIT, to=_ANY_ADDRESS, type=type, body=body, **given)
+    given: Any = {name: value for name, value in options.items() if name != "reply_to"}
+    draft = make_draft(address or _ANY_ADDRESS, _NO_LIMIT, _ANY_ADDRESS, type, body, given)
     content = {**_content({**given, "type": type}, draft), "id": id}
     return Call("reply", _from(address, content), Message.from_dict, bool(given.get("dedup_key")))
 
 
 def request(
-    address: str | None, to: str | Sequence[str], type: str, body: Any, timeout_s: float, options: dict[str, Any]
+    address: str | None, to: str | Sequence[str], type: str, body: Any, timeout_s: float, options: SendOptions
 ) -> Call[Message]:
     """Return the call for `request`, without its `timeout_s`; raises InputError."""
     check_request(timeout_s, options)

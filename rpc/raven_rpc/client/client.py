@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 
 from raven.errors import DatabaseError, InputError, LeaseLostError
+from raven.model.draft import SendOptions
 from raven.model.leases import Holdings
 from raven.model.limits import check_id, check_max, check_poll_interval
-from raven.model.message import Message, Report, State, Urgency
+from raven.model.message import Message, State
 from raven_rpc.client import calls
 from raven_rpc.client.calls import Call, messages_of, without_none
 from raven_rpc.client.exchange import decode_as
@@ -69,31 +70,9 @@ class Client:
         to: str | Sequence[str],
         type: str,
         body: Any = None,
-        *,
-        urgency: Urgency = "prompt",
-        tags: Sequence[str] = (),
-        correlation_id: str | int | None = None,
-        reply_to: int | None = None,
-        task_id: str | int | None = None,
-        expires_in_s: float | None = None,
-        delay_s: float | None = None,
-        dedup_key: str | None = None,
-        report: Report | None = None,
-        max_attempts: int | None = None,
+        **options: Unpack[SendOptions],
     ) -> Message:
         """Send one message, as `BusClient.send` does; LostError if it is not known whether it was sent."""
-        options = {
-            "urgency": urgency,
-            "tags": tags,
-            "correlation_id": correlation_id,
-            "reply_to": reply_to,
-            "task_id": task_id,
-            "expires_in_s": expires_in_s,
-            "delay_s": delay_s,
-            "dedup_key": dedup_key,
-            "report": report,
-            "max_attempts": max_attempts,
-        }
         return self._transport.do(calls.send(self._address, to, type, body, options))
 
     def send_many(self, messages: Sequence[Mapping[str, Any]]) -> list[Message]:
@@ -108,7 +87,13 @@ class Client:
         return self._transport.do(calls.reply(self._address, msg, type, body, options))
 
     def request(
-        self, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float = 30.0, **options: Any
+        self,
+        to: str | Sequence[str],
+        type: str,
+        body: Any = None,
+        *,
+        timeout_s: float = 30.0,
+        **options: Unpack[SendOptions],
     ) -> Message:
         """Send a message, wait for the answer that `reply` gives to it, and return that, acked.
 
@@ -120,7 +105,13 @@ class Client:
         return LongCall(self._transport, call, timeout_s).ask()
 
     async def request_async(
-        self, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float = 30.0, **options: Any
+        self,
+        to: str | Sequence[str],
+        type: str,
+        body: Any = None,
+        *,
+        timeout_s: float = 30.0,
+        **options: Unpack[SendOptions],
     ) -> Message:
         """Do as `request` does, without blocking the event loop; a cancelled task ends the request, too."""
         call = calls.request(self._address, to, type, body, timeout_s, options)

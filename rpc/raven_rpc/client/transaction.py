@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, Unpack
 
 from raven.errors import InputError
+from raven.model.draft import SendOptions
 from raven.model.leases import Holdings
-from raven.model.message import Message, Report, Urgency
+from raven.model.message import Message
 from raven_rpc.client import calls
 from raven_rpc.client.calls import Call
 from raven_rpc.client.exchange import decode_as
@@ -40,31 +41,9 @@ class Transaction:
         to: str | Sequence[str],
         type: str,
         body: Any = None,
-        *,
-        urgency: Urgency = "prompt",
-        tags: Sequence[str] = (),
-        correlation_id: str | int | None = None,
-        reply_to: int | None = None,
-        task_id: str | int | None = None,
-        expires_in_s: float | None = None,
-        delay_s: float | None = None,
-        dedup_key: str | None = None,
-        report: Report | None = None,
-        max_attempts: int | None = None,
+        **options: Unpack[SendOptions],
     ) -> None:
         """Send one message, as `Client.send` does."""
-        options = {
-            "urgency": urgency,
-            "tags": tags,
-            "correlation_id": correlation_id,
-            "reply_to": reply_to,
-            "task_id": task_id,
-            "expires_in_s": expires_in_s,
-            "delay_s": delay_s,
-            "dedup_key": dedup_key,
-            "report": report,
-            "max_attempts": max_attempts,
-        }
         self._keep(calls.send(self._address, to, type, body, options))
 
     def send_many(self, messages: Sequence[Mapping[str, Any]]) -> None:
