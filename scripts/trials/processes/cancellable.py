@@ -82,15 +82,18 @@ class Bench:
                 over.set()
         answerer.close()
 
-    def drain(self, count: int) -> list[int]:
-        """Take what is left for the address until there are so many, or in vain for some time; returns the ids."""
+    def drain(self, wanted: set[int], but: int = 0) -> list[int]:
+        """Take what is left for the address until all that is wanted `but` so many came, or for some time in vain.
+
+        Returns the ids, also of what is left of earlier rounds: that must not count for what is wanted.
+        """
         left: list[int] = []
         give_up_at = time.monotonic() + _PATIENCE_S
         while True:
             for msg in self.receiver.claim(max=100):
                 self.receiver.ack(msg.id)
                 left.append(msg.id)
-            if len(left) >= count or time.monotonic() > give_up_at:
+            if len(wanted.difference(left)) <= but or time.monotonic() > give_up_at:
                 return left
             time.sleep(0.001)
 
@@ -131,8 +134,7 @@ class Subscribing:
 
     def faults(self, in_hand: int) -> Iterator[tuple[str, str]]:
         """Tell what is lost beyond `in_hand` messages, and what came twice."""
-        missing = len(self._sent) - len(self._finished)
-        found = self._finished + self._bench.drain(missing - in_hand)
+        found = self._finished + self._bench.drain(set(self._sent).difference(self._finished), in_hand)
         lost = set(self._sent) - set(found)
         if len(lost) > in_hand:
             states = ", ".join(f"#{id} {self._bench.boss.receipts(id)[0].state}" for id in sorted(lost))
@@ -171,7 +173,7 @@ class Requesting:
                 yield "broken", f"what was asked or answered by a request that was cancelled is still there: {left}"
                 break
             time.sleep(0.005)
-        self._bench.drain(0)
+        self._bench.drain(set())
 
     def _is_ours(self, address: str) -> bool:
         """Whether an address is the one that is asked, or a private one of an asker's."""
