@@ -6,8 +6,7 @@ Long because all that an address can do stands in one place, and most of the lin
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
-from copy import copy
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 from weakref import WeakSet
@@ -15,7 +14,7 @@ from weakref import WeakSet
 from raven.config import Durability, Retention
 from raven.delivery.identity import Identity, register
 from raven.delivery.outbox import Outbox
-from raven.errors import BusyError, ConfigError, ExpiredError, InputError, MessageNotFoundError
+from raven.errors import ConfigError, ExpiredError, InputError, MessageNotFoundError
 from raven.model import clock
 from raven.model.address import Address, make_address, parse_address
 from raven.model.draft import (
@@ -27,7 +26,7 @@ from raven.model.draft import (
     make_drafts,
 )
 from raven.model.limits import check_id, check_lease, check_max, check_max_attempts, check_span
-from raven.model.message import AckMode, Message, State, message_of
+from raven.model.message import Message, State, message_of
 from raven.observer import BusObserver
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from raven.delivery.retention import Keeper
     from raven.receive.auto_ack import AsyncMessages, Feed
     from raven.receive.request import Question, Request
-    from raven.receive.subscription import Subscription
     from raven.store.atomic import Group
 
 _T = TypeVar("_T")
@@ -53,8 +51,8 @@ class BusClient(BusObserver):
     Making one makes the file where there is none (mode 0600) and registers the address, so that broadcasts reach it;
     `create=False` and `register=False` leave that to others. Without `db_path` the bus, and each setting not given here
     (5 s, "normal", 4 MiB, 5 attempts, no retention otherwise), is found as the command line finds it. With
-    `checkpoints=False` no write takes the time to write the WAL back: call `checkpoint` now and then. Any thread may
-    use a client, and a forked child goes on with a connection of its own.
+    `checkpoints=False` no write takes the time to write the WAL back: raven.host does so. Any thread may use a client,
+    and a forked child goes on with a connection of its own.
 
     Every write is one transaction: when the call returns it is committed and survives the death of any process; when
     it raises, nothing was written. Writes raise DatabaseError; one that is `retryable` may be tried again.
@@ -83,7 +81,6 @@ class BusClient(BusObserver):
                 raise ConfigError(f"max_body_bytes {max_body_bytes!r} is not a number of bytes, 1 or more")
             check_max_attempts(max_attempts)
             self._max_attempts = settings.max_attempts if max_attempts is None else max_attempts
-            self._owns_store = True
             limits = (
                 settings.retention
                 if retention is None
@@ -109,7 +106,6 @@ class BusClient(BusObserver):
         note = None if self._keeper is None else self._keeper.note
         self._outbox = Outbox(self._store, self._identity, self._doorbells, note)
         self._feeds: WeakSet[Feed] = WeakSet()
-        self._shared: WeakSet[BusClient] = WeakSet()
 
     def _make_keeper(self, limits: Retention) -> Keeper:
         from raven.delivery.retention import Keeper
@@ -147,14 +143,9 @@ class BusClient(BusObserver):
 
     def send_many(self, messages: Sequence[Mapping[str, Any]]) -> list[Message]:
         """Send many messages, dicts of `send`'s parameters, in one transaction: all of them or none."""
-        return self.post(make_drafts(self._identity.address, self._max_body_bytes, messages, self._max_attempts))
-
-    def draft(self, to: str | Sequence[str], type: str, body: Any = None, **options: Any) -> Draft:
-        """Check a message, given as to `send`, without touching the bus; `post` then sends it. Raises InputError.
-
-        For programs that check in one thread and write in another.
-        """
-        return self._draft(to, type, body, options)
+        return self._outbox.post(
+            make_drafts(self._identity.address, self._max_body_bytes, messages, self._max_attempts)
+        )
 
     def _draft(
         self, to: str | Sequence[str], type: str, body: Any, options: Any, reply_address: str | None = None
@@ -170,31 +161,27 @@ class BusClient(BusObserver):
             default_attempts=self._max_attempts,
         )
 
-    def post(self, drafts: Sequence[Draft]) -> list[Message]:
-        """Send what `draft` has checked, in one transaction: all of them or none."""
-        return self._outbox.post(drafts)
-
     def reply(self, msg: Message | int, type: str, body: Any = None, **options: Any) -> Message:
         """Answer a message, given itself or by its id: to where its sender waits for the answer, else to the sender.
 
         The answer carries the message's id in `reply_to`, and its correlation and task ids; `options` are those of
         `send`. The answer to a request expires with the request: ExpiredError where nobody waits for it any more.
         """
-        return self.post([self.draft_reply(msg, type, body, **options)])[0]
+        return self._outbox.post([self._draft_reply(msg, type, body, options)])[0]
 
-    def draft_reply(self, msg: Message | int, type: str, body: Any = None, **options: Any) -> Draft:
-        """Check an answer, given as to `reply`; `post` then sends it."""
+    def _draft_reply(self, msg: Message | int, type: str, body: Any, options: Mapping[str, Any]) -> Draft:
+        """Check an answer; `options` are those of `reply`."""
         if not isinstance(msg, Message | int) or isinstance(msg, bool):
             raise InputError(f"{msg!r} is neither a message nor the id of one: give what inbox or claim returned")
         asked = self.read(msg) if isinstance(msg, int) else msg
         given = {"correlation_id": asked.correlation_id, "task_id": asked.task_id, **options, "reply_to": asked.id}
         if asked.reply_address is None:
-            return self.draft(asked.sender, type, body, **given)
+            return self._draft(asked.sender, type, body, given)
         left_s = self._time_left_s(asked.id)
         if left_s <= 0:
             raise ExpiredError(f"message #{asked.id} asked for an answer in time: nobody waits for it any more")
         wanted_s = given.get("expires_in_s")
-        draft = self.draft(asked.reply_address, type, body, **given)
+        draft = self._draft(asked.reply_address, type, body, given)
         # However long the answer was to live: it does not outlive the question.
         return draft._replace(lifetime_us=clock.to_micros(left_s if wanted_s is None else min(left_s, wanted_s)))
 
@@ -238,11 +225,11 @@ class BusClient(BusObserver):
     def _ask(self, to: str | Sequence[str], type: str, body: Any, timeout_s: float, options: Any) -> Request:
         from raven.receive.request import Request
 
-        request = Request(self._handle, self.question(to, type, body, timeout_s=timeout_s, **options), timeout_s)
+        request = Request(self._handle, self._question(to, type, body, timeout_s=timeout_s, **options), timeout_s)
         self._feeds.add(request.feed)
         return request
 
-    def question(
+    def _question(
         self, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float, **options: Any
     ) -> Question:
         """Check a request, given as to `request`, for an event loop of your own that posts it and awaits the answer."""
@@ -319,23 +306,6 @@ class BusClient(BusObserver):
         check_lease(lease_s)
         self._mailbox.extend(id, lease, lease_s)
 
-    def share(self, address: str, *, register: bool = True) -> Self:
-        """Return a client of another address over this one's connection, for a program that speaks for many.
-
-        It registers with its first write, and ends with this one; its own `close` ends only its loops.
-        """
-        shared = copy(self)
-        shared._owns_store = False
-        vars(shared).pop("_mailbox", None)
-        shared._take_part(parse_address(address), register)
-        self._shared.add(shared)
-        return shared
-
-    @property
-    def durability(self) -> Durability:
-        """What a commit survives: "normal" the death of any process, "full" power loss, too."""
-        return self._store.durability
-
     def subscribe(
         self,
         *,
@@ -373,15 +343,6 @@ class BusClient(BusObserver):
 
         return feed.listen(self._feed(ack, lease_s, poll_interval_s, max_per_poll), timeout_s)
 
-    def subscription(self, *, ack: AckMode = "auto", lease_s: float = 30.0) -> Subscription:
-        """Return a subscription for an event loop of your own: wait as its `listener` says, then fetch."""
-        from raven.receive import subscription
-        from raven.wake.listener import Listener
-
-        subscription.check(ack, lease_s)
-        listener = Listener(self._handle, self.address)
-        return subscription.Subscription(self._mailbox, listener, ack, lease_s)
-
     def transaction(self) -> Group[Self]:
         """Make one commit of all that this thread writes over this connection inside the block, shared clients' too.
 
@@ -407,30 +368,6 @@ class BusClient(BusObserver):
         """
         return self._store.execute(sql, params)
 
-    def impatient(self) -> AbstractContextManager[None]:
-        """Let writes of this thread inside the block raise BusyError at once instead of waiting for another writer."""
-        return self._store.impatient()
-
-    def upkeep(self, at_most_s: float = 0.05) -> None:
-        """Settle what time has brought, and drop what is beyond the limits of retention, for about so many seconds.
-
-        While anybody waits or sends nobody needs to call this; a program that serves many calls it now and then.
-        """
-        from raven.delivery import expiry as settlement
-
-        with suppress(BusyError), self._store.impatient():
-            settlement.settle(self._store, self._doorbells.ring)
-        if self._keeper is not None:
-            self._keeper.run(at_most_s)
-
-    def wal_size(self) -> int:
-        """Return the size of the WAL in bytes: what a checkpoint has to write back."""
-        return self._store.wal_size()
-
-    def checkpoint(self) -> None:
-        """Write the WAL back into the file; SQLite does so by itself now and then, unless `checkpoints` is off."""
-        self._store.checkpoint()
-
     def register(self, *addresses: str) -> None:
         """Register addresses in advance, so that broadcasts reach them before they first use the bus."""
         parsed = [parse_address(address) for address in addresses]
@@ -440,13 +377,13 @@ class BusClient(BusObserver):
 
     def close(self) -> None:
         """Close the connection; loops of `listen` and `subscribe` in other threads and tasks end."""
-        for shared in members(self._shared):
-            shared.close()
+        self._release_loops()
+        super().close()
+        self._doorbells.ring([self.address])
+
+    def _release_loops(self) -> None:
         for feed in members(self._feeds):
             feed.release()
-        if self._owns_store:
-            super().close()
-        self._doorbells.ring([self.address])
 
     def _feed(self, ack: str, lease_s: float, poll_interval_s: float, max_per_poll: int) -> Feed:
         from raven.receive.auto_ack import Feed

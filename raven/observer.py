@@ -17,7 +17,7 @@ from raven.model.message import Message, State, message_of
 from raven.query.log import Log, encode_addresses
 from raven.store.database import Store
 from raven.store.transaction import size_of
-from raven.wake.doorbell import OBSERVERS, Doorbells, receipt_bell
+from raven.wake.doorbell import OBSERVERS, Doorbells
 from raven.wake.handle import Handle
 from raven.wake.watcher import WalWatch
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from raven.delivery.dead_letters import DeadLetters
     from raven.model.status import Peer, Pruned, Receipt, Stats
     from raven.query.receipts import ReceiptWait
-    from raven.wake.listener import Listener
 
 
 class BusObserver:
@@ -198,11 +197,6 @@ class BusObserver:
         self._store.verify()
         return int(self._store.value("last_message_id"))
 
-    def data_version(self) -> int:
-        """Return a number that changes when anyone but this connection has committed."""
-        self._store.verify()
-        return int(self._store.pragma("data_version"))
-
     def tail(
         self,
         from_id: int = 1,
@@ -216,7 +210,7 @@ class BusObserver:
 
         `role` narrows it to what is from or to an address, or one of several. Following ends after `timeout_s`.
         """
-        log = self.log(from_id, role=role)
+        log = Log(self._store, from_id, role)
         if not follow:
             while page := log.page():
                 yield from page
@@ -235,20 +229,6 @@ class BusObserver:
                 yield from page
                 if not page:
                     waiter.wait(None if deadline is None else deadline - time.monotonic())
-
-    def log(self, from_id: int = 1, *, role: str | Sequence[str] | None = None) -> Log:
-        """Return a place in the log from which to read on, for an event loop of your own; `role` as in `tail`."""
-        return Log(self._store, from_id, role)
-
-    def listener(self, *, receipts_of: int | None = None) -> Listener:
-        """Return a listener that every send rings, for an event loop of your own that then reads on in the `log`.
-
-        With `receipts_of` it is rung instead when a delivery of that message has come further.
-        """
-        from raven.wake.listener import Listener
-
-        bell = OBSERVERS if receipts_of is None else receipt_bell(receipts_of)
-        return Listener(self._handle, bell)
 
     def prune(
         self, older_than_s: float, *, dry_run: bool = False, progress: Callable[[Pruned], None] | None = None

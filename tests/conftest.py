@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from raven import BusClient
+from raven.host.bus import HostedBus
 from tests.cli.shell import Shell
 from tests.served_here import ServedHere
 from tests.serving import Served
@@ -61,6 +62,20 @@ def connect(db: str) -> Iterator[Callable[..., BusClient]]:
 
     def make(address: str, **options: Any) -> BusClient:
         clients.append(BusClient.at(address, db, **options))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def hosted(db: str) -> Iterator[Callable[..., HostedBus]]:
+    """Make clients as `connect` does, of the kind that a program with an event loop of its own has."""
+    clients: list[HostedBus] = []
+
+    def make(address: str, **options: Any) -> HostedBus:
+        clients.append(HostedBus.at(address, db, **options))
         return clients[-1]
 
     yield make

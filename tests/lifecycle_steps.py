@@ -14,6 +14,7 @@ import apsw
 import pytest
 
 from raven import BusClient, Message, RavenError, Subscription
+from raven.host.bus import HostedBus
 from raven.model import clock
 from raven.model.message import STATES, URGENCIES
 from raven.receive.manual_ack import LeasedFeed
@@ -52,7 +53,7 @@ class Held:
 class Actor:
     """A client, and what it must remember: its leases, and which of them it knows to be lost."""
 
-    bus: BusClient
+    bus: HostedBus
     leases: dict[int, int] = field(default_factory=dict)
     lost: set[int] = field(default_factory=set)
     finished: list[tuple[int, int | None]] = field(default_factory=list)
@@ -109,7 +110,7 @@ class Steps:
         self.open.enter_context(elected(db))
 
     def connect(self, name: str) -> None:
-        self.actors[name] = Actor(BusClient.at(CLIENTS[name], self.db))
+        self.actors[name] = Actor(HostedBus.at(CLIENTS[name], self.db))
         self.boss = self.actors.get("boss", self.actors[name]).bus
 
     def close(self) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from raven.client import BusClient
 from raven.errors import ClosedError
+from raven.host.bus import HostedBus
 from raven.host.leases import Unacked
 from raven.host.limits import Places
 from raven.host.worker import Lane, Outcome, Worker, Writer, ignore
@@ -26,7 +26,7 @@ class Host:
     """Three connections to one bus, each used in a thread of its own: one writes, one reads, one is for upkeep.
 
     Call `start` on the event loop, `tick` once a second, and at the end `end`, or `close` if it was never started. What
-    an event loop does with the bus it submits to one of the `lanes`. Settings are those of BusClient.
+    an event loop does with the bus it submits to one of the `lanes`. Settings are those of HostedBus.
     """
 
     def __init__(
@@ -34,17 +34,17 @@ class Host:
     ) -> None:
         # What is beyond the limits of retention goes in the thread for upkeep, and never on the way of a send.
         settings["retention"] = {}
-        self.writer_bus = BusClient.at(_OWN_ADDRESS, db_path, register=False, checkpoints=False, **settings)
-        self.reader_bus = BusClient.at(_OWN_ADDRESS, self.writer_bus.db_path, register=False, **settings)
+        self.writer_bus = HostedBus.at(_OWN_ADDRESS, db_path, register=False, checkpoints=False, **settings)
+        self.reader_bus = HostedBus.at(_OWN_ADDRESS, self.writer_bus.db_path, register=False, **settings)
         # For what takes long. All three are opened now: one that is opened later could find another file in this one's
         # place, with this one's WAL beside it.
         settings["retention"] = retention or {}
-        self.upkeep_bus = BusClient.at(_OWN_ADDRESS, self.writer_bus.db_path, register=False, **settings)
+        self.upkeep_bus = HostedBus.at(_OWN_ADDRESS, self.writer_bus.db_path, register=False, **settings)
         self.unacked = Unacked()
         self.pushed = 0  # messages, since the start
         self.is_stopping = False
         self._group_commit = group_commit
-        self._shared: dict[str, BusClient] = {}
+        self._shared: dict[str, HostedBus] = {}
         self._data_version = -1
 
     @property
@@ -66,7 +66,7 @@ class Host:
         self.upkeep = Worker("raven-upkeep", loop, told)
         self.lanes: dict[Lane, Worker] = {"write": self.writer, "read": self.reader, "upkeep": self.upkeep}
 
-    def share(self, address: str) -> BusClient:
+    def share(self, address: str) -> HostedBus:
         """Return the client that writes as an address; raises AddressError."""
         client = self._shared.get(address)
         if client is None:

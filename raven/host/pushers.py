@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from raven.client import BusClient
+from raven.host.bus import HostedBus
 from raven.host.host import Host
 from raven.host.poller import Poller, Sink
 from raven.host.worker import Outcome, ignore
@@ -46,7 +46,7 @@ class MailPusher:
         host: Host,
         sink: Sink,
         end: Callable[[int], None],
-        bus: BusClient,
+        bus: HostedBus,
         ack: AckMode,
         window: int,
     ) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from raven.client import BusClient
 from raven.errors import InputError, LimitError
+from raven.host.bus import HostedBus
 from raven.host.host import Host
 from raven.host.poller import Sink
 from raven.host.pushers import LogPusher, MailPusher, Pusher
@@ -29,7 +29,7 @@ class Subscriptions:
     def __len__(self) -> int:
         return len(self._pushers)
 
-    def add_mail(self, bus: BusClient, ack: AckMode, window: int) -> Pusher:
+    def add_mail(self, bus: HostedBus, ack: AckMode, window: int) -> Pusher:
         """Subscribe to the mail of an address; nothing is pushed before the poller's `start`."""
         return self._add(lambda number: MailPusher(number, self._host, self._sink, self.remove, bus, ack, window))
 

@@ -13,7 +13,7 @@ from raven.errors import BusyError, RavenError
 if TYPE_CHECKING:
     import asyncio
 
-    from raven.client import BusClient
+    from raven.host.bus import HostedBus
 
 # So much is committed together at most, and so much of it on the event loop: about two milliseconds.
 MAX_GROUP = 200
@@ -126,7 +126,7 @@ class Writer(Worker):
 
     def __init__(
         self,
-        bus: BusClient,
+        bus: HostedBus,
         loop: asyncio.AbstractEventLoop,
         told: Callable[[], None],
         *,

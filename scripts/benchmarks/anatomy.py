@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from raven import BusClient
+from raven.host.bus import HostedBus
 from raven.store.checkpoint import PAGES
 from scripts.benchmarks import parts
 from scripts.benchmarks.figure import Figure
@@ -86,7 +86,7 @@ def _less(whole: Sequence[float], part: Sequence[float]) -> list[float]:
 
 
 def _sends(folder: Path) -> dict[str, Callable[[], float]]:
-    sender, floor = BusClient.at(SENDER, str(folder / "sends.db")), LeanFloor(folder / "bare-sends.db")
+    sender, floor = HostedBus.at(SENDER, str(folder / "sends.db")), LeanFloor(folder / "bare-sends.db")
 
     def send_us() -> float:
         sender.checkpoint()
@@ -105,7 +105,7 @@ def _sends(folder: Path) -> dict[str, Callable[[], float]]:
 
 def _trips(folder: Path) -> dict[str, Callable[[], float]]:
     db, floor = str(folder / "trips.db"), Floor(folder / "bare-trips.db")
-    producer, consumer = BusClient.at(SENDER, db), BusClient.at(RECIPIENT, db)
+    producer, consumer = HostedBus.at(SENDER, db), HostedBus.at(RECIPIENT, db)
     steps = (
         lambda _: producer.send(RECIPIENT, "work", BODY),
         lambda _: consumer.claim(),

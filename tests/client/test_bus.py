@@ -16,11 +16,7 @@ from raven_rpc.client import stream, transaction
 ONLY_OF_SERVERS = {"max_bytes"}
 # Each says in its own words what it returns there; what that can do is compared as well.
 OWN_TYPES = {"transaction", "address"}
-ONLY_WHERE_THE_FILE_IS = {
-    "at", "share", "durability", "draft", "draft_reply", "post", "question", "subscription", "execute", "impatient",
-    "wal_size",
-    "checkpoint", "data_version", "log", "listener", "upkeep",
-}  # fmt: skip
+ONLY_WHERE_THE_FILE_IS = {"at", "execute"}
 
 
 def methods(kind: type) -> set[str]:

@@ -26,7 +26,6 @@ NAN, INFINITE, LONG = float("nan"), float("inf"), "x" * 1025
 GOOD: dict[str, dict[str, Any]] = {
     "send": {"to": ME, "type": "job"},
     "send_many": {"to": ME, "type": "job"},
-    "draft": {"to": ME, "type": "job"},
     "reply": {"msg": 1, "type": "answer"},
     "request": {"to": ME, "type": "ask", "timeout_s": 0.01},
     "request_async": {"to": ME, "type": "ask", "timeout_s": 0.01},
@@ -83,7 +82,7 @@ REFUSALS = [
     Refusal("send", "expires_in_s", (0, 1e12, *SECONDS)),
     Refusal("send", "delay_s", (-0.1, *SECONDS)),
     Refusal("send send_many", "report", ("", "Undelivered", "all", True, False, 1, ["undelivered"])),
-    Refusal("send send_many draft", "max_attempts", (0, -1, 1.5, "5", True, False, NAN, 1_000_001, [1])),
+    Refusal("send send_many", "max_attempts", (0, -1, 1.5, "5", True, False, NAN, 1_000_001, [1])),
     Refusal("reply", "msg", (None, "7", 1.5, True, {}), InputError, "{bad!r} is neither a message nor the id of one"),
     Refusal("request request_async", "timeout_s", (0, None, *SECONDS, 7 * 86400 + 1, 10**400, 1j)),
     Refusal("request", "dedup_key", ("k",), InputError, "dedup_key is no option of a request"),
@@ -147,8 +146,6 @@ def call(bus: Any, method: str, given: dict[str, Any]) -> Any:
     """Call a method to its end; a loop until it waits."""
     if method == "send_many":
         return bus.send_many([given])
-    if method == "draft":
-        return bus.draft(**given)
     came = getattr(bus, method)(**given)
     if method in LOOPS:
         return list(came)

@@ -8,9 +8,11 @@ import pytest
 
 from raven import BusClient, InputError, RavenError
 from raven.delivery import outbox as posting
+from raven.host.bus import HostedBus
 from tests.support import Foreign, Program, wait_for_waiting
 
 Connect = Callable[..., BusClient]
+Hosted = Callable[..., HostedBus]
 Spawn = Callable[..., Program]
 
 
@@ -36,12 +38,12 @@ def test_one_body_is_stored_for_a_hundred_recipients(db: str, boss: BusClient, f
     assert foreign.value("PRAGMA page_count") * foreign.value("PRAGMA page_size") < 3 * 100_000
 
 
-def test_a_hundred_recipients_each_have_it_for_themselves(boss: BusClient, connect: Connect) -> None:
+def test_a_hundred_recipients_each_have_it_for_themselves(boss: BusClient, hosted: Hosted) -> None:
     addresses = [f"worker-{number:02}:s" for number in range(100)]
     boss.register(*addresses)
     sent = boss.send("*:s", "note", "all")
 
-    with connect("worker-00:s") as first:
+    with hosted("worker-00:s") as first:
         shared = [first.share(address) for address in addresses]
         seen = [[msg.body for msg in bus.claim(10)] for bus in shared]
         for bus in shared[:99]:

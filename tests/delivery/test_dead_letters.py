@@ -11,20 +11,22 @@ import pytest
 
 from raven import BusClient, BusObserver, ConfigError, DeliveryError, ExpiredError, InputError
 from raven.errors import MessageNotFoundError
+from raven.host.bus import HostedBus
 from tests.support import Foreign, Program, wait_until
 
 Connect = Callable[..., BusClient]
+Hosted = Callable[..., HostedBus]
 Spawn = Callable[..., Program]
 WORKER = "worker:s"
 
 
 @pytest.fixture
-def bus(connect: Connect) -> BusClient:
+def bus(hosted: Hosted) -> HostedBus:
     """Return a client of the worker."""
-    return connect(WORKER)
+    return hosted(WORKER)
 
 
-def kill(bus: BusClient, count: int = 1, to: Any = WORKER, **options: Any) -> list[int]:
+def kill(bus: HostedBus, count: int = 1, to: Any = WORKER, **options: Any) -> list[int]:
     """Let some messages die at all their recipients, and return their ids."""
     sent = bus.send_many([{"to": to, "type": "job", "max_attempts": 1, **options}] * count)
     for address in dict.fromkeys([to] if isinstance(to, str) else to):
@@ -97,13 +99,13 @@ def test_leaving_a_loop_with_the_last_attempt_in_hand_is_death(bus: BusClient) -
     assert [message.reason for message in bus.dead()] == ["attempt 2 of 2 ended without an ack: it was given back"]
 
 
-def test_a_message_is_handed_out_five_times_unless_it_is_said_otherwise(bus: BusClient, connect: Connect) -> None:
+def test_a_message_is_handed_out_five_times_unless_it_is_said_otherwise(bus: BusClient, hosted: Hosted) -> None:
     bus.send(WORKER, "job")
     for number in range(1, 6):
         assert [message.attempts for message in bus.claim()] == [number]
         assert bus.nack(1) == ("dead" if number == 5 else "delivered")
 
-    others = connect("boss:s", max_attempts=3)
+    others = hosted("boss:s", max_attempts=3)
     sent = [
         others.send(WORKER, "job"),
         others.send(WORKER, "job", max_attempts=7),

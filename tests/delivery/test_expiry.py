@@ -9,18 +9,20 @@ from typing import Any
 import pytest
 
 from raven import BusClient, BusObserver, LeaseLostError
+from raven.host.bus import HostedBus
 from tests.looping import Loop
 from tests.support import Foreign, leased, wait_until
 
 Connect = Callable[..., BusClient]
+Hosted = Callable[..., HostedBus]
 WORKER = "worker:s"
 both_modes = pytest.mark.parametrize("mode", ["listen", "subscribe"])
 
 
 @pytest.fixture
-def bus(connect: Connect) -> BusClient:
+def bus(hosted: Hosted) -> HostedBus:
     """Return a client of the worker."""
-    return connect(WORKER)
+    return hosted(WORKER)
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ def test_whoever_looks_at_what_has_expired_sees_that(db: str, bus: BusClient, fo
 
     with BusObserver(db) as observer:
         seen = [bus.read(1), observer.read(1), *observer.history("c"), *observer.history(task_id="t")]
-        seen += [*observer.thread(1), *observer.tail(follow=False), *observer.log().page()]
+        seen += [*observer.thread(1), *observer.tail(follow=False), *bus.log().page()]
         pending = [(peer.address, peer.pending) for peer in observer.peers()]
         receipts = observer.receipts(1)
 

@@ -14,6 +14,7 @@ import pytest
 
 from raven import BusClient, DeliveryError, Subscription
 from raven.delivery import expiry as settlement
+from raven.host.bus import HostedBus
 from raven.model import clock
 from raven.model.lifecycle import FINAL, LIFECYCLE, OPEN, Event, Hold, Stage, markdown, next_stage
 from raven.model.message import STATES, AckMode
@@ -48,7 +49,7 @@ class Row(NamedTuple):
 class Delivery:
     """One delivery, its recipient's client, and the subscription that leases it where it is leased."""
 
-    def __init__(self, boss: BusClient, worker: BusClient, time: Clock) -> None:
+    def __init__(self, boss: BusClient, worker: HostedBus, time: Clock) -> None:
         self.boss, self.worker, self.time = boss, worker, time
         self.holder: Subscription | None = None
         self.subscriptions: list[Subscription] = []
@@ -165,9 +166,9 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def delivery(time: Clock, connect: Callable[..., BusClient], db: str) -> Iterator[Delivery]:
+def delivery(time: Clock, hosted: Callable[..., HostedBus], db: str) -> Iterator[Delivery]:
     """Return a delivery that is yet to be sent."""
-    one = Delivery(connect("boss:s"), connect(WORKER), time)
+    one = Delivery(hosted("boss:s"), hosted(WORKER), time)
     with elected(db):
         yield one
         for subscription in one.subscriptions:

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from raven import BusClient, InputError, UnknownAddressError
+from raven.host.bus import HostedBus
 
 Connect = Callable[..., BusClient]
+Hosted = Callable[..., HostedBus]
 
 MIXED: list[dict[str, Any]] = [
     {"to": "a:s", "type": "one", "body": {"n": 1}},
@@ -22,8 +24,8 @@ MIXED: list[dict[str, Any]] = [
 
 
 @pytest.fixture
-def boss(connect: Connect) -> BusClient:
-    bus = connect("boss:s")
+def boss(hosted: Hosted) -> HostedBus:
+    bus = hosted("boss:s")
     bus.register("a:s", "b:s")
     return bus
 
@@ -73,7 +75,7 @@ def test_the_parameter_that_send_does_not_have_is_named(boss: BusClient) -> None
         boss.send_many([MIXED[0], {"to": "a:s", "type": "x", "colour": "red", "body": 1}])
 
 
-def test_a_body_that_is_changed_after_the_send_leaves_the_message_alone(connect: Connect, boss: BusClient) -> None:
+def test_a_body_that_is_changed_after_the_send_leaves_the_message_alone(hosted: Hosted, boss: BusClient) -> None:
     flat, deep = {"n": 1}, {"n": [1]}
     draft = boss.draft("a:s", "note", flat)
     sent = [boss.send("a:s", "note", flat), boss.send("a:s", "note", deep)]
@@ -82,4 +84,4 @@ def test_a_body_that_is_changed_after_the_send_leaves_the_message_alone(connect:
     deep["n"].append(2)
 
     assert [msg.body for msg in [*sent, *boss.post([draft])]] == [{"n": 1}, {"n": [1]}, {"n": 1}]
-    assert [msg.body for msg in connect("a:s").inbox()] == [{"n": 1}, {"n": [1]}, {"n": 1}]
+    assert [msg.body for msg in hosted("a:s").inbox()] == [{"n": 1}, {"n": [1]}, {"n": 1}]

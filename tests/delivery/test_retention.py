@@ -13,10 +13,12 @@ import pytest
 from raven import BusClient, ConfigError
 from raven.config import Retention
 from raven.delivery import retention
+from raven.host.bus import HostedBus
 from raven.store.database import Store
 from tests.support import Foreign, Program
 
 Connect = Callable[..., BusClient]
+Hosted = Callable[..., HostedBus]
 WORKER = "worker:s"
 
 
@@ -74,8 +76,8 @@ def test_what_is_older_than_the_limit_goes_and_what_is_younger_stays(connect: Co
     assert kept(foreign) == (120, 41, 160)
 
 
-def test_the_file_stays_below_its_size(connect: Connect, db: str, foreign: Foreign) -> None:
-    boss, worker = connect("boss:s", retention={"max_bytes": 400_000}), connect(WORKER)
+def test_the_file_stays_below_its_size(hosted: Hosted, db: str, foreign: Foreign) -> None:
+    boss, worker = hosted("boss:s", retention={"max_bytes": 400_000}), hosted(WORKER)
     for _ in range(8):
         work_off(boss, worker, 100, "x" * 2000)
     worker.checkpoint()
@@ -160,11 +162,11 @@ def test_who_keeps_the_limits_makes_room_for_what_others_send(connect: Connect, 
 
 
 def test_while_another_writer_is_in_the_way_nothing_waits_and_it_goes_later(
-    connect: Connect, spawn: Callable[..., Program], db: str, foreign: Foreign
+    hosted: Hosted, spawn: Callable[..., Program], db: str, foreign: Foreign
 ) -> None:
-    boss, worker = connect("boss:s"), connect(WORKER)
+    boss, worker = hosted("boss:s"), hosted(WORKER)
     work_off(boss, worker, 100)
-    keeper = connect("keeper:s", retention={"max_messages": 10}, busy_timeout_s=60)
+    keeper = hosted("keeper:s", retention={"max_messages": 10}, busy_timeout_s=60)
     holder = spawn("lock_holder", db)
     holder.read()
 
@@ -180,10 +182,10 @@ def test_while_another_writer_is_in_the_way_nothing_waits_and_it_goes_later(
     assert (during, kept(foreign)[0]) == (100, 10)
 
 
-def test_upkeep_drops_all_that_is_beyond_the_limits(connect: Connect, foreign: Foreign) -> None:
-    boss, worker = connect("boss:s"), connect(WORKER)
+def test_upkeep_drops_all_that_is_beyond_the_limits(hosted: Hosted, foreign: Foreign) -> None:
+    boss, worker = hosted("boss:s"), hosted(WORKER)
     work_off(boss, worker, 500)
-    keeper = connect("keeper:s", retention={"max_messages": 10})
+    keeper = hosted("keeper:s", retention={"max_messages": 10})
 
     keeper.upkeep(at_most_s=30)
 

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from raven import BusClient, BusObserver, LeaseLostError, Subscription
+from raven import BusClient, LeaseLostError, Subscription
+from raven.host.bus import HostedBus
 from tests.serving import Served
 from tests.support import Foreign, wait_until
 
 Connect = Callable[..., BusClient]
+Hosted = Callable[..., HostedBus]
 WORKER = "worker:s"
 
 
@@ -21,12 +23,12 @@ def boss(connect: Connect) -> BusClient:
 
 
 @pytest.fixture
-def subscribe(connect: Connect) -> Iterator[Callable[..., Subscription]]:
+def subscribe(hosted: Hosted) -> Iterator[Callable[..., Subscription]]:
     """Make subscriptions of the worker that set messages apart."""
     made = []
 
     def make(lease_s: float = 30.0) -> Subscription:
-        made.append(connect(WORKER).subscription(ack="ahead", lease_s=lease_s))
+        made.append(hosted(WORKER).subscription(ack="ahead", lease_s=lease_s))
         return made[-1]
 
     yield make
@@ -107,7 +109,7 @@ def test_a_fetch_stops_at_the_message_with_which_it_has_enough_bytes(
 def test_a_page_of_the_log_stops_at_the_message_with_which_it_has_enough_bytes(boss: BusClient, db: str) -> None:
     boss.send_many([{"to": WORKER, "type": "job", "body": "x" * 1000} for _ in range(10)])
 
-    with BusObserver(db) as bus:
+    with HostedBus.at(WORKER, db) as bus:
         log = bus.log()
         pages = [[message.id for message in log.page(max_bytes=3500)] for _ in range(4)]
 
@@ -115,7 +117,7 @@ def test_a_page_of_the_log_stops_at_the_message_with_which_it_has_enough_bytes(b
 
 
 def test_without_checkpoints_the_wal_grows_until_it_is_told_to_be_written_back(db: str, foreign: Foreign) -> None:
-    with BusClient.at("boss:s", db, checkpoints=False) as bus:
+    with HostedBus.at("boss:s", db, checkpoints=False) as bus:
         for _ in range(300):
             bus.send(WORKER, "note", "x" * 20_000)
         assert bus.wal_size() > 6_000_000

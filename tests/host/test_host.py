@@ -20,7 +20,6 @@ from raven.host.waits import Waits
 from raven.host.worker import Outcome
 from raven.model.status import Receipt
 from raven.query.receipts import Tracker
-from raven.receive.request import Question
 from tests.support import DEADLINE_S
 
 Connect = Callable[..., BusClient]
@@ -190,7 +189,7 @@ def test_a_question_and_receipts_are_waited_for_and_give_their_places_back(db: s
     async def run() -> None:
         async with hosting(db) as (host, consumer):
             outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
-            question = Question(host.share("boss:s"), "oracle:s", "ask", timeout_s=DEADLINE_S)
+            question = host.share("boss:s").question("oracle:s", "ask", timeout_s=DEADLINE_S)
             consumer.waits.admit()
             sent = (await done(host.writer.submit, question.post)).value
             tracker = Tracker(lambda: host.reader_bus.receipts(sent.id), sent.id)

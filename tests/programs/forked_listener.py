@@ -7,10 +7,10 @@ import json
 import os
 import sys
 
-from raven import BusClient
+from raven.host.bus import HostedBus
 
 db, address = sys.argv[1:]
-listener = BusClient.at(address, db).subscription().listener
+listener = HostedBus.at(address, db).subscription().listener
 child = os.fork()
 if not child:
     reader, writer = os.pipe()

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 
-from raven import BusClient
+from raven.host.bus import HostedBus
 
 
 def watching() -> int:
@@ -19,7 +19,7 @@ def say(who: str) -> None:
     print(json.dumps({who: watching()}), flush=True)
 
 
-bus = BusClient.at("worker:s", sys.argv[1])
+bus = HostedBus.at("worker:s", sys.argv[1])
 parents = bus.subscription()
 say("parent")
 os.read(0, 16)  # unbuffered: the next read takes the next line

@@ -7,12 +7,10 @@ import json
 import resource
 import sys
 
-from raven import BusClient
-from raven.receive import subscription  # noqa: F401 imported while that can be done
-from raven.wake import listener  # noqa: F401
+from raven.host.bus import HostedBus
 
 db, address = sys.argv[1:]
-bus = BusClient.at(address, db)
+bus = HostedBus.at(address, db)
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 assert "logging" not in sys.modules
 resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))

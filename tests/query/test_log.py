@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from raven import AddressError, BusClient, BusObserver, ClosedError, InputError
+from raven import AddressError, BusClient, ClosedError, InputError
+from raven.host.bus import HostedBus
 from raven.model.message import Message
 
 Connect = Callable[..., BusClient]
+Hosted = Callable[..., HostedBus]
 
 
 def bodies(messages: list[Message]) -> list[Any]:
@@ -22,9 +24,9 @@ def bodies(messages: list[Message]) -> list[Any]:
 
 
 @pytest.fixture
-def talk(connect: Connect) -> BusClient:
+def talk(hosted: Hosted) -> HostedBus:
     """Make a conversation of four addresses, in one task, of which half has a correlation id."""
-    clients = {name: connect(f"{name}:s") for name in "abcd"}
+    clients = {name: hosted(f"{name}:s") for name in "abcd"}
     for body in ("a to b", "b to a", "c to d", "a to c and d", "d to d"):
         recipients = [f"{name}:s" for name in body.partition(" to ")[2].split(" and ")]
         about = "talk" if "a" in body.partition(" and ")[0] else None
@@ -32,8 +34,8 @@ def talk(connect: Connect) -> BusClient:
     return clients["a"]
 
 
-def test_pages_follow_one_another_to_the_newest_and_then_go_on(connect: Connect) -> None:
-    bus = connect("a:s")
+def test_pages_follow_one_another_to_the_newest_and_then_go_on(hosted: Hosted) -> None:
+    bus = hosted("a:s")
     log = bus.log()
     empty = log.page()
     bus.send_many([{"to": "b:s", "type": "note", "body": number} for number in range(7)])
@@ -45,11 +47,11 @@ def test_pages_follow_one_another_to_the_newest_and_then_go_on(connect: Connect)
     assert pages == [[0, 1, 2], [3, 4, 5], [6], []]
     assert bodies(log.page()) == ["new"]
     assert log.page() == []
-    assert len(connect("b:s").inbox(peek=True)) == 8
+    assert len(hosted("b:s").inbox(peek=True)) == 8
 
 
-def test_a_log_begins_at_its_id_and_waits_for_one_that_is_yet_to_come(connect: Connect) -> None:
-    bus = connect("a:s")
+def test_a_log_begins_at_its_id_and_waits_for_one_that_is_yet_to_come(hosted: Hosted) -> None:
+    bus = hosted("a:s")
     bus.send_many([{"to": "b:s", "type": "note", "body": number} for number in (1, 2, 3)])
     from_second, beyond = bus.log(2), bus.log(5)
 
@@ -129,9 +131,9 @@ def test_a_log_from_what_is_no_id_is_refused_with_its_value(talk: BusClient, fro
 
 
 def test_a_log_begins_anew_with_a_file_that_took_the_place_of_a_longer_one(
-    db: str, tmp_path: Path, connect: Connect
+    db: str, tmp_path: Path, hosted: Hosted
 ) -> None:
-    bus = connect("a:s")
+    bus = hosted("a:s")
     bus.send_many([{"to": "b:s", "type": "note"}] * 5)
     log = bus.log()
     assert len(log.page()) == 5
@@ -160,7 +162,7 @@ def test_a_log_that_was_read_in_a_transaction_that_is_undone_does_not_begin_anew
 
 
 def test_the_log_of_an_observer_ends_with_it(db: str, talk: BusClient) -> None:
-    with BusObserver(db) as observer:
+    with HostedBus.at("looker:s", db, register=False) as observer:
         log = observer.log()
         page = bodies(log.page(2))
 

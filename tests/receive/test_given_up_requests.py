@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 
 from raven import BusClient, ClosedError, ExpiredError, Message, RavenError, UndeliveredError, WaitTimeoutError
+from raven.host.bus import HostedBus
 from raven.wake.doorbell import receipt_bell
 from tests.acting import Actor
 from tests.support import DEADLINE_S, Foreign, Program, wait_for_waiting, wait_until
 
 Connect = Callable[..., BusClient]
+Hosted = Callable[..., HostedBus]
 Spawn = Callable[..., Program]
 AT_ONCE_S = 0.6
 
@@ -165,8 +167,8 @@ def test_a_timeout_is_a_timeout_though_another_writer_is_in_the_way(
             asking.result(DEADLINE_S)
 
 
-def test_once_one_of_many_has_answered_nobody_else_begins(connect: Connect) -> None:
-    boss, quick, slow = connect("boss:s"), connect("quick:s"), connect("slow:s")
+def test_once_one_of_many_has_answered_nobody_else_begins(hosted: Hosted) -> None:
+    boss, quick, slow = hosted("boss:s"), hosted("quick:s"), hosted("slow:s")
     question = boss.question(["quick:s", "slow:s"], "ask", timeout_s=30)
     question.post()
     [asked] = quick.claim()
@@ -177,8 +179,8 @@ def test_once_one_of_many_has_answered_nobody_else_begins(connect: Connect) -> N
     assert slow.claim() == []
 
 
-def test_nobody_waits_for_the_answer_to_a_request_that_is_there_no_more(connect: Connect) -> None:
-    boss, worker = connect("boss:s"), connect("worker:s")
+def test_nobody_waits_for_the_answer_to_a_request_that_is_there_no_more(hosted: Hosted) -> None:
+    boss, worker = hosted("boss:s"), hosted("worker:s")
     question = boss.question("worker:s", "ask", timeout_s=30)
     question.post()
     [asked] = worker.claim()

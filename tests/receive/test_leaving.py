@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from raven import BusClient, BusyError
+from raven.host.bus import HostedBus
 from tests.looping import Loop, taken
 from tests.support import (
     DEADLINE_S,
@@ -31,6 +32,7 @@ from tests.support import (
 )
 
 Connect = Callable[..., BusClient]
+Hosted = Callable[..., HostedBus]
 Spawn = Callable[..., Program]
 
 
@@ -286,9 +288,9 @@ def test_a_program_with_a_sigterm_handler_of_its_own_keeps_it(db: str, connect: 
 
 @pytest.mark.parametrize(("ack", "handed_out"), [("auto", ["sent"]), ("manual", [])])
 def test_a_loop_that_is_ended_while_it_fetches_gives_back_what_it_does_not_hand_out(
-    db: str, connect: Connect, ack: str, handed_out: list[str]
+    db: str, hosted: Hosted, ack: str, handed_out: list[str]
 ) -> None:
-    boss, worker = connect("boss:s"), connect("worker:s")
+    boss, worker = hosted("boss:s"), hosted("worker:s")
     loop = Loop(worker, "listen", ack=ack, poll_interval_s=NEVER_POLLS_S)
     [feed] = worker._feeds
     seen = loop.collect()

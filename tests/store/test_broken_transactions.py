@@ -12,6 +12,7 @@ import pytest
 
 from raven import BusClient, BusyError, DatabaseError, FileMissingError, UnknownAddressError
 from raven.delivery.identity import register
+from raven.host.bus import HostedBus
 from raven.model.address import parse_address
 from raven.store.atomic import Group
 from raven.store.database import Store
@@ -19,6 +20,7 @@ from raven.store.transaction import Transaction
 from tests.support import DEADLINE_S, Foreign, Program
 
 Connect = Callable[..., BusClient]
+Hosted = Callable[..., HostedBus]
 Spawn = Callable[..., Program]
 BODIES = "SELECT body ->> '$' FROM messages ORDER BY id"
 
@@ -188,8 +190,8 @@ def test_a_block_goes_on_after_a_fork_inside_it_and_the_child_has_no_part_in_it(
     assert foreign.execute(BODIES) == [["before the fork"], ["after the fork"]]
 
 
-def test_an_address_whose_first_block_was_undone_registers_with_its_next_write(connect: Connect) -> None:
-    bus = connect("boss:s")
+def test_an_address_whose_first_block_was_undone_registers_with_its_next_write(hosted: Hosted) -> None:
+    bus = hosted("boss:s")
     newcomer = bus.share("newcomer:s")
 
     with suppress(ZeroDivisionError), bus.transaction():
@@ -202,8 +204,8 @@ def test_an_address_whose_first_block_was_undone_registers_with_its_next_write(c
     assert addresses(bus) == ["boss:s", "newcomer:s"]
 
 
-def test_an_address_whose_first_write_failed_in_a_block_registers_with_the_next_one_there(connect: Connect) -> None:
-    bus = connect("boss:s")
+def test_an_address_whose_first_write_failed_in_a_block_registers_with_the_next_one_there(hosted: Hosted) -> None:
+    bus = hosted("boss:s")
     newcomer = bus.share("newcomer:s")
 
     with bus.transaction():

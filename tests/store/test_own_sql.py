@@ -13,17 +13,19 @@ from typing import Any
 import pytest
 
 from raven import BusClient, BusyError, ClosedError, DatabaseError, FileMissingError, StatementError
+from raven.host.bus import HostedBus
 from tests.support import DEADLINE_S, NEVER_POLLS_S, Foreign, Program, wait_for_waiting, wait_for_watch
 
 Connect = Callable[..., BusClient]
+Hosted = Callable[..., HostedBus]
 Spawn = Callable[..., Program]
 OUTBOX = "INSERT INTO outbox (sender, recipient, type, body) VALUES ('worker:s', 'other:s', 'note', json_quote(?))"
 
 
 @pytest.fixture
-def bus(connect: Connect) -> BusClient:
+def bus(hosted: Hosted) -> HostedBus:
     """Return a client with a table of its own."""
-    client = connect("worker:s")
+    client = hosted("worker:s")
     client.execute("CREATE TABLE own (id INTEGER PRIMARY KEY, value)")
     return client
 

@@ -8,10 +8,12 @@ from collections.abc import Callable
 import pytest
 
 from raven import BusClient, BusyError
+from raven.host.bus import HostedBus
 from raven.store.checkpoint import Patience
 from tests.support import Program
 
 Connect = Callable[..., BusClient]
+Hosted = Callable[..., HostedBus]
 
 
 def test_no_number_of_naps_is_too_great() -> None:
@@ -25,8 +27,8 @@ def test_without_patience_it_gives_up_at_once() -> None:
     assert not Patience(0).wait(0)
 
 
-def test_impatience_outlasts_an_inner_one(connect: Connect, spawn: Callable[..., Program], db: str) -> None:
-    bus = connect("worker:s", busy_timeout_s=30)
+def test_impatience_outlasts_an_inner_one(hosted: Hosted, spawn: Callable[..., Program], db: str) -> None:
+    bus = hosted("worker:s", busy_timeout_s=30)
     spawn("lock_holder", db).read()
 
     began = time.monotonic()

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from raven import BusClient, FileMissingError, NotABusError, RavenError
+from raven.host.bus import HostedBus
 from raven.store.database import Store
 from tests.support import Foreign, Program, needs
 
 Connect = Callable[..., BusClient]
+Hosted = Callable[..., HostedBus]
 Spawn = Callable[..., Program]
 
 
@@ -59,9 +61,9 @@ def test_a_backup_restored_into_a_bus_in_use_is_what_everybody_goes_on_with(
     assert Store(db).pragma("integrity_check") == "ok"
 
 
-def test_who_follows_the_log_begins_anew_when_a_backup_is_restored_into_it(db: str, connect: Connect) -> None:
+def test_who_follows_the_log_begins_anew_when_a_backup_is_restored_into_it(db: str, hosted: Hosted) -> None:
     needs("sqlite3")
-    boss = connect("boss:s")
+    boss = hosted("boss:s")
     boss.send("worker:s", "note", "in the backup")
     subprocess.run(["sqlite3", db, f".backup {db}.copy"], check=True, timeout=60)
     for number in range(5):
@@ -77,8 +79,8 @@ def test_who_follows_the_log_begins_anew_when_a_backup_is_restored_into_it(db: s
     assert log.page() == []
 
 
-def test_a_place_beyond_the_end_of_the_log_is_kept_until_it_is_reached(connect: Connect) -> None:
-    boss = connect("boss:s")
+def test_a_place_beyond_the_end_of_the_log_is_kept_until_it_is_reached(hosted: Hosted) -> None:
+    boss = hosted("boss:s")
     log = boss.log(from_id=4)
 
     pages = []

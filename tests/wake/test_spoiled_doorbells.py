@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from raven import BusClient
+from raven.host.bus import HostedBus
 from raven.wake.doorbell import Doorbells
 from raven.wake.listener import Listener
 from raven.wake.watcher import LOCK_NAME
@@ -23,6 +24,7 @@ from tests.processes import bound_by_permissions
 from tests.support import NEVER_POLLS_S, Foreign, Program, is_watched, wait_for_waiting, wait_until, waiting
 
 Connect = Callable[..., BusClient]
+Hosted = Callable[..., HostedBus]
 Spawn = Callable[..., Program]
 ADDRESS = "worker:s"
 SHORT = '{"poll_interval_s": 0.2}'
@@ -210,10 +212,8 @@ def test_a_ring_for_which_there_was_no_descriptor_does_not_make_the_next_ones_go
     bell.close()
 
 
-def test_a_listener_that_finds_no_descriptor_goes_on_by_ticks_and_is_rung_again_after(
-    connect: Connect, db: str
-) -> None:
-    bus = connect(ADDRESS)
+def test_a_listener_that_finds_no_descriptor_goes_on_by_ticks_and_is_rung_again_after(hosted: Hosted, db: str) -> None:
+    bus = hosted(ADDRESS)
     bus.subscription().close()
     bus.send(ADDRESS, "note")
     with no_descriptors():

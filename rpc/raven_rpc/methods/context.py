@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from raven.client import BusClient
 from raven.errors import ForbiddenError, InputError, MessageNotFoundError
+from raven.host.bus import HostedBus
 from raven.host.host import Host
 from raven.host.leases import Leases
 from raven.host.subscriptions import Subscriptions
 from raven.host.waits import Waits
 from raven.model.address import parse_address
 from raven.model.message import Message
-from raven.observer import BusObserver
 
 
 class Facts(Protocol):
@@ -76,7 +75,7 @@ class Context:
             raise ForbiddenError(f"this socket acts as {', '.join(self.bound)} only, not as {address!r}")
         return address
 
-    def client(self, name: str, address: str | None) -> BusClient:
+    def client(self, name: str, address: str | None) -> HostedBus:
         """Return the client that writes as the address that a parameter means."""
         if address is None or self.bound:
             address = self.role(name, address)
@@ -90,15 +89,15 @@ class Context:
 
     # Messages; these read the store, over one of the connections of the host
 
-    def visible(self, bus: BusClient, message_id: int, role: str | None) -> Message:
+    def visible(self, bus: HostedBus, message_id: int, role: str | None) -> Message:
         """Read a message as `role`; on a bound socket, as if none existed that is neither from nor to its addresses."""
-        whole = BusObserver.read(bus, message_id)
+        whole = bus.whole(message_id)
         recipients = bus.recipients(message_id)
         if self.bound and whole.sender not in self.bound and not set(self.bound) & set(recipients):
             raise MessageNotFoundError(f"there is no message #{message_id}: it never was, or it was pruned")
         return bus.share(role, register=False).read(message_id) if role in recipients else whole
 
-    def only_recipient(self, bus: BusClient, message_id: int) -> str:
+    def only_recipient(self, bus: HostedBus, message_id: int) -> str:
         """Return the one address that a message went to, of those of a bound socket; raises InputError for several."""
         self.visible(bus, message_id, None)
         recipients = [address for address in bus.recipients(message_id) if not self.bound or address in self.bound]

@@ -19,6 +19,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from raven import BusClient, DatabaseError, DiskFullError, RavenError, ReadOnlyError
+from raven.host.bus import HostedBus
 from raven.store import checkpoint as writeback
 from scripts.harness.program import Program
 from scripts.trials.disk.failing_vfs import ERRNOS, FailingVFS
@@ -129,14 +130,14 @@ class Sweep:
             bus.close()
         self._end(path)
 
-    def _begin(self, operation: Operation) -> tuple[str, BusClient | None, Any]:
+    def _begin(self, operation: Operation) -> tuple[str, HostedBus | None, Any]:
         self._count += 1
         path = f"{self._folder}/{self._count}.db"
         if operation.template:
             shutil.copyfile(f"{self._folder}/{operation.template}", path)
         if not operation.client:
             return path, None, None
-        bus = BusClient.at(ADDRESS, path, **self._options, **dict(operation.options))
+        bus = HostedBus.at(ADDRESS, path, **self._options, **dict(operation.options))
         return path, bus, operation.prepare(bus)
 
     def _fail(self, operation: Operation, fault: Fault, subject: Any, prepared: Any, case: str) -> RavenError | None:

@@ -10,6 +10,7 @@ from scripts.trials.power.ledger import Ledger
 
 if TYPE_CHECKING:
     from raven import BusClient
+    from raven.host.bus import HostedBus
     from raven_rpc import Client
 
 # Of long bodies each fills pages of its own.
@@ -82,7 +83,7 @@ class Hand:
 class DirectHand(Hand):
     """A client that has the file itself: it can do some things more."""
 
-    bus: BusClient
+    bus: HostedBus
 
     def listen(self) -> None:
         """Take the next message as a loop does: acked when it is handed out."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from raven import BusClient, RavenError
+from raven import RavenError
+from raven.host.bus import HostedBus
 from scripts.harness.program import Program
 from scripts.trials.power.diskette import Image
 from scripts.trials.power.history import DB
@@ -108,7 +109,7 @@ class Opener:
 def _use(db: str) -> str:
     """Open a bus, send, claim and ack; returns what went wrong, in words."""
     try:
-        with BusClient.at("survivor:s", db) as bus:
+        with HostedBus.at("survivor:s", db) as bus:
             sent = bus.send(bus.address, "probe", "after the power came back")
             claimed = [message.id for message in bus.claim(2)]
             if claimed != [sent.id]:

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from raven import BusClient
 from raven.config import Durability
+from raven.host.bus import HostedBus
 from raven.store.migrations import APPLICATION_ID
 from raven.store.sql import scripts_after
 from scripts.trials.power.hand import DirectHand, Hand
@@ -52,7 +52,7 @@ class Scene(NamedTuple):
         durability = self.durability if durability is None else durability
         durable = durability == "full"
         with self.ledger.step([], durable=durable):
-            bus = BusClient.at(address, str(self.db), durability=durability, **options)
+            bus = HostedBus.at(address, str(self.db), durability=durability, **options)
         with bus:
             yield DirectHand(bus, _PARTNERS[address], self.ledger, self.chance, self.numbers, durable=durable)
 

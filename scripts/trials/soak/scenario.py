@@ -12,6 +12,7 @@ import time
 from contextlib import ExitStack
 
 from raven import BusClient
+from raven.host.bus import HostedBus
 from scripts.harness.program import Program, descriptors, memory_mib
 from scripts.trials.soak import plot
 from scripts.trials.soak.resident import PARTS, TABLES
@@ -31,7 +32,7 @@ def run(round: Round) -> None:
     """Let all parts work for the time of the round, then let the mail be taken, and see what has grown or is left."""
     db = str(round.folder / "bus.db")
     with ExitStack() as stack:
-        bus = stack.enter_context(BusClient.at("soak:observer", db, register=False))
+        bus = stack.enter_context(HostedBus.at("soak:observer", db, register=False))
         for statement in TABLES:
             bus.execute(statement)
         crew = stack.enter_context(_Crew(round, db))
@@ -103,7 +104,7 @@ class _Crew:
         return program.__enter__()
 
 
-def _watch(round: Round, bus: BusClient, crew: _Crew) -> list[Sample]:
+def _watch(round: Round, bus: HostedBus, crew: _Crew) -> list[Sample]:
     begin = time.monotonic()
     every_s = round.seconds / _SAMPLES
     samples: list[Sample] = []
@@ -124,7 +125,7 @@ def _watch(round: Round, bus: BusClient, crew: _Crew) -> list[Sample]:
     return samples
 
 
-def _look(at_s: float, bus: BusClient, crew: _Crew) -> Sample:
+def _look(at_s: float, bus: HostedBus, crew: _Crew) -> Sample:
     pids = {part: program.pid for part, program in crew.residents.items()} | {"observer": os.getpid()}
     return Sample(
         round(at_s, 1),

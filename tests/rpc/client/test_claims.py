@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from raven import BusClient, DatabaseError, DeliveryError, LeaseLostError, Message, RavenError
+from raven.host.bus import HostedBus
 from raven_rpc import Client
 from tests.both_ways import Open, both_ways, same
 from tests.serving import Served
@@ -19,6 +20,7 @@ from tests.support import DEADLINE_S, wait_until
 
 Serve = Callable[..., Served]
 Connect = Callable[..., BusClient]
+Hosted = Callable[..., HostedBus]
 WORKER = "worker:s"
 SHORT_S = 0.05
 LATE = {
@@ -140,8 +142,8 @@ def test_stats_of_a_bus_that_is_gone_are_an_error_and_those_of_the_helper_are_no
     assert worker.call("stats")["connections"] == 1
 
 
-def test_a_send_tells_who_waits_and_whether_it_was_sent_before(worker: Client, connect: Connect) -> None:
-    loop = connect(WORKER).subscription()
+def test_a_send_tells_who_waits_and_whether_it_was_sent_before(worker: Client, hosted: Hosted) -> None:
+    loop = hosted(WORKER).subscription()
     try:
         sent = [worker.send([WORKER, "other:s"], "note", dedup_key="k") for _ in range(2)]
         many = worker.send_many([{"to": WORKER, "type": "note"}, {"to": "x:s", "type": "note", "dedup_key": "k"}])

@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 
 from raven import BusClient, Message
+from raven.host.bus import HostedBus
 from raven_rpc import Client
 from tests.serving import Served
 from tests.support import DEADLINE_S, Foreign, Program, leased, wait_for_waiting, wait_until, waiting
 
 Serve = Callable[..., Served]
 Connect = Callable[..., BusClient]
+Hosted = Callable[..., HostedBus]
 Spawn = Callable[..., Program]
 WORKER = "worker:s"
 MODES = pytest.mark.parametrize("mode", ["listen", "subscribe"])
@@ -157,8 +159,8 @@ def test_two_loops_share_the_mail_of_one_address(serve: Serve, connect: Connect,
 
 
 @MODES
-def test_timeout_s_ends_a_loop_and_takes_its_doorbell_down(worker: Client, connect: Connect, mode: str) -> None:
-    boss, began = connect("boss:s"), time.monotonic()
+def test_timeout_s_ends_a_loop_and_takes_its_doorbell_down(worker: Client, hosted: Hosted, mode: str) -> None:
+    boss, began = hosted("boss:s"), time.monotonic()
 
     assert take(worker, mode, 1, timeout_s=0.4) == []
 

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from raven import AddressError, BodyError, BusClient, ClosedError, InputError, UnknownAddressError
+from raven.host.bus import HostedBus
 from tests.support import DEADLINE_S, Foreign, Program, bells, is_watched, wait_for_waiting, wait_for_watch, wait_until
 
 Connect = Callable[..., BusClient]
+Hosted = Callable[..., HostedBus]
 Spawn = Callable[..., Program]
 
 
@@ -28,8 +30,8 @@ def watching() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "raven-walwatch"]
 
 
-def test_a_shared_client_sends_and_receives_as_its_own_address(connect: Connect) -> None:
-    boss = connect("boss:s")
+def test_a_shared_client_sends_and_receives_as_its_own_address(hosted: Hosted) -> None:
+    boss = hosted("boss:s")
     worker = boss.share("worker:t")
 
     boss.send("worker:t", "task", 1)
@@ -43,8 +45,8 @@ def test_a_shared_client_sends_and_receives_as_its_own_address(connect: Connect)
     assert boss.read(task.id).state == "acked"
 
 
-def test_a_shared_client_registers_with_its_first_write_and_not_before(connect: Connect) -> None:
-    boss = connect("boss:s")
+def test_a_shared_client_registers_with_its_first_write_and_not_before(hosted: Hosted) -> None:
+    boss = hosted("boss:s")
     worker, silent = boss.share("worker:s"), boss.share("silent:s", register=False)
     before = addresses(boss)
 
@@ -55,8 +57,8 @@ def test_a_shared_client_registers_with_its_first_write_and_not_before(connect: 
     assert addresses(boss) == ["boss:s", "worker:s"]
 
 
-def test_sharing_opens_no_descriptor_and_keeps_the_settings(connect: Connect) -> None:
-    boss = connect("boss:s", max_body_bytes=10)
+def test_sharing_opens_no_descriptor_and_keeps_the_settings(hosted: Hosted) -> None:
+    boss = hosted("boss:s", max_body_bytes=10)
     before = len(os.listdir("/dev/fd"))
 
     shared = [boss.share(f"worker-{number}:s") for number in range(20)]
@@ -68,8 +70,8 @@ def test_sharing_opens_no_descriptor_and_keeps_the_settings(connect: Connect) ->
         shared[0].share("another:s").send("boss:s", "note", "too long by far")
 
 
-def test_a_shared_client_that_is_closed_leaves_the_others_open(connect: Connect) -> None:
-    boss = connect("boss:s")
+def test_a_shared_client_that_is_closed_leaves_the_others_open(hosted: Hosted) -> None:
+    boss = hosted("boss:s")
     worker, other = boss.share("worker:s"), boss.share("other:s")
     with ThreadPoolExecutor(2) as pool:
         loops = {client: pool.submit(list, client.listen(poll_interval_s=60)) for client in (worker, other)}
@@ -86,8 +88,8 @@ def test_a_shared_client_that_is_closed_leaves_the_others_open(connect: Connect)
     assert [msg.body for msg in other.inbox()] == ["still here"]
 
 
-def test_a_shared_client_ends_with_the_one_it_came_from(connect: Connect) -> None:
-    boss = connect("boss:s")
+def test_a_shared_client_ends_with_the_one_it_came_from(hosted: Hosted) -> None:
+    boss = hosted("boss:s")
     worker = boss.share("worker:s")
     with ThreadPoolExecutor(1) as pool:
         loop = pool.submit(list, worker.listen(poll_interval_s=0.1))
@@ -101,8 +103,8 @@ def test_a_shared_client_ends_with_the_one_it_came_from(connect: Connect) -> Non
             call()
 
 
-def test_shared_clients_write_in_one_transaction(connect: Connect, foreign: Foreign) -> None:
-    boss = connect("boss:s")
+def test_shared_clients_write_in_one_transaction(hosted: Hosted, foreign: Foreign) -> None:
+    boss = hosted("boss:s")
     a, b = boss.share("a:s"), boss.share("b:s")
     count = "SELECT count(*) FROM messages"
 
@@ -121,8 +123,8 @@ def test_shared_clients_write_in_one_transaction(connect: Connect, foreign: Fore
     assert [msg.body for msg in a.inbox()] == ["boss"]
 
 
-def test_drafts_are_checked_without_the_bus_and_posted_later_by_another_thread(db: str, connect: Connect) -> None:
-    bus = connect("boss:s")
+def test_drafts_are_checked_without_the_bus_and_posted_later_by_another_thread(db: str, hosted: Hosted) -> None:
+    bus = hosted("boss:s")
     os.rename(db, f"{db}.away")
     with ThreadPoolExecutor(1) as pool:
         drafts = [pool.submit(bus.draft, "worker:s", "note", number).result() for number in range(3)]
@@ -133,12 +135,14 @@ def test_drafts_are_checked_without_the_bus_and_posted_later_by_another_thread(d
     assert [(msg.id, msg.sender, msg.body, msg.state) for msg in posted] == [
         (number + 1, "boss:s", number, "sent") for number in range(3)
     ]
-    assert [msg.body for msg in connect("worker:s").inbox()] == [0, 1, 2]
+    assert [msg.body for msg in hosted("worker:s").inbox()] == [0, 1, 2]
 
 
-@pytest.mark.parametrize("wrong", [{"urgency": "soon"}, {"delay_s": -1}, {"to": "worker"}, {"type": ""}])
-def test_a_draft_is_checked_as_a_send_is(connect: Connect, wrong: dict[str, Any]) -> None:
-    bus = connect("boss:s")
+@pytest.mark.parametrize(
+    "wrong", [{"urgency": "soon"}, {"delay_s": -1}, {"max_attempts": 0}, {"to": "worker"}, {"type": ""}]
+)
+def test_a_draft_is_checked_as_a_send_is(hosted: Hosted, wrong: dict[str, Any]) -> None:
+    bus = hosted("boss:s")
     message: dict[str, Any] = {"to": "worker:s", "type": "note", **wrong}
 
     errors = []
@@ -151,8 +155,8 @@ def test_a_draft_is_checked_as_a_send_is(connect: Connect, wrong: dict[str, Any]
     assert bus.last_id() == 0
 
 
-def test_drafts_of_which_one_cannot_be_stored_are_not_posted_at_all(connect: Connect) -> None:
-    bus = connect("boss:s")
+def test_drafts_of_which_one_cannot_be_stored_are_not_posted_at_all(hosted: Hosted) -> None:
+    bus = hosted("boss:s")
     drafts = [bus.draft("boss:s", "note"), bus.draft("*:nowhere", "note")]
 
     with pytest.raises(UnknownAddressError):
@@ -162,8 +166,8 @@ def test_drafts_of_which_one_cannot_be_stored_are_not_posted_at_all(connect: Con
     assert bus.post([]) == []
 
 
-def test_all_who_wait_over_one_connection_have_one_watch_until_the_last_has_left(db: str, connect: Connect) -> None:
-    bus = connect("boss:s")
+def test_all_who_wait_over_one_connection_have_one_watch_until_the_last_has_left(db: str, hosted: Hosted) -> None:
+    bus = hosted("boss:s")
     waiting = [bus.share(f"worker-{number}:s").subscription() for number in range(3)]
     waiting.append(bus.subscription())
     observer = bus.listener()
@@ -182,8 +186,8 @@ def test_all_who_wait_over_one_connection_have_one_watch_until_the_last_has_left
     assert (watching(), is_watched(db), bells(db)) == ([], False, [])
 
 
-def test_who_comes_after_the_last_has_left_watches_again(db: str, connect: Connect) -> None:
-    bus = connect("worker:s")
+def test_who_comes_after_the_last_has_left_watches_again(db: str, hosted: Hosted) -> None:
+    bus = hosted("worker:s")
 
     for _ in range(3):
         with ThreadPoolExecutor(1) as pool:
@@ -193,8 +197,8 @@ def test_who_comes_after_the_last_has_left_watches_again(db: str, connect: Conne
         assert (watching(), is_watched(db)) == ([], False)
 
 
-def test_of_two_connections_in_one_process_one_watches_and_the_other_takes_over(db: str, connect: Connect) -> None:
-    first, second = connect("a:s").subscription(), connect("b:s").subscription()
+def test_of_two_connections_in_one_process_one_watches_and_the_other_takes_over(db: str, hosted: Hosted) -> None:
+    first, second = hosted("a:s").subscription(), hosted("b:s").subscription()
     before = watching()
 
     first.close()
@@ -227,8 +231,8 @@ def test_a_forked_child_has_a_watch_of_its_own_when_its_parent_has_none(db: str,
     assert not is_watched(db)
 
 
-def test_a_share_of_no_address_leaves_nothing_that_a_close_could_meet(connect: Connect) -> None:
-    bus = connect("worker:s")
+def test_a_share_of_no_address_leaves_nothing_that_a_close_could_meet(hosted: Hosted) -> None:
+    bus = hosted("worker:s")
 
     with pytest.raises(AddressError) as kept:
         bus.share("no address")

@@ -12,25 +12,27 @@ from typing import Any
 
 import pytest
 
-from raven import BusClient, BusObserver, InputError
+from raven import BusClient, InputError
+from raven.host.bus import HostedBus
 from raven.model.message import Message
 from raven.wake.doorbell import Doorbells
 from raven.wake.listener import Listener
 from tests.support import DEADLINE_S, Foreign, bells, leased, wait_until, waiting
 
 Connect = Callable[..., BusClient]
+Hosted = Callable[..., HostedBus]
 Subscribe = Callable[..., Any]
 ADDRESS = "worker:s"
 OBSERVERS = "*"
 
 
 @pytest.fixture
-def subscribe(connect: Connect) -> Iterator[Subscribe]:
+def subscribe(hosted: Hosted) -> Iterator[Subscribe]:
     """Make subscriptions of one address, each over a connection of its own, that are closed after the test."""
     subscriptions: list[Any] = []
 
     def make(**options: Any) -> Any:
-        subscriptions.append(connect(ADDRESS).subscription(**options))
+        subscriptions.append(hosted(ADDRESS).subscription(**options))
         return subscriptions[-1]
 
     yield make
@@ -178,8 +180,8 @@ def test_close_gives_back_at_once_and_rings_the_others(connect: Connect, subscri
     assert (leaver.fetch(10), leaver.renew(), other.renew()) == ([], set(), {2, 3})
 
 
-def test_a_fetch_in_a_block_that_is_undone_takes_nothing(connect: Connect) -> None:
-    bus = connect(ADDRESS)
+def test_a_fetch_in_a_block_that_is_undone_takes_nothing(hosted: Hosted) -> None:
+    bus = hosted(ADDRESS)
     bus.send(ADDRESS, "note")
     subscriptions = [bus.subscription(), bus.subscription(ack="manual")]
 
@@ -194,18 +196,18 @@ def test_a_fetch_in_a_block_that_is_undone_takes_nothing(connect: Connect) -> No
 
 
 @pytest.mark.parametrize("ack", ["", "Auto", None, True, []])
-def test_a_bad_way_to_ack_is_refused_with_its_value(db: str, connect: Connect, ack: Any) -> None:
+def test_a_bad_way_to_ack_is_refused_with_its_value(db: str, hosted: Hosted, ack: Any) -> None:
     with pytest.raises(InputError, match=r"ack .* is not known") as caught:
-        connect(ADDRESS).subscription(ack=ack)
+        hosted(ADDRESS).subscription(ack=ack)
 
     assert repr(ack) in str(caught.value)
     assert bells(db) == []
 
 
 @pytest.mark.parametrize("lease_s", [0, -1, 86401, float("nan"), float("inf"), "30", None])
-def test_a_bad_lease_is_refused_with_its_value(db: str, connect: Connect, lease_s: Any) -> None:
+def test_a_bad_lease_is_refused_with_its_value(db: str, hosted: Hosted, lease_s: Any) -> None:
     with pytest.raises(InputError, match=r"lease_s .* is out of range") as caught:
-        connect(ADDRESS).subscription(ack="manual", lease_s=lease_s)
+        hosted(ADDRESS).subscription(ack="manual", lease_s=lease_s)
 
     assert repr(lease_s) in str(caught.value)
     assert bells(db) == []
@@ -252,9 +254,9 @@ def test_where_no_fifo_can_be_made_a_listener_is_deaf_until_it_can(
     assert caplog.text.count("no doorbell at") == 1
 
 
-def test_an_observers_listener_is_rung_by_every_send(db: str, connect: Connect) -> None:
-    bus = connect("boss:s")
-    with BusObserver(db) as observer:
+def test_an_observers_listener_is_rung_by_every_send(db: str, hosted: Hosted) -> None:
+    bus = hosted("boss:s")
+    with HostedBus.at("looker:s", db, register=False) as observer:
         listener, log, heard = observer.listener(), observer.log(), []
         for to in ("a:s", ["b:s", "c:t"], "boss:s"):
             bus.send(to, "note", to)
@@ -272,8 +274,8 @@ def test_an_observers_listener_is_rung_by_every_send(db: str, connect: Connect) 
     assert (heard, rung) == (["a:s", ["b:s", "c:t"], "boss:s"], True)
 
 
-def test_a_subscription_that_acks_what_it_fetches_has_nothing_more_to_take(connect: Connect) -> None:
-    worker = connect("worker:s")
+def test_a_subscription_that_acks_what_it_fetches_has_nothing_more_to_take(hosted: Hosted) -> None:
+    worker = hosted("worker:s")
     sent = worker.send("worker:s", "note")
     subscription = worker.subscription(ack="auto")
     assert [message.id for message in subscription.fetch(10)] == [sent.id]

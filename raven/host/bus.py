@@ -1,0 +1,130 @@
+"""HostedBus: one address on the bus, in a program with an event loop of its own that speaks for many addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
+from copy import copy
+from typing import Any, Self
+from weakref import WeakSet
+
+from raven.client import BusClient, members
+from raven.config import Durability
+from raven.delivery import expiry as settlement
+from raven.errors import BusyError
+from raven.model.address import Address, parse_address
+from raven.model.draft import Draft
+from raven.model.message import AckMode, Message
+from raven.observer import BusObserver
+from raven.query.log import Log
+from raven.receive.request import Question
+from raven.receive.subscription import Subscription, check
+from raven.wake.doorbell import OBSERVERS, receipt_bell
+from raven.wake.listener import Listener
+
+
+class HostedBus(BusClient):
+    """A BusClient that lends its connection to other addresses, and leaves waiting and upkeep to the program.
+
+    What it gives never blocks: the program waits as a `listener` says, and checks in one thread what it writes in
+    another. With `checkpoints=False` no write takes the time to write the WAL back: call `checkpoint` now and then.
+    """
+
+    _is_shared = False
+
+    def _take_part(self, address: Address, register: bool) -> None:
+        super()._take_part(address, register)
+        self._shared: WeakSet[HostedBus] = WeakSet()
+
+    def share(self, address: str, *, register: bool = True) -> Self:
+        """Return a client of another address over this one's connection.
+
+        It registers with its first write, and ends with this one; its own `close` ends only its loops.
+        """
+        shared = copy(self)
+        shared._is_shared = True
+        vars(shared).pop("_mailbox", None)
+        shared._take_part(parse_address(address), register)
+        self._shared.add(shared)
+        return shared
+
+    def close(self) -> None:
+        """Close the connection, or end only the loops of a client that was shared."""
+        for shared in members(self._shared):
+            shared.close()
+        if self._is_shared:
+            self._release_loops()
+            self._doorbells.ring([self.address])
+        else:
+            super().close()
+
+    @property
+    def durability(self) -> Durability:
+        """What a commit survives: "normal" the death of any process, "full" power loss, too."""
+        return self._store.durability
+
+    def draft(self, to: str | Sequence[str], type: str, body: Any = None, **options: Any) -> Draft:
+        """Check a message, given as to `send`, without touching the bus; `post` then sends it. Raises InputError."""
+        return self._draft(to, type, body, options)
+
+    def draft_reply(self, msg: Message | int, type: str, body: Any = None, **options: Any) -> Draft:
+        """Check an answer, given as to `reply`; `post` then sends it."""
+        return self._draft_reply(msg, type, body, options)
+
+    def post(self, drafts: Sequence[Draft]) -> list[Message]:
+        """Send what `draft` has checked, in one transaction: all of them or none."""
+        return self._outbox.post(drafts)
+
+    def question(
+        self, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float, **options: Any
+    ) -> Question:
+        """Check a request, given as to `request`: `post` it, then fetch the answer from its `subscription`."""
+        return self._question(to, type, body, timeout_s=timeout_s, **options)
+
+    def whole(self, id: int) -> Message:
+        """Return one message as a whole, whoever its recipients are; raises MessageNotFoundError."""
+        return BusObserver.read(self, id)
+
+    def subscription(self, *, ack: AckMode = "auto", lease_s: float = 30.0) -> Subscription:
+        """Return a subscription to the mail of this address: wait as its `listener` says, then fetch."""
+        check(ack, lease_s)
+        return Subscription(self._mailbox, Listener(self._handle, self.address), ack, lease_s)
+
+    def log(self, from_id: int = 1, *, role: str | Sequence[str] | None = None) -> Log:
+        """Return a place in the log from which to read on; `role` as in `tail`."""
+        return Log(self._store, from_id, role)
+
+    def listener(self, *, receipts_of: int | None = None) -> Listener:
+        """Return a listener that every send rings; the program then reads on in the `log`.
+
+        With `receipts_of` it is rung instead when a delivery of that message has come further.
+        """
+        bell = OBSERVERS if receipts_of is None else receipt_bell(receipts_of)
+        return Listener(self._handle, bell)
+
+    def data_version(self) -> int:
+        """Return a number that changes when anyone but this connection has committed."""
+        self._store.verify()
+        return int(self._store.pragma("data_version"))
+
+    def impatient(self) -> AbstractContextManager[None]:
+        """Let writes of this thread inside the block raise BusyError at once instead of waiting for another writer."""
+        return self._store.impatient()
+
+    def upkeep(self, at_most_s: float = 0.05) -> None:
+        """Settle what time has brought, and drop what is beyond the limits of retention, for about so many seconds.
+
+        While anybody waits or sends there is no need for it; a program that serves many calls it now and then.
+        """
+        with suppress(BusyError), self._store.impatient():
+            settlement.settle(self._store, self._doorbells.ring)
+        if self._keeper is not None:
+            self._keeper.run(at_most_s)
+
+    def wal_size(self) -> int:
+        """Return the size of the WAL in bytes: what a checkpoint has to write back."""
+        return self._store.wal_size()
+
+    def checkpoint(self) -> None:
+        """Write the WAL back into the file; without `checkpoints=False` writes do so by themselves now and then."""
+        self._store.checkpoint()
