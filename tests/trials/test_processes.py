@@ -160,6 +160,17 @@ def test_a_loop_that_loses_or_leaks_when_it_is_cancelled_is_noticed(
     assert (kind in kinds) if kind else not kinds, report.findings
 
 
+def test_a_message_of_an_earlier_round_does_not_count_for_one_that_is_on_its_way(db: str, connect: Connect) -> None:
+    bench = Bench(db, ADDRESS, connect(ADDRESS))
+    bench.boss.send(ADDRESS, "cancel", "of an earlier round")
+    wanted = bench.boss.send(ADDRESS, "cancel", "of this one", delay_s=0.2).id
+
+    drained = bench.drain({wanted})
+    bench.close()
+
+    assert wanted in drained
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_a_stepped_coroutine_is_cancelled_where_it_is_suspended(late: bool) -> None:
     steps: list[int] = []
