@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from itertools import starmap
 from typing import Any, NamedTuple
 
 from raven.delivery import expiry as settlement
@@ -155,12 +156,12 @@ class Mailbox:
         # unless another writer is in the way.
         if self._was_filled:
             with suppress(BusyError):
-                messages = self._hand_out(None, max, max_bytes, lease, is_patient=False)
+                messages, _ = self._hand_out(None, max, max_bytes, lease, is_patient=False)
         if not messages:
             self._store.verify()
             prospect = self.look()
             if prospect.is_promising():
-                messages = self._hand_out(prospect, max, max_bytes, lease)
+                messages, _ = self._hand_out(prospect, max, max_bytes, lease)
         self._was_filled = len(messages) == max
         return messages
 
@@ -198,26 +199,30 @@ class Mailbox:
         self._tell_of(row.id)
         return _taken(row, now)
 
-    def fetch_for_good(self, prospect: Prospect, max: int, max_bytes: int | None) -> list[Message]:
-        """Hand out up to `max` ready messages, acked, in one transaction; fewer where they come to `max_bytes`."""
+    def fetch_for_good(self, prospect: Prospect, max: int, max_bytes: int | None) -> tuple[list[Message], Prospect]:
+        """Hand out up to `max` ready messages, acked, in one transaction; fewer where they come to `max_bytes`.
+
+        Also says what is left to do.
+        """
         now = clock.now()
         query = {"recipient": self._recipient, "now": now, "max": max}
         with self._store.write() as tx:
             rows = self._ready(tx, prospect, query, max_bytes)
             for row in rows:
                 tx.change("take", {**query, "message_id": row.id, "lease": None})
+            left = Prospect(*tx.rows("look", query)[0]) if len(rows) < max else RUNG
         self._tell(rows)
-        return [_taken(row, now) for row in rows]
+        return [_taken(row, now) for row in rows], left
 
     def fetch_leased(
         self, prospect: Prospect, max: int, max_bytes: int | None, lease: Lease, *, counts: bool
-    ) -> list[Message]:
+    ) -> tuple[list[Message], Prospect]:
         """Hand out up to `max` ready messages under a lease, in one transaction; without `counts`, only set them apart.
 
-        What is only set apart counts no attempt and keeps its state until it is taken.
+        What is only set apart counts no attempt and keeps its state until it is taken. Also says what is left to do.
         """
         if counts:
-            return self._hand_out(prospect, max, max_bytes, lease)
+            return self._hand_out(prospect, max, max_bytes, lease, looks=True)
         now = clock.now()
         query = {"recipient": self._recipient, "now": now, "max": max}
         with self._store.write() as tx:
@@ -225,12 +230,23 @@ class Mailbox:
             if rows:
                 until = now + clock.to_micros(lease.span_s)
                 tx.change("set_apart", {**query, "until": until, "lease": lease.token, "max": len(rows)})
-        return [message_of(row, now) for row in rows]
+            left = Prospect(*tx.rows("look", query)[0]) if len(rows) < max else RUNG
+        return [message_of(row, now) for row in rows], left
 
     def _hand_out(
-        self, prospect: Prospect | None, max: int, max_bytes: int | None, lease: Lease, *, is_patient: bool = True
-    ) -> list[Message]:
-        """Hand out what is ready under a lease, and count the attempt. With no prospect it looks first."""
+        self,
+        prospect: Prospect | None,
+        max: int,
+        max_bytes: int | None,
+        lease: Lease,
+        *,
+        is_patient: bool = True,
+        looks: bool = False,
+    ) -> tuple[list[Message], Prospect]:
+        """Hand out what is ready under a lease, and count the attempt. With no prospect it looks first.
+
+        Also says what is left to do, if it `looks`.
+        """
         now = clock.now()
         until = now + clock.to_micros(lease.span_s)
         query = {"recipient": self._recipient, "now": now, "max": max, "until": until, "lease": lease.token}
@@ -239,10 +255,15 @@ class Mailbox:
             if rows:
                 query["max"] = len(rows)
                 tx.change("claim", query)
-        first = [row for row in rows if row.state != DELIVERED]
-        if first:
-            self._tell(first)
-        return [message_of(row.handed_out(DELIVERED, now, None), now, lease.token) for row in rows]
+            left = Prospect(*tx.rows("look", query)[0]) if looks and len(rows) < max else RUNG
+        bells, messages = [], []
+        for row in rows:
+            if row.state != DELIVERED:
+                bells.append(receipt_bell(row.id))
+            messages.append(message_of(row.handed_out(DELIVERED, now, None), now, lease.token))
+        if bells:
+            self._store.after_commit(self._ring, bells)
+        return messages, left
 
     def take_leased(self, message_id: int, token: int) -> None:
         """Ack a message that is leased under `token`, and count the attempt; LeaseLostError where it is not."""
@@ -289,7 +310,7 @@ class Mailbox:
             bells += settlement.expire(tx, query["now"])
         if bells:
             self._store.after_commit(self._ring, bells)
-        return [MessageRow(*row) for row in tx.rows("next_ready", query, max_bytes)]
+        return list(starmap(MessageRow, tx.rows("next_ready", query, max_bytes)))
 
     def _take(self, tx: Transaction, leased: dict[str, Any]) -> bool:
         """Take what is still leased; what has expired under its lease is let go, so that it can be seen to have."""

@@ -102,13 +102,15 @@ class Message:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON shape that the command line and the socket print; times are ISO 8601 in UTC."""
+        role, _, session = self.recipient.partition(":")
+        delivered, acked, expires, finished = self.delivered_at, self.acked_at, self.expires_at, self.finished_at
         shape: dict[str, Any] = {
             "id": self.id,
-            "session_id": self.session_id,
+            "session_id": self.sender.partition(":")[2],
             "sender": self.sender,
             "recipient": self.recipient,
-            "recipient_role": self.recipient_role,
-            "recipient_session": self.recipient_session,
+            "recipient_role": role,
+            "recipient_session": session,
             "to": self.to if isinstance(self.to, str) else list(self.to),
             "type": self.type,
             "body": self.body,
@@ -122,10 +124,10 @@ class Message:
             "dedup_key": self.dedup_key,
             "attempts": self.attempts,
             "created_at": isoformat(self.created_at),
-            "delivered_at": isoformat(self.delivered_at),
-            "acked_at": isoformat(self.acked_at),
-            "expires_at": isoformat(self.expires_at),
-            "finished_at": isoformat(self.finished_at),
+            "delivered_at": None if delivered is None else isoformat(delivered),
+            "acked_at": None if acked is None else isoformat(acked),
+            "expires_at": None if expires is None else isoformat(expires),
+            "finished_at": None if finished is None else isoformat(finished),
             "reply_address": self.reply_address,
             "report": self.report,
             "reason": self.reason,

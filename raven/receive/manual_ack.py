@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raven.delivery.mailbox import RUNG, Lease, Mailbox, Prospect, new_token
+from raven.delivery.mailbox import Lease, Mailbox, Prospect, new_token
 from raven.errors import RavenError
 from raven.model.message import Message
 from raven.receive.auto_ack import Feed
@@ -65,14 +65,14 @@ class LeasedFeed(Feed):
         self._has_claimed = True
         if self._renewal is None:
             self._begin_to_renew()
-        messages = self._mailbox.fetch_leased(self._prospect, 1, None, self._lease, counts=True)
+        messages, left = self._mailbox.fetch_leased(self._prospect, 1, None, self._lease, counts=True)
         self._holdings.remember(messages)
         if self._released:  # meanwhile, by another thread
             self._has_claimed = True
             self.release()
             self.check_open()
         # Where another was quicker, or what was due has died: look once more at the next ring, or in time.
-        self._prospect = RUNG if messages else self._mailbox.look()
+        self._prospect = left
         return messages[0] if messages else None
 
     def _is_full(self) -> bool:

@@ -39,17 +39,19 @@ class Subscription:
         check_max(max)
         if not self._is_open or self.listener.is_inherited:
             return []
+        prospect = RUNG
         if not rung:
             self._mailbox.verify()
-        prospect = RUNG if rung else self._mailbox.look()
-        if not prospect.is_promising():
-            self._prospect = prospect
-            return []
+            prospect = self._mailbox.look()
+            if not prospect.is_promising():
+                self._prospect = prospect
+                return []
         if self._lease is None:
-            messages = self._mailbox.fetch_for_good(prospect, max, max_bytes)
+            messages, left = self._mailbox.fetch_for_good(prospect, max, max_bytes)
         else:
-            messages = self._mailbox.fetch_leased(prospect, max, max_bytes, self._lease, counts=not self._is_ahead)
-        self._prospect = self._mailbox.look() if len(messages) < max else RUNG
+            counts = not self._is_ahead
+            messages, left = self._mailbox.fetch_leased(prospect, max, max_bytes, self._lease, counts=counts)
+        self._prospect = left
         return messages
 
     def due_s(self) -> float | None:

@@ -375,7 +375,11 @@ def fetch(
 
 def size_of(row: Sequence[Any]) -> int:
     """Return how long the texts of a row are together: what `max_bytes` counts."""
-    return sum(len(value) for value in row if isinstance(value, str | bytes))
+    size = 0
+    for value in row:
+        if isinstance(value, str | bytes):
+            size += len(value)
+    return size
 
 
 def _some(cursor: apsw.Cursor, max_bytes: int | None) -> list[Any]:

@@ -65,7 +65,7 @@ class Listener:
 
     def silence(self) -> None:
         """Forget the rings so far."""
-        if self._bell is not None and not self.is_inherited:
+        if self._bell is not None and self._pid == os.getpid():
             self._bell.silence()
 
     def tick(self) -> None:
