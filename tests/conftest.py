@@ -11,6 +11,7 @@ import pytest
 
 from raven import BusClient
 from raven.host.bus import HostedBus
+from raven_rpc import Client
 from tests.cli.shell import Shell
 from tests.served_here import ServedHere
 from tests.serving import Served
@@ -55,13 +56,27 @@ def db(tmp_path: Path) -> str:
     return str(tmp_path / "bus.db")
 
 
-@pytest.fixture
-def connect(db: str) -> Iterator[Callable[..., BusClient]]:
-    """Make clients of the bus by address: `connect("architect:swarm-1")`."""
-    clients: list[BusClient] = []
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Let a test that is marked `both_ways` run with clients of the file and with clients of the socket."""
+    marked, excepted = (metafunc.definition.get_closest_marker(name) for name in ("both_ways", "file_only"))
+    if "way" in metafunc.fixturenames and marked and not excepted:
+        metafunc.parametrize("way", ["file", "socket"])
 
-    def make(address: str, **options: Any) -> BusClient:
-        clients.append(BusClient.at(address, db, **options))
+
+@pytest.fixture
+def way() -> str:
+    """Return how `connect` comes to the bus: `file`, unless the test is marked `both_ways`."""
+    return "file"
+
+
+@pytest.fixture
+def connect(request: pytest.FixtureRequest, db: str, way: str) -> Iterator[Callable[..., Any]]:
+    """Make clients of the bus by address: `connect("architect:swarm-1")`."""
+    path = request.getfixturevalue("serve")().path if way == "socket" else ""
+    clients: list[BusClient | Client] = []
+
+    def make(address: str, **options: Any) -> BusClient | Client:
+        clients.append(Client(path, address, **options) if path else BusClient.at(address, db, **options))
         return clients[-1]
 
     yield make

@@ -13,6 +13,8 @@ import pytest
 from raven import BusClient, ClosedError, InputError, Message
 from tests.support import DEADLINE_S, Foreign, Program, wait_until
 
+pytestmark = pytest.mark.both_ways
+
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 WORKER = "worker:s"
@@ -131,6 +133,7 @@ def test_a_client_that_is_closed_claims_nothing(bus: BusClient, connect: Connect
         closed.claim()
 
 
+@pytest.mark.file_only
 def test_a_claim_that_is_rolled_back_has_claimed_nothing_and_counted_no_attempt(bus: BusClient) -> None:
     send_some(bus, 2)
 
@@ -144,6 +147,7 @@ def test_a_claim_that_is_rolled_back_has_claimed_nothing_and_counted_no_attempt(
     assert [(msg.id, msg.attempts) for msg in bus.claim(max=2)] == [(1, 1), (2, 1)]
 
 
+@pytest.mark.file_only
 def test_a_lease_that_was_rolled_back_is_not_held_against_its_client(bus: BusClient, connect: Connect) -> None:
     send_some(bus, 1)
     with suppress(ZeroDivisionError), bus.transaction():
@@ -158,6 +162,7 @@ def test_a_lease_that_was_rolled_back_is_not_held_against_its_client(bus: BusCli
     assert bus.read(1).state == "acked"
 
 
+@pytest.mark.file_only
 def test_a_claim_and_what_follows_from_it_can_be_one_commit(bus: BusClient, foreign: Foreign) -> None:
     send_some(bus, 1)
 
@@ -171,6 +176,7 @@ def test_a_claim_and_what_follows_from_it_can_be_one_commit(bus: BusClient, fore
     assert (bus.read(1).state, bus.read(1).attempts, bus.read(2).type) == ("acked", 1, "done")
 
 
+@pytest.mark.file_only
 def test_of_many_threads_that_claim_at_once_no_two_have_the_same(bus: BusClient, connect: Connect) -> None:
     send_some(bus, 400)
     clients = [connect(WORKER, busy_timeout_s=60) for _ in range(3)]
@@ -203,6 +209,8 @@ def test_of_processes_that_claim_at_once_no_two_have_the_same_and_each_has_some(
     for program in programs:
         program.tell()
     firsts = [program.read() for program in programs]
+    for program in programs:
+        program.tell()
     claims = [claim for program in programs for claim in program.read_rest()] + firsts
 
     taken = Counter(message_id for claim in claims for message_id in claim)
@@ -211,6 +219,7 @@ def test_of_processes_that_claim_at_once_no_two_have_the_same_and_each_has_some(
 
 
 @pytest.mark.parametrize("there_is", ["nothing", "a delayed one", "a leased one", "another's that has expired"])
+@pytest.mark.file_only
 def test_a_claim_that_finds_nothing_does_not_wait_for_another_writer(
     db: str, connect: Connect, spawn: Spawn, there_is: str
 ) -> None:

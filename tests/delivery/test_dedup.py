@@ -12,6 +12,8 @@ from raven import BusClient, Message
 from raven.wake.doorbell import Doorbells
 from tests.support import Foreign, Program, wait_for_waiting
 
+pytestmark = pytest.mark.both_ways
+
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 
@@ -84,6 +86,7 @@ def test_within_one_send_many_and_against_the_store(boss: BusClient, worker: Bus
     assert [msg.body for msg in worker.inbox()] == ["stored before", 1, 2, 5]
 
 
+@pytest.mark.file_only
 def test_a_key_whose_transaction_was_undone_is_free(boss: BusClient, worker: BusClient) -> None:
     def undo() -> None:
         with boss.transaction():
@@ -98,6 +101,7 @@ def test_a_key_whose_transaction_was_undone_is_free(boss: BusClient, worker: Bus
     assert [msg.body for msg in worker.inbox()] == [3]
 
 
+@pytest.mark.file_only
 def test_a_key_of_an_inner_transaction_that_was_undone_is_free_in_the_outer(boss: BusClient) -> None:
     def undo() -> None:
         with boss.transaction():

@@ -11,9 +11,12 @@ from raven import BusClient, BusObserver, InputError, MessageNotFoundError
 from tests.looping import taken
 from tests.support import Foreign, wait_until
 
+pytestmark = pytest.mark.both_ways
+
 Connect = Callable[..., BusClient]
 
 
+@pytest.mark.file_only
 def test_the_inbox_goes_by_urgency_and_then_by_id(connect: Connect) -> None:
     bus = connect("worker:s")
     for number, urgency in enumerate(["fyi", "prompt", "blocking", "prompt", "fyi", "blocking"]):

@@ -13,6 +13,8 @@ from raven import BusClient, DeliveryError, LeaseLostError, Message, MessageNotF
 from tests.acting import Actor
 from tests.support import Program, wait_until
 
+pytestmark = pytest.mark.both_ways
+
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 WORKER = "worker:s"
@@ -256,6 +258,7 @@ def test_what_is_finished_cannot_be_given_back(connect: Connect, end: str) -> No
     assert outcome(bus) == (end, False)
 
 
+@pytest.mark.file_only
 def test_an_end_that_is_rolled_back_leaves_the_lease_with_its_claimer(bus: BusClient, other: BusClient) -> None:
     bus.claim(lease_s=0.1)
     for call in (bus.ack, bus.nack):

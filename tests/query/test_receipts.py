@@ -13,6 +13,8 @@ import pytest
 from raven import BusClient, BusObserver, Message, Receipt
 from tests.support import Program, wait_for_waiting, wait_until
 
+pytestmark = pytest.mark.both_ways
+
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 
@@ -90,6 +92,7 @@ def test_inside_a_transaction_and_of_many_it_is_told_as_well(db: str, boss: BusC
     assert [one.waiting for one in many] == [{"b:s": False}, {"a:s": True, "c:s": False}]
 
 
+@pytest.mark.file_only
 def test_who_has_left_or_died_is_not_waiting(db: str, boss: BusClient, spawn: Spawn) -> None:
     program = spawn("subscriber", db, "a:s")
     wait_for_waiting(db, "a:s")

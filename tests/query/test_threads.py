@@ -10,6 +10,8 @@ import pytest
 from raven import BusClient, BusObserver, MessageNotFoundError
 from tests.support import Foreign
 
+pytestmark = pytest.mark.both_ways
+
 Connect = Callable[..., BusClient]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from raven import BusClient, DatabaseError, DeliveryError, LeaseLostError, Message, RavenError
+from raven import BusClient, DatabaseError, LeaseLostError, Message, RavenError
 from raven.host.bus import HostedBus
 from raven_rpc import Client
 from tests.both_ways import Open, both_ways, same
@@ -23,11 +23,6 @@ Connect = Callable[..., BusClient]
 Hosted = Callable[..., HostedBus]
 WORKER = "worker:s"
 SHORT_S = 0.05
-LATE = {
-    "ack": lambda bus, id, **lease: bus.ack(id, **lease),
-    "nack": lambda bus, id, **lease: bus.nack(id, **lease),
-    "extend": lambda bus, id, **lease: bus.extend(id, **lease),
-}
 
 
 @pytest.fixture
@@ -46,28 +41,6 @@ def claim_one(bus: Any, **options: Any) -> Message:
     """Claim the next message as soon as it is ready."""
     found: list[Message] = wait_until(lambda: bus.claim(**options), "a message that is ready")
     return found[0]
-
-
-def test_claim_ack_nack_and_extend_give_the_same(ways: list[Open]) -> None:
-    def steps(way: Open) -> list[Any]:
-        boss, worker = way("boss:s"), way(WORKER)
-        for urgency in ("fyi", "prompt", "blocking"):
-            boss.send([WORKER, "other:s"], "note", urgency, urgency=urgency)
-        claimed = [worker.claim(2), worker.claim(lease_s=3600), worker.claim(9), way("other:s").claim(max=1)]
-        done = [worker.ack(3), worker.ack(3), worker.nack(2, 0, "later"), worker.extend(1, 60)]
-        again = [worker.claim(9), worker.nack(2, delay_s=60, reason="much later"), worker.claim(9), worker.nack(1)]
-        return [claimed, done, again, worker.inbox(), worker.read(2), boss.receipts(2)]
-
-    claimed, done, again, left, *_ = same(ways, steps)
-    assert [[message.body for message in view] for view in claimed] == [
-        ["blocking", "prompt"],
-        ["fyi"],
-        [],
-        ["blocking"],
-    ]
-    assert done == [None, None, "delivered", None]
-    assert [(message.id, message.attempts, message.reason) for message in again[0]] == [(2, 2, "later")]
-    assert [message.id for message in left] == [1]
 
 
 def test_the_dead_give_the_same(ways: list[Open]) -> None:
@@ -158,34 +131,6 @@ def test_a_send_tells_who_waits_and_whether_it_was_sent_before(worker: Client, h
     ]
 
 
-@pytest.mark.parametrize("method", LATE)
-def test_a_late_word_on_what_another_has_claimed_is_refused(worker: Client, connect: Connect, method: str) -> None:
-    sent, other = connect("boss:s").send(WORKER, "note"), connect(WORKER)
-    worker.claim(lease_s=SHORT_S)
-    claim_one(other, lease_s=600)
-
-    with pytest.raises(LeaseLostError, match=f"lease on message #{sent.id} is lost: another has it now"):
-        LATE[method](worker, sent.id)
-
-    assert [receipt.leased for receipt in worker.receipts(sent.id)] == [True]
-    other.ack(sent.id)
-    with pytest.raises(LeaseLostError, match="is lost: it is acked by another"):
-        LATE[method](worker, sent.id)
-
-
-@pytest.mark.parametrize("method", LATE)
-def test_a_lease_that_is_not_remembered_can_be_given(worker: Client, connect: Connect, method: str) -> None:
-    sent = connect("boss:s").send(WORKER, "note")
-    late = worker.claim(lease_s=SHORT_S, remember=False)[0]
-    held = claim_one(worker, lease_s=600, remember=False)
-
-    with pytest.raises(LeaseLostError, match="another has it now"):
-        LATE[method](worker, sent.id, lease=late.lease)
-    LATE[method](worker, sent.id, lease=held.lease)
-
-    assert late.lease != held.lease
-
-
 def test_a_lease_holds_over_another_connection_too(serve: Serve, connect: Connect) -> None:
     served, sent = serve(), connect("boss:s").send(WORKER, "note")
     with Client(served.path, WORKER, patience_s=DEADLINE_S) as bus:
@@ -196,30 +141,6 @@ def test_a_lease_holds_over_another_connection_too(serve: Serve, connect: Connec
 
         with pytest.raises(LeaseLostError):
             bus.ack(sent.id)
-
-
-@pytest.mark.parametrize("method", LATE)
-def test_who_has_finished_with_a_message_speaks_for_its_mailbox_again(
-    worker: Client, connect: Connect, method: str
-) -> None:
-    sent, other = connect("boss:s").send(WORKER, "note"), connect(WORKER)
-    worker.claim()
-    worker.nack(sent.id)
-    other.claim(lease_s=600)
-
-    LATE[method](worker, sent.id)
-
-    assert [receipt.state for receipt in worker.receipts(sent.id)] == ["acked" if method == "ack" else "delivered"]
-
-
-def test_what_is_finished_cannot_be_given_back(worker: Client, connect: Connect) -> None:
-    sent = connect("boss:s").send(WORKER, "note")
-    worker.ack(sent.id)
-
-    with pytest.raises(DeliveryError, match="is acked: it cannot be given back any more"):
-        worker.nack(sent.id)
-    with pytest.raises(LeaseLostError, match="it is acked"):
-        worker.extend(sent.id)
 
 
 @pytest.mark.parametrize("mode", ["listen", "subscribe"])
