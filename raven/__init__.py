@@ -6,7 +6,7 @@ what they raise.
 
 from importlib import import_module
 
-from raven.version import __version__
+from raven.model.version import __version__
 
 # Not that of `typing`, which takes ten times as long to import as all else here.
 TYPE_CHECKING = False
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
         WaitTimeoutError,
     )
     from raven.model.address import parse_address
-    from raven.model.deadline import deadline_after, left_s
+    from raven.model.clock import deadline_after, left_s
     from raven.model.draft import Draft, check_request, make_draft, make_drafts
     from raven.model.leases import Holdings
     from raven.model.limits import check_id, check_lease, check_max
@@ -147,8 +147,8 @@ _HOMES = {
     "check_id": "raven.model.limits",
     "check_lease": "raven.model.limits",
     "check_max": "raven.model.limits",
-    "left_s": "raven.model.deadline",
-    "deadline_after": "raven.model.deadline",
+    "left_s": "raven.model.clock",
+    "deadline_after": "raven.model.clock",
     "check_request": "raven.model.draft",
     "make_draft": "raven.model.draft",
     "make_drafts": "raven.model.draft",

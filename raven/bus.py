@@ -211,8 +211,10 @@ class Transaction(Protocol):
     """What `with bus.transaction() as tx` yields: the writes that can be part of one commit.
 
     On a file each call is done when it is made, and returns its value. Over a socket each call is checked when it is
-    made, returns None, and is done when the block ends.
+    made, returns None, and is done when the block ends. After it, `results` has what each has returned.
     """
+
+    results: list[Any]
 
     def send(
         self,

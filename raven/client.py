@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from raven.delivery.retention import Keeper
     from raven.receive.auto_ack import AsyncMessages, Feed
     from raven.receive.request import Question, Request
-    from raven.store.atomic import Group
+    from raven.transaction import BusTransaction
 
 _T = TypeVar("_T")
 
@@ -343,8 +343,8 @@ class BusClient(BusObserver):
 
         return feed.listen(self._feed(ack, lease_s, poll_interval_s, max_per_poll), timeout_s)
 
-    def transaction(self) -> Group[Self]:
-        """Make one commit of all that this thread writes over this connection inside the block, shared clients' too.
+    def transaction(self) -> BusTransaction:
+        """Make one commit of all calls on the transaction inside the block.
 
         >>> with bus.transaction() as tx:
         ...     tx.ack(msg.id)
@@ -353,11 +353,12 @@ class BusClient(BusObserver):
 
         All or nothing: an exception that leaves the block, or the death of the process, undoes everything; one that is
         caught inside undoes only the write that raised it. Doorbells are rung after the commit. Until then, no other
-        process can write.
+        process can write; reads of other threads go on. What this thread writes through the client itself is part of it
+        too, with a DeprecationWarning.
         """
-        from raven.store.atomic import Group
+        from raven.transaction import BusTransaction
 
-        return Group(self._store, self)
+        return BusTransaction(self, self._store)
 
     def execute(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
         """Run SQL of your own on tables of your own in the bus file, and return its rows; a write is one transaction.

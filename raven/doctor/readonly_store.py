@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from raven.errors import BusyError, CorruptError, DatabaseError
 from raven.store import connection
 from raven.store import migrations as migration
+from raven.store.connection import SqliteConnection
 from raven.store.database import Store
 from raven.store.transaction import Transaction
-
-if TYPE_CHECKING:
-    import apsw
 
 # For so many steps of SQLite's machine nobody looks at the clock.
 _STEPS = 1000
@@ -31,7 +29,7 @@ class Specimen(Store):
     def __init__(self, path: str, busy_timeout_s: float) -> None:
         super().__init__(path, busy_timeout_s=busy_timeout_s, create=False)
 
-    def _make_ready(self, connection: apsw.Connection) -> None:
+    def _make_ready(self, connection: SqliteConnection) -> None:
         self._transaction = Transaction(connection)
         marks = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_schema")
         self._is_blank = not any(connection.execute(mark).get for mark in marks)

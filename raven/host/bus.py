@@ -19,6 +19,7 @@ from raven.observer import BusObserver
 from raven.query.log import Log
 from raven.receive.request import Question
 from raven.receive.subscription import Subscription, check
+from raven.store.atomic import Group
 from raven.wake.doorbell import OBSERVERS, receipt_bell
 from raven.wake.listener import Listener
 
@@ -106,6 +107,10 @@ class HostedBus(BusClient):
         """Return a number that changes when anyone but this connection has committed."""
         self._store.verify()
         return int(self._store.pragma("data_version"))
+
+    def group(self) -> Group:
+        """Make one commit of all that this thread writes over this connection in a block, by shared clients, too."""
+        return Group(self._store)
 
     def impatient(self) -> AbstractContextManager[None]:
         """Let writes of this thread inside the block raise BusyError at once instead of waiting for another writer."""

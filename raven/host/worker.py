@@ -225,7 +225,7 @@ class Writer(Worker):
             if isinstance(outcomes[0].error, BusyError):
                 raise outcomes[0].error
         else:
-            with self._bus.transaction():
+            with self._bus.group():
                 outcomes = [attempt(job.run) for job in jobs]
         self.commits += 1
         return outcomes

@@ -1,4 +1,4 @@
-"""The clock: microseconds since 1970 in the store, UTC datetimes in Python, ISO 8601 on the wire."""
+"""The clock: microseconds since 1970 in the store, UTC datetimes in Python, ISO 8601 on the wire; and deadlines."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import time
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import overload
+
+from raven.errors import InputError
 
 
 def now() -> int:
@@ -45,3 +47,17 @@ def isoformat(moment: datetime | None) -> str | None:
 def optional_from_isoformat(text: str | None) -> datetime | None:
     """Read what `isoformat` has written."""
     return None if text is None else datetime.fromisoformat(text)
+
+
+def deadline_after(timeout_s: float | None) -> float | None:
+    """Return when `timeout_s` seconds are over, by the monotonic clock, or None; raises InputError."""
+    if timeout_s is None:
+        return None
+    if not isinstance(timeout_s, int | float) or isinstance(timeout_s, bool) or not timeout_s >= 0:
+        raise InputError(f"timeout_s {timeout_s!r} is not a number of seconds, 0 or more")
+    return time.monotonic() + timeout_s
+
+
+def left_s(deadline: float | None) -> float | None:
+    """Return how many seconds are left until a deadline, or None."""
+    return None if deadline is None else max(0.0, deadline - time.monotonic())

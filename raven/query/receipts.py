@@ -9,7 +9,7 @@ from typing import Any, get_args
 from raven.delivery import expiry as settlement
 from raven.errors import DatabaseError, InputError, MessageNotFoundError, UndeliveredError, WaitTimeoutError
 from raven.model import clock
-from raven.model.deadline import deadline_after, left_s
+from raven.model.clock import deadline_after, left_s
 from raven.model.lifecycle import FINAL
 from raven.model.message import STATES, State
 from raven.model.status import Receipt

@@ -12,7 +12,7 @@ from typing import Literal, Self, TypeVar
 
 from raven.delivery.mailbox import RUNG, Claim, Mailbox, Prospect
 from raven.errors import BusyError, ClosedError, InputError, RavenError
-from raven.model.deadline import deadline_after, left_s
+from raven.model.clock import deadline_after, left_s
 from raven.model.limits import is_integer
 from raven.model.message import Message
 from raven.store.database import Store

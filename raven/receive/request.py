@@ -13,7 +13,7 @@ from raven.delivery.mailbox import Mailbox
 from raven.errors import BusyError, ClosedError, InputError, RavenError, WaitTimeoutError
 from raven.model import clock
 from raven.model.address import parse_address
-from raven.model.deadline import deadline_after, left_s
+from raven.model.clock import deadline_after, left_s
 from raven.model.message import Message
 from raven.receive import auto_ack as feed
 from raven.receive.subscription import Subscription

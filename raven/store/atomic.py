@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Self
 
 from raven.store.database import Store
 
-_T = TypeVar("_T")
 
-
-class Group(Generic[_T]):
-    """What `transaction()` returns: from enter to exit, every write of this thread on the store is part of one commit.
+class Group:
+    """From enter to exit, every write of this thread on the store is part of one commit.
 
     A write that raises is undone alone; an exception that leaves the block undoes all. Only after the commit are
     doorbells rung. Groups nest. One that is dropped without its exit (a signal handler raised at the very door of it)
-    is undone. Entering yields `subject`.
+    is undone. `on_stray` is told of a write that says nothing of the group.
     """
 
     _thread = 0  # the one that has entered
+    _before: Callable[[], None] | None = None
 
-    def __init__(self, store: Store, subject: _T) -> None:
+    def __init__(self, store: Store, on_stray: Callable[[], None] | None = None) -> None:
         self._store = store
-        self._subject = subject
+        self._on_stray = on_stray
 
-    def __enter__(self) -> _T:
+    def __enter__(self) -> Self:
         depth = self._store.group_depth()
         self._thread = threading.get_ident()
         try:
@@ -35,15 +35,20 @@ class Group(Generic[_T]):
             if self._store.group_depth() > depth:  # an exception of a signal handler came after it had begun
                 self._store.end_group(commit=False)
             raise
-        return self._subject
+        self._before, self._store.on_stray = self._store.on_stray, self._on_stray
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._thread:
-            self._thread = 0
-            self._store.end_group(commit=error is None)
+        self._end(commit=error is None)
 
     def __del__(self) -> None:
         if self._thread == threading.get_ident():
-            self._store.end_group(commit=False)
+            self._end(commit=False)
+
+    def _end(self, commit: bool) -> None:
+        if self._thread:
+            self._thread = 0
+            self._store.on_stray = self._before
+            self._store.end_group(commit)

@@ -26,6 +26,7 @@ from raven.store.checkpoint import WAL_SIZE_LIMIT, Patience
 from raven.store.errors import translate
 
 SqliteError = apsw.Error
+SqliteConnection = apsw.Connection
 SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
 
 

@@ -110,6 +110,7 @@ class Writer(Connection):
         self._step_is_open = False
         self._step_mark = 0
         self._after_commit: list[_Action] = []
+        self.on_stray: Callable[[], None] | None = None  # told of a write that says nothing of the open group
         super().__init__(path, **settings)
 
     def _make_ready(self, connection: apsw.Connection) -> None:
@@ -127,6 +128,8 @@ class Writer(Connection):
             is_same = False
         if not is_same:
             self.verify()
+        if self.on_stray is not None and self.group_depth():
+            self.on_stray()
         return self
 
     def write_on(self) -> Self:
@@ -211,11 +214,10 @@ class Writer(Connection):
         return len(self.groups) if self._writer == threading.get_ident() else 0
 
     def check_outside(self, what: str) -> None:
-        """Refuse to wait inside a transaction for what can only come after it; raises InputError."""
+        """Refuse to wait in a transaction for what can only come after it; raises InputError."""
         if self.group_depth():
-            raise InputError(
-                f"cannot {what} inside a transaction: what it sends is sent when it ends, so wait after it"
-            )
+            told = "what it sends is sent when it ends, so wait after it"
+            raise InputError(f"cannot {what} inside a transaction: {told}")
 
     def begin_group(self) -> None:
         """Begin one transaction of all that this thread writes until `end_group`."""
@@ -307,7 +309,6 @@ class Writer(Connection):
                 action.undo()
 
     def _take_actions(self) -> list[_Action]:
-        """Return what waited for the commit, while no other thread can write."""
         actions, self._after_commit = self._after_commit, []
         return actions
 

@@ -121,21 +121,21 @@ def test_one_bad_address_in_a_list_stores_nothing_for_anybody(boss: BusClient, f
 def test_a_bad_address_inside_a_transaction_costs_only_its_own_message(boss: BusClient, foreign: Foreign) -> None:
     boss.register("a:s", "b:s")
 
-    with boss.transaction():
-        boss.send("*:s", "note")
+    with boss.transaction() as tx:
+        tx.send("*:s", "note")
         with pytest.raises(RavenError):
-            boss.send(["*:s", "nobody:*"], "note")
-        boss.send("a:s", "note")
+            tx.send(["*:s", "nobody:*"], "note")
+        tx.send("a:s", "note")
 
     assert counts(foreign) == (2, 3)
 
 
 def test_who_registers_in_the_same_transaction_gets_it(boss: BusClient) -> None:
-    with boss.transaction():
-        boss.register("a:s")
-        first = boss.send("*:s", "note")
-        boss.register("b:s")
-        second = boss.send("*:s", "note")
+    with boss.transaction() as tx:
+        tx.register("a:s")
+        first = tx.send("*:s", "note")
+        tx.register("b:s")
+        second = tx.send("*:s", "note")
 
     assert [boss.recipients(sent.id) for sent in (first, second)] == [["a:s"], ["a:s", "b:s"]]
 

@@ -167,8 +167,8 @@ def test_a_death_that_is_rolled_back_is_not_reported(boss: BusClient, worker: Bu
     boss.send(WORKER, "job", report="undelivered", max_attempts=1)
     worker.claim()
 
-    with suppress(ZeroDivisionError), worker.transaction():
-        assert worker.nack(1) == "dead"
+    with suppress(ZeroDivisionError), worker.transaction() as tx:
+        assert tx.nack(1) == "dead"
         raise ZeroDivisionError
 
     assert (reports(boss), boss.receipts(1)[0].leased) == ([], True)

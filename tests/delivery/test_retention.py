@@ -141,8 +141,8 @@ def test_nothing_goes_inside_a_transaction(connect: Connect, foreign: Foreign) -
     work_off(boss, worker, 100)
     limited = connect("limited:s", retention={"max_messages": 10})
 
-    with limited.transaction():
-        limited.send(WORKER, "job")
+    with limited.transaction() as tx:
+        tx.send(WORKER, "job")
         inside = kept(foreign)[0]
 
     assert inside == 100

@@ -108,8 +108,8 @@ def test_shared_clients_write_in_one_transaction(hosted: Hosted, foreign: Foreig
     a, b = boss.share("a:s"), boss.share("b:s")
     count = "SELECT count(*) FROM messages"
 
-    with a.transaction():
-        a.send("boss:s", "note", "a")
+    with a.transaction() as tx:
+        tx.send("boss:s", "note", "a")
         b.send("boss:s", "note", "b")
         boss.send("a:s", "note", "boss")
         within = foreign.value(count)

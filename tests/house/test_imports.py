@@ -16,7 +16,6 @@ HOMES = {"raven": Path(raven.__file__).parent, "raven_rpc": Path(raven_rpc.__fil
 # A room is a folder, or a module on top. Each may import from the rooms named beside it, and from those that they may.
 ROOMS: dict[str, tuple[set[str], str]] = {
     "raven.errors": (set(), "every room raises them"),
-    "raven.version": (set(), "a text, which the build reads"),
     "raven.model": ({"raven.errors"}, "values know no file, so that a client of the socket needs no SQLite"),
     "raven.bus": ({"raven.model"}, "the methods of both clients are known where there is neither file nor socket"),
     "raven.config": ({"raven.model"}, "settings are checked as values are"),
@@ -26,16 +25,17 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "raven.receive": ({"raven.delivery"}, "loops apply the rules again and again"),
     "raven.query": ({"raven.delivery"}, "reads need to know the states that the rules make"),
     "raven.observer": ({"raven.query"}, "a look from outside is all reads"),
-    "raven.client": ({"raven.observer", "raven.receive"}, "an address looks, sends and receives"),
+    "raven.transaction": ({"raven.store", "raven.bus"}, "it needs the methods of a client, and the file's transaction"),
+    "raven.client": (
+        {"raven.observer", "raven.receive", "raven.transaction"},
+        "an address looks, sends, receives, and does several things at once",
+    ),
     "raven.host": ({"raven.client"}, "a program that speaks for many addresses holds many clients"),
     "raven.doctor": ({"raven.client"}, "an examination uses the bus as users do"),
     "raven.cli": ({"raven.host", "raven.doctor"}, "a command calls one method"),
     "raven_rpc.jsonrpc": ({"raven.model"}, "the wire knows no method"),
     "raven_rpc.client": ({"raven_rpc.jsonrpc"}, "a sandbox without SQLite can use it"),
-    "raven_rpc.methods": (
-        {"raven_rpc.jsonrpc", "raven.host", "raven.version"},
-        "a method is told to the bus that is hosted",
-    ),
+    "raven_rpc.methods": ({"raven_rpc.jsonrpc", "raven.host"}, "a method is told to the bus that is hosted"),
     "raven_rpc.server": ({"raven_rpc.methods"}, "a connection carries calls to methods"),
 }
 # The public faces may be imported by what stands on top of everything: the command line, and programs of users.

@@ -10,13 +10,13 @@ db, address = sys.argv[1:]
 bus = BusClient.at("forker:s", db)
 errors = []
 try:
-    with bus.transaction():
-        bus.send(address, "note", "before the fork")
+    with bus.transaction() as tx:
+        tx.send(address, "note", "before the fork")
         pid = os.fork()
         if pid:
             os.waitpid(pid, 0)
         try:
-            bus.send(address, "note", "after the fork")
+            tx.send(address, "note", "after the fork")
         except DatabaseError as error:
             errors.append(str(error))
 except DatabaseError as error:

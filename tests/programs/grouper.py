@@ -6,9 +6,9 @@ from raven import BusClient
 
 db, address, *bodies = sys.argv[1:]
 bus = BusClient.at("grouper:s", db)
-with bus.transaction():
+with bus.transaction() as tx:
     for body in bodies:
-        bus.send(address, "note", body)
+        tx.send(address, "note", body)
     print("1", flush=True)
     sys.stdin.readline()
 print("2", flush=True)

@@ -225,8 +225,8 @@ def test_a_timeout_names_who_is_missing(boss: BusClient, worker: Actor, timeout_
 
 
 def test_a_wait_inside_a_transaction_is_refused(boss: BusClient) -> None:
-    with boss.transaction():
-        sent = boss.send("worker:s", "note")
+    with boss.transaction() as tx:
+        sent = tx.send("worker:s", "note")
         with pytest.raises(InputError, match="cannot wait for receipts inside a transaction"):
             boss.wait_receipt(sent.id)
 

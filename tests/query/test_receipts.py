@@ -84,8 +84,8 @@ def test_inside_a_transaction_and_of_many_it_is_told_as_well(db: str, boss: BusC
     spawn("subscriber", db, "a:s")
     wait_for_waiting(db, "a:s")
 
-    with boss.transaction():
-        inside = [boss.send(to, "note").waiting for to in ("a:s", ["b:s", "a:s"])]
+    with boss.transaction() as tx:
+        inside = [tx.send(to, "note").waiting for to in ("a:s", ["b:s", "a:s"])]
     many = boss.send_many([{"to": "b:s", "type": "note"}, {"to": ["a:s", "c:s"], "type": "note"}])
 
     assert inside == [{"a:s": True}, {"b:s": False, "a:s": True}]

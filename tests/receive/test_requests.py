@@ -240,12 +240,12 @@ def test_a_request_refuses_the_options_that_make_no_sense_with_a_wait(connect: C
 def test_a_request_inside_a_transaction_is_refused(connect: Connect) -> None:
     bus = connect("boss:s")
 
-    with bus.transaction():
+    with bus.transaction() as tx:
         with pytest.raises(InputError, match="inside a transaction"):
             bus.request("worker:s", "ask")
         with pytest.raises(InputError, match="inside a transaction"):
             asyncio.run(bus.request_async("worker:s", "ask"))
-        bus.send("worker:s", "note", "kept")
+        tx.send("worker:s", "note", "kept")
 
     assert [msg.body for msg in connect("worker:s").inbox()] == ["kept"]
 
@@ -258,9 +258,9 @@ def test_a_reply_inside_a_transaction_is_heard_after_its_commit(db: str, connect
     wait_for_waiting(db, asked.reply_address)
     bell = Doorbells(db).hang(str(asked.reply_address))
 
-    with worker.transaction():
-        answer = worker.reply(asked, "answer")
-        worker.ack(asked.id)
+    with worker.transaction() as tx:
+        answer = tx.reply(asked, "answer")
+        tx.ack(asked.id)
         rung_inside = bell.wait(0)
         ended_at = time.monotonic()
 

@@ -92,13 +92,13 @@ def test_a_block_whose_file_was_replaced_is_an_error_and_neither_file_has_half_o
     (tmp_path / "old").mkdir()
 
     def work() -> None:
-        with bus.transaction():
-            bus.send("worker:s", "note", "lost")
+        with bus.transaction() as tx:
+            tx.send("worker:s", "note", "lost")
             for end in ("-wal", "-shm", ""):
                 os.rename(db + end, tmp_path / "old" / f"bus.db{end}")
             os.rename(tmp_path / "new.db", db)
             if writes_again:
-                bus.send("worker:s", "note", "lost, too")
+                tx.send("worker:s", "note", "lost, too")
 
     with pytest.raises(DatabaseError, match="was replaced during a transaction"):
         work()
@@ -116,19 +116,19 @@ def test_a_block_whose_file_was_deleted_is_an_error_until_it_is_back(
     bus = connect("worker:s")
 
     def work() -> None:
-        with bus.transaction():
-            bus.send("worker:s", "note", "lost")
+        with bus.transaction() as tx:
+            tx.send("worker:s", "note", "lost")
             os.rename(db, f"{db}.away")
             if writes_again:
-                bus.send("worker:s", "note", "lost, too")
+                tx.send("worker:s", "note", "lost, too")
 
     with pytest.raises(FileMissingError, match="was deleted or moved"):
         work()
     with pytest.raises(FileMissingError):
         bus.transaction().__enter__()
     os.rename(f"{db}.away", db)
-    with bus.transaction():
-        bus.send("worker:s", "note", "later")
+    with bus.transaction() as tx:
+        tx.send("worker:s", "note", "later")
 
     assert [msg.body for msg in bus.inbox()] == ["later"]
 
@@ -144,12 +144,12 @@ def test_a_block_that_sqlite_has_undone_takes_nothing_more_and_cannot_end_well(
     )
 
     def work() -> None:
-        with bus.transaction():
-            bus.send("worker:s", "note", "lost")
+        with bus.transaction() as tx:
+            tx.send("worker:s", "note", "lost")
             with pytest.raises(DatabaseError, match="spoiled"):
-                bus.send("worker:s", "spoil")
+                tx.send("worker:s", "spoil")
             with pytest.raises(DatabaseError, match="was undone by an earlier error in it"):
-                bus.send("worker:s", "note", "lost, too")
+                tx.send("worker:s", "note", "lost, too")
 
     with pytest.raises(DatabaseError, match="was undone by an earlier error in it"):
         work()
@@ -165,11 +165,11 @@ def test_a_block_that_does_not_get_the_lock_is_busy_and_can_be_tried_again(
     holder = spawn("lock_holder", db)
     holder.read()
 
-    with pytest.raises(BusyError) as caught, bus.transaction():
-        bus.send("worker:s", "note", "too early")
+    with pytest.raises(BusyError) as caught, bus.transaction() as tx:
+        tx.send("worker:s", "note", "too early")
     holder.ask(None)
-    with bus.transaction():
-        bus.send("worker:s", "note", "later")
+    with bus.transaction() as tx:
+        tx.send("worker:s", "note", "later")
 
     assert caught.value.retryable
     assert [msg.body for msg in bus.inbox()] == ["later"]
@@ -208,10 +208,10 @@ def test_an_address_whose_first_write_failed_in_a_block_registers_with_the_next_
     bus = hosted("boss:s")
     newcomer = bus.share("newcomer:s")
 
-    with bus.transaction():
+    with bus.transaction() as tx:
         with pytest.raises(UnknownAddressError):
             newcomer.send("*:nowhere", "note")
-        bus.send("boss:s", "note")
+        tx.send("boss:s", "note")
         assert addresses(bus) == ["boss:s"]
         newcomer.send("boss:s", "note")
 

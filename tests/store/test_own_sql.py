@@ -104,23 +104,23 @@ def test_an_exception_that_leaves_the_block_undoes_own_rows_and_own_tables(bus: 
 
 
 def test_an_inner_block_that_is_caught_is_undone_alone(bus: BusClient, foreign: Foreign) -> None:
-    with bus.transaction():
-        bus.execute("INSERT INTO own VALUES (1, 'outer')")
-        with suppress(ZeroDivisionError), bus.transaction():
-            bus.execute("UPDATE own SET value = 'undone'; INSERT INTO own VALUES (2, 'undone')")
+    with bus.transaction() as tx:
+        tx.execute("INSERT INTO own VALUES (1, 'outer')")
+        with suppress(ZeroDivisionError), tx.transaction():
+            tx.execute("UPDATE own SET value = 'undone'; INSERT INTO own VALUES (2, 'undone')")
             raise ZeroDivisionError
-        with bus.transaction():
-            bus.execute("INSERT INTO own VALUES (3, 'inner')")
+        with tx.transaction():
+            tx.execute("INSERT INTO own VALUES (3, 'inner')")
 
     assert own(foreign) == [[1, "outer"], [3, "inner"]]
 
 
 def test_an_error_in_an_inner_block_that_leaves_both_undoes_everything(bus: BusClient, foreign: Foreign) -> None:
     def work() -> None:
-        with bus.transaction():
-            bus.execute("INSERT INTO own VALUES (1, 'undone')")
-            with bus.transaction():
-                bus.execute("INSERT INTO own VALUES (1, 'there already')")
+        with bus.transaction() as tx:
+            tx.execute("INSERT INTO own VALUES (1, 'undone')")
+            with tx.transaction():
+                tx.execute("INSERT INTO own VALUES (1, 'there already')")
 
     with pytest.raises(StatementError, match="UNIQUE constraint failed"):
         work()
@@ -135,11 +135,11 @@ def test_of_several_statements_none_is_done_when_a_later_one_fails(
     several = "INSERT INTO own VALUES (1, 'half'); INSERT INTO own VALUES (2, 'half'), (1, 'twice')"
 
     if in_block:
-        with bus.transaction():
-            bus.execute("INSERT INTO own VALUES (7, 'before')")
+        with bus.transaction() as tx:
+            tx.execute("INSERT INTO own VALUES (7, 'before')")
             with pytest.raises(StatementError):
-                bus.execute(several)
-            bus.execute("INSERT INTO own VALUES (8, 'after')")
+                tx.execute(several)
+            tx.execute("INSERT INTO own VALUES (8, 'after')")
     else:
         with pytest.raises(StatementError):
             bus.execute(several)
@@ -153,12 +153,12 @@ def test_a_statement_that_rolls_back_by_itself_undoes_the_block_which_cannot_end
     bus.execute("INSERT INTO own VALUES (1, 'there already')")
 
     def work() -> None:
-        with bus.transaction():
-            bus.send("other:s", "note")
+        with bus.transaction() as tx:
+            tx.send("other:s", "note")
             with pytest.raises(StatementError):
-                bus.execute("INSERT OR ROLLBACK INTO own VALUES (1, 'twice'); INSERT INTO own VALUES (2, 'alone')")
+                tx.execute("INSERT OR ROLLBACK INTO own VALUES (1, 'twice'); INSERT INTO own VALUES (2, 'alone')")
             with pytest.raises(DatabaseError, match="was undone by an earlier error"):
-                bus.execute("INSERT INTO own VALUES (3, 'alone')")
+                tx.execute("INSERT INTO own VALUES (3, 'alone')")
 
     with pytest.raises(DatabaseError, match="was undone by an earlier error"):
         work()
@@ -186,9 +186,9 @@ def test_the_outbox_takes_mail_from_own_sql_and_wakes_whoever_waits(db: str, bus
     wait_for_watch(db, subscriber)
 
     bus.execute(OUTBOX, ("by itself",))
-    with bus.transaction():
-        bus.execute("CREATE TRIGGER tell AFTER INSERT ON own BEGIN " + OUTBOX.replace("?", "NEW.value") + "; END")
-        bus.execute("INSERT INTO own VALUES (1, 'by a trigger')")
+    with bus.transaction() as tx:
+        tx.execute("CREATE TRIGGER tell AFTER INSERT ON own BEGIN " + OUTBOX.replace("?", "NEW.value") + "; END")
+        tx.execute("INSERT INTO own VALUES (1, 'by a trigger')")
 
     assert [subscriber.read()["body"] for _ in range(2)] == ["by itself", "by a trigger"]
 
@@ -208,9 +208,9 @@ def test_threads_take_turns_and_a_block_keeps_the_others_out(bus: BusClient, for
 
     def count(_: int) -> None:
         for _ in range(25):
-            with bus.transaction():
-                ((value,),) = bus.execute("SELECT value FROM own")
-                bus.execute("UPDATE own SET value = ?", (value + 1,))
+            with bus.transaction() as tx:
+                ((value,),) = tx.execute("SELECT value FROM own")
+                tx.execute("UPDATE own SET value = ?", (value + 1,))
             bus.send("other:s", "note")
 
     with ThreadPoolExecutor(4) as pool:

@@ -167,11 +167,11 @@ def test_a_statement_that_is_not_the_users_to_make_is_refused_and_changes_nothin
 
 @pytest.mark.parametrize("sql", TRANSACTION_CONTROL + SETTINGS_AND_FILES)
 def test_such_a_statement_in_a_block_is_undone_alone(bus: BusClient, foreign: Foreign, sql: str) -> None:
-    with bus.transaction():
-        bus.execute("INSERT INTO own VALUES (7, 'before')")
+    with bus.transaction() as tx:
+        tx.execute("INSERT INTO own VALUES (7, 'before')")
         with pytest.raises(StatementError):
-            bus.execute(sql)
-        bus.execute("INSERT INTO own VALUES (8, 'after')")
+            tx.execute(sql)
+        tx.execute("INSERT INTO own VALUES (8, 'after')")
         assert foreign.execute("SELECT * FROM own") == []
 
     assert foreign.execute("SELECT * FROM own") == [[7, "before"], [8, "after"]]

@@ -12,6 +12,7 @@ import pytest
 from raven import (
     BusClient,
     BusyError,
+    InputError,
     MessageNotFoundError,
     UnknownAddressError,
 )
@@ -47,7 +48,8 @@ def test_another_process_sees_nothing_of_a_block_before_its_end_and_then_all(
         same.register("other:s")
         seen = bodies(foreign), foreign.value("SELECT count(*) FROM identities"), foreign.value("SELECT state FROM log")
 
-    assert same is bus
+    assert same.address == bus.address
+    assert [getattr(result, "body", result) for result in same.results] == [None, "second", None]
     assert seen == (["first"], 1, 0)
     assert bodies(foreign) == ["first", "second"]
     assert [peer.address for peer in bus.peers()] == ["other:s", "worker:s"]
@@ -57,11 +59,11 @@ def test_another_process_sees_nothing_of_a_block_before_its_end_and_then_all(
 def test_a_block_sees_its_own_writes(connect: Connect) -> None:
     bus = connect("worker:s")
 
-    with bus.transaction():
-        sent = bus.send("worker:s", "note", "mine")
-        shown = bus.inbox()
-        bus.ack(sent.id)
-        assert bus.inbox() == []
+    with bus.transaction() as tx:
+        sent = tx.send("worker:s", "note", "mine")
+        shown = tx.inbox()
+        tx.ack(sent.id)
+        assert tx.inbox() == []
 
     assert [(msg.body, msg.state) for msg in shown] == [("mine", "delivered")]
     assert bus.read(sent.id).state == "acked"
@@ -70,13 +72,13 @@ def test_a_block_sees_its_own_writes(connect: Connect) -> None:
 def test_a_write_that_raises_is_undone_alone(connect: Connect, foreign: Foreign) -> None:
     bus = connect("worker:s")
 
-    with bus.transaction():
-        bus.send("worker:s", "note", "before")
+    with bus.transaction() as tx:
+        tx.send("worker:s", "note", "before")
         with pytest.raises(UnknownAddressError):
-            bus.send_many([{"to": "worker:s", "type": "note", "body": "lost"}, {"to": "*:nowhere", "type": "note"}])
+            tx.send_many([{"to": "worker:s", "type": "note", "body": "lost"}, {"to": "*:nowhere", "type": "note"}])
         with pytest.raises(MessageNotFoundError):
-            bus.ack(7)
-        bus.send("worker:s", "note", "after")
+            tx.ack(7)
+        tx.send("worker:s", "note", "after")
 
     assert bodies(foreign) == ["before", "after"]
     assert foreign.value("SELECT count(*) FROM deliveries") == 2
@@ -87,10 +89,10 @@ def test_an_exception_that_leaves_the_block_undoes_all_of_it(connect: Connect, f
     first = bus.send("worker:s", "note", "first")
 
     def work() -> None:
-        with bus.transaction():
-            bus.ack(first.id)
-            bus.send("worker:s", "note", "undone")
-            bus.register("other:s")
+        with bus.transaction() as tx:
+            tx.ack(first.id)
+            tx.send("worker:s", "note", "undone")
+            tx.register("other:s")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -106,12 +108,12 @@ def test_doorbells_are_rung_after_the_commit_and_only_of_what_was_committed(db: 
     bus = connect("boss:s")
     hung = {name: Doorbells(db).hang(f"{name}:s") for name in ("kept", "failed", "inner", "undone")}
 
-    with bus.transaction():
-        bus.send("kept:s", "note")
+    with bus.transaction() as tx:
+        tx.send("kept:s", "note")
         with pytest.raises(UnknownAddressError):
-            bus.send(["failed:s", "*:nowhere"], "note")
+            tx.send(["failed:s", "*:nowhere"], "note")
         with undone(bus):
-            bus.send("inner:s", "note")
+            tx.send("inner:s", "note")
         assert not any(bell.wait(0) for bell in hung.values())
     rung = [name for name, bell in hung.items() if bell.wait(0)]
     with undone(bus):
@@ -127,10 +129,10 @@ def test_one_commit_rings_for_every_recipient_in_it(db: str, connect: Connect) -
     bus = connect("boss:s")
     hung = [Doorbells(db).hang(address) for address in ("a:s", "b:s", "*")]
 
-    with bus.transaction():
-        bus.send("a:s", "note")
-        with bus.transaction():
-            bus.send("b:s", "note")
+    with bus.transaction() as tx:
+        tx.send("a:s", "note")
+        with tx.transaction():
+            tx.send("b:s", "note")
 
     assert all(bell.wait(0) for bell in hung)
     for bell in hung:
@@ -140,14 +142,14 @@ def test_one_commit_rings_for_every_recipient_in_it(db: str, connect: Connect) -
 def test_an_inner_block_is_committed_with_the_outer_one_and_undone_alone(connect: Connect, foreign: Foreign) -> None:
     bus = connect("worker:s")
 
-    with bus.transaction():
-        bus.send("worker:s", "note", "outer")
+    with bus.transaction() as tx:
+        tx.send("worker:s", "note", "outer")
         with undone(bus):
-            bus.send("worker:s", "note", "undone")
-        with bus.transaction():
-            bus.send("worker:s", "note", "inner")
+            tx.send("worker:s", "note", "undone")
+        with tx.transaction():
+            tx.send("worker:s", "note", "inner")
         assert bodies(foreign) == []
-        bus.send("worker:s", "note", "last")
+        tx.send("worker:s", "note", "last")
 
     assert bodies(foreign) == ["outer", "inner", "last"]
 
@@ -155,8 +157,8 @@ def test_an_inner_block_is_committed_with_the_outer_one_and_undone_alone(connect
 def test_an_outer_block_that_fails_undoes_the_inner_ones(connect: Connect, foreign: Foreign) -> None:
     bus = connect("worker:s")
 
-    with undone(bus), bus.transaction(), bus.transaction():
-        bus.send("worker:s", "note", "undone")
+    with undone(bus), bus.transaction() as tx, bus.transaction() as tx:
+        tx.send("worker:s", "note", "undone")
 
     assert bodies(foreign) == []
     assert bus.inbox() == []
@@ -180,9 +182,9 @@ def test_blocks_of_many_threads_come_one_after_another(connect: Connect, foreign
 
     def work(thread: int) -> None:
         for _ in range(10):
-            with bus.transaction():
+            with bus.transaction() as tx:
                 for _ in range(5):
-                    bus.send("worker:s", "note", thread)
+                    tx.send("worker:s", "note", thread)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, range(4)))
@@ -201,8 +203,8 @@ def test_other_connections_cannot_write_until_the_block_ends(connect: Connect) -
         with pytest.raises(BusyError):
             other.transaction().__enter__()
         assert other.inbox(peek=True) == []
-    with other.transaction():
-        other.send("worker:s", "note", "later")
+    with other.transaction() as tx:
+        tx.send("worker:s", "note", "later")
 
     assert [msg.body for msg in bus.inbox()] == ["later"]
 
@@ -252,3 +254,95 @@ def test_a_stack_of_contexts_holds_a_block_open(connect: Connect, foreign: Forei
         stack.enter_context(bus.transaction()).send("worker:s", "note", "undone")
 
     assert bodies(foreign) == ["kept", "kept, too"]
+
+
+def test_what_another_thread_reads_through_the_client_does_not_wait_for_the_end(connect: Connect) -> None:
+    bus = connect("worker:s")
+    first = bus.send("worker:s", "note", "first")
+
+    with ThreadPoolExecutor(1) as other, bus.transaction() as tx:
+        tx.ack(first.id)
+        tx.send("worker:s", "note", "second")
+        # While the transaction is open, and of what was committed before it.
+        shown = other.submit(bus.inbox, peek=True).result(DEADLINE_S)
+        seen = other.submit(bus.read, first.id).result(DEADLINE_S)
+        mine = tx.inbox(peek=True)
+
+    assert [msg.body for msg in shown] == ["first"]
+    assert seen.state == "sent"
+    assert [msg.body for msg in mine] == ["second"]
+    assert [msg.body for msg in bus.inbox(peek=True)] == ["second"]
+
+
+def test_what_another_thread_reads_is_of_the_file_that_is_there(db: str, connect: Connect) -> None:
+    bus, boss = connect("worker:s"), connect("boss:s")
+    with ThreadPoolExecutor(1) as other:
+        for number in range(3):
+            boss.send("worker:s", "note", number)
+            with bus.transaction() as tx:
+                tx.send("other:s", "note", "unseen")
+                shown = other.submit(bus.inbox, peek=True).result(DEADLINE_S)
+            assert [msg.body for msg in shown] == [*range(number + 1)]
+
+
+def test_what_another_thread_writes_through_the_client_is_no_part_of_it(connect: Connect) -> None:
+    bus = connect("worker:s")
+
+    with ThreadPoolExecutor(1) as other:
+        with suppress(ZeroDivisionError), bus.transaction() as tx:
+            tx.send("worker:s", "note", "undone")
+            sending = other.submit(bus.send, "worker:s", "note", "kept")
+            raise ZeroDivisionError
+        sending.result(DEADLINE_S)
+
+    assert [msg.body for msg in bus.inbox()] == ["kept"]
+
+
+def test_a_transaction_takes_calls_of_its_own_thread_only_and_only_within_its_block(connect: Connect) -> None:
+    bus = connect("worker:s")
+    tx = bus.transaction()
+
+    with pytest.raises(InputError, match="is over, or was not entered"):
+        tx.send("worker:s", "note")
+    with ThreadPoolExecutor(1) as other, tx:
+        with pytest.raises(InputError, match="belongs to the thread that has entered it"):
+            other.submit(tx.send, "worker:s", "note").result(DEADLINE_S)
+        tx.send("worker:s", "note", "mine")
+    with pytest.raises(InputError, match="is over"):
+        tx.ack(1)
+
+    assert [msg.body for msg in bus.inbox()] == ["mine"]
+
+
+def test_old_code_that_writes_through_the_client_in_its_block_is_warned_at_its_own_line(connect: Connect) -> None:
+    bus = connect("worker:s")
+
+    with suppress(ZeroDivisionError), bus.transaction() as tx:
+        with pytest.warns(DeprecationWarning, match="use the transaction's own methods") as told:
+            bus.send("worker:s", "note", "undone, too")
+        with pytest.warns(DeprecationWarning, match="a transaction has no peers"):
+            tx.peers()
+        raise ZeroDivisionError
+
+    assert [one.filename for one in told] == [__file__]
+    assert bus.inbox() == []
+
+
+def test_results_are_those_of_the_calls_that_came_through(connect: Connect) -> None:
+    bus = connect("worker:s")
+    first = bus.send("worker:s", "note", 1)
+
+    with bus.transaction() as tx:
+        [claimed] = tx.claim()
+        with pytest.raises(MessageNotFoundError):
+            tx.ack(99)
+        tx.execute("CREATE TABLE mine (n)")
+        tx.execute("INSERT INTO mine VALUES (7)")
+        rows = tx.execute("SELECT n FROM mine")
+        tx.nack(claimed.id)
+        with tx.transaction() as inner:
+            inner.send("worker:s", "note", 2)
+
+    assert claimed.id == first.id
+    assert tx.results == [[claimed], [], [], [(7,)], "delivered"] == [[claimed], [], [], rows, "delivered"]
+    assert [msg.body for msg in inner.results] == [2]

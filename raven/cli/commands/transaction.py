@@ -135,19 +135,20 @@ def commit(bus: Bus, calls: Sequence[Call], named: Callable[[int], str] = lambda
     """
     try:
         with bus.transaction() as tx:
-            values = [_do(tx, number, call, named) for number, call in enumerate(calls)]
+            for number, call in enumerate(calls):
+                _do(tx, number, call, named)
     except RavenError as error:
         if error.call is not None and error.call < len(calls):  # the helper's word on which one it was
             told = f"call {error.call} ({calls[error.call].method}) of the transaction: "
             error.args = (f"{named(error.call)}{str(error).removeprefix(told)}", *error.args[1:])
         raise
     # The helper does all at the end of the block, and what came of it is known only then.
-    return list(getattr(tx, "results", values))
+    return tx.results
 
 
-def _do(tx: Transaction, number: int, call: Call, named: Callable[[int], str]) -> Any:
+def _do(tx: Transaction, number: int, call: Call, named: Callable[[int], str]) -> None:
     try:
-        return getattr(tx, call.method)(*call.args, **call.options)
+        getattr(tx, call.method)(*call.args, **call.options)
     except DatabaseError:
         raise  # of the bus file, and none of the call's
     except RavenError as error:

@@ -6,7 +6,7 @@ import time
 from typing import Generic, TypeVar
 
 from raven.errors import ClosedError, LimitError, LostError, UnreachableError
-from raven.model.deadline import deadline_after, left_s
+from raven.model.clock import deadline_after, left_s
 from raven_rpc.client.calls import Call, without_none
 from raven_rpc.client.connection import Connection
 from raven_rpc.client.exchange import decode_as, lost

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from raven.errors import ClosedError, LostError, UnreachableError
-from raven.model.deadline import deadline_after, left_s
+from raven.model.clock import deadline_after, left_s
 from raven.model.leases import Holdings
 from raven.model.message import Message
 from raven_rpc.client.connection import Connection

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from raven.version import __version__
+from raven.model.version import __version__
 from raven_rpc.jsonrpc import errors as faults
 from raven_rpc.methods.method import Method
 

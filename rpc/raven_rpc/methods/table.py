@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from raven.version import __version__
+from raven.model.version import __version__
 from raven_rpc.methods import admin, params, read, receive, send
 from raven_rpc.methods import transaction as transactions
 from raven_rpc.methods.context import Context

@@ -21,7 +21,7 @@ from typing import Any
 from raven.host import limits
 from raven.host.host import Host
 from raven.model.address import parse_address
-from raven.version import __version__
+from raven.model.version import __version__
 from raven_rpc.jsonrpc import messages as protocol
 from raven_rpc.jsonrpc import unix_socket as sockets
 from raven_rpc.methods.table import METHODS

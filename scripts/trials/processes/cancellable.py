@@ -53,8 +53,8 @@ class Bench:
             for number in range(_MESSAGES):
                 sent.append(self.boss.send(self.address, "cancel", number).id)
                 time.sleep(_GAP_S)
-                with self._other.transaction():
-                    self._other.send(f"nobody-{self.address}", "nothing", expires_in_s=0.001)
+                with self._other.transaction() as tx:
+                    tx.send(f"nobody-{self.address}", "nothing", expires_in_s=0.001)
                     time.sleep(_HOLD_S)
 
         with _thread(feed):
