@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import raven_rpc
 from raven import Bus, BusClient, BusObserver, bus
 from raven.receive import auto_ack
+from raven.transaction import BusTransaction
 from raven_rpc.client import stream, transaction
 
 # Only a program that serves others bounds an answer by its bytes.
@@ -67,11 +69,19 @@ def test_an_async_loop_is_left_in_the_same_ways(loop: type) -> None:
 
 @pytest.mark.parametrize("name", sorted(methods(bus.Transaction)))
 def test_a_transaction_takes_the_same_calls(name: str) -> None:
-    here, there, told = (signature(kind, name) for kind in (BusClient, transaction.Transaction, bus.Transaction))
+    here, there, told = (signature(kind, name) for kind in (BusTransaction, transaction.Transaction, bus.Transaction))
 
     assert here[:2] == there[:2] == told[:2]
     # A call returns its value on a file, and None over a socket.
     assert (there[2], told[2].removesuffix(" | None")) == ("None", here[2])
+
+
+def test_both_transactions_have_results_that_begin_empty(connect: Callable[..., BusClient]) -> None:
+    for client in (connect("worker:s"), raven_rpc.Client("none.sock", "worker:s")):
+        with client.transaction() as tx:
+            pass
+        assert tx.results == []
+    assert set(bus.Transaction.__annotations__) == {"results"}
 
 
 def test_the_clients_have_no_other_methods_in_common() -> None:
