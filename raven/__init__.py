@@ -1,7 +1,7 @@
 """raven: a message bus for agent processes on one host, in one SQLite file.
 
-`BusClient` sends and receives, `BusObserver` looks on, `SchemaRegistry` checks bodies; `raven.errors` draws the tree of
-what they raise.
+`BusClient` sends and receives, `BusObserver` looks on, `SchemaRegistry` checks bodies; `Bus` is what a client of the
+file and one of the socket have in common; `raven.errors` draws the tree of what they raise.
 """
 
 from importlib import import_module
@@ -46,30 +46,21 @@ if TYPE_CHECKING:
         UnreachableError,
         WaitTimeoutError,
     )
-    from raven.model.address import parse_address
-    from raven.model.clock import deadline_after, left_s
-    from raven.model.draft import Draft, check_request, make_draft, make_drafts
-    from raven.model.leases import Holdings
-    from raven.model.limits import check_id, check_lease, check_max
-    from raven.model.message import AckMode, Message, Report, State, Urgency
+    from raven.model.message import Message, Report, State, Urgency
     from raven.model.schemas import SchemaRegistry
     from raven.model.status import Peer, Pruned, Receipt, Stats
     from raven.observer import BusObserver
-    from raven.query.log import Log
-    from raven.query.receipts import Tracker
-    from raven.receive.request import Question
-    from raven.receive.subscription import Subscription
-    from raven.wake.listener import Listener
+    from raven.transaction import BusTransaction
 
 
 __all__ = [
-    "AckMode",
     "AddressError",
     "BindError",
     "BodyError",
     "Bus",
     "BusClient",
     "BusObserver",
+    "BusTransaction",
     "BusyError",
     "ClosedError",
     "ConfigError",
@@ -77,17 +68,13 @@ __all__ = [
     "DatabaseError",
     "DeliveryError",
     "DiskFullError",
-    "Draft",
     "ExpiredError",
     "FileMissingError",
     "ForbiddenError",
     "HelperError",
-    "Holdings",
     "InputError",
     "LeaseLostError",
     "LimitError",
-    "Listener",
-    "Log",
     "LostError",
     "Message",
     "MessageNotFoundError",
@@ -97,7 +84,6 @@ __all__ = [
     "NotFoundError",
     "Peer",
     "Pruned",
-    "Question",
     "RavenError",
     "ReadOnlyError",
     "Receipt",
@@ -107,62 +93,65 @@ __all__ = [
     "State",
     "StatementError",
     "Stats",
-    "Subscription",
-    "Tracker",
     "UndeliveredError",
     "UnknownAddressError",
     "UnreachableError",
     "Urgency",
     "WaitTimeoutError",
     "__version__",
-    "check_id",
-    "check_lease",
-    "check_max",
-    "check_request",
-    "deadline_after",
-    "left_s",
-    "make_draft",
-    "make_drafts",
-    "parse_address",
 ]
 
 _HOMES = {
-    "AckMode": "raven.model.message",
     "Bus": "raven.bus",
     "BusClient": "raven.client",
     "BusObserver": "raven.observer",
-    "Draft": "raven.model.draft",
-    "Holdings": "raven.model.leases",
-    "Listener": "raven.wake.listener",
-    "Log": "raven.query.log",
+    "BusTransaction": "raven.transaction",
     "Message": "raven.model.message",
     "Peer": "raven.model.status",
     "Pruned": "raven.model.status",
-    "Question": "raven.receive.request",
     "Receipt": "raven.model.status",
     "Report": "raven.model.message",
     "SchemaRegistry": "raven.model.schemas",
     "State": "raven.model.message",
     "Stats": "raven.model.status",
+    "Urgency": "raven.model.message",
+}
+
+# These were public up to version 0.3; programs of users have no need of them, and each stands in its own module.
+_MOVED = {
+    "AckMode": "raven.model.message",
+    "Draft": "raven.model.draft",
+    "Holdings": "raven.model.leases",
+    "Listener": "raven.wake.listener",
+    "Log": "raven.query.log",
+    "Question": "raven.receive.request",
+    "Subscription": "raven.receive.subscription",
+    "Tracker": "raven.query.receipts",
     "check_id": "raven.model.limits",
     "check_lease": "raven.model.limits",
     "check_max": "raven.model.limits",
-    "left_s": "raven.model.clock",
-    "deadline_after": "raven.model.clock",
     "check_request": "raven.model.draft",
+    "deadline_after": "raven.model.clock",
+    "left_s": "raven.model.clock",
     "make_draft": "raven.model.draft",
     "make_drafts": "raven.model.draft",
     "parse_address": "raven.model.address",
-    "Subscription": "raven.receive.subscription",
-    "Tracker": "raven.query.receipts",
-    "Urgency": "raven.model.message",
 }
 
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used, so that `import raven` costs next to nothing (PEP 562)."""
+    if name in _MOVED:
+        import warnings
+
+        warnings.warn(f"raven.{name} stands in {_MOVED[name]} now", DeprecationWarning, stacklevel=2)
+        return getattr(import_module(_MOVED[name]), name)
     if name not in __all__:
         raise AttributeError(f"module 'raven' has no attribute {name!r}")
     value: object = getattr(import_module(_HOMES.get(name, "raven.errors")), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -13,11 +13,12 @@ from typing import Any
 import apsw
 import pytest
 
-from raven import BusClient, Message, RavenError, Subscription
+from raven import BusClient, Message, RavenError
 from raven.host.bus import HostedBus
 from raven.model import clock
 from raven.model.message import STATES, URGENCIES
 from raven.receive.manual_ack import LeasedFeed
+from raven.receive.subscription import Subscription
 from tests.lifecycle_model import OWN_WORDS, REPORT, Bus, Delivery, Refused
 from tests.stillness import Clock, elected
 

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple, get_args
 import apsw
 import pytest
 
-from raven import BusClient, DeliveryError, Subscription
+from raven import BusClient, DeliveryError
 from raven.delivery import expiry as settlement
 from raven.host.bus import HostedBus
 from raven.model import clock
 from raven.model.lifecycle import FINAL, LIFECYCLE, OPEN, Event, Hold, Stage, markdown, next_stage
 from raven.model.message import STATES, AckMode
+from raven.receive.subscription import Subscription
 from raven.store.sql import SQL
 from tests.stillness import Clock, elected
 

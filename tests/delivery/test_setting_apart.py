@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from raven import BusClient, LeaseLostError, Subscription
+from raven import BusClient, LeaseLostError
 from raven.host.bus import HostedBus
+from raven.receive.subscription import Subscription
 from tests.serving import Served
 from tests.support import Foreign, wait_until
 
