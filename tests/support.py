@@ -170,11 +170,11 @@ def is_watched(db: str) -> bool:
 def descriptors() -> int:
     """Return how many descriptors this process has open; those of a watch that is closing are waited for."""
 
-    def of_a_watch() -> bool:
+    def watches() -> list[str]:
         links = [os.path.join("/dev/fd", name) for name in os.listdir("/dev/fd")]
-        return any("anon_inode" in os.readlink(link) for link in links if os.path.islink(link))
+        return [link for link in links if os.path.islink(link) and "inotify" in os.readlink(link)]
 
-    wait_until(lambda: not of_a_watch(), "the end of a watch")
+    wait_until(lambda: not watches(), "the end of a watch")
     return len(os.listdir("/dev/fd"))
 
 

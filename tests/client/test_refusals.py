@@ -85,6 +85,8 @@ REFUSALS = [
     Refusal("send send_many", "max_attempts", (0, -1, 1.5, "5", True, False, NAN, 1_000_001, [1])),
     Refusal("reply", "msg", (None, "7", 1.5, True, {}), InputError, "{bad!r} is neither a message nor the id of one"),
     Refusal("request request_async", "timeout_s", (0, None, *SECONDS, 7 * 86400 + 1, 10**400, 1j)),
+    Refusal("reply", "msg", (9, 1 << 70), MessageNotFoundError, "there is no message #{bad}"),
+    Refusal("request", "expires_in_s", (5,), InputError, "expires_in_s is no option of a request"),
     Refusal("request", "dedup_key", ("k",), InputError, "dedup_key is no option of a request"),
     Refusal("request", "report", ("undelivered",), InputError, "report is no option of a request"),
     Refusal("inbox claim thread dead", "max", COUNTS),

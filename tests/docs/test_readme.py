@@ -34,7 +34,7 @@ def sessions() -> list[tuple[str, str]]:
 
 
 def test_the_console_sessions_print_what_they_show(tmp_path: Path) -> None:
-    needs("sqlite3", "jq")
+    needs("sqlite3", "jq", "socat")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAVEN")}
     scripts = str(Path(sys.executable).parent)
     environment["PATH"] = f"{scripts}{os.pathsep}{environment['PATH']}"

@@ -81,6 +81,7 @@ def test_readers_that_take_turns_do_not_let_the_wal_grow_for_good(connect: Conne
     wait_until(send_and_look, "the WAL to be begun anew, twice", 60)
 
 
+@pytest.mark.slow
 def test_a_reader_that_holds_the_wal_back_slows_no_send_for_long(connect: Connect, foreign: Foreign, db: str) -> None:
     bus = connect("boss:s")
     bus.send("worker:s", "note")

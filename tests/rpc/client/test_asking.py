@@ -15,7 +15,6 @@ from raven import (
     BusClient,
     ClosedError,
     ExpiredError,
-    InputError,
     LostError,
     Message,
     UnreachableError,
@@ -193,22 +192,6 @@ def test_a_helper_that_is_not_there_is_said_to_be_unreachable(tmp_path: Path, mo
     for call in (lambda: request(bus, mode, WORKER, "add"), lambda: wait_receipt(bus, mode, 1)):
         with pytest.raises(UnreachableError, match="cannot be reached"):
             call()
-
-
-@MODES
-def test_a_request_takes_no_options_that_make_no_sense(boss: Client, mode: str) -> None:
-    for options, said in (
-        ({"expires_in_s": 5}, "expires_in_s is no option of a request"),
-        ({"dedup_key": "k"}, "dedup_key is no option of a request"),
-        ({"timeout_s": 0}, "timeout_s 0"),
-        ({"timeout_s": None}, "timeout_s None"),
-        ({"timeout_s": float("inf")}, "timeout_s inf"),
-        ({"timeout_s": "1"}, "timeout_s '1'"),
-        ({"urgency": "now"}, "urgency 'now'"),
-    ):
-        with pytest.raises(InputError, match=said):
-            request(boss, mode, WORKER, "add", **options)
-    assert boss.last_id() == 0
 
 
 def test_a_wait_over_the_socket_without_a_timeout_is_one_without_a_timeout(serve: Callable[..., Served]) -> None:
