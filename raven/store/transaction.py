@@ -40,8 +40,7 @@ class Transaction:
 
     __slots__ = ("_connection", "_run_many", "run")
 
-    run: Callable[..., apsw.Cursor]
-    """Run any SQL; only the Writer does, to begin and to end."""
+    run: Callable[..., apsw.Cursor]  # any SQL; only the Writer does so, to begin and to end
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
@@ -83,13 +82,13 @@ class Transaction:
 
 
 class WalHook:
-    """What SQLite calls after each commit of a connection: looks whether the WAL has become long."""
+    """What SQLite calls after each commit of a connection."""
 
     def __init__(self, write_back: WriteBack) -> None:
         self._write_back = write_back
 
     def __call__(self, connection: apsw.Connection, database: str, pages: int) -> int:
-        """Have the WAL written back if it is long; returns SQLite's word for all is well, since the commit is."""
+        """Have the WAL written back if it is long; returns 0, for all is well."""
         if pages >= PAGES or not self._write_back.is_fresh:
             self._write_back.look(connection, pages)
         return 0
@@ -146,7 +145,7 @@ class Writer(Connection):
             self.make_usable()
         if self.entered is not None:
             self._end_interrupted()
-        # First of all: another thread may just be asking whether an action of its own has to wait for a commit.
+        # First: another thread may just be asking whether an action of its own has to wait for a commit.
         self._writer = threading.get_ident()
         try:
             self.entered = sys._getframe(1)
@@ -184,7 +183,7 @@ class Writer(Connection):
             try:
                 self._leave()
                 if self._after_commit and not self.groups:
-                    actions = self._take_actions()
+                    actions, self._after_commit = self._after_commit, []
             finally:
                 self.release()
         if actions:
@@ -267,7 +266,7 @@ class Writer(Connection):
                 actions = []
                 if not self.groups:
                     self._leave()
-                    actions = self._take_actions()
+                    actions, self._after_commit = self._after_commit, []
             finally:
                 self.release()
         _run_actions(actions)
@@ -307,10 +306,6 @@ class Writer(Connection):
             action = self._after_commit.pop()
             if action.undo is not None:
                 action.undo()
-
-    def _take_actions(self) -> list[_Action]:
-        actions, self._after_commit = self._after_commit, []
-        return actions
 
     def _end_interrupted(self) -> None:
         """End a transaction whose block was left by an exception of a signal handler at the very door of `__exit__`.
