@@ -170,11 +170,15 @@ def is_watched(db: str) -> bool:
 def descriptors() -> int:
     """Return how many descriptors this process has open; those of a watch that is closing are waited for."""
 
-    def watches() -> list[str]:
-        links = [os.path.join("/dev/fd", name) for name in os.listdir("/dev/fd")]
-        return [link for link in links if os.path.islink(link) and "inotify" in os.readlink(link)]
+    def threads() -> list[str]:
+        found = []
+        for path in Path("/proc/self/task").glob("*/comm"):
+            with suppress(OSError):  # of a thread that ends meanwhile
+                found.append(path.read_text())
+        return found
 
-    wait_until(lambda: not watches(), "the end of a watch")
+    # The thread of a watch has closed its descriptors when it ends.
+    wait_until(lambda: not any(name.startswith("notify-rs") for name in threads()), "the end of a watch")
     return len(os.listdir("/dev/fd"))
 
 
