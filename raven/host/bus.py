@@ -76,6 +76,10 @@ class HostedBus(BusClient):
         """Send what `draft` has checked, in one transaction: all of them or none."""
         return self._outbox.post(drafts)
 
+    def post_one(self, draft: Draft) -> Message:
+        """Do as `post` does with one message; that is commonest, and faster so."""
+        return self._outbox.send(draft)
+
     def question(
         self, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float, **options: Any
     ) -> Question:

@@ -239,3 +239,14 @@ def test_a_share_of_no_address_leaves_nothing_that_a_close_could_meet(hosted: Ho
     bus.close()
 
     assert "no address" in str(kept.value)
+
+
+def test_one_draft_that_is_posted_alone_is_stored_as_one_among_others(hosted: Hosted) -> None:
+    bus = hosted("boss:s")
+    draft = bus.draft("worker:s", "note", 1, dedup_key="k", tags=["x"])
+
+    alone, again = bus.post_one(draft), bus.post([draft])[0]
+
+    assert (alone.id, alone.body, alone.tags, alone.duplicate) == (1, 1, ("x",), False)
+    assert (again.id, again.body, again.tags, again.duplicate) == (1, 1, ("x",), True)
+    assert bus.post_one(draft) == again

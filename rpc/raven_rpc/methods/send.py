@@ -13,7 +13,7 @@ def send(context: Context, given: params.Send) -> Work:
     """Send one message; when the answer comes it is committed, and whoever waits for it was woken."""
     bus = context.client("from", given.from_)
     draft = bus.draft(**given.given())
-    return Work("write", lambda: bus.post([draft])[0], Message.as_dict)
+    return Work("write", lambda: bus.post_one(draft), Message.as_dict)
 
 
 def send_many(context: Context, given: params.SendMany) -> Work:
@@ -29,7 +29,7 @@ def reply(context: Context, given: params.Reply) -> Work:
 
     def post() -> Message:
         asked = context.visible(context.writer, given.id, None)
-        return bus.post([bus.draft_reply(asked, **given.given())])[0]
+        return bus.post_one(bus.draft_reply(asked, **given.given()))
 
     return Work("write", post, Message.as_dict)
 
