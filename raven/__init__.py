@@ -6,8 +6,6 @@ file and one of the socket have in common; `raven.errors` draws the tree of what
 
 from importlib import import_module
 
-from raven.model.version import __version__
-
 # Not that of `typing`, which takes ten times as long to import as all else here.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +47,7 @@ if TYPE_CHECKING:
     from raven.model.message import Message, Report, State, Urgency
     from raven.model.schemas import SchemaRegistry
     from raven.model.status import Peer, Pruned, Receipt, Stats
+    from raven.model.version import __version__
     from raven.observer import BusObserver
     from raven.transaction import BusTransaction
 
@@ -115,6 +114,7 @@ _HOMES = {
     "State": "raven.model.message",
     "Stats": "raven.model.status",
     "Urgency": "raven.model.message",
+    "__version__": "raven.model.version",
 }
 
 # These were public up to version 0.3; programs of users have no need of them, and each stands in its own module.
