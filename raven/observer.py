@@ -14,12 +14,10 @@ from raven.errors import ClosedError, InputError, LimitError, MessageNotFoundErr
 from raven.model import clock
 from raven.model.limits import check_id, check_max
 from raven.model.message import Message, State, message_of
-from raven.query.log import Log, encode_addresses
 from raven.store.database import Store
 from raven.store.transaction import size_of
 from raven.wake.doorbell import OBSERVERS, Doorbells
 from raven.wake.handle import Handle
-from raven.wake.watcher import WalWatch
 
 if TYPE_CHECKING:
     from raven.delivery.dead_letters import DeadLetters
@@ -55,8 +53,7 @@ class BusObserver:
         )
         self._doorbells = Doorbells(self._store.path)
         doorbells = self._doorbells
-        self._watch = WalWatch(self._store, doorbells, lambda store: _settle(store, doorbells))
-        self._handle = Handle(self._store, doorbells, self._watch)
+        self._handle = Handle(self._store, doorbells, lambda store: _settle(store, doorbells))
         return settings
 
     @property
@@ -95,6 +92,8 @@ class BusObserver:
         if (correlation_id is None) == (task_id is None):
             raise InputError("history needs either a correlation_id or a task_id: give one of them")
         check_max(max)
+        from raven.query.log import encode_addresses
+
         query: dict[str, Any] = {"max": max, "addresses": encode_addresses(role)}
         self._store.verify()
         if correlation_id is not None:
@@ -112,6 +111,8 @@ class BusObserver:
         """
         check_id(id)
         check_max(max)
+        from raven.query.log import encode_addresses
+
         query = {"message_id": id, "addresses": encode_addresses(role), "max": max}
         self._store.verify()
         rows = self._store.rows("thread", query, max_bytes)
@@ -210,6 +211,8 @@ class BusObserver:
 
         `role` narrows it to what is from or to an address, or one of several. Following ends after `timeout_s`.
         """
+        from raven.query.log import Log
+
         log = Log(self._store, from_id, role)
         if not follow:
             while page := log.page():

@@ -140,7 +140,7 @@ class Question:
 
     def mailbox(self) -> Mailbox:
         """Return the mailbox into which the answer comes."""
-        store, doorbells, _ = self._handle
+        store, doorbells = self._handle.store, self._handle.doorbells
         return Mailbox(store, Identity(store, parse_address(self.reply_address), registers=False), doorbells.ring)
 
     def spare_others(self) -> None:
