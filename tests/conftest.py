@@ -45,9 +45,10 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End with what was left out."""
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter and config.stash[LEFT_OUT]:
-        reporter.write_line(f"left out: {config.stash[LEFT_OUT]} slow tests; scripts/test --all runs them")
+    reporter, count = config.pluginmanager.get_plugin("terminalreporter"), config.stash[LEFT_OUT]
+    if reporter and count:
+        told = f"{count} slow tests; scripts/test --all runs them"
+        reporter.write_line(f"left out: {told if count > 1 else '1 slow test; scripts/test --all runs it'}")
 
 
 @pytest.fixture
