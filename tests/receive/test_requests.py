@@ -227,16 +227,6 @@ def test_fifty_tasks_of_one_client_each_get_their_own_answer(connect: Connect) -
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("raven")]
 
 
-@pytest.mark.parametrize("option", [{"expires_in_s": 5}, {"dedup_key": "once"}, {"report": "undelivered"}])
-def test_a_request_refuses_the_options_that_make_no_sense_with_a_wait(connect: Connect, option: dict[str, Any]) -> None:
-    bus = connect("boss:s")
-
-    with pytest.raises(InputError, match=f"{next(iter(option))} is no option of a request"):
-        bus.request("worker:s", "ask", **option)
-
-    assert bus.last_id() == 0
-
-
 def test_a_request_inside_a_transaction_is_refused(connect: Connect) -> None:
     bus = connect("boss:s")
 
