@@ -132,7 +132,7 @@ class Writer(Connection):
         return self
 
     def write_on(self) -> Self:
-        """Do as `write` does without verifying the file: for the steps of a loop that verifies it at its ticks."""
+        """Do as `write` does without verifying the file: for a loop that verifies it at its ticks."""
         return self
 
     def write_now(self) -> Impatient:
@@ -185,7 +185,10 @@ class Writer(Connection):
                 if self._after_commit and not self.groups:
                     actions, self._after_commit = self._after_commit, []
             finally:
-                self.release()
+                try:  # noqa: SIM105 `suppress` costs several times the release
+                    self.lock.release()
+                except RuntimeError:
+                    pass  # see Connection.release
         if actions:
             _run_actions(actions)
 
@@ -310,8 +313,7 @@ class Writer(Connection):
     def _end_interrupted(self) -> None:
         """End a transaction whose block was left by an exception of a signal handler at the very door of `__exit__`.
 
-        Where that block is still running (this is a finalizer or a signal handler inside it) it is left alone, and
-        this write is refused.
+        If that block still runs (this is a finalizer or a signal handler inside it) this write is refused.
         """
         frame: FrameType | None = sys._getframe(1)
         while frame is not None and frame is not self.entered:
