@@ -8,18 +8,16 @@ import logging
 import resource
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from raven import BindError, BusClient
+from raven import BindError
 from raven.host import host as host_module
 from raven.host import limits as places
-from raven.host.worker import Outcome, Worker, Writer
 from raven_rpc import Server
 from raven_rpc.jsonrpc import messages as protocol
 from raven_rpc.jsonrpc.unix_socket import ListeningSocket
@@ -152,56 +150,3 @@ def test_an_error_of_the_event_loop_that_is_no_shortage_is_told_as_asyncio_does(
         asyncio.run(run())
 
     assert [(one.name, one.exc_info is not None) for one in caplog.records] == [("asyncio", True)]
-
-
-# Workers
-
-
-def test_a_worker_goes_on_after_a_job_that_fails_and_one_whose_outcome_cannot_be_told(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    outcomes: list[Outcome] = []
-
-    def refuse(outcome: Outcome) -> None:
-        raise OSError("cannot be told")
-
-    async def run() -> None:
-        ended = asyncio.Event()
-        worker = Worker("worker", asyncio.get_running_loop(), lambda: None)
-        worker.submit(lambda: 1 / 0, outcomes.append)
-        worker.submit(lambda: 1, refuse)
-        worker.submit(lambda: 2, outcomes.append)
-        worker.submit(ended.is_set, lambda outcome: ended.set())
-        await asyncio.wait_for(ended.wait(), DEADLINE_S)
-        worker.end()
-        assert await asyncio.to_thread(worker.join, DEADLINE_S)
-
-    asyncio.run(run())
-
-    assert isinstance(outcomes[0].error, ZeroDivisionError)
-    assert outcomes[1:] == [Outcome(2)]
-    assert "a request failed unexpectedly" in caplog.text
-    assert "the outcome of a request could not be told" in caplog.text
-
-
-def test_a_writer_that_is_ended_writes_what_it_has_been_given(connect: Callable[..., BusClient]) -> None:
-    bus, is_busy, release = connect("a:s"), threading.Event(), threading.Event()
-    sent: list[Outcome] = []
-
-    def stay() -> None:
-        is_busy.set()
-        release.wait(DEADLINE_S)
-
-    async def run() -> None:
-        writer = Writer(bus, asyncio.get_running_loop(), lambda: None, on_loop=False, groups=True)
-        writer.submit(stay, lambda outcome: None)
-        assert await asyncio.to_thread(is_busy.wait, DEADLINE_S)
-        for number in range(2):
-            writer.submit(partial(bus.send, "b:s", "note", number), sent.append)
-        writer.end()
-        release.set()
-        assert await asyncio.to_thread(writer.join, DEADLINE_S)
-
-    asyncio.run(run())
-
-    assert [outcome.value.body for outcome in sent] == [0, 1]
