@@ -15,6 +15,7 @@ from raven_rpc import Client
 from tests.cli.shell import Shell
 from tests.served_here import ServedHere
 from tests.serving import Served
+from tests.stores import store  # noqa: F401 a fixture
 from tests.support import Foreign, Program
 
 LEFT_OUT = pytest.StashKey[int]()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +15,12 @@ from raven.config import Retention
 from raven.delivery import retention
 from raven.host.bus import HostedBus
 from raven.store.database import Store
+from tests.stores import another_file
 from tests.support import Foreign, Program
 
 Connect = Callable[..., BusClient]
 Hosted = Callable[..., HostedBus]
 WORKER = "worker:s"
-
-
-@pytest.fixture
-def store(db: str) -> Iterator[Store]:
-    with BusClient.at("boss:s", db) as bus:
-        bus.register("worker:s")
-    found = Store(db)
-    yield found
-    found.close()
-
-
-def another_file(db: str) -> None:
-    """Put another bus in the place of the one at `db`, with one message of its own."""
-    with BusClient.at("new:s", f"{db}.new") as bus:
-        bus.send("new:s", "note", "new")
-    os.replace(f"{db}.new", db)
 
 
 def work_off(boss: BusClient, worker: BusClient, count: int, body: Any = "x") -> None:

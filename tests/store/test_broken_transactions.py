@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -11,43 +11,16 @@ from pathlib import Path
 import pytest
 
 from raven import BusClient, BusyError, DatabaseError, FileMissingError, UnknownAddressError
-from raven.delivery.identity import register
 from raven.host.bus import HostedBus
-from raven.model.address import parse_address
 from raven.store.atomic import Group
 from raven.store.database import Store
-from raven.store.transaction import Transaction
+from tests.stores import another_file, put, registered
 from tests.support import DEADLINE_S, Foreign, Program
 
 Connect = Callable[..., BusClient]
 Hosted = Callable[..., HostedBus]
 Spawn = Callable[..., Program]
 BODIES = "SELECT body ->> '$' FROM messages ORDER BY id"
-
-
-@pytest.fixture
-def store(db: str) -> Iterator[Store]:
-    with BusClient.at("boss:s", db) as bus:
-        bus.register("worker:s")
-    found = Store(db)
-    yield found
-    found.close()
-
-
-def registered(store: Store) -> list[str]:
-    return [row[0] for row in store.rows("matching_addresses", {"role": "*", "session": "*"})]
-
-
-def put(tx: Transaction, address: str) -> None:
-    """Write something: that an address is registered."""
-    register(tx, parse_address(address))
-
-
-def another_file(db: str) -> None:
-    """Put another bus in the place of the one at `db`, with one message of its own."""
-    with BusClient.at("new:s", f"{db}.new") as bus:
-        bus.send("new:s", "note", "new")
-    os.replace(f"{db}.new", db)
 
 
 def addresses(bus: BusClient) -> list[str]:

@@ -5,36 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from raven import BusClient, ClosedError
-from raven.delivery.identity import register
-from raven.model.address import parse_address
 from raven.store.database import Store
-from raven.store.transaction import Transaction
+from tests.stores import put, registered
 from tests.support import DEADLINE_S, bells, wait_until
 
 Connect = Callable[..., BusClient]
-
-
-@pytest.fixture
-def store(db: str) -> Iterator[Store]:
-    with BusClient.at("boss:s", db) as bus:
-        bus.register("worker:s")
-    found = Store(db)
-    yield found
-    found.close()
-
-
-def addresses(store: Store) -> list[str]:
-    return [row[0] for row in store.rows("matching_addresses", {"role": "*", "session": "*"})]
-
-
-def put(tx: Transaction, address: str) -> None:
-    """Write something: that an address is registered."""
-    register(tx, parse_address(address))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -114,7 +94,7 @@ def test_a_store_that_is_closed_within_a_write_closes_once_that_is_committed(db:
         store.close()
 
     with pytest.raises(ClosedError):
-        addresses(store)
+        registered(store)
     other = Store(db)
-    assert "late:s" in addresses(other)
+    assert "late:s" in registered(other)
     other.close()

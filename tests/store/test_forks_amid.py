@@ -5,37 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from raven import BusClient
-from raven.delivery.identity import register
-from raven.model.address import parse_address
 from raven.store import fork_safety as forks
 from raven.store.database import Store
-from raven.store.transaction import Transaction
+from tests.stores import put, registered
 from tests.support import DEADLINE_S, Program, wait_until
 
 Connect = Callable[..., BusClient]
-
-
-@pytest.fixture
-def store(db: str) -> Iterator[Store]:
-    with BusClient.at("boss:s", db) as bus:
-        bus.register("worker:s")
-    found = Store(db)
-    yield found
-    found.close()
-
-
-def addresses(store: Store) -> list[str]:
-    return [row[0] for row in store.rows("matching_addresses", {"role": "*", "session": "*"})]
-
-
-def put(tx: Transaction, address: str) -> None:
-    """Write something: that an address is registered."""
-    register(tx, parse_address(address))
 
 
 @pytest.mark.parametrize("attempt", range(3))  # the order in which clients are held is left to chance
@@ -73,7 +53,7 @@ def test_a_fork_waits_for_a_thread_that_takes_long_with_the_bus(store: Store, mo
 
     assert os.waitpid(child, 0)[1] == 0
     thread.join(DEADLINE_S)
-    assert "late:s" in addresses(store)
+    assert "late:s" in registered(store)
 
 
 def test_a_loop_that_a_forked_child_goes_on_with_ends_there(

@@ -12,17 +12,11 @@ import pytest
 
 from raven import BusClient, BusObserver, FileMissingError, NotABusError, RavenError
 from raven.store.database import Store
+from tests.stores import another_file
 from tests.support import NEVER_POLLS_S, Program, wait_for_waiting
 
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
-
-
-def another_file(db: str) -> None:
-    """Put another bus in the place of the one at `db`, with one message of its own."""
-    with BusClient.at("new:s", f"{db}.new") as bus:
-        bus.send("new:s", "note", "new")
-    os.replace(f"{db}.new", db)
 
 
 def make_bus(path: Path, *bodies: object) -> Path:
