@@ -77,25 +77,6 @@ def test_send_many_gives_the_same(ways: list[Open]) -> None:
     assert [len(sent) for sent in same(ways, steps)] == [3, 0, 3]
 
 
-def test_inbox_read_and_ack_give_the_same(ways: list[Open]) -> None:
-    def steps(way: Open) -> list[Any]:
-        boss, worker = way("boss:s"), way("worker:s")
-        for urgency in ("fyi", "prompt", "blocking"):
-            boss.send(["worker:s", "other:s"], "note", urgency, urgency=urgency)
-        seen = [worker.inbox(peek=True), worker.inbox(max=2), worker.inbox(2, True), worker.inbox(), boss.inbox()]
-        acks = [worker.ack(1), worker.ack(1), worker.ack(id=2)]
-        return [seen, acks, worker.inbox(), worker.read(1), boss.read(1), way("other:s").read(3), worker.recipients(1)]
-
-    seen, acks, left, *read, recipients = same(ways, steps)
-    assert [[message.state for message in view] for view in seen[:3]] == [
-        ["sent"] * 3,
-        ["delivered"] * 2,
-        ["delivered"] * 2,
-    ]
-    assert (acks, len(left), [message.state for message in read]) == ([None] * 3, 1, ["acked", "sent", "sent"])
-    assert sorted(recipients) == ["other:s", "worker:s"]
-
-
 def test_history_peers_and_register_give_the_same(ways: list[Open]) -> None:
     def steps(way: Open) -> list[Any]:
         bus = way("boss:s")
