@@ -7,12 +7,13 @@ passed over, so that any number of them may try at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from raven.delivery import outbox as posting
 from raven.model import body as bodies
 from raven.model import clock
-from raven.model.draft import Content, Draft
-from raven.model.message import DEAD, STATES
+from raven.model.draft import Draft
+from raven.model.message import DEAD, INHERITED, STATES, MessageRow
 from raven.store.database import Store
 from raven.store.transaction import Transaction
 from raven.wake.doorbell import OBSERVERS, receipt_bell
@@ -41,7 +42,7 @@ def undelivered(tx: Transaction, delivery_ids: Iterable[int]) -> list[str]:
         # None where a foreign writer has deleted the message.
         for told in tx.rows("undelivered", {"delivery_id": delivery_id}):
             bells.append(receipt_bell(told[0]))
-            if told[6] is not None:
+            if told[4] is not None:
                 bells += [*_report(tx, *told), OBSERVERS]
     return bells
 
@@ -71,13 +72,12 @@ def _report(
     sender: str,
     type: str,
     urgency: int,
-    correlation_id: str | None,
-    task_id: str | None,
     report: str,
     recipient: str,
     state: int,
     attempts: int,
     reason: str | None,
+    *inherited: str | None,
 ) -> list[str]:
     """Send `raven.undelivered` to the sender, in the name of the recipient that it did not reach."""
     told = {
@@ -88,14 +88,8 @@ def _report(
         "attempts": attempts,
         "reason": reason if state == DEAD else "its time ran out before anybody took it",
     }
-    content = Content(
-        sender=recipient,
-        to=sender,
-        type=UNDELIVERED,
-        body=bodies.encode(told),
-        urgency=urgency,
-        correlation_id=correlation_id,
-        reply_to=message_id,
-        task_id=task_id,
+    kept: dict[str, Any] = dict(zip(INHERITED, inherited, strict=True))
+    content = MessageRow(
+        0, recipient, sender, UNDELIVERED, bodies.encode(told), urgency=urgency, reply_to=message_id, **kept
     )
     return posting.store_one(tx, Draft.of(content)).recipients

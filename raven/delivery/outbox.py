@@ -10,8 +10,8 @@ from raven.errors import InputError, UnknownAddressError
 from raven.model import body as bodies
 from raven.model import clock
 from raven.model.address import WILDCARD
-from raven.model.draft import Content, Draft
-from raven.model.message import Message, message_of
+from raven.model.draft import Draft
+from raven.model.message import DELIVERY_COLUMNS, MESSAGE_COLUMNS, Message, MessageRow, message_of
 from raven.store.transaction import Transaction
 from raven.wake.doorbell import OBSERVERS, Doorbells
 
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from raven.store.database import Store
 
 MAX_RECIPIENTS = 1 << 20
-# Before these columns of a content stand the times of its message.
-_TIMES_AT = Content._fields.index("reply_address")
+# Between the columns that a draft knows stand the two times of its message.
+_BEFORE_TIMES = slice(1, MessageRow._fields.index("created_at"))
+_AFTER_TIMES = slice(MessageRow._fields.index("expires_at") + 1, len(MESSAGE_COLUMNS))
 # A message as no recipient has seen it yet: what follows its own columns in a row.
-_UNTOUCHED = (None, 0, 0, None, None, None, None)
+_UNTOUCHED = tuple(MessageRow._field_defaults[name] for name in DELIVERY_COLUMNS)
 
 
 class Stored(NamedTuple):
@@ -112,7 +113,7 @@ def store_one(tx: Transaction, draft: Draft) -> Stored:
     now = clock.now()
     recipients, values = _recipients(tx, draft), _values(draft, now)
     id = tx.insert("add_message", values)
-    for row in _deliveries(draft, id, recipients, values):
+    for row in _deliveries(draft, id, recipients, now):
         tx.insert("add_delivery", row)
     return Stored((id, *values, *_UNTOUCHED), draft.body, recipients, now)
 
@@ -137,8 +138,7 @@ def _store(tx: Transaction, drafts: Sequence[Draft]) -> list[Stored]:
     tx.insert_many(
         "add_delivery",
         chain.from_iterable(
-            _deliveries(draft, id, addresses, columns)
-            for draft, id, addresses, columns in zip(drafts, ids, recipients, values, strict=True)
+            _deliveries(draft, id, addresses, now) for draft, id, addresses in zip(drafts, ids, recipients, strict=True)
         ),
     )
     return [
@@ -148,15 +148,18 @@ def _store(tx: Transaction, drafts: Sequence[Draft]) -> list[Stored]:
 
 
 def _values(draft: Draft, now: int) -> tuple[Any, ...]:
-    """Return what add_message takes, in its order."""
-    content = draft.content
-    expires_at = None if draft.lifetime_us is None else now + draft.lifetime_us
-    return (*content[:_TIMES_AT], now, expires_at, *content[_TIMES_AT:])
+    """Return what add_message takes, in its order: the columns of MESSAGE_COLUMNS but for the id."""
+    content: tuple[Any, ...] = draft.content
+    return (*content[_BEFORE_TIMES], now, _expires_at(draft, now), *content[_AFTER_TIMES])
 
 
-def _deliveries(draft: Draft, id: int, recipients: Sequence[str], values: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Return what add_delivery takes for each recipient of a message with these values, in its order."""
-    now, expires_at = values[_TIMES_AT : _TIMES_AT + 2]
+def _expires_at(draft: Draft, now: int) -> int | None:
+    return None if draft.lifetime_us is None else now + draft.lifetime_us
+
+
+def _deliveries(draft: Draft, id: int, recipients: Sequence[str], now: int) -> list[tuple[Any, ...]]:
+    """Return what add_delivery takes for each recipient of a message, in its order."""
+    expires_at = _expires_at(draft, now)
     ready_at = now + draft.delay_us if draft.delay_us else 0
     rest = (draft.content.urgency, ready_at, expires_at, draft.max_attempts)
     return [(id, place, recipient, *rest) for place, recipient in enumerate(recipients)]

@@ -17,49 +17,30 @@ from raven.model.limits import (
     is_integer,
     is_number,
 )
-from raven.model.message import TO_SEPARATOR, URGENCIES, Report, Urgency
+from raven.model.message import TO_SEPARATOR, URGENCIES, MessageRow, Report, Urgency
 from raven.model.schemas import SchemaRegistry
 
 _MAX_TEXT = 1024
 
 
-class Content(NamedTuple):
-    """What a sender gives, as it is stored: the columns of a message but for its id and its times."""
-
-    sender: str
-    to: str
-    type: str
-    body: str
-    urgency: int = 1
-    tags: str | None = None
-    correlation_id: str | None = None
-    reply_to: int | None = None
-    task_id: str | None = None
-    dedup_key: str | None = None
-    reply_address: str | None = None
-    report: Report | None = None
-
-
 class Draft(NamedTuple):
-    """One checked message, which `posting` stores; `body` is the JSON value, as its model has left it."""
+    """One checked message, which `posting` stores; `body` is the JSON value, as its model has left it.
+
+    `content` has the columns that a sender gives; the id, the times and the deliveries are still to come.
+    """
 
     targets: dict[str, Address]
-    content: Content
+    content: MessageRow
     body: Any
     delay_us: int
     lifetime_us: int | None
     max_attempts: int
 
     @classmethod
-    def of(cls, content: Content) -> "Draft":
+    def of(cls, content: MessageRow) -> "Draft":
         """Make a draft of raven's own to one address."""
         role, _, session = content.to.partition(":")
         return cls({content.to: Address(role, session)}, content, None, 0, None, DEFAULT_MAX_ATTEMPTS)
-
-    @property
-    def columns(self) -> dict[str, Any]:
-        """The content by the names of the columns."""
-        return self.content._asdict()
 
 
 class SendOptions(TypedDict, total=False):
@@ -110,19 +91,20 @@ def make_draft(
         check_max_attempts(max_attempts)
     delay_us = check_span("delay_s", options.get("delay_s"), least=0) if "delay_s" in options else None
     text = bodies.encode(body, max_body_bytes)
-    content = Content(
+    content = MessageRow(
+        0,
         sender,
         TO_SEPARATOR.join(targets),
         type,
         text,
-        URGENCIES.index(urgency),
-        _tags(tags) if tags else None,
-        check_optional_text("correlation_id", options.get("correlation_id")) if "correlation_id" in options else None,
-        reply_to,
-        check_optional_text("task_id", options.get("task_id")) if "task_id" in options else None,
-        check_optional_text("dedup_key", options.get("dedup_key")) if "dedup_key" in options else None,
-        reply_address,
-        report,
+        urgency=URGENCIES.index(urgency),
+        tags=_tags(tags) if tags else None,
+        correlation_id=check_optional_text("correlation_id", options.get("correlation_id")),
+        reply_to=reply_to,
+        task_id=check_optional_text("task_id", options.get("task_id")),
+        dedup_key=check_optional_text("dedup_key", options.get("dedup_key")),
+        reply_address=reply_address,
+        report=report,
     )
     lifetime_us = (
         check_span("expires_in_s", options.get("expires_in_s"), least=1e-6) if "expires_in_s" in options else None

@@ -3,8 +3,9 @@
 # Without `from __future__ import annotations`: a NamedTuple would compile the text of each type when it is made.
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
+from operator import attrgetter, itemgetter
 from typing import Any, Literal, NamedTuple, cast
 
 from raven.model import body as bodies
@@ -28,6 +29,8 @@ _UNREAD = object()
 
 # Of a message that was claimed, and of one that was just sent.
 _ONLY_WHERE_KNOWN = ("lease", "waiting", "duplicate")
+# An answer to a message, and the report that it was not delivered, take these from it.
+INHERITED = ("correlation_id", "task_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ class Message:
     def from_dict(cls, shape: Mapping[str, Any]) -> "Message":
         """Build a message from the JSON shape that `as_dict` makes; raises KeyError or ValueError for another."""
         values = {name: shape[name] for name in cls.__slots__ if name in shape or name not in _ONLY_WHERE_KNOWN}
-        for name in ("created_at", "delivered_at", "acked_at", "expires_at", "finished_at"):
+        for name in _TIMES:
             values[name] = optional_from_isoformat(values[name])
         to = values["to"]
         values.update(to=to if isinstance(to, str) else tuple(to), tags=tuple(values["tags"]))
@@ -102,41 +105,33 @@ class Message:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON shape that the command line and the socket print; times are ISO 8601 in UTC."""
-        role, _, session = self.recipient.partition(":")
-        delivered, acked, expires, finished = self.delivered_at, self.acked_at, self.expires_at, self.finished_at
-        shape: dict[str, Any] = {
-            "id": self.id,
-            "session_id": self.sender.partition(":")[2],
-            "sender": self.sender,
-            "recipient": self.recipient,
-            "recipient_role": role,
-            "recipient_session": session,
-            "to": self.to if isinstance(self.to, str) else list(self.to),
-            "type": self.type,
-            "body": self.body,
-            "state": self.state,
-            "status": self.state,
-            "urgency": self.urgency,
-            "tags": list(self.tags),
-            "correlation_id": self.correlation_id,
-            "reply_to": self.reply_to,
-            "task_id": self.task_id,
-            "dedup_key": self.dedup_key,
-            "attempts": self.attempts,
-            "created_at": isoformat(self.created_at),
-            "delivered_at": None if delivered is None else isoformat(delivered),
-            "acked_at": None if acked is None else isoformat(acked),
-            "expires_at": None if expires is None else isoformat(expires),
-            "finished_at": None if finished is None else isoformat(finished),
-            "reply_address": self.reply_address,
-            "report": self.report,
-            "reason": self.reason,
-        }
+        shape: dict[str, Any] = dict(zip(SHAPE, _shown(self), strict=True))
+        shape["session_id"] = self.sender.partition(":")[2]
+        shape["recipient_role"], _, shape["recipient_session"] = self.recipient.partition(":")
+        shape["tags"] = list(self.tags)
+        if not isinstance(self.to, str):
+            shape["to"] = list(self.to)
+        for name in _TIMES:
+            if shape[name] is not None:
+                shape[name] = isoformat(shape[name])
         if self.lease is not None:
             shape["lease"] = self.lease
         if self.waiting is not None:
             shape.update(waiting=self.waiting, duplicate=self.duplicate)
         return shape
+
+
+_TIMES = tuple(one.name for one in fields(Message) if one.type in (datetime, datetime | None))
+_DERIVED = {"id": ("session_id",), "recipient": ("recipient_role", "recipient_session"), "state": ("status",)}
+_MADE_OF = {"session_id": "sender", "recipient_role": "recipient", "recipient_session": "recipient", "status": "state"}
+# The keys of the JSON shape: the fields in their order, and behind three of them the names that are derived.
+SHAPE = tuple(
+    name
+    for one in fields(Message)
+    if one.name not in _ONLY_WHERE_KNOWN
+    for name in (one.name, *_DERIVED.get(one.name, ()))
+)
+_shown = attrgetter(*(_MADE_OF.get(name, name) for name in SHAPE))
 
 
 class _Unfrozen:
@@ -149,10 +144,11 @@ class _Unfrozen:
 
 
 class MessageRow(NamedTuple):
-    """A row of the store in the column order that every statement which reads messages keeps.
+    """A row of the store in the column order that every statement which writes or reads messages keeps.
 
-    Times are microseconds since 1970, urgency and state places in URGENCIES and STATES; `recipient` is None for a
-    message seen as a whole.
+    First come the columns of the message, then those of a delivery of it, from `recipient` on, which is None for a
+    message seen as a whole. Times are microseconds since 1970, urgency and state places in URGENCIES and STATES. Of
+    what is still to be stored, `id` and `created_at` are 0.
     """
 
     id: int
@@ -160,33 +156,38 @@ class MessageRow(NamedTuple):
     to: str
     type: str
     body: str
-    urgency: int
-    tags: str | None
-    correlation_id: str | None
-    reply_to: int | None
-    task_id: str | None
-    dedup_key: str | None
-    created_at: int
-    expires_at: int | None
-    reply_address: str | None
-    report: Report | None
-    recipient: str | None
-    state: int
-    attempts: int
-    delivered_at: int | None
-    finished_at: int | None
-    reason: str | None
-    leased_until: int | None
+    urgency: int = 1
+    tags: str | None = None
+    correlation_id: str | None = None
+    reply_to: int | None = None
+    task_id: str | None = None
+    dedup_key: str | None = None
+    created_at: int = 0
+    expires_at: int | None = None
+    reply_address: str | None = None
+    report: Report | None = None
+    recipient: str | None = None
+    state: int = 0
+    attempts: int = 0
+    delivered_at: int | None = None
+    finished_at: int | None = None
+    reason: str | None = None
+    leased_until: int | None = None
 
     def handed_out(self, state: int, now: int, finished_at: int | None) -> tuple[Any, ...]:
         """Return the row as a claim or a take has left it: the columns of a delivery's progress are the last."""
         return (*self[:-6], state, self.attempts + 1, self.delivered_at or now, finished_at, self.reason, None)
 
-    def to_message(
-        self, now: int, lease: int | None = None, waiting: dict[str, bool] | None = None, duplicate: bool = False
-    ) -> Message:
-        """Do as `message_of` does."""
-        return message_of(self, now, lease, waiting, duplicate)
+
+_DELIVERY_AT = MessageRow._fields.index("recipient")
+MESSAGE_COLUMNS, DELIVERY_COLUMNS = MessageRow._fields[:_DELIVERY_AT], MessageRow._fields[_DELIVERY_AT:]
+# A message shows other values than these columns hold; all others it shows as they are.
+_CONVERTED = (
+    "to", "body", "urgency", "tags", "created_at", "expires_at", "recipient", "state", "delivered_at", "finished_at",
+    "leased_until",
+)  # fmt: skip
+_converted = itemgetter(*map(MessageRow._fields.index, _CONVERTED))
+_AS_STORED = tuple((name, place) for place, name in enumerate(MessageRow._fields) if name not in _CONVERTED)
 
 
 def message_of(
@@ -201,18 +202,17 @@ def message_of(
 
     What has outlived `expires_at` by `now`, unleased, shows as expired though not marked.
     """
-    # Unpacked once, and each field set by itself, since this runs for every message that is sent or received.
-    (id, sender, to, type, body, urgency, tags, correlation_id, reply_to, task_id, dedup_key, created_at, expires_at,
-     reply_address, report, recipient, state, attempts, delivered_at, finished_at, reason,
-     leased_until) = row  # fmt: skip
+    # Without further calls, since this runs for every message that is sent or received.
+    to, body, urgency, tags, created_at, expires_at, recipient, state, delivered_at, finished_at, leased_until = (
+        _converted(row)
+    )
     is_list = TO_SEPARATOR in to
     finished = None if finished_at is None else from_micros(finished_at)
     message: Any = _Unfrozen()
-    message.id = id
-    message.sender = sender
+    for name, place in _AS_STORED:
+        setattr(message, name, row[place])
     message.recipient = recipient or (to.replace(TO_SEPARATOR, ", ") if is_list else to)
     message.to = tuple(to.split(TO_SEPARATOR)) if is_list else to
-    message.type = type
     message.body = bodies.decode(body) if value is _UNREAD else value
     message.state = (
         "expired"
@@ -221,19 +221,11 @@ def message_of(
     )
     message.urgency = URGENCIES[urgency]
     message.tags = _tags(tags) if tags else ()
-    message.correlation_id = correlation_id
-    message.reply_to = reply_to
-    message.task_id = task_id
-    message.dedup_key = dedup_key
-    message.attempts = attempts
     message.created_at = from_micros(created_at)
     message.delivered_at = None if delivered_at is None else from_micros(delivered_at)
     message.acked_at = finished if state == 2 else None
     message.expires_at = None if expires_at is None else from_micros(expires_at)
     message.finished_at = finished
-    message.reply_address = reply_address
-    message.report = report
-    message.reason = reason
     message.lease = lease
     message.waiting = waiting
     message.duplicate = duplicate

@@ -78,7 +78,7 @@ def results(folder: Path, count: int) -> dict[str, Callable[[], float]]:
 
     def sent() -> None:
         one = next(stored)
-        message_of(one.row, clock.now(), None, {RECIPIENT: False}, read=lambda _: one.body)
+        message_of(one.row, clock.now(), None, {RECIPIENT: False}, value=one.body)
 
     def got() -> None:
         row, now = MessageRow(*next(ready)), clock.now()

@@ -46,7 +46,7 @@ def test_a_body_over_the_limit_of_the_client_is_refused() -> None:
     ],
 )
 def test_a_good_parameter_becomes_its_column(parameter: str, value: Any, column: str, stored: Any) -> None:
-    assert draft(**{parameter: value}).columns[column] == stored
+    assert getattr(draft(**{parameter: value}).content, column) == stored
 
 
 def test_spans_become_microseconds() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from raven.model.message import STATES, TO_SEPARATOR, URGENCIES, Message, MessageRow
+from raven.model.message import STATES, TO_SEPARATOR, URGENCIES, Message, MessageRow, message_of
 
 NOW = 1_800_000_000_000_000
 
@@ -26,7 +26,7 @@ def row(**changes: Any) -> MessageRow:
 
 
 def message(**changes: Any) -> Message:
-    return row(**changes).to_message(NOW)
+    return message_of(row(**changes), NOW)
 
 
 def test_a_message_cannot_be_changed() -> None:
@@ -123,14 +123,19 @@ def test_the_json_shape_has_every_field_and_every_derived_name() -> None:
         "report": None,
         "reason": None,
     }
+    assert list(shape) == [
+        "id", "session_id", "sender", "recipient", "recipient_role", "recipient_session", "to", "type", "body", "state",
+        "status", "urgency", "tags", "correlation_id", "reply_to", "task_id", "dedup_key", "attempts", "created_at",
+        "delivered_at", "acked_at", "expires_at", "finished_at", "reply_address", "report", "reason",
+    ]  # fmt: skip
     assert json.loads(json.dumps(shape)) == shape
     fields = {field.name for field in dataclasses.fields(Message)}
     assert fields - shape.keys() == {"lease", "waiting", "duplicate"}
 
 
 def test_the_json_shape_has_the_lease_of_a_claim_and_what_a_send_tells_only_where_there_is_one() -> None:
-    claimed = row().to_message(NOW, lease=5)
-    sent = row().to_message(NOW, waiting={"architect:swarm-2": True})
+    claimed = message_of(row(), NOW, lease=5)
+    sent = message_of(row(), NOW, waiting={"architect:swarm-2": True})
 
     assert claimed.as_dict()["lease"] == 5
     assert "waiting" not in claimed.as_dict()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from functools import cache
+
+from raven.model.message import DELIVERY_COLUMNS, INHERITED, MESSAGE_COLUMNS
 
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 
@@ -24,6 +27,31 @@ def _named_statements(text: str) -> dict[str, str]:
     return statements
 
 
+def _listed(names: Iterable[str], table: str = "") -> str:
+    """Write columns as a list; `to` is a word of SQL, too."""
+    return ", ".join(f'{table}"to"' if name == "to" else f"{table}{name}" for name in names)
+
+
+def _fragments() -> dict[str, str]:
+    """Return the lists of columns for which `queries.sql` has names."""
+    given = MESSAGE_COLUMNS[1:]  # SQLite gives a message its id
+    # The last column of a delivery tells when its lease ends, which the table does not keep by itself.
+    leased_until = "CASE WHEN d.lease IS NOT NULL THEN d.ready_at END AS leased_until"
+    return {
+        "@columns": _listed(given),
+        "@values": ", ".join(f":{name}" for name in given),
+        "@delivery": f"{_listed(MESSAGE_COLUMNS, 'm.')}, {_listed(DELIVERY_COLUMNS[:-1], 'd.')}, {leased_until}",
+        "@whole": _listed(MESSAGE_COLUMNS + DELIVERY_COLUMNS),
+        "@inherited": _listed(INHERITED, "m."),
+    }
+
+
+def _expanded(text: str) -> str:
+    for name, columns in _fragments().items():
+        text = text.replace(name, columns)
+    return text
+
+
 @cache
 def migrations() -> tuple[str, ...]:
     """Return the names of the migrations in order; their number is the schema version that this raven writes."""
@@ -35,4 +63,4 @@ def scripts_after(version: int) -> tuple[str, ...]:
     return tuple(_read(name) for name in (*migrations()[version:], "views.sql"))
 
 
-SQL = _named_statements(_read("queries.sql"))
+SQL = _named_statements(_expanded(_read("queries.sql")))

@@ -1,14 +1,14 @@
 -- Every statement that raven runs, by name: a heading `-- name --`, a line of description, the statement.
--- Reads of messages keep one column order, that of MessageRow in message.py, and name each column: one that a later
--- raven adds while this one runs is in nobody's way. NOT INDEXED keeps the planner on the range of ids: through an index
--- on unfinished deliveries it would walk a whole backlog.
+-- Reads and writes of messages name each column, so that one that a later raven adds while this one runs is in nobody's
+-- way. The names come from MessageRow in message.py, in its order: @columns and @values are those of an INSERT, @delivery
+-- is a SELECT list of `messages AS m` with `deliveries AS d`, @whole one of the view `log`, and @inherited names what an
+-- answer takes from its message, of `messages AS m`.
+-- NOT INDEXED keeps the planner on the range of ids: through an index on unfinished deliveries it would walk a whole
+-- backlog.
 
 -- add_message --
 -- Append one message; the rowid is its id.
-INSERT INTO messages (sender, "to", type, body, urgency, tags, correlation_id, reply_to, task_id, dedup_key,
-                      created_at, expires_at, reply_address, report)
-VALUES (:sender, :to, :type, :body, :urgency, :tags, :correlation_id, :reply_to, :task_id, :dedup_key,
-        :created_at, :expires_at, :reply_address, :report);
+INSERT INTO messages (@columns) VALUES (@values);
 
 -- add_delivery --
 -- Address a message to one recipient; `place` counts that message's recipients from 0.
@@ -39,9 +39,7 @@ SELECT address, registered_at, last_seen FROM identities
 
 -- unfinished_of --
 -- What one recipient has not acked and may see now: what is ready, and what is leased; by urgency, then id.
-SELECT m.id, m.sender, m."to", m.type, m.body, m.urgency, m.tags, m.correlation_id, m.reply_to, m.task_id, m.dedup_key,
-       m.created_at, m.expires_at, m.reply_address, m.report, d.recipient, d.state, d.attempts, d.delivered_at,
-       d.finished_at, d.reason, CASE WHEN d.lease IS NOT NULL THEN d.ready_at END AS leased_until
+SELECT @delivery
   FROM (SELECT * FROM (SELECT id, urgency FROM deliveries
                         WHERE state < 2 AND recipient = :recipient AND ready_at = 0
                           AND (expires_at IS NULL OR expires_at > :now)
@@ -99,8 +97,7 @@ UPDATE messages SET expires_at = :now WHERE id = :message_id;
 
 -- undelivered --
 -- What the sender of a message is told of a delivery that has expired or died.
-SELECT m.id, m.sender, m.type, m.urgency, m.correlation_id, m.task_id, m.report,
-       d.recipient, d.state, d.attempts, d.reason
+SELECT m.id, m.sender, m.type, m.urgency, m.report, d.recipient, d.state, d.attempts, d.reason, @inherited
   FROM deliveries AS d
   JOIN messages AS m ON m.id = d.id >> 20
  WHERE d.id = :delivery_id;
@@ -125,9 +122,7 @@ SELECT expires_at FROM deliveries
 
 -- next_ready --
 -- The next ready messages of one recipient, by urgency, then id.
-SELECT m.id, m.sender, m."to", m.type, m.body, m.urgency, m.tags, m.correlation_id, m.reply_to, m.task_id, m.dedup_key,
-       m.created_at, m.expires_at, m.reply_address, m.report, d.recipient, d.state, d.attempts, d.delivered_at,
-       d.finished_at, d.reason, CASE WHEN d.lease IS NOT NULL THEN d.ready_at END AS leased_until
+SELECT @delivery
   FROM deliveries AS d
   JOIN messages AS m ON m.id = d.id >> 20
  WHERE d.state < 2 AND d.recipient = :recipient AND d.ready_at = 0 AND (d.expires_at IS NULL OR d.expires_at > :now)
@@ -225,23 +220,19 @@ SELECT recipient, state, attempts, max_attempts, ready_at, lease, delivered_at, 
 
 -- message_to --
 -- One message as one of its recipients sees it.
-SELECT m.id, m.sender, m."to", m.type, m.body, m.urgency, m.tags, m.correlation_id, m.reply_to, m.task_id, m.dedup_key,
-       m.created_at, m.expires_at, m.reply_address, m.report, d.recipient, d.state, d.attempts, d.delivered_at,
-       d.finished_at, d.reason, CASE WHEN d.lease IS NOT NULL THEN d.ready_at END AS leased_until
+SELECT @delivery
   FROM messages AS m
   JOIN deliveries AS d ON d.id >= m.id << 20 AND d.id < (m.id + 1) << 20 AND d.recipient = :recipient
  WHERE m.id = :message_id;
 
 -- message_whole --
 -- One message as a whole.
-SELECT id, sender, "to", type, body, urgency, tags, correlation_id, reply_to, task_id, dedup_key, created_at,
-       expires_at, reply_address, report, recipient, state, attempts, delivered_at, finished_at, reason, leased_until
+SELECT @whole
   FROM log WHERE id = :message_id;
 
 -- log_after --
 -- Messages as a whole from an id on, in order; from or to some addresses (a JSON array) where :addresses is given.
-SELECT id, sender, "to", type, body, urgency, tags, correlation_id, reply_to, task_id, dedup_key, created_at,
-       expires_at, reply_address, report, recipient, state, attempts, delivered_at, finished_at, reason, leased_until
+SELECT @whole
   FROM log
  WHERE id >= :from_id
    AND (:addresses IS NULL OR sender IN (SELECT value FROM json_each(:addresses))
@@ -252,8 +243,7 @@ SELECT id, sender, "to", type, body, urgency, tags, correlation_id, reply_to, ta
 
 -- log_correlated --
 -- The messages of one correlation id as a whole, in order; from or to some addresses where :addresses is given.
-SELECT id, sender, "to", type, body, urgency, tags, correlation_id, reply_to, task_id, dedup_key, created_at,
-       expires_at, reply_address, report, recipient, state, attempts, delivered_at, finished_at, reason, leased_until
+SELECT @whole
   FROM log
  WHERE correlation_id = :correlation_id
    AND (:addresses IS NULL OR sender IN (SELECT value FROM json_each(:addresses))
@@ -264,8 +254,7 @@ SELECT id, sender, "to", type, body, urgency, tags, correlation_id, reply_to, ta
 
 -- log_of_task --
 -- The messages of one task id as a whole, in order; from or to some addresses where :addresses is given.
-SELECT id, sender, "to", type, body, urgency, tags, correlation_id, reply_to, task_id, dedup_key, created_at,
-       expires_at, reply_address, report, recipient, state, attempts, delivered_at, finished_at, reason, leased_until
+SELECT @whole
   FROM log
  WHERE task_id = :task_id
    AND (:addresses IS NULL OR sender IN (SELECT value FROM json_each(:addresses))
@@ -284,8 +273,7 @@ below (id) AS (
     SELECT id FROM above
      UNION
     SELECT m.id FROM below JOIN messages AS m ON m.reply_to = below.id)
-SELECT id, sender, "to", type, body, urgency, tags, correlation_id, reply_to, task_id, dedup_key, created_at,
-       expires_at, reply_address, report, recipient, state, attempts, delivered_at, finished_at, reason, leased_until
+SELECT @whole
   FROM log
  WHERE id IN (SELECT id FROM below)
    AND (:addresses IS NULL OR sender IN (SELECT value FROM json_each(:addresses))
@@ -296,9 +284,7 @@ SELECT id, sender, "to", type, body, urgency, tags, correlation_id, reply_to, ta
 
 -- dead_letters --
 -- The dead, in the order of their messages; of one recipient where :recipient is given.
-SELECT m.id, m.sender, m."to", m.type, m.body, m.urgency, m.tags, m.correlation_id, m.reply_to, m.task_id, m.dedup_key,
-       m.created_at, m.expires_at, m.reply_address, m.report, d.recipient, d.state, d.attempts, d.delivered_at,
-       d.finished_at, d.reason, CASE WHEN d.lease IS NOT NULL THEN d.ready_at END AS leased_until
+SELECT @delivery
   FROM deliveries AS d INDEXED BY deliveries_dead
   JOIN messages AS m ON m.id = d.id >> 20
  WHERE d.state = 4 AND (:recipient IS NULL OR d.recipient = :recipient)
