@@ -247,15 +247,14 @@ class BusClient(BusObserver):
 
         return Mailbox(self._store, self._identity, self._doorbells.ring)
 
-    def inbox(self, max: int = 100, peek: bool = False, *, max_bytes: int | None = None) -> list[Message]:
+    def inbox(self, max: int = 100, peek: bool = False) -> list[Message]:
         """Return what is not acked, by urgency, then id, again and again until acked.
 
         What is seen for the first time is marked `delivered`; with `peek` nothing is marked. Messages whose delay is
-        not over or whose time has run out are not shown. With `max_bytes` it stops after the message with which they
-        come to so much.
+        not over or whose time has run out are not shown.
         """
         check_max(max)
-        return self._mailbox.inbox(max, peek, max_bytes)
+        return self._mailbox.inbox(max, peek)
 
     def read(self, id: int) -> Message:
         """Return one message, as this address sees it if it is a recipient; changes nothing. MessageNotFoundError."""
@@ -264,18 +263,18 @@ class BusClient(BusObserver):
         rows = self._store.rows("message_to", {"message_id": id, "recipient": self.address})
         return message_of(rows[0], clock.now()) if rows else super().read(id)
 
-    def claim(
-        self, max: int = 1, lease_s: float = 30.0, *, max_bytes: int | None = None, remember: bool = True
-    ) -> list[Message]:
+    def claim(self, max: int = 1, lease_s: float = 30.0, *, remember: bool = True) -> list[Message]:
         """Take up to `max` ready messages under a lease of `lease_s` seconds; by urgency, then id; at least once.
 
         `ack` each, or `nack` it, or `extend` its lease, before that ends: else it is ready again, for whoever comes
         first, and dead after its last attempt. `attempts` counts this one. Never waits; none where nothing is ready.
-        With `max_bytes` it stops after the message with which they come to so much.
 
         The client remembers its leases, so that a late `ack` is refused; a program that speaks for several consumers
         passes `remember=False`, and each message's `lease` when it acks.
         """
+        return self._claim(max, lease_s, None, remember)
+
+    def _claim(self, max: int, lease_s: float, max_bytes: int | None, remember: bool) -> list[Message]:
         check_max(max)
         check_lease(lease_s)
         messages = self._mailbox.claim(max, lease_s, max_bytes)

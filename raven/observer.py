@@ -82,43 +82,57 @@ class BusObserver:
         task_id: str | int | None = None,
         role: str | Sequence[str] | None = None,
         max: int = 1000,
-        max_bytes: int | None = None,
     ) -> list[Message]:
         """Return the messages of one conversation or task in order, each as a whole; of some addresses only if given.
 
-        `role` is an address or a list of them: what is from or to none of them is left out. Raises LimitError where
-        their texts come to `max_bytes`, if that is given.
+        `role` is an address or a list of them: what is from or to none of them is left out.
         """
+        return self._history(correlation_id, task_id, role, max)
+
+    def _history(
+        self,
+        correlation_id: str | int | None,
+        task_id: str | int | None,
+        role: str | Sequence[str] | None,
+        max: int,
+        max_bytes: int | None = None,
+    ) -> list[Message]:
         if (correlation_id is None) == (task_id is None):
             raise InputError("history needs either a correlation_id or a task_id: give one of them")
-        check_max(max)
-        from raven.query.log import encode_addresses
+        if task_id is not None:
+            return self._conversation("log_of_task", {"task_id": str(task_id)}, role, max, max_bytes)
+        return self._conversation("log_correlated", {"correlation_id": str(correlation_id)}, role, max, max_bytes)
 
-        query: dict[str, Any] = {"max": max, "addresses": encode_addresses(role)}
-        self._store.verify()
-        if correlation_id is not None:
-            rows = self._store.rows("log_correlated", {**query, "correlation_id": str(correlation_id)}, max_bytes)
-        else:
-            rows = self._store.rows("log_of_task", {**query, "task_id": str(task_id)}, max_bytes)
-        return _messages(rows, max_bytes)
-
-    def thread(
-        self, id: int, *, role: str | Sequence[str] | None = None, max: int = 1000, max_bytes: int | None = None
-    ) -> list[Message]:
+    def thread(self, id: int, *, role: str | Sequence[str] | None = None, max: int = 1000) -> list[Message]:
         """Return the conversation that a message is part of by `reply_to`: all it answers, and all answers, in order.
 
-        Each as a whole; `role` and `max_bytes` as in `history`. Raises MessageNotFoundError.
+        Each as a whole; `role` as in `history`. Raises MessageNotFoundError.
         """
+        return self._thread(id, role, max)
+
+    def _thread(
+        self, id: int, role: str | Sequence[str] | None, max: int, max_bytes: int | None = None
+    ) -> list[Message]:
         check_id(id)
-        check_max(max)
+        messages = self._conversation("thread", {"message_id": id}, role, max, max_bytes)
+        if not messages:
+            self.read(id)
+        return messages
+
+    def _conversation(
+        self, statement: str, query: dict[str, Any], role: str | Sequence[str] | None, max: int, max_bytes: int | None
+    ) -> list[Message]:
+        """Return messages as a whole; LimitError where their texts come to `max_bytes`."""
         from raven.query.log import encode_addresses
 
-        query = {"message_id": id, "addresses": encode_addresses(role), "max": max}
+        check_max(max)
+        query.update(max=max, addresses=encode_addresses(role))
         self._store.verify()
-        rows = self._store.rows("thread", query, max_bytes)
-        if not rows:
-            self.read(id)
-        return _messages(rows, max_bytes)
+        rows = self._store.rows(statement, query, max_bytes)
+        if max_bytes is not None and sum(map(size_of, rows)) >= max_bytes:
+            raise LimitError(f"these messages come to {max_bytes:,} bytes or more: ask for fewer with max")
+        now = clock.now()
+        return [message_of(row, now) for row in rows]
 
     def receipts(self, id: int) -> list[Receipt]:
         """Return how far each delivery of a message has come, in the order of its recipients; MessageNotFoundError."""
@@ -149,13 +163,10 @@ class BusObserver:
         self._store.verify()
         return ReceiptWait(self._handle, id, state, timeout_s)
 
-    def dead(self, role: str | None = None, *, max: int = 100, max_bytes: int | None = None) -> list[Message]:
-        """Return the deliveries that have died, of one recipient where `role` is given, with `reason` and times.
-
-        With `max_bytes` it stops after the message with which they come to so much.
-        """
+    def dead(self, role: str | None = None, *, max: int = 100) -> list[Message]:
+        """Return the deliveries that have died, of one recipient where `role` is given, with `reason` and times."""
         self._store.verify()
-        return self._dead_letters().letters(role, max, max_bytes)
+        return self._dead_letters().letters(role, max)
 
     def requeue(self, *ids: int, role: str | None = None, all: bool = False) -> int:
         """Revive the dead of some messages, or all there are, or those to one address; returns how many deliveries.
@@ -257,14 +268,6 @@ class BusObserver:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _messages(rows: Sequence[Any], max_bytes: int | None) -> list[Message]:
-    """Return the messages of rows that were read with `max_bytes`; LimitError where they come to so much."""
-    if max_bytes is not None and sum(map(size_of, rows)) >= max_bytes:
-        raise LimitError(f"these messages come to {max_bytes:,} bytes or more: ask for fewer with max")
-    now = clock.now()
-    return [message_of(row, now) for row in rows]
 
 
 def _settle(store: Store, doorbells: Doorbells) -> None:

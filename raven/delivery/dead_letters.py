@@ -25,7 +25,7 @@ class DeadLetters:
         self._store = store
         self._doorbells = doorbells
 
-    def letters(self, role: str | None, max: int, max_bytes: int | None) -> list[Message]:
+    def letters(self, role: str | None, max: int, max_bytes: int | None = None) -> list[Message]:
         """Return the dead, each as its recipient has it, in the order of their ids."""
         check_max(max)
         query = {"recipient": _recipient(role), "max": max}

@@ -76,7 +76,7 @@ class Mailbox:
         self._recipient = identity.address
         self._was_filled = False
 
-    def inbox(self, max: int, peek: bool, max_bytes: int | None) -> list[Message]:
+    def inbox(self, max: int, peek: bool, max_bytes: int | None = None) -> list[Message]:
         """Show what is not acked, by urgency, then id; unless peeking, mark what is seen for the first time."""
         now = clock.now()
         query = {"recipient": self._recipient, "now": now, "max": max}

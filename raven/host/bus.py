@@ -14,6 +14,7 @@ from raven.delivery import expiry as settlement
 from raven.errors import BusyError
 from raven.model.address import Address, parse_address
 from raven.model.draft import Draft
+from raven.model.limits import check_max
 from raven.model.message import AckMode, Message
 from raven.observer import BusObserver
 from raven.query.log import Log
@@ -79,6 +80,44 @@ class HostedBus(BusClient):
     def post_one(self, draft: Draft) -> Message:
         """Do as `post` does with one message; that is commonest, and faster so."""
         return self._outbox.send(draft)
+
+    # Read with a bound: with `max_bytes` each stops after the message with which the texts come to so much
+
+    def inbox(self, max: int = 100, peek: bool = False, *, max_bytes: int | None = None) -> list[Message]:
+        """Return what is not acked, as BusClient does."""
+        check_max(max)
+        return self._mailbox.inbox(max, peek, max_bytes)
+
+    def claim(
+        self, max: int = 1, lease_s: float = 30.0, *, remember: bool = True, max_bytes: int | None = None
+    ) -> list[Message]:
+        """Take ready messages under a lease, as BusClient does."""
+        return self._claim(max, lease_s, max_bytes, remember)
+
+    def dead(self, role: str | None = None, *, max: int = 100, max_bytes: int | None = None) -> list[Message]:
+        """Return the deliveries that have died, as BusObserver does."""
+        self._store.verify()
+        return self._dead_letters().letters(role, max, max_bytes)
+
+    def history(
+        self,
+        correlation_id: str | int | None = None,
+        *,
+        task_id: str | int | None = None,
+        role: str | Sequence[str] | None = None,
+        max: int = 1000,
+        max_bytes: int | None = None,
+    ) -> list[Message]:
+        """Return one conversation or task, as BusObserver does; LimitError where its texts come to `max_bytes`."""
+        return self._history(correlation_id, task_id, role, max, max_bytes)
+
+    def thread(
+        self, id: int, *, role: str | Sequence[str] | None = None, max: int = 1000, max_bytes: int | None = None
+    ) -> list[Message]:
+        """Return one conversation, as BusObserver does; LimitError where its texts come to `max_bytes`."""
+        return self._thread(id, role, max, max_bytes)
+
+    # Wait and write as the program's event loop has time
 
     def question(
         self, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float, **options: Any

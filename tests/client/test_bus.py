@@ -14,8 +14,6 @@ from raven.receive import auto_ack
 from raven.transaction import BusTransaction
 from raven_rpc.client import stream, transaction
 
-# Only a program that serves others bounds an answer by its bytes.
-ONLY_OF_SERVERS = {"max_bytes"}
 # Each says in its own words what it returns there; what that can do is compared as well.
 OWN_TYPES = {"transaction", "address"}
 ONLY_WHERE_THE_FILE_IS = {"at", "execute"}
@@ -36,11 +34,7 @@ def signature(kind: type, name: str) -> tuple[Any, ...]:
     if isinstance(found, property):
         return "property", (), inspect.signature(found.fget or found).return_annotation
     told = inspect.signature(found)
-    parameters = [
-        (one.name, one.kind.description, one.default, one.annotation)
-        for one in told.parameters.values()
-        if one.name not in ONLY_OF_SERVERS
-    ]
+    parameters = [(one.name, one.kind.description, one.default, one.annotation) for one in told.parameters.values()]
     how = "awaited" if inspect.iscoroutinefunction(found) else "called"
     return how, parameters, None if name in OWN_TYPES else told.return_annotation
 
