@@ -80,6 +80,7 @@ def test_a_broadcast_to_nobody_tells_of_nobody(boss: BusClient) -> None:
     assert (sent.waiting, boss.receipts(sent.id), boss.wait_receipt(sent.id, timeout_s=0)) == ({}, [], [])
 
 
+@pytest.mark.file_only
 def test_inside_a_transaction_and_of_many_it_is_told_as_well(db: str, boss: BusClient, spawn: Spawn) -> None:
     spawn("subscriber", db, "a:s")
     wait_for_waiting(db, "a:s")
