@@ -23,6 +23,7 @@ MAX_RECIPIENTS = 1 << 20
 # Between the columns that a draft knows stand the two times of its message.
 _BEFORE_TIMES = slice(1, MessageRow._fields.index("created_at"))
 _AFTER_TIMES = slice(MessageRow._fields.index("expires_at") + 1, len(MESSAGE_COLUMNS))
+_TIMES = slice(_BEFORE_TIMES.stop - 1, _AFTER_TIMES.start - 1)  # among the values, which have no id
 # A message as no recipient has seen it yet: what follows its own columns in a row.
 _UNTOUCHED = tuple(MessageRow._field_defaults[name] for name in DELIVERY_COLUMNS)
 
@@ -113,7 +114,7 @@ def store_one(tx: Transaction, draft: Draft) -> Stored:
     now = clock.now()
     recipients, values = _recipients(tx, draft), _values(draft, now)
     id = tx.insert("add_message", values)
-    for row in _deliveries(draft, id, recipients, now):
+    for row in _deliveries(draft, id, recipients, values):
         tx.insert("add_delivery", row)
     return Stored((id, *values, *_UNTOUCHED), draft.body, recipients, now)
 
@@ -138,7 +139,8 @@ def _store(tx: Transaction, drafts: Sequence[Draft]) -> list[Stored]:
     tx.insert_many(
         "add_delivery",
         chain.from_iterable(
-            _deliveries(draft, id, addresses, now) for draft, id, addresses in zip(drafts, ids, recipients, strict=True)
+            _deliveries(draft, id, addresses, columns)
+            for draft, id, addresses, columns in zip(drafts, ids, recipients, values, strict=True)
         ),
     )
     return [
@@ -150,16 +152,13 @@ def _store(tx: Transaction, drafts: Sequence[Draft]) -> list[Stored]:
 def _values(draft: Draft, now: int) -> tuple[Any, ...]:
     """Return what add_message takes, in its order: the columns of MESSAGE_COLUMNS but for the id."""
     content: tuple[Any, ...] = draft.content
-    return (*content[_BEFORE_TIMES], now, _expires_at(draft, now), *content[_AFTER_TIMES])
+    expires_at = None if draft.lifetime_us is None else now + draft.lifetime_us
+    return (*content[_BEFORE_TIMES], now, expires_at, *content[_AFTER_TIMES])
 
 
-def _expires_at(draft: Draft, now: int) -> int | None:
-    return None if draft.lifetime_us is None else now + draft.lifetime_us
-
-
-def _deliveries(draft: Draft, id: int, recipients: Sequence[str], now: int) -> list[tuple[Any, ...]]:
-    """Return what add_delivery takes for each recipient of a message, in its order."""
-    expires_at = _expires_at(draft, now)
+def _deliveries(draft: Draft, id: int, recipients: Sequence[str], values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return what add_delivery takes for each recipient of a message with these values, in its order."""
+    now, expires_at = values[_TIMES]
     ready_at = now + draft.delay_us if draft.delay_us else 0
     rest = (draft.content.urgency, ready_at, expires_at, draft.max_attempts)
     return [(id, place, recipient, *rest) for place, recipient in enumerate(recipients)]

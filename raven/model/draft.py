@@ -99,12 +99,10 @@ def make_draft(
         text,
         urgency=URGENCIES.index(urgency),
         tags=_tags(tags) if tags else None,
-        correlation_id=check_optional_text("correlation_id", options.get("correlation_id")),
         reply_to=reply_to,
-        task_id=check_optional_text("task_id", options.get("task_id")),
-        dedup_key=check_optional_text("dedup_key", options.get("dedup_key")),
         reply_address=reply_address,
         report=report,
+        **(_texts(options) if options else {}),
     )
     lifetime_us = (
         check_span("expires_in_s", options.get("expires_in_s"), least=1e-6) if "expires_in_s" in options else None
@@ -145,6 +143,8 @@ def make_drafts(
 
 
 OPTIONS = frozenset(SendOptions.__annotations__)
+# Columns that hold what their option says, as a text.
+_TEXTS = ("correlation_id", "task_id", "dedup_key")
 _PARAMETERS = OPTIONS | {"to", "type", "body"}
 
 
@@ -183,6 +183,10 @@ def _check_text(name: str, value: object) -> None:
             value.encode()
         except UnicodeEncodeError:
             raise InputError(f"{name} {value!r} holds a lone surrogate, which UTF-8 cannot hold") from None
+
+
+def _texts(options: Any) -> dict[str, str | None]:
+    return {name: check_optional_text(name, options[name]) for name in _TEXTS if name in options}
 
 
 def check_optional_text(name: str, value: str | int | None) -> str | None:
