@@ -185,7 +185,7 @@ def _check_text(name: str, value: object) -> None:
             raise InputError(f"{name} {value!r} holds a lone surrogate, which UTF-8 cannot hold") from None
 
 
-def _texts(options: Any) -> dict[str, str | None]:
+def _texts(options: Any) -> dict[str, Any]:
     return {name: check_optional_text(name, options[name]) for name in _TEXTS if name in options}
 
 
