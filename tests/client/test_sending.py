@@ -19,6 +19,8 @@ from raven import (
 )
 from tests.support import Foreign
 
+pytestmark = pytest.mark.both_ways
+
 Connect = Callable[..., BusClient]
 
 
@@ -40,7 +42,7 @@ def test_what_send_returns_is_what_the_recipient_reads(connect: Connect) -> None
 
     sent = bus.send(
         "worker:s", "plan", {"ort": "Zürich"}, urgency="blocking", tags=["x", "ü"], correlation_id=17, reply_to=3,
-        task_id="t", expires_in_s=1000, dedup_key="k",
+        task_id="t", expires_in_s=1000, dedup_key="k", report="undelivered", max_attempts=3,
     )  # fmt: skip
 
     (seen,) = bus.inbox(peek=True)
@@ -49,10 +51,14 @@ def test_what_send_returns_is_what_the_recipient_reads(connect: Connect) -> None
     assert (sent.task_id, sent.dedup_key, sent.urgency, sent.state) == ("t", "k", "blocking", "sent")
     assert sent.expires_at == sent.created_at + timedelta(seconds=1000)
     assert abs(sent.created_at - datetime.now(UTC)) < timedelta(seconds=30)
+    assert (sent.report, bus.receipts(sent.id)[0].max_attempts) == ("undelivered", 3)
     assert bus.read(sent.id) == sent
 
 
-@pytest.mark.parametrize("body", [None, True, 0, 1.5, "", "x" * 100_000, [], {}, [1, [2, {"x": None}]], "東京 🦉 \x00"])
+@pytest.mark.parametrize(
+    "body",
+    [None, True, 0, -1.5, 10**30, "", "x" * 100_000, [], {}, {"": [1, [2, {"x": None}]]}, "東京 🦉 \x00 \u2028"],
+)
 def test_any_json_value_arrives_as_it_was(connect: Connect, body: Any) -> None:
     bus = connect("worker:s")
 
@@ -110,6 +116,7 @@ def test_a_broadcast_does_not_reach_who_registers_later(connect: Connect) -> Non
 
 def test_each_recipient_acks_its_own_delivery_of_a_broadcast(connect: Connect) -> None:
     boss, a, b = (connect(address) for address in ("boss:s", "a:s", "b:s"))
+    boss.register("a:s", "b:s")
     sent = boss.send("*:s", "note")
 
     a.ack(sent.id)
@@ -176,7 +183,7 @@ def test_of_many_messages_with_a_bad_one_none_is_stored(
 
 
 def test_many_may_be_none_at_all(connect: Connect) -> None:
-    assert connect("worker:s").send_many([]) == []
+    assert connect("worker:s").send_many([]) == connect("worker:s").send_many(()) == []
 
 
 def test_a_second_send_of_a_dedup_key_returns_the_first_message_and_stores_nothing(connect: Connect) -> None:
@@ -208,6 +215,7 @@ def test_a_dedup_key_holds_within_one_send_many(connect: Connect) -> None:
     assert [msg.body for msg in bus.inbox()] == [1]
 
 
+@pytest.mark.file_only
 def test_a_body_over_the_clients_limit_is_refused(connect: Connect) -> None:
     bus = connect("worker:s", max_body_bytes=10)
     bus.send("worker:s", "note", "12345678")

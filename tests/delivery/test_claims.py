@@ -176,10 +176,9 @@ def test_a_claim_and_what_follows_from_it_can_be_one_commit(bus: BusClient, fore
     assert (bus.read(1).state, bus.read(1).attempts, bus.read(2).type) == ("acked", 1, "done")
 
 
-@pytest.mark.file_only
-def test_of_many_threads_that_claim_at_once_no_two_have_the_same(bus: BusClient, connect: Connect) -> None:
+def test_of_many_threads_that_claim_at_once_no_two_have_the_same(bus: BusClient, connect: Connect, way: str) -> None:
     send_some(bus, 400)
-    clients = [connect(WORKER, busy_timeout_s=60) for _ in range(3)]
+    clients = [connect(WORKER, **({"busy_timeout_s": 60} if way == "file" else {})) for _ in range(3)]
     claimed: list[int] = []
     start = threading.Barrier(6)
 

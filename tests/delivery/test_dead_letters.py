@@ -9,34 +9,40 @@ from typing import Any
 
 import pytest
 
-from raven import BusClient, BusObserver, ConfigError, DeliveryError, ExpiredError, InputError
+from raven import BusClient, ConfigError, DeliveryError, ExpiredError, InputError
 from raven.errors import MessageNotFoundError
 from raven.host.bus import HostedBus
-from tests.support import Foreign, Program, wait_until
+from tests.support import Foreign, wait_until
+
+pytestmark = pytest.mark.both_ways
 
 Connect = Callable[..., BusClient]
-Hosted = Callable[..., HostedBus]
-Spawn = Callable[..., Program]
+Kill = Callable[..., list[int]]
 WORKER = "worker:s"
 
 
 @pytest.fixture
-def bus(hosted: Hosted) -> HostedBus:
+def bus(connect: Connect) -> BusClient:
     """Return a client of the worker."""
-    return hosted(WORKER)
+    return connect(WORKER)
 
 
-def kill(bus: HostedBus, count: int = 1, to: Any = WORKER, **options: Any) -> list[int]:
+@pytest.fixture
+def kill(connect: Connect) -> Kill:
     """Let some messages die at all their recipients, and return their ids."""
-    sent = bus.send_many([{"to": to, "type": "job", "max_attempts": 1, **options}] * count)
-    for address in dict.fromkeys([to] if isinstance(to, str) else to):
-        client = bus.share(address)
-        for message in client.claim(max=count):
-            assert client.nack(message.id, reason=f"no, {address}") == "dead"
-    return [message.id for message in sent]
+
+    def kill(count: int = 1, to: Any = WORKER, **options: Any) -> list[int]:
+        sent = connect(WORKER).send_many([{"to": to, "type": "job", "max_attempts": 1, **options}] * count)
+        for address in [to] if isinstance(to, str) else to:
+            client = connect(address)
+            for message in client.claim(max=count):
+                assert client.nack(message.id, reason=f"no, {address}") == "dead"
+        return [message.id for message in sent]
+
+    return kill
 
 
-def dead(bus: BusObserver, role: str | None = None) -> list[tuple[int, str]]:
+def dead(bus: BusClient, role: str | None = None) -> list[tuple[int, str]]:
     return [(message.id, message.recipient) for message in bus.dead(role)]
 
 
@@ -88,6 +94,7 @@ def test_a_lapse_before_the_last_attempt_is_no_death(bus: BusClient) -> None:
     assert (message.attempts, message.reason, bus.dead()) == (2, None, [])
 
 
+@pytest.mark.file_only
 def test_leaving_a_loop_with_the_last_attempt_in_hand_is_death(bus: BusClient) -> None:
     bus.send(WORKER, "job", max_attempts=2)
 
@@ -99,12 +106,16 @@ def test_leaving_a_loop_with_the_last_attempt_in_hand_is_death(bus: BusClient) -
     assert [message.reason for message in bus.dead()] == ["attempt 2 of 2 ended without an ack: it was given back"]
 
 
-def test_a_message_is_handed_out_five_times_unless_it_is_said_otherwise(bus: BusClient, hosted: Hosted) -> None:
+def test_a_message_is_handed_out_five_times_unless_it_is_said_otherwise(bus: BusClient) -> None:
     bus.send(WORKER, "job")
     for number in range(1, 6):
         assert [message.attempts for message in bus.claim()] == [number]
         assert bus.nack(1) == ("dead" if number == 5 else "delivered")
 
+
+def test_a_clients_own_number_of_attempts_is_that_of_all_it_sends_unless_it_is_said_otherwise(
+    hosted: Callable[..., HostedBus],
+) -> None:
     others = hosted("boss:s", max_attempts=3)
     sent = [
         others.send(WORKER, "job"),
@@ -114,9 +125,10 @@ def test_a_message_is_handed_out_five_times_unless_it_is_said_otherwise(bus: Bus
     sent += others.send_many([{"to": WORKER, "type": "job"}, {"to": WORKER, "type": "job", "max_attempts": 9}])
     sent += others.post([others.draft(WORKER, "job"), others.draft(WORKER, "job", max_attempts=1)])
 
-    assert [bus.receipts(message.id)[0].max_attempts for message in sent] == [3, 7, 3, 3, 9, 3, 1]
+    assert [others.receipts(message.id)[0].max_attempts for message in sent] == [3, 7, 3, 3, 9, 3, 1]
 
 
+@pytest.mark.file_only
 def test_to_ask_for_no_number_of_attempts_is_to_ask_for_the_clients(connect: Connect) -> None:
     bus = connect(WORKER, max_attempts=3)
 
@@ -142,6 +154,7 @@ def test_the_number_of_attempts_can_stand_in_raven_yaml(tmp_path: Path, monkeypa
             BusClient("s", "worker")
 
 
+@pytest.mark.file_only
 @pytest.mark.parametrize("bad", [0, -1, 1.5, "5", True, False, float("nan"), 1_000_001, [1]])
 def test_a_client_with_a_bad_number_of_attempts_is_refused_with_its_value(connect: Connect, bad: Any) -> None:
     with pytest.raises(InputError) as caught:
@@ -150,21 +163,20 @@ def test_a_client_with_a_bad_number_of_attempts_is_refused_with_its_value(connec
     assert f"max_attempts {bad!r} is not a number of attempts" in str(caught.value)
 
 
-def test_the_dead_come_in_the_order_of_their_ids_and_of_one_recipient_if_asked(db: str, bus: BusClient) -> None:
-    kill(bus, to=["b:s", "a:s"])
-    kill(bus, to="a:s", urgency="blocking")
-    kill(bus, to="b:s")
+def test_the_dead_come_in_the_order_of_their_ids_and_of_one_recipient_if_asked(bus: BusClient, kill: Kill) -> None:
+    kill(to=["b:s", "a:s"])
+    kill(to="a:s", urgency="blocking")
+    kill(to="b:s")
 
-    with BusObserver(db) as observer:
-        assert dead(observer) == [(1, "b:s"), (1, "a:s"), (2, "a:s"), (3, "b:s")]
-        assert dead(observer, "b:s") == [(1, "b:s"), (3, "b:s")]
-        assert dead(observer, "nobody:s") == []
-        assert [message.id for message in observer.dead(max=3)] == [1, 1, 2]
-        assert [message.reason for message in observer.dead("b:s")] == ["no, b:s"] * 2
+    assert dead(bus) == [(1, "b:s"), (1, "a:s"), (2, "a:s"), (3, "b:s")]
+    assert dead(bus, "b:s") == [(1, "b:s"), (3, "b:s")]
+    assert dead(bus, "nobody:s") == []
+    assert [message.id for message in bus.dead(max=3)] == [1, 1, 2]
+    assert [message.reason for message in bus.dead("b:s")] == ["no, b:s"] * 2
 
 
-def test_a_requeue_revives_with_all_attempts_before_it(bus: BusClient) -> None:
-    kill(bus, 2)
+def test_a_requeue_revives_with_all_attempts_before_it(bus: BusClient, kill: Kill) -> None:
+    kill(2)
 
     assert bus.requeue(1) == 1
 
@@ -175,8 +187,8 @@ def test_a_requeue_revives_with_all_attempts_before_it(bus: BusClient) -> None:
     assert dead(bus) == [(1, WORKER), (2, WORKER)]
 
 
-def test_a_requeue_by_ids_revives_every_dead_delivery_of_each_or_one_recipients(bus: BusClient) -> None:
-    kill(bus, 3, to=["a:s", "b:s"])
+def test_a_requeue_by_ids_revives_every_dead_delivery_of_each_or_one_recipients(bus: BusClient, kill: Kill) -> None:
+    kill(3, to=["a:s", "b:s"])
 
     assert bus.requeue(1, 2, role="b:s") == 2
     assert bus.requeue(1, 3) == 3
@@ -184,16 +196,16 @@ def test_a_requeue_by_ids_revives_every_dead_delivery_of_each_or_one_recipients(
     assert dead(bus) == [(2, "a:s")]
 
 
-def test_a_message_that_is_named_twice_is_requeued_once(bus: BusClient) -> None:
-    kill(bus)
+def test_a_message_that_is_named_twice_is_requeued_once(bus: BusClient, kill: Kill) -> None:
+    kill()
 
     assert bus.requeue(1, 1) == 1
 
 
-def test_a_requeue_of_all_takes_bites_and_passes_over_what_is_past_its_time(bus: BusClient) -> None:
-    kill(bus, 3, to=["a:s", "b:s"])
-    (late,) = kill(bus, expires_in_s=0.5)
-    kill(bus, 1200)
+def test_a_requeue_of_all_takes_bites_and_passes_over_what_is_past_its_time(bus: BusClient, kill: Kill) -> None:
+    kill(3, to=["a:s", "b:s"])
+    (late,) = kill(expires_in_s=0.5)
+    kill(1200)
     wait_until(lambda: time.time() > bus.read(late).created_at.timestamp() + 0.5, "the end of its time")
 
     assert bus.requeue(role="b:s", all=True) == 3
@@ -210,15 +222,17 @@ def test_a_requeue_of_all_takes_bites_and_passes_over_what_is_past_its_time(bus:
      ("another's", MessageNotFoundError, "there is no message #3 to worker:s"),
      ("unknown", MessageNotFoundError, "there is no message #77")],
 )  # fmt: skip
-def test_a_requeue_by_ids_is_all_or_none(bus: BusClient, last: str, error: type[Exception], words: str) -> None:
-    kill(bus, 2)
+def test_a_requeue_by_ids_is_all_or_none(
+    bus: BusClient, last: str, error: type[Exception], words: str, kill: Kill
+) -> None:
+    kill(2)
     if last == "alive":
         bus.send(WORKER, "job")
     elif last == "late":
-        kill(bus, expires_in_s=0.1)
+        kill(expires_in_s=0.1)
         wait_until(lambda: time.time() > bus.read(3).created_at.timestamp() + 0.1, "the end of its time")
     else:
-        kill(bus, to="other:s")
+        kill(to="other:s")
 
     with pytest.raises(error, match=words):
         bus.requeue(1, 2, 77 if last == "unknown" else 3, role=WORKER if last == "another's" else None)
@@ -227,8 +241,8 @@ def test_a_requeue_by_ids_is_all_or_none(bus: BusClient, last: str, error: type[
     assert bus.claim() == [] or last == "alive"
 
 
-def test_a_requeue_of_what_is_no_message_or_of_some_and_all_is_refused(bus: BusClient) -> None:
-    kill(bus)
+def test_a_requeue_of_what_is_no_message_or_of_some_and_all_is_refused(bus: BusClient, kill: Kill) -> None:
+    kill()
 
     for ids, options in [((), {}), ((1,), {"all": True}), (("1",), {}), ((None,), {}), ((True,), {})]:
         with pytest.raises(InputError):
@@ -236,9 +250,11 @@ def test_a_requeue_of_what_is_no_message_or_of_some_and_all_is_refused(bus: BusC
     assert dead(bus) == [(1, WORKER)]
 
 
-def test_a_purge_drops_the_dead_and_then_messages_without_any_delivery(bus: BusClient, foreign: Foreign) -> None:
-    kill(bus)
-    kill(bus, to=["a:s", "b:s"])
+def test_a_purge_drops_the_dead_and_then_messages_without_any_delivery(
+    bus: BusClient, connect: Connect, foreign: Foreign, kill: Kill
+) -> None:
+    kill()
+    kill(to=["a:s", "b:s"])
     bus.send([WORKER, "a:s"], "job", max_attempts=1)
     bus.claim()
     bus.nack(3)
@@ -249,13 +265,13 @@ def test_a_purge_drops_the_dead_and_then_messages_without_any_delivery(bus: BusC
     assert counts == (1, 3, 0)
     assert foreign.execute("SELECT id FROM messages ORDER BY id") == [[3], [4]]
     assert foreign.execute("SELECT id >> 20, recipient FROM deliveries ORDER BY id") == [[3, "a:s"], [4, WORKER]]
-    assert [message.id for message in bus.share("a:s").claim()] == [3]
+    assert [message.id for message in connect("a:s").claim()] == [3]
     with pytest.raises(MessageNotFoundError, match="it never was, or it was pruned"):
         bus.read(1)
 
 
-def test_a_purge_of_many_takes_bites_and_no_id_is_used_twice(bus: BusClient, foreign: Foreign) -> None:
-    kill(bus, 1200)
+def test_a_purge_of_many_takes_bites_and_no_id_is_used_twice(bus: BusClient, foreign: Foreign, kill: Kill) -> None:
+    kill(1200)
 
     assert bus.purge_dead(WORKER) == 1200
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from raven import AddressError, BusClient, BusObserver, UnknownAddressError
+from raven.delivery import identity
 from tests.support import Foreign, Program, wait_for_waiting, wait_until
 
 Connect = Callable[..., BusClient]
@@ -64,6 +65,7 @@ def test_addresses_can_be_registered_in_advance_all_or_none(connect: Connect, fo
     assert registered(foreign) == ["a:s", "b:s", "boss:s"]
 
 
+@pytest.mark.both_ways
 def test_peers_shows_the_registered_and_those_who_only_have_mail(connect: Connect) -> None:
     bus = connect("boss:s")
     bus.register("worker:t")
@@ -81,6 +83,7 @@ def test_peers_shows_the_registered_and_those_who_only_have_mail(connect: Connec
     assert bus.peers("nowhere") == []
 
 
+@pytest.mark.both_ways
 def test_pending_counts_what_is_not_finished(connect: Connect) -> None:
     bus = connect("worker:s")
     sent = bus.send_many([{"to": "worker:s", "type": "note"}] * 3)
@@ -116,6 +119,7 @@ def test_waiting_counts_the_subscribers_that_wait_right_now(db: str, connect: Co
     wait_until(lambda: {peer.waiting for peer in bus.peers()} == {0}, "nobody waiting")
 
 
+@pytest.mark.both_ways
 def test_a_peer_has_a_json_shape(connect: Connect) -> None:
     bus = connect("boss:s")
     bus.send("stranger:s", "note")
@@ -130,7 +134,8 @@ def test_a_peer_has_a_json_shape(connect: Connect) -> None:
     }  # fmt: skip
 
 
-def test_whoever_looks_into_an_empty_inbox_is_seen(connect: Connect) -> None:
+def test_whoever_looks_into_an_empty_inbox_is_seen(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identity, "_REFRESH_S", 0.1)
     bus = connect("worker:s")
     [registered] = bus.peers()
 

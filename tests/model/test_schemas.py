@@ -152,6 +152,7 @@ def test_a_send_that_does_not_fit_stores_nothing(connect: Callable[..., BusClien
     assert bus.last_id() == 0
 
 
+@pytest.mark.both_ways
 def test_a_model_instance_arrives_as_plain_json(connect: Callable[..., BusClient]) -> None:
     bus = connect("worker:s")
 
@@ -175,6 +176,7 @@ def test_an_instance_of_the_registered_model_is_valid_as_it_is(
     assert message.body == {"Step": 1, "due": "2026-01-02T00:00:00"}
 
 
+@pytest.mark.both_ways
 def test_a_model_that_cannot_be_made_json_is_a_body_error(connect: Connect) -> None:
     class Odd(BaseModel):
         model_config = ConfigDict(arbitrary_types_allowed=True)

@@ -65,6 +65,7 @@ def test_an_empty_bus_has_nothing_to_count(connect: Connect) -> None:
     assert stats.send_to_delivery == stats.delivery_to_ack == Latency(0, None, None, None, None)
 
 
+@pytest.mark.both_ways
 def test_deliveries_are_counted_by_state_and_by_what_holds_them(connect: Connect) -> None:
     bus = connect("worker:s")
     bus.send("worker:s", "note")
@@ -84,6 +85,7 @@ def test_deliveries_are_counted_by_state_and_by_what_holds_them(connect: Connect
     assert of(stats, "third:s")[2:6] == (1, 0, 0, 0)
 
 
+@pytest.mark.both_ways
 def test_what_died_counts_as_dead_even_before_anybody_has_noticed(connect: Connect) -> None:
     bus = connect("worker:s")
     bus.send("worker:s", "note", max_attempts=1)
@@ -125,6 +127,7 @@ def test_the_oldest_is_the_oldest_that_can_be_taken_now(connect: Connect, foreig
     assert oldest_s == pytest.approx(97, abs=5)
 
 
+@pytest.mark.both_ways
 def test_who_waits_is_counted_by_address_and_who_is_registered_is_listed(connect: Connect, db: str) -> None:
     bus = connect("worker:s")
     bus.register("worker:s", "idle:s")
@@ -252,6 +255,7 @@ def test_a_look_waits_for_no_writer_and_writes_nothing(connect: Connect, spawn: 
     assert (stats.messages, stats.ready) == (2, 1)
 
 
+@pytest.mark.both_ways
 def test_the_quick_look_leaves_out_what_needs_a_look_at_all(connect: Connect) -> None:
     bus = connect("worker:s")
     bus.send("worker:s", "note")
@@ -265,6 +269,7 @@ def test_the_quick_look_leaves_out_what_needs_a_look_at_all(connect: Connect) ->
     assert quick.keys() == full.keys()
 
 
+@pytest.mark.both_ways
 @pytest.mark.parametrize("full", [True, False])
 def test_the_json_shape_makes_the_same_statistics_again(connect: Connect, foreign: Foreign, full: bool) -> None:
     bus = connect("worker:s")
@@ -281,6 +286,7 @@ def test_the_json_shape_makes_the_same_statistics_again(connect: Connect, foreig
         Stats.from_dict({name: value for name, value in shape.items() if name != "rates"})
 
 
+@pytest.mark.both_ways
 def test_statistics_go_on_with_a_file_that_took_the_place_of_another(connect: Connect, db: str, tmp_path: Any) -> None:
     bus = connect("worker:s")
     bus.send("worker:s", "note")

@@ -13,6 +13,8 @@ import pytest
 from raven import AddressError, BusClient, BusObserver, InputError
 from tests.support import NEVER_POLLS_S, Foreign, bells, wait_for_waiting, wait_until
 
+pytestmark = pytest.mark.both_ways
+
 Connect = Callable[..., BusClient]
 OBSERVERS = "*"
 
@@ -105,6 +107,7 @@ def test_a_follower_hears_a_foreign_send_too(db: str, connect: Connect, foreign:
     assert [msg.body for msg in heard] == ["x"]
 
 
+@pytest.mark.file_only
 def test_following_ends_after_its_time_and_leaves_nothing(db: str, connect: Connect) -> None:
     bus = connect("worker:s")
     bus.send("worker:s", "note")

@@ -1,121 +1,26 @@
-"""The client of the socket gives what `BusClient` gives: the same steps on two buses come to the same."""
+"""The client of the socket: whose client it is, the one connection of its calls, and its end."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
 from raven import BusClient, ClosedError
 from raven_rpc import Client
-from tests.both_ways import A_TIME, Open, both_ways, same
 from tests.serving import Served
 from tests.support import DEADLINE_S, Program, wait_for_waiting
 
 Serve = Callable[..., Served]
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
-EVERYTHING: dict[str, Any] = {
-    "to": ["worker:s", "other:s"], "type": "plan", "body": {"a": [1, 2.5, None, True, "\u2028 \U0001f426"]},
-    "urgency": "blocking", "tags": ("x", "y"), "correlation_id": 7, "reply_to": 1, "task_id": "t",
-    "expires_in_s": 60, "delay_s": 0.001, "dedup_key": "k",
-    "report": "undelivered", "max_attempts": 3,
-}  # fmt: skip
-
-
-class Plan(BaseModel):
-    step: int
-    when: datetime
-
-
-@pytest.fixture
-def ways(serve: Serve, tmp_path: Path) -> Iterator[list[Open]]:
-    """Return two ways to make clients by address: of one bus directly, of another through a helper."""
-    with both_ways(str(tmp_path / "direct.db"), serve().path) as found:
-        yield found
-
-
-def test_send_gives_the_same_with_every_parameter_and_with_none(ways: list[Open]) -> None:
-    def steps(way: Open) -> list[Any]:
-        bus = way("boss:s")
-        bus.register("worker:s", "other:s")
-        bodies = [None, {}, [], "", 0, False, "text", [[1]], 10**30, -0.5, {"": {"x": ""}}]
-        plain = [bus.send("worker:s", "note", body) for body in bodies]
-        full = [bus.send(**EVERYTHING) for _ in range(2)]
-        plan = bus.send("*:s", "plan", Plan(step=1, when=A_TIME))
-        return [bus.address, plain, full, plan, bus.send(("worker:s",), "note"), bus.recipients(plan.id), bus.last_id()]
-
-    _, plain, full, plan, *_ = same(ways, steps)
-    assert (plain[0].id, full[0].id, full[1], plan.body) == (
-        1,
-        12,
-        full[0],
-        {"step": 1, "when": "2000-01-01T00:00:00Z"},
-    )
-
-
-def test_send_many_gives_the_same(ways: list[Open]) -> None:
-    def steps(way: Open) -> Any:
-        few = [
-            EVERYTHING,
-            {"to": "worker:s", "type": "note"},
-            {"to": "b:s", "type": "x", "body": Plan(step=1, when=A_TIME)},
-        ]
-        return [way("boss:s").send_many(few), way("boss:s").send_many([]), way("boss:s").send_many(tuple(few))]
-
-    assert [len(sent) for sent in same(ways, steps)] == [3, 0, 3]
-
-
-def test_history_peers_and_register_give_the_same(ways: list[Open]) -> None:
-    def steps(way: Open) -> list[Any]:
-        bus = way("boss:s")
-        empty = [bus.last_id(), bus.history("c"), bus.register("worker:s", "worker:t"), bus.register("worker:s")]
-        for number in range(4):
-            bus.send("worker:s", "note", number, correlation_id="c", task_id=number % 2)
-        bus.send("unknown:s", "note")
-        way("worker:t").inbox()
-        views = [bus.history("c"), bus.history("c", max=2), bus.history(task_id=1), bus.history("c", role="worker:s")]
-        return [empty, views, bus.history("c", role="worker:t"), bus.peers(), bus.peers("s"), bus.peers(session="none")]
-
-    empty, views, nothing, peers, *_ = same(ways, steps)
-    assert (empty, [len(view) for view in views], nothing) == ([0, [], None, None], [4, 2, 2, 4], [])
-    pending = {peer.address: peer.pending for peer in peers}
-    assert pending == {"boss:s": 0, "unknown:s": 1, "worker:s": 4, "worker:t": 0}
-
-
-def test_tail_listen_and_subscribe_give_the_same(ways: list[Open]) -> None:
-    async def take(bus: Any, **options: Any) -> list[Any]:
-        return [message async for message in bus.subscribe(**options)]
-
-    def steps(way: Open) -> list[Any]:
-        boss, worker = way("boss:s"), way("worker:s")
-        boss.send_many([{"to": "worker:s", "type": "note", "body": n} for n in range(8)])
-        boss.send("other:s", "note")
-        tails = [list(boss.tail(**options, follow=False)) for options in ({}, {"from_id": 4}, {"role": "other:s"})]
-        followed = [message for message, _ in zip(boss.tail(2), range(3), strict=False)]
-        listened = [message for message, _ in zip(worker.listen(max_per_poll=2), range(3), strict=False)]
-        # Through the helper a message that was pushed ahead counts an attempt.
-        rest = [replace(message, attempts=1) for message in worker.listen(timeout_s=0.5)]
-        boss.send("worker:s", "note", "last")
-        return [tails, followed, listened, rest, asyncio.run(take(worker, timeout_s=0.5)), worker.inbox()]
-
-    tails, followed, listened, rest, last, left = same(ways, steps)
-    assert [len(view) for view in (*tails, followed)] == [9, 6, 1, 3]
-    # What `zip` took off the iterator and threw away was the one in hand.
-    assert [message.body for message in listened + rest + last] == [0, 1, 2, 4, 5, 6, 7, "last"]
-    assert {(message.state, message.attempts) for message in listened + last} == {("acked", 1)}
-    assert left == []
 
 
 def test_a_client_without_an_address_looks_on_as_an_observer(serve: Serve, connect: Connect) -> None:
