@@ -269,3 +269,50 @@ def test_a_notification_from_another_sender_stores_nothing(line: Line, snapshot:
 
     assert line.ask("last_id") == {"id": 4}
     assert snapshot() == before
+
+
+# Other ways in than plain requests
+
+
+def test_each_request_of_a_batch_is_held_to_the_rule(only: Line, bus: BusClient) -> None:
+    asked = [
+        ("send", {"from": "boss:s", **NOTE}),
+        ("send", {"from": ME, **NOTE}),
+        ("hello", {"as": "boss:s"}),
+        ("send", NOTE),
+    ]
+    only.write(
+        json.dumps(
+            [{"jsonrpc": "2.0", "id": id, "method": name, "params": params} for id, (name, params) in enumerate(asked)]
+        )
+    )
+
+    answers = sorted(only.answer(), key=lambda answer: answer["id"])
+    assert ["error" in answer for answer in answers] == [True, False, True, False]
+    assert [answers[1]["result"]["sender"], answers[3]["result"]["sender"]] == [ME, ME]
+    assert bus.last_id() == 6
+
+
+def test_a_body_that_names_a_sender_is_only_a_body(only: Line) -> None:
+    sent = only.ask("send", {**NOTE, "body": {"from": "boss:s", "sender": "boss:s"}})
+
+    assert (sent["sender"], sent["body"]["from"]) == (ME, "boss:s")
+
+
+def test_no_other_parameter_names_a_sender(only: Line, bus: BusClient) -> None:
+    errors = [only.error("send", {name: "boss:s", **NOTE}) for name in ("from_", "sender", "as", "role")]
+    for name in ("from", "from_", "sender"):
+        errors.append(only.error("send_many", {"messages": [{name: "boss:s", **NOTE}]}))
+
+    assert {error["data"]["kind"] for error in errors} == {"invalid_params"}
+    assert bus.last_id() == 4
+
+
+@pytest.mark.parametrize("first", [ME, "boss:s"])
+def test_a_sender_that_is_named_twice_is_refused(only: Line, bus: BusClient, first: str) -> None:
+    second = "boss:s" if first == ME else ME
+    params = f'{{"from":"{first}","to":"boss:s","type":"note","from":"{second}"}}'
+    only.write(f'{{"jsonrpc":"2.0","id":1,"method":"send","params":{params}}}')
+
+    assert only.answer()["error"]["data"]["kind"] == "parse_error"
+    assert bus.last_id() == 4

@@ -45,29 +45,6 @@ def end_leases(foreign: Foreign) -> None:
     foreign.execute("UPDATE deliveries SET ready_at = 1 WHERE lease IS NOT NULL AND state < 2")
 
 
-def test_a_claimed_message_is_leased_counted_and_seen_by_no_other_consumer(
-    served: Served, line: Line, boss: BusClient, foreign: Foreign
-) -> None:
-    boss.send(WORKER, "job", 1)
-
-    [message] = claim(line)
-
-    assert (message["state"], message["attempts"], message["body"]) == ("delivered", 1, 1)
-    assert message["lease"] > 0
-    assert leased(foreign) == 1
-    with served.connect() as other:
-        assert claim(other) == []
-
-
-def test_a_claim_takes_at_most_so_many_by_urgency_then_id(line: Line, boss: BusClient) -> None:
-    for urgency in ("fyi", "prompt", "blocking", "prompt", "fyi", "prompt", "prompt"):
-        boss.send(WORKER, "job", urgency=urgency)
-
-    ids = [[message["id"] for message in claim(line, max=count)] for count in (1, 5, 5, 5)]
-
-    assert ids == [[3], [2, 4, 6, 7, 1], [5], []]
-
-
 def test_a_claim_of_large_messages_takes_no_more_than_a_page(line: Line, boss: BusClient, foreign: Foreign) -> None:
     for _ in range(15):
         boss.send(WORKER, "job", "x" * 3_000_000)
@@ -76,40 +53,6 @@ def test_a_claim_of_large_messages_takes_no_more_than_a_page(line: Line, boss: B
 
     assert MAX_PAGE_BYTES <= len(taken) * 3_000_000 < 2 * MAX_PAGE_BYTES
     assert leased(foreign) == len(taken)
-
-
-def test_an_ack_ends_a_claim_and_twice_is_the_same_as_once(line: Line, boss: BusClient, foreign: Foreign) -> None:
-    sent = boss.send(WORKER, "job")
-    claim(line)
-
-    answers = [line.ask("ack", {"id": sent.id}) for _ in range(2)]
-
-    assert answers == [{"acked": [sent.id]}] * 2
-    assert (boss.read(sent.id).state, leased(foreign)) == ("acked", 0)
-
-
-def test_a_late_ack_is_refused_where_another_has_the_message_by_now(
-    line: Line, boss: BusClient, connect: Connect, foreign: Foreign
-) -> None:
-    sent = boss.send(WORKER, "job")
-    claim(line, lease_s=60)
-    end_leases(foreign)
-    assert connect(WORKER).claim()
-
-    error = line.error("ack", {"id": sent.id})
-
-    assert error["data"] == {"kind": "lease_lost", "retryable": False}
-    assert boss.read(sent.id).state == "delivered"
-
-
-def test_a_late_ack_counts_where_nobody_else_has_taken_the_message(
-    line: Line, boss: BusClient, foreign: Foreign
-) -> None:
-    sent = boss.send(WORKER, "job")
-    claim(line)
-    end_leases(foreign)
-
-    assert line.ask("ack", {"id": sent.id}) == {"acked": [sent.id]}
 
 
 def test_a_lease_that_is_given_counts_over_any_connection(
@@ -137,43 +80,6 @@ def test_without_a_lease_the_ack_of_another_connection_is_the_word_of_the_mailbo
     with served.connect() as other:
         assert other.ask("ack", {"id": sent.id, "role": WORKER}) == {"acked": [sent.id]}
     assert line.error("ack", {"id": sent.id})["data"]["kind"] == "lease_lost"
-
-
-def test_a_nacked_message_is_ready_at_once_or_after_its_delay(line: Line, boss: BusClient) -> None:
-    sent = boss.send(WORKER, "job")
-    claim(line)
-
-    at_once = line.ask("nack", {"id": sent.id, "reason": "not now"})
-    [again] = claim(line)
-    later = line.ask("nack", {"id": sent.id, "delay_s": 60})
-
-    assert at_once == later == {"nacked": sent.id, "state": "delivered"}
-    assert (again["attempts"], again["reason"]) == (2, "not now")
-    assert claim(line) == []
-
-
-def test_a_nack_at_the_last_attempt_is_the_end(line: Line, boss: BusClient) -> None:
-    sent = boss.send(WORKER, "job", max_attempts=1)
-    claim(line)
-
-    assert line.ask("nack", {"id": sent.id, "reason": "broken"}) == {"nacked": sent.id, "state": "dead"}
-    assert line.error("nack", {"id": sent.id})["data"]["kind"] == "delivery"
-    assert boss.read(sent.id).reason == "broken"
-
-
-def test_an_extended_lease_ends_later_and_a_lost_one_cannot_be_extended(
-    line: Line, boss: BusClient, connect: Connect, foreign: Foreign
-) -> None:
-    sent = boss.send(WORKER, "job")
-    claim(line, lease_s=1)
-
-    assert line.ask("extend", {"id": sent.id, "lease_s": 600}) == {"extended": sent.id}
-
-    left = foreign.value("SELECT ready_at / 1e6 - strftime('%s', 'now') FROM deliveries")
-    assert 500 < left <= 601
-    end_leases(foreign)
-    assert connect(WORKER).claim()
-    assert line.error("extend", {"id": sent.id})["data"]["kind"] == "lease_lost"
 
 
 @pytest.mark.parametrize("method", ["ack", "nack", "extend"])

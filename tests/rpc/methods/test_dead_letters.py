@@ -51,37 +51,6 @@ def ids(answer: Any) -> list[int]:
     return [message["id"] for message in answer["messages"]]
 
 
-def test_the_dead_are_shown_with_their_reason_for_all_or_for_one_address(line: Line, kill: Callable[..., int]) -> None:
-    first, second = kill(), kill(OTHER)
-
-    everybodys, own = line.ask("dead"), line.ask("dead", {"role": OTHER})
-
-    assert (ids(everybodys), ids(own)) == ([first, second], [second])
-    assert (own["messages"][0]["state"], own["messages"][0]["reason"]) == ("dead", "broken")
-    assert ids(line.ask("dead", {"max": 1})) == [first]
-    assert ids(line.ask("dead", {"role": [WORKER, OTHER], "max": 2})) == [first, second]
-
-
-def test_the_dead_are_revived_by_id_with_all_their_attempts_before_them(
-    line: Line, kill: Callable[..., int], connect: Connect
-) -> None:
-    first, second = kill(), kill()
-
-    assert line.ask("requeue", {"ids": [second]}) == {"requeued": 1}
-
-    assert ids(line.ask("dead")) == [first]
-    assert [(message.id, message.attempts) for message in connect(WORKER).claim(5)] == [(second, 1)]
-
-
-def test_all_the_dead_are_revived_or_those_of_one_address(line: Line, kill: Callable[..., int]) -> None:
-    for address in (WORKER, OTHER, WORKER):
-        kill(address)
-
-    assert line.ask("requeue", {"all": True, "role": OTHER}) == {"requeued": 1}
-    assert line.ask("requeue", {"all": True}) == {"requeued": 2}
-    assert ids(line.ask("dead")) == []
-
-
 @pytest.mark.parametrize("params", [{}, {"ids": []}, {"ids": [1], "all": True}])
 def test_a_requeue_says_which_dead_it_means(line: Line, params: dict[str, Any]) -> None:
     assert line.error("requeue", params)["data"]["kind"] == "invalid_params"
@@ -114,17 +83,6 @@ def test_the_dead_are_dropped_for_one_address_or_for_all(line: Line, kill: Calla
     assert ids(line.ask("dead")) == []
 
 
-def test_a_sender_who_asked_for_it_is_told_of_what_has_died(line: Line, boss: BusClient, connect: Connect) -> None:
-    sent = line.ask("send", {"from": "boss:s", "to": WORKER, "type": "job", "report": "undelivered", "max_attempts": 1})
-    connect(WORKER).claim()
-    line.ask("nack", {"id": sent["id"], "role": WORKER, "reason": "broken"})
-
-    [report] = line.ask("inbox", {"role": "boss:s"})["messages"]
-
-    assert (sent["report"], report["type"], report["reply_to"]) == ("undelivered", "raven.undelivered", sent["id"])
-    assert report["body"]["reason"] == "broken"
-
-
 def test_a_bound_client_deals_with_its_own_dead_alone(serve: Serve, boss: BusClient, kill: Callable[..., int]) -> None:
     own, others = kill(), kill(OTHER)
     with serve("--as", WORKER).connect() as line:
@@ -145,21 +103,6 @@ def test_a_client_bound_to_two_addresses_sees_the_dead_of_both_and_says_whose_it
         for method, params in (("requeue", {"all": True}), ("purge_dead", {})):
             assert "'role' is missing" in line.error(method, params)["message"]
         assert line.ask("requeue", {"all": True, "role": OTHER}) == {"requeued": 1}
-
-
-def test_what_is_finished_is_pruned_and_counted_before(line: Line, boss: BusClient, connect: Connect) -> None:
-    worker = connect(WORKER)
-    for number in range(3):
-        worker.ack(boss.send(WORKER, "job", number).id)
-    boss.send(WORKER, "job", "unfinished")
-
-    counted = line.ask("prune", {"older_than_s": 0, "dry_run": True})
-    pruned = line.ask("prune", {"older_than_s": 0})
-
-    assert counted == {"messages": 3, "bytes": 3, "dry_run": True}
-    assert pruned == {**counted, "dry_run": False}
-    assert [message.body for message in worker.inbox()] == ["unfinished"]
-    assert line.error("prune", {"older_than_s": -1})["data"]["kind"] == "invalid_params"
 
 
 def fill(foreign: Foreign, count: int) -> None:

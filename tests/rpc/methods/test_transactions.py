@@ -114,20 +114,6 @@ def test_a_call_that_is_none_is_refused_and_nothing_is_done(
     assert boss.last_id() == 0
 
 
-def test_a_lost_lease_undoes_what_was_made_of_the_message(
-    line: Line, boss: BusClient, connect: Connect, foreign: Foreign
-) -> None:
-    job = boss.send(WORKER, "job")
-    line.ask("claim")
-    foreign.execute("UPDATE deliveries SET ready_at = 1")
-    assert connect(WORKER).claim()
-
-    error = line.error("transaction", {"calls": [send("made of it"), call("ack", {"id": job.id})]})
-
-    assert error["data"]["kind"] == "lease_lost"
-    assert (boss.inbox(), boss.last_id()) == ([], job.id)
-
-
 def test_what_was_claimed_in_a_transaction_is_remembered_and_only_if_it_was_committed(
     line: Line, boss: BusClient, connect: Connect, foreign: Foreign
 ) -> None:
