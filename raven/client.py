@@ -26,7 +26,7 @@ from raven.model.draft import (
     make_drafts,
 )
 from raven.model.limits import check_id, check_lease, check_max, check_max_attempts, check_span
-from raven.model.message import Message, State, message_of
+from raven.model.message import INHERITED, Message, State, message_of
 from raven.observer import BusObserver
 
 if TYPE_CHECKING:
@@ -174,7 +174,8 @@ class BusClient(BusObserver):
         if not isinstance(msg, Message | int) or isinstance(msg, bool):
             raise InputError(f"{msg!r} is neither a message nor the id of one: give what inbox or claim returned")
         asked = self.read(msg) if isinstance(msg, int) else msg
-        given = {"correlation_id": asked.correlation_id, "task_id": asked.task_id, **options, "reply_to": asked.id}
+        inherited = {name: getattr(asked, name) for name in INHERITED}
+        given = {**inherited, **options, "reply_to": asked.id}
         if asked.reply_address is None:
             return self._draft(asked.sender, type, body, given)
         left_s = self._time_left_s(asked.id)

@@ -1,9 +1,9 @@
-"""Drafts: messages that were checked and are ready to be stored with their deliveries."""
+"""Drafts: the options that a message may be sent with, and messages that were checked and are ready to be stored."""
 
 # Without `from __future__ import annotations`: a NamedTuple would compile the text of each type when it is made.
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict, cast
 
 from raven.errors import InputError
 from raven.model import body as bodies
@@ -43,22 +43,144 @@ class Draft(NamedTuple):
         return cls({content.to: Address(role, session)}, content, None, 0, None, DEFAULT_MAX_ATTEMPTS)
 
 
+class Option:
+    """One option of a message: its check, and what the socket and the command line need to know of it.
+
+    `check` gets the option's name and value, and returns the value for its column, or raises InputError. `default`
+    stands for an option that is left out. `not_of` is the method that does not take it. The command line shows `help`,
+    `metavar` and `least`, the smallest number; `rpc.discover` shows `description`.
+    """
+
+    __slots__ = ("check", "default", "description", "help", "least", "metavar", "not_of")
+
+    def __init__(
+        self,
+        check: Callable[[str, Any], Any],
+        help: str | None = None,
+        *,
+        metavar: str | None = None,
+        least: int | None = None,
+        default: Any = None,
+        not_of: Literal["request", "reply"] | None = None,
+        description: str | None = None,
+    ) -> None:
+        self.check = check
+        self.help = help
+        self.metavar = metavar
+        self.least = least
+        self.default = default
+        self.not_of = not_of
+        self.description = description
+
+
+def check_optional_text(name: str, value: str | int | None) -> str | None:
+    """Return a text, or a number as a text, or None; raises InputError for anything else, and for what is blank."""
+    if value is None:
+        return None
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    _check_text(name, text)
+    return str(text)
+
+
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str) or not value.strip() or len(value) > _MAX_TEXT:
+        raise InputError(f"{name} {str(value)[:40]!r} must be a text of 1 to {_MAX_TEXT} characters that is not blank")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{name} {value!r} holds a lone surrogate, which UTF-8 cannot hold") from None
+
+
+def _check_urgency(name: str, value: Any) -> int:
+    if value not in URGENCIES:
+        raise InputError(f"{name} {value!r} is not known: use {', '.join(URGENCIES)}")
+    return URGENCIES.index(value)
+
+
+def _check_tags(name: str, value: Any) -> str | None:
+    if not value:
+        return None
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise InputError(f"{name} {value!r} is not a list of texts")
+    for tag in value:
+        _check_text("tag", tag)
+    return bodies.encode(list(value))
+
+
+def _check_reply_to(name: str, value: Any) -> int | None:
+    if value is not None and not is_integer(value, 1, MAX_ID):
+        raise InputError(f"{name} {value!r} is not the id of a message: give the number that send or inbox showed")
+    return cast("int | None", value)
+
+
+def _check_report(name: str, value: Any) -> Report | None:
+    if value not in (None, "undelivered"):
+        raise InputError(f"{name} {value!r} is not known: use 'undelivered', or leave it out")
+    return cast("Report | None", value)
+
+
+def _check_attempts(name: str, value: Any) -> int | None:
+    check_max_attempts(value)
+    return cast("int | None", value)
+
+
+def _check_delay(name: str, value: Any) -> int | None:
+    return check_span(name, value, least=0)
+
+
+def _check_lifetime(name: str, value: Any) -> int | None:
+    return check_span(name, value, least=1e-6)
+
+
 class SendOptions(TypedDict, total=False):
     """What a message may be sent with besides `to`, `type` and `body`: the keyword arguments of every `send`.
 
-    Here alone they are written down; `make_draft` has the check of each.
+    Here alone they are written down. The parameters of the socket's methods and the options of the command line are
+    made from this, in this order; an option that is no column of MessageRow has a use of its own in `make_draft`.
     """
 
-    urgency: Urgency
-    tags: Sequence[str]
-    correlation_id: str | int | None
-    reply_to: int | None
-    task_id: str | int | None
-    expires_in_s: float | None
-    delay_s: float | None
-    dedup_key: str | None
-    report: Report | None
-    max_attempts: int | None
+    urgency: Annotated[Urgency, Option(_check_urgency, default="prompt")]
+    tags: Annotated[Sequence[str], Option(_check_tags, "A tag; may be given several times.", default=())]
+    correlation_id: Annotated[
+        str | int | None, Option(check_optional_text, "The conversation that this belongs to.", metavar="TEXT")
+    ]
+    reply_to: Annotated[
+        int | None, Option(_check_reply_to, "The message that this one answers.", metavar="ID", not_of="reply")
+    ]
+    task_id: Annotated[str | int | None, Option(check_optional_text, "The task that this belongs to.", metavar="TEXT")]
+    expires_in_s: Annotated[
+        float | None,
+        Option(_check_lifetime, "Drop it if it is not taken by then (30s, 5m, 2h).", not_of="request"),
+    ]
+    delay_s: Annotated[float | None, Option(_check_delay, "Hold it back that long.")]
+    dedup_key: Annotated[
+        str | None,
+        Option(
+            check_optional_text,
+            "Send nothing if this sender has used the key before.",
+            metavar="TEXT",
+            not_of="request",
+        ),
+    ]
+    report: Annotated[
+        Report | None,
+        Option(
+            _check_report,
+            "Tell the sender of each recipient for whom it dies or expires.",
+            not_of="request",
+            description="be told of what dies or expires",
+        ),
+    ]
+    max_attempts: Annotated[
+        int | None,
+        Option(_check_attempts, "Dead after so many attempts (else as in raven.yaml).", metavar="N", least=1),
+    ]
+
+
+OPTIONS: dict[str, Option] = {name: hint.__metadata__[0] for name, hint in SendOptions.__annotations__.items()}
+OPTION_TYPES: dict[str, Any] = {name: hint.__origin__ for name, hint in SendOptions.__annotations__.items()}
+_PARAMETERS = frozenset({"to", "type", "body", *OPTIONS})
 
 
 def make_draft(
@@ -73,42 +195,21 @@ def make_draft(
     default_attempts: int = DEFAULT_MAX_ATTEMPTS,
 ) -> Draft:
     """Check everything about a message that can be checked without the store; raises InputError naming the value."""
-    if options and not OPTIONS.issuperset(options):
+    if options and not OPTIONS.keys() >= options.keys():
         check_options(options)
     targets = {to: parse_text(to)} if to.__class__ is str else parse_targets(to)
     _check_text("type", type)
     if SchemaRegistry.is_in_use or body.__class__ not in bodies.PLAIN:
         body = SchemaRegistry.validate(type, body)
-    urgency, tags, reply_to = options.get("urgency", "prompt"), options.get("tags", ()), options.get("reply_to")
-    report, max_attempts = options.get("report"), options.get("max_attempts")
-    if urgency not in URGENCIES:
-        raise InputError(f"urgency {urgency!r} is not known: use {', '.join(URGENCIES)}")
-    if reply_to is not None and not is_integer(reply_to, 1, MAX_ID):
-        raise InputError(f"reply_to {reply_to!r} is not the id of a message: give the number that send or inbox showed")
-    if report not in (None, "undelivered"):
-        raise InputError(f"report {report!r} is not known: use 'undelivered', or leave it out")
-    if max_attempts is not None:
-        check_max_attempts(max_attempts)
-    delay_us = check_span("delay_s", options.get("delay_s"), least=0) if "delay_s" in options else None
+    checked: dict[str, Any] = {}
+    if options:
+        given: Mapping[str, Any] = options
+        checked = {name: one.check(name, given[name]) for name, one in OPTIONS.items() if name in given}
+    delay_us, lifetime_us = checked.pop("delay_s", None) or 0, checked.pop("expires_in_s", None)
+    attempts = checked.pop("max_attempts", None) or default_attempts
     text = bodies.encode(body, max_body_bytes)
-    content = MessageRow(
-        0,
-        sender,
-        TO_SEPARATOR.join(targets),
-        type,
-        text,
-        urgency=URGENCIES.index(urgency),
-        tags=_tags(tags) if tags else None,
-        reply_to=reply_to,
-        reply_address=reply_address,
-        report=report,
-        **(_texts(options) if options else {}),
-    )
-    lifetime_us = (
-        check_span("expires_in_s", options.get("expires_in_s"), least=1e-6) if "expires_in_s" in options else None
-    )
-    attempts = default_attempts if max_attempts is None else max_attempts
-    return Draft(targets, content, bodies.copy(body, text), delay_us or 0, lifetime_us, attempts)
+    content = MessageRow(0, sender, TO_SEPARATOR.join(targets), type, text, reply_address=reply_address, **checked)
+    return Draft(targets, content, bodies.copy(body, text), delay_us, lifetime_us, attempts)
 
 
 def make_drafts(
@@ -142,12 +243,6 @@ def make_drafts(
     return drafts
 
 
-OPTIONS = frozenset(SendOptions.__annotations__)
-# Columns that hold what their option says, as a text.
-_TEXTS = ("correlation_id", "task_id", "dedup_key")
-_PARAMETERS = OPTIONS | {"to", "type", "body"}
-
-
 def _check_parameters(message: object) -> None:
     if not isinstance(message, dict | Mapping):
         raise InputError(f"{message!r} is not a dict of send's parameters")
@@ -161,8 +256,8 @@ def _check_parameters(message: object) -> None:
 
 def check_request(timeout_s: object, options: Mapping[str, Any]) -> None:
     """Refuse what no request can be made with; raises InputError."""
-    for name in ("expires_in_s", "dedup_key", "report"):
-        if options.get(name) is not None:
+    for name, option in OPTIONS.items():
+        if option.not_of == "request" and options.get(name) is not None:
             raise InputError(f"{name} is no option of a request, which is asked once, for timeout_s, and then raises")
     if not is_number(timeout_s, 0, MAX_REQUEST_S, above=True):
         raise InputError(f"timeout_s {timeout_s!r} is out of range: use more than 0 seconds, up to 7 days")
@@ -173,34 +268,3 @@ def check_options(options: Iterable[str]) -> None:
     for name in options:
         if name not in _PARAMETERS:
             raise TypeError(f"send has no parameter {name!r}: use {', '.join(sorted(_PARAMETERS))}")
-
-
-def _check_text(name: str, value: object) -> None:
-    if not isinstance(value, str) or not value.strip() or len(value) > _MAX_TEXT:
-        raise InputError(f"{name} {str(value)[:40]!r} must be a text of 1 to {_MAX_TEXT} characters that is not blank")
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise InputError(f"{name} {value!r} holds a lone surrogate, which UTF-8 cannot hold") from None
-
-
-def _texts(options: Any) -> dict[str, Any]:
-    return {name: check_optional_text(name, options[name]) for name in _TEXTS if name in options}
-
-
-def check_optional_text(name: str, value: str | int | None) -> str | None:
-    """Return a text, or a number as a text, or None; raises InputError for anything else, and for what is blank."""
-    if value is None:
-        return None
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    _check_text(name, text)
-    return str(text)
-
-
-def _tags(tags: Sequence[str]) -> str:
-    if isinstance(tags, str) or not isinstance(tags, Sequence):
-        raise InputError(f"tags {tags!r} is not a list of texts")
-    for tag in tags:
-        _check_text("tag", tag)
-    return bodies.encode(list(tags))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import click
 
@@ -21,39 +21,28 @@ from raven.cli.options import (
 from raven.cli.output import body_text, echo_json, echo_sent, escape
 from raven.errors import BodyError, RavenError
 from raven.model import body as bodies
-from raven.model.message import URGENCIES
-
-_OPTIONS = (
-    click.option("-t", "--type", metavar="TYPE", required=True, help="What kind of message it is."),
-    click.option("--body", metavar="JSON", help="Body as JSON (default: {})."),
-    click.option("--body-file", type=click.File("rb"), help="File that holds the body as JSON; - is stdin."),
-    click.option("--urgency", type=click.Choice(URGENCIES), default="prompt", show_default=True),
-    click.option("--tag", "tags", multiple=True, help="A tag; may be given several times."),
-    click.option("--correlation-id", metavar="TEXT", help="The conversation that this belongs to."),
-    click.option("--task-id", metavar="TEXT", help="The task that this belongs to."),
-    click.option("--delay", "delay_s", type=DURATION, help="Hold it back that long."),
-    click.option(
-        "--max-attempts",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="Dead after so many attempts (else as in raven.yaml).",
-    ),
-    click.option("--report", is_flag=True, help="Tell the sender of each recipient for whom it dies or expires."),
-)
-_EXPIRES_IN = click.option(
-    "--expires-in", "expires_in_s", type=DURATION, help="Drop it if it is not taken by then (30s, 5m, 2h)."
-)
-_DEDUP_KEY = click.option("--dedup-key", metavar="TEXT", help="Send nothing if this sender has used the key before.")
-REPLY_TO = click.option("--reply-to", type=int, metavar="ID", help="The message that this one answers.")
+from raven.model.draft import OPTION_TYPES, OPTIONS
+from raven.model.message import URGENCIES, Report, Urgency
 
 Command = Callable[..., Any]
 
+_OPTIONS: tuple[Callable[[Command], Command], ...] = (
+    click.option("-t", "--type", metavar="TYPE", required=True, help="What kind of message it is."),
+    click.option("--body", metavar="JSON", help="Body as JSON (default: {})."),
+    click.option("--body-file", type=click.File("rb"), help="File that holds the body as JSON; - is stdin."),
+)
+# How the command line takes a value of each type but a text: the end of the name that the flag lacks, and settings.
+_BY_TYPE: dict[Any, tuple[str, dict[str, Any]]] = {
+    Urgency: ("", {"type": click.Choice(URGENCIES), "show_default": True}),
+    Sequence[str]: ("s", {"multiple": True}),
+    float | None: ("_s", {"type": DURATION}),
+    int | None: ("", {"type": int}),
+    Report | None: ("", {"is_flag": True}),
+}
 
-def content_options(*, lasting: bool) -> Callable[[Command], Command]:
-    """Add what can be said of a message; the command gets it as keyword arguments of `send`, those that were given.
 
-    What is `lasting` may be given a time to live and a key of its own.
-    """
+def content_options(of: Literal["send", "request", "reply"]) -> Callable[[Command], Command]:
+    """Add what can be said of a message; the command gets it as keyword arguments of `of`, those that were given."""
 
     def add(command: Command) -> Command:
         @wraps(command)
@@ -63,17 +52,34 @@ def content_options(*, lasting: bool) -> Callable[[Command], Command]:
             rest = {name: value for name, value in given.items() if name not in _NAMES}
             return command(content={**content, "body": _read(body, body_file)}, **rest)
 
-        for option in reversed((*_OPTIONS, *((_EXPIRES_IN, _DEDUP_KEY) if lasting else ()))):
-            gathered = option(gathered)
-        return gathered
+        with_options: Command = gathered
+        for option in reversed((*_OPTIONS, *map(_option, _names(of)))):
+            with_options = option(with_options)
+        return with_options
 
     return add
 
 
-_NAMES = frozenset({
-    "type", "urgency", "tags", "correlation_id", "reply_to", "task_id", "expires_in_s", "delay_s", "dedup_key",
-    "report", "max_attempts",
-})  # fmt: skip
+_NAMES = frozenset({"type", *OPTIONS})
+
+
+def _names(of: str) -> list[str]:
+    """Return the options of one method in the order of --help: those of all methods, the report, then the others."""
+    # A request takes the report as well, to say why it is refused.
+    taken = [name for name, option in OPTIONS.items() if option.not_of != of or name == "report"]
+    return sorted(taken, key=lambda name: ((None, "request", "reply").index(OPTIONS[name].not_of), name != "report"))
+
+
+def _option(name: str) -> Callable[[Command], Command]:
+    """Make an option of the command line from one of SendOptions: --delay of delay_s, --tag of tags."""
+    option = OPTIONS[name]
+    suffix, settings = _BY_TYPE.get(OPTION_TYPES[name], ("", {}))
+    settings = {"help": option.help, "metavar": option.metavar, **settings}
+    if option.least is not None:
+        settings["type"] = click.IntRange(min=option.least)
+    if option.default:
+        settings["default"] = option.default
+    return click.option(f"--{name.removesuffix(suffix).replace('_', '-')}", name, **settings)
 
 
 def _read(text: str | None, file: BinaryIO | None) -> Any:
@@ -95,8 +101,7 @@ _OUTCOMES = {"delivered": "delivered to", "acked": "acked by"}
 @click.option(
     "--to", type=ADDRESS, required=True, multiple=True, help="Address or pattern; may be given several times."
 )
-@content_options(lasting=True)
-@REPLY_TO
+@content_options("send")
 @click.option("--wait", type=click.Choice(list(_OUTCOMES)), help="Then wait until all recipients have come so far.")
 @click.option("--timeout", type=DURATION, help="Wait no longer than this; exit 1 then (30s).")
 @json_option
@@ -141,8 +146,7 @@ def send(
 @click.command(short_help="Send a message and wait for the answer.")
 @click.option("--from", "sender", type=ADDRESS, required=True, help="Who asks, <role>:<session>.")
 @click.option("--to", type=ADDRESS, required=True, multiple=True, help="Whom; of several answers the first counts.")
-@content_options(lasting=False)
-@REPLY_TO
+@content_options("request")
 @click.option("--timeout", type=DURATION, default="30s", show_default=True, help="Give up after this long; exit 1.")
 @json_option
 @bus_option
@@ -167,7 +171,7 @@ def request(
 @click.command(short_help="Answer a message.")
 @click.argument("message_id", metavar="ID", type=int)
 @recipient_option
-@content_options(lasting=True)
+@content_options("reply")
 @click.option("--ack", "acks", is_flag=True, help="Finish the message, too: both in one commit, or neither.")
 @lease_option
 @json_option

@@ -11,14 +11,13 @@ import click
 from raven.cli.options import ADDRESS, bus_option, chosen_socket, json_option, open_client
 from raven.cli.output import echo_json
 from raven.errors import DatabaseError, InputError, RavenError
+from raven.model.draft import OPTIONS
 
 if TYPE_CHECKING:
     from raven.bus import Bus, Transaction
 
-_OPTIONAL = (
-    "body", "urgency", "tags", "correlation_id", "task_id", "expires_in_s", "delay_s", "dedup_key", "report",
-    "max_attempts",
-)  # fmt: skip
+_OF_A_REPLY = ("body", *(name for name, option in OPTIONS.items() if option.not_of != "reply"))
+_NOT_OF_A_REPLY = tuple(name for name, option in OPTIONS.items() if option.not_of == "reply")
 
 
 class Method(NamedTuple):
@@ -43,9 +42,9 @@ def _rows(rows: list[tuple[Any, ...]], params: dict[str, Any]) -> dict[str, Any]
 
 # What is required is passed by place, as Python's method has it.
 METHODS = {
-    "send": Method(("to", "type"), (*_OPTIONAL, "reply_to"), lambda sent, _: dict(sent.as_dict())),
+    "send": Method(("to", "type"), (*_OF_A_REPLY, *_NOT_OF_A_REPLY), lambda sent, _: dict(sent.as_dict())),
     "send_many": Method(("messages",), (), lambda sent, _: {"messages": [message.as_dict() for message in sent]}),
-    "reply": Method(("id", "type"), _OPTIONAL, lambda sent, _: dict(sent.as_dict())),
+    "reply": Method(("id", "type"), _OF_A_REPLY, lambda sent, _: dict(sent.as_dict())),
     "ack": Method(("id",), ("lease",), lambda _, given: {"acked": [given["id"]]}),
     "nack": Method(
         ("id",),

@@ -6,8 +6,10 @@ https://spec.open-rpc.org, version 1.2.6.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from datetime import datetime
+from typing import Any, get_args, get_type_hints
 
+from raven.model.message import SHAPE, Message, Report, State, Urgency
 from raven.model.version import __version__
 from raven_rpc.jsonrpc import errors as faults
 from raven_rpc.methods.method import Method
@@ -30,35 +32,32 @@ def _ref(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+# How JSON has a value of each type.
+_BY_TYPE: dict[Any, dict[str, Any]] = {
+    int: {"type": "integer"},
+    str: _TEXT,
+    int | None: {"type": ["integer", "null"]},
+    str | None: _TEXT_OR_NULL,
+    tuple[str, ...]: _list(_TEXT),
+    str | tuple[str, ...]: {"oneOf": [_TEXT, _list(_TEXT)]},
+    Any: {"description": "any JSON value"},
+    State: {"enum": [*get_args(State)]},
+    Urgency: {"enum": [*get_args(Urgency)]},
+    Report | None: {"enum": [*get_args(Report), None]},
+    datetime: _TIME,
+    datetime | None: _TIME,
+}
+_BY_NAME = {"attempts": _COUNT, "status": {"description": "the same as state"}}
+
+
+def _message() -> dict[str, Any]:
+    """Describe the JSON shape of a message: its fields, and the names that are derived, which are texts."""
+    types = get_type_hints(Message)
+    return _object(**{name: _BY_NAME.get(name) or _BY_TYPE[types.get(name, str)] for name in SHAPE})
+
+
 SCHEMAS: dict[str, dict[str, Any]] = {
-    "Message": _object(
-        id={"type": "integer"},
-        session_id=_TEXT,
-        sender=_TEXT,
-        recipient=_TEXT,
-        recipient_role=_TEXT,
-        recipient_session=_TEXT,
-        to={"oneOf": [_TEXT, _list(_TEXT)]},
-        type=_TEXT,
-        body={"description": "any JSON value"},
-        state={"enum": ["sent", "delivered", "acked", "expired", "dead"]},
-        status={"description": "the same as state"},
-        urgency={"enum": ["blocking", "prompt", "fyi"]},
-        tags=_list(_TEXT),
-        correlation_id=_TEXT_OR_NULL,
-        reply_to={"type": ["integer", "null"]},
-        task_id=_TEXT_OR_NULL,
-        dedup_key=_TEXT_OR_NULL,
-        attempts=_COUNT,
-        created_at=_TIME,
-        delivered_at=_TIME,
-        acked_at=_TIME,
-        expires_at=_TIME,
-        finished_at=_TIME,
-        reply_address=_TEXT_OR_NULL,
-        report={"enum": ["undelivered", None]},
-        reason=_TEXT_OR_NULL,
-    )
+    "Message": _message()
     | {"description": "also lease, of what was claimed or pushed; waiting and duplicate, of what was sent"},
     "Receipt": _object(
         recipient=_TEXT,

@@ -5,13 +5,14 @@ The order of the fields is the order of the parameters by position.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, WithJsonSchema, create_model
 
 from raven.errors import InputError
+from raven.model.draft import OPTION_TYPES, OPTIONS, Option
 
 MAX_WINDOW = 10_000
 
@@ -29,8 +30,6 @@ class _FailFast(FailFast):
 
 Texts = Annotated[list[str], _FailFast()]
 MessageId = Annotated[int, Field(description="the id of a message")]
-Urgency = Literal["blocking", "prompt", "fyi"]
-Report = Annotated[Literal["undelivered"] | None, Field(description="be told of what dies or expires")]
 Lease = Annotated[int | None, Field(ge=1, le=2**63 - 1, description="else the one that this connection had it under")]
 OnlyAddress = Annotated[str | None, Field(description="only deliveries to this address")]
 OnlyOf = Annotated[
@@ -58,22 +57,36 @@ class Options(Params):
 _NOT_OF_THE_MESSAGE = frozenset({"from_", "id", "timeout_s"})
 
 
+def _takes_options(of: str) -> Callable[[type[_P]], type[_P]]:
+    """Give a class the options of a method as further fields: first those of every method, then its own.
+
+    `send` takes them all, in the order of SendOptions.
+    """
+    names = [name for name, option in OPTIONS.items() if option.not_of != of]
+    if of != "send":
+        names.sort(key=lambda name: OPTIONS[name].not_of is not None)
+
+    def add(model: type[_P]) -> type[_P]:
+        fields: dict[str, Any] = {name: _field(OPTION_TYPES[name], OPTIONS[name]) for name in names}
+        return create_model(model.__name__, __base__=model, __doc__=model.__doc__, __module__=__name__, **fields)
+
+    return add
+
+
+def _field(type: Any, option: Option) -> tuple[Any, Any]:
+    """Return type and default of a field as pydantic takes them; a list that is left out has no default to show."""
+    if type == Sequence[str]:
+        return Texts, Field(default_factory=list)
+    return type, Field(option.default, description=option.description)
+
+
+@_takes_options(of="send")
 class Content(Options):
     """One message to be sent."""
 
     to: Annotated[str | Texts, Field(description="an address, a broadcast pattern, or a list of them")]
     type: Annotated[str, Field(description="what kind of message it is")]
     body: Annotated[Any, Field(description="any JSON value")] = None
-    urgency: Urgency = "prompt"
-    tags: Annotated[Texts, Field(default_factory=list)]
-    correlation_id: str | int | None = None
-    reply_to: int | None = None
-    task_id: str | int | None = None
-    expires_in_s: float | None = None
-    delay_s: float | None = None
-    dedup_key: str | None = None
-    report: Report = None
-    max_attempts: int | None = None
 
 
 class Sender(Params):
@@ -108,43 +121,24 @@ class SendMany(Sender):
         return found
 
 
-class _Settings(Options):
-    """What a message may be sent with, whatever its kind."""
+@_takes_options(of="reply")
+class Reply(Options):
+    """A message, and the answer to it; its correlation and task ids are those of the message unless given."""
 
-    urgency: Urgency = "prompt"
-    tags: Annotated[Texts, Field(default_factory=list)]
-    correlation_id: str | int | None = None
-    task_id: str | int | None = None
-    delay_s: float | None = None
-    max_attempts: int | None = None
-
-
-class _Answering(Params):
     id: MessageId
     from_: From = None
     type: Annotated[str, Field(description="what kind of message the answer is")]
     body: Annotated[Any, Field(description="any JSON value")] = None
 
 
-class Reply(_Settings, _Answering):
-    """A message, and the answer to it; its correlation and task ids are those of the message unless given."""
+@_takes_options(of="request")
+class Request(Options, Sender):
+    """A sender, one message, and how long to wait for the answer."""
 
-    expires_in_s: float | None = None
-    dedup_key: str | None = None
-    report: Report = None
-
-
-class _Asking(Sender):
     to: Annotated[str | Texts, Field(description="an address, a broadcast pattern, or a list of them")]
     type: Annotated[str, Field(description="what kind of message it is")]
     body: Annotated[Any, Field(description="any JSON value")] = None
     timeout_s: Annotated[float, Field(description="how long to wait for the answer")] = 30.0
-
-
-class Request(_Settings, _Asking):
-    """A sender, one message, and how long to wait for the answer."""
-
-    reply_to: int | None = None
 
 
 class Inbox(Params):
