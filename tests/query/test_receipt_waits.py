@@ -15,6 +15,7 @@ import pytest
 from raven import BusClient, BusObserver, ClosedError, InputError, Receipt, UndeliveredError, WaitTimeoutError
 from raven.wake.doorbell import Doorbells, receipt_bell
 from tests.acting import Actor
+from tests.asking import wait_receipt
 from tests.support import (
     DEADLINE_S,
     Program,
@@ -26,20 +27,24 @@ from tests.support import (
     wait_until,
 )
 
+pytestmark = pytest.mark.both_ways
+
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 # Far below the tick of whoever waits, and above what a wake takes on a busy machine.
 PUSHED_S = 0.6
+MODES = pytest.mark.parametrize("mode", ["blocking", "async"])
 
 
 @pytest.fixture
-def boss(db: str, connect: Connect) -> Iterator[BusClient]:
+def boss(db: str, connect: Connect, way: str) -> Iterator[BusClient]:
     """Make a client that sends and waits; at the end nothing of its waits may be left."""
     yield connect("boss:s")
 
-    assert bells(db) == []
-    assert not is_watched(db)
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("raven")]
+    if way == "file":  # a server keeps its watch and its threads
+        assert bells(db) == []
+        assert not is_watched(db)
+        assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("raven")]
 
 
 @pytest.fixture
@@ -161,6 +166,7 @@ def test_several_recipients_are_all_waited_for(db: str, boss: BusClient, worker:
     assert -0.1 < came_at() - acted_at < PUSHED_S
 
 
+@pytest.mark.file_only
 def test_several_who_wait_are_all_told(db: str, boss: BusClient, worker: Actor) -> None:
     first, second = boss.send("worker:s", "note"), boss.send("worker:s", "note")
 
@@ -190,12 +196,13 @@ def test_a_death_is_told_at_once_with_recipient_and_reason(db: str, boss: BusCli
     assert came_at() - acted_at < PUSHED_S
 
 
-def test_an_expiry_is_told_in_time_though_nobody_else_is_there(boss: BusClient) -> None:
+@MODES
+def test_an_expiry_is_told_in_time_though_nobody_else_is_there(boss: BusClient, mode: str) -> None:
     sent = boss.send(["a:s", "b:s"], "note", expires_in_s=0.3)
 
     began = time.monotonic()
     with pytest.raises(UndeliveredError, match="a:s: expired; b:s: expired"):
-        boss.wait_receipt(sent.id)
+        wait_receipt(boss, mode, sent.id)
 
     assert 0.2 < time.monotonic() - began < 0.3 + PUSHED_S
 
@@ -212,18 +219,20 @@ def test_the_end_of_a_last_lease_is_told_in_time(boss: BusClient, worker: Actor)
     assert time.monotonic() - began < 0.5 + PUSHED_S
 
 
+@MODES
 @pytest.mark.parametrize("timeout_s", [0, 0.3])
-def test_a_timeout_names_who_is_missing(boss: BusClient, worker: Actor, timeout_s: float) -> None:
+def test_a_timeout_names_who_is_missing(boss: BusClient, worker: Actor, mode: str, timeout_s: float) -> None:
     sent = boss.send(["a:s", "worker:s", *(f"{name}:s" for name in "bcdefg")], "note")
     worker.call("ack", sent.id)
 
     began = time.monotonic()
     with pytest.raises(WaitTimeoutError, match=rf"not acked within {timeout_s} s by a:s, b:s, c:s, d:s, e:s, \.\.\."):
-        boss.wait_receipt(sent.id, timeout_s=timeout_s)
+        wait_receipt(boss, mode, sent.id, timeout_s=timeout_s)
 
     assert timeout_s <= time.monotonic() - began < timeout_s + PUSHED_S
 
 
+@pytest.mark.file_only
 def test_a_wait_inside_a_transaction_is_refused(boss: BusClient) -> None:
     with boss.transaction() as tx:
         sent = tx.send("worker:s", "note")
@@ -233,6 +242,7 @@ def test_a_wait_inside_a_transaction_is_refused(boss: BusClient) -> None:
     assert boss.receipts(sent.id)[0].state == "sent"
 
 
+@pytest.mark.file_only
 def test_a_task_waits_while_others_run_and_can_be_cancelled(db: str, boss: BusClient, worker: Actor) -> None:
     sent = boss.send("worker:s", "note")
     with pytest.raises(WaitTimeoutError):  # what is opened once and kept, is
@@ -259,6 +269,7 @@ def test_a_task_waits_while_others_run_and_can_be_cancelled(db: str, boss: BusCl
     wait_until(lambda: descriptors() == before, "as few descriptors as before")
 
 
+@pytest.mark.file_only
 def test_closing_ends_a_wait(db: str, boss: BusClient) -> None:
     sent = boss.send("worker:s", "note")
     observer = BusObserver(db)

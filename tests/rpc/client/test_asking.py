@@ -24,7 +24,6 @@ from raven_rpc import Client
 from raven_rpc.client.calls import Call
 from raven_rpc.client.long_call import LongCall
 from tests.asking import Asking, request, wait_receipt
-from tests.both_ways import Open, both_ways, same
 from tests.dying import dying
 from tests.serving import Served
 from tests.support import DEADLINE_S, wait_until
@@ -49,31 +48,6 @@ def asked_of(worker: Any) -> Message:
 
 def only_connection(bus: Client) -> bool:
     return bool(bus.call("stats")["connections"] == 1)
-
-
-@MODES
-def test_a_request_gives_the_same(serve: Serve, tmp_path: Path, mode: str) -> None:
-    def steps(way: Open) -> list[Any]:
-        boss, worker = way("boss:s"), way(WORKER)
-        asking = Asking(
-            lambda: request(boss, mode, WORKER, "add", [1, 2], timeout_s=DEADLINE_S, task_id=7, urgency="blocking")
-        )
-        asked = asked_of(worker)
-        replied = worker.reply(asked, "sum", sum(asked.body), tags=["done"])
-        answer = asking.outcome()
-        worker.ack(asked.id)
-        kept = (asked.sender, asked.type, asked.urgency, asked.reply_address is not None)
-        told = [
-            (one.id, one.type, one.body, one.state, one.reply_to, one.task_id, one.tags) for one in (replied, answer)
-        ]
-        return [kept, told, boss.inbox(), [peer.address for peer in boss.peers()], boss.receipts(asked.id)]
-
-    with both_ways(str(tmp_path / "direct.db"), serve().path) as ways:
-        kept, told, inbox, peers, receipts = same(ways, steps)
-
-    assert kept == ["boss:s", "add", "blocking", True]
-    assert told == [[2, "sum", 3, "sent", 1, "7", ["done"]], [2, "sum", 3, "acked", 1, "7", ["done"]]]
-    assert (inbox, peers, [receipt.state for receipt in receipts]) == ([], ["boss:s", WORKER], ["acked"])
 
 
 @MODES
@@ -114,33 +88,6 @@ def test_other_calls_of_the_same_client_go_on_meanwhile(boss: Client, mode: str)
     assert asking.outcome().type == "answer"
     assert [receipt.state for receipt in waiting.outcome()] == ["acked"]
     wait_until(lambda: only_connection(boss), "the end of the other connections")
-
-
-def test_many_requests_of_one_client_each_get_their_own_answer(boss: Client, connect: Connect) -> None:
-    worker = connect(WORKER)
-    asking = [
-        Asking(lambda number=number: boss.request(WORKER, "double", number, timeout_s=DEADLINE_S).body)  # type: ignore[misc]
-        for number in range(8)
-    ]
-    asked = [asked_of(worker) for _ in asking]
-    for message in reversed(asked):
-        worker.reply(message, "doubled", 2 * message.body)
-
-    assert [one.outcome() for one in asking] == [2 * number for number in range(8)]
-
-
-def test_a_request_in_a_task_lets_others_run(boss: Client, connect: Connect) -> None:
-    async def both() -> Any:
-        worker = connect(WORKER)
-        asking = asyncio.create_task(boss.request_async(WORKER, "add", timeout_s=DEADLINE_S))
-        claimed: list[Message] = []
-        while not claimed:
-            await asyncio.sleep(0.005)
-            claimed = worker.claim()
-        worker.reply(claimed[0], "sum")
-        return (await asking).type
-
-    assert asyncio.run(asyncio.wait_for(both(), DEADLINE_S)) == "sum"
 
 
 def test_a_cancelled_request_is_withdrawn(boss: Client, connect: Connect) -> None:

@@ -6,14 +6,12 @@ import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from raven import BusClient, LostError, UndeliveredError, WaitTimeoutError
+from raven import BusClient, LostError
 from raven_rpc import Client
 from tests.asking import Asking, wait_receipt
-from tests.both_ways import Open, both_ways, same
 from tests.dying import dying
 from tests.serving import Served
 from tests.support import DEADLINE_S, wait_until
@@ -56,39 +54,3 @@ def test_a_wait_for_receipts_goes_on_with_a_helper_that_was_restarted(
         worker.ack(sent.id)
 
         assert [receipt.state for receipt in waiting.outcome()] == ["acked"]
-
-
-@MODES
-def test_a_wait_for_receipts_gives_the_same(serve: Serve, tmp_path: Path, mode: str) -> None:
-    def steps(way: Open) -> list[Any]:
-        boss, worker, other = way("boss:s"), way(WORKER), way("other:s")
-        boss.send([WORKER, "other:s"], "note")
-        waits = [wait_receipt(boss, mode, 1, "sent", timeout_s=0)]
-        seen = Asking(lambda: wait_receipt(boss, mode, 1, state="delivered", timeout_s=DEADLINE_S))
-        worker.claim()
-        other.inbox()
-        waits.append(seen.outcome())
-        worker.ack(1)
-        last = Asking(lambda: wait_receipt(boss, mode, 1, timeout_s=DEADLINE_S))
-        other.ack(1)
-        return [*waits, last.outcome()]
-
-    with both_ways(str(tmp_path / "direct.db"), serve().path) as ways:
-        waits = same(ways, steps)
-
-    assert [[receipt.state for receipt in view] for view in waits] == [
-        ["sent", "sent"], ["delivered", "delivered"], ["acked", "acked"]
-    ]  # fmt: skip
-
-
-@MODES
-def test_what_will_not_come_is_said(serve: Serve, connect: Connect, mode: str) -> None:
-    boss, worker = Client(serve().path, "boss:s"), connect(WORKER)
-    boss.send(WORKER, "note", max_attempts=1)
-
-    with pytest.raises(WaitTimeoutError, match=r"message #1 was not acked within 0.2 s by worker:s"):
-        wait_receipt(boss, mode, 1, timeout_s=0.2)
-    worker.claim()
-    worker.nack(1, reason="broken")
-    with pytest.raises(UndeliveredError, match=r"will not be acked: worker:s: dead, broken"):
-        wait_receipt(boss, mode, 1)
