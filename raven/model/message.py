@@ -202,7 +202,7 @@ def message_of(
 
     What has outlived `expires_at` by `now`, unleased, shows as expired though not marked.
     """
-    # Without further calls, since this runs for every message that is sent or received.
+    # In one piece, since this runs for every message that is sent or received.
     to, body, urgency, tags, created_at, expires_at, recipient, state, delivered_at, finished_at, leased_until = (
         _converted(row)
     )
