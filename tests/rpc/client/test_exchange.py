@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from raven import BodyError, HelperError, LimitError, LostError, MessageNotFoundError
+from raven import BodyError, HelperError, LimitError, LostError, MessageNotFoundError, UnreachableError
 from raven_rpc.client.async_connection import AsyncConnection
 from raven_rpc.client.exchange import Exchange, result_of
 from tests.support import DEADLINE_S
@@ -45,9 +46,13 @@ def test_each_request_is_a_line_with_a_number_of_its_own() -> None:
     ]
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}], ids=["an object", "a set"])
-def test_a_value_that_json_cannot_hold_is_refused_before_any_byte(value: Any) -> None:
-    with pytest.raises(BodyError, match="is not JSON"):
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(object(), "is not JSON"), ({1, 2}, "is not JSON"), (reduce(lambda inner, _: [inner], range(200_000)), "flatten")],
+    ids=["an object", "a set", "a deep list"],
+)
+def test_a_value_that_json_cannot_hold_is_refused_before_any_byte(value: Any, said: str) -> None:
+    with pytest.raises(BodyError, match=said):
         Exchange("bus.sock").request("send", {"body": value})
 
 
@@ -134,6 +139,8 @@ def test_a_connection_of_an_event_loop_that_was_closed_has_nothing_more_to_tell(
             connection.close()
             with pytest.raises(LostError):
                 await connection.next_notification()
+            with pytest.raises(UnreachableError):
+                await connection.ask("ping", {})
         return first["params"]
 
     with socket.socket(socket.AF_UNIX) as listening:
