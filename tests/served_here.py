@@ -6,6 +6,8 @@ import argparse
 import asyncio
 import logging
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,10 @@ class ServedHere:
     It has the face of `Served` but for its process: a test that needs one has the marker `process`.
     """
 
-    def __init__(self, db: str, socket_path: str | None = None, *options: str) -> None:
+    def __init__(self, db: str, socket_path: str | None = None, *options: str, **settings: Any) -> None:
         self.db = db
         self.path = socket_path or f"{db}.sock"
-        self._server = _server(db, self.path, options)
+        self.server = _server(db, self.path, options, settings)
         self._listens = threading.Event()
         self._error: Exception | None = None
         self._log = logging.FileHandler(f"{self.path}.log", encoding="utf-8")
@@ -43,6 +45,14 @@ class ServedHere:
         with self.connect() as line:
             return line.ask(method, params)
 
+    def do(self, action: Callable[[], Any]) -> Any:
+        """Do something on its event loop, and return what came of it."""
+
+        async def act() -> Any:
+            return action()
+
+        return asyncio.run_coroutine_threadsafe(act(), self.server.loop).result(DEADLINE_S)
+
     def log(self) -> str:
         """Return all that this process has logged meanwhile."""
         return Path(self._log.baseFilename).read_text(encoding="utf-8")
@@ -50,7 +60,8 @@ class ServedHere:
     def stop(self) -> int:
         """Stop it and return the exit code that its process would have."""
         if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._server.stop)
+            with suppress(RuntimeError):  # its event loop has ended meanwhile
+                self.server.loop.call_soon_threadsafe(self.server.stop)
         self._thread.join(DEADLINE_S)
         assert not self._thread.is_alive(), "it has not stopped"
         return 0
@@ -61,23 +72,19 @@ class ServedHere:
         self._log.close()
 
     def _run(self) -> None:
-        async def run() -> None:
-            self._loop = asyncio.get_running_loop()
-            await self._server.run(lambda path: self._listens.set())
-
         try:
-            asyncio.run(run())
+            asyncio.run(self.server.run(lambda path: self._listens.set()))
         except Exception as error:
             self._error = error
             self._listens.set()
 
 
-def _server(db: str, path: str, options: tuple[str, ...]) -> Server:
-    """Return the server that `raven serve` makes of these options."""
+def _server(db: str, path: str, options: tuple[str, ...], settings: dict[str, Any]) -> Server:
+    """Return the server that `raven serve` makes of these options, with settings that it has no option for."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--as", dest="bound", action="append", default=[])
     parser.add_argument("--allow-uid", dest="allowed_uids", action="append", type=int, default=[])
     parser.add_argument("--max-request", type=int)
     parser.add_argument("--max-connections", type=int)
-    given = vars(parser.parse_args(options))
-    return Server(db, path, **{name: value for name, value in given.items() if value is not None})
+    given = {name: value for name, value in vars(parser.parse_args(options)).items() if value is not None}
+    return Server(db, path, **given, **settings)

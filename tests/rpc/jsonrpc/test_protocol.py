@@ -55,6 +55,14 @@ def test_a_value_survives_the_wire_on_one_line(value: Any) -> None:
     assert protocol.parse(line) == value
 
 
+def test_texts_are_the_same_where_python_has_no_json_encoder_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    value: dict[str, Any] = {"text": 'é "quoted" \u2028', "list": [1, 2.5, None, True, {}], "empty": []}
+    fast = "".join(protocol._make_encode()(value, 0))
+    monkeypatch.setattr(json.encoder, "c_make_encoder", None)
+
+    assert "".join(protocol._make_encode()(value, 0)) == fast
+
+
 def test_a_lone_surrogate_survives_the_wire_as_an_escape() -> None:
     assert protocol.encode(["\ud800"]) == b'["\\ud800"]\n'
     assert protocol.parse(b'["\\ud800"]\n') == ["\ud800"]

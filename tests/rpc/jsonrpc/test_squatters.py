@@ -16,6 +16,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from raven import BindError
+from raven_rpc.jsonrpc.unix_socket import ListeningSocket
 from tests.serving import Line, Served
 from tests.starting import environment, refusal, serve_command
 from tests.support import DEADLINE_S, Program, wait_until
@@ -113,20 +115,15 @@ def _first_line(process: subprocess.Popen[str]) -> str:
 # What it leaves alone
 
 
-def test_a_file_at_the_path_is_left_alone(db: str, tmp_path: Path) -> None:
-    path = tmp_path / "s.sock"
-    path.write_text("precious")
+def test_a_file_or_a_folder_at_the_path_is_left_alone(db: str, tmp_path: Path) -> None:
+    file, folder = tmp_path / "file.sock", tmp_path / "folder.sock"
+    file.write_text("precious")
+    folder.mkdir()
 
-    assert f"{path} is a file" in refusal("--db", db, "--socket", str(path))
-    assert path.read_text() == "precious"
-
-
-def test_a_folder_at_the_path_is_left_alone(db: str, tmp_path: Path) -> None:
-    path = tmp_path / "s.sock"
-    path.mkdir()
-
-    assert f"{path} is a folder" in refusal("--db", db, "--socket", str(path))
-    assert path.is_dir()
+    for path, kind in ((file, "a file"), (folder, "a folder")):
+        assert f"{path} is {kind}" in refusal("--db", db, "--socket", str(path))
+    assert file.read_text() == "precious"
+    assert folder.is_dir()
 
 
 @pytest.mark.parametrize("target", ["nowhere", "stale.sock", "bus.db"])
@@ -149,6 +146,17 @@ def test_the_socket_of_another_program_that_listens_is_left_alone(db: str, tmp_p
         refusal("--db", db, "--socket", str(path))
 
         assert os.path.samestat(os.lstat(path), before)
+
+
+def test_a_socket_of_another_kind_in_the_place_of_the_helper_s_is_left_there(tmp_path: Path) -> None:
+    path = tmp_path / "other.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.bind(str(path))
+
+        with pytest.raises(BindError, match="somebody's socket stands at"):
+            ListeningSocket(str(path))
+
+        assert path.is_socket()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

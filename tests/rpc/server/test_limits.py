@@ -6,14 +6,19 @@ import contextlib
 import json
 import resource
 from collections.abc import Callable, Iterator
+from functools import reduce
 from typing import Any
 
 import pytest
 
 from raven import BusClient
+from raven.host import host
+from raven_rpc.jsonrpc import messages as protocol
 from raven_rpc.jsonrpc.messages import MAX_BATCH, MAX_REQUEST
+from raven_rpc.server import responses
 from raven_rpc.server.server import MAX_CONNECTIONS
 from tests.processes import needs_proc, open_files, peak_mib, resident_mib
+from tests.served_here import ServedHere
 from tests.serving import Line, Served
 from tests.support import DEADLINE_S, wait_until
 
@@ -261,3 +266,38 @@ def test_answers_that_nobody_reads_are_not_piled_up(serve: Serve) -> None:
         assert peak_mib(served.pid) < 200
         answers = [stalled.read()["result"]["id"] for _ in range(1000)]
     assert answers == [message["id"]] * 1000
+
+
+@pytest.mark.parametrize("depth", [0, 200_000])
+def test_a_result_that_json_cannot_hold_is_answered_with_an_internal_error(depth: int) -> None:
+    value: Any = reduce(lambda inner, _: [inner], range(depth), object() if not depth else None)
+
+    shape = json.loads(responses.ready(protocol.success(7, value)).line())
+
+    assert (shape["id"], shape["error"]["code"]) == (7, protocol.INTERNAL_ERROR)
+
+
+def test_a_batch_whose_answers_come_to_too_much_has_errors_in_the_place_of_the_last(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(responses, "MAX_ANSWER", 3000)
+    with serve().connect() as line:
+        line.ask("send", {"from": "a:s", "to": "b:s", "type": "note", "body": "x" * 1500})
+
+        line.write(json.dumps([protocol.request(id, "read", [1]) for id in (1, 2)]))
+
+        first, second = line.read()
+        assert first["result"]["id"] == 1
+        assert second["error"]["data"]["kind"] == "limit"
+
+
+def test_a_helper_that_has_written_as_very_many_addresses_forgets_them(
+    serve: Callable[..., ServedHere], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "_MAX_SHARED", 2)
+    served = serve()
+    with served.connect() as line:
+        sent = [line.ask("send", [f"{role}:s", "z:s", "note"])["sender"] for role in "abcab"]
+
+    assert sent == ["a:s", "b:s", "c:s", "a:s", "b:s"]
+    assert len(served.server.host._shared) <= 2

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
 
 from raven.host import limits as places
+from raven_rpc.server import server as server_module
 from raven_rpc.server.server import MAX_CONNECTIONS
 from tests.processes import needs_proc, open_files
 from tests.serving import Line, Served
@@ -49,7 +51,8 @@ def test_over_all_connections_no_more_waits_than_there_are_places_and_all_are_gi
             assert sum(map(len, refused)) == 3 * 400 - 1000
             assert refused[-1][0] == {"kind": "limit", "retryable": True}
             error = steady.error("subscribe", {"role": "worker:s"})
-            assert (error["data"]["kind"], "of all connections" in error["message"]) == ("limit", True)
+            assert error["data"] == {"kind": "limit", "retryable": True}
+            assert "of all connections" in error["message"]
             assert served.ask("ping") == "pong"
 
             lines[0].close()
@@ -79,3 +82,17 @@ def test_where_the_system_gives_fewer_descriptors_there_are_fewer_places(
     descriptors: float, connections: int, count: int
 ) -> None:
     assert places.count_for(descriptors, connections) == count
+
+
+def test_the_limit_on_descriptors_is_raised_as_far_as_it_goes() -> None:
+    soft, hard = before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 4096 if hard == resource.RLIM_INFINITY else min(4096, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most - 10, hard))
+
+        assert server_module._allow_descriptors(most) == most
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, hard)
+        assert server_module._allow_descriptors(most - 5) == most
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == soft

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import resource
 import signal
 import sys
@@ -12,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from raven import BusClient
+from raven_rpc.server.server import Shortage
 from tests.processes import needs_proc, open_files
 from tests.serving import Served
 from tests.support import DEADLINE_S, wait_until
@@ -106,3 +109,18 @@ def test_a_helper_that_is_stopped_while_it_has_no_descriptor_ends_well(serve: Se
 
             assert served.process.wait(DEADLINE_S) == 0
     assert "Traceback" not in served.log()
+
+
+def test_an_error_of_the_event_loop_that_is_no_shortage_is_told_as_asyncio_does(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(Shortage())
+        loop.call_soon(lambda: 1 / 0)
+        await asyncio.sleep(0)
+
+    with caplog.at_level(logging.ERROR):
+        asyncio.run(run())
+
+    assert [(one.name, one.exc_info is not None) for one in caplog.records] == [("asyncio", True)]
