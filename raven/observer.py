@@ -99,9 +99,12 @@ class BusObserver:
     ) -> list[Message]:
         if (correlation_id is None) == (task_id is None):
             raise InputError("history needs either a correlation_id or a task_id: give one of them")
-        if task_id is not None:
-            return self._conversation("log_of_task", {"task_id": str(task_id)}, role, max, max_bytes)
-        return self._conversation("log_correlated", {"correlation_id": str(correlation_id)}, role, max, max_bytes)
+        query = self._narrowed(role, max)
+        if correlation_id is not None:
+            rows = self._store.rows("log_correlated", {**query, "correlation_id": str(correlation_id)}, max_bytes)
+        else:
+            rows = self._store.rows("log_of_task", {**query, "task_id": str(task_id)}, max_bytes)
+        return _messages(rows, max_bytes)
 
     def thread(self, id: int, *, role: str | Sequence[str] | None = None, max: int = 1000) -> list[Message]:
         """Return the conversation that a message is part of by `reply_to`: all it answers, and all answers, in order.
@@ -114,25 +117,19 @@ class BusObserver:
         self, id: int, role: str | Sequence[str] | None, max: int, max_bytes: int | None = None
     ) -> list[Message]:
         check_id(id)
-        messages = self._conversation("thread", {"message_id": id}, role, max, max_bytes)
-        if not messages:
+        rows = self._store.rows("thread", {**self._narrowed(role, max), "message_id": id}, max_bytes)
+        if not rows:
             self.read(id)
-        return messages
+        return _messages(rows, max_bytes)
 
-    def _conversation(
-        self, statement: str, query: dict[str, Any], role: str | Sequence[str] | None, max: int, max_bytes: int | None
-    ) -> list[Message]:
-        """Return messages as a whole; LimitError where their texts come to `max_bytes`."""
+    def _narrowed(self, role: str | Sequence[str] | None, max: int) -> dict[str, Any]:
+        """Verify the file, and return by which parameters a conversation is narrowed."""
         from raven.query.log import encode_addresses
 
         check_max(max)
-        query.update(max=max, addresses=encode_addresses(role))
+        addresses = encode_addresses(role)
         self._store.verify()
-        rows = self._store.rows(statement, query, max_bytes)
-        if max_bytes is not None and sum(map(size_of, rows)) >= max_bytes:
-            raise LimitError(f"these messages come to {max_bytes:,} bytes or more: ask for fewer with max")
-        now = clock.now()
-        return [message_of(row, now) for row in rows]
+        return {"max": max, "addresses": addresses}
 
     def receipts(self, id: int) -> list[Receipt]:
         """Return how far each delivery of a message has come, in the order of its recipients; MessageNotFoundError."""
@@ -268,6 +265,14 @@ class BusObserver:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _messages(rows: Sequence[Any], max_bytes: int | None) -> list[Message]:
+    """Return the messages of rows that were read with `max_bytes`; LimitError where they come to so much."""
+    if max_bytes is not None and sum(map(size_of, rows)) >= max_bytes:
+        raise LimitError(f"these messages come to {max_bytes:,} bytes or more: ask for fewer with max")
+    now = clock.now()
+    return [message_of(row, now) for row in rows]
 
 
 def _settle(store: Store, doorbells: Doorbells) -> None:

@@ -19,6 +19,7 @@ from raven.model import clock
 from raven.model.message import STATES, URGENCIES
 from raven.receive.manual_ack import LeasedFeed
 from raven.receive.subscription import Subscription
+from raven.store.atomic import Group
 from tests.lifecycle_model import OWN_WORDS, REPORT, Bus, Delivery, Refused
 from tests.stillness import Clock, elected
 
@@ -287,7 +288,7 @@ class Steps:
         for probe in self.probes:
             seen = [(one.id, one.state) for one in self.model.visible(probe.address)]
             assert [(m.id, m.state) for m in probe.inbox(peek=True)] == seen
-            with suppress(Undone), probe.transaction():
+            with suppress(Undone), Group(probe._store):
                 found = [m.id for m in probe.claim(100, remember=False)]
                 # Besides the reports that this claim makes its sender.
                 assert [id for id in found if id <= self.model.newest] == self.model.claimable(probe.address)

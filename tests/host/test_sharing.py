@@ -108,12 +108,12 @@ def test_shared_clients_write_in_one_transaction(hosted: Hosted, foreign: Foreig
     a, b = boss.share("a:s"), boss.share("b:s")
     count = "SELECT count(*) FROM messages"
 
-    with a.transaction() as tx:
-        tx.send("boss:s", "note", "a")
+    with a.group():
+        a.send("boss:s", "note", "a")
         b.send("boss:s", "note", "b")
         boss.send("a:s", "note", "boss")
         within = foreign.value(count)
-    with suppress(ZeroDivisionError), boss.transaction():
+    with suppress(ZeroDivisionError), boss.group():
         a.send("boss:s", "note", "undone")
         b.ack(b.send("b:s", "note", "undone").id)
         raise ZeroDivisionError
