@@ -164,9 +164,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedHere]:
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    """Put a shell user into an empty folder whose bus is `bus.db` there."""
-    return Shell(tmp_path)
+def shell(tmp_path: Path, request: pytest.FixtureRequest, way: str) -> Iterator[Shell]:
+    """Put a shell user into an empty folder whose bus is `bus.db` there; over the socket it has no other way to it."""
+    user, unused = Shell(tmp_path), tmp_path / "unused.db"
+    if way == "socket":
+        user.environment.update(RAVEN_SOCKET=request.getfixturevalue("serve")().path, RAVEN_DB=str(unused))
+    yield user
+    assert not unused.exists(), "a file was used, not the socket"
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ import pytest
 from tests.cli.shell import Shell
 from tests.support import wait_until
 
+pytestmark = pytest.mark.both_ways
+
 Sent = Callable[..., str]
 WORKER = ("-r", "architect:swarm-1")
 ENDING = re.compile(r" lease=(\d+) attempt=(\d+)$")
@@ -129,6 +131,7 @@ def test_nack_of_the_last_attempt_says_that_it_is_dead(shell: Shell, sent: Sent)
     assert shell.json("nack", "2", "-j") == {"nacked": [{"id": 2, "state": "dead"}]}
 
 
+@pytest.mark.file_only
 def test_max_attempts_of_raven_yaml_count_where_a_send_says_nothing(shell: Shell, sent: Sent) -> None:
     (shell.folder / "raven.yaml").write_text("max_attempts: 1\n")
     held(shell, sent)
@@ -182,6 +185,7 @@ def test_a_message_of_several_recipients_wants_the_role(shell: Shell, command: s
     ("code", "arguments", "said"),
     [
         (2, ["claim"], "Missing option '-r' / '--role'"),
+        (2, ["claim", "-r", "*:s"], "'*:s' is a broadcast pattern"),
         (2, ["claim", "-r", "nobody"], "address 'nobody' has no ':'"),
         (2, ["claim", *WORKER, "-m", "0"], "max 0 is not a number of messages"),
         (2, ["claim", *WORKER, "--lease", "0"], "lease_s 0.0 is out of range"),

@@ -6,6 +6,8 @@ import pytest
 
 from tests.cli.shell import Shell
 
+pytestmark = pytest.mark.both_ways
+
 
 def talk(shell: Shell) -> None:
     """Send a question (1), something else (2), two answers (3, 4) and one to an answer (5)."""

@@ -11,6 +11,8 @@ import pytest
 
 from tests.cli.shell import DEADLINE_S, Shell
 
+pytestmark = pytest.mark.both_ways
+
 
 def die(shell: Shell, to: str = "worker:s", reason: str = "out of memory", *options: str) -> None:
     """Send a message whose first attempt is its last, and let it fail."""

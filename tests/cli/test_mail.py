@@ -10,6 +10,8 @@ import pytest
 
 from tests.cli.shell import Shell
 
+pytestmark = pytest.mark.both_ways
+
 Sent = Callable[..., str]
 
 
@@ -184,6 +186,7 @@ def test_body_that_is_not_utf_8_is_refused(shell: Shell) -> None:
     assert "is not UTF-8" in said
 
 
+@pytest.mark.file_only
 def test_body_over_the_limit_of_raven_yaml_is_refused(shell: Shell) -> None:
     (shell.folder / "raven.yaml").write_text("max_body_bytes: 10\n")
 
@@ -198,6 +201,7 @@ def test_unknown_message_exits_4(shell: Shell, sent: Sent) -> None:
 
     assert shell.error(4, "read", "9").startswith("there is no message #9")
     assert shell.error(4, "ack", "9").startswith("there is no message #9")
+    assert shell.run("ack", "1", "9").stdout == "acked #1\n"
     assert shell.error(4, "read", "99999999999999999999").startswith("there is no message #")
     assert shell.error(4, "ack", "1", "-r", "other:swarm-1").startswith("message #1 was not sent to other:swarm-1")
 

@@ -49,6 +49,7 @@ def test_what_was_printed_is_acked(shell: Shell) -> None:
     assert bells(shell.db) == []
 
 
+@pytest.mark.both_ways
 def test_json_shows_lease_and_attempt(shell: Shell) -> None:
     send(shell)
 
@@ -71,6 +72,7 @@ def test_what_nobody_could_read_comes_again(shell: Shell) -> None:
     assert shell.ok("claim", "-r", "worker:s").endswith(" attempt=2\n")
 
 
+@pytest.mark.both_ways
 def test_a_command_that_succeeds_acks(shell: Shell) -> None:
     send(shell, '{"n": 1}')
 
@@ -82,6 +84,7 @@ def test_a_command_that_succeeds_acks(shell: Shell) -> None:
     assert receipt(shell, 1)["state"] == "acked"
 
 
+@pytest.mark.both_ways
 def test_a_command_that_fails_gives_the_message_back_with_the_reason(shell: Shell) -> None:
     send(shell)
 
@@ -93,6 +96,7 @@ def test_a_command_that_fails_gives_the_message_back_with_the_reason(shell: Shel
     assert found["ready_at"]
 
 
+@pytest.mark.both_ways
 def test_what_failed_comes_again_after_the_delay_until_it_is_dead(shell: Shell) -> None:
     send(shell, "{}", "--max-attempts", "2")
 
@@ -107,6 +111,7 @@ def test_what_failed_comes_again_after_the_delay_until_it_is_dead(shell: Shell) 
     assert shell.ok("dead").endswith(' reason="exit status 137"\n')
 
 
+@pytest.mark.both_ways
 def test_a_failure_and_then_a_success_end_in_exit_1_and_an_ack(shell: Shell) -> None:
     send(shell)
     command = "test -e failed || { touch failed; exit 1; }"
@@ -198,5 +203,6 @@ def test_when_it_is_killed_another_gets_the_message_after_the_lease(shell: Shell
         (["--ack", "manual", "--retry-delay", "soon"], "'soon' is not a span of time"),
     ],
 )
+@pytest.mark.both_ways
 def test_a_wrong_manual_subscribe_is_one_line(shell: Shell, arguments: list[str], said: str) -> None:
     assert said in shell.error(2, "subscribe", "-r", "worker:s", "--timeout", "1s", *arguments)

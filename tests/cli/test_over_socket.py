@@ -1,4 +1,7 @@
-"""Every client command prints the same over the socket as on the file, and ends in the same way."""
+"""Commands over the socket: they print what they print on the file, and find and wait for the helper.
+
+The tests of the commands themselves run both ways where they are marked so.
+"""
 
 from __future__ import annotations
 
@@ -13,76 +16,62 @@ from typing import Any
 import pytest
 
 from tests.cli.shell import DEADLINE_S, Shell
-from tests.cli.story import Result, Story, steps, tell_both_ways
 from tests.serving import Served
-from tests.support import wait_for_waiting, wait_until, waiting
+from tests.support import wait_for_waiting, wait_until
 
 SEND = ("send", "--from", "boss:s", "--to", "worker:s", "-t", "note")
-# One story, told twice: on the file and through a helper.
-STORY: Story = [
-    (("session", "init", "s", "-r", "worker", "-r", "other"), ""),
-    (("session", "init", "t", "--json"), ""),
-    (SEND, ""),
-    ((*SEND, "--body", '{"n": [1, null]}', "--urgency", "blocking", "--tag", "a", "--tag", "b", "--reply-to", "1"), ""),
-    ((*SEND, "--correlation-id", "c", "--task-id", "t", "--expires-in", "1h", "--delay", "0", "--json"), ""),
-    (("send", "--from", "boss:s", "--to", "*:s", "-t", "all", "--body-file", "-"), '"caf\\u00e9 \\u001b[31m"'),
-    (("send", "--from", "boss:s", "--to", "worker:s", "--to", "other:s", "-t", "two", "--dedup-key", "k"), ""),
-    (("send", "--from", "boss:s", "--to", "worker:s", "--to", "other:s", "-t", "two", "--dedup-key", "k", "-j"), ""),
-    ((*SEND, "--delay", "1h"), ""),
-    ((*SEND, "--body-file", "missing.json"), ""),
-    ((*SEND, "--body", "{bad"), ""),
-    ((*SEND, "--body", "[" * 101 + "]" * 101), ""),
-    ((*SEND, "--body", "1", "--body-file", "-"), ""),
-    ((*SEND, "--reply-to", "0"), ""),
-    ((*SEND, "--expires-in", "0"), ""),
-    ((*SEND, "--urgency", "now"), ""),
-    ((*SEND, "--tag", ""), ""),
-    (("send", "--from", "boss:s", "--to", "nobody", "-t", "note"), ""),
-    (("send", "--from", "*:s", "--to", "worker:s", "-t", "note"), ""),
-    (("send", "--from", "boss:s", "--to", "*:ghost", "-t", "note"), ""),
-    (("send", "--from", "boss:s", "-t", "note"), ""),
-    (("inbox", "-r", "worker:s", "--peek", "--json"), ""),
-    (("inbox", "-r", "worker:s", "-m", "2"), ""),
-    (("inbox", "-r", "worker:s", "--json"), ""),
-    (("inbox", "-r", "nothing:s"), ""),
-    (("inbox", "-r", "worker:s", "-m", "20000"), ""),
-    (("inbox", "-r", "worker:s", "-m", "0"), ""),
-    (("inbox", "-r", "worker"), ""),
-    (("read", "2"), ""),
-    (("read", "2", "-r", "worker:s", "--json"), ""),
-    (("read", "5", "-r", "stranger:s"), ""),
-    (("read", "99"), ""),
-    (("read", "99999999999999999999", "-r", "worker:s"), ""),
-    (("read", "one"), ""),
-    (("ack", "1"), ""),
-    (("ack", "1", "2", "3", "--json"), ""),
-    (("ack", "5"), ""),
-    (("ack", "5", "-r", "other:s"), ""),
-    (("ack", "5", "4", "-r", "worker:s"), ""),
-    (("ack", "5", "-r", "stranger:s"), ""),
-    (("ack", "1", "99"), ""),
-    (("peers",), ""),
-    (("peers", "--session", "s", "--json"), ""),
-    (("peers", "--session", "ghost"), ""),
-    (("tail", "--no-follow"), ""),
-    (("tail", "--no-follow", "--json", "-n", "2"), ""),
-    (("tail", "--no-follow", "-n", "0"), ""),
-    (("tail", "--no-follow", "--from", "3"), ""),
-    (("tail", "--no-follow", "--from", "4", "-r", "other:s"), ""),
-    (("tail", "--timeout", "1"), ""),
-    (("tail", "--no-follow", "--timeout", "0"), ""),
-    (("tail", "--from", "1", "--last", "1"), ""),
-    (("tail", "--from", "-1"), ""),
-    (("tail", "-r", "nobody"), ""),
-    (("subscribe", "-r", "other:s", "--count", "1"), ""),
-    (("subscribe", "-r", "other:s", "--count", "2", "--timeout", "500ms"), ""),
-    (SEND, ""),
-    ((*SEND, "--body", '"evil $(touch pwned)"'), ""),
-    (("subscribe", "-r", "worker:s", "--count", "1", "--json"), ""),
-    (("subscribe", "-r", "worker:s", "--timeout", "1", "--exec", "cat; exit 3"), ""),
-    (("subscribe", "-r", "worker:s", "--timeout", "never"), ""),
-    (("subscribe", "-r", "*:s"), ""),
-]  # fmt: skip
+WORKER = ("-r", "worker:s")
+# What has happened on the bus that the looks are at.
+PAST = (
+    ("session", "init", "s", "-r", "worker", "-r", "other"),
+    (*SEND, "--correlation-id", "c", "--task-id", "t", "--expires-in", "1h", "--dedup-key", "k"),
+    (
+        *SEND,
+        "--body",
+        '{"n": [1, null, "caf\\u00e9 \\u001b[31m"]}',
+        "--urgency",
+        "blocking",
+        "--tag",
+        "a",
+        "--tag",
+        "b",
+    ),
+    ("send", "--from", "boss:s", "--to", "worker:s", "--to", "other:s", "-t", "two", "--max-attempts", "1", "--report"),
+    ("send", "--from", "boss:s", "--to", "*:s", "-t", "all", "--delay", "1h"),
+    ("claim", *WORKER, "-m", "9"),
+    ("nack", "1", "--reason", "no time \x1b[31m", "--delay", "1h"),
+    ("nack", "3", *WORKER, "--reason", "cannot be done"),
+    ("reply", "2", "-t", "done", "--body", '{"ok": true}', "--ack"),
+    ("inbox", "-r", "boss:s", "-m", "1"),
+)
+LOOKS = (
+    ("inbox", *WORKER, "--peek"), ("inbox", *WORKER, "--peek", "-m", "1"), ("inbox", "-r", "nothing:s", "--peek"),
+    ("inbox", *WORKER, "-m", "20000"), ("inbox", "-r", "worker"),
+    ("read", "2"), ("read", "2", *WORKER), ("read", "5", "-r", "stranger:s"), ("read", "99"),
+    ("read", "9" * 20, *WORKER),
+    ("receipts", "1"), ("receipts", "3"), ("receipts", "99"),
+    ("thread", "2"), ("thread", "2", "-r", "boss:s", "-m", "1"), ("thread", "99"), ("thread", "1", "-m", "0"),
+    ("history", "--correlation-id", "c"), ("history", "--task-id", "none"), ("history",),
+    ("dead",), ("dead", *WORKER, "-m", "1"), ("dead", "-r", "other:s"), ("dead", "-m", "0"),
+    ("peers", "--json"), ("peers", "--session", "s", "--json"), ("peers", "--session", "ghost"),
+    ("tail", "--no-follow"), ("tail", "--no-follow", "-n", "2"), ("tail", "--no-follow", "-n", "0"),
+    ("tail", "--no-follow", "--from", "3"), ("tail", "--no-follow", "--from", "2", "-r", "other:s"),
+    ("tail", "--timeout", "0.2"), ("tail", "--no-follow", "--timeout", "0"), ("tail", "-r", "nobody"),
+    ("prune", "--older-than", "0s", "--dry-run"), ("prune", "--older-than", "soon", "--dry-run"),
+)  # fmt: skip
+CLIENT_COMMANDS = (
+    SEND, ("inbox", *WORKER), ("read", "1"), ("ack", "1"), ("subscribe", *WORKER), ("tail",), ("peers",),
+    ("session", "init", "s"), ("claim", *WORKER), ("nack", "1"), ("extend", "1"), ("dead",), ("requeue", "1"),
+    ("receipts", "1"), ("thread", "1"), ("history", "--task-id", "t"), ("reply", "1", "-t", "x"),
+    ("request", "--from", "a:s", "--to", "b:s", "-t", "x"), ("transaction", *WORKER), ("prune",),
+)  # fmt: skip
+FOLLOWING = (
+    ("subscribe", *WORKER),
+    ("subscribe", *WORKER, "--ack", "manual"),
+    ("tail",),
+    ("request", "--from", "boss:s", "--to", "worker:s", "-t", "add"),
+    (*SEND, "--wait", "acked", "-j"),
+)
 
 
 @pytest.fixture
@@ -94,33 +83,56 @@ def served(shell: Shell) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="module")
-def stories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Result]]:
-    return tell_both_ways(tmp_path_factory.mktemp("story"), STORY)
+def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shell, str]]:
+    """Make a bus on which much has happened, and serve it; returns its user and the path of the socket."""
+    user = Shell(tmp_path_factory.mktemp("used"))
+    for command in PAST:
+        user.ok(*command)
+    one = Served(user.db)
+    yield user, one.path
+    one.close()
 
 
-@pytest.mark.parametrize("step", steps(STORY))
-def test_a_command_is_the_same_over_the_socket(stories: dict[str, dict[str, Result]], step: str) -> None:
-    code, printed, complained = stories["file"][step]
+@pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "json"])
+@pytest.mark.parametrize("look", LOOKS, ids=" ".join)
+def test_a_look_is_the_same_over_the_socket(
+    used: tuple[Shell, str], look: tuple[str, ...], options: tuple[str, ...]
+) -> None:
+    user, path = used
 
-    assert stories["socket"][step] == (code, printed, complained)
-    assert (complained == "") == (code == 0)
+    direct = user.run(*look, *options)
+    remote = user.run(*look, *options, RAVEN_SOCKET=path, RAVEN_DB="unused.db")
+
+    assert (remote.returncode, remote.stdout, remote.stderr) == (direct.returncode, direct.stdout, direct.stderr)
+    assert (direct.stderr == "") == (direct.returncode == 0)
 
 
-def test_the_story_has_every_exit_code_that_a_client_can_see(stories: dict[str, dict[str, Result]]) -> None:
-    assert {code for code, _, _ in stories["file"].values()} == {0, 1, 2, 4, 6}
+def test_what_is_written_over_the_socket_is_shown_with_the_same_properties(shell: Shell, served: Served) -> None:
+    for command in (SEND, (*SEND, "--dedup-key", "k"), ("reply", "1", "-t", "x")):
+        direct, remote = (shell.json(*command, "--json", *way) for way in ((), ("--socket", served.path)))
+        assert direct.keys() == remote.keys()
+
+    [direct], [remote] = (
+        shell.json("claim", *WORKER, "-j", *way)["messages"] for way in ((), ("--socket", served.path))
+    )
+    assert direct.keys() == remote.keys()
 
 
-def test_following_commands_end_by_a_signal_as_they_do_on_the_file(shell: Shell, served: Served) -> None:
-    for command, bell in ((("subscribe", "-r", "worker:s"), "worker:s"), (("tail",), "*")):
-        for number in (signal.SIGINT, signal.SIGTERM):
-            wait_until(lambda bell=bell: not waiting(shell.db, bell), "the end of the command before")
-            process = shell.start(*command, "--socket", served.path)
-            wait_for_waiting(shell.db, bell)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("command", FOLLOWING, ids=" ".join)
+def test_a_signal_ends_what_waits_over_the_socket(
+    shell: Shell, served: Served, command: tuple[str, ...], number: int
+) -> None:
+    process = shell.start(*command, "--socket", served.path)
+    if command[0] in ("subscribe", "tail"):
+        wait_for_waiting(shell.db, "*" if command[0] == "tail" else "worker:s")
+    else:
+        wait_until(lambda: shell.json("inbox", *WORKER, "--peek", "-j")["messages"], "the message")
 
-            process.send_signal(number)
+    process.send_signal(number)
 
-            printed, complained = process.communicate(timeout=DEADLINE_S)
-            assert (process.returncode, printed, complained) == (128 + number, "", "")
+    printed, complained = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, printed, complained) == (128 + number, "", "")
 
 
 def test_subscribe_over_the_socket_prints_messages_as_they_come(shell: Shell, served: Served) -> None:
@@ -136,20 +148,13 @@ def test_subscribe_over_the_socket_prints_messages_as_they_come(shell: Shell, se
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize(
-    "command",
-    [SEND, ("inbox", "-r", "worker:s"), ("read", "1"), ("ack", "1"), ("subscribe", "-r", "w:s"), ("tail",), ("peers",),
-     ("session", "init", "s")],
-)  # fmt: skip
-def test_both_ways_at_once_are_a_usage_error(shell: Shell, command: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("command", CLIENT_COMMANDS, ids=" ".join)
+def test_a_command_uses_one_way_to_the_bus(shell: Shell, command: tuple[str, ...]) -> None:
     both = ("--db", "bus.db", "--socket", "bus.db.sock")
+    step = '{"method": "ack", "params": {"id": 1}}'
+
     assert "--db and --socket exclude each other" in shell.error(2, *command, *both)
-    assert not Path(shell.db).exists()
-
-
-def test_where_nobody_listens_a_command_says_so_in_one_line(shell: Shell) -> None:
-    said = shell.error(1, *SEND, "--socket", "none.sock", RAVEN_CONNECT_TIMEOUT_S="0")
-
+    said = shell.error(1, *command, RAVEN_SOCKET="none.sock", RAVEN_CONNECT_TIMEOUT_S="0", stdin=step)
     assert said.startswith("the helper cannot be reached at none.sock: No such file or directory; start `raven serve`")
     assert not Path(shell.db).exists()
 
@@ -213,3 +218,25 @@ def test_a_wrong_call_is_one_line_and_an_exit_code(shell: Shell, served: Served)
     assert "there is no message #9" in shell.error(4, "call", "read", '{"id": 9}')
     assert "nobody is registered" in shell.error(6, "call", "send", '["a:s", "*:ghost", "x"]')
     assert "Missing argument 'METHOD'" in shell.error(2, "call")
+
+
+def test_a_request_through_the_helper_is_answered_on_the_file(shell: Shell, served: Served) -> None:
+    process: subprocess.Popen[str] = shell.start(
+        "request", "--from", "boss:s", "--to", "worker:s", "-t", "add", "--socket", served.path
+    )
+    wait_until(lambda: shell.json("inbox", *WORKER, "--peek", "-j")["messages"], "the request")
+
+    shell.ok("reply", "1", "-t", "sum", "--body", "3", "--ack")
+
+    assert process.communicate(timeout=DEADLINE_S) == ("3\n", "")
+    assert process.returncode == 0
+
+
+def test_own_statements_need_the_file(shell: Shell, served: Served) -> None:
+    steps = [("send", {"to": "a:s", "type": "x"}), ("execute", {"sql": "SELECT 1"})]
+    text = "".join(json.dumps({"method": method, "params": params}) + "\n" for method, params in steps)
+
+    said = shell.error(2, "transaction", *WORKER, "--socket", served.path, stdin=text)
+
+    assert said == "line 2: execute needs the bus file: leave out --socket and RAVEN_SOCKET"
+    assert shell.ok("tail", "--no-follow", "--socket", served.path) == ""

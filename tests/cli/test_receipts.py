@@ -12,6 +12,8 @@ import pytest
 from tests.cli.shell import DEADLINE_S, Shell
 from tests.support import bells, wait_until
 
+pytestmark = pytest.mark.both_ways
+
 Sent = Callable[..., str]
 SEND = ("send", "--from", "boss:s", "--to", "worker:s", "-t", "job")
 

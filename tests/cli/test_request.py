@@ -12,6 +12,8 @@ import pytest
 from tests.cli.shell import DEADLINE_S, Shell
 from tests.support import wait_until
 
+pytestmark = pytest.mark.both_ways
+
 REQUEST = ("request", "--from", "boss:s", "--to", "worker:s", "-t", "add", "--body", "[1, 2]")
 
 
@@ -105,7 +107,7 @@ def test_request_that_times_out_is_one_line_and_nobody_begins_with_it_any_more(s
 
 
 def test_an_answer_that_comes_too_late_is_refused(shell: Shell) -> None:
-    process, message = asked(shell, "--timeout", "3s")
+    process, message = asked(shell, "--timeout", "1500ms")
     assert finish(process)[0] == 1
 
     said = shell.error(1, "reply", str(message["id"]), "-r", "worker:s", "-t", "sum")
@@ -114,6 +116,7 @@ def test_an_answer_that_comes_too_late_is_refused(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.file_only
 def test_a_signal_ends_a_request_and_withdraws_it(shell: Shell, number: int) -> None:
     shell.ok("session", "init", "s")
     process = shell.start(*REQUEST)

@@ -48,24 +48,28 @@ def test_init_elsewhere_makes_that_bus_and_keeps_the_mail_of_an_old_one(shell: S
     assert shell.ok("tail", "--no-follow", RAVEN_DB="").startswith("#1 a:s -> b:s")
 
 
+@pytest.mark.both_ways
 def test_session_init_registers_roles_so_that_broadcasts_reach_them(shell: Shell) -> None:
+    bus = shell.environment.get("RAVEN_SOCKET", shell.db)
     printed = shell.ok("session", "init", "swarm-1", "-r", "architect", "-r", "verifier")
 
     assert printed.splitlines() == [
-        f"initialised {shell.db}",
+        f"initialised {bus}",
         "session swarm-1: architect:swarm-1, verifier:swarm-1",
     ]
     shell.ok("send", "--from", "conductor:swarm-1", "--to", "*:swarm-1", "-t", "hello")
     for role in ("architect", "verifier"):
         assert len(shell.json("inbox", "-r", f"{role}:swarm-1", "-j")["messages"]) == 1
-    assert shell.json("session", "init", "s", "--json") == {"db": shell.db, "session": "s", "registered": []}
+    assert shell.json("session", "init", "s", "--json") == {"db": bus, "session": "s", "registered": []}
 
 
 @pytest.mark.parametrize("arguments", [["bad:session"], ["s", "-r", "bad:role"], [""], ["s", "-r", "*"]])
+@pytest.mark.both_ways
 def test_session_init_refuses_what_is_no_address(shell: Shell, arguments: list[str]) -> None:
     shell.error(2, "session", "init", *arguments)
 
 
+@pytest.mark.both_ways
 def test_peers_shows_who_is_there_and_what_waits(shell: Shell) -> None:
     shell.ok("send", "--from", "a:s", "--to", "b:s", "-t", "x")
 
@@ -78,6 +82,7 @@ def test_peers_shows_who_is_there_and_what_waits(shell: Shell) -> None:
     assert [(peer["address"], peer["pending"]) for peer in found] == [("a:s", 0), ("b:s", 1)]
 
 
+@pytest.mark.both_ways
 def test_peers_of_an_unknown_session_exits_6(shell: Shell) -> None:
     shell.ok("session", "init", "s")
 
@@ -85,6 +90,7 @@ def test_peers_of_an_unknown_session_exits_6(shell: Shell) -> None:
     assert "session 'ghost' is not known" in shell.error(6, "peers", "--session", "ghost")
 
 
+@pytest.mark.both_ways
 def test_prune_drops_what_is_finished_and_old(shell: Shell) -> None:
     for _ in range(3):
         shell.ok("send", "--from", "a:s", "--to", "b:s", "-t", "x")

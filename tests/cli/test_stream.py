@@ -13,6 +13,8 @@ from raven.cli.commands.subscribe import run_command
 from tests.cli.shell import DEADLINE_S, Shell
 from tests.support import bells, wait_for_waiting
 
+pytestmark = pytest.mark.both_ways
+
 
 def send(shell: Shell, body: str = "{}", to: str = "worker:s", *options: str) -> None:
     shell.ok("send", "--from", "boss:s", "--to", to, "-t", "job", "--body", body, *options)
@@ -23,6 +25,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, printed, complained
 
 
+@pytest.mark.file_only
 def test_subscribe_prints_messages_as_they_come_and_stops_at_count(shell: Shell) -> None:
     shell.ok("session", "init", "s")
     process = shell.start("subscribe", "-r", "worker:s", "--count", "2", "--timeout", "20")
@@ -77,6 +80,7 @@ def test_exec_that_fails_is_said_and_ends_in_exit_1_after_all_messages(shell: Sh
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.file_only
 def test_a_signal_ends_subscribe_at_once_and_leaves_nothing_behind(shell: Shell, number: int) -> None:
     shell.ok("session", "init", "s")
     process = shell.start("subscribe", "-r", "worker:s")
@@ -88,6 +92,7 @@ def test_a_signal_ends_subscribe_at_once_and_leaves_nothing_behind(shell: Shell,
     assert bells(shell.db) == []
 
 
+@pytest.mark.file_only
 def test_two_subscribers_share_the_mail_of_one_address(shell: Shell) -> None:
     shell.ok("session", "init", "s")
     processes = [shell.start("subscribe", "-r", "worker:s", "--json", "--timeout", "3") for _ in range(2)]
@@ -135,6 +140,7 @@ def test_tail_narrows_by_role_first_id_and_last(shell: Shell) -> None:
     shell.error(2, "tail", "--role", "nobody")
 
 
+@pytest.mark.file_only
 def test_tail_follows_until_its_timeout_or_a_signal(shell: Shell) -> None:
     shell.ok("session", "init", "s")
     process = shell.start("tail", "--json")
@@ -150,6 +156,7 @@ def test_tail_follows_until_its_timeout_or_a_signal(shell: Shell) -> None:
     assert bells(shell.db) == []
 
 
+@pytest.mark.file_only
 def test_colours_only_on_a_terminal_and_not_with_no_color(shell: Shell) -> None:
     send(shell, "1", "worker:s", "--urgency", "blocking")
 
@@ -163,6 +170,7 @@ def test_colours_only_on_a_terminal_and_not_with_no_color(shell: Shell) -> None:
     assert "\x1b" not in plain + plain_mistake + shell.ok("tail", "--no-follow")
 
 
+@pytest.mark.file_only
 def test_subscribe_keeps_what_it_could_not_hand_on(shell: Shell) -> None:
     """A reader that is gone ends the command; what was not printed stays in the inbox."""
     for number in range(5):

@@ -13,6 +13,8 @@ from raven import BusClient, DatabaseError
 from raven.cli.commands.transaction import Call, commit
 from tests.cli.shell import Shell
 
+pytestmark = pytest.mark.both_ways
+
 ROLE = ("transaction", "-r", "worker:s")
 
 
@@ -77,6 +79,7 @@ def test_where_one_line_fails_nothing_is_done_and_the_line_is_named(shell: Shell
     assert state(shell, 1) == "delivered"
 
 
+@pytest.mark.file_only
 def test_own_tables_are_written_in_the_same_commit(shell: Shell) -> None:
     jobs(shell, 1)
     text = lines(
@@ -94,6 +97,7 @@ def test_own_tables_are_written_in_the_same_commit(shell: Shell) -> None:
     assert "UNIQUE" in said
 
 
+@pytest.mark.file_only
 def test_the_tables_of_raven_are_not_for_own_statements(shell: Shell) -> None:
     jobs(shell, 1)
 
@@ -139,7 +143,6 @@ def test_blank_lines_count_and_say_nothing(shell: Shell) -> None:
         ('{"method": "ack", "params": [1]}', "line 2: ack: the params are not an object"),
         ('{"method": "ack"}', "line 2: ack: 'id' is missing"),
         ('{"method": "ack", "params": {"id": "1"}}', "line 2: ack: id '1' is not a number"),
-        ('{"method": "ack", "params": {"id": 1, "lease": [1]}}', "line 2: ack: lease [1] is not the token of a lease"),
         ('{"method": "ack", "params": {"id": 1, "role": "a:s"}}', "line 2: ack: 'role' is no parameter of it: use id"),
         ('{"method": "send", "params": {"to": "a:s"}}', "line 2: send: 'type' is missing"),
         ('{"method": "send", "params": {"to": "a", "type": "x"}}', "line 2: send: address 'a' has no ':'"),
@@ -147,10 +150,7 @@ def test_blank_lines_count_and_say_nothing(shell: Shell) -> None:
         ('{"method": "send", "params": {"to": "a:s", "type": "x", "reply_address": "y:s"}}', "'reply_address' is no"),
         ('{"method": "send_many", "params": {"messages": 1}}', "line 2: send_many: messages is int"),
         ('{"method": "reply", "params": {"id": 1, "type": "x", "to": "a:s"}}', "line 2: reply: 'to' is no parameter"),
-        ('{"method": "nack", "params": {"id": 1, "delay_s": "1s"}}', "line 2: nack: delay_s '1s' is not a number"),
         ('{"method": "extend", "params": {"id": 1, "lease_s": 0}}', "line 2: extend: lease_s 0 is out of range"),
-        ('{"method": "execute", "params": {"sql": "COMMIT"}}', "line 2: execute: the statement 'COMMIT' failed"),
-        ('{"method": "execute", "params": {"sql": "SELECT ?", "params": 1}}', "line 2: execute: params 1 is neither"),
     ],
 )
 def test_a_wrong_line_is_named_and_nothing_is_done(shell: Shell, line: str, said: str) -> None:
@@ -161,6 +161,21 @@ def test_a_wrong_line_is_named_and_nothing_is_done(shell: Shell, line: str, said
     assert sent(shell) == ["job"]
 
 
+@pytest.mark.file_only
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"method": "ack", "params": {"id": 1, "lease": [1]}}', "line 2: ack: lease [1] is not the token of a lease"),
+        ('{"method": "nack", "params": {"id": 1, "delay_s": "1s"}}', "line 2: nack: delay_s '1s' is not a number"),
+        ('{"method": "execute", "params": {"sql": "COMMIT"}}', "line 2: execute: the statement 'COMMIT' failed"),
+        ('{"method": "execute", "params": {"sql": "SELECT ?", "params": 1}}', "line 2: execute: params 1 is neither"),
+    ],
+)
+def test_a_wrong_value_or_statement_is_named_and_nothing_is_done(shell: Shell, line: str, said: str) -> None:
+    test_a_wrong_line_is_named_and_nothing_is_done(shell, line, said)
+
+
+@pytest.mark.file_only
 def test_what_is_no_text_and_what_is_no_file_are_mistakes(shell: Shell) -> None:
     assert "line 1 is not JSON" in shell.error(2, *ROLE, stdin=b'"\xff"')
     assert "missing.json" in shell.error(2, *ROLE, "missing.json")
@@ -168,6 +183,7 @@ def test_what_is_no_text_and_what_is_no_file_are_mistakes(shell: Shell) -> None:
     assert "'*:s' is a broadcast pattern" in shell.error(2, "transaction", "-r", "*:s")
 
 
+@pytest.mark.file_only
 def test_an_error_of_the_bus_file_is_not_told_as_one_of_a_call(db: str, connect: Callable[..., BusClient]) -> None:
     bus = connect("boss:s")
     connect("worker:s")
