@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 
@@ -98,6 +99,38 @@ def test_nothing_is_held_for_those_who_have_gone(serve: Serve, connect: Connect)
     with served.connect() as line:
         wait_until_alone(served, line)
         wait_until(lambda: line.ask("stats")["unacked"] == 0, "nothing to be held")
+
+
+# The descriptor of a doorbell is soon that of another connection; often enough for it to happen.
+@pytest.mark.parametrize("is_unsubscribed", [True, False])
+def test_one_who_leaves_before_anything_is_pushed_makes_nobody_else_deaf(serve: Serve, is_unsubscribed: bool) -> None:
+    served = serve()
+
+    for _ in range(60):
+        with served.connect() as line:
+            line.tell("subscribe", ["nobody:s"], id=1)
+            if is_unsubscribed:
+                line.tell("unsubscribe", [1], id=2)
+                line.half_close()
+                assert [line.read()["id"], line.read()["id"], line.read()] == [1, 2, None]
+        assert served.ask("send", ["a:s", "b:s", "note"])["sender"] == "a:s"
+
+
+@pytest.mark.parametrize("method", ["tail", "subscribe"])
+@pytest.mark.parametrize("id", [{"id": 1}, {}])
+def test_a_subscription_that_begins_when_its_client_has_ended_keeps_no_connection_open(
+    serve: Serve, connect: Connect, method: str, id: dict[str, int]
+) -> None:
+    connect("boss:s").send("worker:s", "note")
+    served = serve()
+
+    for _ in range(20):
+        with served.connect() as line:
+            line.write(json.dumps([{"jsonrpc": "2.0", "method": method, "params": {"role": "worker:s"}, **id}]))
+            line.half_close()
+            while line.read() is not None:
+                pass
+    assert served.ask("stats")["connections"] == 1
 
 
 @pytest.mark.parametrize("read_before", [1, 100, 500])

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from raven import BusClient
+from raven.host import pushers
+from raven_rpc.server import server
 from tests.serving import Line, Served
 from tests.support import DEADLINE_S, Foreign, leased, wait_until
 
@@ -108,8 +110,11 @@ def test_an_ack_over_another_connection_frees_a_place_at_once(serve: Serve, conn
         assert line.push(timeout_s=7)["message"]["id"] == sent[1]
 
 
-@pytest.mark.slow
-def test_an_ack_by_a_direct_client_frees_a_place_when_the_lease_is_renewed(serve: Serve, connect: Connect) -> None:
+def test_an_ack_by_a_direct_client_frees_a_place_when_the_lease_is_renewed(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_TICK_S", 0.05)
+    monkeypatch.setattr(pushers, "_RENEW_S", 0.2)
     sent = send_all(connect("boss:s"), 3)
     with serve().connect() as line:
         line.ask("subscribe", {"role": WORKER, "ack": "manual", "window": 2})
@@ -155,7 +160,7 @@ def test_the_backlog_of_a_client_that_does_not_read_stays_in_the_file(
     with served.connect() as line:
         line.ask("subscribe", {"role": WORKER, "ack": ack, "window": 10_000})
         before = memory(served)
-        sent = send_all(bus, 20_000, "x" * 1500)
+        sent = send_all(bus, 12_000, "x" * 2500)
 
         taken = settle(line, lambda: acked(foreign) + leased(foreign))
 
