@@ -56,31 +56,12 @@ def test_a_requeue_says_which_dead_it_means(line: Line, params: dict[str, Any]) 
     assert line.error("requeue", params)["data"]["kind"] == "invalid_params"
 
 
-def test_a_requeue_of_what_is_not_dead_revives_nothing(line: Line, boss: BusClient, kill: Callable[..., int]) -> None:
-    dead, alive = kill(), boss.send(WORKER, "job").id
-
-    kinds = [line.error("requeue", {"ids": [dead, wrong]})["data"]["kind"] for wrong in (alive, 10**6)]
-
-    assert kinds == ["delivery", "message_not_found"]
-    assert ids(line.ask("dead")) == [dead]
-
-
 def test_more_ids_than_the_writer_takes_at_once_are_revived_too(line: Line, kill: Callable[..., int]) -> None:
     dead = kill()
 
     assert line.error("requeue", {"ids": [dead, *range(10**6, 10**6 + 2000)]})["data"]["kind"] == "message_not_found"
     assert ids(line.ask("dead")) == [dead]
     assert line.ask("requeue", {"ids": [dead]}) == {"requeued": 1}
-
-
-def test_the_dead_are_dropped_for_one_address_or_for_all(line: Line, kill: Callable[..., int]) -> None:
-    kept, dropped, _ = kill(), kill(OTHER), kill()
-
-    assert line.ask("purge_dead", {"role": OTHER}) == {"purged": 1}
-    assert ids(line.ask("dead", {"max": 1})) == [kept]
-    assert line.error("read", {"id": dropped})["data"]["kind"] == "message_not_found"
-    assert line.ask("purge_dead") == {"purged": 2}
-    assert ids(line.ask("dead")) == []
 
 
 def test_a_bound_client_deals_with_its_own_dead_alone(serve: Serve, boss: BusClient, kill: Callable[..., int]) -> None:
