@@ -37,7 +37,7 @@ def names_used() -> set[str]:
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Attribute)
-                and node.func.attr in ("rows", "value", "change", "insert")
+                and node.func.attr in ("rows", "value", "change", "insert", "_conversation")
                 and node.args
                 and isinstance(node.args[0], ast.Constant)
                 and isinstance(node.args[0].value, str)
