@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,17 +25,6 @@ QUESTION = {"from": "boss:s", "to": ORACLE, "type": "question"}
 @pytest.fixture
 def oracle(connect: Connect) -> BusClient:
     return connect(ORACLE)
-
-
-@pytest.fixture
-def served(serve: Serve, oracle: BusClient) -> Served:
-    return serve()
-
-
-@pytest.fixture
-def line(served: Served) -> Iterator[Line]:
-    with served.connect() as line:
-        yield line
 
 
 def asked(oracle: BusClient, count: int = 1) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,21 +18,10 @@ WORKER = "worker:s"
 
 
 @pytest.fixture
-def boss(connect: Connect) -> BusClient:
-    return connect("boss:s")
-
-
-@pytest.fixture
-def served(serve: Serve, boss: BusClient) -> Served:
-    return serve()
-
-
-@pytest.fixture
-def line(served: Served) -> Iterator[Line]:
-    """Connect as WORKER."""
-    with served.connect() as line:
-        line.ask("hello", {"as": WORKER})
-        yield line
+def line(line: Line) -> Line:
+    """Say hello as WORKER."""
+    line.ask("hello", {"as": WORKER})
+    return line
 
 
 def claim(line: Line, **params: Any) -> list[Any]:

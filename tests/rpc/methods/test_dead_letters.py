@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,22 +15,6 @@ Serve = Callable[..., Served]
 Connect = Callable[..., BusClient]
 WORKER = "worker:s"
 OTHER = "other:s"
-
-
-@pytest.fixture
-def boss(connect: Connect) -> BusClient:
-    return connect("boss:s")
-
-
-@pytest.fixture
-def served(serve: Serve, boss: BusClient) -> Served:
-    return serve()
-
-
-@pytest.fixture
-def line(served: Served) -> Iterator[Line]:
-    with served.connect() as line:
-        yield line
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,24 +17,8 @@ WORKER = "worker:s"
 
 
 @pytest.fixture
-def boss(connect: Connect) -> BusClient:
-    return connect("boss:s")
-
-
-@pytest.fixture
 def worker(connect: Connect) -> BusClient:
     return connect(WORKER)
-
-
-@pytest.fixture
-def served(serve: Serve, boss: BusClient) -> Served:
-    return serve()
-
-
-@pytest.fixture
-def line(served: Served) -> Iterator[Line]:
-    with served.connect() as line:
-        yield line
 
 
 def wait_for_bell(served: Served, id: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,16 +19,10 @@ WORKER = "worker:s"
 
 
 @pytest.fixture
-def boss(connect: Connect) -> BusClient:
-    return connect("boss:s")
-
-
-@pytest.fixture
-def line(serve: Serve, boss: BusClient) -> Iterator[Line]:
-    """Connect as WORKER."""
-    with serve().connect() as line:
-        line.ask("hello", {"as": WORKER})
-        yield line
+def line(line: Line) -> Line:
+    """Say hello as WORKER."""
+    line.ask("hello", {"as": WORKER})
+    return line
 
 
 def call(method: str, params: Any) -> dict[str, Any]:
