@@ -210,9 +210,3 @@ def test_a_mistake_with_a_message_in_hand_is_one_line(
 
     assert said in shell.error(code, *arguments)
     assert receipt(shell, "1")["leased"]
-
-
-def test_giving_back_never_makes_a_bus(shell: Shell) -> None:
-    for command in ("nack", "extend"):
-        assert "there is no bus at" in shell.error(3, command, "1", *WORKER, "--db", "typo.db")
-    assert not (shell.folder / "typo.db").exists()

@@ -167,9 +167,3 @@ def test_a_mistake_with_the_dead_is_one_line_and_changes_nothing(
 
     assert said in shell.error(code, *arguments)
     assert dead(shell) == [1]
-
-
-def test_looking_for_the_dead_never_makes_a_bus(shell: Shell) -> None:
-    for command in (["dead"], ["dead", "--purge"], ["requeue", "--all"]):
-        assert "there is no bus at" in shell.error(3, *command, "--db", "typo.db")
-    assert not (shell.folder / "typo.db").exists()

@@ -56,7 +56,7 @@ LOOKS = (
     ("peers", "--json"), ("peers", "--session", "s", "--json"), ("peers", "--session", "ghost"),
     ("tail", "--no-follow"), ("tail", "--no-follow", "-n", "2"), ("tail", "--no-follow", "-n", "0"),
     ("tail", "--no-follow", "--from", "3"), ("tail", "--no-follow", "--from", "2", "-r", "other:s"),
-    ("tail", "--timeout", "0.2"), ("tail", "--no-follow", "--timeout", "0"), ("tail", "-r", "nobody"),
+    ("tail", "--timeout", "1"), ("tail", "--no-follow", "--timeout", "0"), ("tail", "-r", "nobody"),
     ("prune", "--older-than", "0s", "--dry-run"), ("prune", "--older-than", "soon", "--dry-run"),
 )  # fmt: skip
 CLIENT_COMMANDS = (

@@ -57,7 +57,6 @@ def test_receipts_of_what_is_not_there_are_a_mistake(shell: Shell) -> None:
     shell.ok(*SEND)
 
     assert "there is no message #9" in shell.error(4, "receipts", "9")
-    assert "there is no bus at" in shell.error(3, "receipts", "1", "--db", "typo.db")
 
 
 def test_send_says_of_a_duplicate_that_it_was_there(shell: Shell) -> None:

@@ -204,8 +204,19 @@ def test_log_level_of_the_environment_is_checked(shell: Shell) -> None:
     assert "log level 'loud' is not known" in shell.error(2, "peers", RAVEN_LOG_LEVEL="loud")
 
 
-def test_no_bus_and_no_database_exit_3(shell: Shell) -> None:
-    assert "there is no bus at" in shell.error(3, "peers")
+@pytest.mark.parametrize(
+    "command",
+    [("peers",), ("stats",), ("dead",), ("dead", "--purge"), ("requeue", "--all"), ("receipts", "1"), ("thread", "1"),
+     ("history", "--task-id", "t"), ("read", "1", "-r", "a:s"), ("ack", "1", "-r", "a:s"), ("nack", "1", "-r", "a:s"),
+     ("extend", "1", "-r", "a:s"), ("inbox", "-r", "a:s", "--peek")],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_command_that_needs_a_bus_never_makes_one(shell: Shell, command: tuple[str, ...]) -> None:
+    assert "there is no bus at" in shell.error(3, *command, "--db", "typo.db")
+    assert not (shell.folder / "typo.db").exists()
+
+
+def test_no_database_exits_3(shell: Shell) -> None:
     (shell.folder / "text.db").write_text("this is no database, only a text that is long enough to be read as one" * 20)
     assert "is not an SQLite database" in shell.error(3, "peers", "--db", "text.db")
     assert "is a folder" in shell.error(3, "peers", "--db", "home")

@@ -99,8 +99,7 @@ def test_stats_escapes_what_a_foreign_writer_called_an_address(shell: Shell, sen
     assert "\x1b" not in shown
 
 
-def test_stats_of_no_bus_exits_3_and_with_an_argument_2(shell: Shell) -> None:
-    assert "there is no bus at" in shell.error(3, "stats")
+def test_stats_with_an_argument_exits_2(shell: Shell) -> None:
     assert "unexpected extra argument" in shell.error(2, "stats", "worker:s")
 
 

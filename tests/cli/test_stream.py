@@ -44,7 +44,7 @@ def test_subscribe_json_prints_a_line_a_message(shell: Shell) -> None:
     send(shell, '"\\n"')
     send(shell)
 
-    printed = shell.ok("subscribe", "-r", "worker:s", "--json", "--timeout", "0.2")
+    printed = shell.ok("subscribe", "-r", "worker:s", "--json", "--timeout", "1")
 
     assert [json.loads(line)["id"] for line in printed.splitlines()] == [1, 2]
 
@@ -92,6 +92,7 @@ def test_a_signal_ends_subscribe_at_once_and_leaves_nothing_behind(shell: Shell,
     assert bells(shell.db) == []
 
 
+@pytest.mark.slow
 @pytest.mark.file_only
 def test_two_subscribers_share_the_mail_of_one_address(shell: Shell) -> None:
     shell.ok("session", "init", "s")

@@ -163,19 +163,6 @@ def test_a_read_shows_a_recipient_its_own_delivery_and_others_the_whole(connect:
     assert (boss.read(sent.id).recipient, boss.read(sent.id).state) == ("a:s, b:s", "sent")
 
 
-def test_a_conversation_can_be_read_by_its_correlation_id_or_its_task(connect: Connect) -> None:
-    a, b = connect("a:s"), connect("b:s")
-    a.send("b:s", "question", 1, correlation_id="c", task_id=5)
-    b.send("a:s", "noise", 2)
-    a.send("b:s", "other", 3, correlation_id="d", task_id="5")
-    b.send("a:s", "answer", 4, correlation_id="c", reply_to=1)
-
-    assert [msg.body for msg in a.history("c")] == [1, 4]
-    assert [msg.body for msg in a.history(correlation_id="c", max=1)] == [1]
-    assert [msg.body for msg in a.history(task_id=5)] == [1, 3]
-    assert a.history("nothing") == []
-
-
 def test_a_history_needs_one_key(connect: Connect) -> None:
     bus = connect("worker:s")
 

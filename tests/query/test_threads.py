@@ -156,4 +156,5 @@ def test_history_goes_by_correlation_and_not_by_replies(boss: BusClient, worker:
     assert [msg.id for msg in boss.history(17)] == [1, 2, answer.id]
     assert [msg.id for msg in boss.history("17", role="boss:s", max=2)] == [1, 2]
     assert [msg.id for msg in boss.history(task_id="t")] == [1, answer.id, stray.id]
+    assert boss.history("nothing") == []
     assert thread(boss, asked.id) == [1, answer.id, stray.id]
