@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 from weakref import WeakSet
 
@@ -106,6 +105,7 @@ class BusClient(BusObserver):
         note = None if self._keeper is None else self._keeper.note
         self._outbox = Outbox(self._store, self._identity, self._doorbells, note)
         self._feeds: WeakSet[Feed] = WeakSet()
+        self._made: dict[str, Mailbox] = {}
 
     def _make_keeper(self, limits: Retention) -> Keeper:
         from raven.delivery.retention import Keeper
@@ -241,12 +241,15 @@ class BusClient(BusObserver):
         draft = self._draft(to, type, body, lasting, private_address(self.address))
         return Question(self._handle, self._outbox.send, draft, timeout_s)
 
-    @cached_property
+    @property
     def _mailbox(self) -> Mailbox:
-        """What waits for this address; imported when it is first used, so that a mere sender loads less."""
-        from raven.delivery.mailbox import Mailbox
+        """What waits for this address; made when it is first used, so that a mere sender loads less."""
+        if not self._made:
+            from raven.delivery.mailbox import Mailbox
 
-        return Mailbox(self._store, self._identity, self._doorbells.ring)
+            # Of two threads that come here at once, one has it: what either claims, the other may ack.
+            self._made.setdefault("mailbox", Mailbox(self._store, self._identity, self._doorbells.ring))
+        return self._made["mailbox"]
 
     def inbox(self, max: int = 100, peek: bool = False) -> list[Message]:
         """Return what is not acked, by urgency, then id, again and again until acked.

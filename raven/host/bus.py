@@ -45,7 +45,6 @@ class HostedBus(BusClient):
         """
         shared = copy(self)
         shared._is_shared = True
-        vars(shared).pop("_mailbox", None)
         shared._take_part(parse_address(address), register)
         self._shared.add(shared)
         return shared

@@ -117,6 +117,10 @@ class Store(Writer):
     def _query(self, sql: str, params: Params | None = None, max_bytes: int | None = None) -> list[Any]:
         connection = self._acquire_to_read()
         if connection is None:
+            if not self._beside and not busfile.is_still(self.path, self.inode):
+                # A connection that is opened now would find this file's WAL beside the one that took its place.
+                super().verify()
+                return self._query(sql, params, max_bytes)
             beside = self._open_beside()
             beside.verify()
             return beside._query(sql, params, max_bytes)

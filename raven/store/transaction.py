@@ -124,7 +124,7 @@ class Writer(Connection):
         except OSError:
             is_same = False
         if not is_same:
-            self.verify()
+            super().verify()  # which waits for the end of another thread's group, as this write has to
         if self.on_stray is not None and self.group_depth():
             self.on_stray()
         return self
@@ -222,7 +222,7 @@ class Writer(Connection):
     def begin_group(self) -> None:
         """Begin one transaction of all that this thread writes until `end_group`."""
         if not self.groups or self._writer != threading.get_ident():
-            self.verify()
+            super().verify()
         connection = self.acquire()
         depth, mark = len(self.groups), len(self._after_commit)
         try:

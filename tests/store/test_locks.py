@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -9,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from raven import BusClient, BusyError
+from raven import BusClient, BusyError, Message
 from raven.store.database import Store
-from tests.support import Foreign, Program, wait_until
+from tests.support import DEADLINE_S, Foreign, Program, wait_until
 
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
@@ -108,6 +109,27 @@ def test_threads_may_share_a_client(db: str, connect: Connect) -> None:
     assert sorted(ids) == [*range(1, 201)]
     assert len(bus.inbox(max=1000)) == 8 * 12
     assert Store(db).pragma("integrity_check") == "ok"
+
+
+def test_threads_that_use_a_client_for_the_first_time_at_once_know_the_leases_of_each_other(connect: Connect) -> None:
+    boss, before = connect("boss:s"), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for number in range(100):
+                bus, at_once = connect(f"worker:{number}"), threading.Barrier(4)
+                boss.send_many([{"to": bus.address, "type": "note"}] * 4)
+                claiming = [pool.submit(claim_at_once, bus, at_once) for _ in range(4)]
+                for one in claiming:
+                    message = one.result(DEADLINE_S)
+                    assert bus._mailbox.holdings.lease_of(message.id) == message.lease
+    finally:
+        sys.setswitchinterval(before)
+
+
+def claim_at_once(bus: BusClient, at_once: threading.Barrier) -> Message:
+    at_once.wait(DEADLINE_S)
+    return bus.claim()[0]
 
 
 def test_threads_that_listen_with_one_client_share_its_messages(connect: Connect) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from raven import BusClient, BusObserver, FileMissingError, NotABusError, RavenError
+from raven import BusClient, BusObserver, DatabaseError, FileMissingError, NotABusError, RavenError
 from raven.store.database import Store
 from tests.stores import another_file
-from tests.support import NEVER_POLLS_S, Program, wait_for_waiting
+from tests.support import DEADLINE_S, NEVER_POLLS_S, Program, wait_for_waiting
 
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
@@ -189,3 +191,52 @@ def test_a_read_that_fails_on_a_file_that_is_no_longer_there_is_answered_by_the_
     assert "new" in str(rows)
     assert reader.replaced == 1
     reader.close()
+
+
+@contextmanager
+def undone_since_replaced(bus: BusClient) -> Iterator[None]:
+    """Hold a transaction open that fails, since the file is replaced in the block."""
+    with pytest.raises(DatabaseError, match="was replaced during a transaction"), bus.transaction():
+        yield
+
+
+def test_what_another_thread_writes_once_a_transaction_on_an_old_file_has_failed_is_in_the_new_file(
+    db: str, connect: Connect
+) -> None:
+    bus = connect("boss:s")
+    bus.send("boss:s", "note", "old")
+
+    with ThreadPoolExecutor(2) as others:
+        with undone_since_replaced(bus):
+            another_file(db)
+            sending = others.submit(bus.send, "boss:s", "note", "late")
+            beginning = others.submit(committed, bus, "later")
+            with pytest.raises(TimeoutError):  # it does not write into the old file, nor into the new one with its WAL
+                sending.result(0.2)
+        sending.result(DEADLINE_S)
+        beginning.result(DEADLINE_S)
+
+    with BusObserver(db) as observer:
+        assert [msg.body for msg in observer.tail(follow=False)][:1] == ["new"]
+        assert {msg.body for msg in observer.tail(follow=False)} == {"new", "late", "later"}
+
+
+def committed(bus: BusClient, body: str) -> None:
+    with bus.transaction() as tx:
+        tx.send("boss:s", "note", body)
+
+
+def test_what_another_thread_reads_first_while_a_transaction_is_open_on_an_old_file_is_of_the_new_one(
+    db: str, connect: Connect
+) -> None:
+    bus = connect("boss:s")
+    bus.send_many([{"to": "boss:s", "type": "note", "body": number} for number in range(50)])
+
+    with ThreadPoolExecutor(1) as other:
+        with undone_since_replaced(bus):
+            another_file(db)
+            reading = other.submit(bus.last_id)
+        assert reading.result(DEADLINE_S) == 1
+
+    with BusObserver(db) as observer:
+        assert [msg.body for msg in observer.tail(follow=False)] == ["new"]
