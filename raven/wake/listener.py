@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from raven.wake.doorbell import Bell
+from raven.wake.watcher import WalWatch
 
 if TYPE_CHECKING:
     from raven.wake.handle import Handle
@@ -25,7 +26,7 @@ class Listener:
 
     def __init__(self, handle: Handle, address: str, *, stands: bool = True) -> None:
         self._doorbells = handle.doorbells
-        self._watch = handle.watch
+        self._watch = _watch_of(handle)
         self._address = address
         self._bell: Bell | None = None
         self._warned = False
@@ -107,3 +108,11 @@ class Listener:
             with suppress(OSError):
                 self._bell.close()
             self._bell = None
+
+
+def _watch_of(handle: Handle) -> WalWatch:
+    """Return the watch of a client, made when something waits for the first time: what only sends needs none."""
+    if not handle.watches:
+        # Of two threads that come here at once, one has it.
+        handle.watches.setdefault("wal", WalWatch(handle.store, handle.doorbells, handle.on_idle))
+    return handle.watches["wal"]

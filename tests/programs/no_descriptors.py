@@ -8,7 +8,6 @@ import resource
 import sys
 
 from raven.host.bus import HostedBus
-from raven.wake import watcher  # noqa: F401 imported while that can be done
 
 db, address = sys.argv[1:]
 bus = HostedBus.at(address, db)

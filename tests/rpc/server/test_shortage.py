@@ -17,10 +17,11 @@ from raven import BusClient
 from raven_rpc.server.server import Shortage
 from tests.processes import needs_proc, open_files
 from tests.serving import Served
-from tests.support import DEADLINE_S, wait_until
+from tests.support import DEADLINE_S, Program, wait_until
 
 Serve = Callable[..., Served]
 Connect = Callable[..., BusClient]
+Spawn = Callable[..., Program]
 
 pytestmark = [
     pytest.mark.process,
@@ -124,3 +125,7 @@ def test_an_error_of_the_event_loop_that_is_no_shortage_is_told_as_asyncio_does(
         asyncio.run(run())
 
     assert [(one.name, one.exc_info is not None) for one in caplog.records] == [("asyncio", True)]
+
+
+def test_a_helper_that_serves_has_imported_all_of_raven_that_it_needs(db: str, spawn: Spawn) -> None:
+    assert spawn("late_importer", db).read() == []
