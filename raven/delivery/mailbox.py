@@ -64,8 +64,7 @@ class Lease(NamedTuple):
 class Mailbox:
     """What waits for one address, and what became of it; every method is one transaction.
 
-    `ring` wakes whoever waits at some addresses, or for receipts of messages. `holdings` has the leases of those who
-    claim here, so that a late ack is refused.
+    `ring` wakes whoever waits at some addresses, or for receipts. `holdings` has the leases of those who claim here.
     """
 
     def __init__(self, store: Store, identity: Identity, ring: Callable[[Iterable[str]], object]) -> None:
@@ -100,11 +99,15 @@ class Mailbox:
         """
         token = self._token(message_id, lease)
         delivery = {"message_id": message_id, "recipient": self._recipient, "lease": token, "now": clock.now()}
-        with self._store.write() as tx:
-            if not tx.change("ack", delivery):
-                state, holder = self._require(tx, message_id)
-                if token is not None and (state != ACKED or holder != token):
-                    raise self._lost(message_id, token, state, holder)
+        try:
+            with self._store.write() as tx:
+                if not tx.change("ack", delivery):
+                    state, holder = self._require(tx, message_id)
+                    if token is not None and (state != ACKED or holder != token):
+                        raise _lost(message_id, state, holder)
+        except LeaseLostError:
+            self._lose(message_id, token)
+            raise
         self._tell_of(message_id)
         self._end_lease(message_id, token)
 
@@ -116,14 +119,18 @@ class Mailbox:
         token = self._token(message_id, lease)
         now = clock.now()
         given = {**self._delivery(message_id), "lease": token, "now": now, "reason": reason}
-        with self._store.write() as tx:
-            rows = tx.rows("nack", {**given, "ready_at": now + delay_us if delay_us else 0})
-            if not rows:
-                state, holder = self._require(tx, message_id)
-                if token is not None:
-                    raise self._lost(message_id, token, state, holder)
-                raise DeliveryError(f"message #{message_id} is {STATES[state]}: it cannot be given back any more")
-            bells = settlement.undelivered(tx, [row[0] for row in rows if row[1] == DEAD])
+        try:
+            with self._store.write() as tx:
+                rows = tx.rows("nack", {**given, "ready_at": now + delay_us if delay_us else 0})
+                if not rows:
+                    state, holder = self._require(tx, message_id)
+                    if token is not None:
+                        raise _lost(message_id, state, holder)
+                    raise DeliveryError(f"message #{message_id} is {STATES[state]}: it cannot be given back any more")
+                bells = settlement.undelivered(tx, [row[0] for row in rows if row[1] == DEAD])
+        except LeaseLostError:
+            self._lose(message_id, token)
+            raise
         # With a delay, too: those who wait must learn when it ends.
         self._store.after_commit(self._ring, [self._recipient, *bells])
         self._end_lease(message_id, token)
@@ -133,9 +140,13 @@ class Mailbox:
         """Let the lease of a delivery end `lease_s` seconds from now; raises LeaseLostError where there is none."""
         token = self._token(message_id, lease)
         until = clock.now() + clock.to_micros(lease_s)
-        with self._store.write() as tx:
-            if not tx.change("extend", {**self._delivery(message_id), "lease": token, "until": until}):
-                raise self._lost(message_id, token, *self._require(tx, message_id))
+        try:
+            with self._store.write() as tx:
+                if not tx.change("extend", {**self._delivery(message_id), "lease": token, "until": until}):
+                    raise _lost(message_id, *self._require(tx, message_id))
+        except LeaseLostError:
+            self._lose(message_id, token)
+            raise
 
     def verify(self) -> None:
         """Notice that the file was replaced or is gone."""
@@ -152,8 +163,7 @@ class Mailbox:
         """Hand out up to `max` ready messages under a lease of their own; fewer where they come to `max_bytes`."""
         lease = Lease(new_token(), lease_s)
         messages: list[Message] = []
-        # Where the last claim got all that it asked for, this one mostly gets something, too: nobody has to look first,
-        # unless another writer is in the way.
+        # After a claim that got all it asked for there is mostly more: no look first, unless a writer is in the way.
         if self._was_filled:
             with suppress(BusyError):
                 messages, _ = self._hand_out(None, max, max_bytes, lease, is_patient=False)
@@ -351,18 +361,10 @@ class Mailbox:
         if self.holdings.forget(message_id, token):
             self._ring([self._recipient])
 
-    def _lost(self, message_id: int, token: int | None, state: int, holder: int | None) -> LeaseLostError:
-        """Return the error for a lease that is not that of a delivery any more.
-
-        It makes room for another message in the loop that had it; an ack of it stays refused.
-        """
+    def _lose(self, message_id: int, token: int | None) -> None:
+        """Make room for another message in the loop that has lost this one; an ack of it stays refused."""
         if token is not None and self.holdings.lose(message_id, token):
             self._ring([self._recipient])
-        if state <= DELIVERED:
-            why = "another has it now" if holder is not None else "it is not leased now"
-        else:
-            why = f"it is {STATES[state]}" + (" by another" if state == ACKED else "")
-        return LeaseLostError(f"the lease on message #{message_id} is lost: {why}; leave it, or claim again")
 
     def _require(self, tx: Transaction, message_id: int) -> tuple[int, int | None]:
         """Return the state and the lease of this address's delivery; raises MessageNotFoundError."""
@@ -379,6 +381,15 @@ class Mailbox:
 def new_token() -> int:
     """Return the token of a new lease."""
     return int.from_bytes(os.urandom(_TOKEN_BYTES)) or 1
+
+
+def _lost(message_id: int, state: int, holder: int | None) -> LeaseLostError:
+    """Return the error for a lease that is not that of a delivery any more."""
+    if state <= DELIVERED:
+        why = "another has it now" if holder is not None else "it is not leased now"
+    else:
+        why = f"it is {STATES[state]}" + (" by another" if state == ACKED else "")
+    return LeaseLostError(f"the lease on message #{message_id} is lost: {why}; leave it, or claim again")
 
 
 def _taken(row: MessageRow, now: int) -> Message:

@@ -24,7 +24,7 @@ _MAX_TEXT = 1024
 
 
 class Draft(NamedTuple):
-    """One checked message, which `posting` stores; `body` is the JSON value, as its model has left it.
+    """One checked message, which the outbox stores; `body` is the JSON value, as its model has left it.
 
     `content` has the columns that a sender gives; the id, the times and the deliveries are still to come.
     """
