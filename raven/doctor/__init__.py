@@ -1,4 +1,4 @@
 """What `raven doctor` looks at, a module for each thing.
 
-May import: client and below.
+Imported by `cli`; imports `client` and below.
 """

@@ -1,4 +1,4 @@
 """Values: addresses, bodies, messages, drafts, leases, receipts, statistics, times, limits; no I/O.
 
-May import: errors.
+Imported by every room but `errors`; imports `errors`.
 """

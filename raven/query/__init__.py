@@ -1,4 +1,4 @@
 """Reads of the whole bus: the log, peers, receipts, counts.
 
-May import: delivery and below.
+Imported by `observer` and what stands on it; imports `delivery` and below.
 """

@@ -1,4 +1,4 @@
 """Loops that deliver: acked before they are yielded, or leased until acked; and requests that wait for an answer.
 
-May import: delivery and below.
+Imported by `client` and what stands on it; imports `delivery` and below.
 """

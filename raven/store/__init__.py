@@ -1,4 +1,4 @@
 """The SQLite file: connection, transactions, migrations, checkpoints, and every statement by name in `sql`.
 
-May import: errors, model, config.
+Imported by `wake`, `transaction` and what stands on them; imports `config` and below.
 """

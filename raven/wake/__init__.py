@@ -1,4 +1,4 @@
 """How a waiter learns of mail: doorbells, listeners, and the watch on the WAL for foreign writers.
 
-May import: store and below.
+Imported by `delivery` and what stands on it; imports `store` and below.
 """

@@ -1,4 +1,4 @@
 """The commands of `raven`, a module per group; `app.py` imports the one that is asked for.
 
-May import: the command line's options and output, and all of raven.
+Imported by `cli.app` alone; imports options and output of `cli`, and all of raven.
 """

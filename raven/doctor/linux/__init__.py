@@ -1,4 +1,4 @@
 """What Linux tells of processes, their locks and open files, read from /proc.
 
-May import: store and below, and `raven.doctor.report`.
+Imported by `doctor`; imports `doctor.report`, `store` and below.
 """

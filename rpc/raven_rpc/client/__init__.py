@@ -1,4 +1,4 @@
 """The Python client of the socket, synchronous and asyncio.
 
-May import: jsonrpc, raven.errors and raven.model.
+Imported by the public face alone; imports `jsonrpc`, `raven.model` and `raven.errors`.
 """

@@ -1,4 +1,4 @@
 """The wire: lines, JSON-RPC messages, error codes, Unix sockets; knows no method.
 
-May import: raven.errors and raven.model.
+Imported by `client`, `methods` and `server`; imports `raven.model` and `raven.errors`.
 """

@@ -1,4 +1,4 @@
 """The server: connections, dispatch, the order of requests and answers.
 
-May import: methods, jsonrpc, and raven's client, model and host.
+Imported by the public face alone; imports `methods`, `jsonrpc`, and `raven.host` and below.
 """
