@@ -8,11 +8,12 @@ import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
-from raven import BusClient, BusyError
+from raven import BusClient, BusyError, Message
 from raven.host.bus import HostedBus
 from tests.looping import Loop, taken
 from tests.support import (
@@ -77,28 +78,33 @@ def rest(client: BusClient) -> list[int]:
     return [message.body for message in taken(client)]
 
 
-def test_a_break_gives_back_what_was_not_handed_out(bus: BusClient, foreign: Foreign) -> None:
+@pytest.mark.parametrize("mode", ["listen", "subscribe"])
+@pytest.mark.parametrize("error", [None, LeftError], ids=["break", "exception"])
+def test_a_break_and_an_exception_give_back_at_once_what_was_not_handed_out(
+    bus: BusClient, foreign: Foreign, mode: str, error: type[Exception] | None
+) -> None:
     seen = []
-    for message in bus.listen():
+
+    def is_last(message: Message) -> bool:
         seen.append(message.body)
-        if leased(foreign):
-            break
+        holds_more = leased(foreign) > 0
+        if holds_more and error:
+            raise error
+        return holds_more
 
-    assert leased(foreign) == 0
-    assert rest(bus) == [*range(len(seen), 100)]
-
-
-def test_an_exception_in_the_body_gives_back_what_was_not_handed_out(bus: BusClient, foreign: Foreign) -> None:
-    seen = []
-
-    def run() -> None:
+    def listen() -> None:
         for message in bus.listen():
-            seen.append(message.body)
-            if leased(foreign):
-                raise LeftError
+            if is_last(message):
+                break
 
-    with pytest.raises(LeftError):
-        run()
+    async def subscribe() -> None:
+        async for message in bus.subscribe():
+            if is_last(message):
+                break
+        assert leased(foreign) == 0
+
+    with pytest.raises(LeftError) if error else nullcontext():
+        asyncio.run(subscribe()) if mode == "subscribe" else listen()
 
     assert leased(foreign) == 0
     assert rest(bus) == [*range(len(seen), 100)]
@@ -118,37 +124,6 @@ def test_a_loop_that_times_out_leaves_nothing(bus: BusClient) -> None:
     assert rest(bus) == [*range(100)]
 
     assert [*bus.listen(timeout_s=0.2)] == []
-
-
-def test_an_asynchronous_break_gives_back_at_once(bus: BusClient, foreign: Foreign) -> None:
-    seen = []
-
-    async def run() -> None:
-        async for message in bus.subscribe():
-            seen.append(message.body)
-            if leased(foreign):
-                break
-        assert leased(foreign) == 0
-
-    asyncio.run(run())
-
-    assert rest(bus) == [*range(len(seen), 100)]
-
-
-def test_an_exception_in_an_asynchronous_body_gives_back_at_once(bus: BusClient, foreign: Foreign) -> None:
-    seen = []
-
-    async def run() -> None:
-        async for message in bus.subscribe():
-            seen.append(message.body)
-            if leased(foreign):
-                raise LeftError
-
-    with pytest.raises(LeftError):
-        asyncio.run(run())
-
-    assert leased(foreign) == 0
-    assert rest(bus) == [*range(len(seen), 100)]
 
 
 def test_cancelling_a_task_that_holds_a_message_gives_back_the_others(bus: BusClient, foreign: Foreign) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -139,22 +138,6 @@ def test_a_lease_that_was_extended_is_not_shortened_by_its_renewal(bus: BusClien
     wait_until(lambda: bus.receipts(2)[0].ready_at != before, "a renewal")
 
     assert bus.receipts(1)[0].ready_at == ends
-
-
-def test_a_consumer_that_is_stopped_loses_its_lease_for_good(
-    db: str, bus: BusClient, other: BusClient, spawn: Spawn
-) -> None:
-    send(bus, 1)
-    program = spawn("subscriber", db, WORKER, '{"ack": "manual", "lease_s": 0.5, "hold_after": 1}')
-    assert program.read()["id"] == 1
-
-    program.signal(signal.SIGSTOP)
-    (message,) = wait_until(other.claim, "the end of the lease")
-    program.signal(signal.SIGCONT)
-
-    assert message.attempts == 2
-    other.ack(1)  # which nobody else has meanwhile
-    assert bus.read(1).state == "acked"
 
 
 @both_modes

@@ -56,20 +56,6 @@ def bus(db: str, connect: Connect) -> Iterator[BusClient]:
     assert not is_watched(db)
 
 
-@pytest.fixture
-def hold(db: str, connect: Connect, spawn: Spawn) -> Callable[..., Program]:
-    """Start a program that keeps the first of three messages in hand."""
-
-    def start_one(mode: str, **options: Any) -> Program:
-        connect(WORKER).send_many([{"to": WORKER, "type": "job"}] * 3)
-        given = {"mode": mode, "ack": "manual", "hold_after": 1, **options}
-        program = spawn("subscriber", db, WORKER, json.dumps(given))
-        assert program.read()["id"] == 1
-        return program
-
-    return start_one
-
-
 def start(bus: BusClient, mode: str, **options: Any) -> Loop:
     """Start a manual loop with a lease that no test outlasts."""
     return Loop(bus, mode, **{"ack": "manual", "lease_s": 3600, **options})
@@ -253,9 +239,12 @@ def test_another_consumer_is_woken_for_what_is_given_back(db: str, bus: BusClien
     ("mode", "number"), [("listen", signal.SIGTERM), ("listen", signal.SIGINT), ("subscribe", signal.SIGTERM)]
 )
 def test_a_signal_to_a_program_gives_back_what_it_holds(
-    db: str, connect: Connect, hold: Callable[..., Program], foreign: Foreign, mode: str, number: signal.Signals
+    db: str, connect: Connect, spawn: Spawn, foreign: Foreign, mode: str, number: signal.Signals
 ) -> None:
-    program = hold(mode, lease_s=3600)
+    connect(WORKER).send_many([{"to": WORKER, "type": "job"}] * 3)
+    given = {"mode": mode, "ack": "manual", "hold_after": 1, "lease_s": 3600}
+    program = spawn("subscriber", db, WORKER, json.dumps(given))
+    assert program.read()["id"] == 1
 
     program.signal(number)
 
@@ -263,23 +252,6 @@ def test_a_signal_to_a_program_gives_back_what_it_holds(
     assert leased(foreign) == 0
     assert bells(db) == []
     assert attempts_left(connect(WORKER)) == [(1, 1), (2, 0), (3, 0)]
-
-
-@both_modes
-def test_what_a_killed_program_held_is_ready_after_its_lease(
-    connect: Connect, hold: Callable[..., Program], mode: str
-) -> None:
-    bus = connect(WORKER)
-    program = hold(mode, lease_s=0.6)
-    bus.ack(2)
-    bus.ack(3)
-
-    program.kill()
-    killed_at = time.monotonic()
-    (message,) = wait_until(bus.claim, "the end of the lease")
-
-    assert (message.id, message.attempts) == (1, 2)
-    assert time.monotonic() - killed_at < 0.6 + AT_ONCE_S
 
 
 def test_a_forked_childs_copy_of_a_loop_ends_and_leaves_its_parents_alone(

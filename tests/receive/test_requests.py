@@ -89,14 +89,6 @@ def test_an_answer_wakes_who_asked_at_once(db: str, connect: Connect, spawn: Spa
     assert rest_s(bus, answer.id) < PUSHED_S
 
 
-def test_a_thread_answers_what_another_asks(connect: Connect) -> None:
-    boss, worker = connect("boss:s"), connect("worker:s")
-    with ThreadPoolExecutor(1) as pool:
-        echoing(pool, worker)
-
-        assert boss.request("worker:s", "echo", {"a": [None, "ü"]}).body == {"a": [None, "ü"]}
-
-
 def test_nobody_else_at_the_askers_address_gets_the_answer(db: str, connect: Connect, spawn: Spawn) -> None:
     worker, boss = connect("worker:s"), connect("boss:s")
     subscriber = spawn("subscriber", db, "boss:s")

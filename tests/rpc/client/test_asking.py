@@ -17,7 +17,6 @@ from raven import (
     ExpiredError,
     LostError,
     Message,
-    UnreachableError,
     WaitTimeoutError,
 )
 from raven_rpc import Client
@@ -130,15 +129,6 @@ def test_a_request_whose_connection_is_lost_is_not_asked_twice(tmp_path: Path, m
             request(bus, mode, WORKER, "add", timeout_s=5)
 
         assert [shape["method"] for shape in asked] == ["request"]
-
-
-@MODES
-def test_a_helper_that_is_not_there_is_said_to_be_unreachable(tmp_path: Path, mode: str) -> None:
-    bus = Client(str(tmp_path / "none.sock"), "boss:s", patience_s=0.1)
-
-    for call in (lambda: request(bus, mode, WORKER, "add"), lambda: wait_receipt(bus, mode, 1)):
-        with pytest.raises(UnreachableError, match="cannot be reached"):
-            call()
 
 
 def test_a_wait_over_the_socket_without_a_timeout_is_one_without_a_timeout(serve: Callable[..., Served]) -> None:

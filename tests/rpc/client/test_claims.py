@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
@@ -28,12 +27,6 @@ def worker(serve: Serve) -> Iterator[Client]:
         yield client
 
 
-def claim_one(bus: Any, **options: Any) -> Message:
-    """Claim the next message as soon as it is ready."""
-    found: list[Message] = wait_until(lambda: bus.claim(**options), "a message that is ready")
-    return found[0]
-
-
 def test_stats_of_a_bus_that_is_gone_are_an_error_and_those_of_the_helper_are_not(
     worker: Client, db: str, connect: Connect
 ) -> None:
@@ -46,29 +39,17 @@ def test_stats_of_a_bus_that_is_gone_are_an_error_and_those_of_the_helper_are_no
     assert worker.call("stats")["connections"] == 1
 
 
-def test_a_lease_holds_over_another_connection_too(serve: Serve, connect: Connect) -> None:
-    served, sent = serve(), connect("boss:s").send(WORKER, "note")
-    with Client(served.path, WORKER, patience_s=DEADLINE_S) as bus:
-        bus.claim(lease_s=SHORT_S)
-        served.stop()
-        claim_one(connect(WORKER), lease_s=600)
-        serve()
-
-        with pytest.raises(LeaseLostError):
-            bus.ack(sent.id)
-
-
-@pytest.mark.parametrize("mode", ["listen", "subscribe"])
-def test_a_late_ack_in_a_manual_loop_is_refused_where_another_has_the_message(
+@pytest.mark.parametrize("mode", ["claim", "listen", "subscribe"])
+def test_a_late_ack_over_another_connection_is_refused_where_another_has_the_message(
     serve: Serve, connect: Connect, mode: str
 ) -> None:
     served, sent = serve(), connect("boss:s").send(WORKER, "note")
 
     def taken_over(bus: Client, message: Message) -> RavenError:
         assert (message.id, message.lease is not None) == (sent.id, True)
-        served.stop()  # which gives back what was not acked
+        served.stop()  # which gives back what was pushed and not acked
         other = connect(WORKER)
-        claim_one(other, lease_s=600)
+        wait_until(lambda: other.claim(lease_s=600), "a message that is ready")
         serve()
         with pytest.raises(LeaseLostError) as caught:
             bus.ack(message.id)
@@ -79,7 +60,10 @@ def test_a_late_ack_in_a_manual_loop_is_refused_where_another_has_the_message(
         return taken_over(bus, await anext(messages))
 
     with Client(served.path, WORKER, patience_s=DEADLINE_S) as bus:
-        messages = bus.listen(ack="manual")
-        error = asyncio.run(subscribe(bus)) if mode == "subscribe" else taken_over(bus, next(messages))
+        if mode == "subscribe":
+            error = asyncio.run(subscribe(bus))
+        else:
+            messages = iter(bus.claim(lease_s=SHORT_S)) if mode == "claim" else bus.listen(ack="manual")
+            error = taken_over(bus, next(messages))
 
     assert "another has it now" in str(error)

@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,16 +57,6 @@ def test_many_threads_share_one_client_and_none_gets_the_answer_of_another(serve
             thread.join(DEADLINE_S)
 
         assert (wrong, bus.last_id(), bus.call("stats")["connections"]) == ([], 400, 1)
-
-
-def test_a_second_call_goes_over_the_same_connection_and_waits_for_nothing(serve: Serve) -> None:
-    with Client(serve().path, "boss:s", timeout_s=8) as bus:
-        began = time.monotonic()
-
-        answers = [bus.call("ping"), bus.call("stats")["connections"], bus.call("stats")["requests"]]
-
-        assert time.monotonic() - began < 8
-        assert answers == ["pong", 1, 3]
 
 
 def test_a_forked_child_uses_a_connection_of_its_own(serve: Serve, spawn: Spawn) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from raven import (
     WaitTimeoutError,
 )
 from raven_rpc import Client
+from tests.asking import request, wait_receipt
 from tests.serving import Served
 
 Serve = Callable[..., Served]
@@ -158,6 +160,8 @@ def test_where_nobody_listens_it_is_unreachable_and_says_what_to_do(tmp_path: Pa
         bus = Client(str(tmp_path / name), "boss:s", patience_s=0)
         calls = [bus.last_id, lambda bus=bus: bus.send("a:s", "x"), lambda bus=bus: next(bus.listen())]
         calls += [lambda bus=bus: next(bus.tail()), lambda bus=bus: asyncio.run(anext(bus.subscribe()))]
+        for mode in ("blocking", "async"):
+            calls += [partial(request, bus, mode, "a:s", "add"), partial(wait_receipt, bus, mode, 1)]
         for call in calls:
             with pytest.raises(UnreachableError, match=f"{name}: {why}.*; start `raven serve`") as caught:
                 call()

@@ -17,6 +17,7 @@ import pytest
 from raven import BusClient, Message
 from raven.host.bus import HostedBus
 from raven_rpc import Client
+from tests.rpc.client.taking import Taking
 from tests.serving import Served
 from tests.support import DEADLINE_S, Foreign, Program, leased, wait_for_waiting, wait_until, waiting
 
@@ -71,7 +72,7 @@ def test_each_message_is_acked_just_before_it_is_handed_out(worker: Client, conn
 
 
 @MODES
-def test_leaving_a_loop_gives_back_at_once_what_was_pushed_ahead(
+def test_leaving_a_loop_gives_back_at_once_what_was_pushed_ahead_and_counts_no_attempt(
     worker: Client, connect: Connect, foreign: Foreign, mode: str
 ) -> None:
     send_all(connect("boss:s"), 10)
@@ -80,19 +81,8 @@ def test_leaving_a_loop_gives_back_at_once_what_was_pushed_ahead(
     take(worker, mode, 1)
 
     wait_until(lambda: not leased(foreign), "the end of the leases", timeout_s=15)
-    assert [message.body for message in other.listen(timeout_s=0.5)] == list(range(1, 10))
-
-
-@MODES
-def test_what_was_pushed_ahead_and_never_handed_out_counts_no_attempt(
-    worker: Client, connect: Connect, mode: str
-) -> None:
-    send_all(connect("boss:s"), 3)
-    take(worker, mode, 1)
-
-    again = take(worker, mode, 2)
-
-    assert [message.attempts for message in again] == [1, 1]
+    again = [(message.body, message.attempts) for message in other.listen(timeout_s=0.5)]
+    assert again == [(number, 1) for number in range(1, 10)]
 
 
 @MODES
@@ -139,26 +129,6 @@ def test_a_manual_loop_is_pushed_no_more_than_max_per_poll_until_it_acks(
 
 
 @MODES
-def test_two_loops_share_the_mail_of_one_address(serve: Serve, connect: Connect, mode: str) -> None:
-    path, boss = serve().path, connect("boss:s")
-    taken: list[int] = []
-
-    def work() -> None:
-        with Client(path, WORKER) as bus:
-            taken.extend(message.id for message in take(bus, mode, -1, timeout_s=2))
-
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    wait_for_waiting(boss.db_path, WORKER, 2)
-    sent = [boss.send(WORKER, "note").id for _ in range(100)]
-    for thread in threads:
-        thread.join(DEADLINE_S)
-
-    assert sorted(taken) == sent
-
-
-@MODES
 def test_timeout_s_ends_a_loop_and_takes_its_doorbell_down(worker: Client, hosted: Hosted, mode: str) -> None:
     boss, began = hosted("boss:s"), time.monotonic()
 
@@ -170,44 +140,17 @@ def test_timeout_s_ends_a_loop_and_takes_its_doorbell_down(worker: Client, hoste
     assert [message.body for message in boss.share(WORKER).inbox()] == ["kept"]
 
 
-@MODES
+@pytest.mark.parametrize("mode", ["listen", "subscribe", "tail"])
 def test_close_in_another_thread_ends_a_loop(worker: Client, connect: Connect, mode: str) -> None:
-    taken: list[int] = []
-
-    async def take_on() -> None:
-        async for message in worker.subscribe():
-            taken.append(message.id)
-
-    def run() -> None:
-        if mode == "subscribe":
-            asyncio.run(take_on())
-        else:
-            taken.extend(message.id for message in worker.listen())
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    boss = connect("boss:s")
-    wait_for_waiting(boss.db_path, WORKER)
+    boss, taking = connect("boss:s"), Taking(worker, mode)
+    wait_for_waiting(boss.db_path, "*" if mode == "tail" else WORKER)
     sent = boss.send(WORKER, "note")
-    wait_until(lambda: taken, "the first message")
+    wait_until(lambda: taking.taken, "the first message")
 
     worker.close()
 
-    thread.join(DEADLINE_S)
-    assert (thread.is_alive(), taken) == (False, [sent.id])
-
-
-def test_close_in_another_thread_ends_a_tail(worker: Client, connect: Connect) -> None:
-    boss, taken = connect("boss:s"), []
-    thread = threading.Thread(target=lambda: taken.extend(worker.tail()), daemon=True)
-    thread.start()
-    sent = boss.send(WORKER, "note")
-    wait_until(lambda: taken, "the first message")
-
-    worker.close()
-
-    thread.join(DEADLINE_S)
-    assert (thread.is_alive(), [message.id for message in taken]) == (False, [sent.id])
+    taking.wait_for_end()
+    assert (taking.ids(), taking.error) == ([sent.id], None)
 
 
 @pytest.mark.parametrize("way", ["cancel", "drop", "aclose", "cycle"])

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from raven import BusClient, ClosedError, HelperError, LostError, Message, UnreachableError
+from raven import BusClient, ClosedError, LostError, UnreachableError
 from raven_rpc import Client
 from tests.dying import dying
+from tests.rpc.client.taking import Taking
 from tests.serving import Served
 from tests.support import DEADLINE_S, wait_for_waiting, wait_until
 
@@ -26,37 +24,6 @@ Connect = Callable[..., BusClient]
 WORKER = "worker:s"
 MODES = pytest.mark.parametrize("mode", ["listen", "subscribe"])
 ENDS = (signal.SIGTERM, signal.SIGKILL)
-
-
-class Taking:
-    """A loop in a thread: what it has taken so far, and what it has raised."""
-
-    def __init__(self, bus: Client, mode: str, **options: Any) -> None:
-        self.taken: list[Message] = []
-        self.error: Exception | None = None
-        self._bus, self._mode, self._options = bus, mode, options
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def ids(self) -> list[int]:
-        return [message.id for message in self.taken]
-
-    def is_over(self) -> bool:
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
-        try:
-            if self._mode == "subscribe":
-                asyncio.run(self._subscribe())
-            else:
-                for message in getattr(self._bus, self._mode)(**self._options):
-                    self.taken.append(message)
-        except Exception as error:
-            self.error = error
-
-    async def _subscribe(self) -> None:
-        async for message in self._bus.subscribe(**self._options):
-            self.taken.append(message)
 
 
 def test_calls_go_on_with_a_helper_that_was_restarted(serve: Serve) -> None:
@@ -158,7 +125,7 @@ def test_a_loop_ends_in_time_even_where_the_helper_is_gone(serve: Serve, connect
 
         served.kill()
 
-        wait_until(taking.is_over, "the end of the loop")
+        taking.wait_for_end()
         assert (taking.taken, taking.error) == ([], None)
 
 
@@ -174,7 +141,7 @@ def test_close_ends_a_loop_that_waits_for_a_helper(serve: Serve, mode: str) -> N
 
     bus.close()
 
-    wait_until(taking.is_over, "the end of the loop")
+    taking.wait_for_end()
     assert (taking.taken, taking.error) == ([], None)
 
 
@@ -187,7 +154,7 @@ def test_a_loop_whose_helper_stays_away_says_so_when_its_patience_is_over(serve:
 
         served.kill()
 
-        wait_until(taking.is_over, "the end of the loop")
+        taking.wait_for_end()
         assert isinstance(taking.error, UnreachableError)
 
 
@@ -233,49 +200,16 @@ def test_what_makes_no_difference_twice_is_asked_again(tmp_path: Path) -> None:
             assert len({json.dumps({**request, "id": 0}) for request in asked}) == 1
 
 
-def test_an_answer_that_never_comes_is_lost_after_timeout_s(tmp_path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as deaf:
-        deaf.bind(str(tmp_path / "deaf.sock"))
-        deaf.listen()
-        bus = Client(deaf.getsockname(), "boss:s", timeout_s=0.3, patience_s=0)
-        with pytest.raises(LostError, match=r"no answer to last_id came .* within 0.3 s"):
-            bus.last_id()
-
-
 def test_an_answer_that_comes_too_late_is_not_taken_for_the_next(serve: Serve, connect: Connect) -> None:
     served = serve()
     with Client(served.path, "boss:s", timeout_s=2, patience_s=0) as bus:
         bus.last_id()
         served.process.send_signal(signal.SIGSTOP)
-        with pytest.raises(LostError):
+        with pytest.raises(LostError, match=r"no answer to last_id came .* within 2 s"):
             bus.last_id()
         served.process.send_signal(signal.SIGCONT)
 
         assert [message.sender for message in bus.send_many([{"to": WORKER, "type": "note"}])] == ["boss:s"]
-
-
-def test_what_answers_but_is_no_helper_is_said_to_be_none(tmp_path: Path) -> None:
-    path = str(tmp_path / "other.sock")
-
-    def answer() -> None:
-        for reply in (b"220 smtp ready\n", b"[1]\n", b'{"jsonrpc": "2.0", "id": 1, "error": "no"}\n'):
-            connection, _ = other.accept()
-            with connection:
-                connection.recv(1000)
-                connection.sendall(reply)
-
-    with socket.socket(socket.AF_UNIX) as other:
-        other.bind(path)
-        other.listen()
-        thread = threading.Thread(target=answer, daemon=True)
-        thread.start()
-        for _ in range(3):
-            with (
-                Client(path, "boss:s") as bus,
-                pytest.raises(HelperError, match=r"no helper of raven|no error of JSON"),
-            ):
-                bus.last_id()
-        thread.join(DEADLINE_S)
 
 
 def test_a_closed_client_does_not_wait_for_a_helper(tmp_path: Path) -> None:
@@ -285,5 +219,5 @@ def test_a_closed_client_does_not_wait_for_a_helper(tmp_path: Path) -> None:
 
     bus.close()
 
-    wait_until(asking.is_over, "the end of the call")
+    asking.wait_for_end()
     assert type(asking.error) is ClosedError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,13 @@ from raven import (
     InputError,
     LeaseLostError,
     LostError,
-    Message,
     MessageNotFoundError,
     RavenError,
     UnknownAddressError,
 )
 from raven_rpc import Client
 from raven_rpc.client.transaction import Transaction
+from tests.asking import Asking
 from tests.dying import dying
 from tests.serving import Served
 from tests.support import DEADLINE_S, wait_for_waiting, wait_until
@@ -115,18 +114,15 @@ def test_nothing_is_done_before_the_end_of_the_block(worker: Client, mail: list[
 
 
 def test_whoever_waits_for_what_is_sent_is_woken_once_it_is_done(worker: Client, connect: Connect) -> None:
-    boss, taken = connect("boss:s"), []
-    loop = boss.listen(poll_interval_s=60, timeout_s=DEADLINE_S)
-    thread = threading.Thread(target=lambda: taken.append(next(loop)), daemon=True)
-    thread.start()
+    boss = connect("boss:s")
+    listening = Asking(lambda: next(boss.listen(poll_interval_s=60, timeout_s=DEADLINE_S)))
     wait_for_waiting(boss.db_path, "boss:s")
 
     with worker.transaction() as tx:
         tx.send("boss:s", "done")
 
-    wait_until(lambda: taken, "the message")
+    assert listening.outcome().id == tx.results[0].id
     assert tx.results[0].waiting == {"boss:s": True}
-    thread.join(DEADLINE_S)
 
 
 @pytest.mark.parametrize(
@@ -230,18 +226,16 @@ def test_a_transaction_that_was_undone_leaves_its_leases_as_they_were(worker: Cl
 
 
 def test_an_answer_to_a_request_may_be_part_of_a_transaction(worker: Client, connect: Connect) -> None:
-    answers: list[Message] = []
     boss = connect("boss:s")
-    thread = threading.Thread(target=lambda: answers.append(boss.request(WORKER, "add", timeout_s=DEADLINE_S)))
-    thread.start()
+    asking = Asking(lambda: boss.request(WORKER, "add", timeout_s=DEADLINE_S))
     asked = wait_until(worker.claim, "the request")[0]
 
     with worker.transaction() as tx:
         tx.reply(asked.id, "sum", 3)
         tx.ack(asked.id)
 
-    thread.join(DEADLINE_S)
-    assert [(answer.type, answer.body) for answer in answers] == [("sum", 3)]
+    answer = asking.outcome()
+    assert (answer.type, answer.body) == ("sum", 3)
 
 
 def test_a_transaction_whose_answer_is_lost_is_not_asked_for_twice(tmp_path: Path) -> None:

@@ -179,12 +179,14 @@ def test_parameters_that_do_not_fit_are_refused_with_the_name_and_the_usage(para
         {"jsonrpc": "2.0", "method": 1, "id": 1},
         {"jsonrpc": "2.0", "method": None},
         request("subtract", "12", id=1), request("subtract", 1), {**request("subtract"), "params": None},
-        request("subtract", [1, 2], id=[1]), request("subtract", [1, 2], id={}), request("subtract", [1, 2], id=True),
+        request("subtract", True), request("subtract", 1.5),
+        *[request("subtract", [1, 2], id=id) for id in ([], [1], {}, {"id": 1}, True, False)],
     ],
 )  # fmt: skip
-def test_what_is_no_request_is_answered_with_the_id_null(malformed: Any) -> None:
+def test_what_is_no_request_is_answered_with_the_id_null_and_not_done(malformed: Any) -> None:
     reply = DISPATCHER.dispatch(malformed, NOBODY)
 
+    assert reply.work is None
     assert reply.response is not None
     assert reply.response["id"] is None
     error = reply.response["error"]

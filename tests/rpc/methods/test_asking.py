@@ -60,16 +60,6 @@ def test_a_reply_over_the_socket_answers_the_request_of_a_direct_client(line: Li
     assert reply["to"] == question["reply_address"]
 
 
-def test_what_comes_after_a_request_is_answered_before_it(line: Line, oracle: BusClient) -> None:
-    line.tell("request", QUESTION, id="slow")
-    for number in range(3):
-        assert line.ask("send", ["boss:s", "worker:s", "note", number])["body"] == number
-    assert line.ask("inbox", {"role": "worker:s", "peek": True})["messages"]
-    oracle.reply(asked(oracle)[0], "answer")
-
-    assert line.answer()["id"] == "slow"
-
-
 def test_many_requests_wait_side_by_side_and_each_gets_its_own_answer(line: Line, oracle: BusClient) -> None:
     count = 100
     for number in range(count):

@@ -306,13 +306,3 @@ def test_no_other_parameter_names_a_sender(only: Line, bus: BusClient) -> None:
 
     assert {error["data"]["kind"] for error in errors} == {"invalid_params"}
     assert bus.last_id() == 4
-
-
-@pytest.mark.parametrize("first", [ME, "boss:s"])
-def test_a_sender_that_is_named_twice_is_refused(only: Line, bus: BusClient, first: str) -> None:
-    second = "boss:s" if first == ME else ME
-    params = f'{{"from":"{first}","to":"boss:s","type":"note","from":"{second}"}}'
-    only.write(f'{{"jsonrpc":"2.0","id":1,"method":"send","params":{params}}}')
-
-    assert only.answer()["error"]["data"]["kind"] == "parse_error"
-    assert bus.last_id() == 4
