@@ -48,7 +48,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "register": {},
     "listen": {"timeout_s": 0, "ack": "manual"},
     "subscribe": {"timeout_s": 0, "ack": "manual"},
-    "tail": {"follow": False},
+    "tail": {"timeout_s": 0},
 }
 COUNTS = (0, -1, 1.5, "5", None, True, NAN, [1], 10**20)
 SECONDS = (-1, "5", True, NAN, INFINITE, [1])
@@ -106,7 +106,7 @@ REFUSALS = [
     Refusal("listen subscribe", "lease_s", LEASES),
     Refusal("listen subscribe", "timeout_s", (-1, "1", NAN, True)),
     Refusal("listen subscribe", "max_per_poll", (0, -5, 10_001, 1.5, True)),
-    Refusal("listen subscribe", "poll_interval_s", (0, -1, 3601, "1", NAN)),
+    Refusal("listen subscribe tail", "poll_interval_s", (0, -1, 3601, "1", NAN)),
 ]  # fmt: skip
 # Of JSON's null these say that it was not given.
 DEFAULTED = {("inbox", "max"), ("wait_receipt", "state"), ("wait_receipt_async", "state")}

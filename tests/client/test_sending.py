@@ -55,18 +55,6 @@ def test_what_send_returns_is_what_the_recipient_reads(connect: Connect) -> None
     assert bus.read(sent.id) == sent
 
 
-@pytest.mark.parametrize(
-    "body",
-    [None, True, 0, -1.5, 10**30, "", "x" * 100_000, [], {}, {"": [1, [2, {"x": None}]]}, "東京 🦉 \x00 \u2028"],
-)
-def test_any_json_value_arrives_as_it_was(connect: Connect, body: Any) -> None:
-    bus = connect("worker:s")
-
-    bus.send("worker:s", "note", body)
-
-    assert [msg.body for msg in bus.inbox()] == [body]
-
-
 def test_an_address_that_nobody_ever_used_gets_its_mail_when_it_comes(connect: Connect) -> None:
     connect("boss:s").send("late:s", "note", 1)
 
@@ -91,10 +79,12 @@ def test_a_list_reaches_each_of_its_addresses_once(connect: Connect) -> None:
         ("*:*", ["a:s", "a:t", "b:s"]),
         (["*:s", "x:y"], ["a:s", "b:s", "x:y"]),
         (["b:s", "*:s", "a:*"], ["b:s", "a:s", "a:t"]),
+        (["late:s", "*:s", "a:*", "a:s", "late:s"], ["late:s", "a:s", "b:s", "a:t"]),
         (["*:s", "boss:s"], ["a:s", "b:s", "boss:s"]),
+        (["boss:s", "*:s"], ["boss:s", "a:s", "b:s"]),
     ],
 )
-def test_a_broadcast_reaches_the_registered_and_never_its_sender(
+def test_a_broadcast_reaches_each_of_the_registered_once_and_its_sender_only_if_named(
     connect: Connect, to: str | list[str], reached: list[str]
 ) -> None:
     bus = connect("boss:s")
@@ -128,15 +118,6 @@ def test_a_pattern_that_nobody_matches_is_an_error_and_stores_nothing(connect: C
     assert repr(pattern) in str(caught.value)
     assert isinstance(caught.value, LookupError)
     assert bus.last_id() == 0
-
-
-def test_a_broadcast_to_oneself_alone_is_stored_and_reaches_nobody(connect: Connect) -> None:
-    bus = connect("boss:s")
-
-    sent = bus.send("*:s", "note")
-
-    assert bus.recipients(sent.id) == []
-    assert bus.inbox() == []
 
 
 def test_many_messages_are_stored_in_one_transaction_in_order(connect: Connect, foreign: Foreign) -> None:

@@ -244,14 +244,6 @@ def test_a_claim_that_finds_nothing_does_not_wait_for_another_writer(
     assert took_s < AT_ONCE_S / 2
 
 
-def test_what_has_expired_is_never_claimed_even_before_anyone_has_marked_it(bus: BusClient) -> None:
-    bus.send(WORKER, "job", expires_in_s=1e-6)
-    bus.send(WORKER, "job", expires_in_s=60)
-
-    assert ids(bus.claim(max=10)) == [2]
-    assert (bus.read(1).state, bus.read(1).attempts) == ("expired", 0)
-
-
 def test_what_is_delayed_is_claimed_once_it_is_due(bus: BusClient) -> None:
     sent = bus.send(WORKER, "job", delay_s=0.3)
     assert bus.claim() == []

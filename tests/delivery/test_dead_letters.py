@@ -85,27 +85,6 @@ def test_the_lapse_of_the_last_lease_is_death_at_its_end(bus: BusClient) -> None
     assert (bus.claim(), bus.receipts(1)[0].state) == ([], "dead")
 
 
-def test_a_lapse_before_the_last_attempt_is_no_death(bus: BusClient) -> None:
-    bus.send(WORKER, "job", max_attempts=2)
-    bus.claim(lease_s=0.02)
-
-    (message,) = wait_until(bus.claim, "the end of the lease")
-
-    assert (message.attempts, message.reason, bus.dead()) == (2, None, [])
-
-
-@pytest.mark.file_only
-def test_leaving_a_loop_with_the_last_attempt_in_hand_is_death(bus: BusClient) -> None:
-    bus.send(WORKER, "job", max_attempts=2)
-
-    for _ in range(2):
-        assert bus.dead() == []
-        for _ in bus.listen(ack="manual"):
-            break
-
-    assert [message.reason for message in bus.dead()] == ["attempt 2 of 2 ended without an ack: it was given back"]
-
-
 def test_a_message_is_handed_out_five_times_unless_it_is_said_otherwise(bus: BusClient) -> None:
     bus.send(WORKER, "job")
     for number in range(1, 6):
@@ -120,22 +99,14 @@ def test_a_clients_own_number_of_attempts_is_that_of_all_it_sends_unless_it_is_s
     sent = [
         others.send(WORKER, "job"),
         others.send(WORKER, "job", max_attempts=7),
+        others.send(WORKER, "job", max_attempts=None),
         others.share("x:s").send(WORKER, "job"),
     ]
-    sent += others.send_many([{"to": WORKER, "type": "job"}, {"to": WORKER, "type": "job", "max_attempts": 9}])
+    sent += others.send_many([{"to": WORKER, "type": "job"}, {"to": WORKER, "type": "job", "max_attempts": 9},
+                             {"to": WORKER, "type": "job", "max_attempts": None}])  # fmt: skip
     sent += others.post([others.draft(WORKER, "job"), others.draft(WORKER, "job", max_attempts=1)])
 
-    assert [others.receipts(message.id)[0].max_attempts for message in sent] == [3, 7, 3, 3, 9, 3, 1]
-
-
-@pytest.mark.file_only
-def test_to_ask_for_no_number_of_attempts_is_to_ask_for_the_clients(connect: Connect) -> None:
-    bus = connect(WORKER, max_attempts=3)
-
-    sent = [bus.send(WORKER, "job", max_attempts=None)]
-    sent += bus.send_many([{"to": WORKER, "type": "job", "max_attempts": None}])
-
-    assert [bus.receipts(message.id)[0].max_attempts for message in sent] == [3, 3]
+    assert [others.receipts(message.id)[0].max_attempts for message in sent] == [3, 7, 3, 3, 3, 9, 3, 3, 1]
 
 
 def test_the_number_of_attempts_can_stand_in_raven_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,19 +158,15 @@ def test_a_requeue_revives_with_all_attempts_before_it(bus: BusClient, kill: Kil
     assert dead(bus) == [(1, WORKER), (2, WORKER)]
 
 
-def test_a_requeue_by_ids_revives_every_dead_delivery_of_each_or_one_recipients(bus: BusClient, kill: Kill) -> None:
+def test_a_requeue_by_ids_revives_all_dead_deliveries_of_each_once_or_one_recipients(
+    bus: BusClient, kill: Kill
+) -> None:
     kill(3, to=["a:s", "b:s"])
 
     assert bus.requeue(1, 2, role="b:s") == 2
-    assert bus.requeue(1, 3) == 3
+    assert bus.requeue(1, 3, 1) == 3
 
     assert dead(bus) == [(2, "a:s")]
-
-
-def test_a_message_that_is_named_twice_is_requeued_once(bus: BusClient, kill: Kill) -> None:
-    kill()
-
-    assert bus.requeue(1, 1) == 1
 
 
 def test_a_requeue_of_all_takes_bites_and_passes_over_what_is_past_its_time(bus: BusClient, kill: Kill) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from raven import BusClient, Message
 from raven.wake.doorbell import Doorbells
-from tests.support import Foreign, Program, wait_for_waiting
+from tests.support import Foreign, Program
 
 pytestmark = pytest.mark.both_ways
 
@@ -61,10 +61,6 @@ def test_another_sender_has_keys_of_its_own(boss: BusClient, worker: BusClient) 
     sent = [once(boss), once(worker), once(boss), once(worker)]
 
     assert told(*sent) == [(1, False), (2, False), (1, True), (2, True)]
-
-
-def test_two_clients_of_one_address_have_the_same_keys(boss: BusClient, connect: Connect) -> None:
-    assert told(once(boss), once(connect("boss:s"))) == [(1, False), (1, True)]
 
 
 def test_a_number_and_its_text_are_the_same_key(boss: BusClient) -> None:
@@ -166,17 +162,6 @@ def test_a_message_beside_a_duplicate_rings_its_own_recipients(db: str, boss: Bu
     assert {address: bell.wait(0) for address, bell in bells.items()} == {"worker:s": False, "other:s": True}
     for bell in bells.values():
         bell.close()
-
-
-def test_a_subscriber_hears_what_was_sent_many_times_once(db: str, boss: BusClient, spawn: Spawn) -> None:
-    program = spawn("subscriber", db, "worker:s")
-    wait_for_waiting(db, "worker:s")
-
-    for number in range(10):
-        once(boss, number)
-    boss.send("worker:s", "note", "last")
-
-    assert [program.read()["body"] for _ in range(2)] == [0, "last"]
 
 
 def test_a_key_holds_between_the_outbox_and_send(boss: BusClient, worker: BusClient, foreign: Foreign) -> None:

@@ -111,16 +111,6 @@ def test_a_subscriber_killed_at_any_moment_costs_at_most_one_message(
     assert_all_taken_once(foreign, 3000)
 
 
-def test_a_killed_subscriber_leaves_no_presence(db: str, connect: Connect, spawn: Spawn) -> None:
-    bus = connect("boss:s")
-    program = spawn("subscriber", db, "worker:s")
-    wait_for_waiting(db, "worker:s")
-
-    program.kill()
-
-    assert {peer.address: peer.waiting for peer in bus.peers()}["worker:s"] == 0
-
-
 @pytest.mark.parametrize("clients", [1, 2])
 def test_two_asynchronous_subscribers_in_one_process_share_the_messages(connect: Connect, clients: int) -> None:
     buses = [connect("worker:s") for _ in range(clients)]

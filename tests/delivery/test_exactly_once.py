@@ -97,40 +97,6 @@ def test_a_consumer_that_comes_too_late_leaves_no_row_and_sends_nothing(
     assert bus.read(sent.id).attempts == 2
 
 
-def test_an_ack_that_comes_too_late_undoes_what_came_before_it_and_lets_nothing_come_after(
-    bus: BusClient, connect: Connect, foreign: Foreign
-) -> None:
-    sent = bus.send("worker:s", "job")
-    late = connect("worker:s")
-    late.claim(lease_s=SHORT_S)
-    claim_again(bus)
-
-    def work() -> None:
-        with late.transaction() as tx:
-            tx.execute("INSERT INTO done VALUES (?, 'late, before')", (sent.id,))
-            tx.ack(sent.id)
-            tx.execute("INSERT INTO done VALUES (?, 'late, after')", (sent.id,))
-
-    with pytest.raises(LeaseLostError):
-        work()
-
-    assert done(foreign) == []
-    assert bus.read(sent.id).state == "delivered"
-
-
-def test_a_lease_that_ended_and_that_nobody_took_over_still_counts(bus: BusClient, foreign: Foreign) -> None:
-    sent = bus.send("worker:s", "job")
-    bus.claim(lease_s=SHORT_S)
-    wait_until(
-        lambda: foreign.value("SELECT ready_at < (julianday('now') - 2440587.5) * 86400e6 FROM deliveries"), "its end"
-    )
-
-    consume(bus, sent.id, "slow")
-
-    assert (done(foreign), sent_on(foreign)) == ([[sent.id, "slow"]], ["slow"])
-    assert bus.claim() == []
-
-
 def test_of_several_messages_in_one_commit_one_lost_lease_undoes_them_all(
     bus: BusClient, connect: Connect, foreign: Foreign
 ) -> None:

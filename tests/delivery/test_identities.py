@@ -19,12 +19,6 @@ def registered(foreign: Foreign) -> list[str]:
     return [row[0] for row in foreign.execute("SELECT address FROM identities ORDER BY address")]
 
 
-def test_a_client_registers_its_address_when_it_is_made(connect: Connect, foreign: Foreign) -> None:
-    connect("worker:s")
-
-    assert registered(foreign) == ["worker:s"]
-
-
 def test_a_client_that_does_not_register_leaves_no_trace_by_reading_acking_or_sending(
     connect: Connect, foreign: Foreign
 ) -> None:

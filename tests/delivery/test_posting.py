@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from raven import BusClient, InputError, UnknownAddressError
+from raven import BusClient
 from raven.host.bus import HostedBus
 
 Connect = Callable[..., BusClient]
@@ -56,23 +56,6 @@ def test_what_is_returned_is_what_the_recipients_read(connect: Connect, boss: Bu
     seen = connect("a:s").inbox(max=1000)
 
     assert [(msg.id, msg.body, msg.created_at) for msg in seen] == [(msg.id, msg.body, msg.created_at) for msg in sent]
-
-
-def test_a_message_in_the_middle_that_reaches_nobody_undoes_the_batch(boss: BusClient) -> None:
-    with pytest.raises(UnknownAddressError, match=r"nobody is registered who matches '\*:nowhere'"):
-        boss.send_many([*MIXED, {"to": "*:nowhere", "type": "lost"}, *MIXED])
-
-    assert boss.last_id() == 0
-
-
-def test_an_empty_batch_sends_nothing(boss: BusClient) -> None:
-    assert boss.send_many([]) == []
-    assert boss.last_id() == 0
-
-
-def test_the_parameter_that_send_does_not_have_is_named(boss: BusClient) -> None:
-    with pytest.raises(InputError, match=r"message 1 of send_many: 'colour' is no parameter of send: use body, "):
-        boss.send_many([MIXED[0], {"to": "a:s", "type": "x", "colour": "red", "body": 1}])
 
 
 def test_a_body_that_is_changed_after_the_send_leaves_the_message_alone(hosted: Hosted, boss: BusClient) -> None:

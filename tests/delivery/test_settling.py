@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from raven import BusClient, BusObserver
+from raven import BusClient
 from tests.support import DEADLINE_S, NEVER_POLLS_S, Foreign, Program, wait_for_watch, wait_until
 
 Connect = Callable[..., BusClient]
@@ -105,23 +105,6 @@ def test_who_takes_over_the_watch_sees_to_what_came_before(
     watch()
 
     wait_until(lambda: state(foreign) == 4, "the death", SOON_S)
-
-
-@pytest.mark.parametrize("ask", ["dead", "receipts", "claim"])
-def test_where_nobody_waits_who_asks_sees_to_it(db: str, bus: BusClient, foreign: Foreign, ask: str) -> None:
-    ended_at = lapse(bus, foreign)
-    wait_until(lambda: time.time() > ended_at, "the end of the lease")
-    before = state(foreign)
-
-    with BusObserver(db) as observer:
-        if ask == "dead":
-            assert [message.id for message in observer.dead()] == [1]
-        elif ask == "receipts":
-            assert [receipt.state for receipt in observer.receipts(1)] == ["dead"]
-        else:
-            assert bus.claim() == []
-
-    assert (before, state(foreign)) == (1, 4)
 
 
 def test_to_ask_for_the_dead_or_a_receipt_does_not_wait_for_another_writer(

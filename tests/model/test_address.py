@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from raven import AddressError
 from raven.model.address import MAX_LENGTH, make_address, parse_address, parse_target, parse_targets
@@ -45,24 +41,14 @@ def test_a_role_and_a_session_make_an_address_that_parses_back(part: str) -> Non
     assert (address.role, address.session) == (f"{part}2", part)
 
 
+@pytest.mark.parametrize(("form", "name"), [("{}:swarm-1", "role"), ("architect:{}", "session")])
 @pytest.mark.parametrize(("part", "reason"), BAD_PARTS)
-def test_a_bad_role_is_refused_with_the_value_and_the_reason(part: str, reason: str) -> None:
+def test_a_bad_part_is_refused_with_the_value_and_the_reason(form: str, name: str, part: str, reason: str) -> None:
     with pytest.raises(AddressError) as caught:
-        parse_address(f"{part}:swarm-1")
+        parse_address(form.format(part))
 
-    assert reason in str(caught.value)
-    assert repr(f"{part}:swarm-1") in str(caught.value)
-    assert "role" in str(caught.value)
-
-
-@pytest.mark.parametrize(("part", "reason"), BAD_PARTS)
-def test_a_bad_session_is_refused_with_the_value_and_the_reason(part: str, reason: str) -> None:
-    with pytest.raises(AddressError) as caught:
-        parse_address(f"architect:{part}")
-
-    assert reason in str(caught.value)
-    assert repr(f"architect:{part}") in str(caught.value)
-    assert "session" in str(caught.value)
+    for said in (reason, repr(form.format(part)), name):
+        assert said in str(caught.value)
 
 
 @pytest.mark.parametrize(("part", "reason"), [*BAD_PARTS, ("a:b", "contains ':'"), ("*", "contains '*'")])
@@ -121,10 +107,6 @@ def test_a_plain_address_is_no_pattern() -> None:
     assert not parse_target("architect:swarm-1").is_pattern
 
 
-def test_addresses_are_case_sensitive() -> None:
-    assert parse_address("Architect:s") != parse_address("architect:s")
-
-
 def test_targets_are_one_text_or_a_list_without_repeats_in_order() -> None:
     assert [str(target) for target in parse_targets("a:s")] == ["a:s"]
     assert [str(target) for target in parse_targets(["b:s", "a:s", "b:s"])] == ["b:s", "a:s"]
@@ -150,35 +132,3 @@ def test_targets_are_one_text_or_a_list_without_repeats_in_order() -> None:
 def test_bad_targets_are_refused_with_the_reason(to: object, reason: str) -> None:
     with pytest.raises(AddressError, match=reason):
         parse_targets(to)  # type: ignore[arg-type]
-
-
-@settings(max_examples=500, deadline=None, database=None)
-@given(st.text(max_size=12), st.text(max_size=12))
-def test_every_address_that_is_accepted_comes_back_as_it_was(role: str, session: str) -> None:
-    try:
-        address = make_address(session, role)
-    except AddressError:
-        assert _looks_wrong(role) or _looks_wrong(session)
-        return
-
-    assert parse_address(str(address)) == address
-    assert str(parse_address(str(address))) == f"{role}:{session}"
-    assert not _looks_wrong(role)
-    assert not _looks_wrong(session)
-
-
-@settings(max_examples=500, deadline=None, database=None)
-@given(st.text(alphabet=st.characters() | st.sampled_from(":* \t\n\x00\u2028"), max_size=24))
-def test_any_text_either_parses_back_to_itself_or_is_refused_with_an_address_error(text: str) -> None:
-    try:
-        address = parse_target(text)
-    except AddressError:
-        return
-
-    assert str(address) == text
-
-
-def _looks_wrong(part: str) -> bool:
-    """Tell by the rule of DESIGN.md, section 2, written another way than in raven."""
-    forbidden = any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in part)
-    return not part or bool({":", "*"} & set(part)) or part[0].isspace() or part[-1].isspace() or forbidden

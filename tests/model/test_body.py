@@ -9,7 +9,6 @@ from enum import IntEnum
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raven import BodyError
@@ -32,23 +31,6 @@ def nested(levels: int, opening: Any = list) -> Any:
     return value
 
 
-@settings(max_examples=300, deadline=None, database=None)
-@given(JSON)
-def test_every_json_value_comes_back_as_it_was(body: Any) -> None:
-    text = encode(body)
-
-    assert decode(text) == body
-    assert json.loads(text) == body
-
-
-@settings(max_examples=300, deadline=None, database=None)
-@given(JSON)
-def test_a_copy_is_what_the_text_reads_as(body: Any) -> None:
-    text = encode(body)
-
-    assert repr(copy(body, text)) == repr(decode(text))
-
-
 @pytest.mark.parametrize("body", [(1, 2), {"a": (1,)}, {1: "a"}, {"a": {"b": 1}}, IntEnum("Kind", "A").A, {None: True}])
 def test_a_copy_of_what_json_changes_is_what_json_makes_of_it(body: Any) -> None:
     text = encode(body)
@@ -60,21 +42,11 @@ def test_the_text_is_compact_and_keeps_unicode_readable() -> None:
     assert encode({"ort": ["Zürich", "東京", "🦉"], "n": 1}) == '{"ort":["Zürich","東京","🦉"],"n":1}'
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), [1, {"x": float("nan")}]])
-def test_numbers_that_json_does_not_know_are_refused(value: Any) -> None:
-    with pytest.raises(BodyError, match="not JSON"):
-        encode(value)
-
-
-@pytest.mark.parametrize("value", ["\ud800", ["x\udfff"], {"k": "\udc80"}, {"\ud83d": 1}])
-def test_lone_surrogates_are_refused_and_named(value: Any) -> None:
-    with pytest.raises(BodyError, match=r"lone surrogate '\\ud"):
-        encode(value)
-
-
 @pytest.mark.parametrize(
-    ("value", "name"),
+    ("value", "said"),
     [
+        *((value, "not JSON") for value in (float("nan"), float("inf"), float("-inf"), [1, {"x": float("nan")}])),
+        *((value, r"lone surrogate '\\ud") for value in ("\ud800", ["x\udfff"], {"k": "\udc80"}, {"\ud83d": 1})),
         ({1, 2}, "set"),
         (frozenset(), "frozenset"),
         (datetime(2026, 1, 1, tzinfo=UTC), "datetime"),
@@ -86,8 +58,8 @@ def test_lone_surrogates_are_refused_and_named(value: Any) -> None:
         ({("a", "b"): 1}, "tuple"),
     ],
 )
-def test_what_is_no_json_value_is_refused_by_the_name_of_its_kind(value: Any, name: str) -> None:
-    with pytest.raises(BodyError, match=name):
+def test_what_is_no_json_value_is_refused_by_its_name(value: Any, said: str) -> None:
+    with pytest.raises(BodyError, match=said):
         encode(value)
 
 
@@ -117,12 +89,6 @@ def test_brackets_in_text_are_not_depth() -> None:
     assert decode(encode(body)) == body
 
 
-def test_a_body_of_one_mebibyte_is_taken() -> None:
-    body = "x" * (1 << 20)
-
-    assert decode(encode(body)) == body
-
-
 def test_the_largest_body_is_taken_and_one_more_byte_is_refused_with_the_remedy() -> None:
     largest = "x" * (DEFAULT_MAX_BYTES - 2)  # and its quotes
 
@@ -135,12 +101,6 @@ def test_the_limit_can_be_set_and_counts_bytes_of_utf8_not_characters() -> None:
     assert encode("é" * 4, max_bytes=10) == '"éééé"'
     with pytest.raises(BodyError, match="12 bytes as JSON, over the limit of 10"):
         encode("é" * 5, max_bytes=10)
-
-
-def test_parse_takes_what_encode_writes() -> None:
-    body = {"ort": ["Zürich", None, True, 1.5]}
-
-    assert parse(encode(body)) == body
 
 
 @pytest.mark.parametrize("text", ["", "hello", "{", "[1,]", "{'a': 1}", "NaN", "[Infinity]", "-Infinity", "1 2"])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from raven import AddressError, BodyError, InputError
+from raven import AddressError, InputError
 from raven.model.address import parse_address
 from raven.model.draft import Draft, make_draft, make_drafts
 
@@ -19,11 +19,6 @@ LONG = "x" * 1025
 def draft(**parameters: Any) -> Draft:
     options: Any = {**GOOD, **parameters}
     return make_draft(SENDER, LIMIT, options.pop("to"), options.pop("type"), options.pop("body"), options)
-
-
-def test_a_body_over_the_limit_of_the_client_is_refused() -> None:
-    with pytest.raises(BodyError, match="over the limit of 1,000"):
-        draft(body="x" * LIMIT)
 
 
 @pytest.mark.parametrize(

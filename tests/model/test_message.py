@@ -94,8 +94,7 @@ def test_a_list_of_recipients_comes_back_as_a_tuple() -> None:
 
 def test_the_json_shape_has_every_field_and_every_derived_name() -> None:
     shape = message(tags='["x","y"]', expires_at=NOW + 5_000_000, state=2, finished_at=NOW, delivered_at=NOW).as_dict()
-
-    assert shape == {
+    expected = {
         "id": 7,
         "session_id": "swarm-1",
         "sender": "conductor:swarm-1",
@@ -123,11 +122,8 @@ def test_the_json_shape_has_every_field_and_every_derived_name() -> None:
         "report": None,
         "reason": None,
     }
-    assert list(shape) == [
-        "id", "session_id", "sender", "recipient", "recipient_role", "recipient_session", "to", "type", "body", "state",
-        "status", "urgency", "tags", "correlation_id", "reply_to", "task_id", "dedup_key", "attempts", "created_at",
-        "delivered_at", "acked_at", "expires_at", "finished_at", "reply_address", "report", "reason",
-    ]  # fmt: skip
+
+    assert list(shape.items()) == list(expected.items())
     assert json.loads(json.dumps(shape)) == shape
     fields = {field.name for field in dataclasses.fields(Message)}
     assert fields - shape.keys() == {"lease", "waiting", "duplicate"}

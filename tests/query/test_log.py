@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from raven import AddressError, BusClient, ClosedError, InputError
+from raven import AddressError, BusClient, ClosedError
 from raven.host.bus import HostedBus
 from raven.model.message import Message
 
@@ -120,14 +120,6 @@ def test_what_is_no_address_narrows_nothing(talk: BusClient, role: Any) -> None:
     for call in (talk.log, lambda role: talk.history("talk", role=role), lambda role: next(talk.tail(role=role))):
         with pytest.raises(AddressError):
             call(role=role)
-
-
-@pytest.mark.parametrize("from_id", [-1, 1 << 43, "1", None, True, 1.0])
-def test_a_log_from_what_is_no_id_is_refused_with_its_value(talk: BusClient, from_id: Any) -> None:
-    with pytest.raises(InputError, match="is not the id of a message") as caught:
-        talk.log(from_id)
-
-    assert repr(from_id) in str(caught.value)
 
 
 def test_a_log_begins_anew_with_a_file_that_took_the_place_of_a_longer_one(

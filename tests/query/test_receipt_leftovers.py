@@ -1,7 +1,4 @@
-"""Waits for receipts cost nothing while they last, and leave nothing when a signal ends them.
-
-What is marked as failing is a bug that stands: the mark goes with it.
-"""
+"""Waits for receipts cost nothing while they last, and leave nothing when a signal ends them."""
 
 from __future__ import annotations
 
@@ -30,10 +27,7 @@ def sleeps(bus: BusClient, message_id: int, timeout_s: float) -> int:
 
 
 @pytest.mark.skipif(not hasattr(resource, "RUSAGE_THREAD"), reason="no figures of one thread here")
-@pytest.mark.parametrize(
-    "expires_in_s",
-    [None, 60, 0.3],
-)
+@pytest.mark.parametrize("expires_in_s", [None, 60, 0.3])
 def test_a_wait_for_what_is_leased_sleeps(connect: Connect, expires_in_s: float | None) -> None:
     boss, worker = connect("boss:s"), connect("worker:s")
     sent = boss.send("worker:s", "note", expires_in_s=expires_in_s)
@@ -44,10 +38,7 @@ def test_a_wait_for_what_is_leased_sleeps(connect: Connect, expires_in_s: float 
 
 
 @pytest.mark.parametrize("method", ["wait_receipt", "wait_receipt_async"])
-@pytest.mark.parametrize(
-    "number",
-    [signal.SIGINT, signal.SIGTERM],
-)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_who_waits_for_receipts_leaves_nothing(
     db: str, connect: Connect, spawn: Spawn, method: str, number: signal.Signals
 ) -> None:

@@ -143,16 +143,6 @@ def test_a_receipt_follows_a_message_from_sent_to_acked(db: str, boss: BusClient
     assert [Receipt.from_dict(json.loads(json.dumps(one.as_dict()))) for one in seen] == seen
 
 
-def test_what_an_automatic_subscriber_takes_is_acked(boss: BusClient, worker: BusClient) -> None:
-    sent = boss.send("worker:s", "note")
-
-    next(iter(worker.listen()))
-
-    receipt = the_receipt(boss, sent.id)
-    assert told(receipt) == ("acked", 1, False, None)
-    assert receipt.delivered_at == receipt.finished_at is not None
-
-
 def test_a_delay_shows_when_it_ends_and_is_no_lease(boss: BusClient) -> None:
     sent = boss.send("worker:s", "note", delay_s=100)
 
@@ -160,21 +150,6 @@ def test_a_delay_shows_when_it_ends_and_is_no_lease(boss: BusClient) -> None:
 
     assert told(receipt) == ("sent", 0, False, None)
     assert receipt.ready_at == sent.created_at + timedelta(seconds=100)
-
-
-def test_what_was_given_back_says_why_and_until_when(boss: BusClient, worker: BusClient) -> None:
-    sent = boss.send("worker:s", "note")
-
-    worker.claim()
-    worker.nack(sent.id, reason="not now")
-    at_once = the_receipt(boss, sent.id)
-    worker.claim()
-    worker.nack(sent.id, 100, "later")
-    delayed = the_receipt(boss, sent.id)
-
-    assert (told(at_once), at_once.ready_at) == (("delivered", 1, False, "not now"), None)
-    assert told(delayed) == ("delivered", 2, False, "later")
-    assert is_about(delayed.ready_at, datetime.now(UTC) + timedelta(seconds=100))
 
 
 def test_a_lease_that_has_ended_shows_without_anybody_at_work(boss: BusClient, worker: BusClient) -> None:
@@ -188,29 +163,6 @@ def test_a_lease_that_has_ended_shows_without_anybody_at_work(boss: BusClient, w
     assert (told(again), again.ready_at) == (("delivered", 1, False, None), None)
     assert told(dead) == ("dead", 2, False, "attempt 2 of 2 ended without an ack: its lease ran out")
     assert (dead.ready_at, dead.finished_at is None) == (None, False)
-
-
-def test_the_dead_say_why_and_the_revived_begin_anew(boss: BusClient, worker: BusClient) -> None:
-    sent = boss.send("worker:s", "note", max_attempts=1)
-    worker.claim()
-    worker.nack(sent.id, reason="broken")
-
-    dead = the_receipt(boss, sent.id)
-    boss.requeue(sent.id)
-    revived = the_receipt(boss, sent.id)
-
-    assert told(dead) == ("dead", 1, False, "broken")
-    assert dead.finished_at
-    assert (revived.state, revived.attempts, revived.delivered_at, revived.finished_at) == ("sent", 0, None, None)
-
-
-def test_what_nobody_took_in_time_is_expired(boss: BusClient) -> None:
-    sent = boss.send("worker:s", "note", expires_in_s=0.01)
-
-    receipt = wait_until(lambda: (one := the_receipt(boss, sent.id)).state == "expired" and one, "its end")
-
-    assert told(receipt) == ("expired", 0, False, None)
-    assert receipt.delivered_at is None
 
 
 def test_what_is_expired_shows_so_while_another_writer_is_in_the_way(db: str, boss: BusClient, spawn: Spawn) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from raven import AddressError, BusClient, BusObserver, InputError
+from raven import BusClient, BusObserver
 from tests.support import NEVER_POLLS_S, Foreign, bells, wait_for_waiting, wait_until
 
 pytestmark = pytest.mark.both_ways
@@ -28,18 +28,6 @@ def test_without_follow_it_ends_at_the_newest(connect: Connect) -> None:
     assert [msg.body for msg in bus.tail(0, follow=False)] == [0, 1, 2]
     assert list(bus.tail(4, follow=False)) == []
     assert len(bus.inbox()) == 3
-
-
-def test_a_role_narrows_it_to_what_is_from_or_to_that_address(connect: Connect) -> None:
-    a, b = connect("a:s"), connect("b:s")
-    a.send("b:s", "note", "a to b")
-    b.send("c:s", "note", "b to c")
-    a.send(["c:s", "d:s"], "note", "a to c and d")
-    b.send("*:s", "note", "b to all")
-
-    assert [msg.body for msg in a.tail(role="a:s", follow=False)] == ["a to b", "a to c and d", "b to all"]
-    assert [msg.body for msg in a.tail(role="c:s", follow=False)] == ["b to c", "a to c and d"]
-    assert [msg.body for msg in a.tail(role="e:s", follow=False)] == []
 
 
 def test_a_long_log_comes_in_pages_without_a_gap_or_a_repeat(connect: Connect) -> None:
@@ -125,14 +113,3 @@ def test_a_followed_role_skips_others_and_goes_on(db: str, connect: Connect) -> 
         bus.send("worker:s" if number % 3 == 0 else "other:s", "note", number)
 
     assert [msg.body for msg in tail] == [0, 3, 6, 9]
-
-
-def test_a_bad_role_or_interval_is_refused(connect: Connect) -> None:
-    bus = connect("worker:s")
-
-    with pytest.raises(AddressError):
-        list(bus.tail(role="worker", follow=False))
-    with pytest.raises(AddressError, match="broadcast pattern"):
-        list(bus.tail(role="*:s", follow=False))
-    with pytest.raises(InputError, match="poll_interval_s 0 is out of range"):
-        list(bus.tail(poll_interval_s=0))

@@ -55,12 +55,6 @@ def test_a_tree_is_seen_whole_from_every_leaf(boss: BusClient) -> None:
     assert thread(boss, 8) == thread(boss, 9) == [8, 9]
 
 
-def test_a_message_alone_is_a_thread_of_one(boss: BusClient) -> None:
-    link(boss, None, None)
-
-    assert (thread(boss, 1), thread(boss, 2)) == ([1], [2])
-
-
 def test_a_thread_of_a_thousand_replies_is_seen_from_its_end(boss: BusClient) -> None:
     boss.send_many([{"to": "worker:s", "type": "note", "reply_to": number or None} for number in range(1000)])
 
@@ -120,12 +114,6 @@ def test_a_thread_of_some_addresses_leaves_out_the_others(
     worker.send("other:s", "note", reply_to=2)
 
     assert thread(boss, 1, role=role) == thread(boss, 3, role=role) == seen
-
-
-def test_at_most_so_many_are_returned_and_these_are_the_first(boss: BusClient) -> None:
-    link(boss, None, 1, 2, 3)
-
-    assert [thread(boss, 4, max=count) for count in (1, 3, 4, 9)] == [[1], [1, 2, 3], [1, 2, 3, 4], [1, 2, 3, 4]]
 
 
 def test_a_request_and_its_answer_are_a_thread_for_an_observer(db: str, boss: BusClient, foreign: Foreign) -> None:

@@ -85,23 +85,20 @@ def test_the_count_tells_what_was_lost_and_what_is_other_than_it_was_sent(
     assert [verdict.kind for verdict in tally.verdicts(told(*steps, there=there), [])] == kinds
 
 
-def test_a_replaced_file_excuses_what_was_sent_meanwhile() -> None:
-    def kinds(there: dict[int, int], *spans: tuple[float, float]) -> list[str]:
-        history = told(*TWO, received(1, 1), received(2, 2), there=there)
-        return [verdict.kind for verdict in tally.verdicts(history, spans)]
-
-    assert kinds({1: 1}, (3.5, 4.5)) == []
-    assert kinds({2: 2}, (3.5, 4.5)) == ["lost"]
-    assert kinds({1: 1}) == ["lost"]
-
-
-def test_a_replaced_file_excuses_a_message_that_was_finished_under_the_id_of_another() -> None:
-    def kinds(*spans: tuple[float, float]) -> list[str]:
-        history = told(sending(1, "manual:f"), sent(1, 1), there={1: 1})
-        return [verdict.kind for verdict in tally.verdicts(history, spans)]
-
-    assert kinds((9.0, 10.0)) == []
-    assert kinds() == ["lost"]
+@pytest.mark.parametrize(
+    ("spans", "kinds", "steps", "there"),
+    [
+        ([(3.5, 4.5)], [], [*TWO, received(1, 1), received(2, 2)], {1: 1}),
+        ([(3.5, 4.5)], ["lost"], [*TWO, received(1, 1), received(2, 2)], {2: 2}),
+        ([], ["lost"], [*TWO, received(1, 1), received(2, 2)], {1: 1}),
+        # It was finished under the id of another.
+        ([(9.0, 10.0)], [], [sending(1, "manual:f"), sent(1, 1)], {1: 1}),
+    ],
+)
+def test_a_replaced_file_excuses_what_was_sent_meanwhile(
+    spans: list[tuple[float, float]], kinds: list[str], steps: list[Step], there: dict[int, int]
+) -> None:
+    assert [verdict.kind for verdict in tally.verdicts(told(*steps, there=there), spans)] == kinds
 
 
 def test_a_message_that_is_twice_in_the_bus_is_doubled() -> None:
