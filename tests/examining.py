@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Self
 
 import pytest
@@ -31,6 +33,18 @@ def assert_told(check: Check, verdict: str, *words: object) -> None:
     assert check.remedy, check
     for word in words:
         assert str(word) in f"{check.found} -> {check.remedy}", check
+
+
+def squat(path: Path, kind: str) -> None:
+    """Put something of this kind at a path."""
+    if kind == "a file":
+        path.write_text("squatter")
+    elif kind == "a folder":
+        path.mkdir()
+    elif kind == "a symlink":
+        path.symlink_to(f"{path}.elsewhere")
+    else:
+        os.mkfifo(path)
 
 
 class Examiner:

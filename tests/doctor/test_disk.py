@@ -34,23 +34,22 @@ def on_disk(spawn: Spawn, disk: Path, options: str) -> Examiner:
     return examiner
 
 
-def test_a_full_disk_fails_with_what_is_left_until_there_is_room(spawn: Spawn, disk: Path) -> None:
+@pytest.mark.parametrize(
+    ("left", "verdict", "words"),
+    [
+        (0, "fail", ["0 MiB free", "100 KiB cannot be written", "No space left", "free some room"]),
+        (50 * MIB, "warn", ["50 MiB free"]),
+    ],
+)
+def test_a_disk_that_is_full_or_nearly_so_is_told_with_what_is_left_until_there_is_room(
+    spawn: Spawn, disk: Path, left: int, verdict: str, words: list[str]
+) -> None:
     examiner = on_disk(spawn, disk, "size=300m")
-    examiner.fill(disk / "filler", 0)
+    examiner.fill(disk / "filler", left)
     full = examiner.look()
     examiner.run("rm", disk / "filler")
 
-    assert_told(full["disk"], "fail", "0 MiB free", "100 KiB cannot be written", "No space left", "free some room")
-    assert not trouble(examiner.look())
-
-
-def test_a_disk_that_is_nearly_full_is_a_warning(spawn: Spawn, disk: Path) -> None:
-    examiner = on_disk(spawn, disk, "size=300m")
-    examiner.fill(disk / "filler", 50 * MIB)
-    tight = examiner.look()
-    examiner.run("rm", disk / "filler")
-
-    assert_told(tight["disk"], "warn", "50 MiB free")
+    assert_told(full["disk"], verdict, *words)
     assert not trouble(examiner.look())
 
 

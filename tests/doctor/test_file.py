@@ -240,6 +240,7 @@ def test_a_path_with_blanks_is_quoted_in_the_remedy(tmp_path: Path) -> None:
 
     check = look(str(db))["permissions"]
 
+    assert_told(check, "warn", "mode 0644", "chmod 600 ")
     subprocess.run(check.remedy, shell=True, check=True)
     assert look(str(db))["permissions"].verdict == "ok"
 
@@ -267,19 +268,20 @@ def test_a_file_that_takes_too_long_to_look_through_is_said_to_be_so(bus: str, m
     assert "too short" in check.found
 
 
-def test_damage_that_is_found_is_quoted(bus: str) -> None:
+@pytest.mark.parametrize(
+    ("page", "offset", "damage"), [(-1, 8, bytes(reversed(range(32)))), (2, 0, b"\xff" * 4096)], ids=["cells", "a page"]
+)
+def test_damage_that_is_found_is_quoted_and_stops_no_other_check(
+    bus: str, page: int, offset: int, damage: bytes
+) -> None:
     with BusClient.at("worker:s", bus) as client:
         client.send_many([{"to": f"worker-{n}:s", "type": "note", "body": n} for n in range(500)])
-    whole = Path(bus).read_bytes()
-    pages = len(whole) // 4096
-    # The last page is one of an index or of a table: its cells are turned about.
-    spoiled = bytearray(whole)
-    spoiled[(pages - 1) * 4096 + 8 : (pages - 1) * 4096 + 40] = bytes(reversed(range(32)))
+    spoiled = bytearray(Path(bus).read_bytes())
+    start = page % (len(spoiled) // 4096) * 4096 + offset
+    spoiled[start : start + len(damage)] = damage
     Path(bus).write_bytes(spoiled)
 
-    check = look(bus)["integrity"]
-
-    assert_told(check, "fail", "backup")
+    assert_told(look(bus)["integrity"], "fail", "backup")
 
 
 @pytest.mark.parametrize(

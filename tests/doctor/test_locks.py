@@ -28,11 +28,12 @@ def bus(connect: Connect, db: str) -> str:
     return db
 
 
-def hold(spawn: Spawn, db: str, *statements: str) -> Program:
-    """Start a program that has run these statements and stays where it is."""
-    program = spawn("lock_keeper", db, *statements)
-    program.read()
-    return program
+def hold(spawn: Spawn, db: str, *statements: str) -> Foreign:
+    """Start a client that has run these statements and stays where it is."""
+    holder = Foreign(spawn("foreign", db))
+    for statement in statements:
+        holder.execute(statement)
+    return holder
 
 
 @needs_proc
@@ -41,27 +42,31 @@ def test_a_writer_that_holds_the_lock_is_named(bus: str, spawn: Spawn) -> None:
 
     check = look(bus, busy_timeout_s=PATIENCE_S)["file"]
 
-    assert_told(check, "warn", "locked by another writer", f"pid {holder.pid} (python", "lock_keeper.py", "end it")
-    holder.ask("COMMIT")
+    assert_told(check, "warn", "locked by another writer", f"pid {holder.program.pid} (python", "foreign.py", "end it")
+    holder.execute("COMMIT")
     assert not trouble(look(bus))
 
 
 @needs_proc
 def test_a_stopped_writer_is_told_as_such(bus: str, spawn: Spawn) -> None:
     holder = hold(spawn, bus, "BEGIN IMMEDIATE")
-    holder.signal(signal.SIGSTOP)
+    holder.program.signal(signal.SIGSTOP)
 
     checks = wait_until(
         lambda: (found := look(bus, busy_timeout_s=PATIENCE_S)) and "stopped" in found["file"].found and found,
         "the end of its running",
     )
 
-    assert_told(checks["file"], "warn", f"pid {holder.pid} ", "which is stopped")
+    assert_told(checks["file"], "warn", f"pid {holder.program.pid} ", "which is stopped")
     assert_told(
-        checks["processes"], "warn", f"pid {holder.pid} ", "holds the lock of the writer", f"kill -CONT {holder.pid}"
+        checks["processes"],
+        "warn",
+        f"pid {holder.program.pid} ",
+        "holds the lock of the writer",
+        f"kill -CONT {holder.program.pid}",
     )
-    holder.signal(signal.SIGCONT)
-    holder.ask("COMMIT")
+    holder.program.signal(signal.SIGCONT)
+    holder.execute("COMMIT")
     assert not trouble(look(bus))
 
 
@@ -71,8 +76,8 @@ def test_a_program_that_keeps_the_file_to_itself_is_named(bus: str, spawn: Spawn
 
     check = look(bus, busy_timeout_s=PATIENCE_S)["file"]
 
-    assert_told(check, "fail", "locked", f"pid {holder.pid} (python")
-    holder.kill()
+    assert_told(check, "fail", "locked", f"pid {holder.program.pid} (python")
+    holder.program.kill()
     assert not trouble(look(bus))
 
 
@@ -85,9 +90,11 @@ def test_a_reader_that_pins_the_wal_is_named_while_that_is_still_small(
 
     check = look(bus)["journal"]
 
-    assert_told(check, "warn", f"pid {reader.pid} (python", "has read for 2", "pages of the WAL cannot be written back")
+    assert_told(
+        check, "warn", f"pid {reader.program.pid} (python", "has read for 2", "pages of the WAL cannot be written back"
+    )
     assert "MiB" not in check.found
-    reader.ask("COMMIT")
+    reader.execute("COMMIT")
     assert not trouble(look(bus))
 
 
@@ -95,8 +102,8 @@ def test_a_reader_that_pins_the_wal_is_named_while_that_is_still_small(
 def test_a_reader_that_stays_is_named_before_anybody_writes(bus: str, spawn: Spawn) -> None:
     reader = hold(spawn, bus, "BEGIN", "SELECT count(*) FROM messages")
 
-    assert_told(look(bus)["journal"], "warn", f"pid {reader.pid} ", "the WAL will grow", "COMMIT")
-    reader.kill()
+    assert_told(look(bus)["journal"], "warn", f"pid {reader.program.pid} ", "the WAL will grow", "COMMIT")
+    reader.program.kill()
     assert not trouble(look(bus))
 
 

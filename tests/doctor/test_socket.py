@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from raven import BusClient
-from tests.examining import assert_told, look, trouble
+from tests.examining import assert_told, look, squat, trouble
 from tests.processes import needs_proc
 from tests.serving import Served
 from tests.support import DEADLINE_S, wait_until
@@ -102,16 +102,9 @@ def test_a_socket_whose_queue_is_full_is_told_at_once(bus: str, listening: socke
 
 
 @pytest.mark.parametrize("kind", ["a file", "a folder", "a symlink", "a FIFO"])
-def test_a_squatter_that_is_no_socket_is_told(bus: str, tmp_path: Path, kind: str) -> None:
+def test_a_squatter_that_is_no_socket_is_told(bus: str, kind: str) -> None:
     path = Path(f"{bus}.sock")
-    if kind == "a file":
-        path.write_text("squatter")
-    elif kind == "a folder":
-        path.mkdir()
-    elif kind == "a symlink":
-        path.symlink_to(tmp_path / "elsewhere")
-    else:
-        os.mkfifo(path)
+    squat(path, kind)
 
     check = look(bus)["socket"]
 

@@ -15,7 +15,7 @@ import pytest
 
 from raven import BusClient
 from raven.wake import watcher as walwatch
-from tests.examining import Examiner, assert_told, look, trouble
+from tests.examining import Examiner, assert_told, look, squat, trouble
 from tests.processes import needs_proc
 from tests.support import NEVER_POLLS_S, Foreign, Program, wait_for_waiting, wait_for_watch, wait_until
 
@@ -58,16 +58,11 @@ def test_who_died_while_it_waited_is_named_until_it_waits_again(bus: str, spawn:
 
 
 @pytest.mark.parametrize("kind", ["a file", "a folder", "a symlink"])
-def test_what_stands_in_the_place_of_a_doorbell_is_named(bus: str, spawn: Spawn, tmp_path: Path, kind: str) -> None:
+def test_what_stands_in_the_place_of_a_doorbell_is_named(bus: str, spawn: Spawn, kind: str) -> None:
     worker = subscribe(spawn, bus)
     place = bell(bus)
     place.unlink()
-    if kind == "a file":
-        place.write_text("squatter")
-    elif kind == "a folder":
-        place.mkdir()
-    else:
-        place.symlink_to(tmp_path / "elsewhere")
+    squat(place, kind)
 
     checks = look(bus)
 
