@@ -68,6 +68,12 @@ def _give_up(number: int, frame: FrameType | None) -> NoReturn:
     raise AssertionError(f"the command has not ended within {DEADLINE_S} s")
 
 
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Wait for the end of a command; return its exit code, and what it has printed on stdout and stderr."""
+    printed, complained = process.communicate(timeout=DEADLINE_S)
+    return process.returncode, printed, complained
+
+
 class Shell:
     """Runs commands in `folder`, with the bus in `folder/bus.db` and nothing of the caller's own settings."""
 
@@ -125,6 +131,14 @@ class Shell:
         """Run one command that prints one JSON text."""
         return json.loads(self.ok(*arguments))
 
+    def state(self, message_id: int) -> str:
+        return str(self.json("read", str(message_id), "-j")["state"])
+
+    def receipt(self, message_id: int | str) -> dict[str, Any]:
+        """Return the receipt of a message of one recipient."""
+        [found] = self.json("receipts", str(message_id), "-j")["receipts"]
+        return dict(found)
+
     def error(self, code: int, *arguments: str, stdin: str | bytes = "", **environment: str) -> str:
         """Run one command that must fail with this exit code and one line `error: ...`; return the line's text."""
         done = self.run(*arguments, stdin=stdin, **environment)
@@ -135,18 +149,23 @@ class Shell:
         assert lines[0].startswith("error: "), done.stderr
         return lines[0].removeprefix("error: ")
 
-    def on_terminal(self, *arguments: str, **environment: str) -> tuple[int, str]:
-        """Run one command whose stdout and stderr are a terminal; return its exit code and what the terminal got."""
+    def on_terminal(self, *arguments: str, typed: str | None = None, **environment: str) -> tuple[int, str]:
+        """Run one command whose stdout and stderr are a terminal; return its exit code and what the terminal got.
+
+        If something is typed, be it nothing, its stdin is the terminal, too.
+        """
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
             self._command(arguments),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if typed is None else theirs,
             stdout=theirs,
             stderr=theirs,
             cwd=self.folder,
             env={**self.environment, "TERM": "xterm-256color", **environment},
+            start_new_session=True,
         )
         os.close(theirs)
+        os.write(ours, (typed or "").encode())
         shown = b""
         try:
             while data := os.read(ours, 65536):

@@ -36,12 +36,7 @@ def held(shell: Shell, sent: Sent, *options: str) -> tuple[str, str]:
 
 def end_lease(shell: Shell, message_id: str) -> None:
     """Wait until a lease that was given for a moment has ended."""
-    wait_until(lambda: not receipt(shell, message_id)["leased"], "the end of the lease")
-
-
-def receipt(shell: Shell, message_id: str) -> dict[str, object]:
-    [found] = shell.json("receipts", message_id, "-j")["receipts"]
-    return dict(found)
+    wait_until(lambda: not shell.receipt(message_id)["leased"], "the end of the lease")
 
 
 def test_claim_prints_the_line_with_its_lease_and_attempt(shell: Shell, sent: Sent) -> None:
@@ -86,7 +81,7 @@ def test_an_ack_with_its_lease_finishes_and_twice_is_the_same_as_once(shell: She
     for _ in range(2):
         assert shell.ok("ack", message_id, "--lease", lease) == "acked #1\n"
 
-    assert receipt(shell, message_id)["state"] == "acked"
+    assert shell.receipt(message_id)["state"] == "acked"
 
 
 def test_an_ack_whose_lease_has_passed_to_another_is_refused_with_the_lease_only(shell: Shell, sent: Sent) -> None:
@@ -97,7 +92,7 @@ def test_an_ack_whose_lease_has_passed_to_another_is_refused_with_the_lease_only
     said = [shell.error(1, command, message_id, "--lease", late) for command in ("ack", "nack", "extend")]
 
     assert all(text.startswith("the lease on message #1 is lost: another has it now") for text in said)
-    assert receipt(shell, message_id)["state"] == "delivered"
+    assert shell.receipt(message_id)["state"] == "delivered"
     assert shell.ok("extend", message_id, "--lease", current) == "extended #1\n"
     assert shell.ok("ack", message_id) == "acked #1\n"  # the owner of the mailbox may
 
@@ -107,7 +102,7 @@ def test_nack_gives_back_at_once_and_keeps_the_reason(shell: Shell, sent: Sent) 
 
     assert shell.ok("nack", message_id, *WORKER, "--lease", lease, "--reason", "no time") == "nacked #1\n"
 
-    assert receipt(shell, message_id)["reason"] == "no time"
+    assert shell.receipt(message_id)["reason"] == "no time"
     assert [attempt for _, _, attempt in claimed(shell)] == ["2"]
 
 
@@ -117,7 +112,7 @@ def test_nack_with_a_delay_holds_it_back_that_long(shell: Shell, sent: Sent) -> 
     assert shell.json("nack", message_id, "--delay", "1h", "-j") == {"nacked": [{"id": 1, "state": "delivered"}]}
 
     assert shell.ok("claim", *WORKER) == "(no messages)\n"
-    found = receipt(shell, message_id)
+    found = shell.receipt(message_id)
     assert found["ready_at"]
     assert not found["leased"]
 
@@ -139,26 +134,21 @@ def test_max_attempts_of_raven_yaml_count_where_a_send_says_nothing(shell: Shell
     assert shell.ok("nack", "1") == "nacked #1: dead\n"
 
 
-def test_nack_of_what_is_finished_exits_1(shell: Shell, sent: Sent) -> None:
-    message_id, _ = held(shell, sent)
-    shell.ok("ack", message_id)
-
-    assert "message #1 is acked: it cannot be given back" in shell.error(1, "nack", message_id)
-
-
 def test_extend_lets_the_lease_end_later_counted_from_now(shell: Shell, sent: Sent) -> None:
     message_id, _ = held(shell, sent, "--lease", "20s")
-    before = str(receipt(shell, message_id)["ready_at"])
+    before = str(shell.receipt(message_id)["ready_at"])
 
     assert shell.json("extend", message_id, "--for", "2h", "--json") == {"extended": [1]}
 
-    assert str(receipt(shell, message_id)["ready_at"]) > before
+    assert str(shell.receipt(message_id)["ready_at"]) > before
 
 
-def test_extend_of_what_is_not_leased_exits_1(shell: Shell, sent: Sent) -> None:
+def test_what_is_not_leased_is_not_extended_and_what_is_finished_not_given_back(shell: Shell, sent: Sent) -> None:
     sent()
 
     assert "the lease on message #1 is lost: it is not leased now" in shell.error(1, "extend", "1")
+    shell.ok("ack", "1")
+    assert "message #1 is acked: it cannot be given back" in shell.error(1, "nack", "1")
 
 
 def test_one_lease_finishes_all_that_was_claimed_with_it(shell: Shell, sent: Sent) -> None:
@@ -209,4 +199,4 @@ def test_a_mistake_with_a_message_in_hand_is_one_line(
     held(shell, sent)
 
     assert said in shell.error(code, *arguments)
-    assert receipt(shell, "1")["leased"]
+    assert shell.receipt("1")["leased"]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import subprocess
 
 import pytest
 
-from tests.cli.shell import DEADLINE_S, Shell
+from tests.cli.shell import Shell
 
 pytestmark = pytest.mark.both_ways
 
@@ -23,25 +20,6 @@ def die(shell: Shell, to: str = "worker:s", reason: str = "out of memory", *opti
 
 def dead(shell: Shell, *options: str) -> list[int]:
     return [message["id"] for message in shell.json("dead", "--json", *options)["messages"]]
-
-
-def answer_on_terminal(shell: Shell, answer: str, *arguments: str) -> tuple[int, str]:
-    """Run a command on a terminal at which a person types; return its exit code and what the terminal showed."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        shell._command(arguments), stdin=theirs, stdout=theirs, stderr=theirs, cwd=shell.folder, env=shell.environment,
-        start_new_session=True,
-    )  # fmt: skip
-    os.close(theirs)
-    os.write(ours, answer.encode())
-    shown = b""
-    try:
-        while data := os.read(ours, 65536):
-            shown += data
-    except OSError:
-        pass  # Linux reports the other end's closing so.
-    os.close(ours)
-    return process.wait(DEADLINE_S), shown.decode()
 
 
 def test_dead_shows_the_line_with_attempts_time_and_reason(shell: Shell) -> None:
@@ -102,7 +80,7 @@ def test_purge_asks_at_a_terminal_and_drops_only_after_a_yes(
 ) -> None:
     die(shell)
 
-    ended, shown = answer_on_terminal(shell, answer, "dead", "--purge", "-r", "worker:s")
+    ended, shown = shell.on_terminal("dead", "--purge", "-r", "worker:s", typed=answer)
 
     assert "Drop all dead messages of worker:s for good? [y/N]" in shown
     assert "Traceback" not in shown
@@ -112,7 +90,7 @@ def test_purge_asks_at_a_terminal_and_drops_only_after_a_yes(
 def test_purge_with_yes_asks_nobody(shell: Shell) -> None:
     die(shell)
 
-    ended, shown = answer_on_terminal(shell, "", "dead", "--purge", "--yes")
+    ended, shown = shell.on_terminal("dead", "--purge", "--yes", typed="")
 
     assert (ended, shown.split()) == (0, ["dropped", "1", "dead", "message"])
 

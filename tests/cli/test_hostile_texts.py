@@ -6,32 +6,11 @@ import json
 import os
 import subprocess
 import sys
-from typing import Any
 
 import pytest
 
-from raven import BusClient
 from tests.cli.shell import Shell
-from tests.support import Foreign, Program, needs
-
-
-@pytest.fixture
-def foreign(shell: Shell) -> Any:
-    """Return a client of the bus that is not raven."""
-    program = Program("foreign", shell.db)
-    yield Foreign(program)
-    program.close()
-
-
-def offered(shell: Shell, *words: str) -> list[str]:
-    """Return what the completion of bash is given for the last of the words."""
-    done = subprocess.run(
-        [sys.executable, "-m", "raven"],
-        env={**shell.environment, "_RAVEN_COMPLETE": "bash_complete", "COMP_WORDS": "\n".join(words),
-             "COMP_CWORD": str(len(words) - 1)},
-        capture_output=True, text=True, check=True, cwd=shell.folder,
-    )  # fmt: skip
-    return [line.removeprefix("plain,") for line in done.stdout.splitlines()]
+from tests.support import Foreign, needs
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "iso8859-15"])
@@ -55,17 +34,6 @@ def test_letters_that_the_output_has_not_show_as_escapes_and_the_message_is_not_
     assert second.endswith('"é"')
 
 
-def test_completion_offers_no_address_in_which_a_shell_sees_more_than_a_word(shell: Shell) -> None:
-    good = ["architect:swarm-1", "a.b_c/d@e%f+g,h:s", "東京:s"]
-    evil = ["$(touch x):s", "`id`:s", "a;b:s", "a b:s", "a'b:s", 'a"b:s', "a\\b:s", "~:s", "a&b:s", "-rf:s", "#a:s",
-            "{a,b}:s", "a|b:s", "a>b:s", "a?b:s", "[a]:s", "!a:s", "a\u202eb:s"]  # fmt: skip
-    with BusClient.at("setup:s", shell.db, register=False) as bus:
-        bus.register(*good, *evil)
-
-    assert sorted(offered(shell, "raven", "inbox", "-r", "")) == sorted(good)
-    assert offered(shell, "raven", "inbox", "-r", "arch") == ["architect:swarm-1"]
-
-
 def test_a_lone_surrogate_of_a_foreign_writer_does_not_end_a_pipe_to_jq(shell: Shell, foreign: Foreign) -> None:
     needs("jq")
     shell.ok("session", "init", "s", "-r", "b")
@@ -80,6 +48,7 @@ def test_a_lone_surrogate_of_a_foreign_writer_does_not_end_a_pipe_to_jq(shell: S
     assert read == '["\ufffd","\ufffd"]\n"next"\n'
 
 
+@pytest.mark.both_ways
 def test_exec_hands_over_a_text_on_stdin_and_nowhere_else(shell: Shell) -> None:
     evil = "$(touch made) `touch made` '; touch made; ' \n touch made \n -x"
     arguments = ["--from=-a:s", "--to=b:s", f"--type={evil}", f"--tag={evil}", f"--body={json.dumps(evil)}"]

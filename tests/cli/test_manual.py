@@ -9,11 +9,10 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.cli.shell import DEADLINE_S, Shell
+from tests.cli.shell import DEADLINE_S, Shell, finish
 from tests.support import bells, wait_for_waiting, wait_until
 
 # Where a shell command finds `raven`.
@@ -23,16 +22,6 @@ MANUAL = ("subscribe", "-r", "worker:s", "--ack", "manual")
 
 def send(shell: Shell, body: str = "{}", *options: str) -> None:
     shell.ok("send", "--from", "boss:s", "--to", "worker:s", "-t", "job", "--body", body, *options)
-
-
-def receipt(shell: Shell, message_id: int) -> dict[str, Any]:
-    [found] = shell.json("receipts", str(message_id), "-j")["receipts"]
-    return dict(found)
-
-
-def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    printed, complained = process.communicate(timeout=DEADLINE_S)
-    return process.returncode, printed, complained
 
 
 def test_what_was_printed_is_acked(shell: Shell) -> None:
@@ -45,7 +34,7 @@ def test_what_was_printed_is_acked(shell: Shell) -> None:
 
     lines = ["#1 boss:s -> worker:s type=job 1", "#2 boss:s -> worker:s type=job 2"]
     assert finish(process) == (0, "\n".join(lines) + "\n", "")
-    assert [receipt(shell, number)["state"] for number in (1, 2)] == ["acked", "acked"]
+    assert [shell.receipt(number)["state"] for number in (1, 2)] == ["acked", "acked"]
     assert bells(shell.db) == []
 
 
@@ -57,7 +46,7 @@ def test_json_shows_lease_and_attempt(shell: Shell) -> None:
 
     assert (message["state"], message["attempts"]) == ("delivered", 1)
     assert message["lease"]
-    assert receipt(shell, 1)["state"] == "acked"
+    assert shell.receipt(1)["state"] == "acked"
 
 
 def test_what_nobody_could_read_comes_again(shell: Shell) -> None:
@@ -81,7 +70,7 @@ def test_a_command_that_succeeds_acks(shell: Shell) -> None:
     message, then = (json.loads(line) for line in printed.splitlines())
     assert message["body"] == {"n": 1}
     assert (then["receipts"][0]["state"], then["receipts"][0]["leased"]) == ("delivered", True)
-    assert receipt(shell, 1)["state"] == "acked"
+    assert shell.receipt(1)["state"] == "acked"
 
 
 @pytest.mark.both_ways
@@ -91,7 +80,7 @@ def test_a_command_that_fails_gives_the_message_back_with_the_reason(shell: Shel
     done = shell.run(*MANUAL, "--count", "1", "--retry-delay", "1h", "--exec", "exit 3")
 
     assert (done.returncode, done.stderr) == (1, "error: exit 3: exit status 3 on message #1\n")
-    found = receipt(shell, 1)
+    found = shell.receipt(1)
     assert (found["state"], found["reason"], found["leased"]) == ("delivered", "exit status 3", False)
     assert found["ready_at"]
 
@@ -120,7 +109,7 @@ def test_a_failure_and_then_a_success_end_in_exit_1_and_an_ack(shell: Shell) -> 
 
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
-    assert receipt(shell, 1)["state"] == "acked"
+    assert shell.receipt(1)["state"] == "acked"
 
 
 def test_an_ack_that_comes_too_late_is_said_and_ends_in_exit_1(shell: Shell) -> None:
@@ -133,7 +122,7 @@ def test_an_ack_that_comes_too_late_is_said_and_ends_in_exit_1(shell: Shell) -> 
     assert done.returncode == 1
     assert done.stderr.startswith("error: the lease on message #1 is lost: another has it now")
     assert len(done.stderr.splitlines()) == 1
-    assert receipt(shell, 1)["leased"]
+    assert shell.receipt(1)["leased"]
 
 
 def test_the_lease_is_renewed_while_a_command_runs(shell: Shell) -> None:
@@ -145,7 +134,7 @@ def test_the_lease_is_renewed_while_a_command_runs(shell: Shell) -> None:
         assert shell.ok("claim", "-r", "worker:s") == "(no messages)\n"
 
     assert finish(process) == (0, "", "")
-    assert receipt(shell, 1)["attempts"] == 1
+    assert shell.receipt(1)["attempts"] == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

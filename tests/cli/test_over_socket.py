@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.shell import DEADLINE_S, Shell
+from tests.cli.shell import Shell, finish
 from tests.serving import Served
 from tests.support import wait_for_waiting, wait_until
 
@@ -70,16 +69,13 @@ FOLLOWING = (
     ("subscribe", *WORKER, "--ack", "manual"),
     ("tail",),
     ("request", "--from", "boss:s", "--to", "worker:s", "-t", "add"),
-    (*SEND, "--wait", "acked", "-j"),
 )
 
 
 @pytest.fixture
-def served(shell: Shell) -> Iterator[Served]:
+def served(serve: Callable[..., Served]) -> Served:
     """Serve the shell user's own bus."""
-    one = Served(shell.db)
-    yield one
-    one.close()
+    return serve()
 
 
 @pytest.fixture(scope="module")
@@ -131,12 +127,11 @@ def test_a_signal_ends_what_waits_over_the_socket(
 
     process.send_signal(number)
 
-    printed, complained = process.communicate(timeout=DEADLINE_S)
-    assert (process.returncode, printed, complained) == (128 + number, "", "")
+    assert finish(process) == (128 + number, "", "")
 
 
 def test_subscribe_over_the_socket_prints_messages_as_they_come(shell: Shell, served: Served) -> None:
-    process: subprocess.Popen[str] = shell.start("subscribe", "-r", "worker:s", "--count", "2", "--socket", served.path)
+    process = shell.start("subscribe", "-r", "worker:s", "--count", "2", "--socket", served.path)
     wait_for_waiting(shell.db, "worker:s")
     assert process.stdout
 
@@ -144,8 +139,7 @@ def test_subscribe_over_the_socket_prints_messages_as_they_come(shell: Shell, se
     assert process.stdout.readline() == "#1 boss:s -> worker:s type=note {}\n"
     shell.ok(*SEND, "--socket", served.path)
 
-    assert process.communicate(timeout=DEADLINE_S) == ("#2 boss:s -> worker:s type=note {}\n", "")
-    assert process.returncode == 0
+    assert finish(process) == (0, "#2 boss:s -> worker:s type=note {}\n", "")
 
 
 @pytest.mark.parametrize("command", CLIENT_COMMANDS, ids=" ".join)
@@ -159,17 +153,14 @@ def test_a_command_uses_one_way_to_the_bus(shell: Shell, command: tuple[str, ...
     assert not Path(shell.db).exists()
 
 
-def test_a_command_waits_for_a_helper_that_is_starting(shell: Shell) -> None:
+def test_a_command_waits_for_a_helper_that_is_starting(shell: Shell, serve: Callable[..., Served]) -> None:
     for seconds, least_s in (("0", 0.0), ("0.4", 0.4)):
         began = time.monotonic()
         shell.error(1, "peers", "--socket", "none.sock", RAVEN_CONNECT_TIMEOUT_S=seconds)
         assert time.monotonic() - began >= least_s
     process = shell.start("peers", "--socket", f"{shell.db}.sock", RAVEN_CONNECT_TIMEOUT_S="30")
-    served = Served(shell.db)
-    try:
-        assert process.communicate(timeout=DEADLINE_S) == ("(nobody)\n", "")
-    finally:
-        served.close()
+    serve()
+    assert finish(process) == (0, "(nobody)\n", "")
 
 
 @pytest.mark.parametrize("seconds", ["soon", "-1", "nan", "inf", "1e3", "3600.1", "2s", " 2", "٢"])
@@ -221,15 +212,12 @@ def test_a_wrong_call_is_one_line_and_an_exit_code(shell: Shell, served: Served)
 
 
 def test_a_request_through_the_helper_is_answered_on_the_file(shell: Shell, served: Served) -> None:
-    process: subprocess.Popen[str] = shell.start(
-        "request", "--from", "boss:s", "--to", "worker:s", "-t", "add", "--socket", served.path
-    )
+    process = shell.start("request", "--from", "boss:s", "--to", "worker:s", "-t", "add", "--socket", served.path)
     wait_until(lambda: shell.json("inbox", *WORKER, "--peek", "-j")["messages"], "the request")
 
     shell.ok("reply", "1", "-t", "sum", "--body", "3", "--ack")
 
-    assert process.communicate(timeout=DEADLINE_S) == ("3\n", "")
-    assert process.returncode == 0
+    assert finish(process) == (0, "3\n", "")
 
 
 def test_own_statements_need_the_file(shell: Shell, served: Served) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.shell import DEADLINE_S, Shell
+from tests.cli.shell import Shell, finish
 from tests.support import wait_until
 
 pytestmark = pytest.mark.both_ways
@@ -23,15 +23,6 @@ def asked(shell: Shell, *options: str) -> tuple[subprocess.Popen[str], dict[str,
     process = shell.start(*REQUEST, *options)
     [message] = wait_until(lambda: shell.json("claim", "-r", "worker:s", "-j")["messages"], "the request")
     return process, message
-
-
-def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    printed, complained = process.communicate(timeout=DEADLINE_S)
-    return process.returncode, printed, complained
-
-
-def state(shell: Shell, message_id: int) -> str:
-    return str(shell.json("read", str(message_id), "-j")["state"])
 
 
 def test_request_prints_the_body_of_the_answer(shell: Shell) -> None:
@@ -62,7 +53,7 @@ def test_reply_with_ack_does_both(shell: Shell) -> None:
     printed = shell.ok("reply", "1", "-r", "worker:s", "-t", "sum", "--ack", "--lease", str(message["lease"]))
 
     assert printed.splitlines()[1:] == ["acked #1"]
-    assert state(shell, 1) == "acked"
+    assert shell.state(1) == "acked"
     assert finish(process) == (0, "{}\n", "")
 
 
@@ -88,7 +79,7 @@ def test_reply_without_a_request_goes_to_the_sender_in_the_same_conversation(she
     assert (more["reply_to"], more["correlation_id"], more["task_id"]) == (1, "c", "other")
     assert more["expires_at"]
     assert done["expires_at"] is None
-    assert state(shell, 1) == "sent"
+    assert shell.state(1) == "sent"
 
 
 def test_reply_to_a_message_of_several_recipients_wants_the_role(shell: Shell) -> None:
@@ -103,7 +94,7 @@ def test_request_that_times_out_is_one_line_and_nobody_begins_with_it_any_more(s
 
     assert said == "no answer to message #1 came within 0.2 s"
     assert shell.ok("claim", "-r", "worker:s") == "(no messages)\n"
-    assert state(shell, 1) == "expired"
+    assert shell.state(1) == "expired"
 
 
 def test_an_answer_that_comes_too_late_is_refused(shell: Shell) -> None:
@@ -125,7 +116,7 @@ def test_a_signal_ends_a_request_and_withdraws_it(shell: Shell, number: int) -> 
     process.send_signal(number)
 
     assert finish(process) == (128 + number, "", "")
-    assert state(shell, 1) == "expired"
+    assert shell.state(1) == "expired"
 
 
 def test_the_text_of_an_answer_cannot_recolour_a_terminal(shell: Shell) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -47,24 +48,17 @@ def test_serve_without_the_extra_says_how_to_get_it(shell: Shell, options: tuple
     assert os.listdir(shell.folder) == ["home"]
 
 
-def test_commands_over_the_socket_need_no_extra(shell: Shell) -> None:
-    served = Served(shell.db)
-    try:
-        arguments = ("send", "--from", "boss:s", "--to", "worker:s", "-t", "note", "--socket", served.path)
-        for number, command in enumerate(
-            [arguments, ("call", "ping"), ("tail", "--no-follow", "--socket", served.path)]
-        ):
-            done = run_without_extra(shell, *command)
+def test_commands_over_the_socket_need_no_extra(shell: Shell, serve: Callable[..., Served]) -> None:
+    way = ("--socket", serve().path)
+    shown = {
+        ("send", "--from", "boss:s", "--to", "worker:s", "-t", "note", *way): "sent #1 boss:s -> worker:s type=note\n",
+        ("call", "ping"): '"pong"\n',
+        ("tail", "--no-follow", *way): "#1 boss:s -> worker:s type=note {}\n",
+    }
 
-            assert (done.returncode, done.stderr) == (0, "")
-            assert (
-                done.stdout
-                == ("sent #1 boss:s -> worker:s type=note\n", '"pong"\n', "#1 boss:s -> worker:s type=note {}\n")[
-                    number
-                ]
-            )
-    finally:
-        served.close()
+    for command, printed in shown.items():
+        done = run_without_extra(shell, *command)
+        assert (done.returncode, done.stderr, done.stdout) == (0, "", printed)
 
 
 def test_serve_goes_by_the_settings_of_raven_yaml(shell: Shell) -> None:

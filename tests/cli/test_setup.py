@@ -9,14 +9,13 @@ import sys
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
-import click
 import pytest
 import yaml
 
 import raven
+from raven import BusClient
 from raven.cli.app import COMMANDS, run
 from raven.cli.exit_codes import GENERAL
-from raven.cli.options import AddressType
 from tests.cli.shell import Shell
 
 
@@ -123,16 +122,29 @@ def test_completion_prints_the_script_of_each_shell(shell: Shell, name: str) -> 
     assert "_RAVEN_COMPLETE" in shell.ok("completion", name)
 
 
-def test_completion_offers_commands_and_registered_addresses(shell: Shell) -> None:
-    shell.ok("session", "init", "swarm-1", "-r", "architect")
+def offered(shell: Shell, line: str) -> list[str]:
+    """Return what the completion of bash is given for the last word of a line."""
+    words = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    done = shell.run_process(_RAVEN_COMPLETE="bash_complete", **words)
+    assert (done.returncode, done.stderr) == (0, "")
+    return [found.removeprefix("plain,") for found in done.stdout.strip().splitlines()]
 
-    commands = shell.run_process(_RAVEN_COMPLETE="bash_complete", COMP_WORDS="raven se", COMP_CWORD="1").stdout
-    addresses = shell.run_process(
-        _RAVEN_COMPLETE="bash_complete", COMP_WORDS="raven inbox -r arch", COMP_CWORD="3"
-    ).stdout
 
-    assert {"plain,send", "plain,session"} <= set(commands.splitlines())
-    assert addresses == "plain,architect:swarm-1\n"
+def test_completion_offers_commands_and_without_a_bus_no_address(shell: Shell) -> None:
+    assert {"send", "session"} <= set(offered(shell, "raven se"))
+    assert offered(shell, "raven inbox -r ") == []
+    assert not Path(shell.db).exists()
+
+
+def test_completion_offers_no_address_in_which_a_shell_sees_more_than_a_word(shell: Shell) -> None:
+    good = ["architect:swarm-1", "a.b_c/d@e%f+g,h:s", "東京:s"]
+    evil = ["$(touch x):s", "`id`:s", "a;b:s", "a b:s", "a'b:s", 'a"b:s', "a\\b:s", "~:s", "a&b:s", "-rf:s", "#a:s",
+            "{a,b}:s", "a|b:s", "a>b:s", "a?b:s", "[a]:s", "!a:s", "a\u202eb:s"]  # fmt: skip
+    with BusClient.at("setup:s", shell.db, register=False) as bus:
+        bus.register(*good, *evil)
+
+    assert sorted(offered(shell, "raven inbox -r ")) == sorted(good)
+    assert offered(shell, "raven inbox -r arch") == ["architect:swarm-1"]
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
@@ -161,9 +173,10 @@ def test_a_process_ends_as_the_command_does(shell: Shell, code: int, arguments: 
     assert (done.stdout == "", done.stderr.startswith("error: ")) == (bool(code), bool(code))
 
 
-def test_unknown_commands_and_options_exit_2(shell: Shell) -> None:
+def test_unknown_commands_options_and_arguments_exit_2(shell: Shell) -> None:
     assert "No such command 'fly'" in shell.error(2, "fly")
     assert "No such option" in shell.error(2, "version", "--fast")
+    assert "unexpected extra argument" in shell.error(2, "stats", "worker:s")
     assert shell.run().returncode == 2
 
 
@@ -224,8 +237,7 @@ def test_no_database_exits_3(shell: Shell) -> None:
 
 
 def test_a_full_pipe_that_nobody_reads_any_more_is_no_mistake(shell: Shell) -> None:
-    shell.ok("send", "--from", "a:s", "--to", "b:s", "-t", "x", "--body", '"' + "y" * 90000 + '"')
-    for _ in range(3):
+    for _ in range(4):
         shell.ok("send", "--from", "a:s", "--to", "b:s", "-t", "x", "--body", '"' + "y" * 90000 + '"')
     process = shell.start("tail", "--no-follow")
     assert process.stdout
@@ -265,12 +277,3 @@ def test_output_for_which_there_is_no_room_is_one_line_of_error(capsys: pytest.C
 
     assert code == GENERAL
     assert capsys.readouterr().err.splitlines() == ["error: No space left on device"]
-
-
-def test_without_a_bus_no_address_is_offered_to_the_shell(db: str) -> None:
-    param = click.Argument(["address"], type=AddressType())
-    context = click.Context(click.Command("send", params=[param]))
-    context.params["db"] = db
-
-    assert AddressType().shell_complete(context, param, "") == []
-    assert not Path(db).exists()

@@ -15,13 +15,9 @@ from tests.support import Foreign
 Sent = Callable[..., str]
 
 
-def rows(printed: str) -> list[list[str]]:
-    """Split a table into its cells: two blanks or more stand between them."""
-    return [[cell for cell in line.split("  ") if cell] for line in printed.splitlines()]
-
-
 def stripped(printed: str) -> list[list[str]]:
-    return [[cell.strip() for cell in row] for row in rows(printed)]
+    """Split a table into its cells: two blanks or more stand between them."""
+    return [[cell.strip() for cell in line.split("  ") if cell] for line in printed.splitlines()]
 
 
 def test_stats_shows_tables_of_states_latencies_and_addresses(shell: Shell, sent: Sent) -> None:
@@ -97,10 +93,6 @@ def test_stats_escapes_what_a_foreign_writer_called_an_address(shell: Shell, sen
 
     assert "evil\\x1b[31m:s" in shown
     assert "\x1b" not in shown
-
-
-def test_stats_with_an_argument_exits_2(shell: Shell) -> None:
-    assert "unexpected extra argument" in shell.error(2, "stats", "worker:s")
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(60, "1m"), (7200, "2h"), (3 * 86400, "3d")])

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from raven.cli.commands.subscribe import run_command
-from tests.cli.shell import DEADLINE_S, Shell
+from tests.cli.shell import DEADLINE_S, Shell, finish
 from tests.support import bells, wait_for_waiting
 
 pytestmark = pytest.mark.both_ways
@@ -18,11 +18,6 @@ pytestmark = pytest.mark.both_ways
 
 def send(shell: Shell, body: str = "{}", to: str = "worker:s", *options: str) -> None:
     shell.ok("send", "--from", "boss:s", "--to", to, "-t", "job", "--body", body, *options)
-
-
-def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    printed, complained = process.communicate(timeout=DEADLINE_S)
-    return process.returncode, printed, complained
 
 
 @pytest.mark.file_only
@@ -56,17 +51,6 @@ def test_subscribe_that_times_out_before_count_exits_1(shell: Shell) -> None:
 
     assert done.returncode == 1
     assert done.stderr == "error: only 1 of 2 messages came within 1 s\n"
-
-
-def test_exec_gets_each_message_as_json_on_stdin_and_never_on_its_command_line(shell: Shell) -> None:
-    evil = "$(touch pwned) `touch pwned` '; touch pwned; '"
-    send(shell, json.dumps(evil))
-    send(shell, json.dumps({"n": 2}))
-
-    printed = shell.ok("subscribe", "-r", "worker:s", "--count", "2", "--exec", "cat")
-
-    assert [json.loads(line)["body"] for line in printed.splitlines()] == [evil, {"n": 2}]
-    assert not (shell.folder / "pwned").exists()
 
 
 def test_exec_that_fails_is_said_and_ends_in_exit_1_after_all_messages(shell: Shell) -> None:

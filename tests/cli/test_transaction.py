@@ -27,10 +27,6 @@ def sent(shell: Shell) -> list[str]:
     return [json.loads(line)["type"] for line in shell.ok("tail", "--no-follow", "--json").splitlines()]
 
 
-def state(shell: Shell, message_id: int) -> str:
-    return str(shell.json("read", str(message_id), "-j")["state"])
-
-
 def jobs(shell: Shell, count: int) -> int:
     """Send jobs to the worker and claim them; returns the lease."""
     for _ in range(count):
@@ -76,7 +72,7 @@ def test_where_one_line_fails_nothing_is_done_and_the_line_is_named(shell: Shell
 
     assert said == "line 3: ack: there is no message #9: it never was, or it was pruned"
     assert sent(shell) == ["job"]
-    assert state(shell, 1) == "delivered"
+    assert shell.state(1) == "delivered"
 
 
 @pytest.mark.file_only
@@ -104,7 +100,7 @@ def test_the_tables_of_raven_are_not_for_own_statements(shell: Shell) -> None:
     said = shell.error(2, *ROLE, stdin=lines(("execute", {"sql": "DELETE FROM deliveries"})))
 
     assert said.startswith("line 1: execute: the statement 'DELETE FROM deliveries' failed")
-    assert state(shell, 1) == "delivered"
+    assert shell.state(1) == "delivered"
 
 
 def test_a_reply_to_what_another_has_acked_is_undone_with_its_ack(shell: Shell) -> None:
