@@ -27,28 +27,20 @@ def sends(folder: Path, durability: Durability, count: int = 5) -> tuple[list[Sy
     return [entry for entry in log.entries[begin:] if isinstance(entry, SyncBegun)], counts
 
 
-def test_with_full_durability_each_send_is_synced_before_it_returns(tmp_path: Path) -> None:
-    _, counts = sends(tmp_path, "full")
+def test_with_full_durability_each_send_is_synced_past_the_cache_of_the_disk_before_it_returns(tmp_path: Path) -> None:
+    syncs, counts = sends(tmp_path, "full")
 
     assert [after - before for before, after in pairwise(counts)] == [1] * 4
-
-
-def test_with_normal_durability_no_send_waits_for_the_disk(tmp_path: Path) -> None:
-    _, counts = sends(tmp_path, "normal")
-
-    assert len(set(counts)) == 1
-
-
-def test_with_full_durability_each_sync_goes_past_the_cache_of_the_disk(tmp_path: Path) -> None:
-    syncs, _ = sends(tmp_path, "full")
-
     assert len(syncs) > 5
     assert all(sync.wholly for sync in syncs)
 
 
-def test_with_normal_durability_what_is_written_back_goes_past_the_cache_of_the_disk(tmp_path: Path) -> None:
-    syncs, _ = sends(tmp_path, "normal")
+def test_with_normal_durability_no_send_waits_for_the_disk_and_what_is_written_back_goes_past_its_cache(
+    tmp_path: Path,
+) -> None:
+    syncs, counts = sends(tmp_path, "normal")
 
+    assert len(set(counts)) == 1
     # The WAL's own header, the WAL before it is written back, and the file.
     assert [sync.wholly for sync in syncs] == [True] * 3
 

@@ -36,40 +36,31 @@ server:/export on /zz/net (nfs, nodev, nosuid)
 
 
 @pytest.mark.parametrize(
-    ("path", "kind"),
+    ("table", "path", "kind"),
     [
-        ("/", "ext4"),
-        ("/zz", "ext4"),
-        ("/zz/network", "ext4"),
-        ("/zz/net", "nfs4"),
-        ("/zz/net/a/b", "nfs4"),
-        ("/zz/net/local", "xfs"),
-        ("/zz/net/local/a", "xfs"),
-        ("/zz/net/locals", "nfs4"),
-        ("/zz/with blank/a", "cifs"),
-        ("/zz/with", "ext4"),
-        ("/zz/tab\tnew\nline\\back\\040slash/a", "fuse.sshfs"),
-        ("/zz/stacked/a", "nfs"),
-        ("/zz/hidden/a", "tmpfs"),
+        (MOUNTINFO, "/", "ext4"),
+        (MOUNTINFO, "/zz", "ext4"),
+        (MOUNTINFO, "/zz/network", "ext4"),
+        (MOUNTINFO, "/zz/net", "nfs4"),
+        (MOUNTINFO, "/zz/net/a/b", "nfs4"),
+        (MOUNTINFO, "/zz/net/local", "xfs"),
+        (MOUNTINFO, "/zz/net/local/a", "xfs"),
+        (MOUNTINFO, "/zz/net/locals", "nfs4"),
+        (MOUNTINFO, "/zz/with blank/a", "cifs"),
+        (MOUNTINFO, "/zz/with", "ext4"),
+        (MOUNTINFO, "/zz/tab\tnew\nline\\back\\040slash/a", "fuse.sshfs"),
+        (MOUNTINFO, "/zz/stacked/a", "nfs"),
+        (MOUNTINFO, "/zz/hidden/a", "tmpfs"),
+        (MACOS, "/", "apfs"),
+        (MACOS, "/Users/me", "apfs"),
+        (MACOS, "/Volumes/Team Share/bus", "smbfs"),
+        (MACOS, "/zz/net/a", "nfs"),
+        (MACOS, "/zz/network", "apfs"),
+        (MACOS, "/Volumes/Stick (1)/a", "exfat"),
     ],
 )
-def test_the_innermost_mount_of_mountinfo_counts_and_of_stacked_ones_the_last(path: str, kind: str) -> None:
-    assert filesystem_type(path, MOUNTINFO) == kind
-
-
-@pytest.mark.parametrize(
-    ("path", "kind"),
-    [
-        ("/", "apfs"),
-        ("/Users/me", "apfs"),
-        ("/Volumes/Team Share/bus", "smbfs"),
-        ("/zz/net/a", "nfs"),
-        ("/zz/network", "apfs"),
-        ("/Volumes/Stick (1)/a", "exfat"),
-    ],
-)
-def test_the_output_of_mount_on_macos_is_read(path: str, kind: str) -> None:
-    assert filesystem_type(path, MACOS) == kind
+def test_the_innermost_mount_counts_and_of_stacked_ones_the_last(table: str, path: str, kind: str) -> None:
+    assert filesystem_type(path, table) == kind
 
 
 @pytest.mark.parametrize("table", ["", "\n\n", "nonsense", "a - b", "1 2 3 - ext4 x"])
@@ -88,16 +79,13 @@ def test_a_link_into_a_mount_counts_as_inside_it(tmp_path: Path) -> None:
     assert filesystem_type(str(tmp_path), table) == "ext4"
 
 
-@pytest.mark.parametrize(
-    "kind", ["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "afpfs", "webdav"]
-)
-def test_network_types_are_known(kind: str) -> None:
-    assert is_network(kind)
+NETWORK = ["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "afpfs", "webdav"]
+LOCAL = ["ext4", "xfs", "btrfs", "zfs", "tmpfs", "overlay", "apfs", "hfs", "fuseblk", "exfat"]
 
 
-@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "zfs", "tmpfs", "overlay", "apfs", "hfs", "fuseblk", "exfat"])
-def test_local_types_are_not_network_types(kind: str) -> None:
-    assert not is_network(kind)
+@pytest.mark.parametrize("kind", [*NETWORK, *LOCAL])
+def test_types_of_the_network_are_told_from_local_ones(kind: str) -> None:
+    assert is_network(kind) == (kind in NETWORK)
 
 
 def test_the_table_of_this_host_is_read() -> None:

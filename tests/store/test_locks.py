@@ -12,7 +12,7 @@ import pytest
 
 from raven import BusClient, BusyError, Message
 from raven.store.database import Store
-from tests.support import DEADLINE_S, Foreign, Program, wait_until
+from tests.support import DEADLINE_S, Foreign, Program
 
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
@@ -39,25 +39,34 @@ def test_a_send_that_cannot_get_the_lock_is_busy_and_wrote_nothing_and_works_lat
     assert [msg.body for msg in bus.inbox()] == ["later"]
 
 
-@pytest.mark.parametrize("call", ["inbox", "ack", "register", "listen"])
+@pytest.mark.parametrize("busy_timeout_s", [0, 0.05])
+@pytest.mark.parametrize("call", ["inbox", "ack", "register", "listen", "execute", "transaction"])
 def test_every_write_is_busy_while_the_lock_is_held_and_works_after(
-    db: str, connect: Connect, spawn: Spawn, call: str
+    db: str, connect: Connect, spawn: Spawn, call: str, busy_timeout_s: float
 ) -> None:
-    bus = connect("worker:s", busy_timeout_s=0.05)
+    bus = connect("worker:s", busy_timeout_s=busy_timeout_s)
     sent = bus.send("worker:s", "note")
     holder = spawn("lock_holder", db)
     holder.read()
+
+    def register_in_a_transaction() -> None:
+        with bus.transaction() as tx:
+            tx.register("other:s")
+
     calls: dict[str, Callable[[], object]] = {
         "inbox": bus.inbox,
         "ack": lambda: bus.ack(sent.id),
         "register": lambda: bus.register("other:s"),
         "listen": lambda: next(iter(bus.listen())),
+        "execute": lambda: bus.execute("CREATE TABLE own (id)"),
+        "transaction": register_in_a_transaction,
     }
 
-    with pytest.raises(BusyError):
+    with pytest.raises(BusyError) as caught:
         calls[call]()
     holder.ask(None)
 
+    assert caught.value.retryable
     calls[call]()
 
 
@@ -84,14 +93,6 @@ def test_a_send_waits_for_a_lock_that_is_given_up_in_time(db: str, connect: Conn
         holder.ask(None)
 
         assert waiting.result(10).body == "patient"
-
-
-def test_a_timeout_of_zero_does_not_wait(db: str, connect: Connect, spawn: Spawn) -> None:
-    bus = connect("worker:s", busy_timeout_s=0)
-    spawn("lock_holder", db).read()
-
-    with pytest.raises(BusyError):
-        bus.send("worker:s", "note")
 
 
 def test_threads_may_share_a_client(db: str, connect: Connect) -> None:
@@ -177,17 +178,3 @@ def test_what_a_forked_child_sends_after_its_parent_has_gone_is_kept(db: str, sp
     bodies = [msg.body for msg in connect("worker:s").inbox()]
 
     assert bodies == ["parent", "child, with its parent", "child, alone"]
-
-
-def test_a_writer_that_is_killed_in_a_transaction_leaves_the_lock_and_no_trace(
-    db: str, connect: Connect, spawn: Spawn
-) -> None:
-    bus = connect("worker:s")
-    holder = spawn("lock_holder", db)
-    holder.read()
-
-    holder.kill()
-    bus.send("worker:s", "note", "after")
-
-    assert [msg.body for msg in bus.inbox()] == ["after"]
-    wait_until(lambda: Store(db).pragma("integrity_check") == "ok", "a sound file")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from raven import BusClient, BusyError, ClosedError, DatabaseError, FileMissingError, StatementError
+from raven import BusClient, FileMissingError, StatementError
 from raven.host.bus import HostedBus
 from tests.support import DEADLINE_S, NEVER_POLLS_S, Foreign, Program, wait_for_waiting, wait_for_watch
 
@@ -103,18 +103,6 @@ def test_an_exception_that_leaves_the_block_undoes_own_rows_and_own_tables(bus: 
     assert foreign.value("SELECT count(*) FROM sqlite_schema WHERE name = 'undone'") == 0
 
 
-def test_an_inner_block_that_is_caught_is_undone_alone(bus: BusClient, foreign: Foreign) -> None:
-    with bus.transaction() as tx:
-        tx.execute("INSERT INTO own VALUES (1, 'outer')")
-        with suppress(ZeroDivisionError), tx.transaction():
-            tx.execute("UPDATE own SET value = 'undone'; INSERT INTO own VALUES (2, 'undone')")
-            raise ZeroDivisionError
-        with tx.transaction():
-            tx.execute("INSERT INTO own VALUES (3, 'inner')")
-
-    assert own(foreign) == [[1, "outer"], [3, "inner"]]
-
-
 def test_an_error_in_an_inner_block_that_leaves_both_undoes_everything(bus: BusClient, foreign: Foreign) -> None:
     def work() -> None:
         with bus.transaction() as tx:
@@ -145,39 +133,6 @@ def test_of_several_statements_none_is_done_when_a_later_one_fails(
             bus.execute(several)
 
     assert own(foreign) == ([[7, "before"], [8, "after"]] if in_block else [])
-
-
-def test_a_statement_that_rolls_back_by_itself_undoes_the_block_which_cannot_end_well(
-    bus: BusClient, foreign: Foreign
-) -> None:
-    bus.execute("INSERT INTO own VALUES (1, 'there already')")
-
-    def work() -> None:
-        with bus.transaction() as tx:
-            tx.send("other:s", "note")
-            with pytest.raises(StatementError):
-                tx.execute("INSERT OR ROLLBACK INTO own VALUES (1, 'twice'); INSERT INTO own VALUES (2, 'alone')")
-            with pytest.raises(DatabaseError, match="was undone by an earlier error"):
-                tx.execute("INSERT INTO own VALUES (3, 'alone')")
-
-    with pytest.raises(DatabaseError, match="was undone by an earlier error"):
-        work()
-
-    assert own(foreign) == [[1, "there already"]]
-    assert foreign.value("SELECT count(*) FROM messages") == 0
-
-
-def test_a_process_that_is_killed_between_two_statements_leaves_none_of_them(
-    db: str, bus: BusClient, spawn: Spawn, foreign: Foreign
-) -> None:
-    writer = spawn("own_writer", db, "INSERT INTO own VALUES (1, 'a')", "INSERT INTO own VALUES (2, 'b')")
-    writer.read()
-    writer.ask(None)
-
-    writer.kill()
-    bus.execute("INSERT INTO own VALUES (3, 'after')")
-
-    assert own(foreign) == [[3, "after"]]
 
 
 def test_the_outbox_takes_mail_from_own_sql_and_wakes_whoever_waits(db: str, bus: BusClient, spawn: Spawn) -> None:
@@ -228,29 +183,6 @@ def test_clients_that_share_a_connection_share_the_block(bus: BusClient, foreign
         raise ZeroDivisionError
 
     assert own(foreign) == []
-
-
-def test_a_closed_client_runs_no_sql(bus: BusClient) -> None:
-    bus.close()
-
-    with pytest.raises(ClosedError):
-        bus.execute("SELECT 1")
-
-
-def test_a_lock_that_another_holds_makes_own_sql_busy_and_nothing_is_done(
-    db: str, bus: BusClient, connect: Connect, spawn: Spawn, foreign: Foreign
-) -> None:
-    impatient = connect("other:s", busy_timeout_s=0.05)
-    holder = spawn("lock_holder", db)
-    holder.read()
-
-    with pytest.raises(BusyError) as caught:
-        impatient.execute("INSERT INTO own VALUES (1, 'too early')")
-    holder.ask(None)
-    impatient.execute("INSERT INTO own VALUES (2, 'later')")
-
-    assert caught.value.retryable
-    assert own(foreign) == [[2, "later"]]
 
 
 def test_text_that_is_no_utf_8_is_refused_as_a_row_and_readable_as_a_blob(bus: BusClient, foreign: Foreign) -> None:

@@ -12,7 +12,6 @@ import pytest
 
 import raven
 from raven.model.message import MessageRow
-from raven.store.migrations import APPLICATION_ID
 from raven.store.sql import SQL, migrations, scripts_after
 
 PACKAGE = Path(raven.__file__).parent
@@ -112,7 +111,3 @@ def test_migrations_are_numbered_from_one_without_a_gap() -> None:
     numbers = sorted(int(path.name[:4]) for path in (PACKAGE / "store" / "sql").glob("[0-9]*.sql"))
 
     assert numbers == [*range(1, len(migrations()) + 1)]
-
-
-def test_the_file_is_marked_as_a_bus() -> None:
-    assert APPLICATION_ID.to_bytes(4, "big") == b"RAVN"

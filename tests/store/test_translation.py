@@ -14,9 +14,6 @@ from raven.store.errors import translate
 IOERR_READ, IOERR_WRITE, IOERR_SHMSIZE, CANTOPEN = 266, 778, 4874, 14
 
 
-CANTOPEN = 14
-
-
 def failure(code: int) -> apsw.Error:
     found = apsw.exception_for(code)
     assert isinstance(found, apsw.Error)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import resource
 import shutil
+import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ from raven.wake.watcher import LOCK_NAME
 from scripts.trials.processes.spoiled_bells import holds_lock
 from tests.looping import taken
 from tests.processes import bound_by_permissions
-from tests.support import NEVER_POLLS_S, Foreign, Program, is_watched, wait_for_waiting, wait_until, waiting
+from tests.support import NEVER_POLLS_S, Foreign, Program, bells, is_watched, wait_for_waiting, wait_until, waiting
 
 Connect = Callable[..., BusClient]
 Hosted = Callable[..., HostedBus]
@@ -58,41 +60,41 @@ def treasure(tmp_path: Path) -> Iterator[Path]:
     assert (folder / "text").read_text() == "untouched"
 
 
-def file_in_place_of(bell: Path, treasure: Path) -> None:
-    bell.unlink()
-    bell.write_text("mine")
+def bind_socket(path: Path) -> None:
+    with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as listener:  # a socket's path must be short
+        listener.bind(path.name)
 
 
-def link_in_place_of(bell: Path, treasure: Path) -> None:
-    bell.unlink()
-    bell.symlink_to(treasure / "text")
+PUT: dict[str, Callable[[Path, Path], object]] = {
+    "file": lambda path, treasure: path.write_text("mine"),
+    "link to a file": lambda path, treasure: path.symlink_to(treasure / "text"),
+    "dangling link": lambda path, treasure: path.symlink_to(treasure / "nothing"),
+    "folder": lambda path, treasure: path.mkdir(),
+    "socket": lambda path, treasure: bind_socket(path),
+    "dead fifo": lambda path, treasure: os.mkfifo(path),
+}
 
 
-def fifo_in_place_of(bell: Path, treasure: Path) -> None:
-    bell.unlink()
-    os.mkfifo(bell)
-    bell.chmod(0o666)
-
-
-def folder_in_place_of(bell: Path, treasure: Path) -> None:
-    bell.unlink()
-    bell.mkdir()
-
-
-@pytest.mark.parametrize("replace", [file_in_place_of, link_in_place_of, fifo_in_place_of, folder_in_place_of])
-def test_a_subscriber_whose_bell_was_replaced_hangs_a_new_one_within_a_tick(
-    db: str, home: Path, treasure: Path, connect: Connect, spawn: Spawn, replace: Callable[[Path, Path], None]
+@pytest.mark.parametrize("kind", PUT)
+def test_a_bell_replaced_by_something_else_stops_no_send_and_no_mail_and_hangs_anew_within_a_tick(
+    db: str, home: Path, treasure: Path, connect: Connect, spawn: Spawn, kind: str
 ) -> None:
     bus = connect("boss:s")
     program = spawn("subscriber", db, ADDRESS, SHORT)
     wait_for_waiting(db, ADDRESS)
     [bell] = home.iterdir()
+    bell.unlink()
+    PUT[kind](bell, treasure)
 
-    replace(bell, treasure)
-
+    began = time.monotonic()
+    bus.send(ADDRESS, "note", "spoiled")
+    assert time.monotonic() - began < 2
+    assert program.read()["body"] == "spoiled"
     wait_for_waiting(db, ADDRESS)
     bus.send(ADDRESS, "note", "after")
     assert program.read()["body"] == "after"
+
+    assert kind != "file" or bell.read_text() == "mine"
 
 
 def test_what_stands_in_the_place_of_a_bell_is_not_removed_with_it(db: str, home: Path) -> None:
@@ -131,9 +133,9 @@ def test_a_ring_never_opens_the_database(db: str, home: Path, connect: Connect, 
 @linux_only
 def test_a_lock_file_that_is_a_link_to_the_database_is_not_opened(db: str, connect: Connect) -> None:
     bus = connect(ADDRESS)
-    bells = Path(f"{db}-bells")
-    bells.mkdir()
-    (bells / LOCK_NAME).symlink_to(db)
+    folder = Path(f"{db}-bells")
+    folder.mkdir()
+    (folder / LOCK_NAME).symlink_to(db)
 
     bus.send(ADDRESS, "note", "all the same")
     bodies = [message.body for message in taken(bus, poll_interval_s=0.05)]
@@ -171,14 +173,14 @@ def test_a_bells_folder_that_cannot_be_written_stops_no_mail_and_bells_hang_once
     db: str, connect: Connect, spawn: Spawn
 ) -> None:
     bus = connect("boss:s")
-    bells = Path(f"{db}-bells")
-    bells.mkdir(mode=0o500)
+    folder = Path(f"{db}-bells")
+    folder.mkdir(mode=0o500)
     program = bound_by_permissions(lambda: spawn("subscriber", db, ADDRESS, '{"poll_interval_s": 60}'))
 
     bus.send(ADDRESS, "note", "deaf")
     assert program.read()["body"] == "deaf"
     assert waiting(db, ADDRESS) == 0
-    bells.chmod(0o700)
+    folder.chmod(0o700)
 
     wait_for_waiting(db, ADDRESS)
     bus.send(ADDRESS, "note", "rung")
@@ -202,7 +204,7 @@ def test_when_the_bells_folder_is_replaced_under_the_watch_another_watch_stands(
 
 def test_a_ring_for_which_there_was_no_descriptor_does_not_make_the_next_ones_go_unheard(db: str) -> None:
     doorbells, bell = Doorbells(db), Doorbells(db).hang(ADDRESS)
-    os.utime(os.path.join(doorbells.folder, ADDRESS), (1, 1))  # long ago, so that its listing would be remembered
+    grow_old(doorbells.place_of(ADDRESS))
 
     with no_descriptors():
         assert doorbells.ring([ADDRESS]) == []
@@ -210,6 +212,18 @@ def test_a_ring_for_which_there_was_no_descriptor_does_not_make_the_next_ones_go
     assert doorbells.ring([ADDRESS]) == [ADDRESS]
     assert bell.wait(5)
     bell.close()
+
+
+def test_a_sweep_for_which_there_is_no_descriptor_leaves_all_to_the_next(db: str, home: Path) -> None:
+    home.mkdir(parents=True)
+    os.mkfifo(home / "1-dead")
+
+    with no_descriptors():
+        Doorbells(db).sweep()
+    assert bells(db) == [ADDRESS, f"{ADDRESS}/1-dead"]
+
+    Doorbells(db).sweep()
+    assert bells(db) == []
 
 
 def test_a_listener_that_finds_no_descriptor_goes_on_by_ticks_and_is_rung_again_after(hosted: Hosted, db: str) -> None:
@@ -239,7 +253,7 @@ def test_a_forked_childs_copy_of_a_listener_reads_from_no_descriptor_of_the_chil
     assert spawn("forked_listener", db, ADDRESS).read() == {"left": "mine", "bells": 1}
 
 
-@contextmanager
+@contextlib.contextmanager
 def no_descriptors() -> Iterator[None]:
     """Let this process open nothing; what is imported meanwhile must have been before."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
