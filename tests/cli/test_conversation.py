@@ -57,16 +57,6 @@ def test_history_prints_a_conversation_or_a_task(shell: Shell) -> None:
     assert shell.ok("history", "--task-id", "none") == "(no messages)\n"
 
 
-def test_looking_at_a_conversation_changes_nothing(shell: Shell) -> None:
-    talk(shell)
-    before = shell.json("peers", "-j")["peers"], shell.json("receipts", "1", "-j")
-
-    shell.ok("thread", "1")
-    shell.ok("history", "--correlation-id", "c")
-
-    assert (shell.json("peers", "-j")["peers"], shell.json("receipts", "1", "-j")) == before
-
-
 @pytest.mark.parametrize(
     ("code", "arguments", "said"),
     [

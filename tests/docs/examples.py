@@ -44,10 +44,27 @@ COMMANDS = {
 }
 
 
+def fenced(text: str, language: str) -> list[str]:
+    """Return the fenced blocks of one language in a document."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def sessions(text: str) -> list[tuple[str, str]]:
+    """Return the commands of all console blocks of a document, each with what it must print."""
+    parts = [part for block in fenced(text, "console") for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
+    return [(command, printed) for command, _, printed in (part.partition("\n") for part in parts)]
+
+
 def blocks(example: str, language: str) -> list[str]:
     """Return the fenced blocks of one language in an example's README."""
-    readme = (ROOT / "examples" / example / "README.md").read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+    return fenced((ROOT / "examples" / example / "README.md").read_text(encoding="utf-8"), language)
+
+
+def in_example(example: str, program: str, *args: object) -> str:
+    """Run a program among the modules of an example, in a process of its own; returns what it prints."""
+    command = [sys.executable, "-c", program, *map(str, args)]
+    folder = ROOT / "examples" / example
+    return subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, timeout=DEADLINE_S, check=True).stdout
 
 
 def start(command: str, folder: Path, *args: str) -> subprocess.Popen[str]:

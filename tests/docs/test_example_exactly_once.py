@@ -9,16 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.examples import (
-    EXACTLY_ONCE,
-    WITHOUT_TRANSACTION,
-    Ended,
-    blocks,
-    messages_on,
-    run,
-    run_to_its_end,
-    shapes,
-)
+from tests.docs.examples import EXACTLY_ONCE, WITHOUT_TRANSACTION, Ended, blocks, run, run_to_its_end, shapes
 from tests.support import Foreign, Program
 
 pytestmark = pytest.mark.slow
@@ -95,16 +86,3 @@ def test_without_the_transaction_the_same_kills_double_orders(tmp_path: Path) ->
     found = re.findall(r"^orders (?:priced|booked|out) +(\d+) +(\d+)", done.stdout, re.MULTILINE)
     assert len(found) == 3
     assert all(int(count) >= int(expected) for expected, count in found)
-
-
-def test_the_pipeline_takes_a_path_for_its_bus_and_refuses_one_that_is_taken(tmp_path: Path) -> None:
-    db_path = tmp_path / "mine.db"
-    done = run(f"{EXACTLY_ONCE} --kills 5", tmp_path, str(db_path))
-    assert (done.returncode, done.stderr) == (0, "")
-    before = messages_on(db_path)
-
-    again = run(EXACTLY_ONCE, tmp_path, str(db_path))
-
-    assert again.returncode == 2
-    assert f"{db_path} exists already" in again.stderr
-    assert messages_on(db_path) == before

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.examples import NODE, ROOT, Ended, blocks, run, run_to_its_end, shapes
+from tests.docs.examples import NODE, ROOT, Ended, blocks, run_to_its_end, shapes
 from tests.serving import Served
 from tests.support import needs
 
@@ -67,17 +67,6 @@ def test_what_the_killed_worker_held_is_done_by_the_next_at_its_second_attempt(e
     assert f"worker-2 holds #{third}, attempt 2\n" in after
     assert f"worker-2 holds #{fourth}, attempt 2\n" in after
     assert [msg.body["by"] for msg in ended.of_type("answer")] == ["worker-1"] * 2 + ["worker-2"] * 4
-
-
-def test_the_node_example_refuses_a_bus_that_exists_already(tmp_path: Path) -> None:
-    needs("node")
-    db_path = tmp_path / "mine.db"
-    db_path.touch()
-
-    again = run(NODE, tmp_path, str(db_path))
-
-    assert again.returncode == 2
-    assert f"{db_path} exists already" in again.stderr
 
 
 def test_the_client_in_node_tells_an_error_of_the_helper_with_its_kind(

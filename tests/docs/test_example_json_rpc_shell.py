@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.examples import ROOT, SHELL_NC, SHELL_SOCAT, Ended, blocks, run, run_to_its_end, shapes
+from tests.docs.examples import ROOT, SHELL_NC, SHELL_SOCAT, Ended, blocks, run_to_its_end, shapes
 from tests.support import needs
 
 FOLDER = ROOT / "examples" / "05-json-rpc-shell"
@@ -46,16 +46,6 @@ def test_the_shell_example_stops_its_helper(ended: tuple[str, Ended]) -> None:
     _, example = ended
 
     assert not Path(f"{example.db_path}.sock").exists()
-
-
-def test_the_shell_example_refuses_a_folder_that_has_a_bus(tmp_path: Path) -> None:
-    needs("jq", "socat")
-    (tmp_path / "bus.db").touch()
-
-    again = run(SHELL_SOCAT, tmp_path, str(tmp_path))
-
-    assert again.returncode == 2
-    assert "exists already" in again.stderr
 
 
 def test_a_function_of_the_shell_fails_and_says_why_where_the_helper_refuses(tmp_path: Path) -> None:

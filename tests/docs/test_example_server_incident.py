@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,12 +12,12 @@ import pytest
 from raven import BusClient
 from tests.docs.examples import (
     DEADLINE_S,
-    ROOT,
     SERVER_INCIDENT,
     WITHOUT_FIXER,
     Ended,
     blocks,
     deadline,
+    in_example,
     run,
     run_to_its_end,
     shapes,
@@ -48,11 +46,7 @@ def test_the_server_incident_ends_with_every_fault_found_fixed_and_verified(inci
 
 @pytest.mark.parametrize(
     ("remedy", "urgency"),
-    [
-        ("POST /admin/purge", "blocking"),
-        ("PUT /admin/config", "blocking"),
-        ("POST /admin/quarantine", "prompt"),
-    ],
+    [("POST /admin/purge", "blocking"), ("PUT /admin/config", "blocking"), ("POST /admin/quarantine", "prompt")],
 )
 def test_each_incident_is_one_conversation_of_all_five_agents(incident: Ended, remedy: str, urgency: str) -> None:
     action = next(msg for msg in incident.messages if remedy in msg.body["note"])
@@ -103,16 +97,7 @@ with Supervisor(sys.argv[1]) as server:
     customer.join()
     print(call(server.address, "POST", "/orders", {"item": "lamp", "courier": "van"}))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)],
-        cwd=ROOT / "examples" / "04-server-incident",
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=True,
-    )
-
-    assert done.stdout == "(507, 'the store is full')\n"
+    assert in_example("04-server-incident", program, tmp_path) == "(507, 'the store is full')\n"
 
 
 @pytest.mark.slow

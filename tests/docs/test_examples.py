@@ -11,10 +11,13 @@ from raven import BusObserver
 from tests.docs.examples import (
     COMMANDS,
     CONSUMER,
+    EXACTLY_ONCE,
     HELLO,
     NEWS_DESK,
+    NODE,
     PRODUCER,
     SERVER_INCIDENT,
+    SHELL_SOCAT,
     blocks,
     deadline,
     messages_on,
@@ -24,6 +27,7 @@ from tests.docs.examples import (
     start,
     succeed,
 )
+from tests.support import needs
 
 
 @pytest.mark.parametrize("example", COMMANDS)
@@ -38,12 +42,6 @@ def test_hello_world_prints_exactly_what_its_readme_shows(tmp_path: Path) -> Non
     question, answer = hello.messages
     assert (question.body["text"], answer.body["text"]) == ("Hello, world?", "Hello, world!")
     assert answer.reply_to == question.id
-
-
-def test_hello_world_uses_the_bus_it_is_given(tmp_path: Path) -> None:
-    succeed(HELLO, tmp_path, str(tmp_path / "mine.db"))
-
-    assert [msg.type for msg in messages_on(tmp_path / "mine.db")] == ["question", "answer"]
 
 
 def test_a_consumer_that_waits_already_is_woken_by_the_producer(tmp_path: Path) -> None:
@@ -77,14 +75,34 @@ def test_jobs_of_a_producer_that_has_ended_wait_for_the_consumer(tmp_path: Path)
     assert sum(len(job.body["text"].split()) for job in jobs) == 23
 
 
-@pytest.mark.parametrize("command", [NEWS_DESK, SERVER_INCIDENT])
-def test_a_run_takes_a_path_for_its_bus_and_refuses_one_that_is_taken(tmp_path: Path, command: str) -> None:
-    db_path = tmp_path / "mine.db"
-    succeed(command, tmp_path, str(db_path))
-    before = messages_on(db_path)
+@pytest.mark.parametrize(
+    "command",
+    [HELLO, NEWS_DESK, SERVER_INCIDENT, pytest.param(f"{EXACTLY_ONCE} --kills 5", marks=pytest.mark.slow)],
+)
+def test_a_run_takes_a_path_for_its_bus(tmp_path: Path, command: str) -> None:
+    succeed(command, tmp_path, str(tmp_path / "mine.db"))
 
-    again = run(command, tmp_path, str(db_path))
+    assert messages_on(tmp_path / "mine.db")
+
+
+@pytest.mark.parametrize(
+    ("command", "path", "programs"),
+    [
+        (NEWS_DESK, "bus.db", []),
+        (SERVER_INCIDENT, "bus.db", []),
+        (EXACTLY_ONCE, "bus.db", []),
+        (NODE, "bus.db", ["node"]),
+        (SHELL_SOCAT, "", ["jq", "socat"]),
+    ],
+)
+def test_a_run_refuses_a_bus_that_is_there_already(
+    tmp_path: Path, command: str, path: str, programs: list[str]
+) -> None:
+    needs(*programs)
+    (tmp_path / "bus.db").touch()
+
+    again = run(command, tmp_path, str(tmp_path / path))
 
     assert again.returncode == 2
-    assert f"{db_path} exists already" in again.stderr
-    assert messages_on(db_path) == before
+    assert f"{tmp_path / 'bus.db'} exists already" in again.stderr
+    assert [(found.name, found.stat().st_size) for found in tmp_path.iterdir()] == [("bus.db", 0)]

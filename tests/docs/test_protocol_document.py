@@ -25,10 +25,10 @@ from raven_rpc.methods.transaction import MAX_CALLS
 from raven_rpc.server.connection import MAX_PENDING
 from raven_rpc.server.responses import MAX_ANSWER
 from raven_rpc.server.server import MAX_CONNECTIONS
+from tests.docs.examples import ROOT, sessions
 from tests.serving import Served
 from tests.support import DEADLINE_S, needs
 
-ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "rpc" / "PROTOCOL.md").read_text(encoding="utf-8")
 # A session that stays connected ends by itself after a second of silence; here it has as long as it needs.
 STAYS = "socat -T 1 -,ignoreeof"
@@ -40,16 +40,6 @@ def section(title: str) -> str:
     found = re.search(rf"^{re.escape(title)}\n(.*?)(?=^#{{1,{len(level)}}} |\Z)", DOCUMENT, re.DOTALL | re.MULTILINE)
     assert found, title
     return found[1]
-
-
-def sessions() -> list[tuple[str, str]]:
-    """Return the commands of all console blocks, each with what it must print."""
-    found = []
-    for block in re.findall(r"^```console\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE):
-        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, printed = part.partition("\n")
-            found.append((command, printed))
-    return found
 
 
 def without_what_differs(printed: str) -> str:
@@ -90,7 +80,7 @@ def test_the_sessions_print_what_the_document_shows(serve: Callable[..., Served]
     needs("socat", "nc", "jq")
     serve()
     serve("--as", "worker:s", socket_path=str(tmp_path / "sandbox.sock"))
-    shown = sessions()
+    shown = sessions(DOCUMENT)
 
     assert len(shown) > len(METHODS)
     for command, printed in shown:
@@ -147,14 +137,6 @@ def test_the_document_states_the_limits_that_hold() -> None:
     assert limits["a batch"] == f"{protocol.MAX_BATCH:,} requests"
     assert limits["the answer to one line"] == f"{MAX_ANSWER // 1024**2} MiB"
     assert f"leased for {LEASE_S:g} s" in section("## Subscriptions")
-
-
-def test_the_links_of_the_document_lead_somewhere() -> None:
-    targets = re.findall(r"\]\((?!http)([^)#]+)\)", DOCUMENT)
-
-    assert targets
-    for target in targets:
-        assert (ROOT / "rpc" / target).exists(), target
 
 
 def test_the_links_within_the_document_lead_to_its_headings() -> None:

@@ -13,24 +13,10 @@ import pytest
 
 from raven.cli.app import COMMANDS
 from raven.cli.exit_codes import EXIT_CODES, GENERAL, USAGE
+from tests.docs.examples import ROOT, fenced, sessions
 from tests.support import needs
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def blocks(kind: str) -> list[str]:
-    return re.findall(rf"^```{kind}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
-
-
-def sessions() -> list[tuple[str, str]]:
-    """Return the commands of all console blocks, each with what it must print."""
-    found = []
-    for block in blocks("console"):
-        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, printed = part.partition("\n")
-            found.append((command, printed))
-    return found
 
 
 def test_the_console_sessions_print_what_they_show(tmp_path: Path) -> None:
@@ -39,7 +25,7 @@ def test_the_console_sessions_print_what_they_show(tmp_path: Path) -> None:
     scripts = str(Path(sys.executable).parent)
     environment["PATH"] = f"{scripts}{os.pathsep}{environment['PATH']}"
 
-    for command, printed in sessions():
+    for command, printed in sessions(README):
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=tmp_path,
@@ -53,7 +39,7 @@ def test_the_console_sessions_print_what_they_show(tmp_path: Path) -> None:
         assert shown == printed, command
 
 
-@pytest.mark.parametrize("snippet", blocks("python"), ids=lambda text: text.splitlines()[0])
+@pytest.mark.parametrize("snippet", fenced(README, "python"), ids=lambda text: text.splitlines()[0])
 def test_the_python_snippets_run(snippet: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", snippet], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
@@ -63,7 +49,7 @@ def test_the_python_snippets_run(snippet: str, tmp_path: Path) -> None:
 
 
 def test_the_two_commands_of_the_start_are_there_and_can_be_run() -> None:
-    [start] = [block for block in blocks("sh") if "scripts/" in block]
+    [start] = [block for block in fenced(README, "sh") if "scripts/" in block]
 
     commands = [line.split()[0] for line in start.splitlines()]
 
@@ -84,9 +70,13 @@ def test_the_table_of_exit_codes_is_complete() -> None:
     assert table >= {0, GENERAL, USAGE, *EXIT_CODES.values()}
 
 
-def test_links_to_files_lead_somewhere() -> None:
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("document", ["README.md", "rpc/PROTOCOL.md"])
+def test_links_to_files_lead_somewhere(document: str) -> None:
+    targets = re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / document).read_text(encoding="utf-8"))
+
+    assert targets
+    for target in targets:
+        assert (ROOT / document).parent.joinpath(target).exists(), target
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +17,7 @@ from raven.doctor import database
 from raven.store import filesystem
 from raven.store.migrations import APPLICATION_ID
 from raven.store.sql import migrations, scripts_after
+from tests.cli.shell import Shell
 from tests.examining import Examiner, assert_told, look, trouble
 from tests.processes import needs_proc
 from tests.support import Foreign, Program
@@ -245,13 +245,12 @@ def test_a_path_with_blanks_is_quoted_in_the_remedy(tmp_path: Path) -> None:
     assert look(str(db))["permissions"].verdict == "ok"
 
 
-def test_names_of_files_are_escaped_on_the_terminal(tmp_path: Path) -> None:
+def test_names_of_files_are_escaped_on_the_terminal(tmp_path: Path, shell: Shell) -> None:
     evil = tmp_path / "\x1b[2Jevil"
     evil.mkdir()
     (tmp_path / "bus.db").symlink_to(evil / "gone.db")
 
-    program = [sys.executable, "-m", "raven", "doctor", "--db", str(tmp_path / "bus.db")]
-    printed = subprocess.run(program, capture_output=True, text=True, check=False, timeout=30).stdout
+    printed = shell.run("doctor").stdout
 
     assert "\x1b[2J" not in printed
     assert "\\x1b[2Jevil" in printed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 import raven
 from raven import BusClient
+from tests.cli.shell import Shell
 from tests.examining import assert_told, look, trouble
 from tests.processes import needs_proc
 from tests.support import Foreign, Program, needs, wait_until
@@ -172,11 +172,10 @@ def test_views_that_are_missing_or_changed_are_made_again_by_the_remedy(bus: str
     assert not trouble(look(bus))
 
 
-def test_a_missing_table_fails_in_words_and_stops_no_other_check(bus: str, foreign: Foreign) -> None:
+def test_a_missing_table_fails_in_words_and_stops_no_other_check(bus: str, foreign: Foreign, shell: Shell) -> None:
     foreign.execute("DROP TABLE identities")
 
-    program = [sys.executable, "-m", "raven", "doctor", "--db", bus]
-    done = subprocess.run(program, capture_output=True, text=True, check=False, timeout=30)
+    done = shell.run("doctor")
 
     assert (done.returncode, done.stderr) == (1, "")
     assert "fail  schema: the table identities is missing" in done.stdout
