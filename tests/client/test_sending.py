@@ -9,14 +9,7 @@ from typing import Any
 
 import pytest
 
-from raven import (
-    AddressError,
-    BodyError,
-    BusClient,
-    InputError,
-    Message,
-    UnknownAddressError,
-)
+from raven import AddressError, BodyError, BusClient, InputError, Message, UnknownAddressError
 from tests.support import Foreign
 
 pytestmark = pytest.mark.both_ways
@@ -126,8 +119,8 @@ def test_many_messages_are_stored_in_one_transaction_in_order(connect: Connect, 
 
     sent = bus.send_many([{"to": "worker:s", "type": "note", "body": number} for number in range(3)])
 
-    assert [msg.id for msg in sent] == [1, 2, 3]
-    assert [msg.body for msg in bus.inbox(peek=True)] == [0, 1, 2]
+    assert [(msg.id, msg.body) for msg in sent] == [(1, 0), (2, 1), (3, 2)]
+    assert bus.inbox(peek=True) == sent
     assert foreign.value("PRAGMA data_version") == before + 1
 
 

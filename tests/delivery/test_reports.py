@@ -12,15 +12,7 @@ from typing import Any
 import pytest
 
 from raven import BusClient, BusObserver, Message
-from tests.support import (
-    DEADLINE_S,
-    NEVER_POLLS_S,
-    Foreign,
-    ForeignError,
-    Program,
-    wait_for_waiting,
-    wait_until,
-)
+from tests.support import DEADLINE_S, NEVER_POLLS_S, Foreign, ForeignError, Program, wait_for_waiting, wait_until
 
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]

@@ -57,11 +57,7 @@ def test_a_star_import_brings_every_public_name() -> None:
     assert set(PUBLIC) <= names.keys()
 
 
-def test_importing_raven_loads_nothing_heavy() -> None:
-    assert not loaded_after("import raven") & HEAVY
-
-
-def test_sending_and_reading_an_inbox_load_nothing_heavy_either(db: str) -> None:
+def test_importing_sending_and_reading_an_inbox_load_nothing_heavy(db: str) -> None:
     program = """
 import sys
 from raven import BusClient

@@ -116,16 +116,6 @@ def test_a_thread_of_some_addresses_leaves_out_the_others(
     assert thread(boss, 1, role=role) == thread(boss, 3, role=role) == seen
 
 
-def test_a_request_and_its_answer_are_a_thread_for_an_observer(db: str, boss: BusClient, foreign: Foreign) -> None:
-    foreign.send("worker:s", "ask", sender="boss:s")
-    foreign.send("boss:s", "answer", sender="worker:s", reply_to=1)
-
-    with BusObserver(db) as observer:
-        assert [(msg.sender, msg.body, msg.reply_to) for msg in observer.thread(2)] == [
-            ("boss:s", "ask", None), ("worker:s", "answer", 1)
-        ]  # fmt: skip
-
-
 def test_reading_a_thread_marks_nothing(boss: BusClient, worker: BusClient, foreign: Foreign) -> None:
     link(boss, None, 1)
     before = foreign.execute("SELECT * FROM deliveries"), foreign.value("PRAGMA data_version")

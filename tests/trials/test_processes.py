@@ -190,9 +190,4 @@ def test_a_stepped_coroutine_is_cancelled_where_it_is_suspended(late: bool) -> N
         [outcome] = await asyncio.gather(asyncio.ensure_future(run()), return_exceptions=True)
         return isinstance(outcome, asyncio.CancelledError), len(steps), stepped.suspensions
 
-    assert [asyncio.run(cancel(at)) for at in range(1, 5)] == [
-        (True, 0, 1),
-        (True, 1, 2),
-        (True, 2, 3),
-        (False, 3, 3),
-    ]
+    assert [asyncio.run(cancel(at)) for at in range(1, 5)] == [(True, 0, 1), (True, 1, 2), (True, 2, 3), (False, 3, 3)]
