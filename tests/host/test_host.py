@@ -123,12 +123,7 @@ def test_a_window_is_filled_again_by_acks_and_what_is_left_goes_back_at_the_end(
             assert consumer.came.empty()
 
     asyncio.run(run())
-    assert [message.body for message in boss_view(connect)] == [1, 2, 3]
-
-
-def boss_view(connect: Connect) -> list[Message]:
-    """Return what is ready for the worker, claimed."""
-    return connect(WORKER).claim(10)
+    assert [message.body for message in connect(WORKER).claim(10)] == [1, 2, 3]
 
 
 def test_nothing_is_taken_for_a_sink_that_is_full_until_it_reads_on(db: str, connect: Connect) -> None:

@@ -120,12 +120,6 @@ def test_closing_the_iterator_gives_back_what_was_not_handed_out(bus: BusClient,
     assert rest(bus) == [*range(message.body + 1, 100)]
 
 
-def test_a_loop_that_times_out_leaves_nothing(bus: BusClient) -> None:
-    assert rest(bus) == [*range(100)]
-
-    assert [*bus.listen(timeout_s=0.2)] == []
-
-
 def test_cancelling_a_task_that_holds_a_message_gives_back_the_others(bus: BusClient, foreign: Foreign) -> None:
     seen = []
 

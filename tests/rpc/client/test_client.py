@@ -14,6 +14,7 @@ import pytest
 
 from raven import BusClient, ClosedError
 from raven_rpc import Client
+from tests.asking import Asking
 from tests.serving import Served
 from tests.support import DEADLINE_S, Program, wait_for_waiting
 
@@ -81,30 +82,19 @@ def test_close_ends_calls_for_good_and_twice_is_allowed(serve: Serve) -> None:
 
 
 def test_close_in_one_thread_ends_a_call_that_another_waits_for(tmp_path: Path) -> None:
-    path, errors = str(tmp_path / "deaf.sock"), []
+    path = str(tmp_path / "deaf.sock")
     with socket.socket(socket.AF_UNIX) as deaf:
         deaf.bind(path)
         deaf.listen()
         bus = Client(path, "boss:s", timeout_s=600)
-
-        def ask() -> None:
-            try:
-                bus.last_id()
-            except Exception as error:
-                errors.append(type(error))
-
-        asking = threading.Thread(target=ask, daemon=True)
-        asking.start()
+        asking = Asking(bus.last_id)
         connection, _ = deaf.accept()
         with connection:
             assert json.loads(connection.recv(1000))["method"] == "last_id"
-            closing = threading.Thread(target=bus.close, daemon=True)
-            closing.start()
-            closing.join(DEADLINE_S)
 
-            assert not closing.is_alive()
-            asking.join(DEADLINE_S)
-            assert errors == [ClosedError]
+            assert Asking(bus.close).outcome() is None
+
+            assert type(asking.outcome()) is ClosedError
 
 
 @pytest.mark.process

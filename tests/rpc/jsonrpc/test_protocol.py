@@ -110,14 +110,6 @@ def test_a_number_too_big_to_hold_is_refused_or_written_as_json(line: bytes) -> 
     json.loads(written, parse_constant=pytest.fail)
 
 
-@pytest.mark.parametrize("params", [[42, 23], {"minuend": 42, "subtrahend": 23}, {"subtrahend": 23, "minuend": 42}])
-def test_parameters_are_taken_by_position_and_by_name_in_any_order(params: Any) -> None:
-    reply = DISPATCHER.dispatch(request("subtract", params, id=3), NOBODY)
-
-    assert (reply.wanted, reply.id, reply.work) == (True, 3, None)
-    assert reply.response == {"jsonrpc": "2.0", "result": 19, "id": 3}
-
-
 def test_a_method_that_leaves_work_has_no_response_yet() -> None:
     reply = DISPATCHER.dispatch(request("later", id="x"), NOBODY)
 

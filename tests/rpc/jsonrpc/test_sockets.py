@@ -177,13 +177,6 @@ def test_a_folder_that_does_not_exist_is_named(db: str, tmp_path: Path) -> None:
 # What is left of it
 
 
-def test_the_socket_is_gone_when_the_helper_has_ended(serve: Serve) -> None:
-    served = serve()
-
-    assert served.stop() == 0
-    assert not os.path.lexists(served.path)
-
-
 def test_what_another_has_put_in_its_place_is_left_there(serve: Serve) -> None:
     served = serve()
     os.unlink(served.path)

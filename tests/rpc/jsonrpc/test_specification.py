@@ -6,7 +6,6 @@ https://www.jsonrpc.org/specification#examples
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -197,12 +196,3 @@ def test_all_examples_in_one_write_are_answered_in_their_order(line: Line) -> No
 
     assert [without_data(line.read()) for _ in expected] == expected
     assert last_answer_is_next(line)
-
-
-def test_an_answer_is_one_line_of_json_in_utf_8(line: Line) -> None:
-    line.write(json.dumps({"jsonrpc": "2.0", "method": "sum", "params": [1, 2, 4], "id": "é\u2028\n😀"}))
-
-    answer = line.read_line()
-
-    assert answer is not None
-    assert json.loads(answer.decode("utf-8")) == result(7, "é\u2028\n😀")

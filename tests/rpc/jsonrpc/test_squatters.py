@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import pwd
-import select
 import socket
 import stat
 import subprocess
@@ -20,7 +19,7 @@ from raven import BindError
 from raven_rpc.jsonrpc.unix_socket import ListeningSocket
 from tests.serving import Line, Served
 from tests.starting import environment, refusal, serve_command
-from tests.support import DEADLINE_S, Program, wait_until
+from tests.support import Program, wait_until
 
 pytestmark = pytest.mark.process
 Serve = Callable[..., Served]
@@ -40,16 +39,6 @@ def leave_stale(path: str) -> None:
 
 
 # What it replaces
-
-
-def test_the_socket_of_a_killed_helper_is_replaced(serve: Serve) -> None:
-    killed = serve()
-    killed.kill()
-    assert os.path.exists(killed.path)
-
-    served = serve()
-
-    assert served.ask("stats")["pid"] == served.pid
 
 
 def test_the_socket_of_a_live_helper_is_not_replaced(serve: Serve, db: str) -> None:
@@ -75,41 +64,6 @@ def test_of_many_that_find_a_stale_socket_at_one_moment_exactly_one_wins(spawn: 
         assert len(winners) == 1
         Line(path).close()
         assert winners[0].ask(None) is None
-
-
-@pytest.mark.slow
-def test_of_two_helpers_that_start_on_a_stale_socket_exactly_one_wins(db: str) -> None:
-    path = f"{db}.sock"
-    for _ in range(5):
-        if not os.path.exists(path):
-            leave_stale(path)
-        both = [
-            subprocess.Popen(
-                serve_command("--db", db),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                env=environment(),
-            )
-            for _ in range(2)
-        ]
-        try:
-            said = [_first_line(one) for one in both]
-            winner, loser = both if said[0] else reversed(both)
-            assert sorted(said) == ["", f"listening at {path}\n"]
-            with Line(path) as line:
-                assert line.ask("stats")["pid"] == winner.pid
-            assert loser.wait(DEADLINE_S) == 7
-        finally:
-            for one in both:
-                one.kill()
-                one.communicate()
-
-
-def _first_line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout
-    assert select.select([process.stdout], [], [], DEADLINE_S)[0], "it said nothing"
-    return process.stdout.readline()
 
 
 # What it leaves alone

@@ -9,17 +9,16 @@ from collections.abc import Callable
 import pytest
 
 from raven import BusClient
+from tests.processes import needs_proc, open_files
 from tests.serving import Line, Served
 from tests.support import wait_until
 
 Serve = Callable[..., Served]
 Connect = Callable[..., BusClient]
 
-needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts in /proc")
 
-
-def count(pid: int, what: str) -> int:
-    return len(os.listdir(f"/proc/{pid}/{what}"))
+def threads_of(served: Served) -> int:
+    return len(os.listdir(f"/proc/{served.pid}/task"))
 
 
 def fill(connect: Connect, *roles: str) -> None:
@@ -49,12 +48,12 @@ def test_neither_descriptors_nor_threads_leak(serve: Serve) -> None:
         # Keeps what all subscriptions share.
         steady.ask("subscribe", {"role": "steady:s"})
         _come_and_go(served, steady, 50)
-        descriptors, threads = count(served.pid, "fd"), count(served.pid, "task")
+        descriptors, threads = open_files(served.pid), threads_of(served)
 
         _come_and_go(served, steady, 500)
 
-        wait_until(lambda: count(served.pid, "fd") <= descriptors, f"{descriptors} descriptors again")
-        wait_until(lambda: count(served.pid, "task") <= threads, f"{threads} threads again")
+        wait_until(lambda: open_files(served.pid) <= descriptors, f"{descriptors} descriptors again")
+        wait_until(lambda: threads_of(served) <= threads, f"{threads} threads again")
     assert served.log() == ""
 
 

@@ -68,21 +68,16 @@ def stop(process: subprocess.Popen[str]) -> None:
     assert (process.returncode, told) == (0, "")
 
 
-def test_a_connection_that_came_before_the_helper_is_served(passed: socket.socket, activate: Activate) -> None:
+def test_a_connection_that_came_before_the_helper_is_served_where_it_says_that_it_listens(
+    passed: socket.socket, activate: Activate, db: str
+) -> None:
     with Line(passed.getsockname()) as line:
         line.tell("ping", id=1)
         process = activate()
 
         assert line.answer()["result"] == "pong"
         assert line.ask("stats")["pid"] == process.pid
-
-
-def test_it_says_where_it_listens_and_makes_no_socket_of_its_own(
-    passed: socket.socket, activate: Activate, db: str
-) -> None:
-    process = activate()
     assert process.stdout
-
     assert process.stdout.readline() == f"listening at {passed.getsockname()}\n"
     assert not os.path.lexists(f"{db}.sock")
 
@@ -106,14 +101,6 @@ def test_the_socket_stays_and_the_next_helper_serves_who_came_between(
         second = activate()
 
         assert line.answer()["result"]["pid"] == second.pid
-
-
-def test_a_passed_socket_can_be_bound_to_an_address(passed: socket.socket, activate: Activate) -> None:
-    activate("--as", "worker:s")
-
-    with Line(passed.getsockname()) as line:
-        assert line.ask("hello")["as"] == "worker:s"
-        assert line.error("inbox", {"role": "boss:s"})["data"]["kind"] == "forbidden"
 
 
 def test_what_is_passed_to_another_process_is_ignored(passed: socket.socket, activate: Activate, db: str) -> None:

@@ -5,22 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
 from raven import BusClient
 from raven.host.subscriptions import MAX_SUBSCRIPTIONS
+from tests.processes import open_files
 from tests.serving import Served
 from tests.support import Foreign, bells, wait_until
 
 Serve = Callable[..., Served]
 Connect = Callable[..., BusClient]
 WORKER = "worker:s"
-
-
-def open_files(pid: int) -> int:
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def test_messages_that_expire_while_they_are_set_apart_leave_their_places_in_the_window(

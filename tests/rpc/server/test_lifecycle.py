@@ -72,14 +72,6 @@ def test_one_line_says_where_it_listens(db: str) -> None:
     assert process.returncode == 0
 
 
-def test_a_bus_that_is_not_there_is_made(serve: Serve, db: str, connect: Connect) -> None:
-    served = serve()
-
-    served.ask("send", send(1))
-
-    assert [message.body for message in connect("worker:s", create=False).inbox()] == [1]
-
-
 def test_a_file_that_is_no_bus_is_refused(db: str) -> None:
     Path(db).write_text("precious " * 1000)
 

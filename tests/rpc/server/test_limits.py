@@ -81,17 +81,6 @@ def test_a_line_over_the_limit_is_one_error_and_the_connection_goes_on(serve: Se
         assert line.ask("ping") == "pong"
 
 
-def test_a_line_over_the_limit_is_refused_before_its_newline_comes(serve: Serve) -> None:
-    with serve("--max-request", str(LIMIT)).connect() as line:
-        line.write(b'["' + b"x" * LIMIT)
-        refusal(line)
-
-        line.write(b"x" * LIMIT)
-        line.write(b"x" * LIMIT + b'"]\n' + ping(0) + b"\n")
-
-        assert line.read()["result"] == "pong"
-
-
 def test_a_line_over_the_limit_without_its_newline_and_the_end_is_one_error(serve: Serve) -> None:
     with serve("--max-request", str(LIMIT)).connect() as line:
         line.write(ping(0) + b"\n" + b"x" * 10 * LIMIT)

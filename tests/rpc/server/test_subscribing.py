@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from raven import BusClient
-from raven.wake.doorbell import Doorbells
+from raven.wake.doorbell import OBSERVERS, Doorbells
 from raven_rpc.server import server
 from tests.serving import Line, Served
 from tests.support import Foreign, Program, leased, wait_for_waiting, wait_until, waiting
@@ -221,30 +221,20 @@ def test_the_leases_of_a_helper_that_was_killed_end_by_themselves(
         assert [(message["body"], message["attempts"]) for message in again] == [("a", 2), ("b", 2)]
 
 
-def test_what_a_foreign_program_sends_is_pushed(serve: Serve, foreign: Foreign) -> None:
-    with serve().connect() as line:
-        subscribe(line)
-        for number in range(3):
-            foreign.send(WORKER, number)
-
-            message = line.push()["message"]
-
-            assert (message["body"], message["sender"]) == (number, "stranger:abroad")
-
-
+@pytest.mark.parametrize(("method", "doorbell"), [("subscribe", WORKER), ("tail", OBSERVERS)])
 def test_doorbells_that_were_deleted_are_hung_again_and_nothing_is_lost(
-    serve: Serve, connect: Connect, db: str, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, connect: Connect, db: str, monkeypatch: pytest.MonkeyPatch, method: str, doorbell: str
 ) -> None:
     monkeypatch.setattr(server, "_TICK_S", 0.1)
     bus = connect("boss:s")
     with serve().connect() as line:
-        subscribe(line)
-        wait_for_waiting(db, WORKER)
+        line.ask(method, {"role": WORKER})
+        wait_for_waiting(db, doorbell)
 
         shutil.rmtree(Doorbells(db).folder, ignore_errors=True)
         bus.send(WORKER, "note", "unheard")
 
         assert line.push()["message"]["body"] == "unheard"
-        wait_for_waiting(db, WORKER)
+        wait_for_waiting(db, doorbell)
         bus.send(WORKER, "note", "heard")
         assert line.push()["message"]["body"] == "heard"

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 
-import pytest
-
 from raven import BusClient, BusObserver
-from raven.wake.doorbell import OBSERVERS, Doorbells
-from raven_rpc.server import server
+from raven.wake.doorbell import OBSERVERS
 from tests.serving import Line, Served
 from tests.support import DEADLINE_S, Foreign, wait_for_waiting, wait_until, waiting
 
@@ -33,7 +29,9 @@ def ids_to_end(line: Line) -> list[int]:
     return found
 
 
-def test_a_tail_without_following_pushes_all_from_an_id_and_ends(serve: Serve, connect: Connect) -> None:
+def test_a_tail_without_following_pushes_all_from_an_id_and_ends_and_its_number_is_free(
+    serve: Serve, connect: Connect
+) -> None:
     sent = send_all(connect("boss:s"), *["worker:s"] * 200)
     with serve().connect() as line:
         found = []
@@ -42,15 +40,8 @@ def test_a_tail_without_following_pushes_all_from_an_id_and_ends(serve: Serve, c
             found.append(ids_to_end(line))
 
         assert found == [sent, sent, sent, sent[149:], sent[199:], [], []]
-
-
-def test_a_tail_of_an_empty_bus_ends_at_once_and_its_number_is_free(serve: Serve) -> None:
-    with serve().connect() as line:
-        number = line.ask("tail", {"follow": False})["subscription"]
-
-        assert line.push() == {"method": "end", "subscription": number, "reason": "done"}
-        assert "not one of this connection" in line.error("unsubscribe", {"subscription": number})["message"]
         assert line.ask("stats")["subscriptions"] == 0
+        assert "not one of this connection" in line.error("unsubscribe", {"subscription": 1})["message"]
 
 
 def test_a_tail_follows_with_what_is_sent_by_anyone(serve: Serve, connect: Connect, foreign: Foreign, db: str) -> None:
@@ -111,22 +102,6 @@ def test_unsubscribe_ends_a_tail_and_takes_its_doorbell_down(serve: Serve, conne
         wait_until(lambda: not waiting(db, OBSERVERS), "the end of the doorbell")
         bus.send("worker:s", "note")
         assert line.is_silent(0.3)
-
-
-def test_a_tail_goes_on_when_its_doorbell_was_deleted(
-    serve: Serve, connect: Connect, db: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server, "_TICK_S", 0.1)
-    bus = connect("boss:s")
-    with serve().connect() as line:
-        line.ask("tail", {})
-        wait_for_waiting(db, OBSERVERS)
-
-        shutil.rmtree(Doorbells(db).folder, ignore_errors=True)
-        sent = [bus.send("worker:s", "note").id for _ in range(3)]
-
-        assert [line.push()["message"]["id"] for _ in range(3)] == sent
-        wait_for_waiting(db, OBSERVERS)
 
 
 def test_a_client_that_reads_late_gets_the_whole_log_without_gap_or_repeat(serve: Serve, connect: Connect) -> None:

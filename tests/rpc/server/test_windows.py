@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
+import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from raven import BusClient
 from raven.host import pushers
 from raven_rpc.server import server
+from tests.processes import needs_proc, resident_mib
 from tests.serving import Line, Served
 from tests.support import DEADLINE_S, Foreign, leased, wait_until
 
@@ -20,7 +20,6 @@ Serve = Callable[..., Served]
 Connect = Callable[..., BusClient]
 WORKER = "worker:s"
 MIB = 1 << 20
-has_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 
 
 def send_all(bus: BusClient, count: int, body: Any = None) -> list[int]:
@@ -35,29 +34,15 @@ def acked(foreign: Foreign) -> int:
     return int(foreign.value("SELECT count(*) FROM deliveries WHERE state = 2"))
 
 
-def memory(served: Served) -> int:
-    """Return the resident bytes of a helper: proc(5)."""
-    return int(Path(f"/proc/{served.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
-
-
 def settle(line: Line, value: Callable[[], int]) -> int:
     """Return a value once it has not changed for half a second in which the client did not read."""
     before = -1
     while (now := value()) != before:
         before = now
         assert not line.is_silent(DEADLINE_S)
-        wait_until(Timer(0.5), "half a second")
+        end = time.monotonic() + 0.5
+        wait_until(lambda end=end: time.monotonic() >= end, "half a second")
     return now
-
-
-class Timer:
-    """True once so many seconds have passed."""
-
-    def __init__(self, after_s: float) -> None:
-        self._end = os.times().elapsed + after_s
-
-    def __call__(self) -> bool:
-        return os.times().elapsed >= self._end
 
 
 def test_no_more_than_the_window_is_pushed_and_each_ack_frees_a_place(
@@ -150,7 +135,7 @@ def test_with_auto_acks_no_more_than_the_window_is_acked_and_unread(
     assert acked(foreign) == 500
 
 
-@has_proc
+@needs_proc
 @pytest.mark.parametrize("ack", ["auto", "manual"])
 @pytest.mark.process
 def test_the_backlog_of_a_client_that_does_not_read_stays_in_the_file(
@@ -159,21 +144,21 @@ def test_the_backlog_of_a_client_that_does_not_read_stays_in_the_file(
     bus, served = connect("boss:s"), serve()
     with served.connect() as line:
         line.ask("subscribe", {"role": WORKER, "ack": ack, "window": 10_000})
-        before = memory(served)
+        before = resident_mib(served.pid)
         sent = send_all(bus, 12_000, "x" * 2500)
 
         taken = settle(line, lambda: acked(foreign) + leased(foreign))
 
         assert 1 <= taken <= 10_000
-        assert memory(served) - before < 20 * MIB
+        assert resident_mib(served.pid) - before < 20
         assert served.ask("ping") == "pong"
         if ack == "auto":
             assert ids(line, len(sent)) == sent
             assert line.is_silent(0.2)
-            assert memory(served) - before < 20 * MIB
+            assert resident_mib(served.pid) - before < 20
 
 
-@has_proc
+@needs_proc
 @pytest.mark.process
 @pytest.mark.slow
 def test_large_messages_behind_small_ones_are_not_all_taken_at_once(serve: Serve, connect: Connect) -> None:
@@ -183,12 +168,12 @@ def test_large_messages_behind_small_ones_are_not_all_taken_at_once(serve: Serve
     with served.connect() as line:
         line.ask("subscribe", {"role": WORKER, "window": 10_000})
         assert len(ids(line, 4_000)) == 4_000
-        before = memory(served)
+        before = resident_mib(served.pid)
 
         found = [json.loads(line.read_line() or b"")["params"]["message"]["id"] for _ in range(1_060)]
 
         assert found[-60:] == large
-        assert memory(served) - before < 60 * MIB
+        assert resident_mib(served.pid) - before < 60
 
 
 def test_a_client_that_reads_again_gets_the_rest_once_each_from_several_subscriptions(
