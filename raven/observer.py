@@ -229,7 +229,7 @@ class BusObserver:
         from raven.wake import sigterm as signals
         from raven.wake.waiter import Waiter
 
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        deadline = clock.deadline_after(timeout_s)
         signals.unwind_on_sigterm()
         with (
             Waiter(self._handle, OBSERVERS, poll_interval_s) as waiter,

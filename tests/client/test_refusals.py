@@ -104,7 +104,7 @@ REFUSALS = [
     Refusal("tail", "from_id", (-1, 1 << 43, "1", None, True, 1.5, 10**20)),
     Refusal("listen subscribe", "ack", ("", "Manual", "ahead", None, True, [])),
     Refusal("listen subscribe", "lease_s", LEASES),
-    Refusal("listen subscribe", "timeout_s", (-1, "1", NAN, True)),
+    Refusal("listen subscribe tail", "timeout_s", (-1, "1", NAN, True)),
     Refusal("listen subscribe", "max_per_poll", (0, -5, 10_001, 1.5, True)),
     Refusal("listen subscribe tail", "poll_interval_s", (0, -1, 3601, "1", NAN)),
 ]  # fmt: skip
