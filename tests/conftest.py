@@ -16,7 +16,7 @@ from tests.cli.shell import Shell
 from tests.served_here import ServedHere
 from tests.serving import Served
 from tests.stores import store  # noqa: F401 a fixture
-from tests.support import Foreign, Program
+from tests.support import Foreign, Program, closed_at_the_end
 
 LEFT_OUT = pytest.StashKey[int]()
 
@@ -75,43 +75,26 @@ def way() -> str:
 def connect(request: pytest.FixtureRequest, db: str, way: str) -> Iterator[Callable[..., Any]]:
     """Make clients of the bus by address: `connect("architect:swarm-1")`."""
     path = request.getfixturevalue("serve")().path if way == "socket" else ""
-    clients: list[BusClient | Client] = []
 
     def make(address: str, **options: Any) -> BusClient | Client:
-        clients.append(Client(path, address, **options) if path else BusClient.at(address, db, **options))
-        return clients[-1]
+        return Client(path, address, **options) if path else BusClient.at(address, db, **options)
 
-    yield make
-    for client in clients:
-        client.close()
+    with closed_at_the_end(make) as connect:
+        yield connect
 
 
 @pytest.fixture
 def hosted(db: str) -> Iterator[Callable[..., HostedBus]]:
     """Make clients as `connect` does, of the kind that a program with an event loop of its own has."""
-    clients: list[HostedBus] = []
-
-    def make(address: str, **options: Any) -> HostedBus:
-        clients.append(HostedBus.at(address, db, **options))
-        return clients[-1]
-
-    yield make
-    for client in clients:
-        client.close()
+    with closed_at_the_end(lambda address, **options: HostedBus.at(address, db, **options)) as connect:
+        yield connect
 
 
 @pytest.fixture
 def spawn() -> Iterator[Callable[..., Program]]:
     """Start programs of tests/programs by name, with their arguments."""
-    programs: list[Program] = []
-
-    def start(name: str, *arguments: object, **options: Any) -> Program:
-        programs.append(Program(name, *arguments, **options))
-        return programs[-1]
-
-    yield start
-    for program in programs:
-        program.close()
+    with closed_at_the_end(Program) as start:
+        yield start
 
 
 @pytest.fixture(scope="session")
@@ -144,15 +127,12 @@ def serve(db: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., Ser
     It runs in a thread of this process, or in a process of its own if the test is marked `process`.
     """
     made = Served if request.node.get_closest_marker("process") else ServedHere
-    served: list[Served | ServedHere] = []
 
-    def start(*options: str, **arguments: Any) -> Served | ServedHere:
-        served.append(made(db, arguments.pop("socket_path", None), *options, **arguments))
-        return served[-1]
+    def make(*options: str, socket_path: str | None = None, **arguments: Any) -> Served | ServedHere:
+        return made(db, socket_path, *options, **arguments)
 
-    yield start
-    for one in served:
-        one.close()
+    with closed_at_the_end(make) as serve:
+        yield serve
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ import select
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -24,6 +24,7 @@ from raven.wake.doorbell import Doorbells
 from scripts.harness.deadline import DEADLINE_S, wait_until
 from scripts.harness.program import Program as ProgramInLines
 
+_T = TypeVar("_T")
 PROGRAMS = Path(__file__).parent / "programs"
 # Far less than the poll interval of a subscriber that must be woken.
 NEVER_POLLS_S = 60.0
@@ -79,6 +80,20 @@ def read_all(programs: Iterable[Program], count: int, timeout_s: float = DEADLIN
         for program in ready:
             lines[program] += program.take_lines()
     return lines
+
+
+@contextmanager
+def closed_at_the_end(make: Callable[..., _T]) -> Iterator[Callable[..., _T]]:
+    """Yield a function that makes what `make` does; in the end all of it is closed, in the order of its making."""
+    made: list[Any] = []
+
+    def make_one(*arguments: Any, **options: Any) -> _T:
+        made.append(make(*arguments, **options))
+        return made[-1]
+
+    yield make_one
+    for one in made:
+        one.close()
 
 
 class ForeignError(Exception):

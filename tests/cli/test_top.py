@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from raven.wake.doorbell import Doorbells
 from tests.cli.shell import DEADLINE_S, Shell
 from tests.cli.terminal import Terminal
 from tests.serving import Served
-from tests.support import Foreign, wait_until
+from tests.support import Foreign, closed_at_the_end, wait_until
 
 Run = Callable[..., Terminal]
 HEADINGS = ["WAITING", "BACKLOG", "IN", "FLIGHT", "OLDEST", "RATE"]
@@ -29,15 +30,8 @@ HEADINGS = ["WAITING", "BACKLOG", "IN", "FLIGHT", "OLDEST", "RATE"]
 @pytest.fixture
 def run(shell: Shell) -> Iterator[Run]:
     """Run `raven top` in a terminal, with its options; the settings of the terminal by name."""
-    terminals: list[Terminal] = []
-
-    def start(*options: str, **settings: Any) -> Terminal:
-        terminals.append(Terminal(shell, "top", "--interval", "100ms", *options, **settings))
-        return terminals[-1]
-
-    yield start
-    for terminal in terminals:
-        terminal.close()
+    with closed_at_the_end(partial(Terminal, shell, "top", "--interval", "100ms")) as start:
+        yield start
 
 
 @pytest.fixture

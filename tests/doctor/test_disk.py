@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from raven import BusClient
 from raven.config import Retention
 from raven.doctor.backlog import judge_size
 from tests.examining import Examiner, assert_told, look, trouble
@@ -16,7 +15,6 @@ from tests.processes import needs_proc
 from tests.support import Foreign, Program
 
 Spawn = Callable[..., Program]
-Connect = Callable[..., BusClient]
 MIB = 1024 * 1024
 
 
@@ -75,9 +73,8 @@ def test_a_disk_that_is_mounted_read_only_fails_with_the_remedy(spawn: Spawn, di
     assert not trouble(examiner.look())
 
 
-def test_a_limit_on_file_sizes_is_told_where_even_a_little_is_too_much(spawn: Spawn, connect: Connect, db: str) -> None:
-    connect("worker:s").close()
-    examiner = Examiner(spawn("examiner", db))
+def test_a_limit_on_file_sizes_is_told_where_even_a_little_is_too_much(spawn: Spawn, bus: str) -> None:
+    examiner = Examiner(spawn("examiner", bus))
     examiner.limit("RLIMIT_FSIZE", 50 * 1024)
     checks = examiner.look()
     examiner.limit("RLIMIT_FSIZE", None)
@@ -87,23 +84,19 @@ def test_a_limit_on_file_sizes_is_told_where_even_a_little_is_too_much(spawn: Sp
 
 
 @needs_proc
-def test_a_limit_on_file_sizes_of_another_process_is_told_before_it_is_met(
-    spawn: Spawn, connect: Connect, db: str
-) -> None:
-    connect("worker:s").close()
-    limited = Foreign(spawn("foreign", db))
+def test_a_limit_on_file_sizes_of_another_process_is_told_before_it_is_met(spawn: Spawn, bus: str) -> None:
+    limited = Foreign(spawn("foreign", bus))
     limited.value("SELECT count(*) FROM messages")
     resource.prlimit(limited.program.pid, resource.RLIMIT_FSIZE, (8 * MIB, 8 * MIB))
 
-    assert_told(look(db)["disk"], "warn", f"pid {limited.program.pid} ", "may have 8.0 MiB", "ulimit -f unlimited")
+    assert_told(look(bus)["disk"], "warn", f"pid {limited.program.pid} ", "may have 8.0 MiB", "ulimit -f unlimited")
     limited.program.kill()
-    assert not trouble(look(db))
+    assert not trouble(look(bus))
 
 
-def test_a_folder_that_may_not_be_written_is_told_with_its_mode(spawn: Spawn, connect: Connect, db: str) -> None:
-    connect("worker:s").close()
-    folder = Path(db).parent
-    examiner = Examiner.without_rights(spawn, db)
+def test_a_folder_that_may_not_be_written_is_told_with_its_mode(spawn: Spawn, bus: str) -> None:
+    folder = Path(bus).parent
+    examiner = Examiner.without_rights(spawn, bus)
     folder.chmod(0o500)
     try:
         checks = examiner.look()

@@ -21,13 +21,6 @@ Spawn = Callable[..., Program]
 PATIENCE_S = 0.3
 
 
-@pytest.fixture
-def bus(connect: Connect, db: str) -> str:
-    """Make a bus that nobody uses."""
-    connect("worker:s").close()
-    return db
-
-
 def hold(spawn: Spawn, db: str, *statements: str) -> Foreign:
     """Start a client that has run these statements and stays where it is."""
     holder = Foreign(spawn("foreign", db))

@@ -13,20 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from raven import BusClient
 from tests.examining import assert_told, look, squat, trouble
 from tests.processes import needs_proc
 from tests.serving import Served
 from tests.support import DEADLINE_S, wait_until
 
 Serve = Callable[..., Served]
-
-
-@pytest.fixture
-def bus(db: str) -> str:
-    """Make a bus that nobody uses."""
-    BusClient.at("worker:s", db).close()
-    return db
+OF_SOMETHING_ELSE = (b"hello\n", b"[1]\n", b"\xff\n", b'{"half": ', b'{"error": "no"}\n')
 
 
 @pytest.fixture
@@ -205,22 +198,17 @@ def answering(path: str, answer: bytes) -> Iterator[None]:
         thread.join(DEADLINE_S)
 
 
-@pytest.mark.parametrize("answer", [b"hello\n", b"[1]\n", b"\xff\n", b'{"half": ', b'{"error": "no"}\n'])
-def test_a_program_at_the_socket_that_speaks_something_else_is_named(bus: str, answer: bytes) -> None:
-    with answering(f"{bus}.sock", answer):
-        check = look(bus)["socket"]
-
-    assert_told(check, "warn", f"{bus}.sock", "does not speak raven's protocol")
-
-
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (b'{"error": {"message": "full", "data": {"kind": "limit"}}}\n', "--max-connections"),
-        (b'{"error": {"message": "not you", "data": {"kind": "forbidden"}}}\n', "--allow-uid"),
-        (b'{"error": {"message": "broken"}}\n', "see its log"),
+        *((answer, ["bus.db.sock", "does not speak raven's protocol"]) for answer in OF_SOMETHING_ELSE),
+        (b'{"error": {"message": "full", "data": {"kind": "limit"}}}\n', ["refuses", "--max-connections"]),
+        (b'{"error": {"message": "not you", "data": {"kind": "forbidden"}}}\n', ["refuses", "--allow-uid"]),
+        (b'{"error": {"message": "broken"}}\n', ["refuses", "see its log"]),
     ],
 )
-def test_a_helper_that_refuses_is_quoted_with_what_helps(bus: str, answer: bytes, words: str) -> None:
+def test_what_answers_at_the_socket_otherwise_than_a_helper_should_is_told(
+    bus: str, answer: bytes, words: list[str]
+) -> None:
     with answering(f"{bus}.sock", answer):
-        assert_told(look(bus)["socket"], "warn", "refuses", words)
+        assert_told(look(bus)["socket"], "warn", *words)

@@ -26,13 +26,6 @@ WORKER = "worker:s"
 AGE = "UPDATE {} SET {} = {} - 120000000"
 
 
-@pytest.fixture
-def bus(connect: Connect, db: str) -> str:
-    """Make a bus that nobody uses."""
-    connect("boss:s").close()
-    return db
-
-
 def subscribe(spawn: Spawn, db: str, **options: object) -> Program:
     """Start a subscriber that hears its doorbell only, and wait until it waits and watches."""
     program = spawn("subscriber", db, WORKER, json.dumps({"poll_interval_s": NEVER_POLLS_S, **options}))
