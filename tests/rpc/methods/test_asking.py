@@ -201,11 +201,13 @@ def test_answers_to_a_client_that_does_not_read_stay_in_the_store_and_hold_up_no
     count, size = 30, 1_000_000
     for number in range(count):
         line.tell("request", {**QUESTION, "timeout_s": 600}, id=number)
-    for question in asked(oracle, count):
-        oracle.reply(question, "answer", "x" * size)
-        oracle.ack(question.id)
-
     with served.connect() as other:
+        for question in asked(oracle, count):
+            oracle.reply(question, "answer", "x" * size)
+            oracle.ack(question.id)
+            # The first fills the pipe; what was asked for before that is on its way already.
+            wait_until(lambda: other.ask("stats")["waits"] < count, "the first answer")
+
         assert other.ask("send", ["boss:s", "worker:s", "note"])
         assert other.ask("stats")["waits"] > count / 2
     assert unfinished(foreign) > count / 2
