@@ -136,10 +136,7 @@ class BusClient(BusObserver):
         expires. Raises InputError (address, body, schema), UnknownAddressError for a pattern that nobody matches,
         DatabaseError.
         """
-        draft = make_draft(
-            self._identity.address, self._max_body_bytes, to, type, body, options, default_attempts=self._max_attempts
-        )
-        return self._outbox.send(draft)
+        return self._outbox.send(self._draft(to, type, body, options))
 
     def send_many(self, messages: Sequence[Mapping[str, Any]]) -> list[Message]:
         """Send many messages, dicts of `send`'s parameters, in one transaction: all of them or none."""
