@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from hypothesis import assume
 
+from scripts.stress.outcome import Kind
 from scripts.tests.tales import AUTO, LEASE_S, LEDGER, MANUAL, Tale, replace
-from scripts.trials.outcome import Kind
 
 Spoil = Callable[[Tale], None]
 

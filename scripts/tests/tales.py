@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from typing import Any, NamedTuple
 
-from scripts.trials.history.checker import check
-from scripts.trials.history.chronicle import history_of
-from scripts.trials.history.history import Delivery, History, Look, Stored
-from scripts.trials.history.journal import Event
-from scripts.trials.history.verdict import Verdict
+from scripts.stress.history.checker import check
+from scripts.stress.history.chronicle import history_of
+from scripts.stress.history.history import Delivery, History, Look, Stored
+from scripts.stress.history.journal import Event
+from scripts.stress.history.verdict import Verdict
 
 URGENCIES = ("blocking", "prompt", "fyi")
 LEASE_S = 10.0

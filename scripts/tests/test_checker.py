@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scripts.stress.history import checker, handouts, order
+from scripts.stress.outcome import Kind
 from scripts.tests.spoils import ANY, SPOILED, Spoil, good
 from scripts.tests.tales import Tale, made_by
-from scripts.trials.history import checker, handouts, order
-from scripts.trials.outcome import Kind
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_any_history_fails_when_it_is_spoiled(seed: int, spoil: Spoil) -> None:
 
 def test_the_checker_knows_nothing_of_the_code_under_test() -> None:
     code = (
-        "import sys; from scripts.trials.history import checker;"
+        "import sys; from scripts.stress.history import checker;"
         "print([name for name in sys.modules if name.partition('.')[0] in ('raven', 'raven_rpc', 'apsw')])"
     )
 

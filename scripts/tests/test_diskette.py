@@ -6,10 +6,10 @@ import random
 from pathlib import Path
 
 from raven import BusClient
-from scripts.trials.power.commits import commits
-from scripts.trials.power.diskette import LOSSES, Diskette, Image
-from scripts.trials.power.recorder import Recorder
-from scripts.trials.power.write_log import Cut, Entry, Made, Removed, SyncBegun, Synced, WriteLog, Wrote
+from scripts.stress.power.commits import commits
+from scripts.stress.power.diskette import LOSSES, Diskette, Image
+from scripts.stress.power.recorder import Recorder
+from scripts.stress.power.write_log import Cut, Entry, Made, Removed, SyncBegun, Synced, WriteLog, Wrote
 
 A = 1
 NEW = [Made(A, "a"), SyncBegun(A), Synced(A, 1, True)]

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from scripts.trials.history import journal
-from scripts.trials.history.journal import Journal, digest
+from scripts.stress.history import journal
+from scripts.stress.history.journal import Journal, digest
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from scripts.trials.history.journal import Journal
+from scripts.stress.history.journal import Journal
 journal = Journal(Path(sys.argv[1]), "one.1")
 for number in range(1000):
     journal.write("sent", call=number, ids=[])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.trials.outcome import Kind
-from scripts.trials.power.ledger import Step, breaches
+from scripts.stress.outcome import Kind
+from scripts.stress.power.ledger import Step, breaches
 
 CRASH = 100
 

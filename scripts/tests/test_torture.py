@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from scripts.trials import trial
-from scripts.trials.catalogue import TRIALS
-from scripts.trials.outcome import Finding, Outcome, describe, table
-from scripts.trials.results import Results
+from scripts.stress import trial
+from scripts.stress.catalogue import TRIALS
+from scripts.stress.outcome import Finding, Outcome, describe, table
+from scripts.stress.results import Results
 
 ROOT = Path(__file__).parents[2]
 
 
 def torture(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "scripts.trials", *arguments],
+        [sys.executable, "-m", "scripts.stress", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -16,7 +16,7 @@ import pytest
 
 from raven import BusClient
 from raven.model import clock
-from scripts.trials.clock.shift import Shift
+from scripts.stress.clock.shift import Shift
 from tests.acting import Actor
 from tests.stillness import Clock
 from tests.support import DEADLINE_S, PROGRAMS, Foreign, Program, wait_for_waiting

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from raven import AddressError, BusClient
 from raven.model.address import Address, make_address, parse_address, parse_target, parse_targets
 from raven.wake.doorbell import Doorbells, receipt_bell
-from scripts.trials.injection.texts import addresses
+from scripts.stress.injection.texts import addresses
 
 # Few letters, so that addresses are often alike: capitals, what is composed and what is not, signs of paths and of SQL.
 ALIKE = st.text(st.sampled_from("aAäÄ.%_/~ -x\u0308ﬁfiKk\u212a[2e]"), min_size=1, max_size=6)

@@ -1,6 +1,6 @@
 """Run another of these programs with a clock that a file steps: `clocked.py FILE NAME ARGUMENTS...`.
 
-`raven` as the name stands for the command. See scripts/trials/clock/shifted.py.
+`raven` as the name stands for the command. See scripts/stress/clock/shifted.py.
 """
 
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from scripts.trials.clock import shifted
+from scripts.stress.clock import shifted
 
 _, file, name, *arguments = sys.argv
 sys.argv = ["shifted", file, name if name == "raven" else str(Path(__file__).with_name(f"{name}.py")), *arguments]

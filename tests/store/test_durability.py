@@ -9,8 +9,8 @@ import pytest
 
 from raven import BusClient
 from raven.config import Durability
-from scripts.trials.power.recorder import Recorder
-from scripts.trials.power.write_log import Made, SyncBegun, Synced, WriteLog, Wrote
+from scripts.stress.power.recorder import Recorder
+from scripts.stress.power.write_log import Made, SyncBegun, Synced, WriteLog, Wrote
 
 
 def sends(folder: Path, durability: Durability, count: int = 5) -> tuple[list[SyncBegun], list[int]]:

@@ -48,7 +48,7 @@ def test_a_loop_that_cannot_take_its_mail_ends_with_an_error_and_the_next_one_ta
     db: str, connect: Connect, ack: str
 ) -> None:
     boss = connect("boss:s")
-    with Program("trials.disk.reader", db, "worker:s", ack) as reader:
+    with Program("stress.disk.reader", db, "worker:s", ack) as reader:
         assert json.loads(reader.line(DEADLINE_S)) == {"waits": True}
         with no_room_for(reader.pid):
             sent = boss.send("worker:s", "note").id
@@ -67,7 +67,7 @@ def test_a_loop_that_cannot_take_its_mail_ends_with_an_error_and_the_next_one_ta
 def test_a_subscription_over_the_socket_waits_until_there_is_room(connect: Connect, serve: Serve) -> None:
     boss = connect("boss:s")
     served = serve()
-    with Program("trials.disk.reader", served.path, "worker:s", "socket") as reader:
+    with Program("stress.disk.reader", served.path, "worker:s", "socket") as reader:
         assert json.loads(reader.line(DEADLINE_S)) == {"waits": True}
         with Client(served.path, "boss:s") as client:
             client.send("other:s", "note")

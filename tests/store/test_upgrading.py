@@ -15,7 +15,7 @@ import pytest
 from raven import BusClient, NewerSchemaError
 from raven.store.migrations import check_format, migrate
 from raven.store.sql import migrations
-from scripts.trials.upgrade import specimen
+from scripts.stress.upgrade import specimen
 from tests.looping import taken
 from tests.support import Foreign, Program
 

@@ -1,0 +1,72 @@
+"""Try raven's promises while everything goes wrong, and print what was done and what was lost."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import secrets
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import raven
+from scripts.benchmarks import machine
+from scripts.stress.catalogue import TRIALS
+from scripts.stress.outcome import Outcome, describe, table
+from scripts.stress.results import Results
+
+
+def main() -> int:
+    names = "\n".join(f"  {name:<10}  {entry.seconds:5.0f} s  {entry.what}" for name, entry in TRIALS.items())
+    parser = argparse.ArgumentParser(
+        prog="scripts/torture",
+        description=__doc__,
+        epilog=f"names (default: all), and how long each takes unless told:\n{names}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which, see below")
+    parser.add_argument("--seconds", type=_seconds, metavar="N", help="how long each of them goes on")
+    parser.add_argument("--seed", type=int, metavar="S", help="where chance begins: the same seed does the same again")
+    parser.add_argument("--rounds", type=int, metavar="N", help="no more than so many rounds of each")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write there what was done and found, too")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw there what the soak has held over its time")
+    options = parser.parse_args()
+    for name in options.names:
+        if name not in TRIALS:
+            parser.error(f"no trial {name!r}: use {', '.join(TRIALS)}")
+    # What a trial has started ends with it, also where `timeout` or a terminal that closes ends the trial.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda got, _: sys.exit(128 + got))
+    seed = secrets.randbelow(1_000_000_000) if options.seed is None else options.seed
+    print(f"seed {seed}", flush=True)
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    outcomes: dict[str, Outcome] = {}
+    results = Results(machine.describe(), today, raven.__version__, seed, outcomes)
+    for name in dict.fromkeys(options.names or TRIALS):
+        entry = TRIALS[name]
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory(prefix="raven-torture-", ignore_cleanup_errors=True) as folder:
+            outcomes[name] = entry.run(
+                Path(folder), seconds=options.seconds or entry.seconds, seed=seed, rounds=options.rounds
+            )
+        for line in describe(name, outcomes[name]):
+            print(line, flush=True)
+        # After each, so that a run which is broken off has not been for nothing.
+        if options.json:
+            options.json.write_text(results.dump(), encoding="utf-8")
+        if options.plot and outcomes[name].plot:
+            options.plot.write_text(outcomes[name].plot, encoding="utf-8")
+    print(table(outcomes))
+    return 0 if all(outcome.is_clean for outcome in outcomes.values()) else 1
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < 1_000_000:
+        raise ValueError
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""Clock: the time of day steps forward and back under everything that goes by it.
+
+Processes send, take, claim, ask and wait while all their clocks step at once, by a second up to a day each way, and to
+1970 and 2038. The README promises that leases, delays and expiry become that much longer or shorter, and no more than
+that: nothing is lost, doubled beyond at-least-once, or out of order, no timeout is other than it was, nobody spins, and
+nobody sleeps on when a step has made something ready.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from raven import BusClient, BusObserver
+from scripts.harness.deadline import wait_until
+from scripts.harness.program import Program
+from scripts.stress.clock import notebook
+from scripts.stress.clock.shift import Shift
+from scripts.stress.trial import Round
+
+_PARTS = ("auto", "brief", "manual", "second", "claim", "answer", "ask", "wait", "sleep", "socket", "send")
+# In this order they are told to stop: if those who answer went first, the last question would get no answer.
+_STOPPED_LAST = ("ask", "answer", "auto", "brief", "manual", "second", "claim", "wait", "socket")
+# These have nothing to do but wait: who of them would spin uses a whole processor.
+_IDLE = ("sleep", "wait", "answer")
+_MAX_SHARE = 0.4
+_SPANS_S = (1.0, 1.0, 10.0, 3600.0, 3600.0, 3600.0, 86400.0)
+_DWELL_S = (0.1, 0.8)
+_BEYOND_ALL_S = 7 * 86400.0
+_DEADLINE_S = 60.0
+_ROUND_S = 20.0
+
+
+def run(round: Round) -> None:
+    """Let the clock step while mail moves, then let everything come due, and see what became of it."""
+    shift, db = Shift(round.folder / "shift"), str(round.folder / "bus.db")
+    BusClient.at("setup:clock", db, register=False).close()
+    with ExitStack() as stack:
+        helper = stack.enter_context(_shifted(shift, "raven", "serve", "--db", db, "--socket", f"{db}.sock"))
+        parts = {name: stack.enter_context(_part(shift, name, db, round.folder)) for name in (*_PARTS, "call")}
+        steps = _Steps(round, shift, parts["call"], round.folder / "sleep.notes")
+        end = time.monotonic() + min(round.seconds, _ROUND_S)
+        began = time.monotonic()
+        while time.monotonic() < end:
+            steps.take()
+            time.sleep(round.random.uniform(*_DWELL_S))
+        elapsed = time.monotonic() - began
+        for name in _IDLE:
+            used = parts[name].cpu_s()
+            round.expect(
+                used < 1 + _MAX_SHARE * elapsed, f"{name} used {used:.1f} s of CPU in {elapsed:.1f} s of waiting"
+            )
+        parts["send"].tell("stop")
+        parts["send"].wait()
+        steps.step_to(steps.latest_s + _BEYOND_ALL_S)
+        notes = wait_until(lambda: _drained(round.folder), "everything that was sent to come", _DEADLINE_S, 0.05)
+        for name in _STOPPED_LAST:
+            parts[name].tell("stop")
+            round.expect(parts[name].wait() == 0, f"{name} ended with an error")
+        round.expect(not helper.has_ended, "the helper ended")
+        round.expect(not parts["sleep"].has_ended, "the sleeper ended")
+        notes = _read(round.folder)
+    with BusObserver(db) as bus:
+        states = {message.id: message.state for message in bus.tail(follow=False)}
+    for kind, what in notebook.problems(notes, states, steps.times):
+        round.found(kind, what)
+    for what, name in (("sent", "sends"), ("acked", "acks"), ("waited", "timeouts"), ("answered", "answers"),
+                       ("unanswered", "unanswered"), ("late", "late acks")):  # fmt: skip
+        round.did(name, sum(note[0] == what for note in notes))
+
+
+class _Steps:
+    """Steps of the clock, each with mail that it makes ready, or that it must not."""
+
+    def __init__(self, round: Round, shift: Shift, caller: Program, woken: Path) -> None:
+        self._round = round
+        self._shift = shift
+        self._caller = caller
+        self._woken = woken
+        self._now_s = 0.0
+        self.latest_s = 0.0
+        self.times: list[float] = []
+
+    def take(self) -> None:
+        """Step once: mostly by some span each way, sometimes to 1970 or 2038; then look at everything."""
+        chance, year = self._round.random, None
+        if chance.random() < 0.15:
+            year = chance.choice((1970, 2038))
+            target = datetime(year, 1, 19, 3, 14, 7, tzinfo=UTC).timestamp() - time.time()
+        else:
+            target = self._now_s + chance.choice((-1, 1)) * chance.choice(_SPANS_S)
+        span = target - self._now_s
+        probe = int(self._call("send", "sleeper:clock", "probe", delay_s=max(0.5, abs(span) / 2))["id"])
+        held = self._held()
+        self.step_to(target)
+        self._round.did("steps")
+        if span > 1:
+            what = "a subscriber to see what a step has made ready"
+            wait_until(lambda: probe in self._probes_that_came(), what, _DEADLINE_S, 0.05)
+            self._round.did("wakes by a step")
+            again = self._call("claim", lease_s=60)
+            self._round.expect([one["id"] for one in again] == [held], "a lease that a step has ended was not ended")
+        elif span < -1:
+            self._round.expect(probe not in self._probes_that_came(), "a delay ended though the clock went back")
+            self._round.expect(self._call("claim") == [], "a lease ended though the clock went back")
+        self._settle(held)
+        for method, arguments in (
+            ("peers", ()),
+            ("stats", ()),
+            ("inbox", ()),
+            ("history", ("none",)),
+            ("receipts", (1,)),
+        ):
+            self._call(method, *arguments)
+        self._round.did("looks", 5)
+
+    def step_to(self, seconds: float) -> None:
+        """Step to so far from the machine's clock."""
+        self._shift.set(seconds)
+        self.times.append(time.monotonic())
+        self._now_s, self.latest_s = seconds, max(self.latest_s, seconds)
+
+    def _held(self) -> int:
+        """Send the caller a message, and let it claim that for half a second of any span."""
+        sent = int(self._call("send", "caller:clock", "own")["id"])
+        claimed = [one["id"] for one in self._call("claim", lease_s=0.6)]
+        self._round.expect(claimed == [sent], f"the claim took {claimed} instead of {[sent]}")
+        return sent
+
+    def _settle(self, id: int) -> None:
+        self._call("ack", id)
+
+    def _call(self, method: str, *arguments: Any, **options: Any) -> Any:
+        self._caller.tell(json.dumps([method, arguments, options]))
+        return json.loads(self._caller.line(_DEADLINE_S))
+
+    def _probes_that_came(self) -> set[int]:
+        return {note[2] for note in notebook.read([self._woken])}
+
+
+def _drained(folder: Path) -> list[notebook.Note] | None:
+    notes = _read(folder)
+    return None if notebook.open_ids(notes) else notes
+
+
+def _read(folder: Path) -> list[notebook.Note]:
+    return notebook.read(folder.glob("*.notes"))
+
+
+def _part(shift: Shift, name: str, db: str, folder: Path) -> Program:
+    return _shifted(shift, "scripts.stress.clock.clocked", name, db, str(folder / f"{name}.notes"))
+
+
+def _shifted(shift: Shift, module: str, *arguments: str) -> Program:
+    return Program("stress.clock.shifted", shift.path, module, *arguments, greets=True)

@@ -1,0 +1,87 @@
+"""Places: what may stand at the path of a socket before its helper comes, and what becomes of it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from scripts.harness.deadline import DEADLINE_S
+from scripts.harness.served import Served
+from scripts.stress.trial import Round
+
+_REFUSED = 7
+
+
+class Squatter(NamedTuple):
+    """What stands at a path: how it comes there, and whether a helper may replace it."""
+
+    make: Callable[[Path], object]
+    is_replaced: bool
+
+
+def _listen(path: Path) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listening.bind(str(path))
+    listening.listen()
+    return listening
+
+
+def _listen_as_another(path: Path) -> socket.socket:
+    listening = _listen(path)
+    if os.geteuid() == 0:
+        os.chown(path, 65534, 65534)
+    return listening
+
+
+SQUATTERS: dict[str, Squatter] = {
+    "nothing": Squatter(lambda path: None, True),
+    "a stale socket": Squatter(lambda path: _listen(path).close(), True),
+    "a socket that is listened at": Squatter(_listen, False),
+    "a socket of another user": Squatter(_listen_as_another, False),
+    "a file": Squatter(lambda path: path.write_text("precious"), False),
+    "a folder": Squatter(lambda path: path.mkdir(), False),
+    "a FIFO": Squatter(os.mkfifo, False),
+    "a symlink to nowhere": Squatter(lambda path: path.symlink_to("nowhere"), False),
+    "a symlink to the bus": Squatter(lambda path: path.symlink_to("../bus.db"), False),
+    "a symlink to itself": Squatter(lambda path: path.symlink_to(path.name), False),
+}
+
+
+def places(round: Round, helper: Served, times: int = 2) -> None:
+    """Start helpers where something stands: they replace what a dead one left, and refuse and leave all else."""
+    for _ in range(times):
+        name = round.random.choice(sorted(SQUATTERS))
+        folder = round.folder / f"place-{round.random.randrange(10**9)}"
+        folder.mkdir()
+        # The way there may lead over a symlink; what stands at its end may be none.
+        (folder / "over").symlink_to(folder)
+        path = round.random.choice((folder, folder / "over")) / "s"
+        held = SQUATTERS[name].make(path)
+        _start(round, helper.db, path, name)
+        round.did("helpers started where something stands")
+        if isinstance(held, socket.socket):
+            held.close()
+
+
+def _start(round: Round, db: str, path: Path, name: str) -> None:
+    if SQUATTERS[name].is_replaced:
+        with Served(db, path) as started:
+            mode = stat.S_IMODE(os.lstat(path).st_mode)
+            round.expect(mode == 0o600, f"the socket in place of {name} should have mode 600, and has {mode:o}")
+            started.stop()
+            round.expect(not path.exists(), f"the socket in place of {name} should be gone with its helper")
+        return
+    before = os.lstat(path)
+    command = [sys.executable, "-m", "raven", "serve", "--db", db, "--socket", str(path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    is_refusal = ended.returncode == _REFUSED and ended.stderr.startswith("error: ") and not ended.stdout
+    round.expect(is_refusal, f"a helper should refuse {name}, and ended with {ended.returncode}: {ended.stderr}")
+    after = os.lstat(path)
+    is_same = (after.st_ino, after.st_mode, after.st_size) == (before.st_ino, before.st_mode, before.st_size)
+    round.expect(is_same, f"a helper should leave {name} alone")

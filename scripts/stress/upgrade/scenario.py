@@ -1,0 +1,114 @@
+"""Upgrade: a bus of the first release is opened by many at once and by some that are killed; one to come is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from raven import BusClient, BusObserver, NewerSchemaError, NotABusError, RavenError
+from raven.store.sql import migrations
+from scripts.harness.program import Program
+from scripts.stress.trial import Round
+from scripts.stress.upgrade import specimen
+
+_SHORT_S = 20
+_TURN_S = 120
+_COMMANDS = {
+    "send": ("send", "--from", "boss:s", "--to", "worker:s", "--type", "note"),
+    "inbox": ("inbox", "--role", "worker:s"),
+    "serve": ("serve",),
+    "doctor": ("doctor",),
+}
+_REFUSED = 3
+# Of the doctor alone, which tells of it among other things.
+_UNHEALTHY = 1
+# What another program of the same name might keep: the same words, and no mark of this raven.
+_OTHER = """
+CREATE TABLE messages (id TEXT PRIMARY KEY, sender TEXT, recipient TEXT, type TEXT, body TEXT, status TEXT);
+CREATE TABLE deliveries (id INTEGER PRIMARY KEY, message_id TEXT, recipient TEXT, state TEXT);
+INSERT INTO messages VALUES ('5d9c', 'conductor:swarm-1', 'architect:swarm-1', 'plan', '{"step": 1}', 'sent');
+"""
+
+
+def run(round: Round) -> None:
+    """Upgrade copies of the specimen, in whatever state it was left; refuse what is newer, or of something else."""
+    races = 2 if round.seconds < _SHORT_S else 30
+    stride = 14 if round.seconds < _SHORT_S else 1
+    for state in specimen.STATES:
+        path = specimen.write(round.folder / f"{state}.db", state)
+        _upgrade(round, path, stride, races)
+        round.did("old buses")
+    _refuse_newer(round)
+    _refuse_other(round)
+
+
+def _upgrade(round: Round, path: str, stride: int, races: int) -> None:
+    """Have copies of an old bus upgraded by processes that are killed in the midst of it, alone and together."""
+    first = round.random.randint(1, stride)
+    seed = round.random.getrandbits(32)
+    with Program("stress.upgrade.upgraders", path, *map(str, (first, stride, races, seed))) as upgraders:
+        while (line := upgraders.line(_TURN_S)) != "end":
+            told = json.loads(line)
+            round.did("upgrades")
+            round.did("kills", told["killed"])
+            for flaw in told["flaws"]:
+                round.found("broken", f"{told['copy']}, killed at {told['fuses']}: {flaw}")
+
+
+def _refuse_newer(round: Round) -> None:
+    """Have a bus of the next schema refused by everything, and left as it is."""
+    path = specimen.write(round.folder / "newer.db")
+    _run_sql(path, f"PRAGMA user_version = {len(migrations()) + 1}")
+    before = _content(round.folder, "newer.db")
+    for kind in (BusClient, BusObserver):
+        try:
+            (BusClient.at("worker:s", path) if kind is BusClient else BusObserver(path)).close()
+            round.found("broken", f"a {kind.__name__} opens a bus of a later schema")
+        except NewerSchemaError as error:
+            round.expect("upgrade raven" in str(error), f"the refusal says what to do: {error}")
+    for name, command in _COMMANDS.items():
+        done = subprocess.run(
+            [sys.executable, "-m", "raven", *command],
+            env={**os.environ, "RAVEN_DB": path},
+            cwd=round.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        expected = _UNHEALTHY if name == "doctor" else _REFUSED
+        round.expect(done.returncode == expected, f"raven {name} ends with {expected}: {done.returncode}")
+        round.expect("upgrade raven" in done.stdout + done.stderr, f"raven {name} says what to do: {done.stderr}")
+        round.did("refusals")
+    round.expect(_content(round.folder, "newer.db") == before, "a bus of a later schema is left as it was, to the byte")
+
+
+def _refuse_other(round: Round) -> None:
+    """Have a database of something else refused, and left as it is."""
+    path = str(round.folder / "other.db")
+    _run_sql(path, _OTHER)
+    for mode in ("DELETE", "WAL"):
+        _run_sql(path, f"PRAGMA journal_mode = {mode}")
+        before = _content(round.folder, "other.db")
+        try:
+            BusClient.at("worker:s", path).close()
+            round.found("broken", "a database of something else is opened")
+        except NotABusError:
+            round.did("refusals")
+        except RavenError as error:
+            round.found("broken", f"a database of something else raises {type(error).__name__}: {error}")
+        round.expect(_content(round.folder, "other.db") == before, "a database of something else is left as it was")
+
+
+def _run_sql(path: str, script: str) -> None:
+    """Run SQL by another program's SQLite, in a process of its own."""
+    code = "import sqlite3, sys\nconnection = sqlite3.connect(sys.argv[1])\nconnection.executescript(sys.argv[2])"
+    subprocess.run([sys.executable, "-c", code, path, script], check=True, timeout=60)
+
+
+def _content(folder: Path, name: str) -> dict[str, bytes]:
+    """Return what stands in the files of a bus that nobody has open."""
+    return {path.name: path.read_bytes() for path in folder.glob(f"{name}*") if path.is_file()}

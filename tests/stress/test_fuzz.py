@@ -1,0 +1,97 @@
+"""The trial of the protocol's parser in its short form, and breaks of it that must be found."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raven_rpc.client import connection as wire
+from raven_rpc.jsonrpc import errors as faults
+from raven_rpc.jsonrpc import framing as lines
+from raven_rpc.jsonrpc import messages as protocol
+from scripts.stress import trial
+from scripts.stress.fuzz import scenario as fuzz
+from scripts.stress.fuzz.corpus import REQUESTS, WORDS
+from scripts.stress.fuzz.mutation import Mutation
+from scripts.stress.fuzz.targets import TARGETS
+from scripts.stress.outcome import describe
+from scripts.stress.trial import Round
+
+
+@pytest.mark.slow
+def test_a_short_round_of_fuzzing_finds_nothing(tmp_path: Path) -> None:
+    outcome = trial.run(fuzz.run, tmp_path, seconds=3, seed=1, rounds=1)
+
+    assert outcome.is_clean, "\n".join(describe("fuzz", outcome))
+    assert {name for name in TARGETS if outcome.done[f"inputs of the {name}"] >= len(fuzz.seeds(name))} == set(TARGETS)
+
+
+def test_the_same_chance_makes_the_same_inputs() -> None:
+    first, second = (Mutation(random.Random(7), REQUESTS, WORDS) for _ in range(2))
+
+    inputs = [first.next() for _ in range(200)]
+
+    assert inputs == [second.next() for _ in range(200)]
+    assert len(set(inputs)) > 100
+
+
+def lose_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take what has a key twice."""
+    monkeypatch.setattr(protocol, "_decode", json.JSONDecoder().decode)
+
+
+def lose_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget half a line where another piece comes."""
+    cut = lines.Lines.cut
+
+    def forgetful(self: Any, data: bytes) -> Any:
+        self._partial.clear()
+        return cut(self, data)
+
+    monkeypatch.setattr(lines.Lines, "cut", forgetful)
+
+
+def lose_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answer errors without the id."""
+    failure = protocol.failure
+    monkeypatch.setattr(protocol, "failure", lambda id, error: failure(None, error))
+
+
+def lose_a_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make what is unforeseen of a parse error."""
+    monkeypatch.setattr(faults, "standard", lambda code, reason: {"code": -32603, "message": reason, "data": {}})
+
+
+def lose_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a KeyError out of the client."""
+    monkeypatch.setattr(wire, "result_of", lambda shape: shape["result"])
+
+
+@pytest.mark.parametrize(
+    ("target", "breaks"),
+    [
+        ("parser", lose_a_key),
+        ("parser", lose_a_line),
+        ("helper", lose_a_key),
+        ("helper", lose_an_id),
+        ("helper", lose_a_kind),
+        ("client", lose_an_error),
+    ],
+)
+def test_a_break_is_found_and_told_with_its_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, breaks: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    breaks(monkeypatch)
+
+    def scenario(round: Round) -> None:
+        fuzz._mutate(round, target, round.folder, 0.1)
+
+    outcome = trial.run(scenario, tmp_path, seconds=0.1, seed=1, rounds=1)
+
+    assert not outcome.is_clean
+    assert "fuzz.again" in outcome.findings[0].what

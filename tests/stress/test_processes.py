@@ -1,0 +1,193 @@
+"""The processes trial in short, and whether it would notice what it looks for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raven import BusClient, Message
+from scripts.stress import trial
+from scripts.stress.history.chronicle import history_of
+from scripts.stress.history.history import Delivery, History, Look, Stored
+from scripts.stress.history.journal import Event
+from scripts.stress.outcome import describe
+from scripts.stress.processes import scenario as processes
+from scripts.stress.processes.cancellable import Bench, Subscribing
+from scripts.stress.processes.canceller import Canceller
+from scripts.stress.processes.crew import RECEIVERS, address
+from scripts.stress.processes.load import verdicts
+from scripts.stress.processes.spoiled_bells import holds_lock
+from scripts.stress.processes.stepped import Stepped
+from scripts.stress.report import Report
+
+Connect = Callable[..., BusClient]
+ADDRESS = "worker:s"
+
+
+@pytest.mark.slow
+def test_a_short_round_finds_nothing_and_does_everything(tmp_path: Path) -> None:
+    outcome = trial.run(processes.run, tmp_path, seconds=1, seed=1, rounds=1)
+
+    assert outcome.is_clean, "\n".join(describe("processes", outcome))
+    for what in (
+        "messages",
+        "forks",
+        "processes of multiprocessing",
+        "processes stopped",
+        "cancellations",
+        "deaths in mid-transaction",
+        "doorbells spoiled",
+        "times without descriptors",
+        "messages sent without descriptors",
+    ):
+        assert outcome.done[what] > 0, what
+
+
+def test_a_lock_on_the_database_that_was_lost_is_noticed(db: str, connect: Connect) -> None:
+    connect(ADDRESS)
+    assert holds_lock(Path(db)) is not False
+
+    # To close any other descriptor of the file drops the locks that the process has on it.
+    os.close(os.open(db, os.O_RDONLY))
+
+    assert holds_lock(Path(db)) is (False if Path("/proc/locks").exists() else None)
+
+
+def history(*but: tuple[str, str], more: Sequence[tuple[str, str]] = ()) -> History:
+    """Return what the processes of the load write down if all goes well, `but` some events, and some `more`.
+
+    An event is named by what it is and the key of its message: `auto-1` is the second to the address of `auto`.
+    """
+    events: list[Event] = []
+    stored, deliveries, effects = [], [], []
+
+    def tell(life: str, what: str, name: str, /, **told: Any) -> None:
+        if (what, name) not in but:
+            events.append(Event(len(events) / 1000, 0.0, life, what, told))
+
+    def receive(part: str, number: int, id: int) -> None:
+        key, lease = f"{part}-{number}", None if part in ("auto", "loop") else id
+        told = {"token": key, "digest": key, "urgency": "prompt", "attempts": 1, "lease": lease}
+        tell(f"{part}-0", "asking", "")
+        tell(f"{part}-0", "received", key, id=id, **told)
+        if lease is not None:
+            tell(f"{part}-0", "acking", key, call=id, id=id, lease=lease)
+            tell(f"{part}-0", "acked", key, call=id)
+
+    for part, mode in RECEIVERS.items():
+        tell(f"{part}-0", "consuming", "", address=address(part), mode=mode, lease_s=60.0, ahead=0)
+        for number in range(3):
+            id, key = len(stored) + 1, f"{part}-{number}"
+            tell("producer-0", "sending", key, call=id, key=None, posts=[[key, [address(part)], "prompt", key, 9]])
+            tell("producer-0", "sent", key, call=id, ids=[id])
+            receive(part, number, id)
+            stored.append(Stored(id, address("producer"), key, key, "prompt", None))
+            deliveries.append(Delivery(id, address(part), "acked", 1, 9, 0.0))
+            if part == "exact" and ("effect", key) not in but:
+                effects.append((id, "exact-0"))
+    but = ()
+    for what, key in more:
+        part, number = key.split("-")
+        id = 1 + 3 * list(RECEIVERS).index(part) + int(number)
+        if what == "received":
+            receive(part, int(number), id)
+        else:
+            effects.append((id, "exact-0"))
+    return history_of(events, Look(tuple(stored), tuple(deliveries), tuple(effects)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "spoiled"),
+    [
+        ("lost", history(("received", "auto-1"))),
+        ("lost", history(("acking", "manual-2"), ("acked", "manual-2"))),
+        ("lost", history(("effect", "exact-0"))),
+        ("doubled", history(more=[("received", "loop-2")])),
+        ("doubled", history(more=[("received", "manual-0")])),
+        ("doubled", history(more=[("effect", "exact-1")])),
+        ("broken", history(("sending", "auto-1"), ("sent", "auto-1"))),
+        ("reordered", history(("received", "auto-1"), more=[("received", "auto-1")])),
+    ],
+)
+def test_a_history_in_which_a_promise_was_broken_is_noticed(kind: str, spoiled: History) -> None:
+    assert list(verdicts(history())) == []
+    assert {verdict.kind for verdict in verdicts(spoiled)} == {kind}
+
+
+class Careless:
+    """A client whose loops suspend with a message in hand, and leave a descriptor open when they are cancelled."""
+
+    def __init__(self, bus: BusClient, fault: str) -> None:
+        self._bus = bus
+        self._fault = fault
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bus, name)
+
+    async def subscribe(self, **options: Any) -> AsyncIterator[Message]:
+        async for message in self._bus.subscribe(**options):
+            opened = os.open("/dev/null", os.O_RDONLY) if self._fault == "leak" else -1
+            await asyncio.sleep(0)
+            if opened >= 0:
+                os.close(opened)
+            yield message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("fault", "kind"), [("loss", "lost"), ("leak", "broken"), ("none", None)])
+def test_a_loop_that_loses_or_leaks_when_it_is_cancelled_is_noticed(
+    db: str, connect: Connect, monkeypatch: pytest.MonkeyPatch, fault: str, kind: str | None
+) -> None:
+    monkeypatch.setattr("scripts.stress.processes.cancellable._MESSAGES", 2)
+    if kind:  # no reason to wait for what will not be
+        monkeypatch.setattr("scripts.stress.processes.cancellable._PATIENCE_S", 0.1)
+        monkeypatch.setattr("scripts.stress.processes.canceller._LEAK_PATIENCE_S", 0.3)
+        monkeypatch.setattr("scripts.stress.processes.canceller._KEPT", 0)
+    bus = connect(ADDRESS)
+    bench = Bench(db, ADDRESS, bus if fault == "none" else Careless(bus, fault))
+    report = Report()
+    what = Subscribing(bench, "auto")
+
+    asyncio.run(Canceller(bench, 0, report).at_every_step(what))
+    bench.close()
+
+    kinds = {found for found, _ in report.findings}
+    assert (kind in kinds) if kind else not kinds, report.findings
+
+
+def test_a_message_of_an_earlier_round_does_not_count_for_one_that_is_on_its_way(db: str, connect: Connect) -> None:
+    bench = Bench(db, ADDRESS, connect(ADDRESS))
+    bench.boss.send(ADDRESS, "cancel", "of an earlier round")
+    wanted = bench.boss.send(ADDRESS, "cancel", "of this one", delay_s=0.2).id
+
+    drained = bench.drain({wanted})
+    bench.close()
+
+    assert wanted in drained
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_stepped_coroutine_is_cancelled_where_it_is_suspended(late: bool) -> None:
+    steps: list[int] = []
+
+    async def three_steps() -> None:
+        for number in range(3):
+            await asyncio.sleep(0.001)
+            steps.append(number)
+
+    async def cancel(at: int) -> tuple[bool, int, int]:
+        steps.clear()
+        stepped = Stepped(three_steps(), at, late=late)
+
+        async def run() -> None:
+            await stepped
+
+        [outcome] = await asyncio.gather(asyncio.ensure_future(run()), return_exceptions=True)
+        return isinstance(outcome, asyncio.CancelledError), len(steps), stepped.suspensions
+
+    assert [asyncio.run(cancel(at)) for at in range(1, 5)] == [(True, 0, 1), (True, 1, 2), (True, 2, 3), (False, 3, 3)]

@@ -1,0 +1,22 @@
+"""The trial of upgrades, in short: buses of the first release, and of one to come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scripts.stress import trial
+from scripts.stress.outcome import describe
+from scripts.stress.upgrade import scenario as upgrade
+
+
+@pytest.mark.slow
+def test_old_buses_survive_kills_in_the_midst_of_their_upgrade_and_newer_ones_are_refused(tmp_path: Path) -> None:
+    outcome = trial.run(upgrade.run, tmp_path, seconds=1, seed=6, rounds=1)
+
+    assert outcome.is_clean, "\n".join(describe("upgrade", outcome))
+    assert outcome.done["old buses"] == 3
+    assert outcome.done["kills"] >= 15
+    assert outcome.done["upgrades"] > outcome.done["old buses"]
+    assert outcome.done["refusals"] == 6
