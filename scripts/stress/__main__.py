@@ -12,17 +12,17 @@ from pathlib import Path
 
 import raven
 from scripts.benchmarks import machine
-from scripts.stress.catalogue import TRIALS
+from scripts.stress.catalogue import ALIASES, TRIALS
 from scripts.stress.outcome import Outcome, describe, table
 from scripts.stress.results import Results
 
 
 def main() -> int:
-    names = "\n".join(f"  {name:<10}  {entry.seconds:5.0f} s  {entry.what}" for name, entry in TRIALS.items())
+    listed = "\n".join(f"  {name:<10}  {entry.seconds:5.0f} s  {entry.what}" for name, entry in TRIALS.items())
     parser = argparse.ArgumentParser(
         prog="scripts/torture",
         description=__doc__,
-        epilog=f"names (default: all), and how long each takes unless told:\n{names}",
+        epilog=f"names (default: all), and how long each takes unless told:\n{listed}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="which, see below")
@@ -32,7 +32,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write there what was done and found, too")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw there what the soak has held over its time")
     options = parser.parse_args()
-    for name in options.names:
+    names = [ALIASES.get(name, name) for name in options.names]
+    for name in names:
         if name not in TRIALS:
             parser.error(f"no trial {name!r}: use {', '.join(TRIALS)}")
     # What a trial has started ends with it, also where `timeout` or a terminal that closes ends the trial.
@@ -43,7 +44,7 @@ def main() -> int:
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     outcomes: dict[str, Outcome] = {}
     results = Results(machine.describe(), today, raven.__version__, seed, outcomes)
-    for name in dict.fromkeys(options.names or TRIALS):
+    for name in dict.fromkeys(names or TRIALS):
         entry = TRIALS[name]
         print(f"{name} ...", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(prefix="raven-torture-", ignore_cleanup_errors=True) as folder:

@@ -24,10 +24,10 @@ class Entry(NamedTuple):
 
 
 _ENTRIES = (
-    Entry("storm", "kill -9 at producers, consumers, the elected watch and the helper", 300),
+    Entry("kill9", "kill -9 at producers, consumers, the elected WAL watcher and the server", 300),
     Entry("power", "power lost at every write and every fsync", 120),
     Entry("disk", "no room, no permission, read-only, file too large, quota", 120),
-    Entry("foreign", "other SQLite programs, long readers and writers, files replaced, restored, moved", 120),
+    Entry("external", "other SQLite programs, long readers and writers, files replaced, restored, moved", 120),
     Entry("processes", "forks, stopped and cancelled ones, no descriptors, no inotify, spoiled doorbells", 120),
     Entry("clock", "steps of the clock by an hour each way", 120),
     Entry("socket", "the helper under random bytes, slow and many clients, and strangers", 180),
@@ -37,3 +37,5 @@ _ENTRIES = (
     Entry("soak", "a mixed load with restarts: memory, descriptors and files stay flat", 1800),
 )
 TRIALS = {entry.name: entry for entry in _ENTRIES}
+# The names of earlier releases, which the command still takes.
+ALIASES = {"storm": "kill9", "foreign": "external"}

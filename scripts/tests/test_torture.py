@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts.stress import trial
-from scripts.stress.catalogue import TRIALS
+from scripts.stress.catalogue import ALIASES, TRIALS
 from scripts.stress.outcome import Finding, Outcome, describe, table
 from scripts.stress.results import Results
 
@@ -69,20 +69,20 @@ def test_the_table_says_what_was_done_and_what_was_lost() -> None:
         Counter(sends=1200, kills=7), [Finding("lost", "message 4", 9), Finding("doubled", "5", 9)], 3, 61.0
     )
 
-    header, row = table({"storm": outcome}).splitlines()
+    header, row = table({"kill9": outcome}).splitlines()
 
     assert header.split() == ["trial", "rounds", "s", "lost", "doubled", "reordered", "broken", "what", "was", "done"]
-    assert row.split() == ["storm", "3", "61", "1", "1", "0", "0", "7", "kills,", "1,200", "sends"]
+    assert row.split() == ["kill9", "3", "61", "1", "1", "0", "0", "7", "kills,", "1,200", "sends"]
 
 
 def test_a_finding_comes_with_the_command_that_does_it_again() -> None:
-    lines = describe("storm", Outcome(findings=[Finding("lost", "message 4", 9)]))
+    lines = describe("kill9", Outcome(findings=[Finding("lost", "message 4", 9)]))
 
-    assert lines == ["lost in storm: message 4\n    again: scripts/torture storm --seed 9 --rounds 1"]
+    assert lines == ["lost in kill9: message 4\n    again: scripts/torture kill9 --seed 9 --rounds 1"]
 
 
 def test_many_findings_are_counted_and_not_all_shown() -> None:
-    assert describe("storm", Outcome(findings=[Finding("lost", "it", 9)] * 100))[-1] == "... and 88 more in storm"
+    assert describe("kill9", Outcome(findings=[Finding("lost", "it", 9)] * 100))[-1] == "... and 88 more in kill9"
 
 
 def test_the_command_lists_every_trial() -> None:
@@ -96,7 +96,14 @@ def test_the_command_knows_no_other_names() -> None:
     answer = torture("drizzle")
 
     assert answer.returncode == 2
-    assert "no trial 'drizzle': use storm, " in answer.stderr
+    assert "no trial 'drizzle': use kill9, " in answer.stderr
+
+
+def test_the_command_takes_the_names_of_earlier_releases() -> None:
+    answer = torture("storm", "foreign", "drizzle")
+
+    assert "no trial 'drizzle'" in answer.stderr
+    assert set(ALIASES.values()) <= set(TRIALS)
 
 
 def test_the_command_wants_time_that_passes() -> None:
@@ -117,10 +124,10 @@ def test_the_command_prints_its_seed_and_the_table() -> None:
 
 def test_results_are_read_again_as_they_were_written() -> None:
     outcome = Outcome(Counter(kills=7), [Finding("lost", "message 4", 9)], 3, 61.0)
-    results = Results("a machine", "2026-01-31", "0.3.0", 9, {"storm": outcome})
+    results = Results("a machine", "2026-01-31", "0.3.0", 9, {"kill9": outcome})
 
     assert Results.load(results.dump()) == results
-    assert results.markdown().splitlines()[2] == "| storm | 61 | 1 | 0 | 0 | 0 | 7 kills |"
+    assert results.markdown().splitlines()[2] == "| kill9 | 61 | 1 | 0 | 0 | 0 | 7 kills |"
 
 
 def test_the_readme_shows_the_results_that_are_kept() -> None:

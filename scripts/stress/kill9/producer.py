@@ -9,8 +9,8 @@ from typing import Any
 
 from raven import BusClient, Message
 from raven_rpc import Client
-from scripts.stress.storm import posts
-from scripts.stress.storm.part import PATIENCE_S, Part, play
+from scripts.stress.kill9 import posts
+from scripts.stress.kill9.part import PATIENCE_S, Part, play
 
 _WAYS = {"send": 5.0, "many": 1.0, "keyed": 1.5, "transaction": 0.5}
 

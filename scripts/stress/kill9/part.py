@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from scripts.stress.history.journal import Journal
 from scripts.stress.history.witness import Witness
-from scripts.stress.storm import death
+from scripts.stress.kill9 import death
 
 # Nobody polls more often than this, so that what is not woken is seen to wait.
 POLL_S = 1.0

@@ -8,19 +8,19 @@ from typing import Any
 
 from scripts.stress.history import journal
 from scripts.stress.history.witness import post
-from scripts.stress.storm.part import Part
+from scripts.stress.kill9.part import Part
 
 # How the mail of each address is taken, so that each promise is put to the test.
 ADDRESSES = (
-    "auto:storm",  # two subscribers with automatic acks
-    "solo:storm",  # one
-    "manual:storm",  # one that claims, one that listens, with acks by hand
-    "ledger:storm",  # two that ack, write a row and send on in one transaction
-    "audit:storm",  # through the helper, with acks by hand; also what the ledgers send on
-    "wire:storm",  # through the helper, the Python client with automatic acks
-    "raw:storm",  # through the helper, raw lines with automatic acks
+    "auto:kill9",  # two subscribers with automatic acks
+    "solo:kill9",  # one
+    "manual:kill9",  # one that claims, one that listens, with acks by hand
+    "ledger:kill9",  # two that ack, write a row and send on in one transaction
+    "audit:kill9",  # through the helper, with acks by hand; also what the ledgers send on
+    "wire:kill9",  # through the helper, the Python client with automatic acks
+    "raw:kill9",  # through the helper, raw lines with automatic acks
 )
-EVERYBODY = "*:storm"
+EVERYBODY = "*:kill9"
 _URGENCIES = ("blocking", "prompt", "prompt", "prompt", "prompt", "prompt", "fyi")
 _LONG = 120_000
 # All but a few are handed out as often as it takes.

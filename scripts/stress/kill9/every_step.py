@@ -21,12 +21,12 @@ from raven import BusClient, Message
 from scripts.stress.history.journal import Journal
 from scripts.stress.history.look import look
 from scripts.stress.history.witness import EFFECTS
-from scripts.stress.storm import death, posts
-from scripts.stress.storm.consumer import book, finish
-from scripts.stress.storm.part import LEASE_S, Part
-from scripts.stress.storm.producer import send, send_keyed
+from scripts.stress.kill9 import death, posts
+from scripts.stress.kill9.consumer import book, finish
+from scripts.stress.kill9.part import LEASE_S, Part
+from scripts.stress.kill9.producer import send, send_keyed
 
-_AUTO, _MANUAL, _LEDGER = "auto:storm", "manual:storm", "ledger:storm"
+_AUTO, _MANUAL, _LEDGER = "auto:kill9", "manual:kill9", "ledger:kill9"
 _CODE_OF_FAILURE = 1
 
 
@@ -100,7 +100,7 @@ def keep_ledger(part: Part, db: str) -> None:
 def found(folder: Path) -> None:
     """Make a bus with its addresses and the table of the effects."""
     with BusClient.at("founder:outside", str(folder / "bus.db")) as bus:
-        bus.register(_AUTO, _MANUAL, _LEDGER, "audit:storm")
+        bus.register(_AUTO, _MANUAL, _LEDGER, "audit:kill9")
         bus.execute(EFFECTS)
 
 

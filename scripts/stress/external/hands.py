@@ -19,7 +19,7 @@ from raven import BusObserver
 from raven.store.checkpoint import WAL_SIZE_LIMIT
 from raven_rpc import Client
 from scripts.harness.program import Program
-from scripts.stress.foreign.correspondence import Correspondence
+from scripts.stress.external.correspondence import Correspondence
 from scripts.stress.trial import Round
 
 _PATIENCE_MS = 60_000
@@ -46,7 +46,7 @@ def run(db: str, *commands: str) -> str:
     if shutil.which("sqlite3"):
         program = ["sqlite3", "-bail", db, f".timeout {_PATIENCE_MS}", *commands]
     else:
-        program = [sys.executable, "-m", "scripts.stress.foreign.plain_sqlite", db, *commands]
+        program = [sys.executable, "-m", "scripts.stress.external.plain_sqlite", db, *commands]
     return subprocess.run(program, check=True, capture_output=True, text=True, timeout=_TIMEOUT_S).stdout.strip()
 
 
@@ -94,7 +94,7 @@ def copy(round: Round, load: Correspondence) -> None:
 def pin(round: Round, load: Correspondence) -> None:
     """Read for long in one transaction, so that the WAL cannot be written back, and see that it shrinks after."""
     seconds = min(10.0, max(0.5, round.seconds / 12))
-    with Program("stress.foreign.plain_sqlite", load.db, "--hold", "BEGIN", "SELECT count(*) FROM log") as holder:
+    with Program("stress.external.plain_sqlite", load.db, "--hold", "BEGIN", "SELECT count(*) FROM log") as holder:
         holder.line()
         time.sleep(seconds)
         load.expect_progress("a long reader")
@@ -110,7 +110,7 @@ def pin(round: Round, load: Correspondence) -> None:
 def lock(round: Round, load: Correspondence) -> None:
     """Hold the write lock, with messages in the open transaction; the helper answers all the while."""
     seconds = min(10.0, max(0.6, round.seconds / 12))
-    with Program("stress.foreign.plain_sqlite", load.db, "--hold", "BEGIN IMMEDIATE", _ROWS.format(count=3)) as holder:
+    with Program("stress.external.plain_sqlite", load.db, "--hold", "BEGIN IMMEDIATE", _ROWS.format(count=3)) as holder:
         holder.line()
         until = time.monotonic() + seconds
         with Client(f"{load.db}.sock") as client:

@@ -22,9 +22,9 @@ from scripts.stress.history import checker, journal
 from scripts.stress.history.chronicle import history_of
 from scripts.stress.history.history import History, look_of
 from scripts.stress.history.witness import EFFECTS
-from scripts.stress.storm import steps
-from scripts.stress.storm.cast import CAST, SENDS_ONLY, Life
-from scripts.stress.storm.posts import ADDRESSES
+from scripts.stress.kill9 import steps
+from scripts.stress.kill9.cast import CAST, SENDS_ONLY, Life
+from scripts.stress.kill9.posts import ADDRESSES
 from scripts.stress.trial import Round
 
 _DRAINED_WITHIN_S = 90.0
@@ -48,7 +48,7 @@ class _Storm:
         self._random = round.random
         self.db = str(round.folder / "bus.db")
         self.journals = round.folder / "journals"
-        self._journal = journal.Journal(self.journals, "storm")
+        self._journal = journal.Journal(self.journals, "kill9")
         self._lives: dict[str, Life] = {}
         self._started: dict[str, int] = dict.fromkeys(CAST, 0)
         self._aims_at = 0.0
@@ -133,7 +133,7 @@ class _Storm:
             killed_at += 2 * _LIFE_S
         part = {"life": name, "journals": str(self.journals), "db": self.db, "seed": seed, "death": death}
         self._journal.write("began", life=name)
-        program = Program(f"stress.storm.{role.program}", json.dumps({**part, "is_calm": is_calm, "role": role.role}))
+        program = Program(f"stress.kill9.{role.program}", json.dumps({**part, "is_calm": is_calm, "role": role.role}))
         life = self._lives[actor] = Life(actor, name, program, killed_at)
         return life
 

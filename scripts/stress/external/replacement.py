@@ -6,8 +6,8 @@ import os
 import time
 from collections.abc import Callable
 
-from scripts.stress.foreign import hands, tally
-from scripts.stress.foreign.correspondence import Correspondence
+from scripts.stress.external import hands, tally
+from scripts.stress.external.correspondence import Correspondence
 from scripts.stress.history.journal import read
 from scripts.stress.history.left import left_in
 from scripts.stress.trial import Round

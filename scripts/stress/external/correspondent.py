@@ -1,4 +1,4 @@
-"""Send and receive beside foreign hands: `python -m scripts.stress.foreign.correspondent DB FOLDER NAME PART...`.
+"""Send and receive beside foreign hands: `python -m scripts.stress.external.correspondent DB FOLDER NAME PART...`.
 
 Each part is a thread and a life of its own, with a journal `NAME.PART` in the folder. Senders number their messages; a
 token is `NAME.PART:NUMBER`. At a line `hush` all senders stop and the

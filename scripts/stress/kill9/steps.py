@@ -30,7 +30,7 @@ def run(round: Round, stride: int, seconds: float) -> None:
         folder = round.folder / f"steps-{steps}-{moment}"
         folder.mkdir()
         first = str(round.random.randint(1, apart))
-        with Program("stress.storm.every_step", str(folder), steps, str(apart), first, moment) as program:
+        with Program("stress.kill9.every_step", str(folder), steps, str(apart), first, moment) as program:
             died, over_at = True, time.monotonic() + seconds / 3
             while died and time.monotonic() < over_at:
                 place, died = json.loads(program.line(_PATIENCE_S))

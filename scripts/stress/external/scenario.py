@@ -7,8 +7,8 @@ import shutil
 import time
 
 from raven import BusClient, BusObserver
-from scripts.stress.foreign import hands, replacement
-from scripts.stress.foreign.correspondence import Correspondence
+from scripts.stress.external import hands, replacement
+from scripts.stress.external.correspondence import Correspondence
 from scripts.stress.history import checker
 from scripts.stress.history.journal import read
 from scripts.stress.history.left import left_in

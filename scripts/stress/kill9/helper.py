@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 
+from scripts.stress.kill9.part import LEASE_S, Part, play
 from scripts.stress.short_leases import serve_with
-from scripts.stress.storm.part import LEASE_S, Part, play
 
 
 def run(part: Part) -> None:

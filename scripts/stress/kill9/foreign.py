@@ -6,8 +6,8 @@ import json
 import sqlite3
 from typing import Any
 
-from scripts.stress.storm import posts
-from scripts.stress.storm.part import Part, play
+from scripts.stress.kill9 import posts
+from scripts.stress.kill9.part import Part, play
 
 _INSERT = (
     "INSERT INTO outbox (sender, recipient, type, body, urgency, max_attempts)"

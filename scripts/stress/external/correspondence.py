@@ -13,7 +13,7 @@ from typing import Self
 
 from raven import BusClient, BusObserver
 from scripts.harness.program import Program
-from scripts.stress.foreign.correspondent import ADDRESSES
+from scripts.stress.external.correspondent import ADDRESSES
 from scripts.stress.history.journal import Journal
 from scripts.stress.history.witness import EFFECTS
 from scripts.stress.trial import Round
@@ -46,10 +46,10 @@ class Correspondence:
             bus.register(*ADDRESSES.values())
             bus.execute(EFFECTS)
         try:
-            self._helper = self._stack.enter_context(Program("stress.foreign.server", self.db, greets=True))
+            self._helper = self._stack.enter_context(Program("stress.external.server", self.db, greets=True))
             for group, parts in self._groups.items():
                 arguments = (self.db, str(self.folder), f"{self._name}-{group}", *parts)
-                program = Program("stress.foreign.correspondent", *arguments)
+                program = Program("stress.external.correspondent", *arguments)
                 self._tell_of(group, "began")
                 self._programs[group] = self._stack.enter_context(program)
             for program in self._programs.values():

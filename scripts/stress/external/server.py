@@ -1,4 +1,4 @@
-"""Serve a bus until a line comes in: `python -m scripts.stress.foreign.server DB`; the socket is `DB.sock`."""
+"""Serve a bus until a line comes in: `python -m scripts.stress.external.server DB`; the socket is `DB.sock`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 
-from scripts.stress.foreign.correspondent import HELPERS_LEASE_S
+from scripts.stress.external.correspondent import HELPERS_LEASE_S
 from scripts.stress.short_leases import serve_with
 
 

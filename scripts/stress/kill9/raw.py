@@ -11,10 +11,10 @@ from typing import Any
 
 from scripts.harness.line import request
 from scripts.stress.history.journal import digest, token_of
-from scripts.stress.storm import posts
-from scripts.stress.storm.part import Part, play
+from scripts.stress.kill9 import posts
+from scripts.stress.kill9.part import Part, play
 
-_ADDRESS = "raw:storm"
+_ADDRESS = "raw:kill9"
 _WINDOW = 4
 _PAUSE_S = 0.02
 

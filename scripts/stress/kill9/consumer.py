@@ -12,7 +12,7 @@ from raven_rpc import Client
 from scripts.stress.history import journal
 from scripts.stress.history.order import AHEAD_LEASE_S
 from scripts.stress.history.witness import ADD_EFFECT
-from scripts.stress.storm.part import LEASE_S, PATIENCE_S, Part, play
+from scripts.stress.kill9.part import LEASE_S, PATIENCE_S, Part, play
 
 # How many messages a subscriber fetches ahead at most, see BusClient.subscribe and raven_rpc.streams.
 _AHEAD, _AHEAD_OVER_SOCKET = 50, 4
@@ -24,7 +24,7 @@ _TOO_LONG = 1.2
 
 def subscribe(part: Part) -> None:
     """With automatic acks, asynchronously."""
-    bus = BusClient.at("auto:storm", part.db)
+    bus = BusClient.at("auto:kill9", part.db)
 
     async def take() -> None:
         while True:
@@ -43,7 +43,7 @@ def subscribe(part: Part) -> None:
     asyncio.run(take())
 
 
-def listen(part: Part, address: str = "auto:storm") -> None:
+def listen(part: Part, address: str = "auto:kill9") -> None:
     """With automatic acks."""
     bus = BusClient.at(address, part.db)
     while True:
@@ -61,12 +61,12 @@ def listen(part: Part, address: str = "auto:storm") -> None:
 
 def listen_alone(part: Part) -> None:
     """With automatic acks, as the only one."""
-    listen(part, "solo:storm")
+    listen(part, "solo:kill9")
 
 
 def claim(part: Part) -> None:
     """Claim some at a time; ack most of them, some too late, give some back, and forget some."""
-    bus = BusClient.at("manual:storm", part.db)
+    bus = BusClient.at("manual:kill9", part.db)
     part.consuming(bus.address, "manual", lease_s=LEASE_S)
     while True:
         part.journal.write("asking")
@@ -85,12 +85,12 @@ def claim(part: Part) -> None:
 
 def listen_manual(part: Part) -> None:
     """With acks by hand, some of them late; leave the loop now and then."""
-    _listen_manual(part, BusClient.at("manual:storm", part.db), LEASE_S, 0, {"lease_s": LEASE_S})
+    _listen_manual(part, BusClient.at("manual:kill9", part.db), LEASE_S, 0, {"lease_s": LEASE_S})
 
 
 def listen_over_socket(part: Part) -> None:
-    """With acks by hand, through the helper, whose leases are three times as long here: see storm_helper."""
-    _listen_manual(part, Client(part.socket, "audit:storm", patience_s=PATIENCE_S), 3 * LEASE_S, _WINDOW, {})
+    """With acks by hand, through the helper, whose leases are three times as long here: see server."""
+    _listen_manual(part, Client(part.socket, "audit:kill9", patience_s=PATIENCE_S), 3 * LEASE_S, _WINDOW, {})
 
 
 def _listen_manual(part: Part, bus: Any, lease_s: float, ahead: int, options: dict[str, Any]) -> None:
@@ -114,7 +114,7 @@ def _listen_manual(part: Part, bus: Any, lease_s: float, ahead: int, options: di
 
 def listen_over_socket_auto(part: Part) -> None:
     """With automatic acks, through the helper."""
-    bus = Client(part.socket, "wire:storm", patience_s=PATIENCE_S)
+    bus = Client(part.socket, "wire:kill9", patience_s=PATIENCE_S)
     part.consuming(bus.address or "", "auto", ahead=_AHEAD_OVER_SOCKET, at_risk=1, at_helpers_risk=1, over="socket")
     for _ in part.each(bus.listen(poll_interval_s=part.poll_interval_s)):
         part.pause(0, 0.002)
@@ -122,7 +122,7 @@ def listen_over_socket_auto(part: Part) -> None:
 
 def keep_ledger(part: Part) -> None:
     """Ack each, write a row, and send on: in one commit. One of the two claims, the other listens."""
-    bus = BusClient.at("ledger:storm", part.db, max_attempts=1000)
+    bus = BusClient.at("ledger:kill9", part.db, max_attempts=1000)
     part.consuming(bus.address, "transaction", lease_s=LEASE_S)
     if part.role == "ledger-listen":
         for message in part.each(
@@ -143,7 +143,7 @@ def book(part: Part, bus: BusClient, message: Message) -> None:
     """Ack a message, write a row, and send on, in one transaction and in any order."""
     call = part.next_call()
     body = {"token": f"on:{message.body['token']}", "text": ""}
-    told = [[body["token"], ["audit:storm"], "prompt", journal.digest(body), 1000]]
+    told = [[body["token"], ["audit:kill9"], "prompt", journal.digest(body), 1000]]
     part.journal.write("acking", call=call, id=message.id, lease=message.lease)
     part.journal.write("sending", call=call, posts=told, key=None)
 
@@ -151,7 +151,7 @@ def book(part: Part, bus: BusClient, message: Message) -> None:
         sent: list[Message] = []
         with bus.transaction() as tx:
             steps: list[Callable[[], object]] = [
-                lambda: sent.append(tx.send("audit:storm", "booked", body)),
+                lambda: sent.append(tx.send("audit:kill9", "booked", body)),
                 lambda: tx.execute(ADD_EFFECT, (message.id, part.life)),
                 lambda: tx.ack(message.id),
             ]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from scripts.stress import trial
-from scripts.stress.foreign import hands, tally
-from scripts.stress.foreign import scenario as foreign
+from scripts.stress.external import hands, tally
+from scripts.stress.external import scenario as external
 from scripts.stress.history.chronicle import history_of
 from scripts.stress.history.history import History, Look, Stored
 from scripts.stress.history.journal import Event
@@ -19,9 +19,9 @@ from scripts.stress.outcome import describe
 
 @pytest.mark.slow
 def test_beside_foreign_hands_and_under_replaced_files_nothing_is_lost(tmp_path: Path) -> None:
-    outcome = trial.run(foreign.run, tmp_path, seconds=3, seed=4, rounds=1)
+    outcome = trial.run(external.run, tmp_path, seconds=3, seed=4, rounds=1)
 
-    assert outcome.is_clean, "\n".join(describe("foreign", outcome))
+    assert outcome.is_clean, "\n".join(describe("external", outcome))
     assert outcome.done["hands"] == len(hands.LIVE)
     assert outcome.done["hands at rest"] == 2
     assert outcome.done["replaced files"] == outcome.done["files taken away and brought back"] == 3

@@ -1,4 +1,4 @@
-"""Run statements by Python's own SQLite: `python -m scripts.stress.foreign.plain_sqlite DB [--hold] STATEMENT...`.
+"""Run statements by Python's own SQLite: `python -m scripts.stress.external.plain_sqlite DB [--hold] STATEMENT...`.
 
 It prints the rows of each, one a line; `.backup PATH` and `.restore PATH` are understood too. With `--hold` it prints a
 line when all have run, then runs what comes in, a line each, and stays until it is killed or its input ends.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from scripts.stress.foreign.correspondent import ADDRESSES, WINDOW
+from scripts.stress.external.correspondent import ADDRESSES, WINDOW
 from scripts.stress.history.history import History
 from scripts.stress.history.verdict import Verdict
 from scripts.stress.outcome import Kind

@@ -13,7 +13,7 @@ from tests.processes import needs_proc
 @pytest.mark.slow
 @needs_proc
 def test_whatever_is_killed_when_each_promise_is_kept(tmp_path: Path) -> None:
-    outcome = TRIALS["storm"].run(tmp_path, seconds=12, seed=6, rounds=1)
+    outcome = TRIALS["kill9"].run(tmp_path, seconds=12, seed=6, rounds=1)
 
     assert not outcome.findings
     assert outcome.done["kills"] >= 30
