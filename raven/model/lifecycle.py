@@ -93,7 +93,7 @@ def next_stage(stage: Stage, event: Event, *, is_last_attempt: bool = False) -> 
 
 
 def markdown() -> str:
-    """Return the table as the README shows it."""
+    """Return the table as docs/guarantees.md shows it."""
     lines = ["| Event | State | Held | Next state | Then held | Which means |", "|---|---|---|---|---|---|"]
     for row in LIFECYCLE:
         state, hold = row.next

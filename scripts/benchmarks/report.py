@@ -1,6 +1,6 @@
-"""Report: figures as a table for the terminal or the README, and as JSON.
+"""Report: figures as a table for the terminal or docs/benchmarks.md, and as JSON.
 
-usage: python -m scripts.benchmarks.report FILE.json     prints the tables of the README
+usage: python -m scripts.benchmarks.report FILE.json     prints the table of docs/benchmarks.md
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Report(NamedTuple):
         return "\n".join(_line(row, widths) for row in rows)
 
     def markdown(self) -> str:
-        """Return the table for the README."""
+        """Return the table for docs/benchmarks.md."""
         lines = ["| what | median (middle half) | medians of the sides | bar | met |", "|---|---|---|---|---|"]
         escaped = ([cell.replace("|", "\\|") for cell in row] for row in self.rows())
         lines += [f"| {' | '.join(row)} |" for row in escaped]

@@ -1,6 +1,6 @@
-"""Results: the outcomes of one run, on what they were had, as JSON and as the table of the README.
+"""Results: the outcomes of one run, on what they were had, as JSON and as the table of docs/reliability.md.
 
-usage: python -m scripts.stress.results FILE.json     prints the table of the README
+usage: python -m scripts.stress.results FILE.json     prints the table of docs/reliability.md
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Results(NamedTuple):
         return cls(**{**shape, "outcomes": outcomes})
 
     def markdown(self) -> str:
-        """Return the table for the README."""
+        """Return the table for docs/reliability.md."""
         lines = [f"| trial | s | {' | '.join(KINDS)} | what was done |", f"|{'---|' * (len(KINDS) + 3)}"]
         for name, outcome in self.outcomes.items():
             counts = " | ".join(f"{outcome.count(kind):,}" for kind in KINDS)

@@ -235,7 +235,7 @@ def test_what_is_finished_comes_back_by_a_requeue_alone() -> None:
     assert ways_back == {("dead", "requeue")}
 
 
-def test_the_readme_shows_the_table() -> None:
-    readme = Path(__file__).parents[2] / "README.md"
+def test_the_page_of_guarantees_shows_the_table() -> None:
+    page = Path(__file__).parents[2] / "docs" / "guarantees.md"
 
-    assert markdown() in readme.read_text(encoding="utf-8")
+    assert markdown() in page.read_text(encoding="utf-8")

@@ -1,0 +1,96 @@
+"""Pages cannot lie: each session and snippet of the README and docs/ is run, and each relative link is followed."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.docs.examples import ROOT, fenced, sessions
+from tests.support import needs
+
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+MARKDOWN = [
+    path
+    for path in sorted(ROOT.rglob("*.md"))
+    if not any(part.startswith(".") or part == "node_modules" for part in path.relative_to(ROOT).parts)
+]
+SNIPPETS = [
+    pytest.param(snippet, id=f"{page.stem}-{number}")
+    for page in PAGES
+    for number, snippet in enumerate(fenced(page.read_text(encoding="utf-8"), "python"), 1)
+]
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def prose(page: Path) -> str:
+    """Return a page without its fenced blocks and its code spans."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"`[^`\n]*`", "`code`", text)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that a host of code gives to the headings of a page."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links(page: Path) -> list[tuple[Path, str]]:
+    """Return the relative links of a page: the file that each names, and the anchor within it."""
+    targets = re.findall(r"\]\((?!\w+:)([^)\s]+)\)", prose(page))
+    parts = [target.partition("#") for target in targets]
+    return [((page.parent / path).resolve() if path else page, anchor) for path, _, anchor in parts]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if sessions(page.read_text(encoding="utf-8"))], ids=name)
+def test_the_console_sessions_of_a_page_print_what_they_show(page: Path, tmp_path: Path) -> None:
+    needs("sqlite3", "jq", "socat")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAVEN")}
+    environment |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}", "HOME": str(tmp_path)}
+    groups: list[int] = []
+
+    try:
+        for command, printed in sessions(page.read_text(encoding="utf-8")):
+            process = subprocess.Popen(
+                ["bash", "-c", command],
+                cwd=tmp_path,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+            groups.append(process.pid)
+            shown, _ = process.communicate(timeout=30)
+            assert shown.replace(str(tmp_path), "/home/you/project") == printed, command
+    finally:
+        for group in groups:  # a server that a session has started and not ended
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_a_python_snippet_of_a_page_runs(snippet: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", snippet], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=name)
+def test_the_relative_links_of_a_page_lead_to_a_file_and_a_heading(page: Path) -> None:
+    for target, anchor in links(page):
+        assert target.exists(), target
+        assert not anchor or anchor in anchors(target), f"{target}#{anchor}"
