@@ -89,7 +89,7 @@ class DeadLetters:
 
     def _settle(self) -> None:
         """Notice who died of its last lease just now; where nothing can be written just now, that has to wait."""
-        with suppress(DatabaseError), self._store.impatient():
+        with suppress(DatabaseError), self._store.no_wait():
             settlement.settle(self._store, self._doorbells.ring)
 
     def _revive(self, tx: Transaction, message_id: int, recipient: str | None) -> list[str]:

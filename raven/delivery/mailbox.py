@@ -260,7 +260,7 @@ class Mailbox:
         now = clock.now()
         until = now + clock.to_micros(lease.span_s)
         query = {"recipient": self._recipient, "now": now, "max": max, "until": until, "lease": lease.token}
-        with self._store.write() if is_patient else self._store.write_now() as tx:
+        with self._store.write() if is_patient else self._store.write_no_wait() as tx:
             rows = self._ready(tx, prospect, query, max_bytes)
             if rows:
                 query["max"] = len(rows)

@@ -97,7 +97,7 @@ class Keeper:
 
     def bite(self) -> bool:
         """Drop one bite of what is beyond the limits; returns whether there may be more."""
-        with suppress(RavenError), self._store.impatient():
+        with suppress(RavenError), self._store.no_wait():
             limits = self._beyond()
             return limits is not None and self._bite(limits)
         return False

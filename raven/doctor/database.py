@@ -28,14 +28,14 @@ from raven.store.connection import new_schema
 
 _MIB = 1024 * 1024
 _WRITER_LOOKS = 5
-_WRITER_NAP_S = 0.02
+_WRITER_POLL_S = 0.02
 _RESTORE = "stop all users of the file, keep a copy of it, and restore a backup or try `sqlite3 .recover`"
 _INTEGRITY_S = 2.0
 _OF_VIEWS = frozenset({"view", "trigger"})
 # Under the load of many writers raven itself lets it grow to less than half of this.
 _BIG_WAL = 128 * _MIB
 _WATCHED_S = 2.0
-_READER_NAP_S = 0.025
+_READER_POLL_S = 0.025
 _WRITE_BACK_EVERY_S = 0.25
 # A process that rests inside a transaction computes nothing; one that reads again and again does.
 _RESTING_TICKS = 5
@@ -134,7 +134,7 @@ def _holders(path: str) -> str:
     """Say who has held the writer's lock all the while, as far as that can be told."""
     pids = locks.writers(path)
     for _ in range(_WRITER_LOOKS):
-        time.sleep(_WRITER_NAP_S)
+        time.sleep(_WRITER_POLL_S)
         pids &= locks.writers(path)
     names = [proc.describe(pid) + (", which is stopped" if proc.is_stopped(pid) else "") for pid in sorted(pids)]
     return f"; it is held by {listed(names)}" if names else ""
@@ -246,7 +246,7 @@ def _find_readers(store: Specimen) -> tuple[list[Finding], set[int]]:
     while reading - writing or _holds_back(first, last):
         if time.monotonic() > started + _WATCHED_S:
             break
-        time.sleep(_READER_NAP_S)
+        time.sleep(_READER_POLL_S)
         reading &= locks.readers(store.path)
         writing |= locks.writers(store.path)
         if time.monotonic() >= look_again_at:

@@ -38,7 +38,7 @@ from raven.wake.doorbell import Doorbells
 __all__ = ["Check", "Verdict", "examine"]
 
 # For so long a lock is waited for at most, however patient the clients are.
-_PATIENCE_S = 2.0
+_MAX_BUSY_TIMEOUT_S = 2.0
 
 Checks = dict[str, Callable[[], Check | None]]
 
@@ -63,7 +63,7 @@ def examine(config: Config) -> Iterator[Check]:
         yield from _run(_of_the_place(path, users))
         return
     try:
-        store = Specimen(path, min(config.busy_timeout_s, _PATIENCE_S))
+        store = Specimen(path, min(config.busy_timeout_s, _MAX_BUSY_TIMEOUT_S))
     except RavenError as error:
         yield check_refused(path, error, users)
         yield from _run(_of_the_place(path, users))

@@ -16,11 +16,11 @@ from raven.wake.doorbell import OBSERVERS, Doorbells
 from raven.wake.watcher import LOCK_NAME
 
 # Whoever works on a message does not listen meanwhile: only then is a ring unanswered for too long.
-_PATIENCE_S = 60.0
+_ANSWER_TIMEOUT_S = 60.0
 _SECOND_LOOK_S = 0.3
 # Within a tick of 1 s another takes over the watch.
 _ELECTED_WITHIN_S = 1.5
-_NAP_S = 0.05
+_POLL_S = 0.05
 _SAMPLE = 2000
 _BEFORE_ALL = (1 << 63) - 1
 
@@ -45,7 +45,7 @@ def check_watch(path: str, hung: Sequence[HungBell], users: Sequence[User]) -> C
     pids = _elected(path, users)
     give_up_at = time.monotonic() + _ELECTED_WITHIN_S
     while not pids and time.monotonic() < give_up_at:
-        time.sleep(_NAP_S)
+        time.sleep(_POLL_S)
         pids = _elected(path, users)
         if not pids and not any(bell.is_heard for bell in bells_of(f"{path}-bells")):
             return None
@@ -89,7 +89,7 @@ def _of_unanswered(store: Specimen, doorbells: Doorbells, waiting: Sequence[Hung
     if not rung:
         return
     now = clock.now()
-    long_ago = now - clock.to_micros(_PATIENCE_S)
+    long_ago = now - clock.to_micros(_ANSWER_TIMEOUT_S)
     neglected = {}
     places = {bell.folder for bell in rung.values()}
     for recipient, ready, _, leased, _, oldest, sent_at in store.rows("open_by_recipient", {"now": now}):

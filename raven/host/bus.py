@@ -154,16 +154,16 @@ class HostedBus(BusClient):
         """Make one commit of all that this thread writes over this connection in a block, by shared clients, too."""
         return Group(self._store)
 
-    def impatient(self) -> AbstractContextManager[None]:
+    def no_wait(self) -> AbstractContextManager[None]:
         """Let writes of this thread inside the block raise BusyError at once instead of waiting for another writer."""
-        return self._store.impatient()
+        return self._store.no_wait()
 
     def upkeep(self, at_most_s: float = 0.05) -> None:
         """Settle what time has brought, and drop what is beyond the limits of retention, for about so many seconds.
 
         While anybody waits or sends there is no need for it; a program that serves many calls it now and then.
         """
-        with suppress(BusyError), self._store.impatient():
+        with suppress(BusyError), self._store.no_wait():
             settlement.settle(self._store, self._doorbells.ring)
         if self._keeper is not None:
             self._keeper.run(at_most_s)

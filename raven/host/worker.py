@@ -189,7 +189,7 @@ class Writer(Worker):
         Mostly another writer is in the way: the thread has the patience, and tells what else it was.
         """
         outcomes: list[Outcome] = []
-        with suppress(Exception), self._bus.impatient():
+        with suppress(Exception), self._bus.no_wait():
             outcomes = self._commit(jobs)
         # Now and then the thread writes the WAL back.
         if outcomes and self.commits % _LOOK_AT_WAL_EVERY == 0 and self._bus.wal_size() > _MAX_WAL:

@@ -29,7 +29,7 @@ def receipts(store: Store, doorbells: Doorbells, message_id: int) -> list[Receip
     now = clock.now()
     if any(row[1] < 2 and (0 < row[4] <= now or (row[8] or now + 1) <= now) for row in rows):
         # Where nothing can be written just now, what time has brought is put into effect a little later.
-        with suppress(DatabaseError), store.impatient():
+        with suppress(DatabaseError), store.no_wait():
             settlement.settle(store, doorbells.ring)
         rows = _rows(store, message_id)
     return [_receipt(row, now) for row in rows]

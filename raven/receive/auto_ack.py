@@ -176,7 +176,7 @@ class AsyncMessages:
         """Do as `aclose` does, at once. Closing twice is allowed."""
         if self._state == "open":
             # What cannot be given back at once comes back when its lease ends: no reason to block the event loop.
-            with suppress(RavenError), self._store.impatient():
+            with suppress(RavenError), self._store.no_wait():
                 self._feed.release()
             self._feed.__exit__(None, None, None)
         self._state = "closed"
@@ -206,7 +206,7 @@ async def patiently(store: Store, step: Callable[[], _T]) -> _T:
     deadline = time.monotonic() + store.busy_timeout_s
     while True:
         try:
-            with store.impatient():
+            with store.no_wait():
                 return step()
         except BusyError:
             if time.monotonic() >= deadline:

@@ -172,7 +172,7 @@ def _withdraw(store: Store, ring: Callable[[Iterable[str]], object], message_id:
 
     Where another writer is in the way it is left to expire by itself: whoever asked does not wait for that.
     """
-    with suppress(RavenError), store.impatient():
+    with suppress(RavenError), store.no_wait():
         given_up = {"message_id": message_id, "now": clock.now()}
         with store.write() as tx:
             tx.change("withdraw", given_up)

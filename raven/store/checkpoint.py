@@ -21,33 +21,33 @@ if TYPE_CHECKING:
 PAGES = 4000
 # A WAL with so many pages is kept, to be written anew from its start: a longer one is cut.
 WAL_SIZE_LIMIT = 16 * 1024 * 1024
-_PATIENCE_S = 0.05
+_RESTART_TIMEOUT_S = 0.05
 # Nobody else can write meanwhile: much less than the others' busy timeout, or their sends would fail by it.
-_LONGEST_PATIENCE_S = 1.0
+_MAX_RESTART_TIMEOUT_S = 1.0
 # After a long wait that was in vain comes a rest of so many times its length.
 _REST = 10
 # A lock is mostly held for well under a millisecond: look again soon, then less often.
-_FIRST_NAP_S = 0.0003
-_LONGEST_NAP_S = 0.01
+_FIRST_SLEEP_S = 0.0003
+_MAX_SLEEP_S = 0.01
 
 
-class Patience:
+class BusyHandler:
     """A busy handler for SQLite: called again and again while a lock is held, until it says no."""
 
-    def __init__(self, limit_s: float) -> None:
-        self.limit_s = limit_s
-        self._give_up_at = 0.0
+    def __init__(self, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        self._deadline = 0.0
 
-    def wait(self, naps: int) -> bool:
-        """Nap once, the longer the more `naps` were taken for this lock; False when the limit is reached."""
+    def wait(self, attempts: int) -> bool:
+        """Sleep once, longer after more `attempts` for this lock; return False when the limit is reached."""
         now = time.monotonic()
-        if naps == 0:
-            self._give_up_at = now + self.limit_s
-        if now >= self._give_up_at:
+        if attempts == 0:
+            self._deadline = now + self.timeout_s
+        if now >= self._deadline:
             return False
         # Jitter from the clock's own noise keeps waiting processes out of step.
-        nap = min(_FIRST_NAP_S * 2 ** min(naps, 6), _LONGEST_NAP_S) * (0.5 + time.perf_counter_ns() % 1024 / 1024)
-        time.sleep(min(nap, self._give_up_at - now))
+        pause = min(_FIRST_SLEEP_S * 2 ** min(attempts, 6), _MAX_SLEEP_S) * (0.5 + time.perf_counter_ns() % 1024 / 1024)
+        time.sleep(min(pause, self._deadline - now))
         return True
 
 
@@ -57,8 +57,8 @@ class WriteBack:
     See https://sqlite.org/c3ref/wal_hook.html.
     """
 
-    def __init__(self, patience: Patience) -> None:
-        self._patience = patience
+    def __init__(self, busy_handler: BusyHandler) -> None:
+        self._busy_handler = busy_handler
         self._begin_at = PAGES
         self._written = 0  # pages that had been written back at the last try
         self._rests_until = 0.0
@@ -83,20 +83,23 @@ class WriteBack:
             return
         # Readers that come and go, one at least at any moment, are waited for much longer the more there is; for one
         # that holds all back, where nothing was written back since the last time, there is no sense in it.
-        begin, patience_s = time.monotonic(), _PATIENCE_S
+        begin, timeout_s = time.monotonic(), _RESTART_TIMEOUT_S
         if written > self._written and begin > self._rests_until:
-            patience_s = min(_PATIENCE_S * (pages / PAGES) ** 2, _LONGEST_PATIENCE_S)
+            timeout_s = min(_RESTART_TIMEOUT_S * (pages / PAGES) ** 2, _MAX_RESTART_TIMEOUT_S)
         self._written = written
-        with self._for_no_longer_than(patience_s):
+        with self._busy_timeout(timeout_s):
             was_in_vain = connection.execute("PRAGMA wal_checkpoint(RESTART)").get[0]
-        if was_in_vain and patience_s > _PATIENCE_S:
+        if was_in_vain and timeout_s > _RESTART_TIMEOUT_S:
             end = time.monotonic()
             self._rests_until = end + _REST * (end - begin)
 
     @contextmanager
-    def _for_no_longer_than(self, patience_s: float) -> Iterator[None]:
-        before, self._patience.limit_s = self._patience.limit_s, min(self._patience.limit_s, patience_s)
+    def _busy_timeout(self, timeout_s: float) -> Iterator[None]:
+        before, self._busy_handler.timeout_s = (
+            self._busy_handler.timeout_s,
+            min(self._busy_handler.timeout_s, timeout_s),
+        )
         try:
             yield
         finally:
-            self._patience.limit_s = before
+            self._busy_handler.timeout_s = before

@@ -22,7 +22,7 @@ from raven.store import file as busfile
 from raven.store import fork_safety as forks
 from raven.store import migrations as migration
 from raven.store import sql as statements
-from raven.store.checkpoint import WAL_SIZE_LIMIT, Patience
+from raven.store.checkpoint import WAL_SIZE_LIMIT, BusyHandler
 from raven.store.errors import translate
 
 SqliteError = apsw.Error
@@ -71,7 +71,7 @@ class Connection:
         self.busy_timeout_s = busy_timeout_s
         self.durability = durability
         self.checkpoints = checkpoints
-        self.patience = Patience(busy_timeout_s)
+        self.busy_handler = BusyHandler(busy_timeout_s)
         self.is_closed = False
         self._in_parents_transaction: apsw.Connection | None = None
         self.lock = threading.RLock()
@@ -92,14 +92,14 @@ class Connection:
             self.release()
 
     @contextmanager
-    def impatient(self) -> Iterator[None]:
+    def no_wait(self) -> Iterator[None]:
         """Let this thread's calls inside raise BusyError at once, for callers that can wait without blocking it."""
         self.acquire()
-        before, self.patience.limit_s = self.patience.limit_s, 0.0
+        before, self.busy_handler.timeout_s = self.busy_handler.timeout_s, 0.0
         try:
             yield
         finally:
-            self.patience.limit_s = before
+            self.busy_handler.timeout_s = before
             self.release()
 
     def close(self) -> None:
@@ -178,7 +178,7 @@ class Connection:
 
     def _open(self, create: bool) -> apsw.Connection:
         busfile.prepare(self.path, create=create)
-        naps = 0
+        attempts = 0
         while True:
             try:
                 with busfile.folder_locked(self.path):
@@ -186,9 +186,9 @@ class Connection:
                 break
             except apsw.BusyError as error:
                 # SQLite calls no busy handler while another process turns a new file into WAL mode.
-                if not self.patience.wait(naps):
+                if not self.busy_handler.wait(attempts):
                     raise self.translated(error) from error
-                naps += 1
+                attempts += 1
             except apsw.Error as error:
                 raise self.translated(error) from error
         self.usable = None if self.is_closed else self.connection
@@ -198,7 +198,7 @@ class Connection:
         self._refusal = 0
         connection = apsw.Connection(self.path, flags=apsw.SQLITE_OPEN_READWRITE)
         try:
-            connection.set_busy_handler(self.patience.wait)
+            connection.set_busy_handler(self.busy_handler.wait)
             # Plans must not depend on bound values: where they may, SQLite compiles a statement anew at each run.
             connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
             self._make_ready(connection)
@@ -232,4 +232,4 @@ class Connection:
         if self.connection is not None:
             with suppress(apsw.Error):
                 number = self.connection.system_errno
-        return translate(error, self.path, self.patience.limit_s, number)
+        return translate(error, self.path, self.busy_handler.timeout_s, number)

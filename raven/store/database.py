@@ -85,7 +85,7 @@ class Store(Writer):
 
     def trim_wal(self) -> None:
         """Write the WAL back into the file and cut it to nothing, unless somebody is using it just now."""
-        with suppress(BusyError), self.impatient(), self._connected() as connection:
+        with suppress(BusyError), self.no_wait(), self._connected() as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def wal_size(self) -> int:

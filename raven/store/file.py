@@ -28,8 +28,8 @@ _REMEDIES: dict[int, tuple[type[DatabaseError], str]] = {
     ),
 }
 
-_FOLDER_PATIENCE_S = 1.0
-_FOLDER_NAP_S = 0.001
+_LOCK_TIMEOUT_S = 1.0
+_LOCK_RETRY_S = 0.001
 
 
 def prepare(path: str, *, create: bool) -> None:
@@ -111,9 +111,9 @@ def folder_locked(path: str, kind: int = fcntl.LOCK_SH) -> Iterator[None]:
     with suppress(OSError):
         descriptor = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
     try:
-        give_up_at = time.monotonic() + _FOLDER_PATIENCE_S
+        give_up_at = time.monotonic() + _LOCK_TIMEOUT_S
         while descriptor >= 0 and not _is_locked(descriptor, kind) and time.monotonic() < give_up_at:
-            time.sleep(_FOLDER_NAP_S)
+            time.sleep(_LOCK_RETRY_S)
         yield
     finally:
         if descriptor >= 0:

@@ -114,7 +114,7 @@ class Writer(Connection):
         super()._make_ready(connection)
         self._transaction = Transaction(connection)
         if self.checkpoints:
-            connection.set_wal_hook(WalHook(WriteBack(self.patience)))
+            connection.set_wal_hook(WalHook(WriteBack(self.busy_handler)))
 
     def write(self) -> Self:
         """Return the context of one write transaction; the file is verified first."""
@@ -133,9 +133,9 @@ class Writer(Connection):
         """Do as `write` does without verifying the file: for a loop that verifies it at its ticks."""
         return self
 
-    def write_now(self) -> Impatient:
+    def write_no_wait(self) -> NoWait:
         """Do as `write` does, but raise BusyError at once where another writer is in the way."""
-        return Impatient(self.write())
+        return NoWait(self.write())
 
     def __enter__(self) -> Transaction:
         self.lock.acquire()
@@ -323,7 +323,7 @@ class Writer(Connection):
             raise DatabaseError(f"this thread is in a transaction on {self.path} already: wait for its end")
 
 
-class Impatient:
+class NoWait:
     """The context of a write transaction that does not wait for another writer."""
 
     def __init__(self, writer: Writer) -> None:
@@ -331,12 +331,12 @@ class Impatient:
 
     def __enter__(self) -> Transaction:
         with self._writer.lock:
-            patience = self._writer.patience
-            before, patience.limit_s = patience.limit_s, 0.0
+            busy_handler = self._writer.busy_handler
+            before, busy_handler.timeout_s = busy_handler.timeout_s, 0.0
             try:
                 transaction = self._writer.__enter__()
             finally:
-                patience.limit_s = before
+                busy_handler.timeout_s = before
             self._writer.entered = sys._getframe(1)
         return transaction
 

@@ -232,7 +232,7 @@ class WalWatch:
         """Let leases, delays and lives end in time, and wake whom that concerns; returns when to do it again."""
         began = time.monotonic()
         # Another writer may be in the way, or the disk full: whoever waits there tries too, and so does the next round.
-        with suppress(RavenError), store.impatient():
+        with suppress(RavenError), store.no_wait():
             self._on_idle(store)
         ended = time.monotonic()
         return ended + _SETTLING_SHARE * (ended - began)

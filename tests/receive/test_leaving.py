@@ -268,7 +268,7 @@ def test_a_loop_that_is_ended_while_it_fetches_gives_back_what_it_does_not_hand_
     wait_until(lambda: is_inside(thread, "wait"), "the loop")
     wait_for_waiting(db, "worker:s")
 
-    with worker.impatient():  # holds the connection
+    with worker.no_wait():  # holds the connection
         boss.send("worker:s", "note", "sent")
         wait_until(lambda: is_inside(thread, "next", "_acquire_to_read", "__enter__"), "the fetch")
         feed.release()

@@ -214,6 +214,6 @@ def test_a_group_that_is_interrupted_as_it_begins_leaves_no_transaction_behind(s
         pass
 
     assert interrupted.group_depth() == 0
-    with store.impatient(), store.write() as tx:
+    with store.no_wait(), store.write() as tx:
         put(tx, "free:s")
     interrupted.close()

@@ -1,4 +1,4 @@
-"""Patience: naps that grow, up to a limit, however long it takes."""
+"""The busy handler sleeps longer from attempt to attempt, up to its timeout."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ import pytest
 
 from raven import BusClient, BusyError
 from raven.host.bus import HostedBus
-from raven.store.checkpoint import Patience
+from raven.store.checkpoint import BusyHandler
 from tests.support import Program
 
 Connect = Callable[..., BusClient]
 Hosted = Callable[..., HostedBus]
 
 
-def test_no_number_of_naps_is_too_great() -> None:
-    patience = Patience(30)
+def test_no_number_of_attempts_is_too_great() -> None:
+    busy_handler = BusyHandler(30)
 
-    assert patience.wait(0)
-    assert patience.wait(100_000)
-
-
-def test_without_patience_it_gives_up_at_once() -> None:
-    assert not Patience(0).wait(0)
+    assert busy_handler.wait(0)
+    assert busy_handler.wait(100_000)
 
 
-def test_impatience_outlasts_an_inner_one(hosted: Hosted, spawn: Callable[..., Program], db: str) -> None:
+def test_without_a_timeout_it_gives_up_at_once() -> None:
+    assert not BusyHandler(0).wait(0)
+
+
+def test_no_wait_outlasts_an_inner_one(hosted: Hosted, spawn: Callable[..., Program], db: str) -> None:
     bus = hosted("worker:s", busy_timeout_s=30)
     spawn("lock_holder", db).read()
 
     began = time.monotonic()
-    with bus.impatient():
-        with bus.impatient():
+    with bus.no_wait():
+        with bus.no_wait():
             pass
         with pytest.raises(BusyError):
             bus.send("worker:s", "note")
