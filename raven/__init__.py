@@ -25,7 +25,6 @@ if TYPE_CHECKING:
         ExpiredError,
         FileMissingError,
         ForbiddenError,
-        HelperError,
         InputError,
         LeaseLostError,
         LimitError,
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
         RavenError,
         ReadOnlyError,
         SchemaValidationError,
+        ServerError,
         StatementError,
         UndeliveredError,
         UnknownAddressError,
@@ -70,7 +70,6 @@ __all__ = [
     "ExpiredError",
     "FileMissingError",
     "ForbiddenError",
-    "HelperError",
     "InputError",
     "LeaseLostError",
     "LimitError",
@@ -89,6 +88,7 @@ __all__ = [
     "Report",
     "SchemaRegistry",
     "SchemaValidationError",
+    "ServerError",
     "State",
     "StatementError",
     "Stats",
@@ -117,35 +117,35 @@ _HOMES = {
     "__version__": "raven.model.version",
 }
 
-# These were public up to version 0.3; programs of users have no need of them, and each stands in its own module.
+# Names that were public up to version 0.3, and the module and name by which each is imported now.
 _MOVED = {
-    "AckMode": "raven.model.message",
-    "Draft": "raven.model.draft",
-    "Holdings": "raven.model.leases",
-    "Listener": "raven.wake.listener",
-    "Log": "raven.query.log",
-    "Question": "raven.receive.request",
-    "Subscription": "raven.receive.subscription",
-    "Tracker": "raven.query.receipts",
-    "check_id": "raven.model.limits",
-    "check_lease": "raven.model.limits",
-    "check_max": "raven.model.limits",
-    "check_request": "raven.model.draft",
-    "deadline_after": "raven.model.clock",
-    "left_s": "raven.model.clock",
-    "make_draft": "raven.model.draft",
-    "make_drafts": "raven.model.draft",
-    "parse_address": "raven.model.address",
+    "AckMode": "raven.model.message.AckMode",
+    "Draft": "raven.model.draft.Draft",
+    "HelperError": "raven.errors.ServerError",
+    "Holdings": "raven.model.leases.Holdings",
+    "Listener": "raven.wake.listener.Listener",
+    "Log": "raven.query.log.Log",
+    "Question": "raven.receive.request.Question",
+    "Subscription": "raven.receive.subscription.Subscription",
+    "Tracker": "raven.query.receipts.Tracker",
+    "check_id": "raven.model.limits.check_id",
+    "check_lease": "raven.model.limits.check_lease",
+    "check_max": "raven.model.limits.check_max",
+    "check_request": "raven.model.draft.check_request",
+    "deadline_after": "raven.model.clock.deadline_after",
+    "left_s": "raven.model.clock.left_s",
+    "make_draft": "raven.model.draft.make_draft",
+    "make_drafts": "raven.model.draft.make_drafts",
+    "parse_address": "raven.model.address.parse_address",
 }
 
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used, so that `import raven` costs next to nothing (PEP 562)."""
     if name in _MOVED:
-        import warnings
+        from raven.deprecation import resolve
 
-        warnings.warn(f"raven.{name} stands in {_MOVED[name]} now", DeprecationWarning, stacklevel=2)
-        return getattr(import_module(_MOVED[name]), name)
+        return resolve(f"raven.{name}", _MOVED[name])
     if name not in __all__:
         raise AttributeError(f"module 'raven' has no attribute {name!r}")
     value: object = getattr(import_module(_HOMES.get(name, "raven.errors")), name)

@@ -18,7 +18,7 @@
     │   └── UndeliveredError            what was waited for will not come any more
     ├── WaitTimeoutError (TimeoutError) what was waited for did not come in time
     ├── ClosedError                     the client was closed
-    ├── HelperError                     the socket helper, or the way to it
+    ├── ServerError                     the socket helper, or the way to it
     │   ├── BindError                   its socket cannot be made there
     │   ├── UnreachableError            nobody answers at the socket (retryable)
     │   ├── LostError                   the connection was lost: it may have been done, or not
@@ -117,29 +117,29 @@ class ClosedError(RavenError):
     """The client was closed and can no longer be used."""
 
 
-class HelperError(RavenError):
+class ServerError(RavenError):
     """The socket helper could not do what was asked, or is not what was expected."""
 
 
-class BindError(HelperError):
+class BindError(ServerError):
     """The helper's socket cannot be made at its path."""
 
 
-class UnreachableError(HelperError):
+class UnreachableError(ServerError):
     """Nobody answers at the socket; nothing was done."""
 
     retryable = True
 
 
-class LostError(HelperError):
+class LostError(ServerError):
     """The connection was lost before the answer came: what was asked may have been done, or not."""
 
 
-class ForbiddenError(HelperError):
+class ForbiddenError(ServerError):
     """The socket is bound to other addresses, or closed to this user; nothing was done."""
 
 
-class LimitError(HelperError):
+class LimitError(ServerError):
     """A request, a batch or the number of connections is over a limit of the helper; nothing was done."""
 
 
@@ -181,3 +181,13 @@ class ReadOnlyError(DatabaseError):
 
 class CorruptError(DatabaseError):
     """SQLite found the file damaged."""
+
+
+def __getattr__(name: str) -> type[RavenError]:
+    """Return an error by the name that it had up to version 0.3, with a DeprecationWarning."""
+    if name == "HelperError":
+        from raven.deprecation import resolve
+
+        error: type[RavenError] = resolve(f"raven.errors.{name}", "raven.errors.ServerError")
+        return error
+    raise AttributeError(f"module 'raven.errors' has no attribute {name!r}")

@@ -13,10 +13,10 @@ import raven
 PUBLIC = [
     "AddressError", "BindError", "BodyError", "Bus", "BusClient", "BusObserver", "BusTransaction", "BusyError",
     "ClosedError", "ConfigError", "CorruptError", "DatabaseError", "DeliveryError", "DiskFullError", "ExpiredError",
-    "FileMissingError", "ForbiddenError", "HelperError", "InputError", "LeaseLostError", "LimitError", "LostError",
+    "FileMissingError", "ForbiddenError", "InputError", "LeaseLostError", "LimitError", "LostError",
     "Message", "MessageNotFoundError", "NetworkFilesystemError", "NewerSchemaError", "NotABusError", "NotFoundError",
     "Peer", "Pruned", "RavenError", "ReadOnlyError", "Receipt", "Report", "SchemaRegistry", "SchemaValidationError",
-    "State", "StatementError", "Stats", "UndeliveredError", "UnknownAddressError", "UnreachableError", "Urgency",
+    "ServerError", "State", "StatementError", "Stats", "UndeliveredError", "UnknownAddressError", "UnreachableError", "Urgency",
     "WaitTimeoutError", "__version__",
 ]  # fmt: skip
 HEAVY = {"pydantic", "watchfiles", "asyncio", "jsonrpcserver", "jsonschema", "yaml", "click", "raven_rpc"}
@@ -43,11 +43,28 @@ def test_a_user_finds_at_most_45_names_and_no_other() -> None:
     assert dir(raven) == sorted(PUBLIC)
 
 
-def test_a_name_that_programs_of_users_have_no_need_of_is_told_where_it_stands() -> None:
-    with pytest.warns(DeprecationWarning, match=r"raven.parse_address stands in raven.model.address now") as told:
+def test_a_name_that_was_public_still_works_and_warns_the_line_that_uses_it() -> None:
+    with pytest.warns(DeprecationWarning, match=r"deprecated: use raven.model.address.parse_address") as warned:
         assert str(raven.parse_address("worker:s")) == "worker:s"  # type: ignore[attr-defined]
 
-    assert told[0].filename == __file__
+    assert warned[0].filename == __file__
+
+
+@pytest.mark.parametrize("name", raven._MOVED)
+def test_each_name_that_was_public_leads_to_what_it_is_now(name: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"raven.{name} is deprecated"):
+        assert callable(getattr(raven, name)) or name == "AckMode"
+
+
+@pytest.mark.parametrize("module", ["raven", "raven.errors"])
+def test_an_error_by_its_old_name_is_the_same_class(module: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"{module}.HelperError is deprecated: use raven.errors.Ser") as warned:
+        exec(f"from {module} import HelperError", names := {})
+
+    assert names["HelperError"] is raven.ServerError
+    assert {one.filename for one in warned} == {"<string>"}
+    with pytest.raises(names["HelperError"]):
+        raise raven.LimitError("too many")
 
 
 def test_a_star_import_brings_every_public_name() -> None:

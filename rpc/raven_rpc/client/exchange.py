@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from raven.errors import BodyError, HelperError, LostError, UnreachableError
+from raven.errors import BodyError, LostError, ServerError, UnreachableError
 from raven.model.message import Message
 from raven_rpc.jsonrpc import errors, messages
 
@@ -47,7 +47,7 @@ class Exchange:
         self._buffer += data
 
     def reply(self) -> Shape | None:
-        """Return the response to the last request, or None before it is whole; raises HelperError for other lines."""
+        """Return the response to the last request, or None before it is whole; raises ServerError for other lines."""
         while (shape := self._pop_line()) is not None:
             if "method" in shape:
                 self._notifications.append(shape)
@@ -84,7 +84,7 @@ class Exchange:
 
 
 def result_of(response: Shape) -> Any:
-    """Return the result that a response holds, or raise its error; HelperError if it holds neither."""
+    """Return the result that a response holds, or raise its error; ServerError if it holds neither."""
     if "error" in response:
         raise errors.from_wire(response["error"])
     try:
@@ -94,7 +94,7 @@ def result_of(response: Shape) -> Any:
 
 
 def decode_as(make: Callable[[Any], _T], result: Any) -> _T:
-    """Return the value that `make` builds of a result; raises HelperError for a result of another shape."""
+    """Return the value that `make` builds of a result; raises ServerError for a result of another shape."""
     try:
         return make(result)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -127,16 +127,16 @@ def unreachable(path: str, error: OSError) -> UnreachableError:
     return UnreachableError(f"the helper cannot be reached at {path}: {reason}; start `raven serve`, or give --db")
 
 
-def _strange(error: Exception) -> HelperError:
-    return HelperError(f"the helper answered in another shape than this raven knows: {error!r}")
+def _strange(error: Exception) -> ServerError:
+    return ServerError(f"the helper answered in another shape than this raven knows: {error!r}")
 
 
 def _decoded(line: bytes) -> Shape:
-    """Return the object that a line holds; raises HelperError for a line that is none of JSON-RPC."""
+    """Return the object that a line holds; raises ServerError for a line that is none of JSON-RPC."""
     try:
         shape = messages.parse(line)
     except messages.ParseError as error:
-        raise HelperError(f"what answers there is no helper of raven: {error}") from None
+        raise ServerError(f"what answers there is no helper of raven: {error}") from None
     if not isinstance(shape, dict):
-        raise HelperError(f"what answers there is no helper of raven: {shape!r}")
+        raise ServerError(f"what answers there is no helper of raven: {shape!r}")
     return shape

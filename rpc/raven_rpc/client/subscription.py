@@ -56,7 +56,7 @@ class Subscription:
         self._number = 0
 
     def begin(self, result: Any) -> None:
-        """Note what the server has answered to `method`; raises HelperError for another shape."""
+        """Note what the server has answered to `method`; raises ServerError for another shape."""
         self._number = decode_as(lambda found: int(found["subscription"]), result)
 
     def message_of(self, notification: Shape) -> Message | None:

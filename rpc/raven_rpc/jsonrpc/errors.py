@@ -44,7 +44,7 @@ FAULTS: dict[type[RavenError], Fault] = {
     errors.DiskFullError: Fault(-32016, "disk_full", "the bus cannot grow: free some room on its disk"),
     errors.ReadOnlyError: Fault(-32017, "read_only", "the bus cannot be written: check its permissions"),
     errors.CorruptError: Fault(-32018, "corrupt", "the bus is damaged: run `raven doctor`, and restore a backup"),
-    errors.HelperError: Fault(-32020, "helper"),
+    errors.ServerError: Fault(-32020, "helper"),  # older clients know this kind, and no other for it
     errors.ForbiddenError: Fault(-32021, "forbidden"),
     errors.LimitError: Fault(-32022, "limit"),
     errors.UnreachableError: Fault(-32023, "unreachable"),
@@ -88,10 +88,10 @@ def standard(code: int, reason: str) -> dict[str, Any]:
 def from_wire(error: Any) -> RavenError:
     """Return the exception for an error object, of the class that the helper raised where it is known."""
     if not isinstance(error, dict):
-        return errors.HelperError(f"the helper answered with {error!r}, which is no error of JSON-RPC")
+        return errors.ServerError(f"the helper answered with {error!r}, which is no error of JSON-RPC")
     found_data = error.get("data")
     data: dict[str, Any] = found_data if isinstance(found_data, dict) else {}
-    kind = _CLASSES.get(str(data.get("kind")), errors.HelperError)
+    kind = _CLASSES.get(str(data.get("kind")), errors.ServerError)
     message = str(error.get("message"))
     if "reason" in data:
         message += f": {data['reason']}"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from raven import BodyError, HelperError, LimitError, LostError, MessageNotFoundError, UnreachableError
+from raven import BodyError, LimitError, LostError, MessageNotFoundError, ServerError, UnreachableError
 from raven_rpc.client.async_connection import AsyncConnection
 from raven_rpc.client.exchange import Exchange, result_of
 from tests.support import DEADLINE_S
@@ -112,7 +112,7 @@ def test_a_line_that_is_no_json_rpc_is_said_to_come_from_something_else() -> Non
     for said in (b"220 smtp ready\n", b"[1]\n", line(id=1, error="no")):
         exchange = asked()
         exchange.feed(said)
-        with pytest.raises(HelperError, match=r"no helper of raven|no error of JSON"):
+        with pytest.raises(ServerError, match=r"no helper of raven|no error of JSON"):
             result_of(exchange.reply() or {})
 
 

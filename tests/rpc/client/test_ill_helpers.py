@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from raven import BusClient, HelperError, LimitError, LostError, Message, RavenError, UnreachableError
+from raven import BusClient, LimitError, LostError, Message, RavenError, ServerError, UnreachableError
 from raven_rpc import Client
 from tests.asking import request
 from tests.serving import Served
@@ -139,7 +139,7 @@ def test_a_result_of_another_shape_is_an_error_of_the_helper_s(ill: Answer, resu
             try:
                 call()
             except RavenError as error:
-                assert isinstance(error, HelperError)  # noqa: PT017 some of them may succeed
+                assert isinstance(error, ServerError)  # noqa: PT017 some of them may succeed
 
 
 @pytest.mark.parametrize("line", ODD_LINES)
@@ -153,7 +153,7 @@ def test_a_line_that_is_no_response_is_an_error_of_raven_s(ill: Answer, line: st
 
 def test_an_address_that_is_not_told_is_an_error_of_the_helper_s(ill: Answer) -> None:
     path = ill([json.dumps({"jsonrpc": "2.0", "result": {}, "id": 1}).encode()])
-    with Client(path, patience_s=0) as bus, pytest.raises(HelperError):
+    with Client(path, patience_s=0) as bus, pytest.raises(ServerError):
         print(bus.address)
 
 

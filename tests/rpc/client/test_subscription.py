@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from raven import HelperError, InputError, Message
+from raven import InputError, Message, ServerError
 from raven.model.leases import Holdings
 from raven_rpc.client.subscription import Log, Mail, Options
 
@@ -92,7 +92,7 @@ def test_an_answer_of_another_shape_is_said_to_be_one() -> None:
     mail = Mail("worker:s", options(), Holdings())
 
     for wrong in ({}, None, {"subscription": "first"}):
-        with pytest.raises(HelperError, match="another shape"):
+        with pytest.raises(ServerError, match="another shape"):
             mail.begin(wrong)
-    with pytest.raises(HelperError, match="another shape"):
+    with pytest.raises(ServerError, match="another shape"):
         mail.message_of({"method": "message", "params": {}})

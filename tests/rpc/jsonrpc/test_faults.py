@@ -10,7 +10,7 @@ import pytest
 
 import raven
 import raven.errors
-from raven import DatabaseError, HelperError, InputError, RavenError, SchemaValidationError
+from raven import DatabaseError, InputError, RavenError, SchemaValidationError, ServerError
 from raven_rpc.jsonrpc import errors as faults
 from raven_rpc.jsonrpc import messages as protocol
 
@@ -137,10 +137,10 @@ def test_an_error_of_the_specification_is_told_with_its_words_and_the_reason(cod
      {"data": {"kind": "schema_validation"}}],
 )  # fmt: skip
 def test_whatever_comes_as_an_error_becomes_an_error_of_raven(shape: Any) -> None:
-    assert isinstance(faults.from_wire(shape), HelperError | SchemaValidationError)
+    assert isinstance(faults.from_wire(shape), ServerError | SchemaValidationError)
 
 
 def test_an_unknown_kind_keeps_its_words_and_whether_it_may_be_tried_again() -> None:
     found = faults.from_wire({"code": -32050, "message": "new", "data": {"kind": "new_kind", "retryable": True}})
 
-    assert (type(found), str(found), found.retryable) == (HelperError, "new", True)
+    assert (type(found), str(found), found.retryable) == (ServerError, "new", True)
