@@ -23,7 +23,7 @@ COMMANDS = {
     "call": "raven.cli.commands.rpc",
     "claim": "raven.cli.commands.claim",
     "completion": "raven.cli.commands.setup",
-    "dead": "raven.cli.commands.dead",
+    "dead-letters": "raven.cli.commands.dead_letters",
     "doctor": "raven.cli.commands.status",
     "extend": "raven.cli.commands.claim",
     "history": "raven.cli.commands.inbox",
@@ -31,12 +31,12 @@ COMMANDS = {
     "init": "raven.cli.commands.setup",
     "nack": "raven.cli.commands.claim",
     "peers": "raven.cli.commands.status",
-    "prune": "raven.cli.commands.dead",
+    "prune": "raven.cli.commands.dead_letters",
     "read": "raven.cli.commands.inbox",
     "receipts": "raven.cli.commands.status",
     "reply": "raven.cli.commands.send",
     "request": "raven.cli.commands.send",
-    "requeue": "raven.cli.commands.dead",
+    "requeue": "raven.cli.commands.dead_letters",
     "send": "raven.cli.commands.send",
     "serve": "raven.cli.commands.rpc",
     "session": "raven.cli.commands.setup",
@@ -48,6 +48,8 @@ COMMANDS = {
     "transaction": "raven.cli.commands.transaction",
     "version": "raven.cli.commands.setup",
 }
+# Older names of commands, which work and are not listed.
+ALIASES = {"dead": "dead-letters"}
 
 
 def _show_help(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -70,7 +72,7 @@ _help_option = click.option(
 
 @cache
 def _load(name: str) -> click.Command:
-    return _help_option(cast(click.Command, getattr(importlib.import_module(COMMANDS[name]), name)))
+    return _help_option(cast(click.Command, getattr(importlib.import_module(COMMANDS[name]), name.replace("-", "_"))))
 
 
 class LazyGroup(click.Group):
@@ -92,7 +94,7 @@ class LazyGroup(click.Group):
         Options come by their long names: click looks for `-t` among those first, and on not finding it collects similar
         ones for an error that nobody sees, a thirtieth of a short command's time.
         """
-        name, command, rest = super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, [ALIASES.get(args[0], args[0]), *args[1:]])
         if command is None or isinstance(command, click.Group):
             return name, command, rest
         return name, command, list(_in_full(command, rest))

@@ -104,11 +104,16 @@ def _keep_socket(ctx: click.Context, param: click.Parameter, value: str | None) 
     ctx.meta[_SOCKET] = value
 
 
+def address_option(help: str, *, required: bool = False) -> Callable[[Command], Command]:
+    """Add `-a/--address`; the older spelling `-r/--role` is hidden and works as well."""
+    new = click.option("-a", "--address", type=ADDRESS, required=required, help=help)
+    old = click.option("-r", "--role", "address", type=ADDRESS, hidden=True)
+    return lambda command: new(old(command))
+
+
 def recipient_option(command: Command) -> Command:
-    """Add `-r/--role` to a command for which a message says whose it is, where it has one recipient."""
-    return click.option("-r", "--role", type=ADDRESS, help="For which recipient; needed where there are several.")(
-        command
-    )
+    """Add `-a/--address` to a command that can infer the recipient if the message has only one."""
+    return address_option("Which recipient; required if the message has several.")(command)
 
 
 def lease_option(command: Command) -> Command:
@@ -148,16 +153,19 @@ def _settings(db: str | None) -> dict[str, Any]:
     }
 
 
-def open_recipient(role: str | None, message_id: int, db: str | None) -> Bus:
-    """Open the bus as a recipient of a message: the one that was named, else the only one that there is."""
-    if role is None:
+def open_recipient(address: str | None, message_id: int, db: str | None) -> Bus:
+    """Open the bus as `address`, or as the only recipient of the message if `address` is None.
+
+    Raises UsageError if `address` is None and the message has several recipients.
+    """
+    if address is None:
         with open_observer(db) as bus:
             recipients = bus.recipients(message_id)
         if len(recipients) != 1:
             shown = ", ".join(recipients[:5]) + (", ..." if len(recipients) > 5 else "") or "nobody"
-            raise click.UsageError(f"message #{message_id} went to {shown}: say for which of them with --role")
-        role = recipients[0]
-    return open_client(role, db, register=False, create=False)
+            raise click.UsageError(f"message #{message_id} went to {shown}: choose one with --address")
+        address = recipients[0]
+    return open_client(address, db, register=False, create=False)
 
 
 def open_observer(db: str | None) -> BusView:

@@ -30,7 +30,7 @@ def check_backlog(store: Specimen, doorbells: Doorbells) -> Check:
         "backlog",
         "warn",
         f"mail for nobody who waits now: {listed(stuck)}",
-        "start those agents, or see `raven inbox -r`",
+        "start those agents, or see `raven inbox -a`",
     )
 
 
@@ -43,7 +43,7 @@ def check_dead_letters(store: Specimen) -> Check:
         "dead letters",
         "warn",
         f"{count} deliveries died after their last attempt",
-        "see `raven dead`, then `raven requeue` or `raven dead --purge`",
+        "see `raven dead-letters`, then `raven requeue` or `raven dead-letters --purge`",
     )
 
 

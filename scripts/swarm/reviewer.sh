@@ -2,7 +2,7 @@
 # A reviewer that knows nothing but the `raven` command: takes one file at a time, as its fellows in Python do.
 set -eu
 
-while message=$(raven subscribe --role reviewer:demo --count 1 --timeout 100 --json); do
+while message=$(raven subscribe --address reviewer:demo --count 1 --timeout 100 --json); do
     case $message in *'"type":"stop"'*) exit 0 ;; esac
     id=$(printf '%s\n' "$message" | sed 's/^{"id":\([0-9]*\).*/\1/')
     path=$(printf '%s\n' "$message" | sed 's/.*"body":{"path":"\([^"]*\)"}.*/\1/')

@@ -13,7 +13,7 @@ from tests.support import wait_until
 pytestmark = pytest.mark.both_ways
 
 Sent = Callable[..., str]
-WORKER = ("-r", "architect:swarm-1")
+WORKER = ("-a", "architect:swarm-1")
 ENDING = re.compile(r" lease=(\d+) attempt=(\d+)$")
 
 
@@ -164,19 +164,19 @@ def test_one_lease_finishes_all_that_was_claimed_with_it(shell: Shell, sent: Sen
 @pytest.mark.parametrize("command", ["ack", "nack", "extend"])
 def test_a_message_of_several_recipients_wants_the_role(shell: Shell, command: str) -> None:
     shell.ok("send", "--from", "a:s", "--to", "b:s", "--to", "c:s", "-t", "x")
-    shell.ok("claim", "-r", "c:s")
+    shell.ok("claim", "-a", "c:s")
 
-    assert "went to b:s, c:s: say for which of them with --role" in shell.error(2, command, "1")
-    assert shell.ok(command, "1", "-r", "c:s").endswith("ed #1\n")
-    assert shell.ok("claim", "-r", "b:s").startswith("#1 ")
+    assert "went to b:s, c:s: choose one with --address" in shell.error(2, command, "1")
+    assert shell.ok(command, "1", "-a", "c:s").endswith("ed #1\n")
+    assert shell.ok("claim", "-a", "b:s").startswith("#1 ")
 
 
 @pytest.mark.parametrize(
     ("code", "arguments", "said"),
     [
-        (2, ["claim"], "Missing option '-r' / '--role'"),
-        (2, ["claim", "-r", "*:s"], "'*:s' is a broadcast pattern"),
-        (2, ["claim", "-r", "nobody"], "address 'nobody' has no ':'"),
+        (2, ["claim"], "Missing option '-a' / '--address'"),
+        (2, ["claim", "-a", "*:s"], "'*:s' is a broadcast pattern"),
+        (2, ["claim", "-a", "nobody"], "address 'nobody' has no ':'"),
         (2, ["claim", *WORKER, "-m", "0"], "max 0 is not a number of messages"),
         (2, ["claim", *WORKER, "--lease", "0"], "lease_s 0.0 is out of range"),
         (2, ["claim", *WORKER, "--lease", "2d"], "lease_s 172800.0 is out of range"),
@@ -190,7 +190,7 @@ def test_a_message_of_several_recipients_wants_the_role(shell: Shell, command: s
         (2, ["extend", "1", "--for", "0"], "lease_s 0.0 is out of range"),
         (4, ["nack", "9"], "there is no message #9"),
         (4, ["extend", "9", *WORKER], "there is no message #9"),
-        (4, ["nack", "1", "-r", "other:swarm-1"], "message #1 was not sent to other:swarm-1"),
+        (4, ["nack", "1", "-a", "other:swarm-1"], "message #1 was not sent to other:swarm-1"),
     ],
 )
 def test_a_mistake_with_a_message_in_hand_is_one_line(

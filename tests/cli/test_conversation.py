@@ -13,9 +13,9 @@ def talk(shell: Shell) -> None:
     """Send a question (1), something else (2), two answers (3, 4) and one to an answer (5)."""
     shell.ok("send", "--from", "boss:s", "--to", "a:s", "--to", "b:s", "-t", "ask", "--correlation-id", "c")
     shell.ok("send", "--from", "boss:s", "--to", "a:s", "-t", "other", "--task-id", "t")
-    shell.ok("reply", "1", "-r", "a:s", "-t", "yes")
-    shell.ok("reply", "1", "-r", "b:s", "-t", "no")
-    shell.ok("reply", "4", "-r", "boss:s", "-t", "why", "--task-id", "t")
+    shell.ok("reply", "1", "-a", "a:s", "-t", "yes")
+    shell.ok("reply", "1", "-a", "b:s", "-t", "no")
+    shell.ok("reply", "4", "-a", "boss:s", "-t", "why", "--task-id", "t")
 
 
 def ids(shell: Shell, *arguments: str) -> list[int]:
@@ -40,9 +40,9 @@ def test_thread_prints_question_and_answers_in_order_from_any_of_them(shell: She
 def test_thread_narrows_by_role_and_number(shell: Shell) -> None:
     talk(shell)
 
-    assert ids(shell, "thread", "1", "-r", "b:s") == [1, 4, 5]
-    assert ids(shell, "thread", "1", "--role", "b:s", "-m", "2") == [1, 4]
-    assert shell.ok("thread", "2", "-r", "b:s") == "(no messages)\n"
+    assert ids(shell, "thread", "1", "-a", "b:s") == [1, 4, 5]
+    assert ids(shell, "thread", "1", "--address", "b:s", "-m", "2") == [1, 4]
+    assert shell.ok("thread", "2", "-a", "b:s") == "(no messages)\n"
 
 
 def test_history_prints_a_conversation_or_a_task(shell: Shell) -> None:
@@ -53,7 +53,7 @@ def test_history_prints_a_conversation_or_a_task(shell: Shell) -> None:
         "#2 boss:s -> a:s type=other {}",
         "#5 boss:s -> b:s type=why {}",
     ]
-    assert ids(shell, "history", "--correlation-id", "c", "-r", "a:s", "-m", "1") == [1]
+    assert ids(shell, "history", "--correlation-id", "c", "-a", "a:s", "-m", "1") == [1]
     assert shell.ok("history", "--task-id", "none") == "(no messages)\n"
 
 
@@ -64,7 +64,7 @@ def test_history_prints_a_conversation_or_a_task(shell: Shell) -> None:
         (2, ["thread", "one"], "'one' is not a valid integer"),
         (4, ["thread", "9"], "there is no message #9"),
         (2, ["thread", "1", "-m", "0"], "max 0 is not a number of messages"),
-        (2, ["thread", "1", "-r", "boss"], "address 'boss' has no ':'"),
+        (2, ["thread", "1", "-a", "boss"], "address 'boss' has no ':'"),
         (2, ["history"], "give either --correlation-id or --task-id"),
         (2, ["history", "--correlation-id", "c", "--task-id", "t"], "give either --correlation-id or --task-id"),
     ],

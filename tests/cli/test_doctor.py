@@ -41,7 +41,7 @@ def test_a_healthy_bus_passes_every_check(shell: Shell) -> None:
 def test_dead_letters_are_told_with_the_remedy(shell: Shell) -> None:
     shell.ok("init")
     shell.ok("send", "--from", "boss:s", "--to", "worker:s", "-t", "job", "--max-attempts", "1")
-    shell.ok("claim", "-r", "worker:s")
+    shell.ok("claim", "-a", "worker:s")
     shell.ok("nack", "1")
 
     found = verdicts(shell)["dead letters"]

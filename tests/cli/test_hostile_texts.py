@@ -21,7 +21,7 @@ def test_letters_that_the_output_has_not_show_as_escapes_and_the_message_is_not_
         shell.ok("send", "--from", "a:s", "--to", "b:s", "-t", "x", "--body", json.dumps(body))
 
     process = subprocess.run(
-        [sys.executable, "-m", "raven", "subscribe", "-r", "b:s", "--count", "2", "--timeout", "20"],
+        [sys.executable, "-m", "raven", "subscribe", "-a", "b:s", "--count", "2", "--timeout", "20"],
         env={**shell.environment, "PYTHONIOENCODING": encoding},
         capture_output=True,
         check=False,
@@ -36,7 +36,7 @@ def test_letters_that_the_output_has_not_show_as_escapes_and_the_message_is_not_
 
 def test_a_lone_surrogate_of_a_foreign_writer_does_not_end_a_pipe_to_jq(shell: Shell, foreign: Foreign) -> None:
     needs("jq")
-    shell.ok("session", "init", "s", "-r", "b")
+    shell.ok("session", "init", "s", "-a", "b:s")
     foreign.execute(
         "INSERT INTO outbox (sender, recipient, type, body) VALUES ('a:s', 'b:s', 'x', ?)", r'["\ud800", "\uDFFF"]'
     )
@@ -56,7 +56,7 @@ def test_exec_hands_over_a_text_on_stdin_and_nowhere_else(shell: Shell) -> None:
     probe = "import json, os, sys; print(json.dumps([sys.argv, sorted(os.environ), json.load(sys.stdin)]))"
     (shell.folder / "probe.py").write_text(probe)
 
-    printed = shell.ok("subscribe", "-r", "b:s", "--count", "1", "--exec", f"{sys.executable} probe.py one two")
+    printed = shell.ok("subscribe", "-a", "b:s", "--count", "1", "--exec", f"{sys.executable} probe.py one two")
 
     argv, environment, message = json.loads(printed)
     assert argv == ["probe.py", "one", "two"]

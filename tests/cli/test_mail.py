@@ -38,18 +38,18 @@ def test_inbox_shows_a_message_again_and_again_until_it_is_acked(shell: Shell, s
     sent("--body", '{"step": 1}')
     line = '#1 conductor:swarm-1 -> architect:swarm-1 type=plan {"step": 1}\n'
 
-    assert shell.ok("inbox", "-r", "architect:swarm-1") == line
-    assert shell.ok("inbox", "--role", "architect:swarm-1") == line
+    assert shell.ok("inbox", "-a", "architect:swarm-1") == line
+    assert shell.ok("inbox", "--address", "architect:swarm-1") == line
     assert shell.ok("ack", "1") == "acked #1\n"
-    assert shell.ok("inbox", "-r", "architect:swarm-1") == "(no messages)\n"
+    assert shell.ok("inbox", "-a", "architect:swarm-1") == "(no messages)\n"
 
 
 def test_inbox_json_is_an_object_of_messages(shell: Shell, sent: Sent) -> None:
-    assert shell.json("inbox", "-r", "architect:swarm-1", "--json") == {"messages": []}
+    assert shell.json("inbox", "-a", "architect:swarm-1", "--json") == {"messages": []}
     sent("--body", '{"step": 1}', "--tag", "a", "--tag", "b", "--urgency", "blocking")
     sent("--correlation-id", "c-1", "--reply-to", "1", "--task-id", "t-1")
 
-    first, second = shell.json("inbox", "-r", "architect:swarm-1", "-j")["messages"]
+    first, second = shell.json("inbox", "-a", "architect:swarm-1", "-j")["messages"]
 
     assert first["body"] == {"step": 1}
     assert (first["tags"], first["urgency"], first["state"]) == (["a", "b"], "blocking", "delivered")
@@ -61,7 +61,7 @@ def test_inbox_max_limits_and_urgency_comes_first(shell: Shell, sent: Sent) -> N
     for urgency in ("fyi", "prompt", "blocking"):
         sent("--urgency", urgency)
 
-    found = shell.json("inbox", "-r", "architect:swarm-1", "-m", "2", "--json")["messages"]
+    found = shell.json("inbox", "-a", "architect:swarm-1", "-m", "2", "--json")["messages"]
 
     assert [message["urgency"] for message in found] == ["blocking", "prompt"]
 
@@ -69,7 +69,7 @@ def test_inbox_max_limits_and_urgency_comes_first(shell: Shell, sent: Sent) -> N
 def test_peek_and_read_mark_nothing_and_register_nobody_as_an_ack_does_not(shell: Shell, sent: Sent) -> None:
     sent()
 
-    shell.ok("inbox", "-r", "architect:swarm-1", "--peek")
+    shell.ok("inbox", "-a", "architect:swarm-1", "--peek")
 
     assert shell.state(1) == "sent"
     shell.ok("ack", "1")
@@ -86,7 +86,7 @@ def test_read_shows_every_property_and_changes_nothing(shell: Shell, sent: Sent)
     assert "  state: sent\n" in shown
     assert "  expires_at: 2" in shown
     assert shell.json("read", "1", "--json")["state"] == "sent"
-    assert shell.json("read", "1", "--json", "--role", "architect:swarm-1")["recipient"] == "architect:swarm-1"
+    assert shell.json("read", "1", "--json", "--address", "architect:swarm-1")["recipient"] == "architect:swarm-1"
 
 
 def test_body_comes_from_a_file_or_from_stdin(shell: Shell, sent: Sent, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_several_to_make_one_message_with_several_deliveries(shell: Shell) -> No
     line = shell.ok("send", "--from", "a:s", "--to", "b:s", "--to", "c:s", "-t", "x")
 
     assert line == "sent #1 a:s -> b:s, c:s type=x\n"
-    assert [shell.json("inbox", "-r", who, "-j")["messages"][0]["to"] for who in ("b:s", "c:s")] == [["b:s", "c:s"]] * 2
+    assert [shell.json("inbox", "-a", who, "-j")["messages"][0]["to"] for who in ("b:s", "c:s")] == [["b:s", "c:s"]] * 2
 
 
 def test_ack_takes_several_ids_and_is_idempotent(shell: Shell, sent: Sent) -> None:
@@ -117,7 +117,7 @@ def test_expired_mail_is_not_shown_and_delayed_mail_not_yet(shell: Shell, sent: 
     sent("--expires-in", "1ms")
     sent("--delay", "1h")
 
-    assert shell.ok("inbox", "-r", "architect:swarm-1") == "(no messages)\n"
+    assert shell.ok("inbox", "-a", "architect:swarm-1") == "(no messages)\n"
     assert shell.json("read", "1", "-j")["state"] == "expired"
 
 
@@ -178,9 +178,9 @@ def test_unknown_message_exits_4(shell: Shell, sent: Sent) -> None:
     assert shell.error(4, "ack", "9").startswith("there is no message #9")
     assert shell.error(4, "receipts", "9").startswith("there is no message #9")
     assert shell.run("ack", "1", "9").stdout == "acked #1\n"
-    assert "max 9999999999999999999 is not" in shell.error(2, "inbox", "-r", "a:s", "-m", "9999999999999999999")
+    assert "max 9999999999999999999 is not" in shell.error(2, "inbox", "-a", "a:s", "-m", "9999999999999999999")
     assert shell.error(4, "read", "99999999999999999999").startswith("there is no message #")
-    assert shell.error(4, "ack", "1", "-r", "other:swarm-1").startswith("message #1 was not sent to other:swarm-1")
+    assert shell.error(4, "ack", "1", "-a", "other:swarm-1").startswith("message #1 was not sent to other:swarm-1")
 
 
 def test_broadcast_to_nobody_exits_6(shell: Shell, sent: Sent) -> None:
@@ -196,10 +196,10 @@ def test_no_message_text_can_forge_a_terminal_line(shell: Shell) -> None:
 
     shown = [
         shell.ok("send", *arguments),
-        shell.ok("inbox", "-r", "b:s"),
+        shell.ok("inbox", "-a", "b:s"),
         shell.ok("read", "1"),
         shell.ok("tail", "--no-follow"),
-        shell.ok("inbox", "-r", "b:s", "--json"),
+        shell.ok("inbox", "-a", "b:s", "--json"),
     ]
 
     for text in shown:

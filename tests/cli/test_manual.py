@@ -17,7 +17,7 @@ from tests.support import bells, wait_for_waiting, wait_until
 
 # Where a shell command finds `raven`.
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-MANUAL = ("subscribe", "-r", "worker:s", "--ack", "manual")
+MANUAL = ("subscribe", "-a", "worker:s", "--ack", "manual")
 
 
 def send(shell: Shell, body: str = "{}", *options: str) -> None:
@@ -58,7 +58,7 @@ def test_what_nobody_could_read_comes_again(shell: Shell) -> None:
     os.close(writer)
 
     assert process.wait(DEADLINE_S) == 0
-    assert shell.ok("claim", "-r", "worker:s").endswith(" attempt=2\n")
+    assert shell.ok("claim", "-a", "worker:s").endswith(" attempt=2\n")
 
 
 @pytest.mark.both_ways
@@ -97,7 +97,7 @@ def test_what_failed_comes_again_after_the_delay_until_it_is_dead(shell: Shell) 
         "error: kill -9 $$: exit status 137 on message #1",
         "error: message #1 is dead: that was attempt 2, its last",
     ]
-    assert shell.ok("dead").endswith(' reason="exit status 137"\n')
+    assert shell.ok("dead-letters").endswith(' reason="exit status 137"\n')
 
 
 @pytest.mark.both_ways
@@ -115,7 +115,7 @@ def test_a_failure_and_then_a_success_end_in_exit_1_and_an_ack(shell: Shell) -> 
 def test_an_ack_that_comes_too_late_is_said_and_ends_in_exit_1(shell: Shell) -> None:
     """While the command runs, the owner of the mailbox gives the message to another."""
     send(shell)
-    command = "raven nack 1 -r worker:s && raven claim -r worker:s"
+    command = "raven nack 1 -a worker:s && raven claim -a worker:s"
 
     done = shell.run(*MANUAL, "--count", "1", "--exec", command, PATH=PATH)
 
@@ -131,7 +131,7 @@ def test_the_lease_is_renewed_while_a_command_runs(shell: Shell) -> None:
     wait_until((shell.folder / "begun").exists, "the command")
 
     while process.poll() is None:
-        assert shell.ok("claim", "-r", "worker:s") == "(no messages)\n"
+        assert shell.ok("claim", "-a", "worker:s") == "(no messages)\n"
 
     assert finish(process) == (0, "", "")
     assert shell.receipt(1)["attempts"] == 1
@@ -146,7 +146,7 @@ def test_a_signal_gives_back_what_its_command_has_not_finished(shell: Shell, num
     process.send_signal(number)
 
     assert finish(process) == (128 + number, "", "")
-    assert shell.ok("claim", "-r", "worker:s").endswith(" attempt=2\n")
+    assert shell.ok("claim", "-a", "worker:s").endswith(" attempt=2\n")
 
 
 def test_a_signal_in_the_moment_of_its_start_leaves_no_command_behind(shell: Shell) -> None:
@@ -172,7 +172,7 @@ def test_when_it_is_killed_another_gets_the_message_after_the_lease(shell: Shell
     process.kill()
     process.wait(DEADLINE_S)
 
-    printed = shell.ok("subscribe", "-r", "worker:s", "--count", "1", "--timeout", "20s", "--json")
+    printed = shell.ok("subscribe", "-a", "worker:s", "--count", "1", "--timeout", "20s", "--json")
 
     assert json.loads(printed)["attempts"] == 2
     assert process.stdout
@@ -194,4 +194,4 @@ def test_when_it_is_killed_another_gets_the_message_after_the_lease(shell: Shell
 )
 @pytest.mark.both_ways
 def test_a_wrong_manual_subscribe_is_one_line(shell: Shell, arguments: list[str], said: str) -> None:
-    assert said in shell.error(2, "subscribe", "-r", "worker:s", "--timeout", "1s", *arguments)
+    assert said in shell.error(2, "subscribe", "-a", "worker:s", "--timeout", "1s", *arguments)

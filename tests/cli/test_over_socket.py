@@ -19,10 +19,10 @@ from tests.serving import Served
 from tests.support import wait_for_waiting, wait_until
 
 SEND = ("send", "--from", "boss:s", "--to", "worker:s", "-t", "note")
-WORKER = ("-r", "worker:s")
+WORKER = ("-a", "worker:s")
 # What has happened on the bus that the looks are at.
 PAST = (
-    ("session", "init", "s", "-r", "worker", "-r", "other"),
+    ("session", "init", "s", "-a", "worker:s", "-a", "other:s"),
     (*SEND, "--correlation-id", "c", "--task-id", "t", "--expires-in", "1h", "--dedup-key", "k"),
     (
         *SEND,
@@ -41,26 +41,27 @@ PAST = (
     ("nack", "1", "--reason", "no time \x1b[31m", "--delay", "1h"),
     ("nack", "3", *WORKER, "--reason", "cannot be done"),
     ("reply", "2", "-t", "done", "--body", '{"ok": true}', "--ack"),
-    ("inbox", "-r", "boss:s", "-m", "1"),
+    ("inbox", "-a", "boss:s", "-m", "1"),
 )
 LOOKS = (
-    ("inbox", *WORKER, "--peek"), ("inbox", *WORKER, "--peek", "-m", "1"), ("inbox", "-r", "nothing:s", "--peek"),
-    ("inbox", *WORKER, "-m", "20000"), ("inbox", "-r", "worker"),
-    ("read", "2"), ("read", "2", *WORKER), ("read", "5", "-r", "stranger:s"), ("read", "99"),
+    ("inbox", *WORKER, "--peek"), ("inbox", *WORKER, "--peek", "-m", "1"), ("inbox", "-a", "nothing:s", "--peek"),
+    ("inbox", *WORKER, "-m", "20000"), ("inbox", "-a", "worker"),
+    ("read", "2"), ("read", "2", *WORKER), ("read", "5", "-a", "stranger:s"), ("read", "99"),
     ("read", "9" * 20, *WORKER),
     ("receipts", "1"), ("receipts", "3"), ("receipts", "99"),
-    ("thread", "2"), ("thread", "2", "-r", "boss:s", "-m", "1"), ("thread", "99"), ("thread", "1", "-m", "0"),
+    ("thread", "2"), ("thread", "2", "-a", "boss:s", "-m", "1"), ("thread", "99"), ("thread", "1", "-m", "0"),
     ("history", "--correlation-id", "c"), ("history", "--task-id", "none"), ("history",),
-    ("dead",), ("dead", *WORKER, "-m", "1"), ("dead", "-r", "other:s"), ("dead", "-m", "0"),
+    ("dead-letters",), ("dead-letters", *WORKER, "-m", "1"), ("dead-letters", "-a", "other:s"),
+    ("dead-letters", "-m", "0"),
     ("peers", "--json"), ("peers", "--session", "s", "--json"), ("peers", "--session", "ghost"),
     ("tail", "--no-follow"), ("tail", "--no-follow", "-n", "2"), ("tail", "--no-follow", "-n", "0"),
-    ("tail", "--no-follow", "--from", "3"), ("tail", "--no-follow", "--from", "2", "-r", "other:s"),
-    ("tail", "--timeout", "1"), ("tail", "--no-follow", "--timeout", "0"), ("tail", "-r", "nobody"),
+    ("tail", "--no-follow", "--from", "3"), ("tail", "--no-follow", "--from", "2", "-a", "other:s"),
+    ("tail", "--timeout", "1"), ("tail", "--no-follow", "--timeout", "0"), ("tail", "-a", "nobody"),
     ("prune", "--older-than", "0s", "--dry-run"), ("prune", "--older-than", "soon", "--dry-run"),
 )  # fmt: skip
 CLIENT_COMMANDS = (
     SEND, ("inbox", *WORKER), ("read", "1"), ("ack", "1"), ("subscribe", *WORKER), ("tail",), ("peers",),
-    ("session", "init", "s"), ("claim", *WORKER), ("nack", "1"), ("extend", "1"), ("dead",), ("requeue", "1"),
+    ("session", "init", "s"), ("claim", *WORKER), ("nack", "1"), ("extend", "1"), ("dead-letters",), ("requeue", "1"),
     ("receipts", "1"), ("thread", "1"), ("history", "--task-id", "t"), ("reply", "1", "-t", "x"),
     ("request", "--from", "a:s", "--to", "b:s", "-t", "x"), ("transaction", *WORKER), ("prune",),
 )  # fmt: skip
@@ -131,7 +132,7 @@ def test_a_signal_ends_what_waits_over_the_socket(
 
 
 def test_subscribe_over_the_socket_prints_messages_as_they_come(shell: Shell, served: Served) -> None:
-    process = shell.start("subscribe", "-r", "worker:s", "--count", "2", "--socket", served.path)
+    process = shell.start("subscribe", "-a", "worker:s", "--count", "2", "--socket", served.path)
     wait_for_waiting(shell.db, "worker:s")
     assert process.stdout
 

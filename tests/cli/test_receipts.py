@@ -18,13 +18,13 @@ SEND = ("send", "--from", "boss:s", "--to", "worker:s", "-t", "job")
 
 
 def wait_for_mail(shell: Shell, role: str = "worker:s") -> None:
-    wait_until(lambda: shell.json("inbox", "-r", role, "--peek", "-j")["messages"], "the message")
+    wait_until(lambda: shell.json("inbox", "-a", role, "--peek", "-j")["messages"], "the message")
 
 
 def test_receipts_are_a_table_of_all_recipients(shell: Shell) -> None:
     shell.ok("send", "--from", "boss:s", "--to", "a:s", "--to", "b:s", "-t", "job", "--max-attempts", "2")
-    shell.ok("claim", "-r", "a:s")
-    shell.ok("nack", "1", "-r", "a:s", "--reason", "no time")
+    shell.ok("claim", "-a", "a:s")
+    shell.ok("nack", "1", "-a", "a:s", "--reason", "no time")
 
     heading, first, second = shell.ok("receipts", "1").splitlines()
 
@@ -37,7 +37,7 @@ def test_receipts_are_a_table_of_all_recipients(shell: Shell) -> None:
 
 def test_receipts_json_is_an_object_of_receipts(shell: Shell) -> None:
     shell.ok(*SEND, "--expires-in", "1h")
-    shell.ok("claim", "-r", "worker:s")
+    shell.ok("claim", "-a", "worker:s")
 
     [receipt] = shell.json("receipts", "1", "--json")["receipts"]
 
@@ -54,7 +54,7 @@ def test_send_of_a_duplicate_sends_nothing_and_says_that_it_was_there(shell: She
     assert shell.ok(*SEND, "--dedup-key", "k") == "sent #1 boss:s -> worker:s type=job (already sent)\n"
     assert (first["duplicate"], again["duplicate"]) == (False, True)
     assert first["waiting"] == {"worker:s": False}
-    assert len(shell.json("inbox", "-r", "worker:s", "-j")["messages"]) == 1
+    assert len(shell.json("inbox", "-a", "worker:s", "-j")["messages"]) == 1
 
 
 def test_send_waits_until_all_have_acked(shell: Shell) -> None:
@@ -63,10 +63,10 @@ def test_send_waits_until_all_have_acked(shell: Shell) -> None:
     assert process.stdout
     assert process.stdout.readline() == "sent #1 boss:s -> a:s, b:s type=job\n"
 
-    shell.ok("ack", "1", "-r", "a:s")
-    shell.ok("inbox", "-r", "b:s")
+    shell.ok("ack", "1", "-a", "a:s")
+    shell.ok("inbox", "-a", "b:s")
     assert process.poll() is None
-    shell.ok("ack", "1", "-r", "b:s")
+    shell.ok("ack", "1", "-a", "b:s")
 
     assert finish(process) == (0, "acked by a:s, b:s\n", "")
 
@@ -76,7 +76,7 @@ def test_send_waits_until_it_is_delivered_and_prints_the_receipts_as_json(shell:
     process = shell.start(*SEND, "--wait", "delivered", "--timeout", "20s", "--json")
     wait_for_mail(shell)
 
-    shell.ok("inbox", "-r", "worker:s")
+    shell.ok("inbox", "-a", "worker:s")
 
     code, printed, complained = finish(process)
     message = json.loads(printed)
@@ -99,7 +99,7 @@ def test_send_that_waits_for_what_dies_says_so_at_once(shell: Shell) -> None:
     process = shell.start(*SEND, "--wait", "acked", "--max-attempts", "1", "--json")
     wait_for_mail(shell)
 
-    shell.ok("claim", "-r", "worker:s")
+    shell.ok("claim", "-a", "worker:s")
     shell.ok("nack", "1", "--reason", "cannot be done")
 
     said = "error: sent #1, but message #1 will not be acked: worker:s: dead, cannot be done\n"
@@ -124,15 +124,15 @@ def test_a_signal_ends_the_wait_of_a_send_and_not_the_message(shell: Shell, numb
     process.send_signal(number)
 
     assert finish(process) == (128 + number, "", "")
-    assert shell.ok("claim", "-r", "worker:s").startswith("#1 ")
+    assert shell.ok("claim", "-a", "worker:s").startswith("#1 ")
 
 
 def test_report_tells_the_sender_of_what_has_died(shell: Shell) -> None:
     shell.ok(*SEND, "--report", "--max-attempts", "1")
-    shell.ok("claim", "-r", "worker:s")
+    shell.ok("claim", "-a", "worker:s")
     shell.ok("nack", "1", "--reason", "cannot be done")
 
-    [told] = shell.json("inbox", "-r", "boss:s", "-j")["messages"]
+    [told] = shell.json("inbox", "-a", "boss:s", "-j")["messages"]
 
     assert (told["type"], told["sender"], told["reply_to"]) == ("raven.undelivered", "worker:s", 1)
     assert (told["body"]["state"], told["body"]["reason"]) == ("dead", "cannot be done")

@@ -21,14 +21,14 @@ def asked(shell: Shell, *options: str) -> tuple[subprocess.Popen[str], dict[str,
     """Start a request and claim what it has sent."""
     shell.ok("session", "init", "s")
     process = shell.start(*REQUEST, *options)
-    [message] = wait_until(lambda: shell.json("claim", "-r", "worker:s", "-j")["messages"], "the request")
+    [message] = wait_until(lambda: shell.json("claim", "-a", "worker:s", "-j")["messages"], "the request")
     return process, message
 
 
 def test_request_prints_the_body_of_the_answer(shell: Shell) -> None:
     process, message = asked(shell)
 
-    printed = shell.ok("reply", str(message["id"]), "-r", "worker:s", "-t", "sum", "--body", '{"sum": 3}')
+    printed = shell.ok("reply", str(message["id"]), "-a", "worker:s", "-t", "sum", "--body", '{"sum": 3}')
 
     assert printed == f"sent #2 worker:s -> {message['reply_address']} type=sum\n"
     assert finish(process) == (0, '{"sum": 3}\n', "")
@@ -50,7 +50,7 @@ def test_request_json_prints_the_whole_answer(shell: Shell) -> None:
 def test_reply_with_ack_does_both(shell: Shell) -> None:
     process, message = asked(shell)
 
-    printed = shell.ok("reply", "1", "-r", "worker:s", "-t", "sum", "--ack", "--lease", str(message["lease"]))
+    printed = shell.ok("reply", "1", "-a", "worker:s", "-t", "sum", "--ack", "--lease", str(message["lease"]))
 
     assert printed.splitlines()[1:] == ["acked #1"]
     assert shell.state(1) == "acked"
@@ -59,13 +59,13 @@ def test_reply_with_ack_does_both(shell: Shell) -> None:
 
 def test_reply_with_an_ack_that_is_refused_sends_nothing(shell: Shell) -> None:
     shell.ok("send", "--from", "boss:s", "--to", "worker:s", "-t", "job")
-    [first] = shell.json("claim", "-r", "worker:s", "--lease", "1ms", "-j")["messages"]
-    wait_until(lambda: shell.json("claim", "-r", "worker:s", "-j")["messages"], "the second claim")
+    [first] = shell.json("claim", "-a", "worker:s", "--lease", "1ms", "-j")["messages"]
+    wait_until(lambda: shell.json("claim", "-a", "worker:s", "-j")["messages"], "the second claim")
 
     said = shell.error(1, "reply", "1", "-t", "done", "--ack", "--lease", str(first["lease"]))
 
     assert said.startswith("the lease on message #1 is lost")
-    assert shell.ok("inbox", "-r", "boss:s") == "(no messages)\n"
+    assert shell.ok("inbox", "-a", "boss:s") == "(no messages)\n"
 
 
 def test_reply_without_a_request_goes_to_the_sender_in_the_same_conversation(shell: Shell) -> None:
@@ -74,7 +74,7 @@ def test_reply_without_a_request_goes_to_the_sender_in_the_same_conversation(she
     assert shell.ok("reply", "1", "-t", "done") == "sent #2 worker:s -> boss:s type=done\n"
     shell.ok("reply", "1", "-t", "more", "--task-id", "other", "--urgency", "blocking", "--expires-in", "1h")
 
-    more, done = shell.json("inbox", "-r", "boss:s", "-j")["messages"]
+    more, done = shell.json("inbox", "-a", "boss:s", "-j")["messages"]
     assert (done["reply_to"], done["correlation_id"], done["task_id"]) == (1, "c", "t")
     assert (more["reply_to"], more["correlation_id"], more["task_id"]) == (1, "c", "other")
     assert more["expires_at"]
@@ -85,15 +85,15 @@ def test_reply_without_a_request_goes_to_the_sender_in_the_same_conversation(she
 def test_reply_to_a_message_of_several_recipients_wants_the_role(shell: Shell) -> None:
     shell.ok("send", "--from", "boss:s", "--to", "a:s", "--to", "b:s", "-t", "job")
 
-    assert "went to a:s, b:s: say for which of them with --role" in shell.error(2, "reply", "1", "-t", "x")
-    assert shell.ok("reply", "1", "-r", "b:s", "-t", "x") == "sent #2 b:s -> boss:s type=x\n"
+    assert "went to a:s, b:s: choose one with --address" in shell.error(2, "reply", "1", "-t", "x")
+    assert shell.ok("reply", "1", "-a", "b:s", "-t", "x") == "sent #2 b:s -> boss:s type=x\n"
 
 
 def test_request_that_times_out_is_one_line_and_nobody_begins_with_it_any_more(shell: Shell) -> None:
     said = shell.error(1, *REQUEST, "--timeout", "200ms")
 
     assert said == "no answer to message #1 came within 0.2 s"
-    assert shell.ok("claim", "-r", "worker:s") == "(no messages)\n"
+    assert shell.ok("claim", "-a", "worker:s") == "(no messages)\n"
     assert shell.state(1) == "expired"
 
 
@@ -101,7 +101,7 @@ def test_an_answer_that_comes_too_late_is_refused(shell: Shell) -> None:
     process, message = asked(shell, "--timeout", "1500ms")
     assert finish(process)[0] == 1
 
-    said = shell.error(1, "reply", str(message["id"]), "-r", "worker:s", "-t", "sum")
+    said = shell.error(1, "reply", str(message["id"]), "-a", "worker:s", "-t", "sum")
 
     assert said == "message #1 asked for an answer in time: nobody waits for it any more"
 
@@ -111,7 +111,7 @@ def test_an_answer_that_comes_too_late_is_refused(shell: Shell) -> None:
 def test_a_signal_ends_a_request_and_withdraws_it(shell: Shell, number: int) -> None:
     shell.ok("session", "init", "s")
     process = shell.start(*REQUEST)
-    wait_until(lambda: shell.json("inbox", "-r", "worker:s", "--peek", "-j")["messages"], "the request")
+    wait_until(lambda: shell.json("inbox", "-a", "worker:s", "--peek", "-j")["messages"], "the request")
 
     process.send_signal(number)
 
@@ -143,8 +143,8 @@ def test_the_text_of_an_answer_cannot_recolour_a_terminal(shell: Shell) -> None:
         (2, ["reply", "1", "-t", "x", "--body", "1", "--body-file", "-"], "exclude each other"),
         (2, ["reply", "one", "-t", "x"], "'one' is not a valid integer"),
         (4, ["reply", "9", "-t", "x"], "there is no message #9"),
-        (4, ["reply", "9", "-r", "worker:s", "-t", "x"], "there is no message #9"),
-        (4, ["reply", "1", "-r", "other:s", "-t", "x", "--ack"], "message #1 was not sent to other:s"),
+        (4, ["reply", "9", "-a", "worker:s", "-t", "x"], "there is no message #9"),
+        (4, ["reply", "1", "-a", "other:s", "-t", "x", "--ack"], "message #1 was not sent to other:s"),
     ],
 )
 def test_a_wrong_question_or_answer_is_one_line_and_sends_nothing(

@@ -69,13 +69,13 @@ def test_serve_goes_by_the_settings_of_raven_yaml(shell: Shell) -> None:
         assert process.stdout.readline() == f"listening at {shell.db}.sock\n"
         shell.environment["RAVEN_SOCKET"] = f"{shell.db}.sock"
         shell.ok("send", "--from", "boss:s", "--to", "worker:s", "-t", "note")
-        shell.ok("claim", "-r", "worker:s")
+        shell.ok("claim", "-a", "worker:s")
         assert shell.ok("nack", "1") == "nacked #1: dead\n"
         shell.ok("send", "--from", "boss:s", "--to", "worker:s", "-t", "note")
         shell.ok("ack", "2")
 
         many = {"messages": [{"to": "other:s", "type": "note"}] * 100}
-        shell.ok("transaction", "-r", "boss:s", stdin=json.dumps({"method": "send_many", "params": many}))
+        shell.ok("transaction", "-a", "boss:s", stdin=json.dumps({"method": "send_many", "params": many}))
         shell.ok("send", "--from", "boss:s", "--to", "worker:s", "-t", "note")
 
         wait_until(lambda: shell.run("read", "2").returncode == 4, "the old message to go")

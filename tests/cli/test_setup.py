@@ -48,9 +48,9 @@ def test_init_elsewhere_makes_that_bus_and_keeps_the_mail_of_an_old_one(shell: S
 
 
 @pytest.mark.both_ways
-def test_session_init_registers_roles_so_that_broadcasts_reach_them(shell: Shell) -> None:
+def test_session_init_registers_addresses_so_that_broadcasts_reach_them(shell: Shell) -> None:
     bus = shell.environment.get("RAVEN_SOCKET", shell.db)
-    printed = shell.ok("session", "init", "swarm-1", "-r", "architect", "-r", "verifier")
+    printed = shell.ok("session", "init", "swarm-1", "-a", "architect:swarm-1", "-a", "verifier:swarm-1")
 
     assert printed.splitlines() == [
         f"initialised {bus}",
@@ -58,14 +58,39 @@ def test_session_init_registers_roles_so_that_broadcasts_reach_them(shell: Shell
     ]
     shell.ok("send", "--from", "conductor:swarm-1", "--to", "*:swarm-1", "-t", "hello")
     for role in ("architect", "verifier"):
-        assert len(shell.json("inbox", "-r", f"{role}:swarm-1", "-j")["messages"]) == 1
+        assert len(shell.json("inbox", "-a", f"{role}:swarm-1", "-j")["messages"]) == 1
     assert shell.json("session", "init", "s", "--json") == {"db": bus, "session": "s", "registered": []}
 
 
-@pytest.mark.parametrize("arguments", [["bad:session"], ["s", "-r", "bad:role"], [""], ["s", "-r", "*"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["bad:session"], ["s", "-a", "bad"], ["s", "-a", "a:other"], ["s", "-r", "bad:role"], [""], ["s", "-a", "*:s"]],
+)
 @pytest.mark.both_ways
 def test_session_init_refuses_what_is_no_address(shell: Shell, arguments: list[str]) -> None:
     shell.error(2, "session", "init", *arguments)
+
+
+@pytest.mark.both_ways
+def test_the_older_spellings_of_options_and_commands_work_and_are_not_listed(shell: Shell) -> None:
+    printed = shell.ok("session", "init", "s", "-r", "worker", "--role", "other", "-a", "third:s")
+    shell.ok("send", "--from", "boss:s", "--to", "worker:s", "-t", "job")
+
+    assert printed.splitlines()[1] == "session s: third:s, worker:s, other:s"
+    for spelling in (
+        ["-a", "worker:s"],
+        ["-r", "worker:s"],
+        ["-rworker:s"],
+        ["--role=worker:s"],
+        ["--role", "worker:s"],
+    ):
+        assert shell.ok("inbox", *spelling).startswith("#1 boss:s")
+        assert shell.ok("read", "1", *spelling).startswith("#1 boss:s")
+    assert shell.ok("dead") == shell.ok("dead-letters") == "(no messages)\n"
+    listed = shell.ok("inbox", "--help") + shell.ok("session", "init", "--help") + shell.ok("--help")
+    assert "--role" not in listed
+    assert "  dead " not in listed
+    assert shell.ok("dead", "--help").startswith("Usage: raven dead-letters ")
 
 
 @pytest.mark.both_ways
@@ -132,7 +157,7 @@ def offered(shell: Shell, line: str) -> list[str]:
 
 def test_completion_offers_commands_and_without_a_bus_no_address(shell: Shell) -> None:
     assert {"send", "session"} <= set(offered(shell, "raven se"))
-    assert offered(shell, "raven inbox -r ") == []
+    assert offered(shell, "raven inbox -a ") == []
     assert not Path(shell.db).exists()
 
 
@@ -143,8 +168,8 @@ def test_completion_offers_no_address_in_which_a_shell_sees_more_than_a_word(she
     with BusClient.at("setup:s", shell.db, register=False) as bus:
         bus.register(*good, *evil)
 
-    assert sorted(offered(shell, "raven inbox -r ")) == sorted(good)
-    assert offered(shell, "raven inbox -r arch") == ["architect:swarm-1"]
+    assert sorted(offered(shell, "raven inbox -a ")) == sorted(good)
+    assert offered(shell, "raven inbox -a arch") == ["architect:swarm-1"]
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
@@ -219,9 +244,10 @@ def test_log_level_of_the_environment_is_checked(shell: Shell) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [("peers",), ("stats",), ("dead",), ("dead", "--purge"), ("requeue", "--all"), ("receipts", "1"), ("thread", "1"),
-     ("history", "--task-id", "t"), ("read", "1", "-r", "a:s"), ("ack", "1", "-r", "a:s"), ("nack", "1", "-r", "a:s"),
-     ("extend", "1", "-r", "a:s"), ("inbox", "-r", "a:s", "--peek")],
+    [("peers",), ("stats",), ("dead-letters",), ("dead-letters", "--purge"), ("requeue", "--all"), ("receipts", "1"),
+     ("thread", "1"),
+     ("history", "--task-id", "t"), ("read", "1", "-a", "a:s"), ("ack", "1", "-a", "a:s"), ("nack", "1", "-a", "a:s"),
+     ("extend", "1", "-a", "a:s"), ("inbox", "-a", "a:s", "--peek")],
     ids=" ".join,
 )  # fmt: skip
 def test_a_command_that_needs_a_bus_never_makes_one(shell: Shell, command: tuple[str, ...]) -> None:

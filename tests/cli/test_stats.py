@@ -24,7 +24,7 @@ def test_stats_shows_tables_of_states_latencies_and_addresses(shell: Shell, sent
     sent()
     sent("--delay", "1h")
     sent(to="verifier:swarm-1")
-    shell.ok("inbox", "-r", "verifier:swarm-1")
+    shell.ok("inbox", "-a", "verifier:swarm-1")
     shell.ok("ack", "3")
 
     shown = stripped(shell.ok("stats"))

@@ -23,7 +23,7 @@ def send(shell: Shell, body: str = "{}", to: str = "worker:s", *options: str) ->
 @pytest.mark.file_only
 def test_subscribe_prints_messages_as_they_come_and_stops_at_count(shell: Shell) -> None:
     shell.ok("session", "init", "s")
-    process = shell.start("subscribe", "-r", "worker:s", "--count", "2", "--timeout", "20")
+    process = shell.start("subscribe", "-a", "worker:s", "--count", "2", "--timeout", "20")
     wait_for_waiting(shell.db, "worker:s")
 
     send(shell, "1")
@@ -31,7 +31,7 @@ def test_subscribe_prints_messages_as_they_come_and_stops_at_count(shell: Shell)
 
     lines = ["#1 boss:s -> worker:s type=job 1", "#2 boss:s -> worker:s type=job 2"]
     assert finish(process) == (0, "\n".join(lines) + "\n", "")
-    assert shell.json("inbox", "-r", "worker:s", "-j")["messages"] == []
+    assert shell.json("inbox", "-a", "worker:s", "-j")["messages"] == []
     assert bells(shell.db) == []
 
 
@@ -39,7 +39,7 @@ def test_subscribe_json_prints_a_line_a_message(shell: Shell) -> None:
     send(shell, '"\\n"')
     send(shell)
 
-    printed = shell.ok("subscribe", "-r", "worker:s", "--json", "--timeout", "1")
+    printed = shell.ok("subscribe", "-a", "worker:s", "--json", "--timeout", "1")
 
     assert [json.loads(line)["id"] for line in printed.splitlines()] == [1, 2]
 
@@ -47,7 +47,7 @@ def test_subscribe_json_prints_a_line_a_message(shell: Shell) -> None:
 def test_subscribe_that_times_out_before_count_exits_1(shell: Shell) -> None:
     send(shell)
 
-    done = shell.run("subscribe", "-r", "worker:s", "--count", "2", "--timeout", "1s")
+    done = shell.run("subscribe", "-a", "worker:s", "--count", "2", "--timeout", "1s")
 
     assert done.returncode == 1
     assert done.stderr == "error: only 1 of 2 messages came within 1 s\n"
@@ -57,7 +57,7 @@ def test_exec_that_fails_is_said_and_ends_in_exit_1_after_all_messages(shell: Sh
     send(shell)
     send(shell)
 
-    done = shell.run("subscribe", "-r", "worker:s", "--count", "2", "--exec", "exit 3")
+    done = shell.run("subscribe", "-a", "worker:s", "--count", "2", "--exec", "exit 3")
 
     assert done.returncode == 1
     assert done.stderr.splitlines() == [f"error: exit 3: exit status 3 on message #{number}" for number in (1, 2)]
@@ -67,7 +67,7 @@ def test_exec_that_fails_is_said_and_ends_in_exit_1_after_all_messages(shell: Sh
 @pytest.mark.file_only
 def test_a_signal_ends_subscribe_at_once_and_leaves_nothing_behind(shell: Shell, number: int) -> None:
     shell.ok("session", "init", "s")
-    process = shell.start("subscribe", "-r", "worker:s")
+    process = shell.start("subscribe", "-a", "worker:s")
     wait_for_waiting(shell.db, "worker:s")
 
     process.send_signal(number)
@@ -80,7 +80,7 @@ def test_a_signal_ends_subscribe_at_once_and_leaves_nothing_behind(shell: Shell,
 @pytest.mark.file_only
 def test_two_subscribers_share_the_mail_of_one_address(shell: Shell) -> None:
     shell.ok("session", "init", "s")
-    processes = [shell.start("subscribe", "-r", "worker:s", "--json", "--timeout", "3") for _ in range(2)]
+    processes = [shell.start("subscribe", "-a", "worker:s", "--json", "--timeout", "3") for _ in range(2)]
     wait_for_waiting(shell.db, "worker:s", 2)
 
     for number in range(6):
@@ -92,7 +92,7 @@ def test_two_subscribers_share_the_mail_of_one_address(shell: Shell) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["-r", "worker"], ["-r", "*:s"], ["-r", "w:s", "--count", "0"], ["-r", "w:s", "--timeout", "never"]],
+    [[], ["-a", "worker"], ["-a", "*:s"], ["-a", "w:s", "--count", "0"], ["-a", "w:s", "--timeout", "never"]],
 )
 def test_a_wrong_subscribe_is_one_line_and_exits_2(shell: Shell, arguments: list[str]) -> None:
     shell.error(2, "subscribe", *arguments)
@@ -115,14 +115,14 @@ def test_tail_narrows_by_role_first_id_and_last(shell: Shell) -> None:
     def ids(*options: str) -> list[int]:
         return [json.loads(line)["id"] for line in shell.ok("tail", "--no-follow", "--json", *options).splitlines()]
 
-    assert ids("--role", "other:s") == [2, 4]
-    assert ids("--role", "boss:s") == [1, 2, 3, 4]
+    assert ids("--address", "other:s") == [2, 4]
+    assert ids("--address", "boss:s") == [1, 2, 3, 4]
     assert ids("--from", "3") == [3, 4]
     assert ids("--last", "1") == [4]
     assert ids("-n", "0") == []
     assert "exclude each other" in shell.error(2, "tail", "--from", "1", "--last", "1")
     shell.error(2, "tail", "--from", "-1")
-    shell.error(2, "tail", "--role", "nobody")
+    shell.error(2, "tail", "--address", "nobody")
 
 
 @pytest.mark.file_only
@@ -164,12 +164,12 @@ def test_subscribe_keeps_what_it_could_not_hand_on(shell: Shell) -> None:
     os.close(reader)
 
     process = subprocess.Popen(
-        shell._command(("subscribe", "-r", "worker:s", "--count", "5")), stdout=writer, env=shell.environment
+        shell._command(("subscribe", "-a", "worker:s", "--count", "5")), stdout=writer, env=shell.environment
     )
     os.close(writer)
 
     assert process.wait(DEADLINE_S) == 0
-    left = [message["body"] for message in shell.json("inbox", "-r", "worker:s", "-j")["messages"]]
+    left = [message["body"] for message in shell.json("inbox", "-a", "worker:s", "-j")["messages"]]
     assert left == [1, 2, 3, 4]
 
 

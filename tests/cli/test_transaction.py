@@ -15,7 +15,7 @@ from tests.cli.shell import Shell
 
 pytestmark = pytest.mark.both_ways
 
-ROLE = ("transaction", "-r", "worker:s")
+ROLE = ("transaction", "-a", "worker:s")
 
 
 def lines(*steps: tuple[str, dict[str, Any]]) -> str:
@@ -31,7 +31,7 @@ def jobs(shell: Shell, count: int) -> int:
     """Send jobs to the worker and claim them; returns the lease."""
     for _ in range(count):
         shell.ok("send", "--from", "boss:s", "--to", "worker:s", "-t", "job", "--max-attempts", "2")
-    messages = shell.json("claim", "-r", "worker:s", "-m", str(count), "-j")["messages"]
+    messages = shell.json("claim", "-a", "worker:s", "-m", str(count), "-j")["messages"]
     assert len(messages) == count
     return int(messages[0]["lease"])
 
@@ -106,11 +106,11 @@ def test_the_tables_of_raven_are_not_for_own_statements(shell: Shell) -> None:
 def test_a_reply_to_what_another_has_acked_is_undone_with_its_ack(shell: Shell) -> None:
     lease = jobs(shell, 1)
     shell.ok("nack", "1")
-    shell.ok("claim", "-r", "worker:s")
+    shell.ok("claim", "-a", "worker:s")
     text = lines(("reply", {"id": 1, "type": "done"}), ("ack", {"id": 1, "lease": lease}))
 
     assert shell.error(1, *ROLE, stdin=text).startswith("line 2: ack: the lease on message #1 is lost")
-    assert shell.ok("inbox", "-r", "boss:s") == "(no messages)\n"
+    assert shell.ok("inbox", "-a", "boss:s") == "(no messages)\n"
 
 
 def test_nothing_to_do_is_no_mistake(shell: Shell) -> None:
@@ -175,8 +175,8 @@ def test_a_wrong_value_or_statement_is_named_and_nothing_is_done(shell: Shell, l
 def test_what_is_no_text_and_what_is_no_file_are_mistakes(shell: Shell) -> None:
     assert "line 1 is not JSON" in shell.error(2, *ROLE, stdin=b'"\xff"')
     assert "missing.json" in shell.error(2, *ROLE, "missing.json")
-    assert "Missing option '-r' / '--role'" in shell.error(2, "transaction")
-    assert "'*:s' is a broadcast pattern" in shell.error(2, "transaction", "-r", "*:s")
+    assert "Missing option '-a' / '--address'" in shell.error(2, "transaction")
+    assert "'*:s' is a broadcast pattern" in shell.error(2, "transaction", "-a", "*:s")
 
 
 @pytest.mark.file_only

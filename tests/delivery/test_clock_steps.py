@@ -227,8 +227,8 @@ def test_every_look_at_the_bus_works_at_the_ends_of_the_clock(
     boss.call("send", "worker:s", "job", delay_s=60)
     boss.call("send", "worker:s", "job")
 
-    for command in ("inbox -r worker:s", "peers", "stats", "tail --no-follow", "receipts 1", "dead", "doctor",
-                    "prune --older-than 1s --dry-run", "claim -r worker:s", "read 3"):  # fmt: skip
+    for command in ("inbox -a worker:s", "peers", "stats", "tail --no-follow", "receipts 1", "dead-letters", "doctor",
+                    "prune --older-than 1s --dry-run", "claim -a worker:s", "read 3"):  # fmt: skip
         done = subprocess.run(
             [sys.executable, PROGRAMS / "clocked.py", shift.path, "raven", *command.split(), "--db", db],
             capture_output=True,

@@ -39,6 +39,6 @@ def test_a_wheel_built_here_installs_and_runs_in_a_clean_environment(tmp_path: P
     assert run(place / "raven", "version", folder=tmp_path).startswith("raven ")
     run(place / "raven", "init", folder=tmp_path)
     run(place / "raven", "send", "--from", "a:s", "--to", "b:s", "-t", "x", folder=tmp_path)
-    shown = run(place / "python", "-m", "raven", "inbox", "-r", "b:s", folder=tmp_path)
+    shown = run(place / "python", "-m", "raven", "inbox", "-a", "b:s", folder=tmp_path)
     assert shown == "#1 a:s -> b:s type=x {}\n"
     run(place / "python", "-c", "import raven, raven_rpc; raven.BusClient('s', 'c', 'bus.db')", folder=tmp_path)

@@ -29,7 +29,7 @@ def test_the_two_commands_of_the_start_are_there_and_can_be_run() -> None:
 
 
 def test_the_table_of_commands_is_complete() -> None:
-    named = re.findall(r"^\| `raven (\w+)", README, flags=re.MULTILINE)
+    named = re.findall(r"^\| `raven ([\w-]+)", README, flags=re.MULTILINE)
 
     assert sorted(named) == sorted(COMMANDS)
 

@@ -52,7 +52,7 @@ def test_a_busy_bus_with_subscribers_a_helper_and_leases_is_well(
 
 def test_the_command_says_the_same_in_words_and_as_json(shell: Shell) -> None:
     shell.ok("send", "--from", "boss:s", "--to", "boss:s", "-t", "note")
-    subscriber = shell.start("subscribe", "-r", "worker:s")
+    subscriber = shell.start("subscribe", "-a", "worker:s")
     wait_for_waiting(shell.db, "worker:s")
 
     printed, checks = shell.ok("doctor").splitlines(), shell.json("doctor", "--json")["checks"]

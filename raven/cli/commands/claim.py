@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from raven.cli.options import (
-    ADDRESS,
     DURATION,
+    address_option,
     bus_option,
     json_option,
     lease_option,
@@ -18,18 +18,18 @@ from raven.cli.output import echo_json, echo_messages
 
 
 @click.command(short_help="Take messages under a lease.")
-@click.option("-r", "--role", type=ADDRESS, required=True, help="Whose mail, <role>:<session>.")
+@address_option("Whose mail, <role>:<session>.", required=True)
 @click.option("-m", "--max", "max_", type=int, default=1, show_default=True, help="Take at most this many.")
 @click.option("--lease", type=DURATION, default="30s", show_default=True, help="How long nobody else can have them.")
 @json_option
 @bus_option
-def claim(role: str, max_: int, lease: float, as_json: bool, db: str | None) -> None:
+def claim(address: str, max_: int, lease: float, as_json: bool, db: str | None) -> None:
     """Take messages that are ready, by urgency, then age; never waits.
 
     Ack or nack each, or extend its lease, before the lease ends: else it is ready again for whoever comes first, and
     dead after its last attempt.
     """
-    with open_client(role, db) as bus:
+    with open_client(address, db) as bus:
         messages = bus.claim(max_, lease)
     echo_messages(messages, as_json, lambda message: {"lease": message.lease, "attempt": message.attempts})
 
@@ -40,13 +40,13 @@ def claim(role: str, max_: int, lease: float, as_json: bool, db: str | None) -> 
 @lease_option
 @json_option
 @bus_option
-def ack(message_ids: tuple[int, ...], role: str | None, lease: int | None, as_json: bool, db: str | None) -> None:
+def ack(message_ids: tuple[int, ...], address: str | None, lease: int | None, as_json: bool, db: str | None) -> None:
     """Finish messages, so that they leave the inbox; acking twice is the same as once.
 
     With the lease under which a message was claimed, an ack that comes too late is refused: another has it then.
     """
     for message_id in message_ids:
-        with open_recipient(role, message_id, db) as bus:
+        with open_recipient(address, message_id, db) as bus:
             bus.ack(message_id, lease=lease)
         if not as_json:
             click.echo(f"acked #{message_id}")
@@ -58,13 +58,13 @@ def ack(message_ids: tuple[int, ...], role: str | None, lease: int | None, as_js
 @click.argument("message_ids", metavar="ID...", type=int, nargs=-1, required=True)
 @recipient_option
 @click.option("--delay", type=DURATION, default="0s", show_default=True, help="Hold them back that long.")
-@click.option("--reason", metavar="TEXT", help="Why; shown by `raven dead` and `raven receipts`.")
+@click.option("--reason", metavar="TEXT", help="Why; shown by `raven dead-letters` and `raven receipts`.")
 @lease_option
 @json_option
 @bus_option
 def nack(
     message_ids: tuple[int, ...],
-    role: str | None,
+    address: str | None,
     delay: float,
     reason: str | None,
     lease: int | None,
@@ -74,7 +74,7 @@ def nack(
     """Give messages back, to be taken by anyone at once or after a delay; what has had its last attempt is dead."""
     states = []
     for message_id in message_ids:
-        with open_recipient(role, message_id, db) as bus:
+        with open_recipient(address, message_id, db) as bus:
             state = bus.nack(message_id, delay, reason, lease=lease)
         states.append({"id": message_id, "state": state})
         if not as_json:
@@ -91,11 +91,11 @@ def nack(
 @json_option
 @bus_option
 def extend(
-    message_ids: tuple[int, ...], role: str | None, span: float, lease: int | None, as_json: bool, db: str | None
+    message_ids: tuple[int, ...], address: str | None, span: float, lease: int | None, as_json: bool, db: str | None
 ) -> None:
     """Let the lease of messages that were claimed end later, counted from now."""
     for message_id in message_ids:
-        with open_recipient(role, message_id, db) as bus:
+        with open_recipient(address, message_id, db) as bus:
             bus.extend(message_id, span, lease=lease)
         if not as_json:
             click.echo(f"extended #{message_id}")

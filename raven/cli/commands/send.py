@@ -178,7 +178,7 @@ def request(
 @bus_option
 def reply(
     message_id: int,
-    role: str | None,
+    address: str | None,
     content: dict[str, Any],
     acks: bool,
     lease: int | None,
@@ -191,7 +191,7 @@ def reply(
     """
     if lease is not None and not acks:
         raise click.UsageError("--lease is for --ack: give both")
-    with open_recipient(role, message_id, db) as bus:
+    with open_recipient(address, message_id, db) as bus:
         if acks:
             from raven.cli.commands.transaction import Call, commit
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from raven import __version__
-from raven.cli.options import bus_option, json_option, open_client
+from raven.cli.options import ADDRESS, bus_option, json_option, open_client
 from raven.cli.output import echo_json, escape
 from raven.errors import ConfigError
 
@@ -44,25 +44,32 @@ def session() -> None:
     """Prepare a session: the swarm that works together."""
 
 
-@session.command("init", short_help="Register the roles of a session in advance.")
+@session.command("init", short_help="Register the addresses of a session in advance.")
 @click.argument("session_id", metavar="SESSION")
-@click.option("-r", "--role", "roles", multiple=True, metavar="ROLE", help="A role; may be given several times.")
+@click.option("-a", "--address", "addresses", multiple=True, type=ADDRESS, help="Address in SESSION; repeatable.")
+@click.option("-r", "--role", "roles", multiple=True, metavar="ROLE", hidden=True)
 @json_option
 @bus_option
-def session_init(session_id: str, roles: tuple[str, ...], as_json: bool, db: str | None) -> None:
-    """Make the bus if there is none and register roles, so that broadcasts reach them before they start."""
-    from raven.model.address import make_address
+def session_init(
+    session_id: str, addresses: tuple[str, ...], roles: tuple[str, ...], as_json: bool, db: str | None
+) -> None:
+    """Register addresses, so that broadcasts reach them before they start; makes the bus if there is none."""
+    from raven.model.address import make_address, parse_address
 
-    addresses = [str(make_address(session_id, role)) for role in roles]
+    for address in addresses:
+        if parse_address(address).session != session_id:
+            raise click.UsageError(f"address {address!r} is not in session {session_id!r}: write <role>:{session_id}")
+    registered = [*addresses, *(str(make_address(session_id, role)) for role in roles)]
     with open_client(str(make_address(session_id, "init")), db, register=False) as bus:
-        bus.register(*addresses)
+        bus.register(*registered)
         path = bus.db_path
     if as_json:
-        echo_json({"db": path, "session": session_id, "registered": addresses})
+        echo_json({"db": path, "session": session_id, "registered": registered})
         return
     click.echo(f"initialised {escape(path)}")
     click.echo(
-        f"session {escape(session_id)}: {escape(', '.join(addresses)) or 'roles register when they first use it'}"
+        f"session {escape(session_id)}: "
+        f"{escape(', '.join(registered)) or 'addresses register when they first use the bus'}"
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from raven.cli.exit_codes import GENERAL
-from raven.cli.options import ADDRESS, DURATION, bus_option, json_option, open_client
+from raven.cli.options import DURATION, address_option, bus_option, json_option, open_client
 from raven.cli.output import echo_message, escape
 from raven.errors import DeliveryError, MessageNotFoundError
 from raven.model.message import Message
@@ -27,7 +27,7 @@ _RETRY_DELAY_S = 5.0
 
 
 @click.command(short_help="Take messages as they come.")
-@click.option("-r", "--role", type=ADDRESS, required=True, help="Whose mail, <role>:<session>.")
+@address_option("Whose mail, <role>:<session>.", required=True)
 @click.option("--exec", "command", metavar="CMD", help="Run this shell command per message, its JSON on stdin.")
 @click.option("--ack", type=click.Choice(["auto", "manual"]), default="auto", show_default=True, help="See above.")
 @click.option("--lease", type=DURATION, help="With manual: how soon others get what this one had when it died (30s).")
@@ -37,7 +37,7 @@ _RETRY_DELAY_S = 5.0
 @json_option
 @bus_option
 def subscribe(
-    role: str,
+    address: str,
     command: str | None,
     ack: Literal["auto", "manual"],
     lease: float | None,
@@ -58,7 +58,7 @@ def subscribe(
         raise click.UsageError("--lease and --retry-delay are for --ack manual")
     signals.unwind_on_sigterm()
     taken = failed = 0
-    with open_client(role, db) as bus:
+    with open_client(address, db) as bus:
         for message in bus.listen(ack=ack, lease_s=_LEASE_S if lease is None else lease, timeout_s=timeout):
             taken += 1
             problem = _hand_on(message, command, as_json)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import click
 
-from raven.cli.options import ADDRESS, bus_option, chosen_socket, json_option, open_client
+from raven.cli.options import address_option, bus_option, chosen_socket, json_option, open_client
 from raven.cli.output import echo_json
 from raven.errors import DatabaseError, InputError, RavenError
 from raven.model.draft import OPTIONS
@@ -57,11 +57,11 @@ METHODS = {
 
 
 @click.command(short_help="Do several things in one commit.")
-@click.option("-r", "--role", type=ADDRESS, required=True, help="As whom, <role>:<session>.")
+@address_option("As whom, <role>:<session>.", required=True)
 @click.argument("file", type=click.File("rb"), default="-")
 @json_option
 @bus_option
-def transaction(role: str, file: BinaryIO, as_json: bool, db: str | None) -> None:
+def transaction(address: str, file: BinaryIO, as_json: bool, db: str | None) -> None:
     """Do what the lines of FILE or stdin say, all in one commit or nothing at all, and print a JSON result for each.
 
     A line is {"method": NAME, "params": {...}}: send, send_many, reply, ack, nack, extend, with the parameters that
@@ -71,7 +71,7 @@ def transaction(role: str, file: BinaryIO, as_json: bool, db: str | None) -> Non
     steps = [_step(number, line) for number, line in enumerate(file.read().splitlines(), 1) if line.strip()]
     if chosen_socket(db) is not None:
         _refuse_sql(steps)
-    with open_client(role, db) as bus:
+    with open_client(address, db) as bus:
         values = commit(
             bus,
             [_call(step) for step in steps],

@@ -75,7 +75,7 @@ class Rights(Report):
         db = f"{place}/bus.db"
         self._raises(trouble, "opening it", trouble.error, lambda: BusClient.at("boss:s", db).close())
         self._command(trouble, db, 3, *_SEND, "1")
-        self._command(trouble, db, 3 if trouble.peek else 0, "inbox", "-r", "far:s", "--peek")
+        self._command(trouble, db, 3 if trouble.peek else 0, "inbox", "-a", "far:s", "--peek")
         if trouble.peek:  # what can be looked at is served
             self._command(trouble, db, 3, "serve", "--socket", f"{self._folder}/closed.sock")
         self._end(place, trouble)

@@ -106,8 +106,8 @@ class Room(Report):
         socket = f"{folder}/socket"
         for arguments in (
             ("send", "--from", "boss:s", "--to", "far:s", "--type", "note"),
-            ("inbox", "-r", "far:s"),
-            ("inbox", "-r", "far:s", "--peek"),
+            ("inbox", "-a", "far:s"),
+            ("inbox", "-a", "far:s", "--peek"),
             ("serve", "--socket", socket),
         ):
             self._expect_an_error(arguments, "cannot be written")

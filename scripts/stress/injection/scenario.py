@@ -128,8 +128,9 @@ def _die(shell: InjectionShell, bus: BusClient) -> None:
 def _looks(bus: BusClient) -> Iterator[list[str]]:
     """Yield every command that shows what others wrote."""
     yield from (line.split() for line in (
-        f"inbox -r {_ADDRESS} --peek", f"inbox -r {_ADDRESS}", "tail --no-follow", "peers", "stats", "dead", "doctor",
-        f"claim -r {_ADDRESS} -m 3", "prune --older-than 0s --dry-run", "read 1", "thread 1", "requeue --all",
+        f"inbox -a {_ADDRESS} --peek", f"inbox -a {_ADDRESS}", "tail --no-follow", "peers", "stats", "dead-letters",
+        "doctor",
+        f"claim -a {_ADDRESS} -m 3", "prune --older-than 0s --dry-run", "read 1", "thread 1", "requeue --all",
     ))  # fmt: skip
     for message in (bus.read(id) for id in (1, 2, 3, 7)):
         yield ["read", str(message.id)]
@@ -144,7 +145,7 @@ def _read_json(shell: InjectionShell, bus: BusClient) -> None:
         told = there[message["id"]]
         is_same = (message["body"], message["type"], message["tags"]) == (told.body, told.type, list(told.tags))
         shell.round.expect(is_same, f"#{told.id} is another as JSON: {message!a:.300}")
-    for command in (["inbox", "-r", _ADDRESS], ["peers"], ["dead"], ["stats"], ["doctor"], ["receipts", "1"]):
+    for command in (["inbox", "-a", _ADDRESS], ["peers"], ["dead-letters"], ["stats"], ["doctor"], ["receipts", "1"]):
         shell.json(*command)
 
 
@@ -154,7 +155,7 @@ def _run_commands(shell: InjectionShell, bus: BusClient) -> None:
     sent = [BusClient.at("exec:s", shell.db).send("exec:s", **_given(text)) for text in texts(shell.round.random, 4)]
     (shell.folder / "probe.py").write_text(_PROBE, encoding="utf-8")
     command = f"{sys.executable} probe.py got"
-    shell.run("subscribe", "-r", "exec:s", "--count", str(len(sent)), "--exec", command)
+    shell.run("subscribe", "-a", "exec:s", "--count", str(len(sent)), "--exec", command)
     calls = [json.loads(line) for line in got.read_text(encoding="utf-8").splitlines()]
     shell.round.expect(len(calls) == len(sent), f"--exec ran {len(calls)} times for {len(sent)} messages")
     known = {*shell.environment, "PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"}
@@ -209,7 +210,7 @@ def _give_arguments(shell: InjectionShell, bus: BusClient) -> None:
         shell.run("session", "init", "--", text)
         shell.run(text)
         shell.run("read", text)
-        shell.run("nack", "1", "-r", _ADDRESS, f"--reason={text}")
+        shell.run("nack", "1", "-a", _ADDRESS, f"--reason={text}")
 
 
 def _name_settings(shell: InjectionShell) -> None:

@@ -1,4 +1,4 @@
-"""`raven dead`, `raven requeue` and `raven prune`: what is over, to look at, revive or drop."""
+"""`raven dead-letters`, `raven requeue` and `raven prune`: what is over, to look at, revive or drop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from raven.cli.exit_codes import GENERAL
-from raven.cli.options import ADDRESS, DURATION, bus_option, json_option, open_observer
+from raven.cli.options import DURATION, address_option, bus_option, json_option, open_observer
 from raven.cli.output import counted, echo_json, echo_messages
 from raven.model import clock
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Show or drop what has died.")
-@click.option("-r", "--role", type=ADDRESS, help="Only what was sent to this address.")
+@address_option("Only what was sent to this address.")
 @click.option("-m", "--max", "max_", type=int, default=100, show_default=True, help="Show at most this many.")
 @click.option("--purge", is_flag=True, help="Drop them instead, however many there are.")
 @click.option("--yes", is_flag=True, help="Do not ask on a terminal before dropping.")
 @json_option
 @bus_option
-def dead(role: str | None, max_: int, purge: bool, yes: bool, as_json: bool, db: str | None) -> int:
+def dead_letters(address: str | None, max_: int, purge: bool, yes: bool, as_json: bool, db: str | None) -> int:
     """Show what has died: messages whose attempts ran out, with the reason and the time; `raven requeue` revives."""
     with open_observer(db) as bus:
         if not purge:
-            echo_messages(bus.dead(role, max=max_), as_json, _marks)
+            echo_messages(bus.dead(address, max=max_), as_json, _marks)
             return 0
         if not yes and sys.stdin.isatty():
-            whose = f" of {role}" if role else ""
+            whose = f" of {address}" if address else ""
             if not click.confirm(f"Drop all dead messages{whose} for good?", err=True):
                 return GENERAL
-        count = bus.purge_dead(role)
+        count = bus.purge_dead(address)
     if as_json:
         echo_json({"purged": count})
     else:
@@ -46,15 +46,15 @@ def dead(role: str | None, max_: int, purge: bool, yes: bool, as_json: bool, db:
 @click.command(short_help="Revive what has died.")
 @click.argument("message_ids", metavar="[ID...]", type=int, nargs=-1)
 @click.option("--all", "all_", is_flag=True, help="All that are dead, but for those whose time has run out.")
-@click.option("-r", "--role", type=ADDRESS, help="Only for this recipient.")
+@address_option("Only for this recipient.")
 @json_option
 @bus_option
-def requeue(message_ids: tuple[int, ...], all_: bool, role: str | None, as_json: bool, db: str | None) -> None:
+def requeue(message_ids: tuple[int, ...], all_: bool, address: str | None, as_json: bool, db: str | None) -> None:
     """Revive what has died: ready at once, with all attempts before it. Of several IDs all are revived, or none."""
     if all_ == bool(message_ids):
         raise click.UsageError("say which: the ids of dead messages, or --all (not both)")
     with open_observer(db) as bus:
-        count = bus.requeue(*message_ids, role=role, all=all_)
+        count = bus.requeue(*message_ids, role=address, all=all_)
     if as_json:
         echo_json({"requeued": count})
     else:

@@ -1,4 +1,4 @@
-"""The commands for what has died: dead and requeue."""
+"""The commands for what has died: dead-letters and requeue."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ pytestmark = pytest.mark.both_ways
 def die(shell: Shell, to: str = "worker:s", reason: str = "out of memory", *options: str) -> None:
     """Send a message whose first attempt is its last, and let it fail."""
     shell.ok("send", "--from", "boss:s", "--to", to, "-t", "job", "--max-attempts", "1", *options)
-    [message] = shell.json("claim", "-r", to, "-j")["messages"]
+    [message] = shell.json("claim", "-a", to, "-j")["messages"]
     assert shell.ok("nack", str(message["id"]), "--reason", reason) == f"nacked #{message['id']}: dead\n"
 
 
 def dead(shell: Shell, *options: str) -> list[int]:
-    return [message["id"] for message in shell.json("dead", "--json", *options)["messages"]]
+    return [message["id"] for message in shell.json("dead-letters", "--json", *options)["messages"]]
 
 
 def test_dead_shows_the_line_with_attempts_time_and_reason(shell: Shell) -> None:
     die(shell)
 
-    printed = shell.ok("dead")
+    printed = shell.ok("dead-letters")
 
     line = '#1 boss:s -> worker:s type=job {} attempts=1 died=TIME reason="out of memory"\n'
     assert re.sub(r"\d{4}-\S+Z", "TIME", printed) == line
-    [message] = shell.json("dead", "-j")["messages"]
+    [message] = shell.json("dead-letters", "-j")["messages"]
     assert (message["state"], message["reason"], message["attempts"]) == ("dead", "out of memory", 1)
     assert message["finished_at"]
 
@@ -37,9 +37,9 @@ def test_dead_shows_the_line_with_attempts_time_and_reason(shell: Shell) -> None
 def test_nothing_dead_is_said_so(shell: Shell) -> None:
     shell.ok("session", "init", "s")
 
-    assert shell.ok("dead") == "(no messages)\n"
+    assert shell.ok("dead-letters") == "(no messages)\n"
     assert dead(shell) == []
-    assert shell.ok("dead", "--purge") == "dropped 0 dead messages\n"
+    assert shell.ok("dead-letters", "--purge") == "dropped 0 dead messages\n"
     assert shell.json("requeue", "--all", "-j") == {"requeued": 0}
 
 
@@ -48,15 +48,15 @@ def test_dead_narrows_by_role_and_number(shell: Shell) -> None:
         die(shell, to)
 
     assert dead(shell) == [1, 2, 3]
-    assert dead(shell, "-r", "worker:s") == [1, 3]
-    assert dead(shell, "-r", "worker:s", "-m", "1") == [1]
-    assert dead(shell, "-r", "nothing:s") == []
+    assert dead(shell, "-a", "worker:s") == [1, 3]
+    assert dead(shell, "-a", "worker:s", "-m", "1") == [1]
+    assert dead(shell, "-a", "nothing:s") == []
 
 
 def test_no_reason_can_forge_a_terminal_line(shell: Shell) -> None:
     die(shell, "worker:s", "x\n#9 boss:hq -> you:hq type=order \u001b[31m\u202e")
 
-    for shown in (shell.ok("dead"), shell.ok("receipts", "1"), shell.ok("dead", "-j")):
+    for shown in (shell.ok("dead-letters"), shell.ok("receipts", "1"), shell.ok("dead-letters", "-j")):
         assert not set(shown) & {"\u001b", "\u202e"}
         assert not [line for line in shown.splitlines() if line.startswith("#9")]
 
@@ -66,9 +66,9 @@ def test_purge_drops_what_has_died_and_nothing_else(shell: Shell) -> None:
         die(shell, to)
     shell.ok("send", "--from", "boss:s", "--to", "worker:s", "-t", "job")
 
-    assert shell.ok("dead", "--purge", "-r", "worker:s") == "dropped 1 dead message\n"
+    assert shell.ok("dead-letters", "--purge", "-a", "worker:s") == "dropped 1 dead message\n"
     assert dead(shell) == [2, 3]
-    assert shell.json("dead", "--purge", "--json") == {"purged": 2}
+    assert shell.json("dead-letters", "--purge", "--json") == {"purged": 2}
     assert [line.split()[0] for line in shell.ok("tail", "--no-follow").splitlines()] == ["#4"]
 
 
@@ -80,7 +80,7 @@ def test_purge_asks_at_a_terminal_and_drops_only_after_a_yes(
 ) -> None:
     die(shell)
 
-    ended, shown = shell.on_terminal("dead", "--purge", "-r", "worker:s", typed=answer)
+    ended, shown = shell.on_terminal("dead-letters", "--purge", "-a", "worker:s", typed=answer)
 
     assert "Drop all dead messages of worker:s for good? [y/N]" in shown
     assert "Traceback" not in shown
@@ -90,7 +90,7 @@ def test_purge_asks_at_a_terminal_and_drops_only_after_a_yes(
 def test_purge_with_yes_asks_nobody(shell: Shell) -> None:
     die(shell)
 
-    ended, shown = shell.on_terminal("dead", "--purge", "--yes", typed="")
+    ended, shown = shell.on_terminal("dead-letters", "--purge", "--yes", typed="")
 
     assert (ended, shown.split()) == (0, ["dropped", "1", "dead", "message"])
 
@@ -101,7 +101,7 @@ def test_requeue_revives_with_all_attempts_before_it(shell: Shell) -> None:
     assert shell.ok("requeue", "1") == "requeued 1 dead message\n"
 
     assert dead(shell) == []
-    [message] = shell.json("claim", "-r", "worker:s", "-j")["messages"]
+    [message] = shell.json("claim", "-a", "worker:s", "-j")["messages"]
     assert (message["id"], message["attempts"]) == (1, 1)
 
 
@@ -120,7 +120,7 @@ def test_requeue_all_may_be_narrowed_to_one_recipient(shell: Shell) -> None:
     for to in ("worker:s", "other:s", "worker:s"):
         die(shell, to)
 
-    assert shell.ok("requeue", "--all", "--role", "worker:s") == "requeued 2 dead messages\n"
+    assert shell.ok("requeue", "--all", "--address", "worker:s") == "requeued 2 dead messages\n"
     assert dead(shell) == [2]
     assert shell.ok("requeue", "--all") == "requeued 1 dead message\n"
 
@@ -132,10 +132,10 @@ def test_requeue_all_may_be_narrowed_to_one_recipient(shell: Shell) -> None:
         (2, ["requeue", "1", "--all"], "say which: the ids of dead messages, or --all"),
         (2, ["requeue", "one"], "'one' is not a valid integer"),
         (4, ["requeue", "9"], "there is no message #9"),
-        (4, ["requeue", "1", "-r", "other:s"], "there is no message #1 to other:s"),
-        (2, ["requeue", "1", "-r", "other"], "address 'other' has no ':'"),
-        (2, ["dead", "-m", "0"], "max 0 is not a number of messages"),
-        (2, ["dead", "--purge", "-r", "*:s"], "'*:s'"),
+        (4, ["requeue", "1", "-a", "other:s"], "there is no message #1 to other:s"),
+        (2, ["requeue", "1", "-a", "other"], "address 'other' has no ':'"),
+        (2, ["dead-letters", "-m", "0"], "max 0 is not a number of messages"),
+        (2, ["dead-letters", "--purge", "-a", "*:s"], "'*:s'"),
     ],
 )
 def test_a_mistake_with_the_dead_is_one_line_and_changes_nothing(
