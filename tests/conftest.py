@@ -13,10 +13,10 @@ from raven import BusClient
 from raven.host.bus import HostedBus
 from raven_rpc import Client
 from tests.cli.shell import Shell
-from tests.served_here import ServedHere
-from tests.serving import Served
+from tests.rpc_server import Served
 from tests.stores import store  # noqa: F401 a fixture
 from tests.support import Foreign, Program, closed_at_the_end
+from tests.thread_server import ServedHere
 
 LEFT_OUT = pytest.StashKey[int]()
 
@@ -100,7 +100,7 @@ def spawn() -> Iterator[Callable[..., Program]]:
 @pytest.fixture(scope="session")
 def stranger() -> Iterator[Program]:
     """Start the process of all `foreign` clients of this run: its start takes longer than most of what it is asked."""
-    program = Program("foreign")
+    program = Program("external_writer")
     yield program
     program.close()
 
@@ -112,7 +112,7 @@ def foreign(request: pytest.FixtureRequest, db: str) -> Iterator[Foreign]:
     Its connection is this test's own; its process too, if the test is marked `process`.
     """
     if request.node.get_closest_marker("process"):
-        yield Foreign(request.getfixturevalue("spawn")("foreign", db))
+        yield Foreign(request.getfixturevalue("spawn")("external_writer", db))
         return
     stranger = request.getfixturevalue("stranger")
     stranger.ask({"open": db})

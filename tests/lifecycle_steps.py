@@ -20,8 +20,8 @@ from raven.model.message import STATES, URGENCIES
 from raven.receive.manual_ack import LeasedFeed
 from raven.receive.subscription import Subscription
 from raven.store.atomic import Group
+from tests.frozen_clock import Clock, elected
 from tests.lifecycle_model import OWN_WORDS, REPORT, Bus, Delivery, Refused
-from tests.stillness import Clock, elected
 
 WORKER, OTHER, BOSS = "worker:s", "other:s", "boss:s"
 # Two consumers of one address, one of another, and the sender.

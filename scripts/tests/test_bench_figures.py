@@ -14,7 +14,7 @@ from scripts.benchmarks.catalogue import BENCHMARKS
 from scripts.benchmarks.figure import Bar, Figure, Side, at_least, at_most, less_than, percentile
 from scripts.benchmarks.report import Report, amount
 from scripts.benchmarks.rounds import alternate, each_us
-from tests.measured import FLOOR, RAVEN, figures_of, make_report
+from tests.sample_report import FLOOR, RAVEN, figures_of, make_report
 
 REPORT = make_report()
 FIGURES = figures_of(REPORT)

@@ -12,7 +12,7 @@ from scripts.benchmarks import plot
 from scripts.benchmarks.figure import Figure, Side, at_least, at_most
 from scripts.benchmarks.report import Report, amount
 from scripts.canvas import WIDTH, room_for, shorten, wrap
-from tests.measured import PEERS, figures_of, make_report
+from tests.sample_report import PEERS, figures_of, make_report
 
 SVG = "{http://www.w3.org/2000/svg}"
 REPORT = make_report()

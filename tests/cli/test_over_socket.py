@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.cli.shell import Shell, finish
-from tests.serving import Served
+from tests.rpc_server import Served
 from tests.support import wait_for_waiting, wait_until
 
 SEND = ("send", "--from", "boss:s", "--to", "worker:s", "-t", "note")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.cli.shell import DEADLINE_S, Shell
-from tests.serving import Served
+from tests.rpc_server import Served
 from tests.support import wait_until
 
 # Stands in for an environment into which only `raven-bus` was installed.

@@ -9,7 +9,7 @@ import pytest
 from raven import BusClient, Stats
 from raven.cli import output
 from tests.cli.shell import Shell
-from tests.serving import Served
+from tests.rpc_server import Served
 from tests.support import Foreign
 
 Sent = Callable[..., str]

@@ -20,7 +20,7 @@ from raven.cli.commands.top import check_terminal
 from raven.wake.doorbell import Doorbells
 from tests.cli.shell import DEADLINE_S, Shell
 from tests.cli.terminal import Terminal
-from tests.serving import Served
+from tests.rpc_server import Served
 from tests.support import Foreign, closed_at_the_end, wait_until
 
 Run = Callable[..., Terminal]

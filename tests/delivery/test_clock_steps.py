@@ -17,8 +17,8 @@ import pytest
 from raven import BusClient
 from raven.model import clock
 from scripts.stress.clock.shift import Shift
-from tests.acting import Actor
-from tests.stillness import Clock
+from tests.client_process import Actor
+from tests.frozen_clock import Clock
 from tests.support import DEADLINE_S, PROGRAMS, Foreign, Program, wait_for_waiting
 
 Spawn = Callable[..., Program]
@@ -39,7 +39,7 @@ def shift(tmp_path: Path) -> Shift:
 @pytest.fixture
 def act(spawn: Spawn, shift: Shift, db: str) -> Act:
     """Start a client at an address, in a process whose clock can be stepped."""
-    return lambda address: Actor(spawn("clocked", shift.path, "actor", db, address))
+    return lambda address: Actor(spawn("run_with_clock", shift.path, "actor", db, address))
 
 
 def to_year(year: int) -> float:
@@ -56,7 +56,7 @@ def test_a_subscriber_sees_what_a_step_has_made_ready_although_nobody_rings(
     act: Act, spawn: Spawn, shift: Shift, db: str, delay_s: float, step_s: float
 ) -> None:
     sent = act("boss:s").call("send", "worker:s", "job", delay_s=delay_s)
-    subscriber = spawn("clocked", shift.path, "subscriber", db, "worker:s", '{"poll_interval_s": 0.3}')
+    subscriber = spawn("run_with_clock", shift.path, "subscriber", db, "worker:s", '{"poll_interval_s": 0.3}')
     wait_for_waiting(db, "worker:s")
 
     shift.set(step_s)
@@ -107,7 +107,7 @@ def test_a_manual_loop_goes_on_with_its_lease_after_the_clock_went_back(
 ) -> None:
     other = act("worker:s")
     sent = other.call("send", "worker:s", "job")
-    consumer = spawn("clocked", shift.path, "consumer", db, "worker:s", '{"mode": "listen", "lease_s": 0.6}')
+    consumer = spawn("run_with_clock", shift.path, "consumer", db, "worker:s", '{"mode": "listen", "lease_s": 0.6}')
     assert consumer.read()["id"] == sent["id"]
 
     for step_s in (-HOUR_S, -DAY_S, to_year(1970)):
@@ -124,7 +124,7 @@ def test_a_renewal_after_the_clock_went_forward_keeps_the_message_where_nobody_e
 ) -> None:
     boss = act("boss:s")
     sent = boss.call("send", "worker:s", "job")
-    consumer = spawn("clocked", shift.path, "consumer", db, "worker:s", '{"mode": "listen", "lease_s": 0.6}')
+    consumer = spawn("run_with_clock", shift.path, "consumer", db, "worker:s", '{"mode": "listen", "lease_s": 0.6}')
     consumer.read()
 
     shift.set(HOUR_S)
@@ -204,8 +204,8 @@ def test_nobody_who_waits_spins_after_a_step(
         boss.call("send", "worker:s", "job", **options)
         boss.call("send", "gone:s", "job", **options)
     act("gone:s").call("claim", 10, lease_s=20)
-    waiting = [spawn("clocked", shift.path, "subscriber", db, "idle:s") for _ in range(2)]
-    waiting.append(spawn("clocked", shift.path, "consumer", db, "worker:s", '{"mode": "listen", "works": true}'))
+    waiting = [spawn("run_with_clock", shift.path, "subscriber", db, "idle:s") for _ in range(2)]
+    waiting.append(spawn("run_with_clock", shift.path, "consumer", db, "worker:s", '{"mode": "listen", "works": true}'))
     wait_for_waiting(db, "idle:s", 2)
     wait_for_waiting(db, "worker:s")
 
@@ -230,7 +230,7 @@ def test_every_look_at_the_bus_works_at_the_ends_of_the_clock(
     for command in ("inbox -a worker:s", "peers", "stats", "tail --no-follow", "receipts 1", "dead-letters", "doctor",
                     "prune --older-than 1s --dry-run", "claim -a worker:s", "read 3"):  # fmt: skip
         done = subprocess.run(
-            [sys.executable, PROGRAMS / "clocked.py", shift.path, "raven", *command.split(), "--db", db],
+            [sys.executable, PROGRAMS / "run_with_clock.py", shift.path, "raven", *command.split(), "--db", db],
             capture_output=True,
             cwd=tmp_path,
             timeout=DEADLINE_S,

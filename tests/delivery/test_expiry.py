@@ -10,7 +10,7 @@ import pytest
 
 from raven import BusClient, BusObserver, LeaseLostError
 from raven.host.bus import HostedBus
-from tests.looping import Loop
+from tests.loop import Loop
 from tests.support import Foreign, leased, wait_until
 
 Connect = Callable[..., BusClient]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from raven import BusClient, BusObserver, InputError
-from tests.looping import taken
+from tests.loop import taken
 from tests.support import Foreign, wait_until
 
 pytestmark = pytest.mark.both_ways

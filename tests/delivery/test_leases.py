@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from raven import BusClient, DeliveryError, LeaseLostError, Message, MessageNotFoundError
-from tests.acting import Actor
+from tests.client_process import Actor
 from tests.support import Program, wait_until
 
 pytestmark = pytest.mark.both_ways

@@ -20,7 +20,7 @@ from raven.model.lifecycle import FINAL, LIFECYCLE, OPEN, Event, Hold, Stage, ma
 from raven.model.message import STATES, AckMode
 from raven.receive.subscription import Subscription
 from raven.store.sql import SQL
-from tests.stillness import Clock, elected
+from tests.frozen_clock import Clock, elected
 
 WORKER = "worker:s"
 HOUR_S = 3600

@@ -49,7 +49,7 @@ def test_the_sums_in_the_tables_of_the_stages_are_those_of_the_orders(
     for order in orders.values():
         sold.update(order["lines"])
 
-    foreign = Foreign(spawn("foreign", ended.db_path))
+    foreign = Foreign(spawn("external_writer", ended.db_path))
     prices = foreign.execute("SELECT order_id, cents FROM prices ORDER BY order_id")
     accounts = foreign.execute("SELECT sum(orders), sum(cents) FROM accounts")
     found_sold = dict(foreign.execute("SELECT item, qty FROM sold"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.examples import NODE, ROOT, Ended, blocks, run_to_its_end, shapes
-from tests.serving import Served
+from tests.rpc_server import Served
 from tests.support import needs
 
 CLIENT = ROOT / "examples" / "06-json-rpc-node" / "raven.mjs"

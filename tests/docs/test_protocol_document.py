@@ -26,7 +26,7 @@ from raven_rpc.server.connection import MAX_PENDING
 from raven_rpc.server.responses import MAX_ANSWER
 from raven_rpc.server.server import MAX_CONNECTIONS
 from tests.docs.examples import ROOT, sessions
-from tests.serving import Served
+from tests.rpc_server import Served
 from tests.support import DEADLINE_S, needs
 
 DOCUMENT = (ROOT / "rpc" / "PROTOCOL.md").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ import pytest
 
 from raven.config import Retention
 from raven.doctor.backlog import judge_size
-from tests.examining import Examiner, assert_told, look, trouble
+from tests.doctor_process import Examiner, assert_told, look, trouble
 from tests.processes import needs_proc
 from tests.support import Foreign, Program
 
@@ -74,7 +74,7 @@ def test_a_disk_that_is_mounted_read_only_fails_with_the_remedy(spawn: Spawn, di
 
 
 def test_a_limit_on_file_sizes_is_told_where_even_a_little_is_too_much(spawn: Spawn, bus: str) -> None:
-    examiner = Examiner(spawn("examiner", bus))
+    examiner = Examiner(spawn("doctor", bus))
     examiner.limit("RLIMIT_FSIZE", 50 * 1024)
     checks = examiner.look()
     examiner.limit("RLIMIT_FSIZE", None)
@@ -85,7 +85,7 @@ def test_a_limit_on_file_sizes_is_told_where_even_a_little_is_too_much(spawn: Sp
 
 @needs_proc
 def test_a_limit_on_file_sizes_of_another_process_is_told_before_it_is_met(spawn: Spawn, bus: str) -> None:
-    limited = Foreign(spawn("foreign", bus))
+    limited = Foreign(spawn("external_writer", bus))
     limited.value("SELECT count(*) FROM messages")
     resource.prlimit(limited.program.pid, resource.RLIMIT_FSIZE, (8 * MIB, 8 * MIB))
 

@@ -18,7 +18,7 @@ from raven.store import filesystem
 from raven.store.migrations import APPLICATION_ID
 from raven.store.sql import migrations, scripts_after
 from tests.cli.shell import Shell
-from tests.examining import Examiner, assert_told, look, trouble
+from tests.doctor_process import Examiner, assert_told, look, trouble
 from tests.processes import needs_proc
 from tests.support import Foreign, Program
 

@@ -10,8 +10,8 @@ import pytest
 
 from raven import BusClient
 from tests.cli.shell import Shell
-from tests.examining import look
-from tests.serving import Served
+from tests.doctor_process import look
+from tests.rpc_server import Served
 from tests.support import Program, wait_for_waiting, wait_for_watch
 
 LOOKED_FOR_S = 2.5

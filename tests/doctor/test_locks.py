@@ -12,7 +12,7 @@ import pytest
 import raven
 from raven import BusClient
 from tests.cli.shell import Shell
-from tests.examining import assert_told, look, trouble
+from tests.doctor_process import assert_told, look, trouble
 from tests.processes import needs_proc
 from tests.support import Foreign, Program, needs, wait_until
 
@@ -23,7 +23,7 @@ PATIENCE_S = 0.3
 
 def hold(spawn: Spawn, db: str, *statements: str) -> Foreign:
     """Start a client that has run these statements and stays where it is."""
-    holder = Foreign(spawn("foreign", db))
+    holder = Foreign(spawn("external_writer", db))
     for statement in statements:
         holder.execute(statement)
     return holder
@@ -35,7 +35,9 @@ def test_a_writer_that_holds_the_lock_is_named(bus: str, spawn: Spawn) -> None:
 
     check = look(bus, busy_timeout_s=PATIENCE_S)["file"]
 
-    assert_told(check, "warn", "locked by another writer", f"pid {holder.program.pid} (python", "foreign.py", "end it")
+    assert_told(
+        check, "warn", "locked by another writer", f"pid {holder.program.pid} (python", "external_writer.py", "end it"
+    )
     holder.execute("COMMIT")
     assert not trouble(look(bus))
 

@@ -11,7 +11,7 @@ import pytest
 
 from raven import BusClient
 from raven.model import clock
-from tests.examining import Examiner, assert_told, look, trouble
+from tests.doctor_process import Examiner, assert_told, look, trouble
 from tests.processes import needs_proc
 from tests.support import Foreign, Program
 
@@ -70,7 +70,7 @@ def test_a_process_that_runs_short_of_descriptors_is_told_with_its_limit(bus: st
 
 
 def test_a_low_limit_on_descriptors_here_is_told(bus: str, spawn: Spawn) -> None:
-    examiner = Examiner(spawn("examiner", bus))
+    examiner = Examiner(spawn("doctor", bus))
     examiner.limit("RLIMIT_NOFILE", 40)
     low = examiner.look()
     examiner.limit("RLIMIT_NOFILE", None)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.examining import assert_told, look, squat, trouble
+from tests.doctor_process import assert_told, look, squat, trouble
 from tests.processes import needs_proc
-from tests.serving import Served
+from tests.rpc_server import Served
 from tests.support import DEADLINE_S, wait_until
 
 Serve = Callable[..., Served]

@@ -15,7 +15,7 @@ import pytest
 
 from raven import BusClient
 from raven.wake import watcher as walwatch
-from tests.examining import Examiner, assert_told, look, squat, trouble
+from tests.doctor_process import Examiner, assert_told, look, squat, trouble
 from tests.processes import needs_proc
 from tests.support import NEVER_POLLS_S, Foreign, Program, wait_for_waiting, wait_for_watch, wait_until
 
@@ -193,19 +193,19 @@ def test_who_watches_and_cannot_be_seen_is_not_missed(bus: str, spawn: Spawn) ->
 
 @needs_proc
 def test_instances_of_inotify_that_are_used_up_are_counted_and_their_holder_named(bus: str, spawn: Spawn) -> None:
-    examiner = Examiner(spawn("examiner", bus))
+    examiner = Examiner(spawn("doctor", bus))
     held = examiner.use_up_inotify()
     used_up = examiner.look()
     examiner.use_up_inotify(give_back=True)
 
-    held_by = f"pid {examiner.program.pid} (python examiner.py): {held}"
+    held_by = f"pid {examiner.program.pid} (python doctor.py): {held}"
     assert_told(used_up["inotify"], "warn", "inotify", "instances is ", held_by, "sysctl -w ")
     assert not trouble(examiner.look())
 
 
 @needs_proc
 def test_watches_of_inotify_that_are_used_up_are_told_by_their_own_limit(bus: str, spawn: Spawn) -> None:
-    examiner = Examiner(spawn("examiner", bus))
+    examiner = Examiner(spawn("doctor", bus))
     examiner.allow_watches(0)
     used_up = examiner.look()
     examiner.allow_watches(100)

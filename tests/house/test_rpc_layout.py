@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 
 import raven_rpc
-from tests.serving import Served
+from tests.rpc_server import Served
 
 
 def test_the_public_names_of_the_helper_are_exactly_these() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CTRL_C = "tests/receive/test_leaving.py::test_a_signal_to_a_waiting_program_leaves_nothing[2-listen]"
+CTRL_C = "tests/receive/test_loop_exit.py::test_a_signal_to_a_waiting_program_leaves_nothing[2-listen]"
 
 
 def run(*arguments: str, before: str = "true") -> subprocess.CompletedProcess[str]:

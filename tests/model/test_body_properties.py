@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from raven import BodyError, BusClient, InputError
 from raven.model.body import MAX_DEPTH, copy, decode, encode, parse
 from raven_rpc import Client
-from tests.serving import Served
+from tests.rpc_server import Served
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 NUMBERS = st.one_of(

@@ -14,8 +14,7 @@ import pytest
 
 from raven import BusClient, BusObserver, ClosedError, InputError, Receipt, UndeliveredError, WaitTimeoutError
 from raven.wake.doorbell import Doorbells, receipt_bell
-from tests.acting import Actor
-from tests.asking import wait_receipt
+from tests.client_process import Actor
 from tests.support import (
     DEADLINE_S,
     Program,
@@ -26,6 +25,7 @@ from tests.support import (
     wait_for_watch,
     wait_until,
 )
+from tests.thread_call import wait_receipt
 
 pytestmark = pytest.mark.both_ways
 

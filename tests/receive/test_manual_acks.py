@@ -16,7 +16,7 @@ from raven import BusClient, LeaseLostError
 from raven.delivery.mailbox import Lease
 from raven.model.leases import Room
 from raven.receive.lease_renewal import Renewal
-from tests.looping import Loop
+from tests.loop import Loop
 from tests.support import DEADLINE_S, NEVER_POLLS_S, Foreign, Program, leased, wait_until
 
 Connect = Callable[..., BusClient]

@@ -15,9 +15,9 @@ import pytest
 
 from raven import BusClient, InputError, Message
 from raven.wake.doorbell import Doorbells
-from tests.acting import Actor
-from tests.asking import Asking, request
+from tests.client_process import Actor
 from tests.support import DEADLINE_S, Foreign, Program, wait_for_waiting, wait_until
+from tests.thread_call import Asking, request
 
 pytestmark = pytest.mark.both_ways
 

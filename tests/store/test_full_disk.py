@@ -13,7 +13,7 @@ import pytest
 from raven import BusClient, ConfigError, DiskFullError
 from raven_rpc import Client
 from scripts.harness.program import Program
-from tests.serving import Served
+from tests.rpc_server import Served
 from tests.support import DEADLINE_S, descriptors
 
 Connect = Callable[..., BusClient]

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from raven import BusClient
-from tests.looping import taken
+from tests.loop import taken
 from tests.support import Foreign, needs
 
 Connect = Callable[..., BusClient]

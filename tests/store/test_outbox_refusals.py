@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from raven import BusClient
-from tests.looping import taken
+from tests.loop import taken
 from tests.support import Foreign, ForeignError
 
 Connect = Callable[..., BusClient]

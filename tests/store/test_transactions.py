@@ -203,7 +203,7 @@ def test_a_block_of_another_process_is_seen_when_it_has_ended(
 ) -> None:
     bell = Doorbells(db).hang("worker:s")
     bus = connect("worker:s")
-    other = spawn("grouper", db, "worker:s", "a", "b")
+    other = spawn("transaction_sender", db, "worker:s", "a", "b")
     other.read()
     assert (bodies(foreign), bell.wait(0)) == ([], False)
 

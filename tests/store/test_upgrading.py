@@ -16,7 +16,7 @@ from raven import BusClient, NewerSchemaError
 from raven.store.migrations import check_format, migrate
 from raven.store.sql import migrations
 from scripts.stress.upgrade import specimen
-from tests.looping import taken
+from tests.loop import taken
 from tests.support import Foreign, Program
 
 Connect = Callable[..., BusClient]

@@ -11,7 +11,7 @@ import pytest
 
 from raven import BusClient
 from raven.wake.doorbell import Doorbells
-from tests.acting import Actor
+from tests.client_process import Actor
 from tests.support import NEVER_POLLS_S, Program, wait_for_waiting
 
 Connect = Callable[..., BusClient]

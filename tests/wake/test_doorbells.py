@@ -175,7 +175,7 @@ def test_after_the_bells_folder_was_deleted_mail_arrives_and_the_bell_hangs_agai
 
 
 def test_subscribers_that_come_and_go_at_one_address_do_not_take_each_others_folder(db: str, spawn: Spawn) -> None:
-    programs = [spawn("bell_hanger", db, ADDRESS, 200) for _ in range(3)]
+    programs = [spawn("doorbell_holder", db, ADDRESS, 200) for _ in range(3)]
 
     results = [program.read() for program in programs]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from raven import BusClient
-from tests.looping import Loop, taken
+from tests.loop import Loop, taken
 from tests.support import NEVER_POLLS_S, Foreign, Program, bells, leased, wait_for_waiting, wait_until, waiting
 
 Connect = Callable[..., BusClient]

@@ -11,7 +11,7 @@ import pytest
 from raven import BusClient, DatabaseError, LeaseLostError, Message, RavenError
 from raven.host.bus import HostedBus
 from raven_rpc import Client
-from tests.serving import Served
+from tests.rpc_server import Served
 from tests.support import DEADLINE_S, wait_until
 
 Serve = Callable[..., Served]

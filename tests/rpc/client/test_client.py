@@ -14,9 +14,9 @@ import pytest
 
 from raven import BusClient, ClosedError
 from raven_rpc import Client
-from tests.asking import Asking
-from tests.serving import Served
+from tests.rpc_server import Served
 from tests.support import DEADLINE_S, Program, wait_for_waiting
+from tests.thread_call import Asking
 
 Serve = Callable[..., Served]
 Connect = Callable[..., BusClient]

@@ -30,8 +30,8 @@ from raven import (
     WaitTimeoutError,
 )
 from raven_rpc import Client
-from tests.asking import request, wait_receipt
-from tests.serving import Served
+from tests.rpc_server import Served
+from tests.thread_call import request, wait_receipt
 
 Serve = Callable[..., Served]
 Call = Callable[[Any], Any]

@@ -17,8 +17,8 @@ import pytest
 from raven import BusClient, Message
 from raven.host.bus import HostedBus
 from raven_rpc import Client
-from tests.rpc.client.taking import Taking
-from tests.serving import Served
+from tests.rpc.client.client_loops import Taking
+from tests.rpc_server import Served
 from tests.support import DEADLINE_S, Foreign, Program, leased, wait_for_waiting, wait_until, waiting
 
 Serve = Callable[..., Served]
@@ -90,7 +90,7 @@ def test_a_consumer_that_is_killed_loses_only_the_message_in_hand(
     serve: Serve, connect: Connect, spawn: Spawn, mode: str
 ) -> None:
     served = serve()
-    program = spawn("rpc_taker", served.path, WORKER, json.dumps({"mode": mode, "hold_after": 3}))
+    program = spawn("rpc_consumer", served.path, WORKER, json.dumps({"mode": mode, "hold_after": 3}))
     send_all(connect("boss:s"), 20)
     assert [program.read()["body"] for _ in range(3)] == [0, 1, 2]
 

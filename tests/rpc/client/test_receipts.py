@@ -11,10 +11,10 @@ import pytest
 
 from raven import BusClient, LostError
 from raven_rpc import Client
-from tests.asking import Asking, wait_receipt
-from tests.dying import dying
-from tests.serving import Served
+from tests.dying_server import dying
+from tests.rpc_server import Served
 from tests.support import DEADLINE_S, wait_until
+from tests.thread_call import Asking, wait_receipt
 
 Serve = Callable[..., Served]
 Connect = Callable[..., BusClient]

@@ -13,9 +13,9 @@ import pytest
 
 from raven import BusClient, ClosedError, LostError, UnreachableError
 from raven_rpc import Client
-from tests.dying import dying
-from tests.rpc.client.taking import Taking
-from tests.serving import Served
+from tests.dying_server import dying
+from tests.rpc.client.client_loops import Taking
+from tests.rpc_server import Served
 from tests.support import DEADLINE_S, wait_for_waiting, wait_until
 
 pytestmark = pytest.mark.process

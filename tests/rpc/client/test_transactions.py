@@ -22,10 +22,10 @@ from raven import (
 )
 from raven_rpc import Client
 from raven_rpc.client.transaction import Transaction
-from tests.asking import Asking
-from tests.dying import dying
-from tests.serving import Served
+from tests.dying_server import dying
+from tests.rpc_server import Served
 from tests.support import DEADLINE_S, wait_for_waiting, wait_until
+from tests.thread_call import Asking
 
 Serve = Callable[..., Served]
 Connect = Callable[..., BusClient]

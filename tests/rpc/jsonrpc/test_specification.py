@@ -16,7 +16,7 @@ from raven_rpc import Server
 from raven_rpc.methods.method import Method, Work
 from raven_rpc.methods.params import Params
 from raven_rpc.server.dispatch import Dispatcher
-from tests.serving import Line
+from tests.rpc_server import Line
 from tests.support import DEADLINE_S
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from raven import BusClient
-from tests.serving import Line, Served
+from tests.rpc_server import Line, Served
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.processes import needs_proc, open_files
-from tests.serving import Line, Served
+from tests.rpc_server import Line, Served
 from tests.support import DEADLINE_S, wait_until
 
 SEND = ["boss:s", "worker:s", "note"]

@@ -9,7 +9,7 @@ import pytest
 
 from raven import BusClient, LeaseLostError
 from raven_rpc.methods.receive import MAX_PAGE_BYTES
-from tests.serving import Line, Served
+from tests.rpc_server import Line, Served
 from tests.support import Foreign, leased, wait_until
 
 Serve = Callable[..., Served]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from raven import BusClient
-from tests.serving import Line, Served
+from tests.rpc_server import Line, Served
 from tests.support import bells, wait_until
 
 Serve = Callable[..., Served]

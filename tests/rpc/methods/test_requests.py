@@ -12,7 +12,7 @@ import pytest
 
 from raven import BusClient
 from raven_rpc.methods.table import METHODS
-from tests.serving import Line, Served
+from tests.rpc_server import Line, Served
 from tests.support import DEADLINE_S, needs, wait_until
 
 Serve = Callable[..., Served]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from raven import BusClient
-from tests.serving import Served
+from tests.rpc_server import Served
 from tests.support import Foreign, wait_until
 
 Serve = Callable[..., Served]

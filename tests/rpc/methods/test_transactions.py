@@ -10,7 +10,7 @@ import pytest
 from raven import BusClient
 from raven_rpc.methods.table import METHODS
 from raven_rpc.methods.transaction import ALLOWED, MAX_CALLS
-from tests.serving import Line, Served
+from tests.rpc_server import Line, Served
 from tests.support import Foreign
 
 Serve = Callable[..., Served]

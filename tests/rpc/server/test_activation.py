@@ -17,8 +17,8 @@ import pytest
 
 from raven import BindError
 from raven_rpc.jsonrpc.unix_socket import PassedSocket
-from tests.serving import Line
-from tests.starting import environment, refusal
+from tests.failed_start import environment, refusal
+from tests.rpc_server import Line
 from tests.support import DEADLINE_S, PROGRAMS, bells, wait_until
 
 Activate = Callable[..., "subprocess.Popen[str]"]

@@ -15,7 +15,7 @@ import pytest
 
 from raven import BusClient
 from tests.processes import bound_by_permissions
-from tests.serving import Line, Served
+from tests.rpc_server import Line, Served
 from tests.support import DEADLINE_S, Foreign, wait_until
 
 Serve = Callable[..., Served]

@@ -13,8 +13,8 @@ from raven.host import pushers
 from raven.host.worker import Lane, ignore
 from raven_rpc.server import connection
 from raven_rpc.server import server as server_module
-from tests.served_here import ServedHere
 from tests.support import DEADLINE_S, wait_until
+from tests.thread_server import ServedHere
 
 Connect = Callable[..., BusClient]
 Occupy = Callable[[Lane], threading.Event]

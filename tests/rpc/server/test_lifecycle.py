@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from raven import BusClient
-from tests.serving import Line, Served
-from tests.starting import environment, refusal, serve_command
+from tests.failed_start import environment, refusal, serve_command
+from tests.rpc_server import Line, Served
 from tests.support import DEADLINE_S, Foreign, Program, bells, leased, wait_until
 
 pytestmark = pytest.mark.process

@@ -18,9 +18,9 @@ from raven_rpc.jsonrpc.messages import MAX_BATCH, MAX_REQUEST
 from raven_rpc.server import responses
 from raven_rpc.server.server import MAX_CONNECTIONS
 from tests.processes import needs_proc, open_files, peak_mib, resident_mib
-from tests.served_here import ServedHere
-from tests.serving import Line, Served
+from tests.rpc_server import Line, Served
 from tests.support import DEADLINE_S, wait_until
+from tests.thread_server import ServedHere
 
 Serve = Callable[..., Served]
 Connect = Callable[..., BusClient]

@@ -1,0 +1,131 @@
+"""Subscriptions that set messages apart (`ack="ahead"`): a message is its consumer's once it is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from raven import BusClient, LeaseLostError
+from raven.host.bus import HostedBus
+from raven.receive.subscription import Subscription
+from tests.rpc_server import Served
+from tests.support import Foreign, wait_until
+
+Connect = Callable[..., BusClient]
+Hosted = Callable[..., HostedBus]
+WORKER = "worker:s"
+
+
+@pytest.fixture
+def boss(connect: Connect) -> BusClient:
+    """Return a client that sends."""
+    return connect("boss:s")
+
+
+@pytest.fixture
+def subscribe(hosted: Hosted) -> Iterator[Callable[..., Subscription]]:
+    """Make subscriptions of the worker that set messages apart."""
+    made = []
+
+    def make(lease_s: float = 30.0) -> Subscription:
+        made.append(hosted(WORKER).subscription(ack="ahead", lease_s=lease_s))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def test_what_is_set_apart_counts_no_attempt_until_it_is_taken(
+    boss: BusClient, subscribe: Callable[..., Subscription], connect: Connect
+) -> None:
+    boss.send_many([{"to": WORKER, "type": "job", "body": n} for n in range(2)])
+    subscription = subscribe()
+
+    first, second = subscription.fetch(10)
+    subscription.take(first.id)
+
+    worker = connect(WORKER)
+    seen = [(worker.read(message.id).state, worker.read(message.id).attempts) for message in (first, second)]
+    assert seen == [("acked", 1), ("sent", 0)]
+
+
+def test_what_is_set_apart_and_given_back_is_as_it_was(boss: BusClient, subscribe: Callable[..., Subscription]) -> None:
+    boss.send(WORKER, "job")
+    subscription = subscribe()
+    subscription.fetch(1)
+
+    subscription.give_back()
+
+    (again,) = subscribe().fetch(1)
+    assert (again.state, again.attempts, again.delivered_at) == ("sent", 0, None)
+
+
+def test_what_another_has_by_now_cannot_be_taken(
+    boss: BusClient, subscribe: Callable[..., Subscription], connect: Connect
+) -> None:
+    boss.send(WORKER, "job")
+    slow = subscribe(lease_s=0.05)
+    (message,) = slow.fetch(1)
+    quick = subscribe()
+    (same,) = wait_until(lambda: quick.fetch(1), "the end of the lease")
+    assert same.id == message.id
+
+    with pytest.raises(LeaseLostError, match="is not leased here any more"):
+        slow.take(message.id)
+
+    quick.take(message.id)
+    assert connect(WORKER).read(message.id).attempts == 1
+
+
+def test_over_the_socket_an_ack_for_a_subscription_takes_only_what_that_still_has(
+    serve: Callable[..., Served], connect: Connect
+) -> None:
+    connect("boss:s").send_many([{"to": WORKER, "type": "job", "body": n} for n in range(2)])
+    served = serve()
+    with served.connect() as line, served.connect() as other:
+        number = line.ask("subscribe", {"role": WORKER, "ack": "ahead", "window": 2})["subscription"]
+        first, second = (line.push()["message"]["id"] for _ in range(2))
+
+        assert line.ask("ack", {"id": first, "subscription": number}) == {"acked": [first]}
+        assert line.error("ack", {"id": first, "subscription": number})["data"]["kind"] == "lease_lost"
+        assert other.error("ack", {"id": second, "subscription": number})["data"]["kind"] == "invalid_params"
+        log = line.ask("tail")["subscription"]
+        assert "nothing is acked" in line.error("ack", {"id": second, "subscription": log})["message"]
+        assert connect(WORKER).read(second).state == "sent"
+
+
+def test_a_fetch_stops_at_the_message_with_which_it_has_enough_bytes(
+    boss: BusClient, subscribe: Callable[..., Subscription]
+) -> None:
+    boss.send_many([{"to": WORKER, "type": "job", "body": "x" * 1000} for _ in range(10)])
+    subscription = subscribe()
+
+    sizes = [len(subscription.fetch(10, max_bytes=2500)) for _ in range(5)]
+
+    assert sizes == [3, 3, 3, 1, 0]
+
+
+def test_a_page_of_the_log_stops_at_the_message_with_which_it_has_enough_bytes(boss: BusClient, db: str) -> None:
+    boss.send_many([{"to": WORKER, "type": "job", "body": "x" * 1000} for _ in range(10)])
+
+    with HostedBus.at(WORKER, db) as bus:
+        log = bus.log()
+        pages = [[message.id for message in log.page(max_bytes=3500)] for _ in range(4)]
+
+    assert pages == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10], []]
+
+
+def test_without_checkpoints_the_wal_grows_until_it_is_told_to_be_written_back(db: str, foreign: Foreign) -> None:
+    with HostedBus.at("boss:s", db, checkpoints=False) as bus:
+        for _ in range(300):
+            bus.send(WORKER, "note", "x" * 20_000)
+        assert bus.wal_size() > 6_000_000
+        bus.checkpoint()
+        before = bus.wal_size()
+
+        bus.send(WORKER, "note", "written from the start again")
+
+        assert bus.wal_size() <= before
+        assert foreign.value("SELECT count(*) FROM messages") == 301

@@ -1,0 +1,219 @@
+"""Transactions that do not reach their end: killed, dropped, forked, or with the file gone from under them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from raven import (
+    BusClient,
+    BusTransaction,
+    DatabaseError,
+    FileMissingError,
+    RavenError,
+    StatementError,
+    UnknownAddressError,
+)
+from raven.host.bus import HostedBus
+from raven.store.atomic import Group
+from raven.store.database import Store
+from tests.stores import put, registered
+from tests.support import DEADLINE_S, Foreign, Program
+
+Connect = Callable[..., BusClient]
+Hosted = Callable[..., HostedBus]
+Spawn = Callable[..., Program]
+BODIES = "SELECT body ->> '$' FROM messages ORDER BY id"
+
+
+def addresses(bus: BusClient) -> list[str]:
+    """Return who is registered."""
+    return [peer.address for peer in bus.peers() if peer.registered_at]
+
+
+def test_a_block_that_is_dropped_without_its_end_is_undone(connect: Connect, foreign: Foreign) -> None:
+    bus = connect("worker:s")
+    group = bus.transaction()
+    group.__enter__()
+    bus.send("worker:s", "note", "undone")
+
+    del group
+    bus.send("worker:s", "note", "later")
+
+    assert foreign.execute(BODIES) == [["later"]]
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(bus.send, "worker:s", "note").result(DEADLINE_S)
+
+
+@pytest.mark.parametrize("then", ["ends", "writes again", "begins another"])
+def test_a_block_whose_file_was_replaced_is_an_error_and_neither_file_has_half_of_it(
+    db: str, tmp_path: Path, connect: Connect, then: str
+) -> None:
+    bus = connect("worker:s")
+    BusClient.at("backup:s", str(tmp_path / "new.db")).close()
+    (tmp_path / "old").mkdir()
+
+    def work() -> None:
+        with bus.transaction() as tx:
+            tx.send("worker:s", "note", "lost")
+            for end in ("-wal", "-shm", ""):
+                os.rename(db + end, tmp_path / "old" / f"bus.db{end}")
+            os.rename(tmp_path / "new.db", db)
+            if then == "writes again":
+                tx.send("worker:s", "note", "lost, too")
+            elif then == "begins another":
+                tx.transaction().__enter__()
+
+    with pytest.raises(DatabaseError, match="was replaced during a transaction"):
+        work()
+    bus.send("worker:s", "note", "later")
+
+    assert [msg.body for msg in bus.tail(follow=False)] == ["later"]
+    assert addresses(bus) == ["backup:s", "worker:s"]
+    assert Store(str(tmp_path / "old" / "bus.db")).value("last_message_id") == 0
+
+
+@pytest.mark.parametrize("writes_again", [True, False])
+def test_a_block_whose_file_was_deleted_is_an_error_until_it_is_back(
+    db: str, connect: Connect, writes_again: bool
+) -> None:
+    bus = connect("worker:s")
+
+    def work() -> None:
+        with bus.transaction() as tx:
+            tx.send("worker:s", "note", "lost")
+            os.rename(db, f"{db}.away")
+            if writes_again:
+                tx.send("worker:s", "note", "lost, too")
+
+    with pytest.raises(FileMissingError, match="was deleted or moved"):
+        work()
+    with pytest.raises(FileMissingError):
+        bus.transaction().__enter__()
+    os.rename(f"{db}.away", db)
+    with bus.transaction() as tx:
+        tx.send("worker:s", "note", "later")
+
+    assert [msg.body for msg in bus.inbox()] == ["later"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error"),
+    [
+        (lambda tx: tx.send("worker:s", "spoil"), DatabaseError),
+        (lambda tx: tx.execute("INSERT OR ROLLBACK INTO own VALUES (1); INSERT INTO own VALUES (2)"), StatementError),
+    ],
+)
+def test_a_block_that_sqlite_has_undone_takes_nothing_more_and_cannot_end_well(
+    connect: Connect, foreign: Foreign, spoil: Callable[[BusTransaction], object], error: type[RavenError]
+) -> None:
+    """As where the disk is full: SQLite then rolls back the whole transaction, not only the statement."""
+    bus = connect("worker:s")
+    bus.execute("CREATE TABLE own (id INTEGER PRIMARY KEY); INSERT INTO own VALUES (1)")
+    foreign.execute(
+        "CREATE TRIGGER spoiler BEFORE INSERT ON messages WHEN NEW.type = 'spoil' "
+        "BEGIN SELECT RAISE(ROLLBACK, 'spoiled'); END"
+    )
+
+    def work() -> None:
+        with bus.transaction() as tx:
+            tx.send("worker:s", "note", "lost")
+            with pytest.raises(error, match=r"spoiled|UNIQUE constraint failed"):
+                spoil(tx)
+            with pytest.raises(DatabaseError, match="was undone by an earlier error in it"):
+                tx.send("worker:s", "note", "lost, too")
+            with pytest.raises(DatabaseError, match="was undone by an earlier error in it"):
+                tx.execute("INSERT INTO own VALUES (3)")
+
+    with pytest.raises(DatabaseError, match="was undone by an earlier error in it"):
+        work()
+    bus.send("worker:s", "note", "later")
+
+    assert foreign.execute(BODIES) == [["later"]]
+    assert foreign.execute("SELECT id FROM own") == [[1]]
+
+
+def test_a_block_goes_on_after_a_fork_inside_it_and_the_child_has_no_part_in_it(
+    db: str, connect: Connect, spawn: Spawn, foreign: Foreign
+) -> None:
+    connect("worker:s")
+    program = spawn("forked_transaction", db, "worker:s")
+
+    child, parent = program.read(), program.read()
+
+    assert child["is_child"]
+    assert len(child["errors"]) == 2
+    assert "fork outside of it" in child["errors"][0]
+    assert parent == {"is_child": False, "errors": []}
+    assert foreign.execute(BODIES) == [["before the fork"], ["after the fork"]]
+
+
+def test_an_address_whose_first_block_was_undone_registers_with_its_next_write(hosted: Hosted) -> None:
+    bus = hosted("boss:s")
+    newcomer = bus.share("newcomer:s")
+
+    with suppress(ZeroDivisionError), bus.transaction():
+        newcomer.send("boss:s", "note")
+        raise ZeroDivisionError
+    before = addresses(bus)
+    newcomer.send("boss:s", "note")
+
+    assert before == ["boss:s"]
+    assert addresses(bus) == ["boss:s", "newcomer:s"]
+
+
+def test_an_address_whose_first_write_failed_in_a_block_registers_with_the_next_one_there(hosted: Hosted) -> None:
+    bus = hosted("boss:s")
+    newcomer = bus.share("newcomer:s")
+
+    with bus.transaction() as tx:
+        with pytest.raises(UnknownAddressError):
+            newcomer.send("*:nowhere", "note")
+        tx.send("boss:s", "note")
+        assert addresses(bus) == ["boss:s"]
+        newcomer.send("boss:s", "note")
+
+    assert addresses(bus) == ["boss:s", "newcomer:s"]
+
+
+def test_a_write_inside_a_write_of_the_same_thread_is_refused_and_the_first_goes_on(store: Store) -> None:
+    with store.write() as tx:
+        with pytest.raises(DatabaseError, match=r"in a transaction .* already"), store.write():
+            pass
+        put(tx, "late:s")
+
+    assert "late:s" in registered(store)
+
+
+def test_a_write_that_was_left_at_the_very_door_of_its_exit_is_undone_by_the_next(store: Store) -> None:
+    def interrupted() -> None:
+        put(store.write().__enter__(), "lost:s")
+
+    interrupted()
+    with store.write() as tx:
+        put(tx, "next:s")
+
+    assert "next:s" in registered(store)
+    assert "lost:s" not in registered(store)
+
+
+def test_a_group_that_is_interrupted_as_it_begins_leaves_no_transaction_behind(store: Store, db: str) -> None:
+    class Interrupted(Store):
+        def begin_group(self) -> None:
+            super().begin_group()
+            raise KeyboardInterrupt  # as a signal handler does
+
+    interrupted = Interrupted(db)
+
+    with pytest.raises(KeyboardInterrupt), Group(interrupted, None):
+        pass
+
+    assert interrupted.group_depth() == 0
+    with store.no_wait(), store.write() as tx:
+        put(tx, "free:s")
+    interrupted.close()

@@ -1,0 +1,66 @@
+"""A fork waits for what other threads do with the bus, and never in such a way that they wait for it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from raven import BusClient
+from raven.store import fork_safety as forks
+from raven.store.database import Store
+from tests.stores import put, registered
+from tests.support import DEADLINE_S, Program, wait_until
+
+Connect = Callable[..., BusClient]
+
+
+@pytest.mark.parametrize("attempt", range(3))  # the order in which clients are held is left to chance
+@pytest.mark.parametrize("what", ["other", "new", "fork"])
+def test_a_fork_while_a_thread_in_a_transaction_needs_another_client_or_forks_does_not_hang(
+    db: str, spawn: Callable[..., Program], what: str, attempt: int
+) -> None:
+    assert spawn("fork_in_call", db, f"{db}.other-{attempt}", what).read() == 0
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of newer Pythons, about a fork beside threads
+def test_a_fork_waits_for_a_thread_that_takes_long_with_the_bus(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forks, "_FIRST_GRACE_S", 0.001)
+    main, held = threading.get_ident(), threading.Event()
+
+    def is_awaited() -> bool:
+        frame = sys._current_frames()[main]
+        while frame is not None and frame.f_code.co_name != "before_fork":
+            frame = frame.f_back
+        return frame is not None and frame.f_locals["timeout_s"] == -1
+
+    def take_long() -> None:
+        with store.write() as tx:
+            held.set()
+            wait_until(is_awaited, "the fork")
+            put(tx, "late:s")
+
+    thread = threading.Thread(target=take_long)
+    thread.start()
+    assert held.wait(DEADLINE_S)
+
+    child = os.fork()
+    if not child:
+        os._exit(0)
+
+    assert os.waitpid(child, 0)[1] == 0
+    thread.join(DEADLINE_S)
+    assert "late:s" in registered(store)
+
+
+def test_a_loop_that_a_forked_child_goes_on_with_ends_there(
+    connect: Connect, spawn: Callable[..., object], db: str
+) -> None:
+    connect("boss:s")
+
+    program = spawn("forked_loop", db, "worker:s")
+
+    assert program.read() == "the child's loop has ended"  # type: ignore[attr-defined]

@@ -1,0 +1,207 @@
+"""Opening a bus: what is made, what is refused, and that many may do it at once."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from raven import (
+    BusClient,
+    BusObserver,
+    ClosedError,
+    ConfigError,
+    FileMissingError,
+    NewerSchemaError,
+    NotABusError,
+    RavenError,
+)
+from raven.store.connection import sqlite_version
+from raven.store.database import Store
+from raven.store.sql import migrations
+from tests.support import Foreign, Program
+
+Connect = Callable[..., BusClient]
+Spawn = Callable[..., Program]
+
+
+def mode(path: str) -> int:
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+def test_the_first_client_makes_a_marked_file_in_wal_mode(db: str, connect: Connect, foreign: Foreign) -> None:
+    connect("worker:s")
+
+    assert foreign.value("PRAGMA application_id").to_bytes(4, "big") == b"RAVN"
+    assert foreign.value("PRAGMA user_version") == len(migrations())
+    assert foreign.value("PRAGMA journal_mode") == "wal"
+    assert foreign.value("PRAGMA integrity_check") == "ok"
+    assert foreign.value("SELECT value FROM meta WHERE key = 'created_at'").endswith("Z")
+
+
+def test_the_driver_brings_an_sqlite_without_the_wal_reset_defect() -> None:
+    assert sqlite_version() >= (3, 51, 3)
+
+
+def test_a_second_client_finds_what_the_first_stored(connect: Connect) -> None:
+    first = connect("worker:s")
+    first.send("worker:s", "note", 1)
+    first.close()
+
+    assert [msg.body for msg in connect("worker:s").inbox()] == [1]
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_only_the_owner_may_read_the_files_whatever_the_umask(db: str, spawn: Spawn, umask: int) -> None:
+    program = spawn("subscriber", db, "worker:s", umask=umask)
+    with BusClient.at("boss:s", db) as bus:
+        bus.send("worker:s", "note")
+    program.read()
+
+    assert [mode(db + end) for end in ("", "-wal", "-shm")] == [0o600] * 3
+    assert mode(f"{db}-bells") == 0o700
+    assert {mode(str(path)) for path in Path(f"{db}-bells").rglob("*")} <= {0o600, 0o700}
+
+
+def test_an_empty_file_becomes_a_bus_and_keeps_its_mode(db: str, connect: Connect) -> None:
+    Path(db).touch()
+    Path(db).chmod(0o640)
+
+    assert connect("worker:s").send("worker:s", "note").id == 1
+    assert [mode(db + end) for end in ("", "-wal", "-shm")] == [0o640] * 3
+
+
+def test_eight_processes_that_open_new_buses_at_once_all_get_in(tmp_path: Path, spawn: Spawn) -> None:
+    buses = [str(tmp_path / f"{number}.db") for number in range(20)]
+    programs = [spawn("opener", f"opener-{number}:s", *buses) for number in range(8)]
+    for program in programs:
+        program.read()
+    for program in programs:
+        program.tell()
+    for program in programs:
+        assert program.read() == 2
+        program.wait()
+
+    for db in buses:
+        with BusClient.at("worker:s", db) as bus:
+            assert sorted(msg.body for msg in bus.inbox()) == [f"opener-{number}:s" for number in range(8)]
+            assert len(bus.peers("s")) == 9
+        assert Store(db).pragma("integrity_check") == "ok"
+    # Nothing else is left of their making it.
+    assert {name.split(".db")[1] for name in os.listdir(tmp_path)} <= {"", "-wal", "-shm"}
+
+
+def test_a_newer_file_is_refused_untouched(db: str, connect: Connect, foreign: Foreign) -> None:
+    connect("worker:s").close()
+    foreign.execute("PRAGMA user_version = 99")
+
+    with pytest.raises(NewerSchemaError, match=r"schema version 99, this raven knows .*upgrade raven"):
+        connect("worker:s")
+    with pytest.raises(NewerSchemaError, match="upgrade raven"):
+        BusObserver(db)
+    assert foreign.value("PRAGMA user_version") == 99
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "CREATE TABLE notes (text)",
+        "PRAGMA user_version = 3",
+        "PRAGMA application_id = 77",
+        "CREATE VIEW one AS SELECT 1",
+    ],
+)
+def test_an_sqlite_database_of_something_else_is_refused_untouched(
+    db: str, connect: Connect, spawn: Spawn, script: str
+) -> None:
+    other = Foreign(spawn("external_writer", db))
+    other.execute(script)
+    before = Path(db).read_bytes()
+
+    with pytest.raises(NotABusError, match="is an SQLite database of something else"):
+        connect("worker:s")
+    with pytest.raises(NotABusError):
+        BusObserver(db)
+    assert Path(db).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "content", [b"hello\n", b"x" * 100, b"\x00" * 50 + b"y", b"SQLite format 3", b"garbage" * 5000]
+)
+def test_a_file_that_is_no_database_is_refused_untouched(db: str, connect: Connect, content: bytes) -> None:
+    Path(db).write_bytes(content)
+
+    with pytest.raises(NotABusError, match=r"bus\.db is not an SQLite database: choose another path"):
+        connect("worker:s")
+    assert Path(db).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "reason"),
+    [
+        ("", NotABusError, "{} is a folder: name a file in it"),
+        ("missing/bus.db", FileMissingError, "the folder {}/missing of the bus .* does not exist"),
+        ("file/bus.db", FileMissingError, "does not exist"),
+    ],
+)
+def test_a_path_at_which_no_file_can_be_is_refused_and_nothing_made(
+    tmp_path: Path, path: str, error: type[RavenError], reason: str
+) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(error, match=reason.format(tmp_path)):
+        BusClient("s", "worker", str(tmp_path / path))
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_an_observer_makes_no_file(db: str, tmp_path: Path) -> None:
+    with pytest.raises(FileMissingError, match=r"there is no bus at .*: run `raven init`"):
+        BusObserver(db)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_path_like_object_will_do(tmp_path: Path) -> None:
+    with BusClient("s", "worker", tmp_path / "bus.db") as bus:  # type: ignore[arg-type]
+        assert bus.db_path == str((tmp_path / "bus.db").resolve())
+
+
+def test_without_a_path_the_bus_is_the_one_that_the_environment_names(db: str, tmp_path: Path) -> None:
+    program = "from raven import BusClient; print(BusClient('s', 'worker').db_path)"
+    environment = {**os.environ, "RAVEN_DB": db}
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, check=True
+    )
+
+    assert done.stdout.decode().strip() == os.path.realpath(db)
+
+
+@pytest.mark.parametrize("option", [{"busy_timeout_s": -1}, {"busy_timeout_s": 3601}, {"busy_timeout_s": float("nan")},
+                                    {"durability": "max"}, {"max_body_bytes": 0}, {"max_body_bytes": "1"}])  # fmt: skip
+def test_a_bad_option_is_refused_with_its_name_and_value(db: str, option: dict[str, object]) -> None:
+    ((name, value),) = option.items()
+
+    with pytest.raises(ConfigError, match=f"{name} {value!r}"):
+        BusClient("s", "worker", db, **option)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("call", ["send", "inbox", "peers", "last_id", "listen", "ack", "read", "history", "execute"])
+def test_a_closed_client_says_so(connect: Connect, call: str) -> None:
+    bus = connect("worker:s")
+    bus.close()
+    bus.close()  # twice is allowed
+    needed: dict[str, list[object]] = {
+        "send": ["worker:s", "note"], "ack": [1], "read": [1], "history": ["c"], "execute": ["SELECT 1"],
+    }  # fmt: skip
+    arguments = needed.get(call, [])
+
+    if call == "listen":  # a loop ends, as its docstring says
+        assert list(bus.listen()) == []
+        return
+    with pytest.raises(ClosedError, match="is closed: make a new BusClient"):
+        getattr(bus, call)(*arguments)

@@ -1,0 +1,317 @@
+"""Doorbells that something else stands in the place of: nothing of the user's is touched, and a new one hangs soon."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import resource
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from raven import BusClient
+from raven.host.bus import HostedBus
+from raven.wake.doorbell import Doorbells
+from raven.wake.listener import Listener
+from raven.wake.watcher import LOCK_NAME
+from scripts.stress.processes.spoiled_bells import holds_lock
+from tests.loop import taken
+from tests.processes import bound_by_permissions
+from tests.support import NEVER_POLLS_S, Foreign, Program, bells, is_watched, wait_for_waiting, wait_until, waiting
+
+Connect = Callable[..., BusClient]
+Hosted = Callable[..., HostedBus]
+Spawn = Callable[..., Program]
+ADDRESS = "worker:s"
+SHORT = '{"poll_interval_s": 0.2}'
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which locks a process holds")
+
+
+def grow_old(folder: str) -> None:
+    """Let a folder look as if it had last been changed long ago, so that its listing is remembered."""
+    os.utime(folder, (1, 1))
+
+
+@pytest.fixture
+def home(db: str) -> Path:
+    """Return the folder of an address's bells, which nobody has made yet."""
+    return Path(f"{db}-bells") / ADDRESS
+
+
+@pytest.fixture
+def treasure(tmp_path: Path) -> Iterator[Path]:
+    """Make a folder of the user's, which must be the same in the end."""
+    folder = tmp_path / "treasure"
+    (folder / "empty" / "emptier").mkdir(parents=True)
+    (folder / "text").write_text("untouched")
+    os.mkfifo(folder / "1-pipe")
+    os.mkfifo(folder / "empty" / "2-pipe")
+    before = sorted(folder.rglob("*"))
+
+    yield folder
+
+    assert sorted(folder.rglob("*")) == before
+    assert (folder / "text").read_text() == "untouched"
+
+
+def bind_socket(path: Path) -> None:
+    with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as listener:  # a socket's path must be short
+        listener.bind(path.name)
+
+
+PUT: dict[str, Callable[[Path, Path], object]] = {
+    "file": lambda path, treasure: path.write_text("mine"),
+    "link to a file": lambda path, treasure: path.symlink_to(treasure / "text"),
+    "dangling link": lambda path, treasure: path.symlink_to(treasure / "nothing"),
+    "folder": lambda path, treasure: path.mkdir(),
+    "socket": lambda path, treasure: bind_socket(path),
+    "dead fifo": lambda path, treasure: os.mkfifo(path),
+}
+
+
+@pytest.mark.parametrize("kind", PUT)
+def test_a_bell_replaced_by_something_else_stops_no_send_and_no_mail_and_hangs_anew_within_a_tick(
+    db: str, home: Path, treasure: Path, connect: Connect, spawn: Spawn, kind: str
+) -> None:
+    bus = connect("boss:s")
+    program = spawn("subscriber", db, ADDRESS, SHORT)
+    wait_for_waiting(db, ADDRESS)
+    [bell] = home.iterdir()
+    bell.unlink()
+    PUT[kind](bell, treasure)
+
+    began = time.monotonic()
+    bus.send(ADDRESS, "note", "spoiled")
+    assert time.monotonic() - began < 2
+    assert program.read()["body"] == "spoiled"
+    wait_for_waiting(db, ADDRESS)
+    bus.send(ADDRESS, "note", "after")
+    assert program.read()["body"] == "after"
+
+    assert kind != "file" or bell.read_text() == "mine"
+
+
+def test_what_stands_in_the_place_of_a_bell_is_not_removed_with_it(db: str, home: Path) -> None:
+    bell = Doorbells(db).hang(ADDRESS)
+    [path] = home.iterdir()
+    path.unlink()
+    path.write_text("mine")
+
+    bell.close()
+
+    assert path.read_text() == "mine"
+
+
+@linux_only
+@pytest.mark.parametrize("spoil", ["a link to the folder", "a link", "a hard link"])
+def test_a_ring_never_opens_the_database(db: str, home: Path, connect: Connect, spoil: str) -> None:
+    bus = connect("boss:s")
+    home.parent.mkdir(exist_ok=True)
+    if spoil == "a link to the folder":
+        home.symlink_to(Path(db).parent)
+    elif spoil == "a link":
+        home.mkdir()
+        (home / "1-bell").symlink_to(db)
+    else:
+        home.mkdir()
+        os.link(db, home / "1-bell")
+
+    bus.send(ADDRESS, "note")
+    Doorbells(db).ring_all()
+    Doorbells(db).sweep()
+
+    assert waiting(db, ADDRESS) == 0
+    assert holds_lock(Path(db)) is True
+
+
+@linux_only
+def test_a_lock_file_that_is_a_link_to_the_database_is_not_opened(db: str, connect: Connect) -> None:
+    bus = connect(ADDRESS)
+    folder = Path(f"{db}-bells")
+    folder.mkdir()
+    (folder / LOCK_NAME).symlink_to(db)
+
+    bus.send(ADDRESS, "note", "all the same")
+    bodies = [message.body for message in taken(bus, poll_interval_s=0.05)]
+
+    assert bodies == ["all the same"]
+    assert holds_lock(Path(db)) is True
+
+
+@pytest.mark.parametrize("place", ["bells", "address"])
+def test_behind_a_link_in_the_place_of_a_folder_nothing_is_made_and_nothing_removed(
+    db: str, home: Path, treasure: Path, connect: Connect, spawn: Spawn, foreign: Foreign, place: str
+) -> None:
+    bus = connect("boss:s")
+    home.parent.mkdir(exist_ok=True)
+    if place == "bells":
+        home.parent.rmdir()
+        home.parent.symlink_to(treasure)
+    else:
+        home.symlink_to(treasure)
+    program = spawn("subscriber", db, ADDRESS, '{"poll_interval_s": 60}')
+
+    for number in range(2):  # by the short tick of those who have no bell
+        bus.send(ADDRESS, "note", number)
+        assert program.read()["body"] == number
+    foreign.send(ADDRESS, "foreign")
+    assert program.read()["body"] == "foreign"
+    Doorbells(db).ring_all()
+    Doorbells(db).sweep()
+
+    (home.parent if place == "bells" else home).unlink()
+    wait_for_waiting(db, ADDRESS)
+
+
+def test_a_bells_folder_that_cannot_be_written_stops_no_mail_and_bells_hang_once_it_can(
+    db: str, connect: Connect, spawn: Spawn
+) -> None:
+    bus = connect("boss:s")
+    folder = Path(f"{db}-bells")
+    folder.mkdir(mode=0o500)
+    program = bound_by_permissions(lambda: spawn("subscriber", db, ADDRESS, '{"poll_interval_s": 60}'))
+
+    bus.send(ADDRESS, "note", "deaf")
+    assert program.read()["body"] == "deaf"
+    assert waiting(db, ADDRESS) == 0
+    folder.chmod(0o700)
+
+    wait_for_waiting(db, ADDRESS)
+    bus.send(ADDRESS, "note", "rung")
+    assert program.read()["body"] == "rung"
+
+
+def test_when_the_bells_folder_is_replaced_under_the_watch_another_watch_stands(
+    db: str, connect: Connect, spawn: Spawn
+) -> None:
+    connect("boss:s")
+    spawn("subscriber", db, ADDRESS, SHORT)
+    wait_until(lambda: is_watched(db), "the watch")
+
+    shutil.rmtree(f"{db}-bells", ignore_errors=True)
+    second = spawn("subscriber", db, "second:s", SHORT)
+
+    wait_for_waiting(db, "second:s")
+    wait_until(lambda: is_watched(db), "a watch under the new lock")
+    second.kill()
+
+
+def test_a_ring_for_which_there_was_no_descriptor_does_not_make_the_next_ones_go_unheard(db: str) -> None:
+    doorbells, bell = Doorbells(db), Doorbells(db).hang(ADDRESS)
+    grow_old(doorbells.place_of(ADDRESS))
+
+    with no_descriptors():
+        assert doorbells.ring([ADDRESS]) == []
+
+    assert doorbells.ring([ADDRESS]) == [ADDRESS]
+    assert bell.wait(5)
+    bell.close()
+
+
+def test_a_sweep_for_which_there_is_no_descriptor_leaves_all_to_the_next(db: str, home: Path) -> None:
+    home.mkdir(parents=True)
+    os.mkfifo(home / "1-dead")
+
+    with no_descriptors():
+        Doorbells(db).sweep()
+    assert bells(db) == [ADDRESS, f"{ADDRESS}/1-dead"]
+
+    Doorbells(db).sweep()
+    assert bells(db) == []
+
+
+def test_a_listener_that_finds_no_descriptor_goes_on_by_ticks_and_is_rung_again_after(hosted: Hosted, db: str) -> None:
+    bus = hosted(ADDRESS)
+    bus.subscription().close()
+    bus.send(ADDRESS, "note")
+    with no_descriptors():
+        subscription = bus.subscription()
+        assert len(subscription.fetch(10)) == 1
+        assert subscription.listener.is_deaf
+
+    subscription.listener.tick()
+
+    assert waiting(db, ADDRESS) == 1
+    bus.send(ADDRESS, "note")
+    assert subscription.listener.wait(NEVER_POLLS_S)
+    subscription.close()
+
+
+def test_who_waits_where_not_even_an_import_finds_a_descriptor_is_deaf_until_there_is_one(
+    db: str, spawn: Spawn
+) -> None:
+    assert spawn("no_descriptors", db, ADDRESS).read() == [True, False]
+
+
+def test_a_forked_childs_copy_of_a_listener_reads_from_no_descriptor_of_the_childs(db: str, spawn: Spawn) -> None:
+    assert spawn("forked_listener", db, ADDRESS).read() == {"left": "mine", "bells": 1}
+
+
+@contextlib.contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Let this process open nothing; what is imported meanwhile must have been before."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_file_in_the_place_of_a_bell_that_is_remembered_is_not_written_to(db: str) -> None:
+    doorbells = Doorbells(db)
+    bell = doorbells.hang("worker:a")
+    folder = Path(doorbells.place_of("worker:a"))
+    grow_old(str(folder))
+    assert doorbells.ring(["worker:a"]) == ["worker:a"]
+    [path] = folder.iterdir()
+
+    path.unlink()
+    path.write_text("mine")
+    grow_old(str(folder))
+
+    assert doorbells.ring(["worker:a"]) == []
+    assert path.read_text() == "mine"
+    bell.close()
+
+
+def test_no_lock_file_is_opened_behind_a_link(db: str, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    os.symlink(tmp_path / "elsewhere", f"{db}-bells")
+
+    with pytest.raises(NotADirectoryError, match="it is a link"):
+        Doorbells(db).open_lock("watch.lock")
+
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_where_the_very_folder_of_the_bus_is_gone_no_bell_hangs(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Doorbells(str(tmp_path / "gone" / "bus.db")).hang("worker:a")
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_listener_whose_bells_folder_became_a_link_is_deaf_from_its_next_tick_on(
+    db: str, tmp_path: Path, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    bus = connect("worker:a")
+    listener = Listener(bus._handle, "worker:a", stands=False)
+    (tmp_path / "elsewhere").mkdir()
+    shutil.rmtree(f"{db}-bells")
+    os.symlink(tmp_path / "elsewhere", f"{db}-bells")
+
+    with caplog.at_level(logging.WARNING, logger="raven"):
+        listener.tick()
+    listener.silence()
+
+    assert listener.is_deaf
+    assert not listener.wait(60)
+    assert [record.message.partition(" (")[0] for record in caplog.records] == [f"no doorbell at {db}-bells"]
+    listener.close()

@@ -1,0 +1,268 @@
+"""The WAL watch: writers that do not ring are heard all the same, by one process on behalf of all."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from raven import BusClient
+from raven.store.database import Store
+from raven.wake import watcher as walwatch
+from raven.wake.doorbell import Doorbells
+from raven.wake.listener import Listener
+from raven.wake.watcher import WalWatch
+from tests.support import (
+    NEVER_POLLS_S,
+    Foreign,
+    Program,
+    is_watched,
+    wait_for_waiting,
+    wait_for_watch,
+    wait_until,
+    waiting,
+)
+
+Connect = Callable[..., BusClient]
+Spawn = Callable[..., Program]
+NEVER = json.dumps({"poll_interval_s": NEVER_POLLS_S})
+AT_ONCE_S = 5.0
+
+
+@contextmanager
+def no_threads() -> Iterator[None]:
+    """Let this process start no thread: no address space has room for a stack of that size."""
+    before = threading.stack_size(1 << 50)
+    try:
+        yield
+    finally:
+        threading.stack_size(before)
+
+
+@pytest.fixture
+def hear(db: str, connect: Connect, foreign: Foreign) -> Callable[..., float]:
+    """Send as a foreigner, and return after how long a subscriber heard it."""
+    connect("boss:s")
+
+    def send_and_hear(program: Program, address: str = "worker:s") -> float:
+        body = time.monotonic()
+        foreign.send(address, body)
+        line = program.read()
+        assert line["body"] == body
+        return float(line["heard_at"]) - body
+
+    return send_and_hear
+
+
+@pytest.mark.parametrize("mode", ["listen", "subscribe"])
+def test_a_foreign_insert_wakes_a_subscriber_that_hardly_ever_polls(
+    db: str, foreign: Foreign, spawn: Spawn, hear: Callable[..., float], mode: str
+) -> None:
+    program = spawn("subscriber", db, "worker:s", json.dumps({"poll_interval_s": NEVER_POLLS_S, "mode": mode}))
+    wait_for_watch(db, program)
+
+    assert max(hear(program) for _ in range(5)) < AT_ONCE_S
+
+
+def test_a_foreign_insert_at_any_moment_of_a_subscribers_start_is_heard(
+    db: str, connect: Connect, foreign: Foreign, spawn: Spawn
+) -> None:
+    connect("boss:s")
+    programs = []
+    for number in range(6):
+        address = f"worker-{number}:s"
+        program = spawn("subscriber", db, address, NEVER)
+        wait_for_waiting(db, address)
+        wait_until(lambda: is_watched(db), "the watch")
+        time.sleep(number * 0.02)  # not to hope, but to hit another moment each time
+        foreign.send(address, "early")
+        programs.append(program)
+
+        assert program.read(AT_ONCE_S)["body"] == "early"
+        program.kill()  # the next must be a watcher, too
+
+
+def test_the_watcher_rings_for_subscribers_of_other_processes(
+    db: str, foreign: Foreign, spawn: Spawn, hear: Callable[..., float]
+) -> None:
+    watcher = spawn("subscriber", db, "watcher:s", NEVER)
+    wait_for_watch(db, watcher)
+    other = spawn("subscriber", db, "worker:s", NEVER)
+    wait_for_waiting(db, "worker:s")
+
+    assert max(hear(other) for _ in range(3)) < AT_ONCE_S
+    assert hear(watcher, "watcher:s") < AT_ONCE_S
+
+
+def test_a_foreign_message_with_a_delay_wakes_in_time(
+    db: str, foreign: Foreign, spawn: Spawn, hear: Callable[..., float]
+) -> None:
+    program = spawn("subscriber", db, "worker:s", NEVER)
+    wait_for_watch(db, program)
+    began = time.monotonic()
+
+    foreign.send("worker:s", "later", delay_s=0.5)
+
+    assert 0.4 < program.read()["heard_at"] - began < AT_ONCE_S
+
+
+@pytest.mark.process
+def test_the_watch_stays_awake_when_the_wal_is_deleted_and_made_anew(
+    db: str, foreign: Foreign, spawn: Spawn, hear: Callable[..., float]
+) -> None:
+    """As when a restored file takes the place of the old one: file, WAL and index are all new."""
+    watcher = spawn("subscriber", db, "watcher:s", json.dumps({"poll_interval_s": 0.2}))
+    wait_for_watch(db, watcher)
+    foreign.program.kill()
+    with BusClient.at("boss:s", f"{db}.new"):
+        pass
+    for end in ("-wal", "-shm", ""):
+        os.unlink(db + end)
+    os.rename(f"{db}.new", db)
+    newcomer = spawn("external_writer", db)
+    foreign.program = newcomer
+    wait_until(lambda: Path(f"{db}-wal").exists() or foreign.execute("SELECT 1"), "a new WAL")
+
+    # This one never polls: it hears only through the watch that stood before.
+    late = spawn("subscriber", db, "worker:s", NEVER)
+    wait_for_waiting(db, "worker:s")
+
+    assert max(hear(late) for _ in range(3)) < AT_ONCE_S
+
+
+def test_bursts_between_which_all_connections_close_are_both_heard(
+    db: str, spawn: Spawn, foreign: Foreign, hear: Callable[..., float]
+) -> None:
+    for _ in range(2):
+        program = spawn("subscriber", db, "worker:s", json.dumps({"poll_interval_s": NEVER_POLLS_S, "stop_after": 50}))
+        wait_for_waiting(db, "worker:s")
+        wait_for_watch(db, program)
+        assert hear(program) < AT_ONCE_S
+        program.kill()
+
+
+def test_when_the_watcher_is_killed_another_process_takes_over_within_its_tick(
+    db: str, foreign: Foreign, spawn: Spawn, hear: Callable[..., float]
+) -> None:
+    watcher = spawn("subscriber", db, "watcher:s", NEVER)
+    wait_for_watch(db, watcher)
+    heir = spawn("subscriber", db, "heir:s", '{"poll_interval_s": 0.5}')
+    listener = spawn("subscriber", db, "worker:s", NEVER)
+    wait_for_waiting(db, "heir:s")
+    wait_for_waiting(db, "worker:s")
+
+    watcher.kill()
+    wait_for_watch(db, heir)
+
+    # This one never polls: it hears only through the watch of the heir.
+    assert max(hear(listener) for _ in range(5)) < AT_ONCE_S
+
+
+def test_of_many_subscribers_in_one_process_one_watches(db: str, connect: Connect) -> None:
+    bus = connect("worker:s")
+    with ThreadPoolExecutor(4) as pool:
+        loops = [pool.submit(list, bus.listen(poll_interval_s=0.05)) for _ in range(4)]
+        wait_for_waiting(db, "worker:s", 4)
+        wait_until(lambda: is_watched(db), "the watch")
+
+        watching = [thread for thread in threading.enumerate() if thread.name == "raven-walwatch"]
+        bus.close()
+
+        assert [loop.result(5) for loop in loops] == [[]] * 4
+    assert len(watching) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
+def test_with_all_inotify_instances_used_up_a_foreign_insert_is_still_heard(
+    db: str, connect: Connect, foreign: Foreign, spawn: Spawn
+) -> None:
+    connect("boss:s")
+    program = spawn("no_inotify", db, "worker:s")
+    wait_for_waiting(db, "worker:s")
+    wait_until(lambda: is_watched(db), "the watch")
+    foreign.send("worker:s", "first")
+    assert program.read(AT_ONCE_S) == "first"
+
+    sent_at = time.monotonic()
+    foreign.send("worker:s", "second")
+
+    assert program.read(AT_ONCE_S) == "second"
+    assert time.monotonic() - sent_at < 1
+
+
+@pytest.mark.parametrize("mode", ["listen", "subscribe"])
+def test_where_no_fifo_can_be_made_mail_arrives_by_a_short_tick(
+    db: str, connect: Connect, foreign: Foreign, spawn: Spawn, mode: str
+) -> None:
+    Path(f"{db}-bells").write_text("in the way")
+    bus = connect("boss:s")
+    program = spawn("subscriber", db, "worker:s", json.dumps({"poll_interval_s": NEVER_POLLS_S, "mode": mode}))
+
+    for number in range(3):
+        bus.send("worker:s", "note", number)
+        assert program.read(AT_ONCE_S)["body"] == number
+    foreign.send("worker:s", "foreign")
+    assert program.read(AT_ONCE_S)["body"] == "foreign"
+
+    assert Path(f"{db}-bells").read_text() == "in the way"
+    assert {peer.waiting for peer in bus.peers()} == {0}
+
+
+def test_a_watch_that_finds_no_thread_leaves_the_lock_to_others_and_stands_later(db: str, connect: Connect) -> None:
+    bus = connect("worker:a")
+    with no_threads():
+        listener = Listener(bus._handle, "worker:a")
+        assert not is_watched(db)
+
+    listener.tick()
+
+    assert is_watched(db)
+    listener.close()
+
+
+def test_the_watch_sweeps_away_the_folders_that_the_dead_have_left_empty(
+    db: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walwatch, "_SWEEP_EVERY_S", 0)
+    bus = connect("worker:a")
+    listener = Listener(bus._handle, "worker:a")
+    folder = Path(f"{db}-bells/dead:a")
+    folder.mkdir()
+
+    wait_until(lambda: not folder.exists(), "the sweep")
+
+    assert waiting(db, "worker:a") == 1
+    listener.close()
+
+
+def test_a_folder_that_cannot_be_watched_is_told_once_however_often_it_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(walwatch, "_RETRY_S", 0.002)
+    monkeypatch.setattr(walwatch, "FALLBACK_POLL_S", 0.001)
+    folder = tmp_path / "bus"
+    folder.mkdir()
+    store = Store(str(folder / "bus.db"))
+    watch = WalWatch(store, Doorbells(store.path), lambda _: None)
+    shutil.rmtree(folder)
+    began = time.monotonic()
+
+    with caplog.at_level(logging.WARNING, logger="raven"):
+        looks = list(islice(watch._events(store, watch._stop), 10))
+
+    assert looks == [(0.0,)] * 10
+    assert time.monotonic() - began > 2 * 0.002
+    assert len(caplog.records) == 1
+    assert "looking every" in caplog.records[0].message
+    store.close()
