@@ -1,1 +1,1 @@
-"""Trials: what raven promises, while everything goes wrong."""
+"""Stress: trials that test raven's promises under faults."""

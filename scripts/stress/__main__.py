@@ -1,4 +1,4 @@
-"""Try raven's promises while everything goes wrong, and print what was done and what was lost."""
+"""Test raven's promises under faults, and print a table of the actions and of every broken promise."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from scripts.stress.results import Results
 
 
 def main() -> int:
-    listed = "\n".join(f"  {name:<10}  {entry.seconds:5.0f} s  {entry.what}" for name, entry in TRIALS.items())
+    listed = "\n".join(f"  {name:<10}  {entry.seconds:5.0f} s  {entry.summary}" for name, entry in TRIALS.items())
     parser = argparse.ArgumentParser(
         prog="scripts/torture",
         description=__doc__,
-        epilog=f"names (default: all), and how long each takes unless told:\n{listed}",
+        epilog=f"names (default: all) and default durations:\n{listed}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="which, see below")
-    parser.add_argument("--seconds", type=_seconds, metavar="N", help="how long each of them goes on")
-    parser.add_argument("--seed", type=int, metavar="S", help="where chance begins: the same seed does the same again")
-    parser.add_argument("--rounds", type=int, metavar="N", help="no more than so many rounds of each")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write there what was done and found, too")
-    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw there what the soak has held over its time")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a trial, see below")
+    parser.add_argument("--seconds", type=_seconds, metavar="N", help="the duration of each trial")
+    parser.add_argument("--seed", type=int, metavar="S", help="the random seed: the same seed repeats the same run")
+    parser.add_argument("--rounds", type=int, metavar="N", help="at most N rounds of each trial")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results to FILE")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="write the plot of the soak to FILE.svg")
     options = parser.parse_args()
     names = [ALIASES.get(name, name) for name in options.names]
     for name in names:
         if name not in TRIALS:
             parser.error(f"no trial {name!r}: use {', '.join(TRIALS)}")
-    # What a trial has started ends with it, also where `timeout` or a terminal that closes ends the trial.
+    # `timeout` and a closed terminal send these: exit normally, so that the trial ends its processes.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda got, _: sys.exit(128 + got))
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
     seed = secrets.randbelow(1_000_000_000) if options.seed is None else options.seed
     print(f"seed {seed}", flush=True)
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
@@ -53,7 +53,7 @@ def main() -> int:
             )
         for line in describe(name, outcomes[name]):
             print(line, flush=True)
-        # After each, so that a run which is broken off has not been for nothing.
+        # Write the results after each trial, so that an interrupted run keeps them.
         if options.json:
             options.json.write_text(results.dump(), encoding="utf-8")
         if options.plot and outcomes[name].plot:

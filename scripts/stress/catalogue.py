@@ -1,4 +1,4 @@
-"""Catalogue: every trial by its name, in the order of the table."""
+"""Catalogue: all trials by name, in the order of the table."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from scripts.stress.outcome import Outcome
 
 
 class Entry(NamedTuple):
-    """A package here with a module `scenario`, what that does, and how long it should have."""
+    """A trial: the name of its package, a summary, and its default duration. `scenario.py` in the package runs it."""
 
     name: str
-    what: str
+    summary: str
     seconds: float
 
     def run(self, folder: Path, *, seconds: float, seed: int, rounds: int | None = None) -> Outcome:
-        """Run it in an empty folder; imported only now, so that what one of them lacks hides no other."""
+        """Run the trial in an empty folder.
+
+        The import is here, so that a missing package of one trial stops no other.
+        """
         scenario: trial.Scenario = importlib.import_module(f"scripts.stress.{self.name}.scenario").run
         return trial.run(scenario, folder, seconds=seconds, seed=seed, rounds=rounds)
 
@@ -26,16 +29,16 @@ class Entry(NamedTuple):
 _ENTRIES = (
     Entry("kill9", "kill -9 at producers, consumers, the elected WAL watcher and the server", 300),
     Entry("power", "power lost at every write and every fsync", 120),
-    Entry("disk", "no room, no permission, read-only, file too large, quota", 120),
+    Entry("disk", "a full disk, missing permissions, read-only mounts, file size limits, quotas", 120),
     Entry("external", "other SQLite programs, long readers and writers, files replaced, restored, moved", 120),
-    Entry("processes", "forks, stopped and cancelled ones, no descriptors, no inotify, spoiled doorbells", 120),
-    Entry("clock", "steps of the clock by an hour each way", 120),
-    Entry("socket", "the helper under random bytes, slow and many clients, and strangers", 180),
-    Entry("injection", "texts aimed at terminals, shells, SQL, JSON lines and file names", 60),
-    Entry("upgrade", "files of the first schema, and of one to come", 30),
+    Entry("processes", "forks, SIGSTOP, cancelled tasks, no descriptors, no inotify, damaged doorbells", 120),
+    Entry("clock", "clock steps of up to a day each way, and to 1970 and 2038", 120),
+    Entry("socket", "the server under random bytes, slow clients, many clients, and unauthorized users", 180),
+    Entry("injection", "texts that attack terminals, shells, SQL, JSON lines and file names", 60),
+    Entry("upgrade", "files of the first schema, and of a newer one", 30),
     Entry("fuzz", "the protocol's parser, guided by coverage (atheris)", 120),
-    Entry("soak", "a mixed load with restarts: memory, descriptors and files stay flat", 1800),
+    Entry("soak", "a mixed load with restarts: memory, descriptors and file sizes must not grow", 1800),
 )
 TRIALS = {entry.name: entry for entry in _ENTRIES}
-# The names of earlier releases, which the command still takes.
+# The command also accepts these names of earlier releases.
 ALIASES = {"storm": "kill9", "foreign": "external"}

@@ -1,4 +1,4 @@
-"""Report: what an actor has done and found, which it prints as one line of JSON for its trial."""
+"""Report: the counts and findings of an actor process, printed as one line of JSON for its trial."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from scripts.stress.trial import Round
 
 
 class Report:
-    """Counts what was done, and lists what was found broken, as a Round does."""
+    """Collects counts and findings in an actor process, with the methods of a Round."""
 
     def __init__(self) -> None:
-        self._done: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
         self.findings: list[tuple[Kind, str]] = []
 
-    def did(self, what: str, times: int = 1) -> None:
-        """Count what was done, in the plural."""
-        self._done[what] += times
+    def count(self, action: str, times: int = 1) -> None:
+        """Count an action, named in the plural."""
+        self._counts[action] += times
 
-    def found(self, kind: Kind, what: str) -> None:
-        """Tell of a promise that was not kept."""
-        self.findings.append((kind, what))
+    def report(self, kind: Kind, text: str) -> None:
+        """Report a broken promise."""
+        self.findings.append((kind, text))
 
-    def expect(self, condition: object, what: str) -> None:
-        """Tell of something broken unless the condition holds."""
+    def expect(self, condition: object, text: str) -> None:
+        """Report a broken promise unless the condition holds."""
         if not condition:
-            self.found("broken", what)
+            self.report("broken", text)
 
     def print(self) -> None:
         """Print the line."""
-        print(json.dumps({"done": self._done, "found": self.findings}), flush=True)
+        print(json.dumps({"counts": self._counts, "findings": self.findings}), flush=True)
 
 
-def take(round: Round, line: str, name: str = "") -> None:
-    """Tell a round what an actor has printed, with the name of the actor before each finding."""
+def add_to_round(round: Round, line: str, name: str = "") -> None:
+    """Add the report that an actor printed to a round; `name` is put before each finding."""
     report = json.loads(line)
-    for what, times in report["done"].items():
-        round.did(what, times)
-    for kind, what in report["found"]:
-        round.found(kind, f"{name}: {what}" if name else what)
+    for action, times in report["counts"].items():
+        round.count(action, times)
+    for kind, text in report["findings"]:
+        round.report(kind, f"{name}: {text}" if name else text)

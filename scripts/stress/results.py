@@ -1,4 +1,4 @@
-"""Results: the outcomes of one run, on what they were had, as JSON and as the table of docs/reliability.md.
+"""Results: the outcomes of one run and its machine, as JSON and as the table of docs/reliability.md.
 
 usage: python -m scripts.stress.results FILE.json     prints the table of docs/reliability.md
 """
@@ -16,7 +16,7 @@ from scripts.stress.outcome import KINDS, Finding, Outcome
 
 
 class Results(NamedTuple):
-    """The outcomes of one run by the names of their trials."""
+    """The outcomes of one run, by trial name."""
 
     machine: str
     date: str
@@ -30,7 +30,7 @@ class Results(NamedTuple):
             name: {
                 "rounds": outcome.rounds,
                 "seconds": round(outcome.seconds, 1),
-                "done": dict(sorted(outcome.done.items())),
+                "counts": dict(sorted(outcome.counts.items())),
                 "findings": [finding._asdict() for finding in outcome.findings],
             }
             for name, outcome in self.outcomes.items()
@@ -39,22 +39,25 @@ class Results(NamedTuple):
 
     @classmethod
     def load(cls, text: str) -> Self:
-        """Read what `dump` has made."""
-        shape: Mapping[str, Any] = json.loads(text)
+        """Read the JSON that `dump` wrote."""
+        results: Mapping[str, Any] = json.loads(text)
         outcomes = {
             name: Outcome(
-                Counter(found["done"]), [Finding(**one) for one in found["findings"]], found["rounds"], found["seconds"]
+                Counter(fields["counts"]),
+                [Finding(**finding) for finding in fields["findings"]],
+                fields["rounds"],
+                fields["seconds"],
             )
-            for name, found in shape["outcomes"].items()
+            for name, fields in results["outcomes"].items()
         }
-        return cls(**{**shape, "outcomes": outcomes})
+        return cls(**{**results, "outcomes": outcomes})
 
     def markdown(self) -> str:
-        """Return the table for docs/reliability.md."""
-        lines = [f"| trial | s | {' | '.join(KINDS)} | what was done |", f"|{'---|' * (len(KINDS) + 3)}"]
+        """Return the table of docs/reliability.md."""
+        lines = [f"| trial | s | {' | '.join(KINDS)} | actions |", f"|{'---|' * (len(KINDS) + 3)}"]
         for name, outcome in self.outcomes.items():
-            counts = " | ".join(f"{outcome.count(kind):,}" for kind in KINDS)
-            lines.append(f"| {name} | {outcome.seconds:,.0f} | {counts} | {outcome.deeds()} |")
+            counts = " | ".join(f"{outcome.count_findings(kind):,}" for kind in KINDS)
+            lines.append(f"| {name} | {outcome.seconds:,.0f} | {counts} | {outcome.actions()} |")
         return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Short leases: `raven serve` within a process of a trial, so that the trial sees the leases of its pushers end."""
+"""Short leases: `raven serve` in a process of a trial, with leases that expire within the trial."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from raven_rpc import serve
 
 
 def serve_with(lease_s: float, db: str, path: str, ready: Callable[[str], object] | None = None) -> None:
-    """Serve the bus until SIGTERM, with leases of `lease_s` instead of 30 s, renewed at each third of it."""
+    """Serve the bus until SIGTERM, with push leases of `lease_s` instead of 30 s, renewed every `lease_s` / 3."""
     pushers.LEASE_S, pushers._RENEW_S = lease_s, lease_s / 3
     serve(db, path, ready=ready)

@@ -1,4 +1,4 @@
-"""Trial: rounds of a scenario, each begun from a seed of its own, until the time is over."""
+"""Trial: rounds of a scenario, each with a seed of its own, until the time is over."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from scripts.stress.outcome import Finding, Kind, Outcome
 
 
 class Round:
-    """One round of a scenario: an empty folder, a source of chance, and where to say what came of it.
+    """One round of a scenario: an empty folder, a random number generator, and methods that record the results.
 
-    Whatever the scenario leaves to chance it takes from `random`, so that a round with the same seed does the same.
+    A scenario takes every random decision from `random`, so that a round with the same seed repeats it.
     """
 
     def __init__(self, folder: Path, seed: int, seconds: float, outcome: Outcome) -> None:
@@ -23,49 +23,50 @@ class Round:
         self.seconds = seconds
         self._outcome = outcome
 
-    def did(self, what: str, times: int = 1) -> None:
-        """Count what was done, in the plural: `did("kills")`."""
-        self._outcome.done[what] += times
+    def count(self, action: str, times: int = 1) -> None:
+        """Count an action, named in the plural: `count("kills")`."""
+        self._outcome.counts[action] += times
 
-    def found(self, kind: Kind, what: str) -> None:
-        """Tell of a promise that was not kept."""
-        self._outcome.findings.append(Finding(kind, what, self.seed))
+    def report(self, kind: Kind, text: str) -> None:
+        """Report a broken promise."""
+        self._outcome.findings.append(Finding(kind, text, self.seed))
 
-    def expect(self, condition: object, what: str) -> None:
-        """Tell of something broken unless the condition holds; `what` says what should be."""
+    def expect(self, condition: object, text: str) -> None:
+        """Report a broken promise unless the condition holds; `text` states the promise."""
         if not condition:
-            self.found("broken", what)
+            self.report("broken", text)
 
     def draw(self, svg: str) -> None:
-        """Keep a picture of what happened."""
+        """Keep the plot of this round."""
         self._outcome.plot = svg
 
 
-# So many rounds that end by an exception tell enough.
-_MOST_FAILURES = 10
+# A trial stops after this many rounds that an exception ended.
+_MAX_FAILURES = 10
 
 Scenario = Callable[[Round], None]
 
 
 def run(scenario: Scenario, folder: Path, *, seconds: float, seed: int, rounds: int | None = None) -> Outcome:
-    """Run rounds of a scenario for about so long, at least one; the first has the seed given, the next the next number.
+    """Run rounds of a scenario for about `seconds`, and at least one; round n has the seed `seed` + n.
 
-    A round may take as long as is left when it begins, and need not. An exception ends its round, and is a finding.
+    Each round gets the remaining time as its limit, and may end earlier. An exception ends its round and is reported
+    as a finding.
     """
     outcome, failures = Outcome(), 0
     begin = time.monotonic()
     while outcome.rounds == 0 or (left := seconds - (time.monotonic() - begin)) > 0:
-        if outcome.rounds == rounds or failures == _MOST_FAILURES:
+        if outcome.rounds == rounds or failures == _MAX_FAILURES:
             break
-        place = folder / f"{outcome.rounds}"
-        place.mkdir()
+        subfolder = folder / f"{outcome.rounds}"
+        subfolder.mkdir()
         left = seconds if outcome.rounds == 0 else left
-        one = Round(place, seed + outcome.rounds, left, outcome)
+        round = Round(subfolder, seed + outcome.rounds, left, outcome)
         try:
-            scenario(one)
+            scenario(round)
         except Exception as error:
             failures += 1
-            one.found("broken", f"{type(error).__name__}: {error}")
+            round.report("broken", f"{type(error).__name__}: {error}")
         outcome.rounds += 1
     outcome.seconds = time.monotonic() - begin
     return outcome

@@ -58,7 +58,7 @@ def test_an_exception_ends_a_round_and_is_a_finding(tmp_path: Path) -> None:
 
     outcome = trial.run(fail, tmp_path, seconds=30, seed=11, rounds=2)
 
-    assert [(finding.kind, finding.what, finding.seed) for finding in outcome.findings] == [
+    assert [(finding.kind, finding.text, finding.seed) for finding in outcome.findings] == [
         ("broken", "ValueError: this cannot be", 11),
         ("broken", "ValueError: this cannot be", 12),
     ]
@@ -66,19 +66,19 @@ def test_an_exception_ends_a_round_and_is_a_finding(tmp_path: Path) -> None:
 
 def test_the_table_says_what_was_done_and_what_was_lost() -> None:
     outcome = Outcome(
-        Counter(sends=1200, kills=7), [Finding("lost", "message 4", 9), Finding("doubled", "5", 9)], 3, 61.0
+        Counter(sends=1200, kills=7), [Finding("lost", "message 4", 9), Finding("duplicated", "5", 9)], 3, 61.0
     )
 
     header, row = table({"kill9": outcome}).splitlines()
 
-    assert header.split() == ["trial", "rounds", "s", "lost", "doubled", "reordered", "broken", "what", "was", "done"]
+    assert header.split() == ["trial", "rounds", "s", "lost", "duplicated", "reordered", "broken", "actions"]
     assert row.split() == ["kill9", "3", "61", "1", "1", "0", "0", "7", "kills,", "1,200", "sends"]
 
 
 def test_a_finding_comes_with_the_command_that_does_it_again() -> None:
     lines = describe("kill9", Outcome(findings=[Finding("lost", "message 4", 9)]))
 
-    assert lines == ["lost in kill9: message 4\n    again: scripts/torture kill9 --seed 9 --rounds 1"]
+    assert lines == ["lost in kill9: message 4\n    repeat with: scripts/torture kill9 --seed 9 --rounds 1"]
 
 
 def test_many_findings_are_counted_and_not_all_shown() -> None:
@@ -119,7 +119,7 @@ def test_the_command_prints_its_seed_and_the_table() -> None:
 
     assert answer.returncode == 0, answer
     assert answer.stdout.startswith("seed 12\n")
-    assert "what was done" in answer.stdout
+    assert "actions" in answer.stdout
 
 
 def test_results_are_read_again_as_they_were_written() -> None:

@@ -33,10 +33,10 @@ def test_a_short_round_of_abuse_harms_nobody(tmp_path: Path) -> None:
     outcome = trial.run(abuse.run, tmp_path, seconds=6, seed=1, rounds=1)
 
     assert outcome.is_clean, "\n".join(describe("socket", outcome))
-    for what in ("messages of the honest", "connects", "requests that wait", "requests through a bound socket"):
-        assert outcome.done[what] > 0, outcome.done
-    assert sum(times for what, times in outcome.done.items() if what.startswith("conversations cut")) >= 40
-    assert sum(times for what, times in outcome.done.items() if what.startswith("helpers ended by")) == 1
+    for what in ("control messages", "connects", "waiting requests", "requests through a bound socket"):
+        assert outcome.counts[what] > 0, outcome.counts
+    assert sum(times for what, times in outcome.counts.items() if what.startswith("conversations truncated")) >= 40
+    assert sum(times for what, times in outcome.counts.items() if what.startswith("servers restarted after")) == 1
 
 
 @pytest.mark.parametrize(

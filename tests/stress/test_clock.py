@@ -38,8 +38,8 @@ def test_the_clock_steps_forward_and_back_and_nothing_is_lost(tmp_path: Path) ->
     outcome = TRIALS["clock"].run(tmp_path, seconds=4, seed=7, rounds=1)
 
     assert outcome.is_clean, "\n".join(describe("clock", outcome))
-    for what in ("steps", "sends", "acks", "answers", "timeouts", "wakes by a step"):
-        assert outcome.done[what] > 0, outcome.done
+    for what in ("clock steps", "sends", "acks", "answered requests", "timeouts", "wake-ups by a clock step"):
+        assert outcome.counts[what] > 0, outcome.counts
 
 
 def test_notes_of_a_bus_that_kept_its_promises_show_nothing() -> None:
@@ -61,11 +61,11 @@ def add(*more: Note) -> Callable[[list[Note]], list[Note]]:
         (drop("received", 1), "lost", "#1 at auto:clock is acked, and never came"),
         (drop("acked", 2), "lost", "#2 at manual:clock is acked, and was never acked"),
         (add(["sent", 1.6, 9, 9, "brief:clock", False]), "lost", "#9 was sent, and is not in the bus"),
-        (add(["received", 2.7, 1, 1, "auto:clock", 2, 2.6]), "doubled", "#1 at auto:clock came 2 times"),
-        (add(["received", 2.45, 2, 2, "manual:clock", 3, 2.41]), "doubled", "came after it was acked"),
-        (add(["received", 2.45, 2, 2, "manual:clock", 2, 2.3]), "doubled", "came at one attempt twice"),
-        (add(["acked", 2.45, 2]), "doubled", "was acked under 2 leases"),
-        (add(["sent", 1.6, 1, 5, "auto:clock", False]), "doubled", "job 5 was sent twice under one dedup_key"),
+        (add(["received", 2.7, 1, 1, "auto:clock", 2, 2.6]), "duplicated", "#1 at auto:clock came 2 times"),
+        (add(["received", 2.45, 2, 2, "manual:clock", 3, 2.41]), "duplicated", "came after it was acked"),
+        (add(["received", 2.45, 2, 2, "manual:clock", 2, 2.3]), "duplicated", "came at one attempt twice"),
+        (add(["acked", 2.45, 2]), "duplicated", "was acked under 2 leases"),
+        (add(["sent", 1.6, 1, 5, "auto:clock", False]), "duplicated", "job 5 was sent twice under one dedup_key"),
         (add(["received", 1.5, 5, 5, "auto:clock", 1, 1.4]), "reordered", "#1 came to its one consumer after #5"),
         (add(["waited", 3.1, "tail", 0.1]), "broken", "tail with a timeout of 0.3 s took 0.10 s"),
         (add(["waited", 3.1, "tail", 1 + SLACK_S]), "broken", "tail with a timeout of 0.3 s took 16.00 s"),

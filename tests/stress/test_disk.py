@@ -17,22 +17,22 @@ def test_nothing_is_lost_and_all_go_on_after_each_way_in_which_a_disk_can_fail(t
     outcome = trial.run(disk.run, tmp_path, seconds=6, seed=1, rounds=1)
 
     assert outcome.is_clean, describe("disk", outcome)
-    assert outcome.done["failed calls"] > 20
-    assert outcome.done["failed flushes"] > 20
-    assert outcome.done["errors of raven"] > 20
-    if not any(what.startswith("skipped (room") for what in outcome.done):
-        assert outcome.done["fillings"] > 0
-        assert outcome.done["refusals by the library"] > 0
-        assert outcome.done["refusals by the helper"] > 0
-        assert outcome.done["buses refused without files"] == 2
-        assert outcome.done["read-only mounts"] == 1
-    if not any(what.startswith("skipped (rights") for what in outcome.done):
-        assert outcome.done["troubles"] == 16
+    assert outcome.counts["failed calls"] > 20
+    assert outcome.counts["failed flushes"] > 20
+    assert outcome.counts["raven errors"] > 20
+    if not any(what.startswith("skipped (room") for what in outcome.counts):
+        assert outcome.counts["full disks"] > 0
+        assert outcome.counts["sends refused by the library"] > 0
+        assert outcome.counts["sends refused by the server"] > 0
+        assert outcome.counts["buses refused without free inodes"] == 2
+        assert outcome.counts["read-only mounts"] == 1
+    if not any(what.startswith("skipped (rights") for what in outcome.counts):
+        assert outcome.counts["missing permissions"] == 16
 
 
 @pytest.mark.slow
 def test_a_send_of_which_half_is_done_when_it_raises_is_found(tmp_path: Path) -> None:
     outcome = trial.run(partial(disk.sweep, what="broken"), tmp_path, seconds=20, seed=1, rounds=1)
 
-    assert outcome.done["sweeps of all broken"] == 1
-    assert any("it raised, and there are" in finding.what for finding in outcome.findings)
+    assert outcome.counts["sweeps of all broken"] == 1
+    assert any("it raised, and there are" in finding.text for finding in outcome.findings)

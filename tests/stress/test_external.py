@@ -22,12 +22,12 @@ def test_beside_foreign_hands_and_under_replaced_files_nothing_is_lost(tmp_path:
     outcome = trial.run(external.run, tmp_path, seconds=3, seed=4, rounds=1)
 
     assert outcome.is_clean, "\n".join(describe("external", outcome))
-    assert outcome.done["hands"] == len(hands.LIVE)
-    assert outcome.done["hands at rest"] == 2
-    assert outcome.done["replaced files"] == outcome.done["files taken away and brought back"] == 3
-    assert outcome.done["kills"] >= 4
-    assert outcome.done["sends"] > 100
-    assert outcome.done["receipts"] > 100
+    assert outcome.counts["external SQL actions"] == len(hands.LIVE)
+    assert outcome.counts["actions on an idle bus"] == 2
+    assert outcome.counts["replaced files"] == outcome.counts["files removed and restored"] == 3
+    assert outcome.counts["kills"] >= 4
+    assert outcome.counts["sends"] > 100
+    assert outcome.counts["messages received"] > 100
 
 
 Step = tuple[str, str, dict[str, Any]]
@@ -105,4 +105,4 @@ def test_a_message_that_is_twice_in_the_bus_is_doubled() -> None:
     history = told(*ONE, received(1, 1), there={1: 1})
     twice = history.look._replace(messages=history.look.messages * 2)
 
-    assert [verdict.kind for verdict in tally.verdicts(replace(history, look=twice), [])] == ["doubled"]
+    assert [verdict.kind for verdict in tally.verdicts(replace(history, look=twice), [])] == ["duplicated"]

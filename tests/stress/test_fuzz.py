@@ -28,7 +28,7 @@ def test_a_short_round_of_fuzzing_finds_nothing(tmp_path: Path) -> None:
     outcome = trial.run(fuzz.run, tmp_path, seconds=3, seed=1, rounds=1)
 
     assert outcome.is_clean, "\n".join(describe("fuzz", outcome))
-    assert {name for name in TARGETS if outcome.done[f"inputs of the {name}"] >= len(fuzz.seeds(name))} == set(TARGETS)
+    assert {name for name in TARGETS if outcome.counts[f"{name} inputs"] >= len(fuzz.seeds(name))} == set(TARGETS)
 
 
 def test_the_same_chance_makes_the_same_inputs() -> None:
@@ -94,4 +94,4 @@ def test_a_break_is_found_and_told_with_its_input(
     outcome = trial.run(scenario, tmp_path, seconds=0.1, seed=1, rounds=1)
 
     assert not outcome.is_clean
-    assert "fuzz.again" in outcome.findings[0].what
+    assert "fuzz.again" in outcome.findings[0].text

@@ -21,9 +21,9 @@ def test_texts_stay_texts_wherever_they_go(tmp_path: Path) -> None:
     outcome = TRIALS["injection"].run(tmp_path, seconds=1, seed=5, rounds=1)
 
     assert outcome.is_clean, "\n".join(describe("injection", outcome))
-    for what in ("texts", "commands", "JSON lines", "lines of the socket", "commands that --exec ran", "patterns",
-                 "rings", "wakes", "statements of one's own", "foreign statements"):  # fmt: skip
-        assert outcome.done[what] > 0, outcome.done
+    for what in ("texts", "commands", "JSON lines", "socket lines", "--exec commands", "address patterns",
+                 "doorbell rings", "wake-ups", "user SQL statements", "external SQL statements"):  # fmt: skip
+        assert outcome.counts[what] > 0, outcome.counts
 
 
 @pytest.mark.parametrize("text", ["\x1b[31m", "\x9b2J", "a\rb", "a\bb", "\x00", "\u202e", "\u200b", "\u2028", "\ue000"])
@@ -42,7 +42,7 @@ def tried(tmp_path: Path) -> Callable[[Callable[[Round], None]], list[str]]:
 
     def run(scenario: Callable[[Round], None]) -> list[str]:
         outcome: Outcome = trial.run(scenario, tmp_path, seconds=1, seed=1, rounds=1)
-        return [finding.what for finding in outcome.findings]
+        return [finding.text for finding in outcome.findings]
 
     return run
 

@@ -16,10 +16,11 @@ def test_whatever_is_killed_when_each_promise_is_kept(tmp_path: Path) -> None:
     outcome = TRIALS["kill9"].run(tmp_path, seconds=12, seed=6, rounds=1)
 
     assert not outcome.findings
-    assert outcome.done["kills"] >= 30
-    for kind in ("from outside", "at an I/O", "at a line", "of the elected watch", "of helpers", "of producers"):
-        assert outcome.done[f"kills {kind}"], kind
-    assert outcome.done["kills of consumers"]
-    assert outcome.done["transactions"]
-    assert outcome.done["deaths at one step after another"]
-    assert outcome.done["sends that returned"] > outcome.done["sends cut off"]
+    assert outcome.counts["kills"] >= 30
+    for kind in ("from outside", "at an I/O call", "at a line of code"):
+        assert outcome.counts[f"kills {kind}"], kind
+    for target in ("the WAL watcher", "servers", "producers", "consumers"):
+        assert outcome.counts[f"kills of {target}"], target
+    assert outcome.counts["transactions"]
+    assert outcome.counts["kills at each step in turn"]
+    assert outcome.counts["sends that returned"] > outcome.counts["sends interrupted"]

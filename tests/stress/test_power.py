@@ -35,11 +35,11 @@ def test_no_power_cut_breaks_a_promise(tmp_path: Path, seed: int) -> None:
     outcome = TRIALS["power"].run(tmp_path, seconds=1, seed=seed, rounds=1)
 
     assert not outcome.findings
-    assert outcome.done["images"] >= 20
-    assert outcome.done["commits"] >= 5
-    assert outcome.done["checkpoints"] > 1
+    assert outcome.counts["disk images"] >= 20
+    assert outcome.counts["commits"] >= 5
+    assert outcome.counts["checkpoints"] > 1
     # Where nothing more could be lost than what had not returned, nothing would have been tried.
-    assert outcome.done["lost tails"] > 0
+    assert outcome.counts["images without the last commits"] > 0
 
 
 @pytest.mark.slow
@@ -55,7 +55,7 @@ def test_commits_that_nobody_syncs_are_lost_and_spoil_the_file(
 
     outcome = cut(tmp_path, Program(careless), durability)
 
-    assert outcome.count(kind) > 0
+    assert outcome.count_findings(kind) > 0
 
 
 @pytest.mark.slow
@@ -68,8 +68,8 @@ def test_a_client_of_normal_durability_does_not_keep_the_promise_of_the_other(tm
 
     outcome = cut(tmp_path, Program(promising), "normal")
 
-    assert outcome.count("lost") > 0
-    assert outcome.count("broken") == 0
+    assert outcome.count_findings("lost") > 0
+    assert outcome.count_findings("broken") == 0
 
 
 @pytest.mark.slow
@@ -83,4 +83,4 @@ def test_a_step_that_comes_in_two_halves_is_found(tmp_path: Path) -> None:
 
     outcome = cut(tmp_path, Program(halving, moments=0), "full")
 
-    assert any("half of a step" in finding.what for finding in outcome.findings)
+    assert any("half of a step" in finding.text for finding in outcome.findings)

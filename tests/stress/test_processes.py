@@ -37,15 +37,15 @@ def test_a_short_round_finds_nothing_and_does_everything(tmp_path: Path) -> None
     for what in (
         "messages",
         "forks",
-        "processes of multiprocessing",
+        "multiprocessing processes",
         "processes stopped",
         "cancellations",
-        "deaths in mid-transaction",
-        "doorbells spoiled",
+        "exits in a transaction",
+        "doorbells damaged",
         "times without descriptors",
         "messages sent without descriptors",
     ):
-        assert outcome.done[what] > 0, what
+        assert outcome.counts[what] > 0, what
 
 
 def test_a_lock_on_the_database_that_was_lost_is_noticed(db: str, connect: Connect) -> None:
@@ -107,9 +107,9 @@ def history(*but: tuple[str, str], more: Sequence[tuple[str, str]] = ()) -> Hist
         ("lost", history(("received", "auto-1"))),
         ("lost", history(("acking", "manual-2"), ("acked", "manual-2"))),
         ("lost", history(("effect", "exact-0"))),
-        ("doubled", history(more=[("received", "loop-2")])),
-        ("doubled", history(more=[("received", "manual-0")])),
-        ("doubled", history(more=[("effect", "exact-1")])),
+        ("duplicated", history(more=[("received", "loop-2")])),
+        ("duplicated", history(more=[("received", "manual-0")])),
+        ("duplicated", history(more=[("effect", "exact-1")])),
         ("broken", history(("sending", "auto-1"), ("sent", "auto-1"))),
         ("reordered", history(("received", "auto-1"), more=[("received", "auto-1")])),
     ],

@@ -23,8 +23,8 @@ def test_a_short_soak_loses_nothing_and_stays_flat(tmp_path: Path) -> None:
     outcome = TRIALS["soak"].run(tmp_path, seconds=8, seed=6, rounds=1)
 
     assert not outcome.findings
-    assert outcome.done["messages"] > 100
-    assert outcome.done["kills"] + outcome.done["orderly ends"] > 0
+    assert outcome.counts["messages"] > 100
+    assert outcome.counts["kills"] + outcome.counts["normal exits"] > 0
     assert ET.fromstring(outcome.plot).tag.endswith("svg")
 
 

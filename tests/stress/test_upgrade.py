@@ -16,7 +16,7 @@ def test_old_buses_survive_kills_in_the_midst_of_their_upgrade_and_newer_ones_ar
     outcome = trial.run(upgrade.run, tmp_path, seconds=1, seed=6, rounds=1)
 
     assert outcome.is_clean, "\n".join(describe("upgrade", outcome))
-    assert outcome.done["old buses"] == 3
-    assert outcome.done["kills"] >= 15
-    assert outcome.done["upgrades"] > outcome.done["old buses"]
-    assert outcome.done["refusals"] == 6
+    assert outcome.counts["old buses"] == 3
+    assert outcome.counts["kills"] >= 15
+    assert outcome.counts["upgrades"] > outcome.counts["old buses"]
+    assert outcome.counts["refused files"] == 6

@@ -54,7 +54,7 @@ def _posts(notes: list[Note], states: dict[int, str]) -> Iterator[Problem]:
             yield "lost", f"#{id} was sent, and is not in the bus"
     for number, found in ids.items():
         if len(found) > 1:
-            yield "doubled", f"job {number} was sent twice under one dedup_key, and is there as {sorted(found)}"
+            yield "duplicated", f"job {number} was sent twice under one dedup_key, and is there as {sorted(found)}"
 
 
 def _receipts(notes: list[Note], states: dict[int, str]) -> Iterator[Problem]:
@@ -80,20 +80,20 @@ def _receipts(notes: list[Note], states: dict[int, str]) -> Iterator[Problem]:
 def _at_least_once(where: str, state: str | None, had: list[Note], acks: list[float]) -> Iterator[Problem]:
     attempts = [note[5] for note in had]
     if len(set(attempts)) < len(attempts):
-        yield "doubled", f"{where} came at one attempt twice: {attempts}"
+        yield "duplicated", f"{where} came at one attempt twice: {attempts}"
     # Over the socket what was pushed again, its lease being over, before the ack came, may be read after that.
     if not where.endswith(_PUSHED):
         if len(acks) > 1:
-            yield "doubled", f"{where} was acked under {len(acks)} leases"
+            yield "duplicated", f"{where} was acked under {len(acks)} leases"
         if acks and any(note[6] > acks[0] for note in had):
-            yield "doubled", f"{where} came after it was acked"
+            yield "duplicated", f"{where} came after it was acked"
     if not acks:
         yield "lost", f"{where} is {state}, and was never acked"
 
 
 def _at_most_once(where: str, state: str | None, had: list[Note], *, may_expire: bool) -> Iterator[Problem]:
     if len(had) > 1:
-        yield "doubled", f"{where} came {len(had)} times"
+        yield "duplicated", f"{where} came {len(had)} times"
     if not had and not (may_expire and state == "expired"):
         yield "lost", f"{where} is {state}, and never came"
 

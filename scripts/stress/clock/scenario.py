@@ -1,9 +1,9 @@
 """Clock: the time of day steps forward and back under everything that goes by it.
 
-Processes send, take, claim, ask and wait while all their clocks step at once, by a second up to a day each way, and to
-1970 and 2038. The README promises that leases, delays and expiry become that much longer or shorter, and no more than
-that: nothing is lost, doubled beyond at-least-once, or out of order, no timeout is other than it was, nobody spins, and
-nobody sleeps on when a step has made something ready.
+Processes send, receive, claim, request and wait while all their clocks step at once: by one second to one day in each
+direction, and to 1970 and 2038. A step may make leases, delays and expiry times longer or shorter by its size. It must
+not lose messages, duplicate them beyond at-least-once, or reorder them. No timeout changes, no process spins, and no
+process sleeps on when a step has made a message ready.
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ def run(round: Round) -> None:
     with BusObserver(db) as bus:
         states = {message.id: message.state for message in bus.tail(follow=False)}
     for kind, what in notebook.problems(notes, states, steps.times):
-        round.found(kind, what)
-    for what, name in (("sent", "sends"), ("acked", "acks"), ("waited", "timeouts"), ("answered", "answers"),
-                       ("unanswered", "unanswered"), ("late", "late acks")):  # fmt: skip
-        round.did(name, sum(note[0] == what for note in notes))
+        round.report(kind, what)
+    for what, name in (("sent", "sends"), ("acked", "acks"), ("waited", "timeouts"), ("answered", "answered requests"),
+                       ("unanswered", "unanswered requests"), ("late", "late acks")):  # fmt: skip
+        round.count(name, sum(note[0] == what for note in notes))
 
 
 class _Steps:
@@ -97,11 +97,11 @@ class _Steps:
         probe = int(self._call("send", "sleeper:clock", "probe", delay_s=max(0.5, abs(span) / 2))["id"])
         held = self._held()
         self.step_to(target)
-        self._round.did("steps")
+        self._round.count("clock steps")
         if span > 1:
             what = "a subscriber to see what a step has made ready"
             wait_until(lambda: probe in self._probes_that_came(), what, _DEADLINE_S, 0.05)
-            self._round.did("wakes by a step")
+            self._round.count("wake-ups by a clock step")
             again = self._call("claim", lease_s=60)
             self._round.expect([one["id"] for one in again] == [held], "a lease that a step has ended was not ended")
         elif span < -1:
@@ -116,7 +116,7 @@ class _Steps:
             ("receipts", (1,)),
         ):
             self._call(method, *arguments)
-        self._round.did("looks", 5)
+        self._round.count("reads", 5)
 
     def step_to(self, seconds: float) -> None:
         """Step to so far from the machine's clock."""

@@ -97,9 +97,9 @@ class Rights(Report):
                 try:
                     sender.send("far:s", "note", "meanwhile")
                     sent += 1
-                    self.did("sends while in trouble")
+                    self.count("sends over open files without permission")
                 except RavenError as error:
-                    self.did("sends refused while in trouble")
+                    self.count("sends refused without permission")
                     name = type(error).__name__
                     self.expect(
                         trouble.lasts and name in ("FileMissingError", "ReadOnlyError"),
@@ -116,7 +116,7 @@ class Rights(Report):
             with BusClient.at("far:s", db) as far:
                 there = len(far.inbox())
             if there != sent:
-                self.found("lost" if there < sent else "doubled", f"{trouble.name}: {there} of {sent} are there")
+                self.report("lost" if there < sent else "duplicated", f"{trouble.name}: {there} of {sent} are there")
             served.stop()
 
     def try_limit(self) -> None:
@@ -151,7 +151,7 @@ class Rights(Report):
 
     def _begin(self, place: str, trouble: Trouble) -> None:
         os.chmod(f"{place}/{trouble.place}", trouble.mode)
-        self.did("troubles")
+        self.count("missing permissions")
 
     def _end(self, place: str, trouble: Trouble) -> None:
         os.chmod(place, 0o700)
@@ -169,7 +169,7 @@ class Rights(Report):
         self.expect(name == wanted, f"{trouble.name}: {what} raised {name}, not {wanted}: {text}")
 
     def _command(self, trouble: Trouble, db: str, code: int, *arguments: str) -> None:
-        self.did("commands")
+        self.count("commands")
         try:
             result = subprocess.run(
                 [sys.executable, "-m", "raven", *arguments],

@@ -64,7 +64,7 @@ class Room(Report):
             self._disk.leave(self.random.choice([4096, 40_000, 200_000]))
             self._send_until_full()
         self._disk.make_room()
-        self.did("fillings")
+        self.count("full disks")
         self._send_all("after")
         self._receive()
         self.expect(self._helper.poll() is None, "the helper has ended")
@@ -78,12 +78,12 @@ class Room(Report):
             sent = self._bus.send("late:s", "note").id
             got = json.loads(reader.line(_DEADLINE_S))
             self.expect(got == {"id": sent}, f"without a doorbell, message #{sent} came as {got}")
-            self.did("sends without doorbells")
+            self.count("sends without doorbells")
         other = os.path.join(os.path.dirname(self._db), "other.db")
         try:
             BusClient.at("a:b", other).close()
         except DiskFullError:
-            self.did("buses refused without files")
+            self.count("buses refused without free inodes")
         except RavenError as error:
             self.expect(False, f"a new bus without files raised {type(error).__name__}: {error}")
         self._disk.make_room()
@@ -94,7 +94,7 @@ class Room(Report):
             BusClient.at("a:b", other).close()
             self.expect(False, "a bus was opened where no WAL could be made")
         except DiskFullError:
-            self.did("buses refused without files")
+            self.count("buses refused without free inodes")
         except RavenError as error:
             self.expect(False, f"a bus without files for its WAL raised {type(error).__name__}: {error}")
         self._disk.make_room()
@@ -119,7 +119,7 @@ class Room(Report):
         self._disk.set_read_only(False)
         with BusClient.at("boss:s", self._db) as bus:
             bus.send("far:s", "note")
-        self.did("read-only mounts")
+        self.count("read-only mounts")
 
     def check_sound(self) -> None:
         """Look at the file as a stranger, once all have closed."""
@@ -140,16 +140,16 @@ class Room(Report):
         """Send by the library and by the helper, of many sizes, until each has been refused."""
         refused: set[str] = set()
         for _ in range(_MANY):
-            way, sender = self.random.choice([("library", self._bus), ("helper", self._client)])
+            way, sender = self.random.choice([("library", self._bus), ("server", self._client)])
             address = self.random.choice(list(self._readers))
             body = "x" * self.random.choice([1, 1000, 20_000])
             last = self._bus.last_id()
             try:
                 self._sent[address].add(sender.send(address, "note", body).id)
-                self.did("sends")
+                self.count("sends")
             except DiskFullError as error:
                 self.expect(error.retryable, "a full disk is not retryable")
-                self.did(f"refusals by the {way}")
+                self.count(f"sends refused by the {way}")
                 refused.add(way)
                 self.expect(self._bus.last_id() == last, f"a send that the {way} refused is there")
             except RavenError as error:
@@ -178,7 +178,7 @@ class Room(Report):
             result.returncode == 3 and len(lines) == 1 and lines[0].startswith("error: ") and words in lines[0],
             f"raven {arguments[0]} came to {result.returncode}: {result.stderr[:300]!r}",
         )
-        self.did("commands refused")
+        self.count("commands refused")
 
     def _receive(self) -> None:
         """Wait until the readers have had all that was sent to them, and no more."""
@@ -188,19 +188,19 @@ class Room(Report):
                 try:
                     line = json.loads(reader.line(_DEADLINE_S))
                 except TimeoutError:
-                    self.found("lost", f"{sorted(sent.difference(received))[:5]} have not come to {address}")
+                    self.report("lost", f"{sorted(sent.difference(received))[:5]} have not come to {address}")
                     return
                 if "id" in line:
                     received.append(line["id"])
                 else:
-                    self.did("loops ended by an error")
+                    self.count("loops ended by an error")
                     self.expect(line["error"] == "DiskFullError", f"the loop of {address} ended with {line['error']}")
             twice = [message_id for message_id, count in Counter(received).items() if count > 1]
             if twice:
-                self.found("doubled", f"{twice[:5]} came twice to {address}")
+                self.report("duplicated", f"{twice[:5]} came twice to {address}")
             strange = set(received) - sent
             self.expect(not strange, f"{sorted(strange)[:5]} came to {address}, and no send had returned")
-            self.did("messages received", len(received))
+            self.count("messages received", len(received))
             received.clear()
             sent.clear()
 

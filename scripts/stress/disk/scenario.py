@@ -38,9 +38,9 @@ def run(round: Round) -> None:
         for name in ("room", "rights"):
             line = programs[name].line(_PATIENCE_S)
             if why := json.loads(line).get("skipped"):
-                round.did(f"skipped ({name}: {why})")
+                round.count(f"skipped ({name}: {why})")
             else:
-                report.take(round, line, name)
+                report.add_to_round(round, line, name)
 
 
 def sweep(round: Round, what: str) -> None:
@@ -58,8 +58,8 @@ def _start(round: Round, name: str, module: str, *arguments: str) -> Program:
 def _follow(round: Round, name: str, program: Program) -> None:
     """Tell what each operation has come to, until all have had their turn."""
     while "is_whole" not in (answer := json.loads(program.line(_PATIENCE_S))):
-        round.did(f"failed {name}", answer["cases"])
+        round.count(f"failed {name}", answer["cases"])
         for kind, words in answer["found"]:
-            round.found(kind, f"{name}: {words}")
-        round.did("errors of raven", sum(count for error, count in answer["errors"].items() if "Error" in error))
-    round.did(f"sweeps of all {name}", answer["is_whole"])
+            round.report(kind, f"{name}: {words}")
+        round.count("raven errors", sum(count for error, count in answer["errors"].items() if "Error" in error))
+    round.count(f"sweeps of all {name}", answer["is_whole"])

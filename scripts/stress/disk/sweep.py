@@ -196,8 +196,9 @@ class Sweep:
     def _check_received(self, received: list[int], unfinished: list[int], case: str) -> None:
         gone = self._ready.difference(received, unfinished)
         self._expect(not gone, "lost", f"{case}: {sorted(gone)} were neither received nor are they there")
-        doubled = [one for one, count in Counter([*received, *(set(unfinished) & set(received))]).items() if count > 1]
-        self._expect(not doubled, "doubled", f"{case}: {doubled} were received, and are there")
+        counts = Counter([*received, *(set(unfinished) & set(received))])
+        duplicated = [id for id, count in counts.items() if count > 1]
+        self._expect(not duplicated, "duplicated", f"{case}: {duplicated} were received, and are there")
 
     def _check_sound(self, now: dict[str, Any], case: str) -> None:
         self._expect(now.get("check") == "ok", "broken", f"{case}: integrity_check says {now.get('check')}: {now}")

@@ -71,7 +71,7 @@ class Correspondence:
         behind = {f"{self._name}-{group}.{part}" for group, parts in self._groups.items() for part in parts}
         while behind := {life for life in behind if self._done_at(life) < since}:
             if time.monotonic() > since + _DEADLINE_S:
-                self._round.found("broken", f"after this they did nothing any more: {after}: {sorted(behind)}")
+                self._round.report("broken", f"after this they did nothing any more: {after}: {sorted(behind)}")
                 return
             time.sleep(0.02)
 
@@ -95,7 +95,7 @@ class Correspondence:
         """Kill all with -9 at once."""
         for program in (*self._programs.values(), self._helper):
             program.end()
-            self._round.did("kills")
+            self._round.count("kills")
         for group in self._programs:
             self._tell_of(group, "ended", code=-signal.SIGKILL)
 
@@ -109,7 +109,7 @@ class Correspondence:
         with BusObserver(self.db) as bus:
             while left := {peer.address: peer.pending for peer in bus.peers() if peer.pending and peer.address in ours}:
                 if time.monotonic() > deadline:
-                    self._round.found("lost", f"{left} was sent and not taken within {_DEADLINE_S:g} s")
+                    self._round.report("lost", f"{left} was sent and not taken within {_DEADLINE_S:g} s")
                     return
                 time.sleep(0.05)
 

@@ -61,7 +61,7 @@ def send_rows(round: Round, load: Correspondence) -> None:
     """Send some messages in one statement."""
     count = round.random.randint(1, 40)
     run(load.db, _ROWS.format(count=count))
-    round.did("rows by hand", count)
+    round.count("rows inserted by SQL", count)
 
 
 def refuse_another_journal(round: Round, load: Correspondence) -> None:
@@ -102,7 +102,7 @@ def pin(round: Round, load: Correspondence) -> None:
     deadline = time.monotonic() + _SHRINKS_WITHIN_S
     while (size := os.stat(f"{load.db}-wal").st_size) > WAL_SIZE_LIMIT:
         if time.monotonic() > deadline:
-            round.found("broken", f"the WAL still has {size:,} bytes long after a long reader has gone")
+            round.report("broken", f"the WAL still has {size:,} bytes long after a long reader has gone")
             return
         time.sleep(0.05)
 
@@ -122,7 +122,7 @@ def lock(round: Round, load: Correspondence) -> None:
         if round.random.random() < 0.5:
             holder.tell("COMMIT")
             holder.line()
-    round.did("seconds of foreign locks", math.ceil(seconds))
+    round.count("seconds of external locks", math.ceil(seconds))
 
 
 LIVE: dict[str, Hand] = {

@@ -37,12 +37,12 @@ def run(round: Round) -> None:
             replace(db, copy)
             spans.append((began, time.monotonic()))
             load.expect_progress(name)
-            round.did("replaced files")
+            round.count("replaced files")
             _take_away(round, load)
         load.stop()
     round.expect(hands.run(db, "PRAGMA integrity_check") == "ok", "a bus that was replaced is sound")
     for verdict in tally.verdicts(left_in(db, journals, "senders"), spans):
-        round.found(verdict.kind, f"replaced: {verdict.what}")
+        round.report(verdict.kind, f"replaced: {verdict.what}")
 
 
 def _restore_into(db: str, copy: str) -> None:
@@ -76,12 +76,12 @@ def _take_away(round: Round, load: Correspondence) -> None:
     behind = {event.life for event in read(load.folder) if event.what == "sending"}
     while behind := behind - _told_missing(load, since):
         if time.monotonic() > since + _NOTICED_WITHIN_S:
-            round.found("broken", f"the file is gone, and was not missed by {sorted(behind)}")
+            round.report("broken", f"the file is gone, and was not missed by {sorted(behind)}")
             break
         time.sleep(0.05)
     os.rename(f"{load.db}.away", load.db)
     load.expect_progress("the file is back")
-    round.did("files taken away and brought back")
+    round.count("files removed and restored")
 
 
 def _told_missing(load: Correspondence, since: float) -> set[str]:

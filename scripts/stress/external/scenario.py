@@ -31,7 +31,7 @@ def run(round: Round) -> None:
             for name in _chosen(round, phase, is_short):
                 hands.LIVE[name](round, load)
                 load.expect_progress(name)
-                round.did("hands")
+                round.count("external SQL actions")
             if is_killed := phase % 2 == 0:
                 load.kill()
             else:
@@ -57,7 +57,7 @@ def _at_rest(round: Round, db: str, is_killed: bool) -> str:
         _look_without_wal(round, db)
     choice = hands.AFTER_A_KILL if is_killed else hands.AT_REST
     name = round.random.choice(sorted(choice))
-    round.did("hands at rest")
+    round.count("actions on an idle bus")
     return choice[name](round, os.path.realpath(db))
 
 
@@ -69,7 +69,7 @@ def _look_without_wal(round: Round, db: str) -> None:
         with BusObserver(copy) as bus:
             ids = [message.id for message in bus.tail(follow=False)]
     finally:
-        round.did("looks without a WAL")
+        round.count("reads without the WAL")
     round.expect(ids == [*range(1, len(ids) + 1)], f"without its WAL a bus lacks only its end, and has {len(ids)}")
     round.expect(hands.run(copy, "PRAGMA integrity_check") == "ok", "without its WAL a bus is sound")
 
@@ -80,11 +80,11 @@ def _judge(round: Round, db: str) -> None:
         round.expect(bus.send("last:f", "note", ["last"]).id == bus.last_id(), "the bus is used on")
     journals = round.folder / "journals"
     events = list(read(journals))
-    round.did("sends", sum(event.what == "sent" for event in events))
-    round.did("receipts", sum(event.what == "received" for event in events))
-    round.did("busy sends", sum(event.what == "refused" for event in events))
+    round.count("sends", sum(event.what == "sent" for event in events))
+    round.count("messages received", sum(event.what == "received" for event in events))
+    round.count("sends refused as busy", sum(event.what == "refused" for event in events))
     for event in events:
         if event.what in ("refused", "stopped") and not event.told["error"].startswith("BusyError"):
-            round.found("broken", f"{event.life}, told without reason: {event.told['error']}")
+            round.report("broken", f"{event.life}, told without reason: {event.told['error']}")
     for verdict in checker.check(left_in(db, journals, "senders")):
-        round.found(verdict.kind, verdict.what)
+        round.report(verdict.kind, verdict.what)

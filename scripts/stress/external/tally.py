@@ -37,7 +37,7 @@ def verdicts(history: History, spans: Sequence[tuple[float, float]]) -> Iterator
     for failure in history.failures:
         yield Verdict("broken", failure)
     yield from _said("lost", "was sent, and is not in the bus", sent.keys() - counts.keys())
-    yield from _said("doubled", "is in the bus more than once", (token for token, count in counts.items() if count > 1))
+    yield from _said("duplicated", "is in the bus more than once", (t for t, count in counts.items() if count > 1))
     yield from _said("broken", "was refused, and is in the bus", refused & counts.keys())
     yield from _said("broken", "has another id in the bus", (t for t, id in sent.items() if ids.get(t, id) != id))
     for address in ADDRESSES.values():

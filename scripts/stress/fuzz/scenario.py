@@ -54,7 +54,7 @@ def _mutate(round: Round, name: str, folder: Path, seconds: float) -> None:
             data = first.pop() if first else mutation.next()
             if name == "client" and round.random.random() < 0.5:
                 data = bytes([round.random.randrange(256)]) + data[1:]
-            round.did(f"inputs of the {name}")
+            round.count(f"{name} inputs")
             try:
                 feed(data)
             except Exception as error:
@@ -87,12 +87,12 @@ def _guide(round: Round, name: str, folder: Path, seconds: float) -> None:
     )
     said = ended.stderr + ended.stdout
     executed = re.search(r"number_of_executed_units: (\d+)", said)
-    round.did(f"inputs of the {name}", int(executed[1]) if executed else 0)
-    round.did(f"inputs of the {name} that reached new code", len(list(corpus.iterdir())) - len(seeds(name)))
+    round.count(f"{name} inputs", int(executed[1]) if executed else 0)
+    round.count(f"{name} inputs that reached new code", len(list(corpus.iterdir())) - len(seeds(name)))
     for path in sorted(crashes.iterdir()):
         _tell(round, name, said[-_SHOWN:], path.read_bytes())
     if ended.returncode and not list(crashes.iterdir()):
-        round.found("broken", f"fuzzing the {name} ended with {ended.returncode}: {said[-_SHOWN:]}")
+        round.report("broken", f"fuzzing the {name} ended with {ended.returncode}: {said[-_SHOWN:]}")
 
 
 def _escaped(word: bytes) -> str:
@@ -101,4 +101,4 @@ def _escaped(word: bytes) -> str:
 
 def _tell(round: Round, name: str, what: str, data: bytes) -> None:
     again = f"python -m scripts.stress.fuzz.again {name} {data.hex()}"
-    round.found("broken", f"in the {name}: {what}\n    with the input: {again}")
+    round.report("broken", f"in the {name}: {what}\n    with the input: {again}")

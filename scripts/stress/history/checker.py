@@ -59,12 +59,12 @@ def every_message_is_there_once_and_whole(history: History) -> Iterator[Verdict]
             if address not in got:
                 yield Verdict("lost", f"#{message.id} ({post.token}) has no delivery to {address}")
         if len(got) > len(set(got)) or set(got) - set(wanted):
-            yield Verdict("doubled", f"#{message.id} ({post.token}) went to {got} instead of {wanted}")
+            yield Verdict("duplicated", f"#{message.id} ({post.token}) went to {got} instead of {wanted}")
     for id in recipients:
         yield Verdict("lost", f"#{id} has deliveries, and is not in the bus itself")
     for token, ids in copies.items():
         if len(ids) > 1:
-            yield Verdict("doubled", f"{token} is in the bus {len(ids)} times: {ids}")
+            yield Verdict("duplicated", f"{token} is in the bus {len(ids)} times: {ids}")
 
 
 def a_refused_send_left_nothing(history: History) -> Iterator[Verdict]:
@@ -99,7 +99,7 @@ def a_key_is_one_message(history: History) -> Iterator[Verdict]:
             first = found.setdefault((message.sender, message.key), message)
             if first is not message:
                 yield Verdict(
-                    "doubled", f"{message.key} of {message.sender} is in the bus as #{first.id}, #{message.id}"
+                    "duplicated", f"{message.key} of {message.sender} is in the bus as #{first.id}, #{message.id}"
                 )
 
 

@@ -37,7 +37,7 @@ def auto_mail_is_received_at_most_once(history: History) -> Iterator[Verdict]:
         if modes[address] == "auto" and len(receipts) > 1:
             lives = ", ".join(receipt.life for receipt in receipts)
             yield Verdict(
-                "doubled", f"#{id} at {address} was received {len(receipts)} times with automatic acks: {lives}"
+                "duplicated", f"#{id} at {address} was received {len(receipts)} times with automatic acks: {lives}"
             )
 
 
@@ -78,7 +78,7 @@ def manual_mail_is_finished_by_its_consumer(history: History) -> Iterator[Verdic
             yield Verdict("lost", f"{where} is {delivery.state} after {delivery.attempts} attempts")
         if not len(receipts.get(name, [])) <= delivery.attempts <= delivery.max_attempts:
             had = f"{len(receipts.get(name, []))} times, {delivery.attempts} of {delivery.max_attempts} attempts"
-            yield Verdict("doubled", f"{where} was received more often than was counted: {had}")
+            yield Verdict("duplicated", f"{where} was received more often than was counted: {had}")
 
 
 def nothing_comes_back_after_its_ack(history: History) -> Iterator[Verdict]:
@@ -90,12 +90,12 @@ def nothing_comes_back_after_its_ack(history: History) -> Iterator[Verdict]:
         first = finished.setdefault((ack.address, ack.id), ack)
         if first.lease != ack.lease:
             who = f"{first.life} and {ack.life}"
-            yield Verdict("doubled", f"#{ack.id} at {ack.address} was acked under two leases, by {who}")
+            yield Verdict("duplicated", f"#{ack.id} at {ack.address} was acked under two leases, by {who}")
     for receipt in history.receipts:
         done = finished.get((receipt.address, receipt.id))
         if done is not None and receipt.asked > done.end:
             who = f"{receipt.life} received #{receipt.id} at {receipt.address}"
-            yield Verdict("doubled", f"{who} after {done.life} had acked it")
+            yield Verdict("duplicated", f"{who} after {done.life} had acked it")
 
 
 def two_never_hold_the_same(history: History) -> Iterator[Verdict]:
@@ -108,10 +108,10 @@ def two_never_hold_the_same(history: History) -> Iterator[Verdict]:
         for before, after in pairwise(sorted(receipts, key=lambda receipt: receipt.attempts)):
             if after.at < _freed(before, history.lives[before.life]):
                 who = f"{before.life} and {after.life}"
-                yield Verdict("doubled", f"#{id} at {address} was in two hands at once: of {who}")
+                yield Verdict("duplicated", f"#{id} at {address} was in two hands at once: of {who}")
         attempts = [receipt.attempts for receipt in receipts]
         if len(set(attempts)) < len(attempts):
-            yield Verdict("doubled", f"#{id} at {address} was received at the same attempt twice: {attempts}")
+            yield Verdict("duplicated", f"#{id} at {address} was received at the same attempt twice: {attempts}")
 
 
 def a_transaction_has_its_effect_once(history: History) -> Iterator[Verdict]:
@@ -123,7 +123,7 @@ def a_transaction_has_its_effect_once(history: History) -> Iterator[Verdict]:
             continue
         count, where = rows.pop(delivery.message, 0), f"#{delivery.message} at {delivery.recipient}"
         if count > 1:
-            yield Verdict("doubled", f"{where} had its effect {count} times")
+            yield Verdict("duplicated", f"{where} had its effect {count} times")
         elif count and delivery.state != "acked":
             yield Verdict("broken", f"{where} had its effect, and is {delivery.state}")
         elif not count and delivery.state == "acked":
@@ -160,7 +160,7 @@ def _risks(history: History, address: str) -> list[list[float]]:
     ]
     at_helpers_risk = sum({life.name.partition(".")[0]: life.at_helpers_risk for life in consumers}.values())
     if at_helpers_risk:
-        helpers = (life for life in history.lives.values() if life.name.startswith("helper.") and life.was_killed)
+        helpers = (life for life in history.lives.values() if life.name.startswith("server.") and life.was_killed)
         risks += [[life.began_wall, life.ended_wall, at_helpers_risk] for life in helpers]
     return sorted(risks, key=lambda risk: risk[1])
 

@@ -73,7 +73,7 @@ class _Overtaken:
         self._is_auto = any(life.mode == "auto" for life in self._consumers)
         self._killed_helpers: list[Life] = []
         if any(life.over == "socket" for life in self._consumers):
-            helpers = (life for life in history.lives.values() if life.name.startswith("helper."))
+            helpers = (life for life in history.lives.values() if life.name.startswith("server."))
             self._killed_helpers = [life for life in helpers if life.was_killed]
         self._sent: dict[int, float] = {}
         for sending in history.sendings:

@@ -39,7 +39,7 @@ def run(round: Round, bus: BusClient) -> None:
             bus._doorbells.ring([address])
             woken = [other for other, bell in hung.items() if bell.wait(0)]
             round.expect(woken == [address], f"to ring at {address!a} woke {woken!a}")
-            round.did("rings")
+            round.count("doorbell rings")
     round.expect({path.name for path in round.folder.iterdir()} == around, "a doorbell hangs outside of its folder")
     _send_to_all(round, bus, names)
     _wake(round, bus, round.random.sample(names, _SLEEPERS))
@@ -59,7 +59,7 @@ def _send_to_all(round: Round, bus: BusClient, names: list[str]) -> None:
         ):
             got = set(bus.recipients(bus.send(pattern, "note").id))
             round.expect(got == wanted - {bus.address}, f"{pattern!a} reached {got ^ wanted!a:.300} besides or not")
-            round.did("patterns")
+            round.count("address patterns")
 
 
 def _wake(round: Round, bus: BusClient, names: list[str]) -> None:
@@ -86,4 +86,4 @@ def _wake(round: Round, bus: BusClient, names: list[str]) -> None:
     for thread in threads:
         thread.join(2 * _DEADLINE_S)
     round.expect(set(heard) == set(names), f"nobody was woken at {set(names) - set(heard)!a}")
-    round.did("wakes", len(heard))
+    round.count("wake-ups", len(heard))

@@ -69,7 +69,7 @@ def _send(shell: InjectionShell, bus: BusClient) -> None:
         for name in ("correlation_id", "task_id"):
             found = bus.history(**{name: text})
             shell.round.expect({getattr(one, name) for one in found} == {text}, f"history by {text!a} found others")
-        shell.round.did("texts")
+        shell.round.count("texts")
     # Addresses are names, too; the wildcards of SQL are none of theirs.
     bus.register("%:s", "_:s", "[a-z]:s")
     for address in ("%:s", "_:s", "[a-z]:s"):
@@ -164,7 +164,7 @@ def _run_commands(shell: InjectionShell, bus: BusClient) -> None:
         shell.round.expect(set(call["env"]) <= known, f"--exec has {set(call['env']) - known} in its environment")
         told = json.loads(call["stdin"])
         shell.round.expect((told["id"], told["body"]) == (message.id, message.body), f"--exec read {told!a:.300}")
-        shell.round.did("commands that --exec ran")
+        shell.round.count("--exec commands")
 
 
 def _complete(shell: InjectionShell) -> None:

@@ -43,7 +43,7 @@ class InjectionShell:
             env=self.environment,
             check=False,
         )
-        self.round.did("commands")
+        self.round.count("commands")
         called = f"raven {' '.join(arguments)!a}"
         self.round.expect(0 <= done.returncode <= _LAST_CODE, f"{called} ended with {done.returncode}")
         self.round.expect(b"Traceback" not in done.stderr, f"{called} failed: {done.stderr[-300:]!r}")
@@ -51,7 +51,7 @@ class InjectionShell:
             try:
                 text = data.decode()
             except UnicodeDecodeError:
-                self.round.found("broken", f"{called} printed to {name} what is no UTF-8")
+                self.round.report("broken", f"{called} printed to {name} what is no UTF-8")
                 continue
             self.round.expect(is_harmless(text), f"{called} printed to {name} what a terminal obeys: {text!a:.300}")
             is_forged = any(line.startswith(FORGED) for line in text.splitlines())
@@ -69,9 +69,9 @@ class InjectionShell:
             try:
                 values.append(json.loads(line))
             except ValueError:
-                self.round.found("broken", f"{called} printed a line that is no JSON: {line:.200}")
+                self.round.report("broken", f"{called} printed a line that is no JSON: {line:.200}")
         self.round.expect(lines is None or len(values) == lines, f"{called} printed {len(values)} lines, not {lines}")
-        self.round.did("JSON lines", len(values))
+        self.round.count("JSON lines", len(values))
         return values
 
     def foreign(self, *statements: tuple[str, list[Any]]) -> None:
@@ -80,7 +80,7 @@ class InjectionShell:
         subprocess.run(
             [sys.executable, "-c", _FOREIGN, self.db], input=lines, text=True, check=True, timeout=_DEADLINE_S
         )
-        self.round.did("foreign statements", len(statements))
+        self.round.count("external SQL statements", len(statements))
 
     def strangers(self) -> list[Path]:
         """Return files in the folder that neither raven nor this trial has made."""

@@ -100,10 +100,10 @@ def run(round: Round, bus: BusClient) -> None:
     for sql in (*(_fill(form, round.random) for form in forms), *_NEVER):
         try:
             found = bus.execute(sql)
-            round.found("broken", f"own SQL may do {sql!r}: {found!a:.200}")
+            round.report("broken", f"own SQL may do {sql!r}: {found!a:.200}")
         except StatementError:
             pass
-        round.did("statements of one's own")
+        round.count("user SQL statements")
     round.expect(_everything(bus) == before, "own SQL has changed what is raven's")
     # A foreign key of one's own has no say in what raven drops.
     sent = bus.send("own:s", "note")

@@ -79,7 +79,7 @@ class _Wire:
         line = self._line.read_line(_DEADLINE_S)
         assert line is not None, f"the helper has ended the connection after {text!a:.150}"
         self._lines.append(line + b"\n")
-        self._round.did("lines of the socket")
+        self._round.count("socket lines")
         value = json.loads(line.decode())
         # Where Python's parser takes so many brackets they are a batch of one.
         return dict(value[0] if isinstance(value, list) else value)

@@ -18,7 +18,7 @@ class Role(NamedTuple):
 
 _BOTH = ("io", "line")
 CAST = {
-    "helper": Role("helper", "", "helpers", _BOTH),
+    "server": Role("server", "", "servers", _BOTH),
     "subscribe": Role("consumer", "subscribe", "consumers", _BOTH),
     "listen": Role("consumer", "listen", "consumers", _BOTH),
     "solo": Role("consumer", "solo", "consumers", _BOTH),
@@ -26,13 +26,13 @@ CAST = {
     "manual": Role("consumer", "manual", "consumers", _BOTH),
     "ledger1": Role("consumer", "ledger-claim", "consumers", _BOTH),
     "ledger2": Role("consumer", "ledger-listen", "consumers", _BOTH),
-    "audit": Role("consumer", "audit", "clients of the helper", ("line",)),
-    "wire": Role("consumer", "wire", "clients of the helper", ("line",)),
-    "raw": Role("raw", "", "clients of the helper", ()),
+    "audit": Role("consumer", "audit", "socket clients", ("line",)),
+    "wire": Role("consumer", "wire", "socket clients", ("line",)),
+    "raw": Role("raw", "", "socket clients", ()),
     "producer1": Role("producer", "file", "producers", _BOTH),
     "producer2": Role("producer", "file", "producers", _BOTH),
-    "producer3": Role("producer", "socket", "clients of the helper", ("line",)),
-    "foreign": Role("foreign", "", "foreign writers", ()),
+    "producer3": Role("producer", "socket", "socket clients", ("line",)),
+    "foreign": Role("foreign", "", "external writers", ()),
 }
 SENDS_ONLY = ("producer1", "producer2", "producer3", "foreign")
 

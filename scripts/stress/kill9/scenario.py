@@ -36,6 +36,7 @@ _MOST_STEPS = {"io": 2500, "line": 60_000}
 _AIM_AT_WATCH_EVERY_S = 2.5
 _PAUSE_S = 0.01
 _STILL_S = 1.0
+_SELF_KILLS = {"io": "kills at an I/O call", "line": "kills at a line of code"}
 # In a round of so many seconds there is time to die at every step, in a shorter one at some.
 _STRIDE_S = 120.0
 
@@ -153,25 +154,25 @@ class _Storm:
         life.program.end()
         del self._lives[life.actor]
         if code != -signal.SIGKILL:
-            self._round.found("broken", f"{life.name} has ended by itself with {code}")
+            self._round.report("broken", f"{life.name} has ended by itself with {code}")
             return
         dying = [event.told["of"] for event in journal.read(self.journals, life.name) if event.what == "dying"]
-        self._round.did("kills")
-        self._round.did({"io": "kills at an I/O", "line": "kills at a line"}[dying[0]] if dying else how or "kills")
-        self._round.did(f"kills of {CAST[life.actor].kind}")
+        self._round.count("kills")
+        self._round.count(_SELF_KILLS[dying[0]] if dying else how or "kills")
+        self._round.count(f"kills of {CAST[life.actor].kind}")
 
     def _kill_the_watch(self, now: float) -> None:
         for life in list(self._lives.values()):
             if _has_the_watch(life.program.pid):
                 self._aims_at = now + self._random.expovariate(1 / _AIM_AT_WATCH_EVERY_S)
-                self._kill(life, "kills of the elected watch")
+                self._kill(life, "kills of the WAL watcher")
                 self._start(life.actor)
                 return
 
     def _expect_end(self, life: Life) -> None:
         """Write down the end of a life that nobody has killed, and say so where that was not as it should be."""
         if not life.program.has_ended:
-            self._round.found("broken", f"{life.name} does not end")
+            self._round.report("broken", f"{life.name} does not end")
             life.program.signal(signal.SIGKILL)
         code = life.program.wait(_ENDED_WITHIN_S)
         self._journal.write("ended", life=life.name, code=code)
@@ -189,7 +190,7 @@ class _Storm:
             return not left
 
         if not _until(is_drained, within_s):
-            self._round.found("lost", f"{what} is not taken within {within_s:g} s: {left}")
+            self._round.report("lost", f"{what} is not taken within {within_s:g} s: {left}")
 
 
 def run(round: Round) -> None:
@@ -201,25 +202,25 @@ def run(round: Round) -> None:
         bus.execute(EFFECTS)
     try:
         storm.rage(0.7 * round.seconds)
-        round.did("doorbells left by the dead", len(_doorbells(storm.db)))
+        round.count("doorbells left by killed processes", len(_doorbells(storm.db)))
         storm.calm()
     finally:
         storm.end()
     found = storm.look()
     for verdict in checker.check(found):
-        round.found(verdict.kind, verdict.what)
+        round.report(verdict.kind, verdict.what)
     _count(round, found)
     _sweep(round, storm.db)
 
 
 def _count(round: Round, found: History) -> None:
     sent = [sending for sending in found.sendings if sending.outcome == "done"]
-    round.did("sends that returned", len(sent))
-    round.did("sends cut off", sum(sending.outcome == "unknown" for sending in found.sendings))
-    round.did("messages", len(found.look.messages))
-    round.did("receipts", len(found.receipts))
-    round.did("transactions", len(found.look.effects))
-    round.did("messages lost in dying hands", _lost_in_hand(found))
+    round.count("sends that returned", len(sent))
+    round.count("sends interrupted", sum(sending.outcome == "unknown" for sending in found.sendings))
+    round.count("messages", len(found.look.messages))
+    round.count("messages received", len(found.receipts))
+    round.count("transactions", len(found.look.effects))
+    round.count("at-most-once messages lost with the consumer that held them", _lost_in_hand(found))
 
 
 def _lost_in_hand(found: History) -> int:

@@ -42,10 +42,10 @@ def _judge(round: Round, folder: Path, died: bool) -> None:
     seen: dict[str, Any] = json.loads((folder / "look.json").read_text(encoding="utf-8"))
     where = folder.name
     if died:
-        round.did("deaths at one step after another")
+        round.count("kills at each step in turn")
     first, second = seen["codes"]
     round.expect(first in (0, -9) and second == 0, f"{where}: the processes have ended with {first} and {second}")
     round.expect(seen["checked"] == ["ok"], f"{where}: the file should be sound, and is: {seen['checked']}")
     for verdict in checker.check(history_of(journal.read(folder / "journals"), look_of(seen["look"]))):
-        round.found(verdict.kind, f"{where}: {verdict.what}")
+        round.report(verdict.kind, f"{where}: {verdict.what}")
     shutil.rmtree(folder)

@@ -43,7 +43,7 @@ class Cutter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._opener.__exit__(kind, error, trace)
-        self._round.did("images", self._opener.opened)
+        self._round.count("disk images", self._opener.opened)
 
     def cut(self) -> None:
         """Cut at every moment, or at as many as the history asks for."""
@@ -64,7 +64,7 @@ class Cutter:
             elif isinstance(entry, Synced) and entry.file in kept:
                 safe = self._commits_before(entry.begun)
             elif isinstance(entry, Synced):
-                self._round.did("checkpoints")
+                self._round.count("checkpoints")
 
     def _follow(self) -> list[str]:
         """Return the digest of the files before the first commit and after each, with nothing lost."""
@@ -77,7 +77,7 @@ class Cutter:
                 digests.append(self._opener.digest(diskette.image("most", self._round.random)))
         if not digests:  # there was nothing before
             digests.append(self._opener.digest({}))
-        self._round.did("commits", len(self._commits))
+        self._round.count("commits", len(self._commits))
         return digests
 
     def _moments(self) -> set[int]:
@@ -97,7 +97,7 @@ class Cutter:
         }
 
     def _cut_at(self, diskette: Diskette, moment: int, safe: int) -> None:
-        self._round.did("crash points")
+        self._round.count("crash points")
         losses, tries = list(CERTAIN[:1]), _TRIES if self._history.moments else _FEW_TRIES
         if not diskette.loses_nothing():
             losses += [*CERTAIN[1:], *(self._round.random.choice(_UNCERTAIN) for _ in range(tries))]
@@ -124,7 +124,7 @@ class Cutter:
             return
         tail = self._commits_before(moment) - fitting[-1]
         self.longest_tail = max(self.longest_tail, tail)
-        self._round.did("lost tails", tail > 0)
+        self._round.count("images without the last commits", tail > 0)
         if self._history.is_single and self._history.durability == "full":
             returned = (step.returned for step in self._history.steps if step.returned is not None)
             safe = max(safe, self._commits_before(max((place for place in returned if place < moment), default=0)))
@@ -136,4 +136,4 @@ class Cutter:
 
     def _tell(self, kind: Kind, words: str) -> None:
         self._found += 1
-        self._round.found(kind, words)
+        self._round.report(kind, words)

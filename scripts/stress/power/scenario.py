@@ -24,6 +24,6 @@ def run(round: Round) -> None:
     """Record one history, and cut the power in it again and again."""
     name, durability = HISTORIES[round.seed % len(HISTORIES)]
     history = record(PROGRAMS[name], round.folder, round.random, durability, count(1))
-    round.did("histories")
+    round.count("recorded runs")
     with Cutter(history, round) as cutter:
         cutter.cut()

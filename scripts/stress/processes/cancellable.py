@@ -141,7 +141,7 @@ class Subscribing:
             where = f"{self.name}, at {self._bench.address}"
             yield "lost", f"{where}: of {len(self._sent)} messages these are gone after {_PATIENCE_S:g} s: {states}"
         if len(found) > len(set(found)):
-            yield "doubled", f"{self.name}: {sorted(found)}"
+            yield "duplicated", f"{self.name}: {sorted(found)}"
 
 
 class Requesting:

@@ -56,7 +56,7 @@ class Canceller:
                 if stepped.suspensions < at:
                     break
             else:
-                self._report.found("broken", f"{what.name} does not complete within {_MOST_STEPS} steps")
+                self._report.report("broken", f"{what.name} does not complete within {_MOST_STEPS} steps")
 
     async def at_random(self, what: Cancellable, chance: random.Random) -> None:
         """Cancel at a random moment, by the task or by a timeout."""
@@ -78,15 +78,15 @@ class Canceller:
             task = asyncio.ensure_future(_awaited(run))
             done, _ = await asyncio.wait([task], timeout=_LEAK_PATIENCE_S)
             if not done:
-                self._report.found("broken", f"{what.name}, cancelled {when}, goes on")
+                self._report.report("broken", f"{what.name}, cancelled {when}, goes on")
                 task.cancel()
                 return
             if task.cancelled() or isinstance(task.exception(), TimeoutError):
-                self._report.did("cancellations")
+                self._report.count("cancellations")
             elif (error := task.exception()) is not None:
-                self._report.found("broken", f"{what.name}, cancelled {when}: {type(error).__name__}: {error}")
+                self._report.report("broken", f"{what.name}, cancelled {when}: {type(error).__name__}: {error}")
         for kind, fault in what.faults(self._in_hand):
-            self._report.found(kind, f"{fault}, cancelled {when}")
+            self._report.report(kind, f"{fault}, cancelled {when}")
         await self._look_for_leaks(f"{what.name}, cancelled {when}")
 
     async def _warm_up(self, what: Cancellable) -> None:
@@ -103,7 +103,7 @@ class Canceller:
         give_up_at = time.monotonic() + _LEAK_PATIENCE_S
         while left := self._left():
             if time.monotonic() > give_up_at:
-                self._report.found("broken", f"{where}: left behind: {left}")
+                self._report.report("broken", f"{where}: left behind: {left}")
                 return
             await asyncio.sleep(0.002)
 

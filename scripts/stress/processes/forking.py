@@ -90,19 +90,19 @@ class Forking:
             listener.join()
         sent, got = Counter(self._sent), Counter(self._got)
         if sent - got:
-            self.report.found("lost", f"beside forks: {sorted(sent - got)[:5]}")
+            self.report.report("lost", f"beside forks: {sorted(sent - got)[:5]}")
         if got - sent:
-            self.report.found("doubled", f"beside forks: {sorted(got - sent)[:5]}")
+            self.report.report("duplicated", f"beside forks: {sorted(got - sent)[:5]}")
 
     def _fork(self, name: str, end: str) -> None:
         pid = os.fork()
         if not pid:
             signal.alarm(_PATIENCE_S)  # a child that hangs is killed, and found
             self._be_child(name, end)
-        self.report.did("forks")
+        self.report.count("forks")
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if code != (0 if end != "exception" else 1):
-            self.report.found("broken", f"a forked child that should end by {end} ended with {code}")
+            self.report.report("broken", f"a forked child that should end by {end} ended with {code}")
         else:
             self._sent += [f"{name} inherited", f"{name} own"]
 
@@ -137,10 +137,10 @@ class Forking:
         process.start()
         process.join(_PATIENCE_S)
         if process.exitcode != 0:
-            self.report.found("broken", f"a process that was begun by {method} ended with {process.exitcode}")
+            self.report.report("broken", f"a process that was begun by {method} ended with {process.exitcode}")
             process.kill()
         self._sent += [*bodies, f"{method} alone"]
-        self.report.did("processes of multiprocessing", 3)
+        self.report.count("multiprocessing processes", 3)
 
 
 def main() -> None:

@@ -55,15 +55,15 @@ class Crew:
         give_up_at = time.monotonic() + _PATIENCE_S
         while left := self._left():
             if time.monotonic() > give_up_at:
-                self._round.found("lost", f"never taken: {left}")
+                self._round.report("lost", f"never taken: {left}")
                 break
             time.sleep(0.02)
         for part in RECEIVERS:
             self._stop(part)
         history = left_in(self._db, self._folder, "crew")
-        self._round.did("messages", sum(sending.outcome == "done" for sending in history.sendings))
+        self._round.count("messages", sum(sending.outcome == "done" for sending in history.sendings))
         for verdict in verdicts(history):
-            self._round.found(verdict.kind, verdict.what)
+            self._round.report(verdict.kind, verdict.what)
 
     def _left(self) -> dict[str, int]:
         ours = {address(part) for part in RECEIVERS}
@@ -74,7 +74,7 @@ class Crew:
             if not name.startswith(part):
                 continue
             if program.has_ended:
-                self._round.found("broken", f"{name} has ended by itself")
+                self._round.report("broken", f"{name} has ended by itself")
                 continue
             program.tell("over")
             code = program.wait()

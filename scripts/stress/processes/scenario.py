@@ -51,7 +51,7 @@ def run(round: Round) -> None:
                 if time.monotonic() > end_at:
                     break
         for program in beside:
-            report.take(round, program.line(_PATIENCE_S))
+            report.add_to_round(round, program.line(_PATIENCE_S))
         crew.settle()
 
 
@@ -103,7 +103,7 @@ def _die(round: Round, db: str, way: str) -> None:
         with BusClient.at(f"dying-{way}:s", db, register=False, busy_timeout_s=30) as heir:
             for msg in heir.claim(max=100):
                 heir.ack(msg.id)
-    round.did("deaths in mid-transaction")
+    round.count("exits in a transaction")
 
 
 def _use_up_inotify(round: Round, db: str, hoarder: Program) -> None:
@@ -125,7 +125,7 @@ def _use_up_inotify(round: Round, db: str, hoarder: Program) -> None:
     hoarder.tell("doctor")
     told = hoarder.line()
     round.expect(told == "ok", f"the doctor finds inotify {told!r} when its instances are given back")
-    round.did("inotify instances used up", instances)
+    round.count("inotify instances used up", instances)
 
 
 def _starve_helper(round: Round, pid: int, socket: str) -> None:
@@ -145,4 +145,4 @@ def _starve_helper(round: Round, pid: int, socket: str) -> None:
         connected.send("nobody:starve", "note")
     with Client(socket, "newcomer:starve", timeout_s=20, patience_s=20) as newcomer:
         newcomer.send("nobody:starve", "note")
-    round.did("times the helper had no descriptors")
+    round.count("times the server had no descriptors")

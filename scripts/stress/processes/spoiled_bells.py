@@ -85,7 +85,7 @@ class SpoiledBells:
         self._restore()
         self._await_bell(way)
         self._send(f"after {way}")
-        self._round.did("doorbells spoiled")
+        self._round.count("doorbells damaged")
 
     def _send(self, when: str) -> None:
         self._number += 1
@@ -96,7 +96,7 @@ class SpoiledBells:
         try:
             heard = self._probe.line(_PATIENCE_S)
         except TimeoutError:
-            self._round.found("lost", f"{when}: what was sent has not come within {_PATIENCE_S:g} s")
+            self._round.report("lost", f"{when}: what was sent has not come within {_PATIENCE_S:g} s")
             return
         self._round.expect(heard == str(self._number), f"{when}: {heard} came and not {self._number}")
 
@@ -104,7 +104,7 @@ class SpoiledBells:
         give_up_at = time.monotonic() + _PATIENCE_S
         while not self._doorbells.count_waiting(_ADDRESS):
             if time.monotonic() > give_up_at:
-                self._round.found("broken", f"{when}: no bell hangs again")
+                self._round.report("broken", f"{when}: no bell hangs again")
                 return
             time.sleep(0.01)
 

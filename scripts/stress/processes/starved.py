@@ -77,7 +77,7 @@ class Starved:
             resource.setrlimit(resource.RLIMIT_NOFILE, (chance.choice((4, 8, 12, 16)), hard))
             time.sleep(chance.random() * 0.1)
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            self.report.did("times without descriptors")
+            self.report.count("times without descriptors")
             time.sleep(chance.random() * 0.1)
         self._over.set()
         for thread in others:
@@ -87,10 +87,10 @@ class Starved:
         for client in self._clients.values():
             client.close()
         if lost := set(self._sent) - set(self._got):
-            self.report.found("lost", f"without descriptors: {sorted(lost)[:5]}")
-        if doubled := [id for id, count in Counter(self._got).items() if count > 1]:
-            self.report.found("doubled", f"without descriptors: {doubled[:5]}")
-        self.report.did("messages sent without descriptors", len(self._sent))
+            self.report.report("lost", f"without descriptors: {sorted(lost)[:5]}")
+        if duplicated := [id for id, count in Counter(self._got).items() if count > 1]:
+            self.report.report("duplicated", f"without descriptors: {duplicated[:5]}")
+        self.report.count("messages sent without descriptors", len(self._sent))
 
     def _warm_up(self) -> None:
         """Import all that these threads need: to import takes descriptors, and fails as Python says it."""
@@ -106,13 +106,13 @@ class Starved:
         except WaitTimeoutError:
             return None
         except DatabaseError:
-            self.report.did("typed errors without descriptors")
+            self.report.count("typed errors without descriptors")
         except RavenError as error:
-            self.report.found("broken", f"without descriptors: {type(error).__name__}: {error}")
+            self.report.report("broken", f"without descriptors: {type(error).__name__}: {error}")
         except OSError as error:
             named = str(error.filename or "")
             if error.errno != errno.EMFILE or not named.endswith((".py", ".pyc")):
-                self.report.found("broken", f"without descriptors a bare {type(error).__name__}: {error}")
+                self.report.report("broken", f"without descriptors a bare {type(error).__name__}: {error}")
         return None
 
 

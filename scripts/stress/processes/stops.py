@@ -96,7 +96,7 @@ class Stops:
             began = time.monotonic()
             try:
                 self._hasty.send("nobody:stops", "note")
-                self._round.found("broken", "a send while a stopped process holds the lock did not raise BusyError")
+                self._round.report("broken", "a send while a stopped process holds the lock did not raise BusyError")
             except BusyError:
                 took = time.monotonic() - began
                 self._round.expect(took < _BUSY_S + 5, f"BusyError came after {took:.1f} s and not {_BUSY_S:g}")
@@ -121,7 +121,7 @@ class Stops:
                 self._expect(self._probes[number].line(_PATIENCE_S), str(self._number), "what a stranger sent")
                 took = time.monotonic() - began
                 self._round.expect(took < _POLL_S + 5, f"a stranger was heard after {took:.1f} s, not {_POLL_S:g}")
-        self._round.did("watchers stopped")
+        self._round.count("WAL watchers stopped")
 
     def the_helper(self) -> None:
         """Stop the helper: who uses the file is not held up, who asks over the socket is answered afterwards."""
@@ -143,7 +143,7 @@ class Stops:
             yield
         finally:
             os.kill(pid, signal.SIGCONT)
-            self._round.did("processes stopped")
+            self._round.count("processes stopped")
 
     @contextmanager
     def _stopped_between_writes(self, pid: int) -> Iterator[None]:

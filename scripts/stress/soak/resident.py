@@ -17,7 +17,7 @@ from contextlib import suppress
 
 from raven import BusClient, RavenError, WaitTimeoutError
 
-TABLES = ("CREATE TABLE soak_open (job TEXT PRIMARY KEY)", "CREATE TABLE soak_doubled (job TEXT)")
+TABLES = ("CREATE TABLE soak_open (job TEXT PRIMARY KEY)", "CREATE TABLE soak_duplicated (job TEXT)")
 _PAUSE_S = 0.012
 _RETENTION = {"max_messages": 1000}
 _over = threading.Event()
@@ -52,7 +52,7 @@ def work(db: str, socket: str) -> None:
                 if msg.type == "job":
                     job = (msg.body["job"],)
                     if not tx.execute("DELETE FROM soak_open WHERE job = ? RETURNING 1", job):
-                        tx.execute("INSERT INTO soak_doubled (job) VALUES (?)", job)
+                        tx.execute("INSERT INTO soak_duplicated (job) VALUES (?)", job)
             if _over.is_set():
                 break
 

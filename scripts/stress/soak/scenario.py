@@ -76,10 +76,10 @@ class _Crew:
         program = self._others[part]
         if self._round.random.random() < 0.5:
             program.signal(signal.SIGKILL)
-            self._round.did("kills")
+            self._round.count("kills")
         else:
             program.tell("end")
-            self._round.did("orderly ends")
+            self._round.count("normal exits")
         program.wait(_END_WITHIN_S)
         program.end()
         self._others[part] = self._start(part, stays=False)
@@ -121,7 +121,7 @@ def _watch(round: Round, bus: HostedBus, crew: _Crew) -> list[Sample]:
             due = now + every_s
     for part, program in crew.residents.items():
         round.expect(not program.has_ended, f"the {part} that stays lives to the end")
-    round.did("messages", bus.last_id())
+    round.count("messages", bus.last_id())
     return samples
 
 
@@ -148,14 +148,14 @@ def _drain(bus: BusClient) -> int:
 
 def _judge(round: Round, bus: BusClient, samples: list[Sample], left: int) -> None:
     if left:
-        round.found("lost", f"{left} jobs were sent and never done")
-    if doubled := _count(bus, "soak_doubled"):
-        round.found("doubled", f"{doubled} jobs were done twice")
+        round.report("lost", f"{left} jobs were sent and never done")
+    if duplicated := _count(bus, "soak_duplicated"):
+        round.report("duplicated", f"{duplicated} jobs were done twice")
     if dead := bus.dead():
         one = dead[0]
-        round.found("lost", f"{len(dead)} deliveries have died, such as a {one.type} to {one.recipient}: {one.reason}")
+        round.report("lost", f"{len(dead)} deliveries have died, such as a {one.type} to {one.recipient}: {one.reason}")
     for growth in growths(samples):
-        round.found("broken", growth)
+        round.report("broken", growth)
 
 
 def _count(bus: BusClient, table: str) -> int:

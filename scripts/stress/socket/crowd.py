@@ -20,7 +20,7 @@ def connects(round: Round, helper: Served) -> None:
     """Connect from several processes for a moment, each in a manner of its own."""
     manners = [round.random.choice(sorted(MANNERS)) for _ in range(_PROCESSES)]
     made, failed = visit(helper.path, manners, _SECONDS)
-    round.did("connects", made)
+    round.count("connects", made)
     round.expect(made, f"of {failed} connects some should succeed")
     print(f"socket: {made / _SECONDS:,.0f} connects a second ({', '.join(manners)})", file=sys.stderr)
 

@@ -55,7 +55,7 @@ def conversations(round: Round, helper: Served) -> None:
     first = helper.ask("last_id")["id"]
     for number, (place, manner) in enumerate(cuts, start=first):
         _cut(round, helper, number, place, manner)
-        round.did(f"conversations cut by a {manner}")
+        round.count(f"conversations truncated by a {manner}")
 
 
 def _cut(round: Round, helper: Served, number: int, place: int, manner: str) -> None:
@@ -70,9 +70,9 @@ def _cut(round: Round, helper: Served, number: int, place: int, manner: str) -> 
     sends = [0, 0, 1, 1, 2, 4, 4][count]
     stored = helper.ask("history", {"task_id": f"{number:06}"})["messages"]
     if len(stored) > sends:
-        round.found("doubled", f"{where} left {len(stored)} messages of {sends} that were sent")
+        round.report("duplicated", f"{where} left {len(stored)} messages of {sends} that were sent")
     if manner == "half-close" and len(stored) < sends:
-        round.found("lost", f"{where} left {len(stored)} messages of {sends} that were answered")
+        round.report("lost", f"{where} left {len(stored)} messages of {sends} that were answered")
     order = [message["recipient_role"][:3] for message in stored]
     round.expect(order == ["cut", "cla", "cut", "cut"][: len(order)], f"{where} left messages to {order}")
     for message in stored:
@@ -83,9 +83,9 @@ def _cut(round: Round, helper: Served, number: int, place: int, manner: str) -> 
     unacked = [message["id"] for message in helper.ask("inbox", {"role": ME, "peek": True})["messages"]]
     may_ack = mine[:1] if count == len(lines) else []
     if unacked != mine and unacked != [id for id in mine if id not in may_ack]:
-        round.found("lost", f"{where} left {unacked} of {mine} in the inbox")
+        round.report("lost", f"{where} left {unacked} of {mine} in the inbox")
     if manner == "half-close" and may_ack and unacked == mine:
-        round.found("lost", f"{where} left a message unacked whose ack was answered")
+        round.report("lost", f"{where} left a message unacked whose ack was answered")
     # The next looks are not to be longer for what this one has left.
     for message in stored:
         helper.ask("ack", {"id": message["id"], "role": message["recipient"]})
@@ -106,7 +106,7 @@ def _half_close(round: Round, path: str, data: bytes) -> None:
     try:
         oracle.check(talk(path, data), oracle.owed(data, MAX_REQUEST, METHODS))
     except AssertionError as error:
-        round.found("broken", f"half a conversation of {len(data)} bytes: {error}")
+        round.report("broken", f"half a conversation of {len(data)} bytes: {error}")
 
 
 def _kill(round: Round, path: str, data: bytes) -> None:

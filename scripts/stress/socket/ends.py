@@ -43,7 +43,7 @@ def ended_and_started_again(round: Round, helper: Served) -> None:
         is_there = Path(helper.path).exists()
         round.expect(is_there == (number is signal.SIGKILL), "a helper that is stopped should remove its socket")
         helper.start()
-    round.did(f"helpers ended by {number.name} and started again")
+    round.count(f"servers restarted after {number.name}")
 
 
 def without_descriptors(round: Round, helper: Served) -> None:
@@ -69,7 +69,7 @@ def without_descriptors(round: Round, helper: Served) -> None:
         for connection in waiting:
             answer = json.loads(connection.recv(1 << 16))
             round.expect(answer["result"] == "pong", "who waited for a descriptor should be answered")
-    round.did("times without descriptors")
+    round.count("times without descriptors")
 
 
 def _ping(number: int) -> bytes:

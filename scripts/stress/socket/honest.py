@@ -18,7 +18,7 @@ _BOUND_S = 10.0
 class Honest:
     """One who sends and one who reads, each in a process of its own, for as long as this is entered.
 
-    Left, it tells the round what was lost, doubled, reordered or late. With `is_disturbed` the helper was ended
+    Left, it tells the round what was lost, duplicated, reordered or late. With `is_disturbed` the helper was ended
     meanwhile: then what was on its way may come twice, and late, and not in order.
     """
 
@@ -52,15 +52,15 @@ class Honest:
         sent = json.loads(self._sender.line())
         self._reader.tell(str(sent["count"]))
         read = json.loads(self._reader.line())
-        round.did("messages of the honest", sent["count"])
+        round.count("control messages", sent["count"])
         round.expect(sent["count"], "the honest should have sent something")
         for number in read["lost"]:
-            round.found("lost", f"message {number} of the honest was answered and never came")
+            round.report("lost", f"message {number} of the honest was answered and never came")
         if not self.is_disturbed:
-            for number in read["doubled"]:
-                round.found("doubled", f"message {number} of the honest came twice")
+            for number in read["duplicated"]:
+                round.report("duplicated", f"message {number} of the honest came twice")
             if read["reordered"]:
-                round.found("reordered", f"messages of the honest came out of order {read['reordered']} times")
+                round.report("reordered", f"messages of the honest came out of order {read['reordered']} times")
             for part, slowest_s in (("send", sent["slowest_s"]), ("delivery", read["slowest_s"])):
                 round.expect(slowest_s < _BOUND_S, f"a {part} of the honest took {slowest_s:.1f} s")
                 print(f"socket: the slowest {part} of the honest took {1000 * slowest_s:.0f} ms", file=sys.stderr)

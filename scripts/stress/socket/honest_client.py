@@ -68,7 +68,7 @@ def read(path: str) -> None:
     found = Counter(numbers)
     report = {
         "lost": sorted(set(range(count)) - set(found))[:20],
-        "doubled": sorted(number for number, times in found.items() if times > 1)[:20],
+        "duplicated": sorted(number for number, times in found.items() if times > 1)[:20],
         "reordered": sum(later < earlier for earlier, later in pairwise(numbers)),
         "slowest_s": slowest_s,
     }

@@ -22,7 +22,7 @@ def slow_senders(round: Round, helper: Served) -> None:
         for byte in _SEND[:40]:
             for connection in slow:
                 connection.send(bytes([byte]))
-        round.did("bytes of slow senders", 40 * len(slow))
+        round.count("bytes of slow senders", 40 * len(slow))
         if round.random.random() < 0.5:
             chosen = slow[0]
             chosen.sendall(_SEND[40:])
@@ -36,7 +36,7 @@ def long_halves(round: Round, helper: Served) -> None:
         crowd = _crowd(stack, helper, 12)
         for connection in crowd:
             connection.sendall(b'["' + b"x" * 7_000_000)
-        round.did("half lines of 7 MB", len(crowd))
+        round.count("unfinished lines of 7 MB", len(crowd))
 
 
 def at_the_limit(round: Round, helper: Served, limit: int) -> None:
@@ -53,7 +53,7 @@ def at_the_limit(round: Round, helper: Served, limit: int) -> None:
                 refusal = answer
             else:
                 inside.append(connection)
-        round.did("connections up to the limit", len(inside))
+        round.count("connections up to the limit", len(inside))
         told = json.loads(refusal or b"{}")
         is_right = told.get("id", 0) is None and told["error"]["data"] == {"kind": "limit", "retryable": True}
         round.expect(is_right, f"one connection too many should be told to try again, and was told {told}")
@@ -78,7 +78,7 @@ def slow_readers(round: Round, helper: Served) -> None:
             connection.setblocking(False)
             with suppress(BlockingIOError):
                 connection.send(asked[number % len(asked)])
-        round.did("clients that never read", 24)
+        round.count("clients that never read", 24)
         wait_until(lambda: helper.ask("stats", {"full": False})["pushed"], "a push to one of them")
     helper.ask("prune", {"older_than_s": 0})
 
@@ -91,7 +91,7 @@ def many_waits(round: Round, helper: Served) -> None:
         for connection in _crowd(stack, helper, 3):
             connection.sendall(_lines(*[("wait_receipt", wait)] * 300))
             connection.sendall(_lines(("request", {"from": "a:s", "to": "b:s", "type": "q", "timeout_s": 60})))
-        round.did("requests that wait", 903)
+        round.count("waiting requests", 903)
         wait_until(lambda: helper.ask("stats", {"full": False})["waits"] >= 300, "300 waits")
 
 

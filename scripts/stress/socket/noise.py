@@ -58,7 +58,7 @@ def too_much(round: Round, helper: Served) -> None:
         b"\x00" * 100_000 + b"\n" * 100_000,
         (_PING + b"\n") * 3000,
     ]
-    _exchange(round, helper, round.random.choice(odd), "lines that are too much")
+    _exchange(round, helper, round.random.choice(odd), "oversized lines")
 
 
 def request(chance: random.Random) -> Any:
@@ -76,7 +76,7 @@ def request(chance: random.Random) -> Any:
 
 def _exchange(round: Round, helper: Served, data: bytes, what: str) -> None:
     """Write some bytes and end; every line that comes must be owed, and every answer that is owed must come."""
-    round.did(what, data.count(b"\n") + 1)
+    round.count(what, data.count(b"\n") + 1)
     due = oracle.owed(data, MAX_REQUEST, METHODS)
     if due.waits:  # nobody waits for its end: a mutation may have made its time long
         with connect(helper.path) as connection:
@@ -85,7 +85,7 @@ def _exchange(round: Round, helper: Served, data: bytes, what: str) -> None:
     try:
         oracle.check(talk(helper.path, data), due)
     except AssertionError as error:
-        round.found("broken", f"{error} (written: {data[:500].hex()})")
+        round.report("broken", f"{error} (written: {data[:500].hex()})")
 
 
 def _value(chance: random.Random, depth: int) -> Any:

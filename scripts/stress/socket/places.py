@@ -64,7 +64,7 @@ def places(round: Round, helper: Served, times: int = 2) -> None:
         path = round.random.choice((folder, folder / "over")) / "s"
         held = SQUATTERS[name].make(path)
         _start(round, helper.db, path, name)
-        round.did("helpers started where something stands")
+        round.count("servers started at an occupied path")
         if isinstance(held, socket.socket):
             held.close()
 

@@ -31,7 +31,7 @@ def behind_a_bound_socket(round: Round, helper: Served) -> None:
             if round.random.random() < 0.3:
                 lines = ["[" + ",".join(lines) + "]"]
             found = talk(bound.path, "\n".join(lines).encode())
-            round.did("requests through a bound socket", 5)
+            round.count("requests through a bound socket", 5)
             round.expect(SECRET.encode() not in found, f"a guest should see no mail of others: {lines}")
         stats = bound.stop()
         round.expect(stats == 0, f"a bound helper should end with 0, and ended with {stats}")
@@ -100,7 +100,7 @@ def as_another_user(round: Round, helper: Served) -> None:
         os.chmod(helper.path, 0o600)
         os.chmod(place, before & 0o777)
         os.close(folder)
-    round.did("visits of another user", 2)
+    round.count("connects by another user", 2)
 
 
 def _visit(folder: int, path: str) -> bytes:

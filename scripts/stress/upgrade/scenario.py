@@ -40,7 +40,7 @@ def run(round: Round) -> None:
     for state in specimen.STATES:
         path = specimen.write(round.folder / f"{state}.db", state)
         _upgrade(round, path, stride, races)
-        round.did("old buses")
+        round.count("old buses")
     _refuse_newer(round)
     _refuse_other(round)
 
@@ -52,10 +52,10 @@ def _upgrade(round: Round, path: str, stride: int, races: int) -> None:
     with Program("stress.upgrade.upgraders", path, *map(str, (first, stride, races, seed))) as upgraders:
         while (line := upgraders.line(_TURN_S)) != "end":
             told = json.loads(line)
-            round.did("upgrades")
-            round.did("kills", told["killed"])
+            round.count("upgrades")
+            round.count("kills", told["killed"])
             for flaw in told["flaws"]:
-                round.found("broken", f"{told['copy']}, killed at {told['fuses']}: {flaw}")
+                round.report("broken", f"{told['copy']}, killed at {told['fuses']}: {flaw}")
 
 
 def _refuse_newer(round: Round) -> None:
@@ -66,7 +66,7 @@ def _refuse_newer(round: Round) -> None:
     for kind in (BusClient, BusObserver):
         try:
             (BusClient.at("worker:s", path) if kind is BusClient else BusObserver(path)).close()
-            round.found("broken", f"a {kind.__name__} opens a bus of a later schema")
+            round.report("broken", f"a {kind.__name__} opens a bus of a later schema")
         except NewerSchemaError as error:
             round.expect("upgrade raven" in str(error), f"the refusal says what to do: {error}")
     for name, command in _COMMANDS.items():
@@ -82,7 +82,7 @@ def _refuse_newer(round: Round) -> None:
         expected = _UNHEALTHY if name == "doctor" else _REFUSED
         round.expect(done.returncode == expected, f"raven {name} ends with {expected}: {done.returncode}")
         round.expect("upgrade raven" in done.stdout + done.stderr, f"raven {name} says what to do: {done.stderr}")
-        round.did("refusals")
+        round.count("refused files")
     round.expect(_content(round.folder, "newer.db") == before, "a bus of a later schema is left as it was, to the byte")
 
 
@@ -95,11 +95,11 @@ def _refuse_other(round: Round) -> None:
         before = _content(round.folder, "other.db")
         try:
             BusClient.at("worker:s", path).close()
-            round.found("broken", "a database of something else is opened")
+            round.report("broken", "a database of something else is opened")
         except NotABusError:
-            round.did("refusals")
+            round.count("refused files")
         except RavenError as error:
-            round.found("broken", f"a database of something else raises {type(error).__name__}: {error}")
+            round.report("broken", f"a database of something else raises {type(error).__name__}: {error}")
         round.expect(_content(round.folder, "other.db") == before, "a database of something else is left as it was")
 
 
