@@ -261,7 +261,7 @@ class BusClient(BusObserver):
         """Return one message, as this address sees it if it is a recipient; changes nothing. MessageNotFoundError."""
         check_id(id)
         self._store.verify()
-        rows = self._store.rows("message_to", {"message_id": id, "recipient": self.address})
+        rows = self._store.rows("get_delivery", {"message_id": id, "recipient": self.address})
         return message_of(rows[0], clock.now()) if rows else super().read(id)
 
     def claim(self, max: int = 1, lease_s: float = 30.0, *, remember: bool = True) -> list[Message]:

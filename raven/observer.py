@@ -53,7 +53,7 @@ class BusObserver:
         )
         self._doorbells = Doorbells(self._store.path)
         doorbells = self._doorbells
-        self._handle = Handle(self._store, doorbells, lambda store: _settle(store, doorbells))
+        self._handle = Handle(self._store, doorbells, lambda store: _apply_due(store, doorbells))
         return settings
 
     @property
@@ -65,7 +65,7 @@ class BusObserver:
         """Return one message as a whole, changing nothing; raises MessageNotFoundError."""
         check_id(id)
         self._store.verify()
-        rows = self._store.rows("message_whole", {"message_id": id})
+        rows = self._store.rows("get_message", {"message_id": id})
         if not rows:
             raise MessageNotFoundError(f"there is no message #{id}: it never was, or it was pruned")
         return message_of(rows[0], clock.now())
@@ -275,8 +275,8 @@ def _messages(rows: Sequence[Any], max_bytes: int | None) -> list[Message]:
     return [message_of(row, now) for row in rows]
 
 
-def _settle(store: Store, doorbells: Doorbells) -> None:
+def _apply_due(store: Store, doorbells: Doorbells) -> None:
     """Put into effect what time has brought to deliveries, for all recipients, and wake whom it concerns."""
     from raven.delivery import expiry
 
-    expiry.settle(store, doorbells.ring)
+    expiry.apply_due(store, doorbells.ring)

@@ -101,10 +101,10 @@ class Bus:
 
     # What time does.
 
-    def end_waits(self, address: str | None) -> None:
+    def release_due(self, address: str | None) -> None:
         for one in self._open(address):
             if one.has_waited(self.now()):
-                self._let_go(one)
+                self._release(one)
 
     def expire(self) -> None:
         for one in self._open():
@@ -112,8 +112,8 @@ class Bus:
                 one.finish("expired")
                 self._report(one)
 
-    def settle(self) -> None:
-        self.end_waits(None)
+    def apply_due(self) -> None:
+        self.release_due(None)
         self.expire()
         self.book()
 
@@ -124,17 +124,17 @@ class Bus:
     ) -> list[int]:
         return self._lease(self.ready(address, max, rung=rung, again=again), token, lease_s, counts=True)
 
-    def set_apart(self, address: str, max: int, token: int, lease_s: int, *, rung: bool = False) -> list[int]:
+    def prefetch(self, address: str, max: int, token: int, lease_s: int, *, rung: bool = False) -> list[int]:
         return self._lease(self.ready(address, max, rung=rung), token, lease_s, counts=False)
 
-    def take_ready(self, address: str, max: int, *, rung: bool = False) -> list[int]:
+    def consume_ready(self, address: str, max: int, *, rung: bool = False) -> list[int]:
         taken = self.ready(address, max, rung=rung)
         for one in taken:
             one.attempts += 1
             one.finish("acked")
         return [one.id for one in taken]
 
-    def take(self, id: int, address: str, token: int) -> None:
+    def consume(self, id: int, address: str, token: int) -> None:
         one = self.deliveries.get((id, address))
         if one is None or not one.is_open or one.lease != token or one.is_over(self.now()):
             if one is not None and one.is_open and one.lease == token:
@@ -146,7 +146,7 @@ class Bus:
     def ready(self, address: str, max: int, *, rung: bool, again: bool = False) -> list[Delivery]:
         """Return what is ready, after what is due was settled; always by who claims `again`, never by who was rung."""
         if not rung and (again or any(one.ready_at <= self.now() for one in self._open(address))):
-            self.end_waits(address)
+            self.release_due(address)
             self.expire()
             self.book()
         found = [one for one in self._open(address) if one.ready_at == 0 and not one.is_over(self.now())]
@@ -196,23 +196,23 @@ class Bus:
             one.ready_at = max(one.ready_at, self.now() + lease_s * 1_000_000)
         return {one.id for one in held}
 
-    def give_back(self, address: str, token: int) -> None:
+    def release(self, address: str, token: int) -> None:
         for one in self._open(address):
             if one.lease == token:
-                self._let_go(one)
+                self._release(one)
 
     def receipts(self, id: int) -> list[tuple[str, str, int, bool]]:
         if id not in self.messages:
             raise Refused("MessageNotFoundError")
         found, now = self._of_message(id), self.now()
         if any(one.is_open and (one.has_waited(now) or one.is_over(now)) for one in found):
-            self.settle()
+            self.apply_due()
         return [(one.recipient, one.state, one.attempts, one.is_open and one.is_leased(now)) for one in found]
 
     # What becomes of the finished.
 
     def requeue(self, id: int, address: str | None) -> int:
-        self.settle()
+        self.apply_due()
         found = [one for one in self._of_message(id) if address in (None, one.recipient)]
         dead = [one for one in found if one.state == "dead"]
         if not dead:
@@ -223,14 +223,14 @@ class Bus:
         return revived
 
     def requeue_all(self, address: str | None) -> int:
-        self.settle()
+        self.apply_due()
         return self._revive(self.dead(address))
 
     def dead(self, address: str | None) -> list[Delivery]:
         return [one for one in self.deliveries.values() if one.state == "dead" and address in (None, one.recipient)]
 
     def purge(self, address: str | None) -> int:
-        self.settle()
+        self.apply_due()
         dead = self.dead(address)
         for one in dead:
             if one.id == self.newest:
@@ -243,7 +243,7 @@ class Bus:
         return len(dead)
 
     def prune(self, older_than_s: int) -> int:
-        self.settle()
+        self.apply_due()
         before = self.now() - older_than_s * 1_000_000
         in_use = {one.id for one in self.deliveries.values() if one.is_open or one.state == "dead"}
         old = [
@@ -280,7 +280,7 @@ class Bus:
                 one.attempts += 1
         return [one.id for one in found]
 
-    def _let_go(self, one: Delivery) -> None:
+    def _release(self, one: Delivery) -> None:
         if one.lease is not None and one.is_spent():
             self._die(one)
         else:

@@ -81,7 +81,7 @@ class Actor:
                 self.lost.discard(id)
         self.finished.clear()
 
-    def let_go(self) -> None:
+    def stop(self) -> None:
         """End what waits here; where the client has crashed, nothing of it is given back."""
         for held in self.subscriptions:
             held.subscription.close()
@@ -117,7 +117,7 @@ class Steps:
 
     def close(self) -> None:
         for actor in self.actors.values():
-            actor.let_go()
+            actor.stop()
             actor.bus.close()
         for probe in self.probes:
             probe.close()
@@ -236,7 +236,7 @@ class Steps:
             if isinstance(feed, LeasedFeed) and feed._renewal is not None:
                 feed._renewal.end()
                 feed._has_claimed = False
-        actor.let_go()
+        actor.stop()
 
     def step(self, actor: Actor, step: Any) -> None:
         match step:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
-from raven.delivery import expiry as settlement
+from raven.delivery import expiry
 from raven.errors import DatabaseError, DeliveryError, ExpiredError, InputError, MessageNotFoundError
 from raven.model import clock
 from raven.model.address import parse_address
@@ -29,7 +29,7 @@ class DeadLetters:
         """Return the dead, each as its recipient has it, in the order of their ids."""
         check_max(max)
         query = {"recipient": _recipient(role), "max": max}
-        self._settle()
+        self._apply_due()
         now = clock.now()
         return [message_of(row, now) for row in self._store.rows("dead_letters", query, max_bytes)]
 
@@ -40,7 +40,7 @@ class DeadLetters:
         for message_id in ids:
             check_id(message_id)
         recipient = _recipient(role)
-        self._settle()
+        self._apply_due()
         with self._store.write() as tx:
             revived = [
                 address for message_id in dict.fromkeys(ids) for address in self._revive(tx, message_id, recipient)
@@ -51,7 +51,7 @@ class DeadLetters:
     def requeue_all(self, role: str | None) -> int:
         """Revive all the dead, or those of one recipient, a bite a transaction; passes over those past their time."""
         recipient, after, count = _recipient(role), 0, 0
-        self._settle()
+        self._apply_due()
         while True:
             with self._store.write() as tx:
                 bite = tx.rows("dead_after", {"recipient": recipient, "after": after, "max": _BITE})
@@ -71,13 +71,13 @@ class DeadLetters:
     def purge(self, role: str | None) -> int:
         """Drop all the dead, or those of one recipient, a bite a transaction, and give their space back."""
         recipient, count = _recipient(role), 0
-        self._settle()
+        self._apply_due()
         while True:
             with self._store.write() as tx:
                 bite = tx.rows("dead_after", {"recipient": recipient, "after": 0, "max": _BITE})
                 for delivery_id, message_id in bite:
                     # The newest message stays, since it keeps ids from being used again; so does what became of it.
-                    if not tx.change("retire_newest_dead", {"delivery_id": delivery_id}):
+                    if not tx.change("expire_newest_dead", {"delivery_id": delivery_id}):
                         tx.change("delete_dead", {"delivery_id": delivery_id})
                         tx.change("delete_orphan", {"message_id": message_id})
             count += len(bite)
@@ -87,10 +87,10 @@ class DeadLetters:
             self._store.give_space_back()
         return count
 
-    def _settle(self) -> None:
+    def _apply_due(self) -> None:
         """Notice who died of its last lease just now; where nothing can be written just now, that has to wait."""
         with suppress(DatabaseError), self._store.no_wait():
-            settlement.settle(self._store, self._doorbells.ring)
+            expiry.apply_due(self._store, self._doorbells.ring)
 
     def _revive(self, tx: Transaction, message_id: int, recipient: str | None) -> list[str]:
         revived = tx.rows("requeue", {"message_id": message_id, "recipient": recipient, "now": clock.now()})

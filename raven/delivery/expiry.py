@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from raven.delivery import outbox as posting
+from raven.delivery import outbox
 from raven.model import body as bodies
 from raven.model import clock
 from raven.model.draft import Draft
@@ -21,21 +21,21 @@ from raven.wake.doorbell import OBSERVERS, receipt_bell
 # A message of this type tells a sender that one of its messages has expired or died.
 UNDELIVERED = "raven.undelivered"
 # So much is marked as expired in one transaction.
-_BITE = 500
+_BATCH = 500
 
 
-def end_waits(tx: Transaction, recipient: str, now: int) -> list[str]:
+def release_due(tx: Transaction, recipient: str, now: int) -> list[str]:
     """End what held back mail of a recipient until now; returns the doorbells to ring after the commit."""
-    ended = tx.rows("end_waits", {"recipient": recipient, "now": now})
-    return [recipient, *undelivered(tx, (delivery_id for delivery_id, state in ended if state == DEAD))]
+    ended = tx.rows("release_due", {"recipient": recipient, "now": now})
+    return [recipient, *report_undelivered(tx, (delivery_id for delivery_id, state in ended if state == DEAD))]
 
 
 def expire(tx: Transaction, now: int) -> list[str]:
     """Mark some of what nobody took in time, for all recipients; returns the doorbells to ring after the commit."""
-    return undelivered(tx, (row[0] for row in tx.rows("expire", {"now": now, "max": _BITE})))
+    return report_undelivered(tx, (row[0] for row in tx.rows("expire", {"now": now, "max": _BATCH})))
 
 
-def undelivered(tx: Transaction, delivery_ids: Iterable[int]) -> list[str]:
+def report_undelivered(tx: Transaction, delivery_ids: Iterable[int]) -> list[str]:
     """Report deliveries that have died or expired to the senders who asked for it; returns the doorbells to ring."""
     bells: list[str] = []
     for delivery_id in delivery_ids:
@@ -47,13 +47,13 @@ def undelivered(tx: Transaction, delivery_ids: Iterable[int]) -> list[str]:
     return bells
 
 
-def settle(store: Store, ring: Callable[[Iterable[str]], object]) -> None:
+def apply_due(store: Store, ring: Callable[[Iterable[str]], object]) -> None:
     """Settle all that is due on the bus, a transaction a recipient, and wake whom it concerns."""
     now = clock.now()
-    for recipient, due_at in store.rows("open_recipients"):
+    for recipient, due_at in store.rows("recipients_with_mail"):
         if due_at is not None and due_at <= now:
             with store.write() as tx:
-                bells = end_waits(tx, recipient, now)
+                bells = release_due(tx, recipient, now)
             store.after_commit(ring, bells)
     while _expires_by(store, now):
         with store.write() as tx:
@@ -92,4 +92,4 @@ def _report(
     content = MessageRow(
         0, recipient, sender, UNDELIVERED, bodies.encode(told), urgency=urgency, reply_to=message_id, **kept
     )
-    return posting.store_one(tx, Draft.of(content)).recipients
+    return outbox.store_one(tx, Draft.of(content)).recipients

@@ -51,6 +51,6 @@ class Identity:
 def register(tx: Transaction, address: Address) -> None:
     """Register an address in the caller's transaction, or note that it was seen now."""
     tx.change(
-        "touch_identity",
+        "upsert_identity",
         {"address": str(address), "role": address.role, "session": address.session, "now": clock.now()},
     )

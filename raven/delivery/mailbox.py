@@ -8,7 +8,7 @@ from contextlib import suppress
 from itertools import starmap
 from typing import Any, NamedTuple
 
-from raven.delivery import expiry as settlement
+from raven.delivery import expiry
 from raven.delivery.identity import Identity
 from raven.errors import BusyError, DeliveryError, LeaseLostError, MessageNotFoundError
 from raven.model import clock
@@ -80,11 +80,11 @@ class Mailbox:
         now = clock.now()
         query = {"recipient": self._recipient, "now": now, "max": max}
         self._store.verify()
-        rows = [MessageRow(*row) for row in self._store.rows("unfinished_of", query, max_bytes)]
+        rows = [MessageRow(*row) for row in self._store.rows("list_unacked", query, max_bytes)]
         if not peek and (self._identity.is_due() or any(row.state == 0 for row in rows)):
             with self._store.write() as tx:
                 self._identity.touch(tx)
-                rows = [MessageRow(*row) for row in tx.rows("unfinished_of", query, max_bytes)]
+                rows = [MessageRow(*row) for row in tx.rows("list_unacked", query, max_bytes)]
                 new = [row for row in rows if row.state == 0]
                 for row in new:
                     tx.change("mark_delivered", {**self._delivery(row.id), "now": now})
@@ -127,7 +127,7 @@ class Mailbox:
                     if token is not None:
                         raise _lost(message_id, state, holder)
                     raise DeliveryError(f"message #{message_id} is {STATES[state]}: it cannot be given back any more")
-                bells = settlement.undelivered(tx, [row[0] for row in rows if row[1] == DEAD])
+                bells = expiry.report_undelivered(tx, [row[0] for row in rows if row[1] == DEAD])
         except LeaseLostError:
             self._lose(message_id, token)
             raise
@@ -157,7 +157,7 @@ class Mailbox:
         if self._identity.is_unknown():
             with self._store.write_on() as tx:
                 self._identity.touch(tx)
-        return Prospect(*self._store.rows("look", {"recipient": self._recipient, "now": clock.now()})[0])
+        return Prospect(*self._store.rows("peek_ready", {"recipient": self._recipient, "now": clock.now()})[0])
 
     def claim(self, max: int, lease_s: float, max_bytes: int | None = None) -> list[Message]:
         """Hand out up to `max` ready messages under a lease of their own; fewer where they come to `max_bytes`."""
@@ -190,12 +190,12 @@ class Mailbox:
             rows = self._ready(tx, prospect, query)
             if not rows:
                 return None, None
-            tx.change("take", {**query, "message_id": rows[0].id, "lease": None})
+            tx.change("consume", {**query, "message_id": rows[0].id, "lease": None})
             rest = None
             if len(rows) > 1:
                 rest = Claim(new_token(), rows[1:])
                 until = now + clock.to_micros(lease_s)
-                tx.change("set_apart", {**query, "until": until, "lease": rest.token, "max": len(rest.rows)})
+                tx.change("prefetch", {**query, "until": until, "lease": rest.token, "max": len(rest.rows)})
         self._tell_of(rows[0].id)
         return _taken(rows[0], now), rest
 
@@ -219,8 +219,8 @@ class Mailbox:
         with self._store.write() as tx:
             rows = self._ready(tx, prospect, query, max_bytes)
             for row in rows:
-                tx.change("take", {**query, "message_id": row.id, "lease": None})
-            left = Prospect(*tx.rows("look", query)[0]) if len(rows) < max else RUNG
+                tx.change("consume", {**query, "message_id": row.id, "lease": None})
+            left = Prospect(*tx.rows("peek_ready", query)[0]) if len(rows) < max else RUNG
         self._tell(rows)
         return [_taken(row, now) for row in rows], left
 
@@ -239,8 +239,8 @@ class Mailbox:
             rows = self._ready(tx, prospect, query, max_bytes)
             if rows:
                 until = now + clock.to_micros(lease.span_s)
-                tx.change("set_apart", {**query, "until": until, "lease": lease.token, "max": len(rows)})
-            left = Prospect(*tx.rows("look", query)[0]) if len(rows) < max else RUNG
+                tx.change("prefetch", {**query, "until": until, "lease": lease.token, "max": len(rows)})
+            left = Prospect(*tx.rows("peek_ready", query)[0]) if len(rows) < max else RUNG
         return [message_of(row, now) for row in rows], left
 
     def _hand_out(
@@ -265,7 +265,7 @@ class Mailbox:
             if rows:
                 query["max"] = len(rows)
                 tx.change("claim", query)
-            left = Prospect(*tx.rows("look", query)[0]) if looks and len(rows) < max else RUNG
+            left = Prospect(*tx.rows("peek_ready", query)[0]) if looks and len(rows) < max else RUNG
         bells, messages = [], []
         for row in rows:
             if row.state != DELIVERED:
@@ -295,13 +295,13 @@ class Mailbox:
 
     def held(self, lease: Lease) -> set[int]:
         """Return the ids of the messages that are still held under a lease."""
-        return {row[0] for row in self._store.rows("held", {"recipient": self._recipient, "lease": lease.token})}
+        return {row[0] for row in self._store.rows("list_leased", {"recipient": self._recipient, "lease": lease.token})}
 
     def give_back(self, token: int) -> None:
         """Make ready again what was leased under `token` and is not finished, and wake those who wait for it."""
         with self._store.write_on() as tx:
-            given = tx.rows("give_back", {"recipient": self._recipient, "lease": token, "now": clock.now()})
-            bells = settlement.undelivered(tx, [delivery_id for delivery_id, state in given if state == DEAD])
+            given = tx.rows("release", {"recipient": self._recipient, "lease": token, "now": clock.now()})
+            bells = expiry.report_undelivered(tx, [delivery_id for delivery_id, state in given if state == DEAD])
         if given:
             self._store.after_commit(self._ring, [self._recipient, *bells])
 
@@ -311,22 +311,22 @@ class Mailbox:
         """Put into effect what has expired or come due, and return what is ready."""
         self._identity.touch(tx)
         if prospect is None:
-            prospect = Prospect(*tx.rows("look", query)[0])
+            prospect = Prospect(*tx.rows("peek_ready", query)[0])
         bells: list[str] = []
         is_due = prospect.due_at is not None and prospect.due_at <= query["now"]
         if is_due:
-            bells += settlement.end_waits(tx, self._recipient, query["now"])
+            bells += expiry.release_due(tx, self._recipient, query["now"])
         if is_due or prospect.expired:
-            bells += settlement.expire(tx, query["now"])
+            bells += expiry.expire(tx, query["now"])
         if bells:
             self._store.after_commit(self._ring, bells)
         return list(starmap(MessageRow, tx.rows("next_ready", query, max_bytes)))
 
     def _take(self, tx: Transaction, leased: dict[str, Any]) -> bool:
         """Take what is still leased; what has expired under its lease is let go, so that it can be seen to have."""
-        taken = bool(tx.change("take", leased))
+        taken = bool(tx.change("consume", leased))
         if not taken:
-            tx.change("let_go", leased)
+            tx.change("release_one", leased)
         return taken
 
     def _delivery(self, message_id: int) -> dict[str, Any]:
@@ -371,7 +371,7 @@ class Mailbox:
         found = tx.rows("receipts_of", self._delivery(message_id))
         if found:
             return found[0][1], found[0][5]
-        if tx.rows("message_whole", {"message_id": message_id}):
+        if tx.rows("get_message", {"message_id": message_id}):
             raise MessageNotFoundError(
                 f"message #{message_id} was not sent to {self._recipient}: only its recipients can ack it"
             )

@@ -113,9 +113,9 @@ def store_one(tx: Transaction, draft: Draft) -> Stored:
             return first[0]
     now = clock.now()
     recipients, values = _recipients(tx, draft), _values(draft, now)
-    id = tx.insert("add_message", values)
+    id = tx.insert("insert_message", values)
     for row in _deliveries(draft, id, recipients, values):
-        tx.insert("add_delivery", row)
+        tx.insert("insert_delivery", row)
     return Stored((id, *values, *_UNTOUCHED), draft.body, recipients, now)
 
 
@@ -124,7 +124,7 @@ def _first_under_its_key(tx: Transaction, draft: Draft) -> list[Stored]:
     if first is None:
         return []
     recipients = [row[0] for row in tx.rows("recipients_of", {"message_id": first})]
-    row = tx.rows("message_whole", {"message_id": first})[0]
+    row = tx.rows("get_message", {"message_id": first})[0]
     return [Stored(row, bodies.decode(row[4]), recipients, clock.now(), True)]
 
 
@@ -133,11 +133,11 @@ def _store(tx: Transaction, drafts: Sequence[Draft]) -> list[Stored]:
     now = clock.now()
     recipients = [_recipients(tx, draft) for draft in drafts]
     values = [_values(draft, now) for draft in drafts]
-    last = tx.insert_many("add_message", values)
+    last = tx.insert_many("insert_message", values)
     # The ids of rows that one transaction adds follow each other.
     ids = range(last - len(drafts) + 1, last + 1)
     tx.insert_many(
-        "add_delivery",
+        "insert_delivery",
         chain.from_iterable(
             _deliveries(draft, id, addresses, columns)
             for draft, id, addresses, columns in zip(drafts, ids, recipients, values, strict=True)
@@ -150,14 +150,14 @@ def _store(tx: Transaction, drafts: Sequence[Draft]) -> list[Stored]:
 
 
 def _values(draft: Draft, now: int) -> tuple[Any, ...]:
-    """Return what add_message takes, in its order: the columns of MESSAGE_COLUMNS but for the id."""
+    """Return what insert_message takes, in its order: the columns of MESSAGE_COLUMNS but for the id."""
     content: tuple[Any, ...] = draft.content
     expires_at = None if draft.lifetime_us is None else now + draft.lifetime_us
     return (*content[_BEFORE_TIMES], now, expires_at, *content[_AFTER_TIMES])
 
 
 def _deliveries(draft: Draft, id: int, recipients: Sequence[str], values: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Return what add_delivery takes for each recipient of a message with these values, in its order."""
+    """Return what insert_delivery takes for each recipient of a message with these values, in its order."""
     now, expires_at = values[_TIMES]
     ready_at = now + draft.delay_us if draft.delay_us else 0
     rest = (draft.content.urgency, ready_at, expires_at, draft.max_attempts)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from raven.config import Retention
-from raven.delivery import expiry as settlement
+from raven.delivery import expiry
 from raven.errors import InputError, RavenError
 from raven.model import clock
 from raven.model.limits import MAX_SPAN_S, is_number
@@ -47,13 +47,13 @@ def prune(
     if not is_number(older_than_s, 0, MAX_SPAN_S):
         raise InputError(f"older_than_s {older_than_s!r} is not a number of seconds, 0 to 100 years")
     # What nobody took in time is finished, even where nobody has noticed yet.
-    settlement.settle(store, ring)
+    expiry.apply_due(store, ring)
     before = clock.now() - clock.to_micros(older_than_s)
     candidates, upto = store.rows("prunable_span", {"before": before})[0]
     done = Pruned(0, 0, candidates)
     query = {"after": 0, "upto": upto, "before": before, "max": _BITE}
     while upto is not None:
-        file, bite = store.replaced, store.rows("prunable_bite", query)
+        file, bite = store.replaced, store.rows("prunable_batch", query)
         if not dry_run:
             _drop(store, file, [message_id for message_id, _ in bite])
         done = Pruned(done.messages + len(bite), done.bytes + sum(length for _, length in bite), candidates)
@@ -122,13 +122,13 @@ class Keeper:
         after = int(self._store.value("meta_value", {"key": _PLACE}) or 0)
         window = self._store.value("retention_window", {"after": after, "rows": _WINDOW})
         query = {**limits, "after": after, "window": window or after, "max": _SMALL_BITE}
-        found = [row[0] for row in self._store.rows("retention_bite", query)]
+        found = [row[0] for row in self._store.rows("retention_batch", query)]
         self._was_full = len(found) == _SMALL_BITE
         if self._was_full:
             place = found[-1]
         else:
             # From the start again where the limits end: what was in use there may be finished by now.
-            place = window if window is not None and self._store.value("retention_goes_on", query) else 0
+            place = window if window is not None and self._store.value("retention_has_more", query) else 0
         _drop(self._store, file, found, place)
         self._shorten()
         return bool(place)

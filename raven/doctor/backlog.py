@@ -21,7 +21,7 @@ def check_backlog(store: Specimen, doorbells: Doorbells) -> Check:
     heard = {bell.folder for bell in bells_of(doorbells.folder) if bell.is_heard}
     stuck = [
         f"{recipient} ({ready}, oldest {max(0, now - sent_at) / 1e6:.0f} s)"
-        for recipient, ready, _, _, _, _, sent_at in store.rows("open_by_recipient", {"now": now})
+        for recipient, ready, _, _, _, _, sent_at in store.rows("unacked_by_recipient", {"now": now})
         if ready and doorbells.place_of(recipient) not in heard
     ]
     if not stuck:

@@ -168,7 +168,7 @@ def check_clock(store: Specimen) -> Check | None:
     if clock.now() < _START_OF_2020:
         day = clock.isoformat(clock.from_micros(clock.now()))
         findings.append(Finding("warn", f"the clock says {day}: it was never set", _SET_IT))
-    *happened, leased_until = store.rows("latest_times")[0]
+    *happened, leased_until = store.rows("newest_timestamps")[0]
     now = clock.now()
     ahead_s = (max((moment or 0 for moment in happened), default=0) - now) / 1e6
     if ahead_s > _TOLERATED_S:

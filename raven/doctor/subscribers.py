@@ -92,7 +92,7 @@ def _of_unanswered(store: Specimen, doorbells: Doorbells, waiting: Sequence[Hung
     long_ago = now - clock.to_micros(_ANSWER_TIMEOUT_S)
     neglected = {}
     places = {bell.folder for bell in rung.values()}
-    for recipient, ready, _, leased, _, oldest, sent_at in store.rows("open_by_recipient", {"now": now}):
+    for recipient, ready, _, leased, _, oldest, sent_at in store.rows("unacked_by_recipient", {"now": now}):
         place = doorbells.place_of(recipient)
         is_old = place in places and ready and not leased and sent_at < long_ago
         if is_old and not _has_taken_since(store, recipient, long_ago, oldest):

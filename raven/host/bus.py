@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 from raven.client import BusClient, members
 from raven.config import Durability
-from raven.delivery import expiry as settlement
+from raven.delivery import expiry
 from raven.errors import BusyError
 from raven.model.address import Address, parse_address
 from raven.model.draft import Draft
@@ -164,7 +164,7 @@ class HostedBus(BusClient):
         While anybody waits or sends there is no need for it; a program that serves many calls it now and then.
         """
         with suppress(BusyError), self._store.no_wait():
-            settlement.settle(self._store, self._doorbells.ring)
+            expiry.apply_due(self._store, self._doorbells.ring)
         if self._keeper is not None:
             self._keeper.run(at_most_s)
 

@@ -1,10 +1,10 @@
-"""Lifecycle: the one table of what can become of a delivery.
+"""Lifecycle: one table of every transition that a delivery can make.
 
-A delivery in state `sent` or `delivered` is open, and held in one of five ways; in state `acked`, `expired` or `dead`
-it is finished, and held in none. Time alone changes nothing but the name of a hold: a delay that is over is `due`, a
-lease that is over has `lapsed`. Each event is one statement of `queries.sql`, and changes nothing where the
-table does not name it; nor do `show`, `set_apart`, `claim` and `take` change what is past its time. In the end what is
-acked or expired is dropped with its message. A test runs every event in every stage against a real file.
+A delivery in state `sent` or `delivered` is open and has one of five availabilities; in state `acked`, `expired` or
+`dead` it is finished and has no availability. Time alone changes only the availability: `delayed` becomes `due`, and
+`leased` becomes `lease_expired`. Each event is one statement of `queries.sql`; an event that has no row here changes
+nothing. `show`, `prefetch`, `claim` and `consume` skip deliveries past their expiry. Retention and `prune` delete acked
+and expired deliveries together with their message. A test runs every event in every state against a real file.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import Literal, NamedTuple
 
 from raven.model.message import State
 
-Hold = Literal["ready", "delayed", "due", "leased", "lapsed"]
+Availability = Literal["ready", "delayed", "due", "leased", "lease_expired"]
 Event = Literal[
     "show",
-    "set_apart",
+    "prefetch",
     "claim",
-    "take",
+    "consume",
     "ack",
     "nack",
     "nack_delayed",
     "extend",
-    "give_back",
-    "settle",
+    "release",
+    "apply_due",
     "expire",
     "withdraw",
     "requeue",
@@ -35,71 +35,74 @@ OPEN: tuple[State, ...] = ("sent", "delivered")
 FINAL: frozenset[State] = frozenset({"acked", "expired", "dead"})
 
 
-class Stage(NamedTuple):
-    """How far a delivery has come: its state, and what holds it while it is open."""
+class DeliveryState(NamedTuple):
+    """The state of a delivery and, while the delivery is open, its availability."""
 
     state: State
-    hold: Hold | None
+    availability: Availability | None
 
 
 class Transition(NamedTuple):
-    """From each of these states, held in one of these ways, an event leads to `next`; None keeps what was.
+    """An event leads from each of these states and availabilities to `next`; None there means unchanged.
 
-    `at_last` is the state to which it leads instead when the attempts have run out.
+    After the last attempt the event leads to the state `if_last_attempt` instead, if that is set.
     """
 
     event: Event
     states: tuple[State, ...]
-    holds: tuple[Hold | None, ...]
-    next: tuple[State | None, Hold | None]
+    availabilities: tuple[Availability | None, ...]
+    next: tuple[State | None, Availability | None]
     meaning: str
-    at_last: State | None = None
+    if_last_attempt: State | None = None
 
 
-_HELD_BACK: tuple[Hold, ...] = ("ready", "delayed", "due")
-_ANY: tuple[Hold, ...] = (*_HELD_BACK, "leased", "lapsed")
+_NOT_LEASED: tuple[Availability, ...] = ("ready", "delayed", "due")
+_ANY: tuple[Availability, ...] = (*_NOT_LEASED, "leased", "lease_expired")
 
 LIFECYCLE: tuple[Transition, ...] = (
-    Transition("show", OPEN, ("ready", "due", "leased", "lapsed"), ("delivered", None), "`inbox` shows it"),
-    Transition("set_apart", OPEN, ("ready",), (None, "leased"), "a subscriber fetches it ahead"),
-    Transition("claim", OPEN, ("ready",), ("delivered", "leased"), "it is handed out until it is acked: an attempt"),
+    Transition("show", OPEN, ("ready", "due", "leased", "lease_expired"), ("delivered", None), "`inbox` shows it"),
+    Transition("prefetch", OPEN, ("ready",), (None, "leased"), "a subscriber leases it in advance; no attempt counted"),
+    Transition("claim", OPEN, ("ready",), ("delivered", "leased"), "a consumer leases it; counts an attempt"),
     Transition(
-        "take", OPEN, ("ready", "leased", "lapsed"), ("acked", None), "it is handed out for good: an attempt; what is "
-        "leased, only by who leased it",
+        "consume", OPEN, ("ready", "leased", "lease_expired"), ("acked", None),
+        "one step delivers it, counts an attempt and acks it; if leased, only for the lease's holder",
     ),
-    Transition(
-        "ack", OPEN, _ANY, ("acked", None), "its recipient has finished it; with a lease, unless another holds it",
-    ),
-    Transition("nack", OPEN, _ANY, (None, "ready"), "it is given back at once; with a lease, as `ack`", "dead"),
-    Transition("nack_delayed", OPEN, _ANY, (None, "delayed"), "it is given back after a delay, as `nack`", "dead"),
-    Transition("extend", OPEN, ("leased", "lapsed"), (None, "leased"), "its lease ends later"),
-    Transition("give_back", OPEN, ("leased", "lapsed"), (None, "ready"), "its subscriber has left", "dead"),
-    Transition("settle", OPEN, ("lapsed",), (None, "ready"), "it is noticed that its lease is over", "dead"),
-    Transition("settle", OPEN, ("due",), (None, "ready"), "it is noticed that its delay is over"),
-    Transition("expire", OPEN, _HELD_BACK, ("expired", None), "its time ran out, in nobody's hands"),
-    Transition("withdraw", OPEN, _HELD_BACK, ("expired", None), "the sender of a request waits no longer"),
-    Transition("requeue", ("dead",), (None,), ("sent", "ready"), "it is revived, with all its attempts before it"),
-    Transition("purge", ("dead",), (None,), ("expired", None), "it is dropped; that of the newest message stays"),
+    Transition("ack", OPEN, _ANY, ("acked", None), "its recipient finishes it; with a lease, unless another holds it"),
+    Transition("nack", OPEN, _ANY, (None, "ready"), "its recipient releases it at once; lease as for `ack`", "dead"),
+    Transition("nack_delayed", OPEN, _ANY, (None, "delayed"), "its recipient releases it with a delay", "dead"),
+    Transition("extend", OPEN, ("leased", "lease_expired"), (None, "leased"), "its lease ends later"),
+    Transition("release", OPEN, ("leased", "lease_expired"), (None, "ready"), "its subscriber has left", "dead"),
+    Transition("apply_due", OPEN, ("lease_expired",), (None, "ready"), "a process releases the expired lease", "dead"),
+    Transition("apply_due", OPEN, ("due",), (None, "ready"), "a process ends the elapsed delay"),
+    Transition("expire", OPEN, _NOT_LEASED, ("expired", None), "its expiry passes while no consumer leases it"),
+    Transition("withdraw", OPEN, _NOT_LEASED, ("expired", None), "the sender of the request stops waiting"),
+    Transition("requeue", ("dead",), (None,), ("sent", "ready"), "`requeue` revives it with a fresh attempt count"),
+    Transition("purge", ("dead",), (None,), ("expired", None), "`purge_dead` deletes it; the newest message's stays"),
 )  # fmt: skip
 
 
-def next_stage(stage: Stage, event: Event, *, is_last_attempt: bool = False) -> Stage:
-    """Return what becomes of a delivery by an event: what it was, where the table has no row for the two."""
+def next_state(current: DeliveryState, event: Event, *, is_last_attempt: bool = False) -> DeliveryState:
+    """Return the state after an event; the current one if the table has no row for the two."""
     for row in LIFECYCLE:
-        if row.event == event and stage.state in row.states and stage.hold in row.holds:
-            state = (row.at_last if is_last_attempt else None) or row.next[0] or stage.state
-            return Stage(state, None if state in FINAL else row.next[1] or stage.hold)
-    return stage
+        if row.event == event and current.state in row.states and current.availability in row.availabilities:
+            state = (row.if_last_attempt if is_last_attempt else None) or row.next[0] or current.state
+            return DeliveryState(state, None if state in FINAL else row.next[1] or current.availability)
+    return current
 
 
 def markdown() -> str:
     """Return the table as docs/guarantees.md shows it."""
-    lines = ["| Event | State | Held | Next state | Then held | Which means |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| Event | State | Availability | Next state | Next availability | Meaning |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in LIFECYCLE:
-        state, hold = row.next
-        becomes = (state or "the same") + (f"; `{row.at_last}` after the last attempt" if row.at_last else "")
-        held = hold or ("" if state in FINAL else "the same")
-        holds = "any" if row.holds == _ANY else ", ".join(filter(None, row.holds))
-        cells = (f"`{row.event}`", ", ".join(row.states), holds, becomes, held, row.meaning)
+        state, availability = row.next
+        next_cell = (state or "same") + (
+            f"; `{row.if_last_attempt}` after the last attempt" if row.if_last_attempt else ""
+        )
+        then = availability or ("" if state in FINAL else "same")
+        before = "any" if row.availabilities == _ANY else ", ".join(filter(None, row.availabilities))
+        cells = (f"`{row.event}`", ", ".join(row.states), before, next_cell, then, row.meaning)
         lines.append("|" + "|".join(f" {cell} " if cell else " " for cell in cells) + "|")
     return "\n".join(lines)

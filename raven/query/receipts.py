@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, get_args
 
-from raven.delivery import expiry as settlement
+from raven.delivery import expiry
 from raven.errors import DatabaseError, InputError, MessageNotFoundError, UndeliveredError, WaitTimeoutError
 from raven.model import clock
 from raven.model.clock import deadline_after, left_s
@@ -30,7 +30,7 @@ def receipts(store: Store, doorbells: Doorbells, message_id: int) -> list[Receip
     if any(row[1] < 2 and (0 < row[4] <= now or (row[8] or now + 1) <= now) for row in rows):
         # Where nothing can be written just now, what time has brought is put into effect a little later.
         with suppress(DatabaseError), store.no_wait():
-            settlement.settle(store, doorbells.ring)
+            expiry.apply_due(store, doorbells.ring)
         rows = _rows(store, message_id)
     return [_receipt(row, now) for row in rows]
 
@@ -127,7 +127,7 @@ class ReceiptWait:
 
 def _rows(store: Store, message_id: int) -> list[Any]:
     rows = store.rows("receipts_of", {"message_id": message_id, "recipient": None})
-    if not rows and not store.rows("message_whole", {"message_id": message_id}):
+    if not rows and not store.rows("get_message", {"message_id": message_id}):
         raise MessageNotFoundError(f"there is no message #{message_id}: it never was, or it was pruned")
     return rows
 

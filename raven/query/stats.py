@@ -71,7 +71,7 @@ def measure(store: Store, doorbells: Doorbells, *, full: bool = True) -> Stats:
     """
     store.verify()
     now = clock.now()
-    unfinished = {row[0]: row[1:] for row in store.rows("open_by_recipient", {"now": now})}
+    unfinished = {row[0]: row[1:] for row in store.rows("unacked_by_recipient", {"now": now})}
     samples = _samples(store, unfinished)
     addresses = _addresses(store, doorbells, unfinished, samples[0], now)
     file_bytes = 0
@@ -86,7 +86,7 @@ def measure(store: Store, doorbells: Doorbells, *, full: bool = True) -> Stats:
         dead=sum(one.dead for one in addresses),
         addresses=addresses,
         rates=Rates(*(round(sum(one.rate(event, now) for one in samples), 3) for event in (_SENT, _DELIVERED, _ACKED))),
-        attempts=dict(store.rows("retried", {"now": now})) if full else None,
+        attempts=dict(store.rows("retried_by_attempt", {"now": now})) if full else None,
         send_to_delivery=_latency(samples, _SENT, _DELIVERED) if full else None,
         delivery_to_ack=_latency(samples, _DELIVERED, _ACKED) if full else None,
         file_bytes=file_bytes,

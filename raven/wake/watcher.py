@@ -159,7 +159,7 @@ class WalWatch:
         # What came before this moment may have gone unheard while nobody watched.
         self._doorbells.ring_all()
         swept_at = time.monotonic()
-        settle_at = 0.0
+        due_at = 0.0
         for looks in self._events(store, stop):
             for pause in looks:
                 if stop.wait(pause):
@@ -167,8 +167,8 @@ class WalWatch:
                 last = self._ring_for_news(store, last)
             if len(looks) == 1:
                 self._trim(store)
-            if time.monotonic() >= settle_at:
-                settle_at = self._settle(store)
+            if time.monotonic() >= due_at:
+                due_at = self._apply_due(store)
             if time.monotonic() - swept_at > _SWEEP_EVERY_S:
                 self._doorbells.sweep()
                 swept_at = time.monotonic()
@@ -224,11 +224,11 @@ class WalWatch:
         if newest < last:  # another file took the place of the old one
             self._doorbells.ring_all()
         elif newest > last:
-            recipients = [row[0] for row in store.rows("untouched_after", {"delivery_id": last})]
+            recipients = [row[0] for row in store.rows("new_recipients_after", {"delivery_id": last})]
             self._doorbells.ring([*recipients, OBSERVERS] if recipients else [])
         return newest
 
-    def _settle(self, store: Store) -> float:
+    def _apply_due(self, store: Store) -> float:
         """Let leases, delays and lives end in time, and wake whom that concerns; returns when to do it again."""
         began = time.monotonic()
         # Another writer may be in the way, or the disk full: whoever waits there tries too, and so does the next round.

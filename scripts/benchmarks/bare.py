@@ -45,9 +45,9 @@ class End:
 
     def send(self, body: str) -> None:
         self._run("BEGIN IMMEDIATE")
-        self._run(SQL["add_message"], {**MESSAGE, "body": body, "created_at": time.time_ns() // 1000})
+        self._run(SQL["insert_message"], {**MESSAGE, "body": body, "created_at": time.time_ns() // 1000})
         message_id = self._connection.last_insert_rowid()
-        self._run(SQL["add_delivery"], {**DELIVERY, "message_id": message_id, "recipient": self._other})
+        self._run(SQL["insert_delivery"], {**DELIVERY, "message_id": message_id, "recipient": self._other})
         self._run("COMMIT")
         os.write(self._ring, b"!")
 

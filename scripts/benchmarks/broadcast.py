@@ -30,10 +30,10 @@ class Floor:
 
     def broadcast(self) -> None:
         self._run("BEGIN IMMEDIATE")
-        self._run(SQL["add_message"], self._message)
+        self._run(SQL["insert_message"], self._message)
         delivery = {**DELIVERY, "message_id": self._connection.last_insert_rowid()}
         for place, recipient in enumerate(_IDENTITIES):
-            self._run(SQL["add_delivery"], {**delivery, "place": place, "recipient": recipient})
+            self._run(SQL["insert_delivery"], {**delivery, "place": place, "recipient": recipient})
         self._run("COMMIT")
 
 

@@ -54,7 +54,7 @@ def blocks(folder: Path, count: int) -> dict[str, Callable[[], float]]:
 
     def look_us() -> float:
         with store.write() as tx:
-            return each_us(lambda: tx.rows("look", query), count)
+            return each_us(lambda: tx.rows("peek_ready", query), count)
 
     return {
         "stat": partial(each_us, lambda: busfile.is_still(store.path, inode), count),

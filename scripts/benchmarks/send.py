@@ -54,9 +54,9 @@ class Floor:
 
     def insert(self, body: str) -> int:
         """Add one message and its delivery to the open transaction, and return the message's id."""
-        self.run(SQL["add_message"], {**MESSAGE, "body": body, "created_at": time.time_ns() // 1000})
+        self.run(SQL["insert_message"], {**MESSAGE, "body": body, "created_at": time.time_ns() // 1000})
         message_id = self.connection.last_insert_rowid()
-        self.run(SQL["add_delivery"], {**DELIVERY, "message_id": message_id})
+        self.run(SQL["insert_delivery"], {**DELIVERY, "message_id": message_id})
         return message_id
 
 
@@ -69,9 +69,9 @@ class LeanFloor(Floor):
 
     def insert(self, body: str) -> int:
         values = (SENDER, RECIPIENT, "work", body, 1, *(None,) * 5, time.time_ns() // 1000, None, None, None)
-        self.run(SQL["add_message"], values)
+        self.run(SQL["insert_message"], values)
         message_id = self.connection.last_insert_rowid()
-        self.run(SQL["add_delivery"], (message_id, 0, RECIPIENT, 1, 0, None, 5))
+        self.run(SQL["insert_delivery"], (message_id, 0, RECIPIENT, 1, 0, None, 5))
         return message_id
 
 

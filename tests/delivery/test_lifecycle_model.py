@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from raven.delivery import expiry as settlement
+from raven.delivery import expiry
 from raven.store.atomic import Group
 from tests.lifecycle_steps import BOSS, OTHER, WORKER, Actor, Held, Loop, Steps, Undone
 
@@ -139,21 +139,21 @@ class Lifecycle(Steps, RuleBasedStateMachine):
     def do_fetch(self, actor: Actor, held: Held, most: int, rung: bool) -> None:
         found = held.subscription.fetch(most, rung=rung)
         if held.ack == "auto":
-            expected = self.model.take_ready(actor.address, most, rung=rung)
+            expected = self.model.consume_ready(actor.address, most, rung=rung)
         else:
-            lease = self.model.claim if held.ack == "manual" else self.model.set_apart
+            lease = self.model.claim if held.ack == "manual" else self.model.prefetch
             expected = lease(actor.address, most, held.token, held.lease_s, rung=rung)
         assert [message.id for message in found] == expected
         self.look_at(actor, found)
 
     @precondition(lambda self: any(actor.subscriptions for actor in self.actors.values()))
     @rule(number=numbers, which=numbers, after_s=st.sampled_from([0, 0, 5, 10]))
-    def take(self, number: int, which: int, after_s: int) -> None:
+    def consume(self, number: int, which: int, after_s: int) -> None:
         actor, held = self.some_subscription(number, "ahead")
         self.clock.step(after_s)
         if held.ack == "ahead":
             id = self.some_id(which, lambda one: one.lease == held.token)
-            self.agree(lambda: self.model.take(id, actor.address, held.token), lambda: held.subscription.take(id))
+            self.agree(lambda: self.model.consume(id, actor.address, held.token), lambda: held.subscription.take(id))
 
     @precondition(lambda self: any(actor.subscriptions for actor in self.actors.values()))
     @rule(number=numbers, after_s=st.sampled_from([0, 5, -10]))
@@ -167,7 +167,7 @@ class Lifecycle(Steps, RuleBasedStateMachine):
     def unsubscribe(self, number: int) -> None:
         actor, held = self.some_subscription(number)
         held.subscription.close()
-        self.model.give_back(actor.address, held.token)
+        self.model.release(actor.address, held.token)
         actor.subscriptions.remove(held)
 
     @rule(client=clients, most=few)
@@ -177,7 +177,7 @@ class Lifecycle(Steps, RuleBasedStateMachine):
         most = min(most, len(self.model.claimable(actor.address)))
         loop = actor.bus.listen(timeout_s=PATIENCE_S if most else 0, max_per_poll=3)
         found = [next(loop) for _ in range(most)] if most else [*loop]
-        assert [message.id for message in found] == self.model.take_ready(actor.address, most or 1)
+        assert [message.id for message in found] == self.model.consume_ready(actor.address, most or 1)
         self.look_at(actor, found)
         loop.close()  # type: ignore[attr-defined]
 
@@ -218,7 +218,7 @@ class Lifecycle(Steps, RuleBasedStateMachine):
         loop.messages.close()
         actor.loops.remove(loop)
         if loop.token is not None:
-            self.model.give_back(actor.address, loop.token)
+            self.model.release(actor.address, loop.token)
             for id in actor.holds(loop.token):
                 del actor.leases[id]
 
@@ -238,7 +238,7 @@ class Lifecycle(Steps, RuleBasedStateMachine):
                 assert self.boss.purge_dead(role) == self.model.purge(role)
             case "dead":
                 found = [(letter.id, letter.recipient, letter.attempts) for letter in self.boss.dead(role)]
-                self.model.settle()
+                self.model.apply_due()
                 assert sorted(found) == sorted((one.id, one.recipient, one.attempts) for one in self.model.dead(role))
 
     @rule(how=st.sampled_from(["settle", "receipts", "withdraw", "prune"]), number=numbers)
@@ -247,8 +247,8 @@ class Lifecycle(Steps, RuleBasedStateMachine):
         id = self.some_id(number)
         match how:
             case "settle":
-                settlement.settle(self.boss._store, self.boss._doorbells.ring)
-                self.model.settle()
+                expiry.apply_due(self.boss._store, self.boss._doorbells.ring)
+                self.model.apply_due()
             case "receipts":
                 self.agree(
                     lambda: self.model.receipts(id),

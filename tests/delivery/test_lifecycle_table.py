@@ -13,10 +13,10 @@ import apsw
 import pytest
 
 from raven import BusClient, DeliveryError
-from raven.delivery import expiry as settlement
+from raven.delivery import expiry
 from raven.host.bus import HostedBus
 from raven.model import clock
-from raven.model.lifecycle import FINAL, LIFECYCLE, OPEN, Event, Hold, Stage, markdown, next_stage
+from raven.model.lifecycle import FINAL, LIFECYCLE, OPEN, Availability, DeliveryState, Event, markdown, next_state
 from raven.model.message import STATES, AckMode
 from raven.receive.subscription import Subscription
 from raven.store.sql import SQL
@@ -25,11 +25,13 @@ from tests.frozen_clock import Clock, elected
 WORKER = "worker:s"
 HOUR_S = 3600
 STAGES = [
-    *(Stage(state, hold) for state, hold in product(OPEN, get_args(Hold))),
-    *(Stage(state, None) for state in STATES if state in FINAL),
+    *(DeliveryState(state, hold) for state, hold in product(OPEN, get_args(Availability))),
+    *(DeliveryState(state, None) for state in STATES if state in FINAL),
 ]
 CASES = [
-    pytest.param(stage, event, is_last, id=f"{stage.state}-{stage.hold}-{event}-{'last' if is_last else 'more'}")
+    pytest.param(
+        stage, event, is_last, id=f"{stage.state}-{stage.availability}-{event}-{'last' if is_last else 'more'}"
+    )
     for stage, event, is_last in product(STAGES, get_args(Event), (False, True))
 ]
 
@@ -74,20 +76,20 @@ class Delivery:
         self.subscriptions.append(self.worker.subscription(ack=ack, lease_s=60))
         return self.subscriptions[-1]
 
-    def bring_to(self, stage: Stage, is_last: bool) -> None:
+    def bring_to(self, stage: DeliveryState, is_last: bool) -> None:
         """Send it and bring it to a stage by what users call; only a last attempt that is not leased is made up."""
-        if stage.hold is None:
+        if stage.availability is None:
             self._finish(stage)
-        elif stage.hold in ("leased", "lapsed"):
+        elif stage.availability in ("leased", "lease_expired"):
             self.send()
             self._lease("manual" if stage.state == "delivered" else "ahead")
         elif stage.state == "sent":
-            self.send(delay_s=None if stage.hold == "ready" else 60)
+            self.send(delay_s=None if stage.availability == "ready" else 60)
         else:
             self.send()
             self.worker.inbox()
-            self.worker.nack(self.id, 0 if stage.hold == "ready" else 60)
-        if stage.hold in ("due", "lapsed"):
+            self.worker.nack(self.id, 0 if stage.availability == "ready" else 60)
+        if stage.availability in ("due", "lease_expired"):
             self.time.step(HOUR_S)
         if is_last:
             self.make_up("attempts = max(attempts, 1), max_attempts = max(attempts, 1)")
@@ -100,19 +102,21 @@ class Delivery:
         # A subscription that was rung fetches what is ready, and settles nothing.
         events: dict[Event, Callable[[], object]] = {
             "show": self.worker.inbox,
-            "set_apart": lambda: self.subscription("ahead").fetch(1, rung=True),
+            "prefetch": lambda: self.subscription("ahead").fetch(1, rung=True),
             "claim": lambda: self.subscription("manual").fetch(1, rung=True),
-            "take": lambda: self.holder.take(self.id) if self.holder else self.subscription("auto").fetch(1, rung=True),
+            "consume": lambda: (
+                self.holder.take(self.id) if self.holder else self.subscription("auto").fetch(1, rung=True)
+            ),
             "ack": lambda: self.worker.ack(self.id),
             "nack": lambda: self.worker.nack(self.id, reason="why not"),
             "nack_delayed": lambda: self.worker.nack(self.id, 60),
             "extend": lambda: self.worker.extend(self.id, 60),
-            "give_back": lambda: self.worker._mailbox.give_back(self.row().lease or 1),
-            "settle": lambda: settlement.settle(self.boss._store, self.boss._doorbells.ring),
+            "release": lambda: self.worker._mailbox.release(self.row().lease or 1),
+            "apply_due": lambda: expiry.apply_due(self.boss._store, self.boss._doorbells.ring),
             "expire": self._expire,
             "withdraw": lambda: self._run("withdraw"),
             "requeue": lambda: self._run("requeue"),
-            "purge": lambda: self._run("retire_newest_dead"),
+            "purge": lambda: self._run("expire_newest_dead"),
         }
         with suppress(DeliveryError):
             events[event]()
@@ -120,7 +124,7 @@ class Delivery:
     def _expire(self) -> None:
         self.make_up(f"expires_at = {self.time.now()}")
         with self.boss._store.write() as tx:
-            settlement.expire(tx, self.time.now())
+            expiry.expire(tx, self.time.now())
 
     def _run(self, name: str) -> None:
         """Run a named statement, whose method would settle first."""
@@ -133,11 +137,11 @@ class Delivery:
         (message,) = self.holder.fetch(1)
         assert message.id == self.id
 
-    def _finish(self, stage: Stage) -> None:
+    def _finish(self, stage: DeliveryState) -> None:
         if stage.state == "expired":
             self.send(expires_in_s=1)
             self.time.step(HOUR_S)
-            settlement.settle(self.boss._store, self.boss._doorbells.ring)
+            expiry.apply_due(self.boss._store, self.boss._doorbells.ring)
         elif stage.state == "dead":
             self.send(max_attempts=1)
             self.worker.claim()
@@ -148,14 +152,14 @@ class Delivery:
             self.worker.ack(self.id)
 
 
-def stage_of(row: Row, now: int) -> Stage:
+def state_of(row: Row, now: int) -> DeliveryState:
     """Read from the file's columns how far a delivery has come."""
     if STATES[row.state] in FINAL:
-        return Stage(STATES[row.state], None)
+        return DeliveryState(STATES[row.state], None)
     is_over = row.ready_at <= now
     if row.lease is not None:
-        return Stage(STATES[row.state], "lapsed" if is_over else "leased")
-    return Stage(STATES[row.state], "ready" if row.ready_at == 0 else "due" if is_over else "delayed")
+        return DeliveryState(STATES[row.state], "lease_expired" if is_over else "leased")
+    return DeliveryState(STATES[row.state], "ready" if row.ready_at == 0 else "due" if is_over else "delayed")
 
 
 @pytest.fixture
@@ -178,17 +182,20 @@ def delivery(time: Clock, hosted: Callable[..., HostedBus], db: str) -> Iterator
 
 @pytest.mark.parametrize(("stage", "event", "is_last"), CASES)
 def test_an_event_does_to_a_delivery_what_the_table_says(
-    delivery: Delivery, stage: Stage, event: Event, is_last: bool
+    delivery: Delivery, stage: DeliveryState, event: Event, is_last: bool
 ) -> None:
     delivery.bring_to(stage, is_last)
     before = delivery.row()
-    assert stage_of(before, delivery.time.now()) == stage
+    assert state_of(before, delivery.time.now()) == stage
 
     delivery.meet(event)
 
     after = delivery.row()
-    assert stage_of(after, delivery.time.now()) == next_stage(stage, event, is_last_attempt=is_last)
-    if not any(row.event == event and stage.state in row.states and stage.hold in row.holds for row in LIFECYCLE):
+    assert state_of(after, delivery.time.now()) == next_state(stage, event, is_last_attempt=is_last)
+    if not any(
+        row.event == event and stage.state in row.states and stage.availability in row.availabilities
+        for row in LIFECYCLE
+    ):
         assert after == before
 
 
@@ -203,7 +210,7 @@ def test_what_lapsed_at_its_last_attempt_is_dead_though_its_time_ran_out_since(
         delivery.boss.send("other:s", "job")
         connect(WORKER if first == "its recipient" else "other:s").claim()
 
-    delivery.meet("settle")
+    delivery.meet("apply_due")
 
     (report,) = delivery.boss.inbox()
     assert (report.body["state"], report.body["attempts"]) == ("dead", 1)
@@ -213,9 +220,9 @@ def test_every_statement_that_changes_a_delivery_is_an_event_of_the_table() -> N
     by_another_name = {
         "mark_delivered": {"show"},
         "renew": {"extend"},
-        "let_go": {"give_back"},  # what is only set apart
-        "end_waits": {"settle"},
-        "retire_newest_dead": {"purge"},
+        "release_one": {"release"},  # a prefetched delivery
+        "release_due": {"apply_due"},
+        "expire_newest_dead": {"purge"},
     }
 
     changing = [name for name, sql in SQL.items() if re.match("UPDATE deliveries", sql)]
@@ -229,7 +236,7 @@ def test_what_is_finished_comes_back_by_a_requeue_alone() -> None:
     ways_back = {
         (state, event)
         for state, event, is_last in product(FINAL, get_args(Event), (False, True))
-        if next_stage(Stage(state, None), event, is_last_attempt=is_last).state in OPEN
+        if next_state(DeliveryState(state, None), event, is_last_attempt=is_last).state in OPEN
     }
 
     assert ways_back == {("dead", "requeue")}

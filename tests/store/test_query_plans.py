@@ -18,29 +18,29 @@ EXPECTED = {
         "SEARCH d USING INDEX deliveries_open (recipient=? AND ready_at=?)",
         "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
     ],
-    "take": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
+    "consume": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
     "ack": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
     "mark_delivered": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
-    "give_back": [f"{OPEN} AND ready_at>?)"],
-    "set_apart": [f"{OPEN} AND ready_at=?)"],
-    "held": [f"{OPEN} AND ready_at>?)"],
+    "release": [f"{OPEN} AND ready_at>?)"],
+    "prefetch": [f"{OPEN} AND ready_at=?)"],
+    "list_leased": [f"{OPEN} AND ready_at>?)"],
     "renew": [f"{OPEN} AND ready_at>?)"],
-    "look": [
+    "peek_ready": [
         f"{OPEN} AND ready_at=?)",
         f"{OPEN} AND ready_at>?)",
         "SEARCH deliveries USING INDEX deliveries_expiry (expires_at>? AND expires_at<?)",
     ],
-    "end_waits": [f"{OPEN} AND ready_at>? AND ready_at<?)"],
-    "unfinished_of": [
+    "release_due": [f"{OPEN} AND ready_at>? AND ready_at<?)"],
+    "list_unacked": [
         f"{OPEN} AND ready_at=?)",
         f"{OPEN} AND ready_at>?)",
         "SEARCH d USING INTEGER PRIMARY KEY (rowid=?)",
         "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
     ],
     "expire": ["SEARCH deliveries USING INDEX deliveries_expiry (expires_at>? AND expires_at<?)"],
-    "untouched_after": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>?)"],
+    "new_recipients_after": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>?)"],
     "find_duplicate": ["SEARCH messages USING COVERING INDEX messages_dedup (sender=? AND dedup_key=?)"],
-    "message_to": [
+    "get_delivery": [
         "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
         "SEARCH d USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
     ],
@@ -95,7 +95,7 @@ def test_a_hot_statement_searches_and_never_scans(database: apsw.Connection, nam
 
 
 @pytest.mark.parametrize(
-    "name", ["claim", "set_apart", "next_ready", "log_after", "prunable_bite", "sample_before", "open_by_recipient"]
+    "name", ["claim", "prefetch", "next_ready", "log_after", "prunable_batch", "sample_before", "unacked_by_recipient"]
 )
 def test_a_statement_in_index_order_sorts_nothing(database: apsw.Connection, name: str) -> None:
     assert not [step for step in plan(database, name) if "TEMP B-TREE" in step]
@@ -108,7 +108,11 @@ def test_the_backlog_reads_only_the_index_of_what_is_open(database: apsw.Connect
 
 
 def test_statistics_of_what_is_not_finished_read_no_history(database: apsw.Connection) -> None:
-    steps = [step for name in ("open_by_recipient", "retried", "dead_by_recipient") for step in plan(database, name)]
+    steps = [
+        step
+        for name in ("unacked_by_recipient", "retried_by_attempt", "dead_by_recipient")
+        for step in plan(database, name)
+    ]
 
     read = [step for step in steps if re.match(r"(SCAN|SEARCH) \w+ ", step)]
     assert read == [

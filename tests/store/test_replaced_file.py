@@ -110,7 +110,7 @@ def test_a_read_that_fails_on_a_file_that_is_no_longer_there_is_answered_by_the_
     another_file(db)
     os.truncate(f"{db}.old", 8192)
 
-    rows = reader.rows("message_whole", {"message_id": 1})
+    rows = reader.rows("get_message", {"message_id": 1})
 
     assert "new" in str(rows)
     assert reader.replaced == 1

@@ -69,7 +69,7 @@ def test_every_statement_is_used_and_every_name_used_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["unfinished_of", "next_ready", "message_to", "message_whole", "log_after", "log_of_task"]
+    "name", ["list_unacked", "next_ready", "get_delivery", "get_message", "log_after", "log_of_task"]
 )
 def test_statements_that_read_messages_keep_the_one_column_order(database: apsw.Connection, name: str) -> None:
     columns: list[str] = []

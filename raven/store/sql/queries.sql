@@ -6,11 +6,11 @@
 -- NOT INDEXED keeps the planner on the range of ids: through an index on unfinished deliveries it would walk a whole
 -- backlog.
 
--- add_message --
+-- insert_message --
 -- Append one message; the rowid is its id.
 INSERT INTO messages (@columns) VALUES (@values);
 
--- add_delivery --
+-- insert_delivery --
 -- Address a message to one recipient; `place` counts that message's recipients from 0.
 INSERT INTO deliveries (id, recipient, urgency, ready_at, expires_at, max_attempts)
 VALUES ((:message_id << 20) + :place, :recipient, :urgency, :ready_at, :expires_at, :max_attempts);
@@ -25,7 +25,7 @@ SELECT address FROM identities
  WHERE (:role = '*' OR role = :role) AND (:session = '*' OR session = :session)
  ORDER BY address;
 
--- touch_identity --
+-- upsert_identity --
 -- Register an address, or note that it was seen now.
 INSERT INTO identities (address, role, session, registered_at, last_seen)
 VALUES (:address, :role, :session, :now, :now)
@@ -37,7 +37,7 @@ SELECT address, registered_at, last_seen FROM identities
  WHERE :session IS NULL OR session = :session
  ORDER BY session, role;
 
--- unfinished_of --
+-- list_unacked --
 -- What one recipient has not acked and may see now: what is ready, and what is leased; by urgency, then id.
 SELECT @delivery
   FROM (SELECT * FROM (SELECT id, urgency FROM deliveries
@@ -57,14 +57,14 @@ SELECT @delivery
 UPDATE deliveries NOT INDEXED SET state = 1, delivered_at = :now
  WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient AND state = 0;
 
--- look --
+-- peek_ready --
 -- What there is to do for one recipient: is anything ready, when does the next delay or lease end; has any mail expired.
 SELECT EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND recipient = :recipient AND ready_at = 0),
        (SELECT min(ready_at) FROM deliveries WHERE state < 2 AND recipient = :recipient AND ready_at > 0),
        EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND expires_at IS NOT NULL AND expires_at <= :now
                   AND lease IS NULL);
 
--- end_waits --
+-- release_due --
 -- Make ready what a recipient's delay or lease held back until now; what a lease held at its last attempt is dead.
 UPDATE deliveries
    SET state = CASE WHEN lease IS NOT NULL AND attempts >= max_attempts THEN 4 ELSE state END,
@@ -102,7 +102,7 @@ SELECT m.id, m.sender, m.type, m.urgency, m.report, d.recipient, d.state, d.atte
   JOIN messages AS m ON m.id = d.id >> 20
  WHERE d.id = :delivery_id;
 
--- open_recipients --
+-- recipients_with_mail --
 -- Everyone who has unfinished mail, with the time at which the next delay or lease of theirs ends.
 WITH RECURSIVE open (recipient) AS (
     SELECT min(recipient) FROM deliveries WHERE state < 2
@@ -128,7 +128,7 @@ SELECT @delivery
  WHERE d.state < 2 AND d.recipient = :recipient AND d.ready_at = 0 AND (d.expires_at IS NULL OR d.expires_at > :now)
  ORDER BY d.urgency, d.id LIMIT :max;
 
--- set_apart --
+-- prefetch --
 -- Lease up to :max ready deliveries of one recipient until :until, by urgency, then id; no attempt is counted yet.
 UPDATE deliveries SET ready_at = :until, lease = :lease
  WHERE id IN (SELECT id FROM deliveries
@@ -136,7 +136,7 @@ UPDATE deliveries SET ready_at = :until, lease = :lease
                ORDER BY urgency, id LIMIT :max);
 
 -- claim --
--- Lease up to :max ready deliveries as `set_apart` does, and count the attempt: they are in their consumer's hands.
+-- Lease up to :max ready deliveries as `prefetch` does, and count the attempt: they are in their consumer's hands.
 UPDATE deliveries
    SET ready_at = :until, lease = :lease, state = 1, attempts = attempts + 1, delivered_at = coalesce(delivered_at, :now)
  WHERE id IN (SELECT id FROM deliveries
@@ -149,11 +149,11 @@ UPDATE deliveries SET ready_at = max(ready_at, :until)
  WHERE state < 2 AND recipient = :recipient AND ready_at > 0 AND lease = :lease
 RETURNING id >> 20;
 
--- held --
+-- list_leased --
 -- The messages that a lease still holds.
 SELECT id >> 20 FROM deliveries WHERE state < 2 AND recipient = :recipient AND ready_at > 0 AND lease = :lease;
 
--- take --
+-- consume --
 -- Ack a delivery as it is handed out, unless it is no longer under this lease (NULL: none) or its time has ended.
 UPDATE deliveries NOT INDEXED
    SET state = 2, lease = NULL, ready_at = 0, attempts = attempts + 1, finished_at = :now,
@@ -161,7 +161,7 @@ UPDATE deliveries NOT INDEXED
  WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient
    AND state < 2 AND lease IS :lease AND (expires_at IS NULL OR expires_at > :now);
 
--- give_back --
+-- release --
 -- Make ready again what a lease still holds; at its last attempt it is dead instead.
 UPDATE deliveries
    SET state = CASE WHEN attempts >= max_attempts THEN 4 ELSE state END,
@@ -173,7 +173,7 @@ UPDATE deliveries
  WHERE state < 2 AND recipient = :recipient AND ready_at > 0 AND lease = :lease
 RETURNING id, state;
 
--- let_go --
+-- release_one --
 -- End the lease of one delivery, if it is still this one.
 UPDATE deliveries NOT INDEXED SET ready_at = 0, lease = NULL
  WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient
@@ -218,14 +218,14 @@ SELECT recipient, state, attempts, max_attempts, ready_at, lease, delivered_at, 
  WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND (:recipient IS NULL OR recipient = :recipient)
  ORDER BY id;
 
--- message_to --
+-- get_delivery --
 -- One message as one of its recipients sees it.
 SELECT @delivery
   FROM messages AS m
   JOIN deliveries AS d ON d.id >= m.id << 20 AND d.id < (m.id + 1) << 20 AND d.recipient = :recipient
  WHERE m.id = :message_id;
 
--- message_whole --
+-- get_message --
 -- One message as a whole.
 SELECT @whole
   FROM log WHERE id = :message_id;
@@ -307,7 +307,7 @@ RETURNING recipient;
 SELECT id, id >> 20 FROM deliveries INDEXED BY deliveries_dead
  WHERE state = 4 AND (:recipient IS NULL OR recipient = :recipient) AND id > :after ORDER BY id LIMIT :max;
 
--- retire_newest_dead --
+-- expire_newest_dead --
 -- Turn one of the dead into one that has expired, if its message is the newest.
 UPDATE deliveries SET state = 3 WHERE id = :delivery_id AND state = 4 AND id >> 20 = (SELECT max(id) FROM messages);
 
@@ -330,7 +330,7 @@ SELECT coalesce(max(id), 0) FROM messages;
 -- The newest delivery's id, 0 on an empty bus.
 SELECT coalesce(max(id), 0) FROM deliveries;
 
--- untouched_after --
+-- new_recipients_after --
 -- Recipients of new deliveries that nobody has looked at yet.
 SELECT DISTINCT recipient FROM deliveries WHERE id > :delivery_id AND state = 0 AND lease IS NULL;
 
@@ -343,7 +343,7 @@ SELECT recipient, count(*), min(id) >> 20 FROM deliveries
 -- How many messages are older than a time, and the newest of them; the newest of all is never among them.
 SELECT count(*), max(id) FROM messages WHERE created_at < :before AND id < (SELECT max(id) FROM messages);
 
--- prunable_bite --
+-- prunable_batch --
 -- The next old messages after an id of which no delivery is unfinished or dead.
 SELECT m.id, length(m.body) FROM messages AS m
  WHERE m.id > :after AND m.id <= :upto AND m.created_at < :before
@@ -359,7 +359,7 @@ SELECT id, created_at, (SELECT max(id) FROM messages) FROM messages ORDER BY id 
 -- The end of the next so many messages after an id.
 SELECT max(id) FROM (SELECT id FROM messages WHERE id > :after ORDER BY id LIMIT :rows);
 
--- retention_bite --
+-- retention_batch --
 -- The next messages of such a window beyond the limits of retention, of which no delivery is unfinished or dead.
 SELECT m.id FROM messages AS m
  WHERE m.id > :after AND m.id <= :window AND m.id < (SELECT max(id) FROM messages)
@@ -368,7 +368,7 @@ SELECT m.id FROM messages AS m
                     WHERE d.id >= m.id << 20 AND d.id < (m.id + 1) << 20 AND (d.state < 2 OR d.state = 4))
  ORDER BY m.id LIMIT :max;
 
--- retention_goes_on --
+-- retention_has_more --
 -- Whether the next message after an id is beyond the limits of retention.
 SELECT EXISTS (SELECT 1 FROM messages
                 WHERE id = (SELECT min(id) FROM messages WHERE id > :window) AND (id <= :upto OR created_at < :before));
@@ -389,7 +389,7 @@ DELETE FROM deliveries WHERE id >= :message_id << 20 AND id < (:message_id + 1) 
 -- Drop one message.
 DELETE FROM messages WHERE id = :message_id;
 
--- open_by_recipient --
+-- unacked_by_recipient --
 -- What is unfinished by recipient, as time has left it: ready, delayed, leased, dead of its last lease; the oldest ready
 -- delivery, and when it was sent. Only for what is held back or has a time to expire is more read than the index.
 SELECT recipient, ready, delayed, leased, dead, oldest, (SELECT created_at FROM messages AS m WHERE m.id = oldest >> 20)
@@ -415,7 +415,7 @@ SELECT recipient, ready, delayed, leased, dead, oldest, (SELECT created_at FROM 
 -- How many deliveries to each recipient have died.
 SELECT recipient, count(*) FROM deliveries INDEXED BY deliveries_dead WHERE state = 4 GROUP BY recipient;
 
--- latest_times --
+-- newest_timestamps --
 -- The latest times in the file: when a message was sent, an address seen, what is leased handed out; when a lease ends.
 SELECT (SELECT max(created_at) FROM (SELECT created_at FROM messages ORDER BY id DESC LIMIT 1000)),
        (SELECT max(last_seen) FROM identities),
@@ -429,7 +429,7 @@ SELECT d.id, d.recipient, m.created_at, d.delivered_at, CASE d.state WHEN 2 THEN
   JOIN messages AS m ON m.id = d.id >> 20
  WHERE d.id < :before ORDER BY d.id DESC LIMIT :max;
 
--- retried --
+-- retried_by_attempt --
 -- Unfinished deliveries that are at their second attempt or a later one, by attempt.
 SELECT attempts, count(*) FROM deliveries
  WHERE state < 2 AND attempts > 1
