@@ -67,7 +67,7 @@ class BusObserver:
         self._store.verify()
         rows = self._store.rows("get_message", {"message_id": id})
         if not rows:
-            raise MessageNotFoundError(f"there is no message #{id}: it never was, or it was pruned")
+            raise MessageNotFoundError(f"there is no message #{id}: it was never sent, or it was pruned")
         return message_of(rows[0], clock.now())
 
     def recipients(self, id: int) -> list[str]:

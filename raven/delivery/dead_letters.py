@@ -102,7 +102,7 @@ class DeadLetters:
         if found:
             raise DeliveryError(f"message #{message_id} is not dead: only the dead can be requeued")
         whose = "" if recipient is None else f" to {recipient}"
-        raise MessageNotFoundError(f"there is no message #{message_id}{whose}: it never was, or it was pruned")
+        raise MessageNotFoundError(f"there is no message #{message_id}{whose}: it was never sent, or it was pruned")
 
     def _wake(self, recipients: Iterable[str]) -> None:
         self._store.after_commit(self._doorbells.ring, [*recipients, OBSERVERS])

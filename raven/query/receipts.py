@@ -128,7 +128,7 @@ class ReceiptWait:
 def _rows(store: Store, message_id: int) -> list[Any]:
     rows = store.rows("receipts_of", {"message_id": message_id, "recipient": None})
     if not rows and not store.rows("get_message", {"message_id": message_id}):
-        raise MessageNotFoundError(f"there is no message #{message_id}: it never was, or it was pruned")
+        raise MessageNotFoundError(f"there is no message #{message_id}: it was never sent, or it was pruned")
     return rows
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 
-from raven.delivery.mailbox import RUNG, Claim, Mailbox, Prospect
+from raven.delivery.mailbox import ASSUME_READY, Claim, Mailbox, QueueState
 from raven.errors import BusyError, ClosedError, InputError, RavenError
 from raven.model.clock import deadline_after, left_s
 from raven.model.limits import is_integer
@@ -44,7 +44,7 @@ class Feed:
         self._fetched_at = 0.0
         self._claim: Claim | None = None
         self._place = 0
-        self._prospect = RUNG
+        self._queue_state = ASSUME_READY
         self._rings_pay = True
         self._released = False
 
@@ -67,7 +67,7 @@ class Feed:
         if claim is not None and not self.waiter.is_inherited:
             # If even this fails the lease ends by itself.
             with suppress(RavenError):
-                self._mailbox.give_back(claim.token)
+                self._mailbox.release(claim.token)
 
     def next(self, rung: bool = False) -> Message | None:
         """Return the next message, acked, or None where nothing is ready; `rung` tells that the doorbell just was."""
@@ -75,7 +75,7 @@ class Feed:
         while (claim := self._claim) is not None:
             row = claim.rows[self._place]
             # Only what was taken is passed: a BusyError leaves all as it was, to be tried again.
-            message = self._mailbox.take(claim, row)
+            message = self._mailbox.consume(claim, row)
             self._place += 1
             if self._place == len(claim.rows):
                 self._claim = None
@@ -83,14 +83,14 @@ class Feed:
                 return message
         # A ring mostly means mail: then a look first is in vain. Where others were quicker it saves taking the lock.
         if rung and self._rings_pay:
-            message = self._fetch(RUNG)
+            message = self._fetch(ASSUME_READY)
             self._rings_pay = message is not None
             if message is not None:
                 return message
-        self._prospect = self._mailbox.look()
-        if not self._prospect.is_promising():
+        self._queue_state = self._mailbox.peek()
+        if not self._queue_state.has_work():
             return None
-        message = self._fetch(self._prospect)
+        message = self._fetch(self._queue_state)
         self._rings_pay = message is not None
         return message
 
@@ -101,14 +101,16 @@ class Feed:
 
     def due_s(self, deadline: float | None) -> float | None:
         """Return in how many seconds to look again without being rung: a delay or lease ends, or the deadline comes."""
-        return min((pause for pause in (self._prospect.due_s(), left_s(deadline)) if pause is not None), default=None)
+        return min(
+            (pause for pause in (self._queue_state.next_due_s(), left_s(deadline)) if pause is not None), default=None
+        )
 
-    def _fetch(self, prospect: Prospect) -> Message | None:
+    def _fetch(self, queue: QueueState) -> Message | None:
         self.waiter.tick_if_due()
         now = time.monotonic()
         keeps_up = now - self._fetched_at < _FAST_BATCH_S
         size = min(self._batch_size * 2, self._max_per_poll) if keeps_up else 1
-        message, self._claim = self._mailbox.claim_and_take(prospect, size, LEASE_S)
+        message, self._claim = self._mailbox.consume_and_prefetch(queue, size, LEASE_S)
         self._place, self._batch_size, self._fetched_at = 0, size, now
         if self._released:  # meanwhile, by another thread
             self.release()

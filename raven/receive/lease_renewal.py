@@ -63,7 +63,7 @@ class Renewal:
         store.verify()
         mailbox = Mailbox(store, Identity(store, parse_address(self._address), registers=False), self._ring)
         if not is_open:
-            mailbox.give_back(self._lease.token)
+            mailbox.release(self._lease.token)
             return
         held = self._room.ids.copy()
         lost = held - mailbox.renew(self._lease)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raven.delivery.mailbox import Lease, Mailbox, Prospect, new_token
+from raven.delivery.mailbox import Lease, Mailbox, QueueState, new_token
 from raven.errors import RavenError
 from raven.model.message import Message
 from raven.receive.auto_ack import Feed
@@ -10,7 +10,7 @@ from raven.receive.lease_renewal import Renewal
 from raven.wake.handle import Handle
 from raven.wake.waiter import Waiter
 
-_NOTHING = Prospect(ready=0, due_at=None, expired=0)
+_NOTHING = QueueState(ready=0, due_at=None, expired=0)
 
 
 class LeasedFeed(Feed):
@@ -43,7 +43,7 @@ class LeasedFeed(Feed):
             return
         is_given = False
         try:
-            self._mailbox.give_back(self._lease.token)
+            self._mailbox.release(self._lease.token)
             is_given = True
         except RavenError:
             # Another writer is in the way, for instance: the thread has the patience. If even it fails the lease ends.
@@ -56,23 +56,23 @@ class LeasedFeed(Feed):
         """Return the next message, leased, or None where nothing is ready or too much is not acked."""
         self.check_open()
         if self._is_full():
-            self._prospect = _NOTHING
+            self._queue_state = _NOTHING
             return None
-        self._prospect = self._mailbox.look()
-        if not self._prospect.is_promising():
+        self._queue_state = self._mailbox.peek()
+        if not self._queue_state.has_work():
             return None
         self.waiter.tick_if_due()
         self._has_claimed = True
         if self._renewal is None:
             self._begin_to_renew()
-        messages, left = self._mailbox.fetch_leased(self._prospect, 1, None, self._lease, counts=True)
+        messages, left = self._mailbox.lease_batch(self._queue_state, 1, None, self._lease, counts_attempt=True)
         self._holdings.remember(messages)
         if self._released:  # meanwhile, by another thread
             self._has_claimed = True
             self.release()
             self.check_open()
         # Where another was quicker, or what was due has died: look once more at the next ring, or in time.
-        self._prospect = left
+        self._queue_state = left
         return messages[0] if messages else None
 
     def _is_full(self) -> bool:
@@ -80,7 +80,7 @@ class LeasedFeed(Feed):
             return False
         self._room.is_awaited = True
         # What others have acked meanwhile, or have by now, is held here no longer.
-        self._room.ids.intersection_update(self._mailbox.held(self._lease))
+        self._room.ids.intersection_update(self._mailbox.leased_ids(self._lease))
         return len(self._room.ids) >= self._max_per_poll
 
     def _begin_to_renew(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from raven.delivery.mailbox import RUNG, Lease, Mailbox, new_token
+from raven.delivery.mailbox import ASSUME_READY, Lease, Mailbox, new_token
 from raven.errors import InputError, RavenError
 from raven.model.limits import check_lease, check_max
 from raven.model.message import AckMode, Message
@@ -28,7 +28,7 @@ class Subscription:
         self._mailbox = mailbox
         self._lease = None if ack == "auto" else Lease(new_token(), lease_s)
         self._is_ahead = ack == "ahead"
-        self._prospect = RUNG
+        self._queue_state = ASSUME_READY
         self._is_open = True
 
     def fetch(self, max: int, *, rung: bool = False, max_bytes: int | None = None) -> list[Message]:
@@ -39,29 +39,29 @@ class Subscription:
         check_max(max)
         if not self._is_open or self.listener.is_inherited:
             return []
-        prospect = RUNG
+        queue = ASSUME_READY
         if not rung:
             self._mailbox.verify()
-            prospect = self._mailbox.look()
-            if not prospect.is_promising():
-                self._prospect = prospect
+            queue = self._mailbox.peek()
+            if not queue.has_work():
+                self._queue_state = queue
                 return []
         if self._lease is None:
-            messages, left = self._mailbox.fetch_for_good(prospect, max, max_bytes)
+            messages, left = self._mailbox.consume_batch(queue, max, max_bytes)
         else:
             counts = not self._is_ahead
-            messages, left = self._mailbox.fetch_leased(prospect, max, max_bytes, self._lease, counts=counts)
-        self._prospect = left
+            messages, left = self._mailbox.lease_batch(queue, max, max_bytes, self._lease, counts_attempt=counts)
+        self._queue_state = left
         return messages
 
     def due_s(self) -> float | None:
         """Return in how many seconds to fetch without being rung: 0 if there may be more, None if nothing is due."""
-        return 0.0 if self._prospect.ready else self._prospect.due_s()
+        return 0.0 if self._queue_state.ready else self._queue_state.next_due_s()
 
     def take(self, id: int) -> None:
         """Ack a message that is leased here, as it is handed out; LeaseLostError where the lease has ended."""
         if self._lease is not None and self._is_ahead:
-            self._mailbox.take_leased(id, self._lease.token)
+            self._mailbox.consume_leased(id, self._lease.token)
         elif self._lease is not None:
             self._mailbox.ack(id, self._lease.token)
 
@@ -72,7 +72,7 @@ class Subscription:
     def give_back(self) -> None:
         """Make ready again what was not acked, and wake others who wait for it. Raises DatabaseError."""
         if self._lease is not None:
-            self._mailbox.give_back(self._lease.token)
+            self._mailbox.release(self._lease.token)
 
     def close(self) -> None:
         """Give back what was not acked and wake others who wait for it; closes the listener. Twice is allowed."""

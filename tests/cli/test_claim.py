@@ -91,7 +91,7 @@ def test_an_ack_whose_lease_has_passed_to_another_is_refused_with_the_lease_only
 
     said = [shell.error(1, command, message_id, "--lease", late) for command in ("ack", "nack", "extend")]
 
-    assert all(text.startswith("the lease on message #1 is lost: another has it now") for text in said)
+    assert all(text.startswith("the lease on message #1 is lost: another consumer holds it") for text in said)
     assert shell.receipt(message_id)["state"] == "delivered"
     assert shell.ok("extend", message_id, "--lease", current) == "extended #1\n"
     assert shell.ok("ack", message_id) == "acked #1\n"  # the owner of the mailbox may

@@ -120,7 +120,7 @@ def test_an_ack_that_comes_too_late_is_said_and_ends_in_exit_1(shell: Shell) -> 
     done = shell.run(*MANUAL, "--count", "1", "--exec", command, PATH=PATH)
 
     assert done.returncode == 1
-    assert done.stderr.startswith("error: the lease on message #1 is lost: another has it now")
+    assert done.stderr.startswith("error: the lease on message #1 is lost: another consumer holds it")
     assert len(done.stderr.splitlines()) == 1
     assert shell.receipt(1)["leased"]
 

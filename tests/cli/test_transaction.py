@@ -70,7 +70,7 @@ def test_where_one_line_fails_nothing_is_done_and_the_line_is_named(shell: Shell
 
     said = shell.error(4, *ROLE, stdin=text)
 
-    assert said == "line 3: ack: there is no message #9: it never was, or it was pruned"
+    assert said == "line 3: ack: there is no message #9: it was never sent, or it was pruned"
     assert sent(shell) == ["job"]
     assert shell.state(1) == "delivered"
 

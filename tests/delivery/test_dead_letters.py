@@ -233,7 +233,7 @@ def test_a_purge_drops_the_dead_and_then_messages_without_any_delivery(
     assert foreign.execute("SELECT id FROM messages ORDER BY id") == [[3], [4]]
     assert foreign.execute("SELECT id >> 20, recipient FROM deliveries ORDER BY id") == [[3, "a:s"], [4, WORKER]]
     assert [message.id for message in connect("a:s").claim()] == [3]
-    with pytest.raises(MessageNotFoundError, match="it never was, or it was pruned"):
+    with pytest.raises(MessageNotFoundError, match="it was never sent, or it was pruned"):
         bus.read(1)
 
 

@@ -39,7 +39,7 @@ def test_what_every_recipient_has_finished_goes_with_its_deliveries(connect: Con
 
     assert done.messages == 1
     assert ids(foreign) == ids(foreign, "deliveries") == [2, 3]
-    with pytest.raises(MessageNotFoundError, match="it never was, or it was pruned"):
+    with pytest.raises(MessageNotFoundError, match="it was never sent, or it was pruned"):
         a.read(1)
 
 

@@ -91,7 +91,7 @@ def test_a_thread_of_what_is_gone_with_all_its_answers_is_an_error(boss: BusClie
         worker.ack(message_id)
     boss.prune(0)
 
-    with pytest.raises(MessageNotFoundError, match="there is no message #2: it never was, or it was pruned"):
+    with pytest.raises(MessageNotFoundError, match="there is no message #2: it was never sent, or it was pruned"):
         boss.thread(2)
     assert thread(boss, 3) == [3]
 

@@ -94,7 +94,7 @@ class Context:
         whole = bus.whole(message_id)
         recipients = bus.recipients(message_id)
         if self.bound and whole.sender not in self.bound and not set(self.bound) & set(recipients):
-            raise MessageNotFoundError(f"there is no message #{message_id}: it never was, or it was pruned")
+            raise MessageNotFoundError(f"there is no message #{message_id}: it was never sent, or it was pruned")
         return bus.share(role, register=False).read(message_id) if role in recipients else whole
 
     def only_recipient(self, bus: HostedBus, message_id: int) -> str:

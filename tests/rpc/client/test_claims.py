@@ -66,4 +66,4 @@ def test_a_late_ack_over_another_connection_is_refused_where_another_has_the_mes
             messages = iter(bus.claim(lease_s=SHORT_S)) if mode == "claim" else bus.listen(ack="manual")
             error = taken_over(bus, next(messages))
 
-    assert "another has it now" in str(error)
+    assert "another consumer holds it" in str(error)

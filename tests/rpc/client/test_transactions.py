@@ -83,7 +83,7 @@ def test_a_claim_may_be_part_of_a_transaction_and_its_leases_are_remembered(
     other, first = connect(WORKER), claimed[0].id
     wait_until(lambda: first in [message.id for message in other.claim(9, lease_s=600)], "the end of the lease")
 
-    with pytest.raises(LeaseLostError, match="another has it now"):
+    with pytest.raises(LeaseLostError, match="another consumer holds it"):
         worker.ack(first)
 
 
@@ -193,7 +193,7 @@ def test_a_late_ack_undoes_what_was_made_of_the_message(worker: Client, mail: li
     other = connect(WORKER)
     wait_until(lambda: late.id in [message.id for message in other.claim(9, lease_s=600)], "the end of the lease")
 
-    with pytest.raises(LeaseLostError, match="another has it now"):
+    with pytest.raises(LeaseLostError, match="another consumer holds it"):
         within(worker.transaction(), lambda tx: tx.send("boss:s", "made of it"), lambda tx: tx.ack(late.id))
 
     assert worker.last_id() == mail[-1]
