@@ -148,7 +148,7 @@ def test_what_is_not_leased_is_not_extended_and_what_is_finished_not_given_back(
 
     assert "the lease on message #1 is lost: it is not leased now" in shell.error(1, "extend", "1")
     shell.ok("ack", "1")
-    assert "message #1 is acked: it cannot be given back" in shell.error(1, "nack", "1")
+    assert "message #1 is acked: only an unfinished message can be nacked" in shell.error(1, "nack", "1")
 
 
 def test_one_lease_finishes_all_that_was_claimed_with_it(shell: Shell, sent: Sent) -> None:
