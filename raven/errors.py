@@ -18,12 +18,12 @@
     │   └── UndeliveredError            what was waited for will not come any more
     ├── WaitTimeoutError (TimeoutError) what was waited for did not come in time
     ├── ClosedError                     the client was closed
-    ├── ServerError                     the socket helper, or the way to it
+    ├── ServerError                     the socket server, or the way to it
     │   ├── BindError                   its socket cannot be made there
     │   ├── UnreachableError            nobody answers at the socket (retryable)
     │   ├── LostError                   the connection was lost: it may have been done, or not
     │   ├── ForbiddenError              this socket does not allow that
-    │   └── LimitError                  more than the helper takes
+    │   └── LimitError                  more than the server takes
     └── DatabaseError                   the bus file; nothing was written
         ├── BusyError                   another writer held the lock for too long (retryable)
         ├── FileMissingError            no bus file there, or gone while in use
@@ -118,11 +118,11 @@ class ClosedError(RavenError):
 
 
 class ServerError(RavenError):
-    """The socket helper could not do what was asked, or is not what was expected."""
+    """The socket server could not do what was asked, or is not what was expected."""
 
 
 class BindError(ServerError):
-    """The helper's socket cannot be made at its path."""
+    """The server's socket cannot be made at its path."""
 
 
 class UnreachableError(ServerError):
@@ -140,7 +140,7 @@ class ForbiddenError(ServerError):
 
 
 class LimitError(ServerError):
-    """A request, a batch or the number of connections is over a limit of the helper; nothing was done."""
+    """A request, a batch or the number of connections is over a limit of the server; nothing was done."""
 
 
 class DatabaseError(RavenError):

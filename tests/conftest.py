@@ -122,7 +122,7 @@ def foreign(request: pytest.FixtureRequest, db: str) -> Iterator[Foreign]:
 
 @pytest.fixture
 def serve(db: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., Served | ServedHere]]:
-    """Start a helper for the bus, with options of `raven serve`; gone at the end.
+    """Start a server for the bus, with options of `raven serve`; gone at the end.
 
     It runs in a thread of this process, or in a process of its own if the test is marked `process`.
     """
@@ -137,7 +137,7 @@ def serve(db: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., Ser
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedHere]:
-    """Start one helper for all tests of a module: what one of them sends must not harm the next."""
+    """Start one server for all tests of a module: what one of them sends must not harm the next."""
     one = ServedHere(str(tmp_path_factory.mktemp("bus") / "bus.db"))
     yield one
     one.close()

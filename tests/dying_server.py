@@ -1,4 +1,4 @@
-"""A stand-in for a helper that dies with the answer to each request on its lips."""
+"""A stand-in for a server that dies with the answer to each request on its lips."""
 
 from __future__ import annotations
 

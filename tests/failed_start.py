@@ -1,4 +1,4 @@
-"""Starts of a helper that come to nothing."""
+"""Starts of a server that come to nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def environment() -> dict[str, str]:
 
 
 def refusal(*options: str, code: int = 7, command: list[str] | None = None, **process: Any) -> str:
-    """Start a helper that must end by itself with an exit code and one line on stderr; returns the line."""
+    """Start a server that must end by itself with an exit code and one line on stderr; returns the line."""
     ended = subprocess.run(
         command or serve_command(*options),
         capture_output=True,

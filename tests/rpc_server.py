@@ -1,4 +1,4 @@
-"""A helper in a process of its own, and a client that speaks to it in bare lines."""
+"""A server in a process of its own, and a client that speaks to it in bare lines."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ tell_ack() {
 }
 
 connect
-# A window of 1: one script in hand. If this process dies, the helper gives it back at once.
+# A window of 1: one script in hand. If this process dies, the server gives it back at once.
 subscribe "$me" manual 1
 # shellcheck disable=SC2119 # without a timeout
 while next_line; do

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# Functions to use a raven bus from bash, through the socket of its helper (`raven serve`). Sourced, not run.
+# Functions to use a raven bus from bash, through the socket of its server (`raven serve`). Sourced, not run.
 #
-#   RAVEN_SOCKET    the helper's socket
+#   RAVEN_SOCKET    the server's socket
 #   RPC_TOOL        socat (default) or nc, which is netcat-openbsd
 
 : "${RAVEN_SOCKET:=bus.db.sock}" "${RPC_TOOL:=socat}"
 
-# Carry lines from stdin to the helper and its lines to stdout, until both have ended.
+# Carry lines from stdin to the server and its lines to stdout, until both have ended.
 wire() {
     case $RPC_TOOL in
         # Without -t socat waits for the last answers for half a second only.
@@ -49,7 +49,7 @@ ack() {
     call ack "$(jq -cn --arg role "$1" --argjson id "$2" '{role: $role, id: $id}')" >/dev/null
 }
 
-# Open a connection that stays: what is written to descriptor 3 goes to the helper, its lines come from descriptor 4.
+# Open a connection that stays: what is written to descriptor 3 goes to the server, its lines come from descriptor 4.
 connect() {
     local folder
     folder=$(mktemp -d)
@@ -83,7 +83,7 @@ of_message() {
     jq -cr ".params.message | $1" <<<"$LINE"
 }
 
-# Say that no more requests come; the helper answers what is left, and closes.
+# Say that no more requests come; the server answers what is left, and closes.
 disconnect() {
     exec 3>&-
     cat <&4 >/dev/null

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Start a helper and a build agent, give it three shell scripts to check, and hear what it found. All in bash.
+# Start a server and a build agent, give it three shell scripts to check, and hear what it found. All in bash.
 # usage: [RPC_TOOL=socat|nc] run.sh [FOLDER]     the bus is made in FOLDER (default: a new temporary one)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -20,22 +20,22 @@ if [ -e bus.db ]; then
 fi
 export RAVEN_SOCKET=bus.db.sock RPC_TOOL
 
-helper='' agent=''
+server='' agent=''
 clean_up() {
     exec 3>&- 4<&-
     # shellcheck disable=SC2086 # an empty pid is none
-    kill $agent $helper 2>/dev/null || true
+    kill $agent $server 2>/dev/null || true
     wait
 }
 trap clean_up EXIT
 
-# The helper says one line when it listens; to read it is to wait for it.
+# The server says one line when it listens; to read it is to wait for it.
 mkfifo ready
 raven serve --db bus.db --socket "$RAVEN_SOCKET" >ready &
-helper=$!
+server=$!
 read -r _ <ready
 rm ready
-echo "helper     ready, reached with $RPC_TOOL"
+echo "server     ready, reached with $RPC_TOOL"
 
 # give NAME SCRIPT: send a script to the agent.
 give() {
@@ -79,8 +79,8 @@ if refused=$(call ack '{"role": "archive:ci", "id": 999}' 2>&1); then
 fi
 echo "archive    cannot ack what is not there: $refused"
 
-kill "$helper"
-wait "$helper"
-helper=''
-echo "helper     stopped"
+kill "$server"
+wait "$server"
+server=''
+echo "server     stopped"
 echo "bus: $PWD/bus.db"

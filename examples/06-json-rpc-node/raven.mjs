@@ -1,4 +1,4 @@
-// A connection to a raven bus through the socket of its helper (`raven serve`): JSON-RPC 2.0, one JSON text per line.
+// A connection to a raven bus through the socket of its server (`raven serve`): JSON-RPC 2.0, one JSON text per line.
 // Node's own modules only; Node 18 or newer.
 
 import { EventEmitter } from "node:events";
@@ -44,7 +44,7 @@ export class Raven extends EventEmitter {
   call(method, params = {}) {
     return new Promise((resolve, reject) => {
       if (!this.#socket.writable) {
-        reject(new Error("the connection to the helper is closed"));
+        reject(new Error("the connection to the server is closed"));
         return;
       }
       const id = ++this.#last;
@@ -53,7 +53,7 @@ export class Raven extends EventEmitter {
     });
   }
 
-  // Ask no more: the helper answers what is left, and closes.
+  // Ask no more: the server answers what is left, and closes.
   end() {
     this.#socket.end();
   }
@@ -71,7 +71,7 @@ export class Raven extends EventEmitter {
     }
     const { resolve, reject } = this.#waiting.get(shape.id) ?? {};
     if (!resolve) {
-      // An error without an id: the helper refuses this connection, or could not read a line.
+      // An error without an id: the server refuses this connection, or could not read a line.
       this.#socket.destroy();
       for (const waiting of this.#waiting.values()) waiting.reject(new RavenError(shape.error));
       this.#waiting.clear();
@@ -83,7 +83,7 @@ export class Raven extends EventEmitter {
   }
 
   #close() {
-    for (const { reject } of this.#waiting.values()) reject(new Error("the connection to the helper was lost"));
+    for (const { reject } of this.#waiting.values()) reject(new Error("the connection to the server was lost"));
     this.#waiting.clear();
     this.emit("close");
   }

@@ -52,8 +52,8 @@ def main() -> int:
 
 def conduct(conductor: BusClient, folder: str, started: list[subprocess.Popen[str]]) -> bool:
     serve = [sys.executable, "-m", "raven", "serve", "--db", conductor.db_path, "--socket", SOCKET]
-    helper = start(serve, folder, started)
-    wait_for(helper, ["listening at"])
+    server = start(serve, folder, started)
+    wait_for(server, ["listening at"])
     jobs = [
         conductor.send(WORKER, "job", {"text": text, "pauses_ms": [60_000, 10] if number == HANGS else [10]})
         for number, text in enumerate(TEXTS, 1)
@@ -71,8 +71,8 @@ def conduct(conductor: BusClient, folder: str, started: list[subprocess.Popen[st
     answers = conductor.inbox()
     for msg in answers:
         conductor.ack(msg.id)
-    helper.terminate()
-    ended_well = second.wait() == 0 and helper.wait() == 0
+    server.terminate()
+    ended_well = second.wait() == 0 and server.wait() == 0
     return report(jobs, answers) and ended_well
 
 

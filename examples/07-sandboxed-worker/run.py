@@ -40,32 +40,32 @@ def main() -> int:
         BusClient.at(AUDITOR, db_path) as auditor,
     ):
         os.chmod(sandbox, 0o711)
-        helper = start_helper(kind, db_path, sandbox)
+        server = start_server(kind, db_path, sandbox)
         print(f"the sandbox holds {', '.join(os.listdir(sandbox))}, bound to {WORKER}, and nothing else")
         worker = start_worker(kind, db_path, sandbox)
         try:
             is_held = put_to_the_test(kind, conductor, auditor)
             is_well = is_held and worker.wait(EXIT_WITHIN_S) == 0
-            helper.terminate()
-            is_well = helper.wait(EXIT_WITHIN_S) == 0 and is_well
+            server.terminate()
+            is_well = server.wait(EXIT_WITHIN_S) == 0 and is_well
         finally:
-            for process in (worker, helper):
+            for process in (worker, server):
                 process.kill()
                 process.wait()
     print(f"bus: {db_path}")
     return 0 if is_well else 1
 
 
-def start_helper(kind: isolation.Isolation, db_path: str, sandbox: str) -> subprocess.Popen[str]:
-    """Start the helper with a bound socket in the sandbox, and wait until it listens."""
+def start_server(kind: isolation.Isolation, db_path: str, sandbox: str) -> subprocess.Popen[str]:
+    """Start the server with a bound socket in the sandbox, and wait until it listens."""
     allow = [] if kind.uid is None else ["--allow-uid", str(kind.uid)]
     # The socket by its name alone: a socket's path has room for some hundred bytes only.
     command = [sys.executable, "-m", "raven", "serve", "--db", db_path, "--as", WORKER, "--socket", SOCKET, *allow]
-    helper = subprocess.Popen(command, cwd=sandbox, stdout=subprocess.PIPE, text=True)
-    assert helper.stdout
-    if not helper.stdout.readline().startswith("listening"):
-        raise SystemExit("the helper has not started")
-    return helper
+    server = subprocess.Popen(command, cwd=sandbox, stdout=subprocess.PIPE, text=True)
+    assert server.stdout
+    if not server.stdout.readline().startswith("listening"):
+        raise SystemExit("the server has not started")
+    return server
 
 
 def start_worker(kind: isolation.Isolation, db_path: str, sandbox: str) -> subprocess.Popen[str]:

@@ -1,7 +1,7 @@
 """A worker that has nothing but a socket: no raven, no path of the bus. First it works, then it tries to break out.
 
 Its program comes on stdin and it has no file of its own; it uses Python's standard library only. The job `break-out`
-tells it what to try, so that a refusal is the helper's or the kernel's, and not for want of knowing.
+tells it what to try, so that a refusal is the server's or the kernel's, and not for want of knowing.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ SOCKET = sys.argv[1]
 
 
 class RefusedError(Exception):
-    """An error that the helper answered."""
+    """An error that the server answered."""
 
 
 class Bus:
-    """A connection to the helper: one JSON text per line."""
+    """A connection to the server: one JSON text per line."""
 
     def __init__(self, path: str) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -47,7 +47,7 @@ class Bus:
     def next_line(self) -> Any:
         line = self.lines.readline()
         if not line:
-            raise EOFError("the helper has closed the connection")
+            raise EOFError("the server has closed the connection")
         return json.loads(line)
 
     def next_push(self) -> Any:

@@ -134,7 +134,7 @@ def cli() -> None:
     """Message bus for agent processes on one host: one SQLite file, no broker.
 
     The bus is found by --db, then RAVEN_DB, then raven.yaml here or above, then ~/.raven/bus.db. With --socket or
-    RAVEN_SOCKET a command goes through the helper that `raven serve` runs, and waits for one that is starting, for
+    RAVEN_SOCKET a command goes through the server that `raven serve` runs, and waits for one that is starting, for
     RAVEN_CONNECT_TIMEOUT_S seconds (2).
 
     Exit codes: 0 ok, 1 general, 2 usage or configuration, 3 database, 4 message not found, 5 schema validation,

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from raven.config import Config
     from raven_rpc import Client
 
-# A helper may be starting just now; a person does not want to wait much longer to be told that there is none.
+# A server may be starting just now; a person does not want to wait much longer to be told that there is none.
 _CONNECT_TIMEOUT_S = 2.0
 _LONGEST_CONNECT_TIMEOUT_S = 3600.0
 _SOCKET = "raven.socket"
-_SOCKET_HELP = "The helper's socket (else RAVEN_SOCKET, else <db>.sock)."
+_SOCKET_HELP = "The server's socket (else RAVEN_SOCKET, else <db>.sock)."
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 # What stands for itself in every shell.
@@ -83,7 +83,7 @@ def db_option(command: Command) -> Command:
 
 
 def socket_option(command: Command) -> Command:
-    """Add `--socket` to a command that is about the helper."""
+    """Add `--socket` to a command that is about the server."""
     return click.option("--socket", metavar="PATH", envvar="RAVEN_SOCKET", help=_SOCKET_HELP)(command)
 
 
@@ -95,7 +95,7 @@ def bus_option(command: Command) -> Command:
         envvar="RAVEN_SOCKET",
         expose_value=False,
         callback=_keep_socket,
-        help="Go through the helper at this socket (else RAVEN_SOCKET, else the file).",
+        help="Go through the server at this socket (else RAVEN_SOCKET, else the file).",
     )
     return reach(db_option(command))
 
@@ -132,7 +132,7 @@ def json_option(command: Command) -> Command:
 
 
 def open_client(address: str, db: str | None, *, register: bool = True, create: bool = True) -> Bus:
-    """Open the bus as one address, with the settings of flag, environment and raven.yaml; or through a helper."""
+    """Open the bus as one address, with the settings of flag, environment and raven.yaml; or through a server."""
     socket = chosen_socket(db)
     if socket is not None:
         return open_socket(socket, address)
@@ -169,7 +169,7 @@ def open_recipient(address: str | None, message_id: int, db: str | None) -> Bus:
 
 
 def open_observer(db: str | None) -> BusView:
-    """Open the bus to look on, with the settings of flag, environment and raven.yaml; or through a helper."""
+    """Open the bus to look on, with the settings of flag, environment and raven.yaml; or through a server."""
     socket = chosen_socket(db)
     if socket is not None:
         return open_socket(socket)
@@ -180,7 +180,7 @@ def open_observer(db: str | None) -> BusView:
 
 
 def open_socket(path: str, address: str | None = None) -> Client:
-    """Open the bus behind a helper's socket."""
+    """Open the bus behind a server's socket."""
     with helper_installed():
         from raven_rpc import Client
     return Client(path, address, patience_s=connect_timeout_s())
@@ -188,15 +188,15 @@ def open_socket(path: str, address: str | None = None) -> Client:
 
 @contextmanager
 def helper_installed() -> Iterator[None]:
-    """Raise ConfigError if an import of the helper's package fails inside the block: it is an extra."""
+    """Raise ConfigError if an import of the server's package fails inside the block: it is an extra."""
     try:
         yield
     except ImportError as error:
-        raise ConfigError(f"the helper cannot be used: {error}; pip install 'raven-bus[rpc]'") from None
+        raise ConfigError(f"the server cannot be used: {error}; pip install 'raven-bus[rpc]'") from None
 
 
 def connect_timeout_s() -> float:
-    """Return how many seconds a command waits for a helper that is not there yet: RAVEN_CONNECT_TIMEOUT_S, else 2.
+    """Return how many seconds a command waits for a server that is not there yet: RAVEN_CONNECT_TIMEOUT_S, else 2.
 
     Raises ConfigError if that is no number from 0 to 3600.
     """
@@ -209,7 +209,7 @@ def connect_timeout_s() -> float:
 
 
 def chosen_socket(db: str | None) -> str | None:
-    """Return the helper's socket if the user wants to go through it: a flag counts more than the environment."""
+    """Return the server's socket if the user wants to go through it: a flag counts more than the environment."""
     ctx = click.get_current_context(silent=True)
     socket: str | None = ctx.meta.get(_SOCKET) if ctx is not None else None
     if ctx is None or socket is None or db is None:

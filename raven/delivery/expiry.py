@@ -1,6 +1,6 @@
 """Settlement: puts into effect what time has brought to deliveries, and tells senders who asked for it.
 
-Whoever comes first settles: a claim for its own address, the watch and the helper for all. What was settled already is
+Whoever comes first settles: a claim for its own address, the watch and the server for all. What was settled already is
 passed over, so that any number of them may try at once.
 """
 

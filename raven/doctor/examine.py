@@ -46,7 +46,7 @@ Checks = dict[str, Callable[[], Check | None]]
 def examine(config: Config) -> Iterator[Check]:
     """Examine the bus that `config` names, one check after the other; changes nothing in it.
 
-    A check that has nothing to look at (a helper where none was started) says nothing.
+    A check that has nothing to look at (a server where none was started) says nothing.
     """
     yield Check("bus", "ok", f"{config.db}, from {config.db_source}")
     yield _check_sqlite(sqlite_version())

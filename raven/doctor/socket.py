@@ -1,4 +1,4 @@
-"""Socket: what stands where the helper should listen, who it is, and whether it answers."""
+"""Socket: what stands where the server should listen, who it is, and whether it answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _OPTION_FOR_OTHERS = "--allow-uid"
 
 
 def check_socket(db_path: str) -> Check | None:
-    """Look at the helper's socket: that of RAVEN_SOCKET, else the bus's own; None where nothing is wanted or there."""
+    """Look at the server's socket: that of RAVEN_SOCKET, else the bus's own; None where nothing is wanted or there."""
     named = os.environ.get("RAVEN_SOCKET")
     path = named or f"{db_path}.sock"
     length = len(os.fsencode(path))
@@ -44,14 +44,14 @@ def check_socket(db_path: str) -> Check | None:
     if kind != "a socket":
         leads = f" to {os.readlink(path)}" if kind == "a symlink" else ""
         remedy = f"{command('mv', path, f'{path}.old')}, or choose another path with --socket"
-        findings.append(Finding("warn", f"{path} is {kind}{leads}, not a socket: no helper can listen there", remedy))
+        findings.append(Finding("warn", f"{path} is {kind}{leads}, not a socket: no server can listen there", remedy))
         return conclude("socket", findings, "")
     answered, words = _knock(path, db_path)
     return conclude("socket", [*findings, *answered], words)
 
 
 def _knock(path: str, db_path: str) -> tuple[list[Finding], str]:
-    """Connect and ask whether a helper is there; returns what is wrong, and what is to be said where nothing is."""
+    """Connect and ask whether a server is there; returns what is wrong, and what is to be said where nothing is."""
     try:
         status = os.lstat(path)
     except OSError:
@@ -67,7 +67,7 @@ def _knock(path: str, db_path: str) -> tuple[list[Finding], str]:
         findings = list(_of_owner(path, status, db_path, pid))
         answer = None if pid and proc.is_stopped(pid) else _ask(client)
         took_ms = (time.monotonic() - started) * 1000
-    who = proc.describe(pid) if pid else "the helper"
+    who = proc.describe(pid) if pid else "the server"
     trouble = _judge(answer, path, who, pid)
     return [*findings, *trouble], f"{who} answers at {path} after {took_ms:.0f} ms"
 
@@ -81,12 +81,12 @@ def _of_owner(path: str, status: os.stat_result, db_path: str, pid: int | None) 
         found = f"{path} is user {status.st_uid}'s, not yours: what is sent there, that user reads"
         yield Finding("fail", found, f"do not use it; {command('rm', path)} as root, or choose another with --socket")
     elif mode & 0o077 and pid and not _lets_others_in(pid):
-        found = f"{path} can be reached by others (mode {mode:04o}), whom the helper turns away"
+        found = f"{path} can be reached by others (mode {mode:04o}), whom the server turns away"
         yield Finding("warn", found, command("chmod", "600", path))
 
 
 def _lets_others_in(pid: int) -> bool:
-    """Whether a helper was started for other users, too, or cannot be asked."""
+    """Whether a server was started for other users, too, or cannot be asked."""
     words = proc.arguments(pid)
     return not words or any(word.partition("=")[0] == _OPTION_FOR_OTHERS for word in words)
 
@@ -94,9 +94,9 @@ def _lets_others_in(pid: int) -> bool:
 def _unreachable(path: str, error: OSError) -> Finding:
     if error.errno == errno.ECONNREFUSED:
         remedy = f"start `raven serve`, which puts its own in its place, or {command('rm', path)}"
-        return Finding("warn", f"nobody listens at {path}: its helper was killed", remedy)
+        return Finding("warn", f"nobody listens at {path}: its server was killed", remedy)
     if error.errno in (errno.EAGAIN, errno.ETIMEDOUT) or isinstance(error, TimeoutError):
-        return Finding("warn", f"the queue at {path} is full: its helper takes nobody in", _look_for_stopped(path))
+        return Finding("warn", f"the queue at {path} is full: its server takes nobody in", _look_for_stopped(path))
     return Finding(
         "warn", f"{path} cannot be connected to: {error.strerror or error}", f"see {command('ls', '-l', path)}"
     )

@@ -78,7 +78,7 @@ class Host:
     def check_running(self) -> None:
         """Raise ClosedError once the host stops, for what takes longer than it can wait; in any thread."""
         if self.is_stopping:
-            raise ClosedError("the helper is stopping")
+            raise ClosedError("the server is stopping")
 
     def tick(self, look: Callable[[bool], None]) -> None:
         """Call `look` with whether the bus may have changed without a ring, and look after the bus for a while."""

@@ -232,7 +232,7 @@ class Waits:
 
     def stop(self) -> None:
         """Answer them all at once, and those that are still to come: the host stops."""
-        stopped = self._stopped = ClosedError("the helper is stopping")
+        stopped = self._stopped = ClosedError("the server is stopping")
         self._each(lambda wait: wait.give_up(stopped))
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
-"""The JSON-RPC helper of raven: the bus over a Unix socket, for processes that have neither Python nor the file.
+"""The JSON-RPC server of raven: the bus over a Unix socket, for processes that have neither Python nor the file.
 
-`serve` runs the helper (it needs the extra: `pip install 'raven-bus[rpc]'`), `Client` talks to one from Python.
+`serve` runs the server (it needs the extra: `pip install 'raven-bus[rpc]'`), `Client` talks to one from Python.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Commands over the socket: they print what they print on the file, and find and wait for the helper.
+"""Commands over the socket: they print what they print on the file, and find and wait for the server.
 
 The tests of the commands themselves run both ways where they are marked so.
 """
@@ -150,7 +150,7 @@ def test_a_command_uses_one_way_to_the_bus(shell: Shell, command: tuple[str, ...
 
     assert "--db and --socket exclude each other" in shell.error(2, *command, *both)
     said = shell.error(1, *command, RAVEN_SOCKET="none.sock", RAVEN_CONNECT_TIMEOUT_S="0", stdin=step)
-    assert said.startswith("the helper cannot be reached at none.sock: No such file or directory; start `raven serve`")
+    assert said.startswith("the server cannot be reached at none.sock: No such file or directory; start `raven serve`")
     assert not Path(shell.db).exists()
 
 
@@ -173,7 +173,7 @@ def test_a_wait_for_the_helper_that_is_no_number_of_seconds_is_refused(shell: Sh
 
 def test_a_flag_counts_more_than_the_environment(shell: Shell, served: Served) -> None:
     shell.ok(*SEND, RAVEN_SOCKET=served.path)
-    assert shell.ok("tail", "--no-follow").startswith("#1 ")  # the helper's bus is RAVEN_DB here
+    assert shell.ok("tail", "--no-follow").startswith("#1 ")  # the server's bus is RAVEN_DB here
 
     assert shell.ok(*SEND, "--db", "other.db", RAVEN_SOCKET="none.sock").startswith("sent #1 ")
     assert shell.ok("peers", "--db", "other.db", RAVEN_SOCKET="none.sock").count("\n") == 3

@@ -1,4 +1,4 @@
-"""`raven stats`: tables for a person, JSON for a script, the same through the helper."""
+"""`raven stats`: tables for a person, JSON for a script, the same through the server."""
 
 from __future__ import annotations
 

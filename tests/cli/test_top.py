@@ -206,12 +206,12 @@ def test_top_through_the_helper_outlasts_the_helper(run: Run, bus: BusClient, se
     terminal.wait_for(lambda lines: row(lines, "worker")[1:2] == ["2"], "another look")
 
     served.stop()
-    lines = terminal.shows("the helper cannot be reached")
+    lines = terminal.shows("the server cannot be reached")
     assert row(lines, "worker")[1] == "2"
 
     bus.send("worker:s", "job")
     serve()
-    lines = terminal.wait_for(lambda lines: row(lines, "worker")[1:2] == ["3"], "a look through the new helper")
+    lines = terminal.wait_for(lambda lines: row(lines, "worker")[1:2] == ["3"], "a look through the new server")
     terminal.press("q")
     assert terminal.end() == 0
 
@@ -220,7 +220,7 @@ def test_a_helper_that_is_not_there_is_said_before_the_screen_is_taken(run: Run)
     terminal = run("--socket", "none.sock", RAVEN_CONNECT_TIMEOUT_S="0")
 
     assert terminal.end() == 1
-    assert "the helper cannot be reached at none.sock" in terminal.stream
+    assert "the server cannot be reached at none.sock" in terminal.stream
     assert "\x1b[?1049h" not in terminal.stream
 
 

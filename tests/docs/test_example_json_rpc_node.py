@@ -94,7 +94,7 @@ raven.on("close", async () => {{
 }});
 process.kill({served.pid}, "SIGKILL");
 """
-    assert in_node(program, tmp_path) == ["the connection to the helper is closed"]
+    assert in_node(program, tmp_path) == ["the connection to the server is closed"]
 
 
 def test_a_long_text_beyond_ascii_comes_back_whole_to_the_client_in_node(

@@ -24,7 +24,7 @@ def test_a_busy_bus_with_subscribers_a_helper_and_leases_is_well(
     boss = connect("boss:s", busy_timeout_s=20)
     options = [{"mode": "listen"}, {"mode": "subscribe"}, {"mode": "listen", "ack": "manual"}]
     workers = [spawn("subscriber", db, f"worker-{number}:s", json.dumps(one)) for number, one in enumerate(options)]
-    helper = serve()
+    server = serve()
     producers = [spawn("producer", db, f"producer-{number}:s", 1_000_000, "worker-0:s") for number in range(2)]
     for producer in producers:
         producer.read()
@@ -35,7 +35,7 @@ def test_a_busy_bus_with_subscribers_a_helper_and_leases_is_well(
     boss.send("boss:s", "note", "held under a lease")
     boss.claim(lease_s=600)
     found = []
-    with helper.connect() as line:
+    with server.connect() as line:
         line.ask("subscribe", {"role": "worker-2:s"})
         give_up_at = time.monotonic() + LOOKED_FOR_S
         while time.monotonic() < give_up_at:
@@ -47,7 +47,7 @@ def test_a_busy_bus_with_subscribers_a_helper_and_leases_is_well(
     assert len(found) > 1
     assert [check for checks in found for check in checks.values() if check.verdict != "ok"] == []
     assert {"processes", "watch", "subscribers", "socket", "clock"} <= found[-1].keys()
-    assert f"pid {helper.pid} (" in found[-1]["socket"].found
+    assert f"pid {server.pid} (" in found[-1]["socket"].found
 
 
 def test_the_command_says_the_same_in_words_and_as_json(shell: Shell) -> None:

@@ -1,4 +1,4 @@
-"""`raven doctor` while something is wrong where the helper should listen."""
+"""`raven doctor` while something is wrong where the server should listen."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OF_SOMETHING_ELSE = (b"hello\n", b"[1]\n", b"\xff\n", b'{"half": ', b'{"error": 
 
 @pytest.fixture
 def listening(bus: str) -> Iterator[socket.socket]:
-    """Listen at the helper's path, as a program that is no helper."""
+    """Listen at the server's path, as a program that is no server."""
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as one:
         one.bind(f"{bus}.sock")
         one.listen(1)
@@ -34,11 +34,11 @@ def listening(bus: str) -> Iterator[socket.socket]:
 def test_a_helper_that_answers_is_well_and_one_that_was_never_wanted_is_not_missed(bus: str, serve: Serve) -> None:
     assert "socket" not in look(bus)
 
-    helper = serve()
+    server = serve()
 
     check = look(bus)["socket"]
     assert check.verdict == "ok"
-    assert f"answers at {helper.path}" in check.found
+    assert f"answers at {server.path}" in check.found
 
 
 @pytest.mark.process
@@ -53,19 +53,19 @@ def test_a_socket_that_a_killed_helper_has_left_is_told(bus: str, serve: Serve) 
 @needs_proc
 @pytest.mark.process
 def test_a_stopped_helper_is_named_with_how_to_let_it_go_on(bus: str, serve: Serve) -> None:
-    helper = serve()
-    os.kill(helper.pid, signal.SIGSTOP)
+    server = serve()
+    os.kill(server.pid, signal.SIGSTOP)
 
     check = look(bus)["socket"]
 
-    assert_told(check, "warn", f"pid {helper.pid} (", "is stopped", f"kill -CONT {helper.pid}")
-    os.kill(helper.pid, signal.SIGCONT)
+    assert_told(check, "warn", f"pid {server.pid} (", "is stopped", f"kill -CONT {server.pid}")
+    os.kill(server.pid, signal.SIGCONT)
     wait_until(lambda: not trouble(look(bus)), "its going on")
 
 
 def test_a_helper_at_its_limit_is_told_with_its_own_words(bus: str, serve: Serve) -> None:
-    helper = serve("--max-connections", "1")
-    with helper.connect() as line:
+    server = serve("--max-connections", "1")
+    with server.connect() as line:
         line.ask("ping")
         full = look(bus)
 
@@ -101,35 +101,35 @@ def test_a_squatter_that_is_no_socket_is_told(bus: str, kind: str) -> None:
 
     check = look(bus)["socket"]
 
-    assert_told(check, "warn", f"{path} is {kind}", "no helper can listen there")
+    assert_told(check, "warn", f"{path} is {kind}", "no server can listen there")
     subprocess.run(check.remedy.split("`")[1], shell=True, check=True)
     assert "socket" not in look(bus)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a socket to another user")
 def test_a_socket_of_another_user_fails(bus: str, serve: Serve) -> None:
-    helper = serve()
-    os.chown(helper.path, 12345, 12345)
+    server = serve()
+    os.chown(server.path, 12345, 12345)
 
     check = look(bus)["socket"]
 
-    assert_told(check, "fail", f"{helper.path} is user 12345's", f"rm {helper.path}")
-    os.chown(helper.path, 0, 0)
+    assert_told(check, "fail", f"{server.path} is user 12345's", f"rm {server.path}")
+    os.chown(server.path, 0, 0)
     assert not trouble(look(bus))
 
 
 @needs_proc
 @pytest.mark.process
 def test_an_open_mode_is_told_unless_the_helper_was_started_for_others(bus: str, serve: Serve) -> None:
-    helper = serve()
-    os.chmod(helper.path, 0o666)
+    server = serve()
+    os.chmod(server.path, 0o666)
     opened = look(bus)
-    os.chmod(helper.path, 0o600)
+    os.chmod(server.path, 0o600)
     closed = look(bus)
-    helper.stop()
+    server.stop()
     serve("--allow-uid", "12345")
 
-    assert_told(opened["socket"], "warn", "mode 0666", f"chmod 600 {helper.path}")
+    assert_told(opened["socket"], "warn", "mode 0666", f"chmod 600 {server.path}")
     assert not trouble(closed)
     assert not trouble(look(bus))
 

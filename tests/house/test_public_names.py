@@ -16,8 +16,8 @@ PUBLIC = [
     "FileMissingError", "ForbiddenError", "InputError", "LeaseLostError", "LimitError", "LostError",
     "Message", "MessageNotFoundError", "NetworkFilesystemError", "NewerSchemaError", "NotABusError", "NotFoundError",
     "Peer", "Pruned", "RavenError", "ReadOnlyError", "Receipt", "Report", "SchemaRegistry", "SchemaValidationError",
-    "ServerError", "State", "StatementError", "Stats", "UndeliveredError", "UnknownAddressError", "UnreachableError", "Urgency",
-    "WaitTimeoutError", "__version__",
+    "ServerError", "State", "StatementError", "Stats", "UndeliveredError", "UnknownAddressError", "UnreachableError",
+    "Urgency", "WaitTimeoutError", "__version__",
 ]  # fmt: skip
 HEAVY = {"pydantic", "watchfiles", "asyncio", "jsonrpcserver", "jsonschema", "yaml", "click", "raven_rpc"}
 

@@ -1,4 +1,4 @@
-"""What the helper shows, and what its client needs."""
+"""What the server shows, and what its client needs."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def bus(shared: Served) -> Iterator[BusClient]:
 
 @pytest.fixture(scope="module")
 def client(shared: Served) -> Iterator[Client]:
-    """Return one client for all examples, which goes through the helper."""
+    """Return one client for all examples, which goes through the server."""
     with Client(shared.path, "bodies:s") as client:
         yield client
 

@@ -1,6 +1,6 @@
 """Become `raven serve` with a descriptor passed as systemd passes it: `activated.py FD COUNT PID OPTIONS...`.
 
-FD is "none" to pass nothing; PID is "own" for the one that the helper will have.
+FD is "none" to pass nothing; PID is "own" for the one that the server will have.
 """
 
 import os

@@ -1,6 +1,6 @@
 """Serve a bus, call each kind of method over its socket: `late_importer.py DB`.
 
-It prints the names of the modules of raven that were imported since the helper has begun to listen.
+It prints the names of the modules of raven that were imported since the server has begun to listen.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Take messages through a helper and print each: `rpc_consumer.py SOCKET ADDRESS '{"mode": "listen", ...}'`.
+"""Take messages through a server and print each: `rpc_consumer.py SOCKET ADDRESS '{"mode": "listen", ...}'`.
 
 Besides the options of `listen`: `mode` (listen, subscribe), `hold_after` (from so many on, keep each in hand until a
 line comes in).

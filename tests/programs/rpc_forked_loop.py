@@ -1,4 +1,4 @@
-"""Fork inside a loop over a helper, and drop the child's copy: `rpc_forked_loop.py SOCKET ADDRESS MODE`."""
+"""Fork inside a loop over a server, and drop the child's copy: `rpc_forked_loop.py SOCKET ADDRESS MODE`."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Fork, again and again, while threads use one client of a helper; each child asks, too: `rpc_forker.py SOCKET`."""
+"""Fork, again and again, while threads use one client of a server; each child asks, too: `rpc_forker.py SOCKET`."""
 
 import json
 import os

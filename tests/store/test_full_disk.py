@@ -1,4 +1,4 @@
-"""No room for a client, a subscriber or the helper: all wait or fail with words, and go on when there is some."""
+"""No room for a client, a subscriber or the server: all wait or fail with words, and go on when there is some."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`raven serve` and `raven call`: the helper, and one call of it."""
+"""`raven serve` and `raven call`: the server, and one call of it."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def serve(
     )
 
 
-@click.command(short_help="Call a method of the helper.")
+@click.command(short_help="Call a method of the server.")
 @click.argument("method")
 @click.argument("params", metavar="[JSON]", default="{}")
 @socket_option
 def call(method: str, params: str, socket: str | None) -> None:
-    """Call a METHOD of the helper with parameters as a JSON object or array, and print its result as JSON.
+    """Call a METHOD of the server with parameters as a JSON object or array, and print its result as JSON.
 
     The socket is --socket, else RAVEN_SOCKET, else that of the bus that this folder uses.
     """

@@ -1,4 +1,4 @@
-"""`raven transaction`, and the commit of several calls in one, on the file or through the helper."""
+"""`raven transaction`, and the commit of several calls in one, on the file or through the server."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def transaction(address: str, file: BinaryIO, as_json: bool, db: str | None) -> 
     """Do what the lines of FILE or stdin say, all in one commit or nothing at all, and print a JSON result for each.
 
     A line is {"method": NAME, "params": {...}}: send, send_many, reply, ack, nack, extend, with the parameters that
-    they have in Python; and execute, with your own "sql" and its "params", where no helper is between.
+    they have in Python; and execute, with your own "sql" and its "params", where no server is between.
     """
     # All is read and checked first: while a transaction is open, no other process can write.
     steps = [_step(number, line) for number, line in enumerate(file.read().splitlines(), 1) if line.strip()]
@@ -137,11 +137,11 @@ def commit(bus: Bus, calls: Sequence[Call], named: Callable[[int], str] = lambda
             for number, call in enumerate(calls):
                 _do(tx, number, call, named)
     except RavenError as error:
-        if error.call is not None and error.call < len(calls):  # the helper's word on which one it was
+        if error.call is not None and error.call < len(calls):  # the server's word on which one it was
             told = f"call {error.call} ({calls[error.call].method}) of the transaction: "
             error.args = (f"{named(error.call)}{str(error).removeprefix(told)}", *error.args[1:])
         raise
-    # The helper does all at the end of the block, and what came of it is known only then.
+    # The server does all at the end of the block, and what came of it is known only then.
     return tx.results
 
 

@@ -318,7 +318,7 @@ class Client:
         # It waits its turn behind what else takes long there.
         bus = LongCall(self._transport, Call("stats", {"full": full}, lambda result: result["bus"], True)).ask()
         if bus is None:
-            raise DatabaseError("the helper cannot read the bus now: run `raven doctor` where its file is")
+            raise DatabaseError("the server cannot read the bus now: run `raven doctor` where its file is")
         return decode_as(Stats.from_dict, bus)
 
     def prune(

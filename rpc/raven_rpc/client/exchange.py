@@ -124,11 +124,11 @@ def unanswered(path: str, method: str, timeout_s: float) -> LostError:
 def unreachable(path: str, error: OSError) -> UnreachableError:
     """Return the error for a socket that cannot be connected to."""
     reason = "nobody listens there" if isinstance(error, ConnectionRefusedError) else error.strerror or str(error)
-    return UnreachableError(f"the helper cannot be reached at {path}: {reason}; start `raven serve`, or give --db")
+    return UnreachableError(f"the server cannot be reached at {path}: {reason}; start `raven serve`, or give --db")
 
 
 def _strange(error: Exception) -> ServerError:
-    return ServerError(f"the helper answered in another shape than this raven knows: {error!r}")
+    return ServerError(f"the server answered in another shape than this raven knows: {error!r}")
 
 
 def _decoded(line: bytes) -> Shape:
@@ -136,7 +136,7 @@ def _decoded(line: bytes) -> Shape:
     try:
         shape = messages.parse(line)
     except messages.ParseError as error:
-        raise ServerError(f"what answers there is no helper of raven: {error}") from None
+        raise ServerError(f"what answers there is no server of raven: {error}") from None
     if not isinstance(shape, dict):
-        raise ServerError(f"what answers there is no helper of raven: {shape!r}")
+        raise ServerError(f"what answers there is no server of raven: {shape!r}")
     return shape

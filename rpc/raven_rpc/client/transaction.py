@@ -78,7 +78,7 @@ class Transaction:
         if name.startswith("_") or not (hasattr(self._outside, name) or name == "execute"):
             raise AttributeError(f"'Transaction' object has no attribute {name!r}")
         raise InputError(
-            f"{name} is not possible in a transaction through the helper, whose calls are done at its end: use {_CAN}; "
+            f"{name} is not possible in a transaction through the server, whose calls are done at its end: use {_CAN}; "
             "or a BusClient where the file is"
         )
 

@@ -19,12 +19,12 @@ class Fault(NamedTuple):
 
 # An error travels as the nearest class above it that stands here.
 FAULTS: dict[type[RavenError], Fault] = {
-    errors.RavenError: Fault(-32000, "raven", "the helper could not do that: see its log"),
+    errors.RavenError: Fault(-32000, "raven", "the server could not do that: see its log"),
     errors.InputError: Fault(protocol.INVALID_PARAMS, "invalid_params"),
     errors.AddressError: Fault(protocol.INVALID_PARAMS, "address"),
     errors.BodyError: Fault(protocol.INVALID_PARAMS, "body"),
     errors.SchemaValidationError: Fault(-32003, "schema_validation"),
-    errors.ConfigError: Fault(-32004, "config", "the helper's configuration is wrong: see its log"),
+    errors.ConfigError: Fault(-32004, "config", "the server's configuration is wrong: see its log"),
     errors.NotFoundError: Fault(-32005, "not_found"),
     errors.MessageNotFoundError: Fault(-32001, "message_not_found"),
     errors.UnknownAddressError: Fault(-32002, "unknown_address"),
@@ -34,12 +34,12 @@ FAULTS: dict[type[RavenError], Fault] = {
     errors.ExpiredError: Fault(-32032, "expired"),
     errors.UndeliveredError: Fault(-32033, "undelivered"),
     errors.WaitTimeoutError: Fault(-32034, "timeout"),
-    errors.ClosedError: Fault(-32006, "closed", "the helper is stopping: try again with the next one"),
+    errors.ClosedError: Fault(-32006, "closed", "the server is stopping: try again with the next one"),
     errors.DatabaseError: Fault(-32010, "database", "the bus could not be used: run `raven doctor` where its file is"),
     errors.BusyError: Fault(-32011, "busy", "the bus is locked by another writer: try again"),
-    errors.FileMissingError: Fault(-32012, "file_missing", "the bus file is gone: restore it, or restart the helper"),
+    errors.FileMissingError: Fault(-32012, "file_missing", "the bus file is gone: restore it, or restart the server"),
     errors.NotABusError: Fault(-32013, "not_a_bus", "the bus file is something else: choose another"),
-    errors.NewerSchemaError: Fault(-32014, "newer_schema", "the bus was made by a newer raven: update the helper"),
+    errors.NewerSchemaError: Fault(-32014, "newer_schema", "the bus was made by a newer raven: update the server"),
     errors.NetworkFilesystemError: Fault(-32015, "network_filesystem", "the bus lies on a network file system"),
     errors.DiskFullError: Fault(-32016, "disk_full", "the bus cannot grow: free some room on its disk"),
     errors.ReadOnlyError: Fault(-32017, "read_only", "the bus cannot be written: check its permissions"),
@@ -49,7 +49,7 @@ FAULTS: dict[type[RavenError], Fault] = {
     errors.LimitError: Fault(-32022, "limit"),
     errors.UnreachableError: Fault(-32023, "unreachable"),
     errors.LostError: Fault(-32024, "lost"),
-    errors.BindError: Fault(-32025, "bind", "the helper cannot make its socket: see its log"),
+    errors.BindError: Fault(-32025, "bind", "the server cannot make its socket: see its log"),
 }
 
 # What the specification names itself: its own words, as `kind` and as the message.
@@ -69,7 +69,7 @@ _CLASSES: dict[str, type[RavenError]] = {
 def to_wire(error: BaseException) -> dict[str, Any]:
     """Return the error object for an exception; of one that is not raven's, nothing is told but that it happened."""
     if not isinstance(error, RavenError):
-        return standard(protocol.INTERNAL_ERROR, "something unforeseen happened: see the helper's log")
+        return standard(protocol.INTERNAL_ERROR, "something unforeseen happened: see the server's log")
     fault = next(FAULTS[kind] for kind in type(error).__mro__ if kind in FAULTS)
     data: dict[str, Any] = {"kind": fault.kind, "retryable": error.retryable}
     if isinstance(error, errors.SchemaValidationError):
@@ -86,9 +86,9 @@ def standard(code: int, reason: str) -> dict[str, Any]:
 
 
 def from_wire(error: Any) -> RavenError:
-    """Return the exception for an error object, of the class that the helper raised where it is known."""
+    """Return the exception for an error object, of the class that the server raised where it is known."""
     if not isinstance(error, dict):
-        return errors.ServerError(f"the helper answered with {error!r}, which is no error of JSON-RPC")
+        return errors.ServerError(f"the server answered with {error!r}, which is no error of JSON-RPC")
     found_data = error.get("data")
     data: dict[str, Any] = found_data if isinstance(found_data, dict) else {}
     kind = _CLASSES.get(str(data.get("kind")), errors.ServerError)

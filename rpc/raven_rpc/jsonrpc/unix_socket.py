@@ -1,4 +1,4 @@
-"""Sockets: the helper's place in the file system, who may stand there, and who is at the other end."""
+"""Sockets: the server's place in the file system, who may stand there, and who is at the other end."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def check_length(path: str) -> None:
 class ListeningSocket:
     """A listening Unix socket that nobody else stands at, open to its owner alone from the first instant.
 
-    A socket that a dead helper left behind is replaced; one that answers is not, nor is anything that is no socket.
+    A socket that a dead server left behind is replaced; one that answers is not, nor is anything that is no socket.
     With `others` any user may connect, and is to be told apart by `peer_uid`. Raises BindError.
     """
 
@@ -144,7 +144,7 @@ def is_gone(transport: asyncio.WriteTransport) -> bool:
 
 @contextmanager
 def _alone_in(folder: str) -> Iterator[None]:
-    """Keep other helpers from clearing the way in the same folder at the same time."""
+    """Keep other servers from clearing the way in the same folder at the same time."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         give_up_at = time.monotonic() + _LOCK_TIMEOUT_S
@@ -197,7 +197,7 @@ def _clear_way(path: str) -> None:
                 raise BindError(
                     f"somebody's socket stands at {path} ({error.strerror}): choose another with --socket"
                 ) from None
-    raise BindError(f"another helper is listening at {path}: use it, stop it, or choose another with --socket")
+    raise BindError(f"another server is listening at {path}: use it, stop it, or choose another with --socket")
 
 
 def _inode(path: str) -> tuple[int, int]:

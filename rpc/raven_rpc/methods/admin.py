@@ -70,12 +70,12 @@ def prune(context: Context, given: params.Prune) -> Work:
 
 
 def stats(context: Context, given: params.Stats) -> Work:
-    """Return what the helper has done and what waits, and as `bus` the figures of the bus, null where it is gone."""
+    """Return what the server has done and what waits, and as `bus` the figures of the bus, null where it is gone."""
 
     def measure() -> dict[str, Any] | None:
         try:
             return context.admin.stats(full=given.full).as_dict()
-        except DatabaseError:  # just then the helper's own figures are wanted
+        except DatabaseError:  # just then the server's own figures are wanted
             return None
 
     return Work("upkeep", measure, lambda measured: {**context.facts.stats(), "bus": measured})

@@ -152,7 +152,7 @@ class Connection(asyncio.Protocol):
         self.take_turn()
 
     def stop(self) -> None:
-        """Take no more requests, and let none wait any longer: the helper stops."""
+        """Take no more requests, and let none wait any longer: the server stops."""
         self.waits.stop()
         self.stop_reading()
 

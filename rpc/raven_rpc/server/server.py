@@ -1,4 +1,4 @@
-"""Server: the helper itself, from its socket to its end."""
+"""Server: the server itself, from its socket to its end."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _DEAF_TICK_S = 0.1
 _DRAIN_S = 10.0
 _TOLD_EVERY_S = 60.0
 _ACCEPTED_AT_ONCE = 64
-# What else is imported only where it is needed. A helper that runs could not where its descriptors are used up, and
+# What else is imported only where it is needed. A server that runs could not where its descriptors are used up, and
 # would get that of another version where one was installed meanwhile.
 _NEEDED_LATER = (
     "raven.delivery.dead_letters",
@@ -199,7 +199,7 @@ class Server:
 
 
 class Shortage:
-    """An exception handler for the event loop that a helper has for itself: loop.set_exception_handler.
+    """An exception handler for the event loop that a server has for itself: loop.set_exception_handler.
 
     Where no descriptor is left for another client asyncio accepts nobody for a second, and tries again; who waits is
     let in then. That is told in one line, once a minute.
@@ -218,7 +218,7 @@ class Shortage:
                     "no descriptor is left for another client, who waits: raise the limit (`ulimit -n`), or lower "
                     "--max-connections"
                 )
-        # After a shortage asyncio begins to accept again, and does not see that the helper has stopped meanwhile.
+        # After a shortage asyncio begins to accept again, and does not see that the server has stopped meanwhile.
         elif not (isinstance(error, ValueError) and "_start_serving" in str(context.get("handle"))):
             loop.default_exception_handler(context)
 

@@ -33,7 +33,7 @@ def test_stats_of_a_bus_that_is_gone_are_an_error_and_those_of_the_helper_are_no
     connect("boss:s").send(WORKER, "note")
     os.rename(db, f"{db}.away")
 
-    with pytest.raises(DatabaseError, match="the helper cannot read the bus now: run `raven doctor`"):
+    with pytest.raises(DatabaseError, match="the server cannot read the bus now: run `raven doctor`"):
         worker.stats()
 
     assert worker.call("stats")["connections"] == 1

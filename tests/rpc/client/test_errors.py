@@ -1,4 +1,4 @@
-"""The client of the socket raises what `BusClient` raises, and says of the way to the helper what is wrong."""
+"""The client of the socket raises what `BusClient` raises, and says of the way to the server what is wrong."""
 
 from __future__ import annotations
 

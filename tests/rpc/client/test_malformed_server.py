@@ -1,4 +1,4 @@
-"""A helper that means ill, falls silent or goes, or something else that answers: its clients come to an end."""
+"""A server that means ill, falls silent or goes, or something else that answers: its clients come to an end."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def test_an_async_loop_whose_time_passed_with_its_last_message_in_hand_ends(play
         assert [message.body for message in asyncio.run(take(bus))] == [0]
 
 
-# A helper that has gone
+# A server that has gone
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_a_client_that_closes_passes_over_what_was_dropped_meanwhile() -> None:
     assert [part.is_closed for part in parts] == [True, True]
 
 
-# A helper that is full
+# A server that is full
 
 
 def test_a_helper_that_is_full_is_tried_again_until_it_has_room(serve: Callable[..., Served]) -> None:

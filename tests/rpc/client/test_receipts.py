@@ -1,4 +1,4 @@
-"""Waits for receipts through the client of the socket, which go on when the helper is restarted."""
+"""Waits for receipts through the client of the socket, which go on when the server is restarted."""
 
 from __future__ import annotations
 

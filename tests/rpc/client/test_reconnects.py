@@ -1,4 +1,4 @@
-"""The client of the socket goes on when the helper is restarted, where that is safe, and says so where it is not."""
+"""The client of the socket goes on when the server is restarted, where that is safe, and says so where it is not."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_loop_goes_on_with_a_helper_that_was_restarted(serve: Serve, connect: 
         for number in ENDS:
             wait_until(lambda: taking.ids() == sent, "what was sent before")
             served.stop(number)
-            sent.append(boss.send(WORKER, "note").id)  # while there is no helper
+            sent.append(boss.send(WORKER, "note").id)  # while there is no server
             served = serve()
             sent.append(boss.send(WORKER, "note").id)
 

@@ -162,7 +162,7 @@ def test_a_call_that_is_refused_undoes_the_others(
         (lambda tx: tx.ack(0), MessageNotFoundError, "there is no message #0"),
         (lambda tx: tx.nack(1, float("nan")), InputError, "delay_s nan"),
         (lambda tx: tx.extend(1, 0), InputError, "lease_s 0"),
-        (lambda tx: tx.inbox(), InputError, "inbox is not possible in a transaction through the helper"),
+        (lambda tx: tx.inbox(), InputError, "inbox is not possible in a transaction through the server"),
         (lambda tx: tx.execute("SELECT 1"), InputError, "execute is not possible in a transaction"),
         (lambda tx: tx.fly(), AttributeError, "no attribute 'fly'"),
     ],

@@ -1,4 +1,4 @@
-"""Anything at all, written to one helper: it answers or closes, in time, tells nothing of its inside, and lives on."""
+"""Anything at all, written to one server: it answers or closes, in time, tells nothing of its inside, and lives on."""
 
 from __future__ import annotations
 

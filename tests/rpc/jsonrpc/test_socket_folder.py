@@ -1,4 +1,4 @@
-"""Where a helper's socket lies: a folder that others may write, a way over symlinks, and what is no socket."""
+"""Where a server's socket lies: a folder that others may write, a way over symlinks, and what is no socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands at the path of the helper's socket already: what it replaces, and what it leaves alone."""
+"""What stands at the path of the server's socket already: what it replaces, and what it leaves alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Spawn = Callable[..., Program]
 
 
 def listener(path: str | Path) -> socket.socket:
-    """Listen as a program that is no helper."""
+    """Listen as a program that is no server."""
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     made.bind(str(path))
     made.listen()
@@ -47,7 +47,7 @@ def test_the_socket_of_a_live_helper_is_not_replaced(serve: Serve, db: str) -> N
     line = refusal("--db", db)
 
     assert served.path in line
-    assert "another helper is listening" in line
+    assert "another server is listening" in line
     assert served.ask("stats")["pid"] == served.pid
 
 

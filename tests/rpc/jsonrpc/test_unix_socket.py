@@ -1,4 +1,4 @@
-"""The helper's socket: whose it is from the first instant on, where it may be, and what is left of it."""
+"""The server's socket: whose it is from the first instant on, where it may be, and what is left of it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def nobody() -> int:
 
 
 def visit(spawn: Spawn, served: Served, uid: int) -> Any:
-    """Ping a helper as another user, and return the lines that came."""
+    """Ping a server as another user, and return the lines that came."""
     os.chmod(os.path.dirname(served.path), 0o755)
     return spawn("connector", uid, served.path).read()
 

@@ -1,4 +1,4 @@
-"""Input that is wrong, cut off or left behind: one clear answer or a close, and the helper goes on."""
+"""Input that is wrong, cut off or left behind: one clear answer or a close, and the server goes on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SEND = ["boss:s", "worker:s", "note"]
 
 @pytest.fixture
 def served(shared: Served) -> Iterator[Served]:
-    """Return the helper, which must be as well after the test as before, and have nothing unforeseen in its log."""
+    """Return the server, which must be as well after the test as before, and have nothing unforeseen in its log."""
     logged = len(shared.log())
     yield shared
     assert shared.ask("ping") == "pong"

@@ -207,11 +207,11 @@ def test_a_client_of_two_addresses_says_which(serve: Serve, bus: BusClient) -> N
 
 
 def test_each_of_two_addresses_sees_its_own_inbox(serve: Serve, bus: BusClient) -> None:
-    bus.send(ALSO_ME, "note", "to the helper")
+    bus.send(ALSO_ME, "note", "to the server")
     with serve(*BOUND[1]).connect() as line:
-        assert bodies(line.ask("inbox", {"role": ALSO_ME})["messages"]) == ["to the helper"]
-        assert tail(line) == ["to me", "from me", "to all", "to the helper"]
-        assert tail(line, role=ALSO_ME) == ["to the helper"]
+        assert bodies(line.ask("inbox", {"role": ALSO_ME})["messages"]) == ["to the server"]
+        assert tail(line) == ["to me", "from me", "to all", "to the server"]
+        assert tail(line, role=ALSO_ME) == ["to the server"]
         assert line.ask("ack", {"id": 5}) == {"acked": [5]}
 
 

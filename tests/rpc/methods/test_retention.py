@@ -1,4 +1,4 @@
-"""Retention by the helper: an idle one drops what is beyond the limits, and settles what time brings."""
+"""Retention by the server: an idle one drops what is beyond the limits, and settles what time brings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The systemd units start the helper with options that it has, at the sockets that they make."""
+"""The systemd units start the server with options that it has, at the sockets that they make."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A helper that is passed its listening socket, as systemd does it: sd_listen_fds(3)."""
+"""A server that is passed its listening socket, as systemd does it: sd_listen_fds(3)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def command(passed: socket.socket | int | None, *options: str, pid: str = "own")
 
 @pytest.fixture
 def passed(tmp_path: Path) -> Iterator[socket.socket]:
-    """Listen at a path, as systemd does before any helper runs."""
+    """Listen at a path, as systemd does before any server runs."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
         made.bind(str(tmp_path / "passed.sock"))
         made.listen()
@@ -40,7 +40,7 @@ def passed(tmp_path: Path) -> Iterator[socket.socket]:
 
 @pytest.fixture
 def activate(db: str, passed: socket.socket) -> Iterator[Activate]:
-    """Start helpers that are passed the socket."""
+    """Start servers that are passed the socket."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*options: str, pid: str = "own") -> subprocess.Popen[str]:
@@ -63,7 +63,7 @@ def activate(db: str, passed: socket.socket) -> Iterator[Activate]:
 
 
 def stop(process: subprocess.Popen[str]) -> None:
-    """Stop a helper, which must end well."""
+    """Stop a server, which must end well."""
     process.terminate()
     _, told = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, told) == (0, "")

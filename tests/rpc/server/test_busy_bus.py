@@ -1,4 +1,4 @@
-"""The bus under a running helper: locked, replaced, gone, read-only, full."""
+"""The bus under a running server: locked, replaced, gone, read-only, full."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_the_first_read_after_another_file_took_the_place_of_the_bus_sees_the_ne
     def sees_it() -> bool:
         return "restored" in str(served.ask(method, READS[method])) or served.ask(method, READS[method]) == {"id": 7}
 
-    # The helper looks at its file once a second.
+    # The server looks at its file once a second.
     if method in ("recipients", "peers"):
         wait_until(lambda: served.ask("last_id") == {"id": 7}, "the new file")
         served.ask(method, READS[method])

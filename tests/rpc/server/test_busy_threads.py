@@ -176,7 +176,7 @@ def test_a_request_whose_client_does_not_read_is_withdrawn_when_its_time_is_over
         assert line.answer()["error"]["data"]["kind"] == "timeout"
 
 
-# The end of connections, and of the helper
+# The end of connections, and of the server
 
 
 def test_a_helper_goes_before_its_threads_are_done_where_they_take_too_long(

@@ -1,4 +1,4 @@
-"""A helper whose descriptors are used up: who is in goes on, who comes waits, and then all is as before."""
+"""A server whose descriptors are used up: who is in goes on, who comes waits, and then all is as before."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = [
 
 @contextmanager
 def descriptors_left(served: Served, count: int) -> Iterator[None]:
-    """Leave a helper so many descriptors."""
+    """Leave a server so many descriptors."""
     before = resource.prlimit(served.pid, resource.RLIMIT_NOFILE)
     # The limit is one above the highest number, and the numbers have no gaps to speak of.
     resource.prlimit(served.pid, resource.RLIMIT_NOFILE, (open_files(served.pid) + count, before[1]))

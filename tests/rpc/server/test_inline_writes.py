@@ -1,4 +1,4 @@
-"""A client that is alone on the helper: its writes are committed at once, and each promise is kept all the same."""
+"""A client that is alone on the server: its writes are committed at once, and each promise is kept all the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The helper's life: how it starts, what it still does when it is told to stop, and what a kill leaves behind."""
+"""The server's life: how it starts, what it still does when it is told to stop, and what a kill leaves behind."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
-# Far less than the helper waits for a busy bus before it gives up.
+# Far less than the server waits for a busy bus before it gives up.
 AT_ONCE_S = 7.0
 
 
 @pytest.fixture
 def patient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let helpers wait long for a bus that another program has locked."""
+    """Let servers wait long for a bus that another program has locked."""
     (tmp_path / "raven.yaml").write_text("busy_timeout_s: 600\n")
     monkeypatch.chdir(tmp_path)
 
@@ -142,7 +142,7 @@ def test_requests_that_were_taken_before_the_signal_are_answered(
         wait_until(lambda: other.ask("stats")["requests"] > 300, "the requests to be taken")
 
         served.process.send_signal(number)
-        wait_until(lambda: not os.path.lexists(served.path), "the helper to begin its end")
+        wait_until(lambda: not os.path.lexists(served.path), "the server to begin its end")
         assert holder.ask(None) == 2
 
         assert [shape["id"] for shape in answers(line) if "result" in shape] == list(range(300))
@@ -204,7 +204,7 @@ def test_a_second_signal_ends_it_at_once_even_while_the_bus_is_locked(
                 wait_until(lambda: other.ask("stats")["requests"] > 2, "the request to be taken")
 
         served.process.send_signal(number)
-        wait_until(lambda: not os.path.lexists(served.path), "the helper to begin its end")
+        wait_until(lambda: not os.path.lexists(served.path), "the server to begin its end")
         with pytest.raises(subprocess.TimeoutExpired):
             served.process.wait(0.3)
         served.process.send_signal(number)

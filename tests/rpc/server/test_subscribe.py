@@ -211,7 +211,7 @@ def test_the_leases_of_a_helper_that_was_killed_end_by_themselves(
     rows = foreign.execute("SELECT lease IS NOT NULL, (ready_at / 1e6) - strftime('%s', 'now') FROM deliveries")
     assert [(held, 0 < left_s <= 31) for held, left_s in rows] == [(1, True)] * 2
     assert foreign.execute("SELECT state, attempts FROM pending") == [["leased", 1]] * 2
-    with serve().connect() as line:  # a new helper, at the socket that the dead one left behind
+    with serve().connect() as line:  # a new server, at the socket that the dead one left behind
         subscribe(line, ack="manual")
         send_all(bus, "c")
         assert bodies(line, 1) == ["c"]
