@@ -141,6 +141,19 @@ def test_the_page_of_benchmarks_shows_the_table_and_the_plot_of_the_stored_figur
     assert (DOCS / "benchmarks.svg").read_text(encoding="utf-8") == plot.draw(report)
 
 
+def test_the_readme_shows_some_of_the_stored_figures() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    report = Report.load((DOCS / "benchmarks.json").read_text(encoding="utf-8"))
+
+    shown = [
+        tuple(row) for row in re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", readme.partition("## Performance")[2], re.M)
+    ]
+    figures = shown[1 : [row[0] for row in shown].index("Question")]
+    assert len(figures) == 5
+    assert set(figures) <= {row[:2] for row in report.rows()}
+    assert "](docs/benchmarks.svg)" in readme
+
+
 def test_the_stored_figures_are_those_of_a_whole_run() -> None:
     report = Report.load((DOCS / "benchmarks.json").read_text(encoding="utf-8"))
 

@@ -17,11 +17,7 @@ from tests.support import needs
 
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
-MARKDOWN = [
-    path
-    for path in sorted(ROOT.rglob("*.md"))
-    if not any(part.startswith(".") or part == "node_modules" for part in path.relative_to(ROOT).parts)
-]
+MARKDOWN = [*ROOT.glob("*.md"), *(page for name in ("docs", "examples", "rpc") for page in (ROOT / name).rglob("*.md"))]
 SNIPPETS = [
     pytest.param(snippet, id=f"{page.stem}-{number}")
     for page in PAGES
