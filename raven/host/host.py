@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from raven.errors import ClosedError
 from raven.host.bus import HostedBus
 from raven.host.leases import Unacked
-from raven.host.limits import Places
+from raven.host.limits import WaitQuota
 from raven.host.worker import Lane, Outcome, Worker, Writer, ignore
 
 if TYPE_CHECKING:
@@ -52,13 +52,13 @@ class Host:
         """The path of the bus file."""
         return self.writer_bus.db_path
 
-    def start(self, loop: asyncio.AbstractEventLoop, places: int, told: Callable[[], None]) -> None:
+    def start(self, loop: asyncio.AbstractEventLoop, max_waits: int, told: Callable[[], None]) -> None:
         """Begin to work for an event loop, on which `told` is called when all that was done together has been told.
 
-        At most `places` subscriptions and requests may wait at doorbells at once.
+        At most `max_waits` subscriptions and requests may wait at doorbells at once.
         """
         self.loop = loop
-        self.places = Places(places)
+        self.wait_quota = WaitQuota(max_waits)
         # With durability "full" each commit waits for the disk, which the event loop must not.
         on_loop = self.writer_bus.durability == "normal"
         self.writer = Writer(self.writer_bus, loop, told, on_loop=on_loop, groups=self._group_commit)

@@ -1,52 +1,53 @@
-"""Places: how many subscriptions and requests may wait at doorbells, over all connections."""
+"""Limits: how many subscriptions and requests may wait at doorbells, over all connections."""
 
 from __future__ import annotations
 
 from raven.errors import LimitError
 
-# For each connection that may be; and so many in any case, which one connection may have for itself.
-_PER_CONNECTION = 4
-_AT_LEAST = 1000
-# Each has a doorbell, which is two descriptors, and is looked after once a second.
-_DESCRIPTORS = 2
-# What else is open: the bus three times, the log, the watch, the event loop.
-_OTHERS = 100
-_FEWEST = 100  # where there are too few descriptors, so that not all doorbells can be had
+# Each of the most connections adds so many waits to the quota, which is never under the minimum: one connection alone
+# may use all of that.
+_WAITS_PER_CONNECTION = 4
+_MIN_QUOTA = 1000
+# A doorbell takes two descriptors; the host examines it once a second.
+_DESCRIPTORS_PER_WAIT = 2
+# The host opens further descriptors: the bus three times, the log, the watch, the event loop.
+_OTHER_DESCRIPTORS = 100
+_MIN_QUOTA_WITHOUT_DESCRIPTORS = 100  # if descriptors are short: some of these waits then have no doorbell
 
 
-class Places:
-    """The places of one host; whoever takes one gives it back."""
+class WaitQuota:
+    """The number of waits that one host allows: each `acquire` takes one, and `release` returns it."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self._taken = 0
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._used = 0
 
-    def take(self) -> None:
-        """Take a place; raises LimitError, which is retryable, where there is none."""
-        if self._taken >= self.count:
+    def acquire(self) -> None:
+        """Count one more wait; raises LimitError, which is retryable, if the limit is reached."""
+        if self._used >= self.limit:
             error = LimitError(
-                f"{self.count:,} subscriptions and requests of all connections wait, which is the limit: try again"
+                f"{self.limit:,} subscriptions and requests of all connections wait, which is the limit: try again"
             )
             error.retryable = True
             raise error
-        self._taken += 1
+        self._used += 1
 
-    def give_back(self, count: int = 1) -> None:
-        """Give places back."""
-        self._taken -= count
+    def release(self, count: int = 1) -> None:
+        """Count `count` waits less."""
+        self._used -= count
 
 
-def wanted_for(connections: int) -> int:
-    """Return how many places there should be for so many connections."""
-    return max(_AT_LEAST, _PER_CONNECTION * connections)
+def wanted_quota(connections: int) -> int:
+    """Return how many waits a host with this limit of connections should allow."""
+    return max(_MIN_QUOTA, _WAITS_PER_CONNECTION * connections)
 
 
 def descriptors_for(connections: int) -> int:
-    """Return how many descriptors it takes to have so many connections, and all places."""
-    return connections + _DESCRIPTORS * wanted_for(connections) + _OTHERS
+    """Return how many descriptors a host needs for this many connections and for all waits."""
+    return connections + _DESCRIPTORS_PER_WAIT * wanted_quota(connections) + _OTHER_DESCRIPTORS
 
 
-def count_for(descriptors: float, connections: int) -> int:
-    """Return how many places there are where the system gives so many descriptors."""
-    left = (descriptors - connections - _OTHERS) / _DESCRIPTORS
-    return int(min(wanted_for(connections), max(_FEWEST, left)))
+def quota_for(descriptors: float, connections: int) -> int:
+    """Return how many waits a host allows if the system gives it this many descriptors."""
+    remaining = (descriptors - connections - _OTHER_DESCRIPTORS) / _DESCRIPTORS_PER_WAIT
+    return int(min(wanted_quota(connections), max(_MIN_QUOTA_WITHOUT_DESCRIPTORS, remaining)))

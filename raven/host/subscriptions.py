@@ -44,7 +44,7 @@ class Subscriptions:
         pusher.close()
         self._leaving = [one for one in (*self._leaving, pusher) if one.poller.is_fetching]
         del self._pushers[number]
-        self._host.places.give_back()
+        self._host.wait_quota.release()
 
     def mail(self, number: int) -> MailPusher:
         """Return a subscription to the mail of an address; raises InputError where there is none of that number."""
@@ -79,7 +79,7 @@ class Subscriptions:
 
     def close(self) -> None:
         """End them all."""
-        self._host.places.give_back(len(self._pushers))
+        self._host.wait_quota.release(len(self._pushers))
         while self._pushers:
             self._pushers.popitem()[1].close()
 
@@ -92,12 +92,12 @@ class Subscriptions:
     def _add(self, make: Callable[[int], Pusher]) -> Pusher:
         if len(self._pushers) >= MAX_SUBSCRIPTIONS:
             raise LimitError(f"a connection has at most {MAX_SUBSCRIPTIONS:,} subscriptions: end some of them first")
-        self._host.places.take()
+        self._host.wait_quota.acquire()
         self._last += 1
         try:
             pusher = self._pushers[self._last] = make(self._last)
         except BaseException:
-            self._host.places.give_back()
+            self._host.wait_quota.release()
             raise
         pusher.poller.is_paused = self._is_paused
         return pusher

@@ -188,14 +188,14 @@ class Waits:
             raise self._stopped
         if self._taken >= MAX_WAITS:
             raise LimitError(f"{MAX_WAITS:,} requests of this connection wait, which is the limit: let some end first")
-        self._host.places.take()
+        self._host.wait_quota.acquire()
         self._taken += 1
 
     def dismiss(self) -> None:
         """Give a place back; once this was closed it has given back all."""
         if self._taken:
             self._taken -= 1
-            self._host.places.give_back()
+            self._host.wait_quota.release()
 
     def for_answer(self, question: Question, timeout_s: float) -> Wait:
         """Return a wait for the answer to a question that was posted."""
@@ -239,7 +239,7 @@ class Waits:
         """Give them all up: nobody is there to be answered."""
         self._each(lambda wait: wait.give_up())
         self._open.clear()
-        self._host.places.give_back(self._taken)
+        self._host.wait_quota.release(self._taken)
         self._taken = 0
 
     def _each(self, action: Callable[[Wait], None]) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from raven import BusClient, Message, MessageNotFoundError
 from raven.host.host import Host
-from raven.host.limits import Places
+from raven.host.limits import WaitQuota
 from raven.host.subscriptions import Subscriptions
 from raven.host.waits import Waits
 from raven.host.worker import Outcome
@@ -243,15 +243,15 @@ def test_a_tick_tells_whether_another_has_written(db: str, connect: Connect) -> 
     asyncio.run(run())
 
 
-def test_a_place_is_taken_once_and_given_back() -> None:
-    places = Places(1)
-    places.take()
+def test_a_wait_is_counted_once_and_can_be_released() -> None:
+    quota = WaitQuota(1)
+    quota.acquire()
 
     with pytest.raises(Exception, match="which is the limit: try again"):
-        places.take()
+        quota.acquire()
 
-    places.give_back()
-    places.take()
+    quota.release()
+    quota.acquire()
 
 
 def test_a_host_needs_neither_the_server_nor_a_socket() -> None:

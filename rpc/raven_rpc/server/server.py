@@ -90,7 +90,7 @@ class Server:
             import_module(name)
         place = self._take_place()
         allowed = _allow_descriptors(limits.descriptors_for(self.max_connections))
-        self.host.start(self.loop, limits.count_for(allowed, self.max_connections), self._answer)
+        self.host.start(self.loop, limits.quota_for(allowed, self.max_connections), self._answer)
         # The socket is removed below, where that is right; newer Pythons would do it always.
         options: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
         listening = await self.loop.create_unix_server(

@@ -76,7 +76,7 @@ def test_a_wait_whose_client_has_gone_before_it_began_is_given_up_and_its_place_
     release.set()
 
     wait_for(served, waiting_reads=0, waits=0)
-    assert served.do(lambda: served.server.host.places._taken) == 0
+    assert served.do(lambda: served.server.host.wait_quota._used) == 0
 
 
 def test_a_wait_that_begins_when_the_helper_has_stopped_is_answered_at_once(

@@ -1,4 +1,4 @@
-"""Places: how much may wait over all connections, so that one client cannot use up what all need."""
+"""The wait quota: how many waits all connections may have, so that one client cannot use up the descriptors of all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from raven.host import limits as places
+from raven.host import limits
 from raven_rpc.server import server as server_module
 from raven_rpc.server.server import MAX_CONNECTIONS
 from tests.processes import needs_proc, open_files
@@ -72,16 +72,16 @@ def test_over_all_connections_no_more_waits_than_there_are_places_and_all_are_gi
     [
         (math.inf, MAX_CONNECTIONS, 4000),
         (math.inf, 10, 1000),
-        (places.descriptors_for(MAX_CONNECTIONS), MAX_CONNECTIONS, 4000),
+        (limits.descriptors_for(MAX_CONNECTIONS), MAX_CONNECTIONS, 4000),
         (4096, 1000, 1498),
         (1024, 1000, 100),
         (256, 10, 100),
     ],
 )
-def test_where_the_system_gives_fewer_descriptors_there_are_fewer_places(
+def test_if_the_system_gives_fewer_descriptors_the_quota_is_smaller(
     descriptors: float, connections: int, count: int
 ) -> None:
-    assert places.count_for(descriptors, connections) == count
+    assert limits.quota_for(descriptors, connections) == count
 
 
 def test_the_limit_on_descriptors_is_raised_as_far_as_it_goes() -> None:
