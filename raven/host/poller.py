@@ -21,12 +21,12 @@ _BUSY_PAUSE_S = 0.2
 class Sink(Protocol):
     """Where messages go: one consumer's connection, whatever it speaks. All is called on the event loop.
 
-    When it is full no more it calls `go_on` of its Subscriptions and its Waits.
+    When it is full no more it calls `resume` of its Subscriptions and its Waits.
     """
 
     is_full: bool  # the consumer does not read as fast as it is written to, or has gone
 
-    def unread(self) -> int:
+    def unsent_bytes(self) -> int:
         """Return how many bytes of what was written the consumer has not read, as far as that can be told."""
 
     def write(self, subscription: int, messages: Sequence[Message]) -> None:
@@ -42,10 +42,10 @@ class Sink(Protocol):
 class Holder(Protocol):
     """What holds a poller: says how much may be fetched, and takes it. All is called on the event loop."""
 
-    def room(self) -> int:
-        """Return how many messages may be fetched now; with none, `go_on` or `look_in` when there is room."""
+    def capacity(self) -> int:
+        """Return how many messages may be fetched now; after 0, call `poll_if_needed` or `poll_after` later."""
 
-    def take_in(self, value: Any, /) -> None:
+    def on_fetched(self, value: Any, /) -> None:
         """Deal with what was fetched, also if the poller was closed meanwhile."""
 
     def fail(self, error: Exception, /) -> None:
@@ -53,7 +53,7 @@ class Holder(Protocol):
 
 
 class Poller:
-    """Has `fetch(max, rung)` run in a lane when the doorbell rings and there is room, and its holder take the result.
+    """Has `fetch(max, notified)` run in a lane when the doorbell rings and there is room, and its holder take the result.
 
     One fetch is under way at a time, so all that a slow consumer can pile up is one of them; the rest stays in the
     store. While the sink is full nothing is fetched.
@@ -76,7 +76,7 @@ class Poller:
         self._fetch = fetch
         self._holder = holder
         self._descriptor = -1
-        self._rung = self._is_due = False
+        self._notified = self._is_due = False
         self._timer: asyncio.TimerHandle | None = None
         self.is_fetching = self.is_paused = self.is_closed = False
 
@@ -84,22 +84,22 @@ class Poller:
         """Begin to look, unless it was closed meanwhile."""
         if not self.is_closed:
             self._attach()
-            self.look()
+            self.poll()
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """See whether there is something to fetch."""
         self._is_due = True
-        self.go_on()
+        self.poll_if_needed()
 
-    def go_on(self) -> None:
+    def poll_if_needed(self) -> None:
         """Fetch if there is reason to, and room."""
-        if self.is_fetching or self.is_paused or self.is_closed or not (self._rung or self._is_due):
+        if self.is_fetching or self.is_paused or self.is_closed or not (self._notified or self._is_due):
             return
-        if self._sink.is_full or (room := self._holder.room()) <= 0:
+        if self._sink.is_full or (capacity := self._holder.capacity()) <= 0:
             return
         self.is_fetching = True
-        rung, self._rung, self._is_due = self._rung, False, False
-        self._worker.submit(partial(self._fetch, room, rung), self._fetched, room)
+        notified, self._notified, self._is_due = self._notified, False, False
+        self._worker.submit(partial(self._fetch, capacity, notified), self._on_fetch_done, capacity)
 
     def tick(self, changed: bool) -> None:
         """Once a second: see to the doorbell, and look if the bus has changed."""
@@ -113,13 +113,13 @@ class Poller:
             self._attach()
             changed = True
         if changed or self._listener.is_deaf:
-            self.look()
+            self.poll()
 
     def is_deaf(self) -> bool:
         """Whether it has no doorbell."""
         return self._listener.is_deaf
 
-    def look_in(self, pause_s: float) -> None:
+    def poll_after(self, pause_s: float) -> None:
         """Look after a pause, or earlier if that is planned already; at once after the fetch that is under way."""
         if pause_s <= 0:
             self._is_due = True
@@ -129,7 +129,7 @@ class Poller:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(when, self.look)
+        self._timer = self._loop.call_at(when, self.poll)
 
     def close(self) -> None:
         """Look no more, and let go of the doorbell; twice is allowed."""
@@ -142,31 +142,31 @@ class Poller:
         # Not here: the last listener waits for the end of the watch.
         self._host.reader.submit(self._listener.close, ignore)
 
-    def _ring(self) -> None:
+    def _on_ring(self) -> None:
         self._listener.silence()
-        self._rung = True
-        self.go_on()
+        self._notified = True
+        self.poll_if_needed()
 
-    def _fetched(self, outcome: Outcome) -> None:
+    def _on_fetch_done(self, outcome: Outcome) -> None:
         """Hand on what came of a fetch; look again if it rang meanwhile."""
         self.is_fetching = False
         if outcome.error is None:
-            self._holder.take_in(outcome.value)
+            self._holder.on_fetched(outcome.value)
         elif self.is_closed:
             pass
         elif isinstance(outcome.error, RavenError) and outcome.error.retryable:
-            self.look_in(_BUSY_PAUSE_S)
+            self.poll_after(_BUSY_PAUSE_S)
         else:
             self._holder.fail(outcome.error)
         if self.is_paused or self.is_closed:
             self._sink.on_idle()
-        elif self._rung or self._is_due:
-            self.go_on()
+        elif self._notified or self._is_due:
+            self.poll_if_needed()
 
     def _attach(self) -> None:
         self._descriptor = self._listener.fileno()
         if self._descriptor >= 0:
-            self._loop.add_reader(self._descriptor, self._ring)
+            self._loop.add_reader(self._descriptor, self._on_ring)
 
     def _detach(self) -> None:
         if self._descriptor >= 0:

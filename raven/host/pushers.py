@@ -64,13 +64,13 @@ class MailPusher:
         self.poller = Poller(host, "write", self._subscription.listener, sink, self._fetch, self)
         self._pace = _Pace(sink, self.poller)
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         """Return what is left of the window: with auto acks, all of it once the consumer has read the last."""
         if self._is_leased:
             return min(self._window - len(self._unacked), _BATCH)
-        return self._pace.room(min(self._window, _BATCH))
+        return self._pace.capacity_if_drained(min(self._window, _BATCH))
 
-    def take_in(self, messages: list[Message]) -> None:
+    def on_fetched(self, messages: list[Message]) -> None:
         """Push what was fetched; what is leased for a subscription that was ended meanwhile is given back instead."""
         if messages and not (self._is_leased and self.poller.is_closed):
             self._sink.write(self.number, messages)
@@ -82,7 +82,7 @@ class MailPusher:
                     self._host.unacked.hold(self.role, message.id, self)
         due_s = self._subscription.due_s()
         if due_s is not None and not self.poller.is_closed:
-            self.poller.look_in(due_s)
+            self.poller.poll_after(due_s)
 
     def fail(self, error: Exception) -> None:
         """End the subscription, and say why."""
@@ -96,7 +96,7 @@ class MailPusher:
     def release(self, message_id: int) -> None:
         """Note that a message was acked or given back: there is room for another."""
         self._unacked.discard(message_id)
-        self.poller.go_on()
+        self.poller.poll_if_needed()
 
     def tick(self, changed: bool) -> None:
         """See to the doorbell, and renew the leases in good time."""
@@ -113,18 +113,18 @@ class MailPusher:
             self._forget(self._unacked)
             self._host.writer.submit(self._subscription.give_back, ignore)
 
-    def _fetch(self, max: int, rung: bool) -> list[Message]:
+    def _fetch(self, max: int, notified: bool) -> list[Message]:
         """Take what is ready, acked or leased; runs in the thread of the writer."""
         if self._unacked and time.monotonic() - self._renewed_at > LEASE_S / 2:
             # This process stood still: what is held here must not come a second time.
             self._subscription.renew()
-        return self._subscription.fetch(max, rung=rung, max_bytes=_BATCH_BYTES)
+        return self._subscription.fetch(max, rung=notified, max_bytes=_BATCH_BYTES)
 
     def _renewed(self, asked: frozenset[int], outcome: Outcome) -> None:
         """Forget what was acked by other ways, or was lost to another; the consumer remembers whose lease it was."""
         if outcome.error is None:
             self._forget(asked - outcome.value)
-            self.poller.go_on()
+            self.poller.poll_if_needed()
 
     def _forget(self, message_ids: frozenset[int] | set[int]) -> None:
         self._host.unacked.drop(self.role, message_ids, self)
@@ -153,11 +153,11 @@ class LogPusher:
         self.poller = Poller(host, "read", listener, sink, self._fetch, self)
         self._pace = _Pace(sink, self.poller)
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         """Return a page once the consumer has read the last."""
-        return self._pace.room(_BATCH)
+        return self._pace.capacity_if_drained(_BATCH)
 
-    def take_in(self, messages: list[Message]) -> None:
+    def on_fetched(self, messages: list[Message]) -> None:
         """Push a page and read on until one is empty: that is the end, unless it follows."""
         if messages:
             self._sink.write(self.number, messages)
@@ -165,7 +165,7 @@ class LogPusher:
         if self.poller.is_closed:
             return
         if messages:
-            self.poller.look_in(0)
+            self.poller.poll_after(0)
         elif not self._follow:
             self._sink.end(self.number, "done")
             self._end(self.number)
@@ -183,7 +183,7 @@ class LogPusher:
         """Push no more; twice is allowed."""
         self.poller.close()
 
-    def _fetch(self, max: int, rung: bool) -> list[Message]:
+    def _fetch(self, max: int, notified: bool) -> list[Message]:
         """Read on; runs in the thread of the reader."""
         return self._log.page(max, max_bytes=_BATCH_BYTES)
 
@@ -199,11 +199,11 @@ class _Pace:
         self._poller = poller
         self._pause_s = _SHORTEST_PAUSE_S
 
-    def room(self, most: int) -> int:
+    def capacity_if_drained(self, most: int) -> int:
         """Return `most` if all was read; else none, and have the poller look again."""
-        if not self._sink.unread():
+        if not self._sink.unsent_bytes():
             self._pause_s = _SHORTEST_PAUSE_S
             return most
-        self._poller.look_in(self._pause_s)
+        self._poller.poll_after(self._pause_s)
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
         return 0

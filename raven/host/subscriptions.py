@@ -53,10 +53,10 @@ class Subscriptions:
             raise InputError(f"subscription {number} is to the log, where nothing is acked")
         return pusher
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Push what waited for the consumer to read."""
         for pusher in list(self._pushers.values()):
-            pusher.poller.go_on()
+            pusher.poller.poll_if_needed()
 
     def is_fetching(self) -> bool:
         """Whether messages are on their way to the consumer, acked already or leased."""

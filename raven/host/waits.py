@@ -32,8 +32,8 @@ class Awaited(Protocol):
     listener: Listener
     withdraw: Callable[[], None] | None  # to leave nothing behind if the wait is given up
 
-    def fetch(self, max: int, rung: bool) -> Any:
-        """Look; `rung` tells that the doorbell just was."""
+    def fetch(self, max: int, notified: bool) -> Any:
+        """Look; `notified` tells that the doorbell just was."""
 
     def due_s(self) -> float | None:
         """Return in how many seconds to look again unrung, or None."""
@@ -57,9 +57,9 @@ class Answer:
         self.listener = self._subscription.listener
         self.withdraw: Callable[[], None] | None = question.withdraw
 
-    def fetch(self, max: int, rung: bool) -> Message | None:
+    def fetch(self, max: int, notified: bool) -> Message | None:
         """Take the answer if it is there."""
-        messages = self._subscription.fetch(max, rung=rung)
+        messages = self._subscription.fetch(max, rung=notified)
         if messages:
             self._question.spare_others()
         return messages[0] if messages else None
@@ -94,7 +94,7 @@ class Receipts:
         self.listener = listener
         self.withdraw: Callable[[], None] | None = None
 
-    def fetch(self, max: int, rung: bool) -> list[Receipt] | None:
+    def fetch(self, max: int, notified: bool) -> list[Receipt] | None:
         """Return the receipts if they have come so far."""
         return self._tracker.look()
 
@@ -129,16 +129,16 @@ class Wait:
             self._alarm = self._host.loop.call_later(self._timeout_s, self._time_out)
         self.poller.start()
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         """Return one: there is one answer."""
         return 1
 
-    def take_in(self, value: Any) -> None:
+    def on_fetched(self, value: Any) -> None:
         """End with what has come; else look again in time."""
         if value is not None:
             self._end(Outcome(value))
         elif not self.poller.is_closed and (due_s := self._awaited.due_s()) is not None:
-            self.poller.look_in(due_s)
+            self.poller.poll_after(due_s)
 
     def fail(self, error: Exception) -> None:
         """End with an error."""
@@ -218,9 +218,9 @@ class Waits:
         if self._stopped is not None:
             wait.give_up(self._stopped)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Fetch what waited for the consumer to read."""
-        self._each(lambda wait: wait.poller.go_on())
+        self._each(lambda wait: wait.poller.poll_if_needed())
 
     def tick(self, changed: bool) -> None:
         """Once a second."""

@@ -37,7 +37,7 @@ class Consumer:
         self.subscriptions = Subscriptions(host, self)
         self.waits = Waits(host, self)
 
-    def unread(self) -> int:
+    def unsent_bytes(self) -> int:
         return self.came.qsize()
 
     def write(self, subscription: int, messages: Sequence[Message]) -> None:
@@ -56,8 +56,8 @@ class Consumer:
 
     def read_on(self) -> None:
         self.is_full = False
-        self.subscriptions.go_on()
-        self.waits.go_on()
+        self.subscriptions.resume()
+        self.waits.resume()
 
     def close(self) -> None:
         self.waits.close()

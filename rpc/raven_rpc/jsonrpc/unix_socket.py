@@ -119,7 +119,7 @@ def peer_uid(connection: socket.socket) -> int:
     return int(struct.unpack("2I", connection.getsockopt(0, 1, 8))[1])
 
 
-def unread(transport: asyncio.WriteTransport) -> int:
+def unsent_bytes(transport: asyncio.WriteTransport) -> int:
     """Return how many bytes of what was written the other end has not read, as far as the system tells."""
     size = transport.get_write_buffer_size()
     if sys.platform == "linux":
@@ -130,7 +130,7 @@ def unread(transport: asyncio.WriteTransport) -> int:
     return size
 
 
-def is_gone(transport: asyncio.WriteTransport) -> bool:
+def peer_closed(transport: asyncio.WriteTransport) -> bool:
     """Whether the other end has closed altogether, where it can be told from one that has only closed its half.
 
     Linux reports POLLHUP once nobody can read there any more (unix(7), poll(2)); elsewhere the answer is no.

@@ -127,8 +127,8 @@ class Connection(asyncio.Protocol):
         self.sink.is_full = self.sink.is_closed
         self._lanes.start()
         self.take_turn()
-        self.subscriptions.go_on()
-        self.waits.go_on()
+        self.subscriptions.resume()
+        self.waits.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget what was asked, and give back what was pushed and not acked."""
@@ -161,7 +161,7 @@ class Connection(asyncio.Protocol):
         self.subscriptions.tick(changed)
         self.waits.tick(changed)
         transport = self.sink.transport
-        if self._has_ended and self._late and transport is not None and sockets.is_gone(transport):
+        if self._has_ended and self._late and transport is not None and sockets.peer_closed(transport):
             transport.abort()
 
     def is_deaf(self) -> bool:

@@ -25,9 +25,9 @@ class LineSink:
         self.on_idle = on_idle
         self._leases = leases
 
-    def unread(self) -> int:
+    def unsent_bytes(self) -> int:
         """Return how much of what was written the client has not read, as far as the system tells."""
-        return 0 if self.transport is None or self.is_closed else sockets.unread(self.transport)
+        return 0 if self.transport is None or self.is_closed else sockets.unsent_bytes(self.transport)
 
     def write(self, subscription: int, messages: Sequence[Message]) -> None:
         """Push messages, and remember under which lease."""
