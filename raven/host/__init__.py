@@ -1,4 +1,4 @@
-"""A bus inside an asyncio program that speaks for many addresses, free of sockets and JSON: threads, pushers, waits.
+"""A bus inside an asyncio program that speaks for many addresses, free of sockets and JSON: threads, push, waits.
 
 Imported by `cli`, and by `methods` and `server` of `raven_rpc`; imports `client` and below.
 """

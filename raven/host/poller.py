@@ -19,7 +19,7 @@ _BUSY_PAUSE_S = 0.2
 
 
 class Sink(Protocol):
-    """Where messages go: one consumer's connection, whatever it speaks. All is called on the event loop.
+    """Where messages go: one consumer's connection, whatever it speaks. The poller calls all of it on the event loop.
 
     When it is full no more it calls `resume` of its Subscriptions and its Waits.
     """
@@ -39,8 +39,8 @@ class Sink(Protocol):
         """Note that no message is on its way any more for a subscription that was paused or ended."""
 
 
-class Holder(Protocol):
-    """What holds a poller: says how much may be fetched, and takes it. All is called on the event loop."""
+class PollOwner(Protocol):
+    """The owner of a poller: says how much may be fetched, and takes the result; called on the event loop."""
 
     def capacity(self) -> int:
         """Return how many messages may be fetched now; after 0, call `poll_if_needed` or `poll_after` later."""
@@ -53,7 +53,7 @@ class Holder(Protocol):
 
 
 class Poller:
-    """Has `fetch(max, notified)` run in a lane when the doorbell rings and there is room, and its holder take the result.
+    """Runs `fetch(max, notified)` in an executor when the doorbell rings, and hands the result to its owner.
 
     One fetch is under way at a time, so all that a slow consumer can pile up is one of them; the rest stays in the
     store. While the sink is full nothing is fetched.
@@ -66,7 +66,7 @@ class Poller:
         listener: Listener,
         sink: Sink,
         fetch: Callable[[int, bool], Any],
-        holder: Holder,
+        owner: PollOwner,
     ) -> None:
         self._host = host
         self._loop = host.loop
@@ -74,7 +74,7 @@ class Poller:
         self._listener = listener
         self._sink = sink
         self._fetch = fetch
-        self._holder = holder
+        self._owner = owner
         self._descriptor = -1
         self._notified = self._is_due = False
         self._timer: asyncio.TimerHandle | None = None
@@ -95,7 +95,7 @@ class Poller:
         """Fetch if there is reason to, and room."""
         if self.is_fetching or self.is_paused or self.is_closed or not (self._notified or self._is_due):
             return
-        if self._sink.is_full or (capacity := self._holder.capacity()) <= 0:
+        if self._sink.is_full or (capacity := self._owner.capacity()) <= 0:
             return
         self.is_fetching = True
         notified, self._notified, self._is_due = self._notified, False, False
@@ -151,13 +151,13 @@ class Poller:
         """Hand on what came of a fetch; look again if it rang meanwhile."""
         self.is_fetching = False
         if outcome.error is None:
-            self._holder.on_fetched(outcome.value)
+            self._owner.on_fetched(outcome.value)
         elif self.is_closed:
             pass
         elif isinstance(outcome.error, RavenError) and outcome.error.retryable:
             self.poll_after(_BUSY_PAUSE_S)
         else:
-            self._holder.fail(outcome.error)
+            self._owner.fail(outcome.error)
         if self.is_paused or self.is_closed:
             self._sink.on_idle()
         elif self._notified or self._is_due:

@@ -8,7 +8,7 @@ from raven.errors import InputError, LimitError
 from raven.host.bus import HostedBus
 from raven.host.host import Host
 from raven.host.poller import Sink
-from raven.host.pushers import LogPusher, MailPusher, Pusher
+from raven.host.push import LogPush, MailPush, Push
 from raven.model.message import AckMode
 from raven.query.log import Log
 
@@ -21,83 +21,83 @@ class Subscriptions:
     def __init__(self, host: Host, sink: Sink) -> None:
         self._host = host
         self._sink = sink
-        self._pushers: dict[int, Pusher] = {}
-        self._leaving: list[Pusher] = []  # those that ended while a fetch was under way
+        self._pushes: dict[int, Push] = {}
+        self._leaving: list[Push] = []  # those that ended while a fetch was under way
         self._last = 0
         self._is_paused = False
 
     def __len__(self) -> int:
-        return len(self._pushers)
+        return len(self._pushes)
 
-    def add_mail(self, bus: HostedBus, ack: AckMode, window: int) -> Pusher:
+    def add_mail(self, bus: HostedBus, ack: AckMode, window: int) -> Push:
         """Subscribe to the mail of an address; nothing is pushed before the poller's `start`."""
-        return self._add(lambda number: MailPusher(number, self._host, self._sink, self.remove, bus, ack, window))
+        return self._add(lambda number: MailPush(number, self._host, self._sink, self.remove, bus, ack, window))
 
-    def add_log(self, log: Log, follow: bool) -> Pusher:
+    def add_log(self, log: Log, follow: bool) -> Push:
         """Subscribe to the log; nothing is pushed before the poller's `start`."""
         listen = self._host.reader_bus.listener
-        return self._add(lambda number: LogPusher(number, self._host, self._sink, self.remove, listen(), log, follow))
+        return self._add(lambda number: LogPush(number, self._host, self._sink, self.remove, listen(), log, follow))
 
     def remove(self, number: int) -> None:
         """End a subscription; raises InputError where there is none of that number."""
-        pusher = self._find(number)
-        pusher.close()
-        self._leaving = [one for one in (*self._leaving, pusher) if one.poller.is_fetching]
-        del self._pushers[number]
+        push = self._find(number)
+        push.close()
+        self._leaving = [one for one in (*self._leaving, push) if one.poller.is_fetching]
+        del self._pushes[number]
         self._host.wait_quota.release()
 
-    def mail(self, number: int) -> MailPusher:
+    def mail(self, number: int) -> MailPush:
         """Return a subscription to the mail of an address; raises InputError where there is none of that number."""
-        pusher = self._find(number)
-        if not isinstance(pusher, MailPusher):
+        push = self._find(number)
+        if not isinstance(push, MailPush):
             raise InputError(f"subscription {number} is to the log, where nothing is acked")
-        return pusher
+        return push
 
     def resume(self) -> None:
         """Push what waited for the consumer to read."""
-        for pusher in list(self._pushers.values()):
-            pusher.poller.poll_if_needed()
+        for push in list(self._pushes.values()):
+            push.poller.poll_if_needed()
 
     def is_fetching(self) -> bool:
         """Whether messages are on their way to the consumer, acked already or leased."""
-        return any(pusher.poller.is_fetching for pusher in (*self._pushers.values(), *self._leaving))
+        return any(push.poller.is_fetching for push in (*self._pushes.values(), *self._leaving))
 
     def is_deaf(self) -> bool:
         """Whether one of them has no doorbell, and must look more often."""
-        return any(pusher.poller.is_deaf() for pusher in self._pushers.values())
+        return any(push.poller.is_deaf() for push in self._pushes.values())
 
     def tick(self, changed: bool) -> None:
         """Once a second."""
-        for pusher in list(self._pushers.values()):
-            pusher.tick(changed)
+        for push in list(self._pushes.values()):
+            push.tick(changed)
 
     def pause(self) -> None:
         """Push no more, nor for those that are still to come."""
         self._is_paused = True
-        for pusher in self._pushers.values():
-            pusher.poller.is_paused = True
+        for push in self._pushes.values():
+            push.poller.is_paused = True
 
     def close(self) -> None:
         """End them all."""
-        self._host.wait_quota.release(len(self._pushers))
-        while self._pushers:
-            self._pushers.popitem()[1].close()
+        self._host.wait_quota.release(len(self._pushes))
+        while self._pushes:
+            self._pushes.popitem()[1].close()
 
-    def _find(self, number: int) -> Pusher:
-        pusher = self._pushers.get(number)
-        if pusher is None:
+    def _find(self, number: int) -> Push:
+        push = self._pushes.get(number)
+        if push is None:
             raise InputError(f"subscription {number} is not one of this connection: give the number of an open one")
-        return pusher
+        return push
 
-    def _add(self, make: Callable[[int], Pusher]) -> Pusher:
-        if len(self._pushers) >= MAX_SUBSCRIPTIONS:
+    def _add(self, make: Callable[[int], Push]) -> Push:
+        if len(self._pushes) >= MAX_SUBSCRIPTIONS:
             raise LimitError(f"a connection has at most {MAX_SUBSCRIPTIONS:,} subscriptions: end some of them first")
         self._host.wait_quota.acquire()
         self._last += 1
         try:
-            pusher = self._pushers[self._last] = make(self._last)
+            push = self._pushes[self._last] = make(self._last)
         except BaseException:
             self._host.wait_quota.release()
             raise
-        pusher.poller.is_paused = self._is_paused
-        return pusher
+        push.poller.is_paused = self._is_paused
+        return push

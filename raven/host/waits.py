@@ -73,7 +73,7 @@ class Answer:
         answer = None
         if not self._sink.is_full:
             with suppress(RavenError):
-                answer = self.fetch(1, rung=True)
+                answer = self.fetch(1, notified=True)
         if answer is None:
             self._question.withdraw()
         return answer

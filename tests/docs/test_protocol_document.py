@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from raven.host.leases import MAX_REMEMBERED
-from raven.host.pushers import LEASE_S
+from raven.host.push import LEASE_S
 from raven.host.subscriptions import MAX_SUBSCRIPTIONS
 from raven.host.waits import MAX_WAITS
 from raven_rpc.jsonrpc import messages as protocol

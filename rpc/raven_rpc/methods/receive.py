@@ -68,20 +68,20 @@ def ack(context: Context, given: params.Ack) -> Work:
 
 def _take(context: Context, message_id: int, subscription: int) -> Work:
     """Ack a message that a subscription of this connection has set apart, if it still has it."""
-    pusher = context.subscriptions.mail(subscription)
+    push = context.subscriptions.mail(subscription)
 
     def take() -> None:
         try:
-            pusher.take(message_id)
+            push.take(message_id)
         except LeaseLostError:  # that makes room, too
-            context.lost(pusher.role, message_id)
+            context.lost(push.role, message_id)
             raise
 
     return Work(
         "write",
         take,
         lambda _: {"acked": [message_id]},
-        at_once=lambda _: context.host.unacked.release(pusher.role, message_id),
+        at_once=lambda _: context.host.unacked.release(push.role, message_id),
     )
 
 

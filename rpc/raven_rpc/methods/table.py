@@ -23,8 +23,8 @@ def _subscribe(context: Context, given: params.Subscribe) -> Work:
     return Work(
         "loop",
         lambda: context.subscriptions.add_mail(bus, given.ack, given.window),
-        lambda pusher: {"subscription": pusher.number},
-        lambda pusher: pusher.poller.start(),
+        lambda push: {"subscription": push.number},
+        lambda push: push.poller.start(),
     )
 
 
@@ -35,8 +35,8 @@ def _tail(context: Context, given: params.Tail) -> Work:
     return Work(
         "loop",
         lambda: context.subscriptions.add_log(log(given.from_id, role=scope), given.follow),
-        lambda pusher: {"subscription": pusher.number},
-        lambda pusher: pusher.poller.start(),
+        lambda push: {"subscription": push.number},
+        lambda push: push.poller.start(),
     )
 
 

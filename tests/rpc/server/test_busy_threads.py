@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from raven import BusClient
-from raven.host import pushers
+from raven.host import push
 from raven.host.worker import Lane, ignore
 from raven_rpc.server import connection
 from raven_rpc.server import server as server_module
@@ -241,7 +241,7 @@ def test_a_helper_that_stood_still_renews_what_it_holds_before_it_takes_more(
         line.ask("subscribe", {"role": "b:s", "ack": "manual"})
         sender.send("b:s", "note")
         first = line.push()["message"]
-        monkeypatch.setattr(pushers, "LEASE_S", 0.0)
+        monkeypatch.setattr(push, "LEASE_S", 0.0)
 
         sender.send("b:s", "note")
 
@@ -252,7 +252,7 @@ def test_a_helper_that_stood_still_renews_what_it_holds_before_it_takes_more(
 def test_a_renewal_that_fails_leaves_the_messages_where_they_are(
     served: ServedHere, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pushers, "_RENEW_S", 0.0)
+    monkeypatch.setattr(push, "_RENEW_S", 0.0)
     with served.connect() as line:
         line.ask("subscribe", {"role": "b:s", "ack": "manual"})
         connect("a:s").send("b:s", "note")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from raven import BusClient
-from raven.host import pushers
+from raven.host import push
 from raven_rpc.server import server
 from tests.processes import needs_proc, resident_mib
 from tests.rpc_server import Line, Served
@@ -99,7 +99,7 @@ def test_an_ack_by_a_direct_client_frees_a_place_when_the_lease_is_renewed(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "_TICK_S", 0.05)
-    monkeypatch.setattr(pushers, "_RENEW_S", 0.2)
+    monkeypatch.setattr(push, "_RENEW_S", 0.2)
     sent = send_all(connect("boss:s"), 3)
     with serve().connect() as line:
         line.ask("subscribe", {"role": WORKER, "ack": "manual", "window": 2})

@@ -24,7 +24,7 @@ _SHORTEST_PAUSE_S = 0.002
 _LONGEST_PAUSE_S = 0.05
 
 
-class Pusher(Protocol):
+class Push(Protocol):
     """One subscription: holds the poller that fetches for it, and writes to its sink what has come."""
 
     number: int
@@ -37,7 +37,7 @@ class Pusher(Protocol):
         """Push no more, and give back what is held; twice is allowed."""
 
 
-class MailPusher:
+class MailPush:
     """Pushes the mail of one address; `end` is called with its number if an error ends it."""
 
     def __init__(
@@ -131,7 +131,7 @@ class MailPusher:
         self._unacked = self._unacked - message_ids
 
 
-class LogPusher:
+class LogPush:
     """Pushes all messages, or those of some addresses, from one on; `end` is called with its number at the end."""
 
     def __init__(
