@@ -38,7 +38,7 @@ class HostedBus(BusClient):
         super()._take_part(address, register)
         self._shared: WeakSet[HostedBus] = WeakSet()
 
-    def share(self, address: str, *, register: bool = True) -> Self:
+    def for_address(self, address: str, *, register: bool = True) -> Self:
         """Return a client of another address over this one's connection.
 
         It registers with its first write, and ends with this one; its own `close` ends only its loops.
@@ -158,7 +158,7 @@ class HostedBus(BusClient):
         """Let writes of this thread inside the block raise BusyError at once instead of waiting for another writer."""
         return self._store.no_wait()
 
-    def upkeep(self, at_most_s: float = 0.05) -> None:
+    def run_maintenance(self, at_most_s: float = 0.05) -> None:
         """Settle what time has brought, and drop what is beyond the limits of retention, for about so many seconds.
 
         While anybody waits or sends there is no need for it; a program that serves many calls it now and then.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from raven.errors import RavenError
 from raven.host.host import Host
-from raven.host.worker import Lane, Outcome, ignore
+from raven.host.worker import Executor, Outcome, ignore
 from raven.model.message import Message
 from raven.wake.listener import Listener
 
@@ -27,7 +27,7 @@ class Sink(Protocol):
     is_full: bool  # the consumer does not read as fast as it is written to, or has gone
 
     def unsent_bytes(self) -> int:
-        """Return how many bytes of what was written the consumer has not read, as far as that can be told."""
+        """Return how many bytes of what was written the consumer has not read, as far as the system tells."""
 
     def write(self, subscription: int, messages: Sequence[Message]) -> None:
         """Write what has come for a subscription."""
@@ -62,7 +62,7 @@ class Poller:
     def __init__(
         self,
         host: Host,
-        lane: Lane,
+        executor: Executor,
         listener: Listener,
         sink: Sink,
         fetch: Callable[[int, bool], Any],
@@ -70,7 +70,7 @@ class Poller:
     ) -> None:
         self._host = host
         self._loop = host.loop
-        self._worker = host.lanes[lane]
+        self._worker = host.executors[executor]
         self._listener = listener
         self._sink = sink
         self._fetch = fetch

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from raven.errors import ClosedError, LimitError, RavenError
 from raven.host.host import Host
 from raven.host.poller import Poller, Sink
-from raven.host.worker import Done, Lane, Outcome, ignore
+from raven.host.worker import Done, Executor, Outcome, ignore
 from raven.model.message import Message
 from raven.model.status import Receipt
 from raven.query.receipts import Tracker
@@ -28,7 +28,7 @@ class Awaited(Protocol):
     A look returns None while nothing has come.
     """
 
-    lane: Lane
+    executor: Executor
     listener: Listener
     withdraw: Callable[[], None] | None  # to leave nothing behind if the wait is given up
 
@@ -48,7 +48,7 @@ class Awaited(Protocol):
 class Answer:
     """The answer to a question, acked as it is fetched."""
 
-    lane: Lane = "write"
+    executor: Executor = "write"
 
     def __init__(self, question: Question, sink: Sink) -> None:
         self._question = question
@@ -86,7 +86,7 @@ class Answer:
 class Receipts:
     """The receipts of a message, once its deliveries have come far enough."""
 
-    lane: Lane = "read"
+    executor: Executor = "read"
 
     def __init__(self, tracker: Tracker, listener: Listener, timeout_s: float | None) -> None:
         self._tracker = tracker
@@ -120,7 +120,7 @@ class Wait:
         self._timeout_s = timeout_s
         self._alarm: asyncio.TimerHandle | None = None
         self._done: Done = ignore
-        self.poller = Poller(host, awaited.lane, awaited.listener, sink, awaited.fetch, self)
+        self.poller = Poller(host, awaited.executor, awaited.listener, sink, awaited.fetch, self)
 
     def begin(self, done: Done) -> None:
         """Wait, and call `done` at the end."""
@@ -149,11 +149,11 @@ class Wait:
         if error is None:
             self._done = ignore
         if self._awaited.withdraw is not None and not self.poller.is_closed:
-            self._host.lanes[self._awaited.lane].submit(self._awaited.withdraw, ignore)
+            self._host.executors[self._awaited.executor].submit(self._awaited.withdraw, ignore)
         self._end(Outcome(error=error))
 
     def _time_out(self) -> None:
-        self._host.lanes[self._awaited.lane].submit(self._awaited.last_look, self._timed_out)
+        self._host.executors[self._awaited.executor].submit(self._awaited.last_look, self._timed_out)
 
     def _timed_out(self, outcome: Outcome) -> None:
         error = outcome.error

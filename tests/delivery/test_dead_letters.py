@@ -100,7 +100,7 @@ def test_a_clients_own_number_of_attempts_is_that_of_all_it_sends_unless_it_is_s
         others.send(WORKER, "job"),
         others.send(WORKER, "job", max_attempts=7),
         others.send(WORKER, "job", max_attempts=None),
-        others.share("x:s").send(WORKER, "job"),
+        others.for_address("x:s").send(WORKER, "job"),
     ]
     sent += others.send_many([{"to": WORKER, "type": "job"}, {"to": WORKER, "type": "job", "max_attempts": 9},
                              {"to": WORKER, "type": "job", "max_attempts": None}])  # fmt: skip

@@ -156,12 +156,12 @@ def test_while_another_writer_is_in_the_way_nothing_waits_and_it_goes_later(
     holder.read()
 
     began = time.monotonic()
-    keeper.upkeep()
+    keeper.run_maintenance()
     took_s = time.monotonic() - began
     during = kept(foreign)[0]
     holder.tell()
     holder.read()
-    keeper.upkeep()
+    keeper.run_maintenance()
 
     assert took_s < 5
     assert (during, kept(foreign)[0]) == (100, 10)
@@ -172,7 +172,7 @@ def test_upkeep_drops_all_that_is_beyond_the_limits(hosted: Hosted, foreign: For
     work_off(boss, worker, 500)
     keeper = hosted("keeper:s", retention={"max_messages": 10})
 
-    keeper.upkeep(at_most_s=30)
+    keeper.run_maintenance(at_most_s=30)
 
     assert kept(foreign) == (10, 491, 500)
 

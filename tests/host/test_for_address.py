@@ -32,7 +32,7 @@ def watching() -> list[threading.Thread]:
 
 def test_a_shared_client_sends_and_receives_as_its_own_address(hosted: Hosted) -> None:
     boss = hosted("boss:s")
-    worker = boss.share("worker:t")
+    worker = boss.for_address("worker:t")
 
     boss.send("worker:t", "task", 1)
     (task,) = worker.inbox()
@@ -47,7 +47,7 @@ def test_a_shared_client_sends_and_receives_as_its_own_address(hosted: Hosted) -
 
 def test_a_shared_client_registers_with_its_first_write_and_not_before(hosted: Hosted) -> None:
     boss = hosted("boss:s")
-    worker, silent = boss.share("worker:s"), boss.share("silent:s", register=False)
+    worker, silent = boss.for_address("worker:s"), boss.for_address("silent:s", register=False)
     before = addresses(boss)
 
     worker.send("boss:s", "note")
@@ -61,18 +61,18 @@ def test_sharing_opens_no_descriptor_and_keeps_the_settings(hosted: Hosted) -> N
     boss = hosted("boss:s", max_body_bytes=10)
     before = len(os.listdir("/dev/fd"))
 
-    shared = [boss.share(f"worker-{number}:s") for number in range(20)]
+    shared = [boss.for_address(f"worker-{number}:s") for number in range(20)]
     for client in shared:
         client.send("boss:s", "note", "short")
 
     assert len(os.listdir("/dev/fd")) == before
     with pytest.raises(BodyError):
-        shared[0].share("another:s").send("boss:s", "note", "too long by far")
+        shared[0].for_address("another:s").send("boss:s", "note", "too long by far")
 
 
 def test_a_shared_client_that_is_closed_leaves_the_others_open(hosted: Hosted) -> None:
     boss = hosted("boss:s")
-    worker, other = boss.share("worker:s"), boss.share("other:s")
+    worker, other = boss.for_address("worker:s"), boss.for_address("other:s")
     with ThreadPoolExecutor(2) as pool:
         loops = {client: pool.submit(list, client.listen(poll_interval_s=60)) for client in (worker, other)}
         for client in loops:
@@ -90,7 +90,7 @@ def test_a_shared_client_that_is_closed_leaves_the_others_open(hosted: Hosted) -
 
 def test_a_shared_client_ends_with_the_one_it_came_from(hosted: Hosted) -> None:
     boss = hosted("boss:s")
-    worker = boss.share("worker:s")
+    worker = boss.for_address("worker:s")
     with ThreadPoolExecutor(1) as pool:
         loop = pool.submit(list, worker.listen(poll_interval_s=0.1))
         wait_for_waiting(boss.db_path, "worker:s")
@@ -105,7 +105,7 @@ def test_a_shared_client_ends_with_the_one_it_came_from(hosted: Hosted) -> None:
 
 def test_shared_clients_write_in_one_transaction(hosted: Hosted, foreign: Foreign) -> None:
     boss = hosted("boss:s")
-    a, b = boss.share("a:s"), boss.share("b:s")
+    a, b = boss.for_address("a:s"), boss.for_address("b:s")
     count = "SELECT count(*) FROM messages"
 
     with a.group():
@@ -168,10 +168,10 @@ def test_drafts_of_which_one_cannot_be_stored_are_not_posted_at_all(hosted: Host
 
 def test_all_who_wait_over_one_connection_have_one_watch_until_the_last_has_left(db: str, hosted: Hosted) -> None:
     bus = hosted("boss:s")
-    waiting = [bus.share(f"worker-{number}:s").subscription() for number in range(3)]
+    waiting = [bus.for_address(f"worker-{number}:s").subscription() for number in range(3)]
     waiting.append(bus.subscription())
     observer = bus.listener()
-    loop = iter(bus.share("loop:s").listen(poll_interval_s=0.1, timeout_s=0.2))
+    loop = iter(bus.for_address("loop:s").listen(poll_interval_s=0.1, timeout_s=0.2))
 
     assert list(loop) == []
     threads = watching()
@@ -235,7 +235,7 @@ def test_a_share_of_no_address_leaves_nothing_that_a_close_could_meet(hosted: Ho
     bus = hosted("worker:s")
 
     with pytest.raises(AddressError) as kept:
-        bus.share("no address")
+        bus.for_address("no address")
     bus.close()
 
     assert "no address" in str(kept.value)

@@ -90,7 +90,7 @@ def test_a_sink_is_pushed_the_mail_of_an_address_and_the_log_as_they_come(db: st
 
     async def run() -> None:
         async with hosting(db) as (host, consumer):
-            mail = consumer.subscriptions.add_mail(host.share(WORKER), "auto", 64)
+            mail = consumer.subscriptions.add_mail(host.for_address(WORKER), "auto", 64)
             mail.poller.start()
             assert await consumer.next() == (mail.number, "before")
             log = consumer.subscriptions.add_log(host.reader_bus.log(2), follow=True)
@@ -111,7 +111,7 @@ def test_a_window_is_filled_again_by_acks_and_what_is_left_goes_back_at_the_end(
 
     async def run() -> None:
         async with hosting(db) as (host, consumer):
-            worker = host.share(WORKER)
+            worker = host.for_address(WORKER)
             consumer.subscriptions.add_mail(worker, "manual", 2).poller.start()
             assert [await consumer.next() for _ in range(2)] == [(1, 0), (1, 1)]
             assert len(host.unacked) == 2
@@ -132,7 +132,7 @@ def test_nothing_is_taken_for_a_sink_that_is_full_until_it_reads_on(db: str, con
     async def run() -> None:
         async with hosting(db) as (host, consumer):
             consumer.is_full = True
-            consumer.subscriptions.add_mail(host.share(WORKER), "auto", 64).poller.start()
+            consumer.subscriptions.add_mail(host.for_address(WORKER), "auto", 64).poller.start()
             boss.send(WORKER, "note", "kept in the store")
             await done(host.reader.submit, lambda: None)
             await done(host.writer.submit, lambda: None)
@@ -165,7 +165,7 @@ def test_a_subscription_that_ended_while_messages_were_fetched_for_it_tells_when
 
     async def run() -> None:
         async with hosting(db) as (host, consumer):
-            mail = consumer.subscriptions.add_mail(host.share(WORKER), "auto", 64)
+            mail = consumer.subscriptions.add_mail(host.for_address(WORKER), "auto", 64)
             boss.send(WORKER, "note", "acked already")
             mail.poller.start()
 
@@ -184,7 +184,7 @@ def test_a_question_and_receipts_are_waited_for_and_give_their_places_back(db: s
     async def run() -> None:
         async with hosting(db) as (host, consumer):
             outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
-            question = host.share("boss:s").question("oracle:s", "ask", timeout_s=DEADLINE_S)
+            question = host.for_address("boss:s").question("oracle:s", "ask", timeout_s=DEADLINE_S)
             consumer.waits.admit()
             sent = (await done(host.writer.submit, question.post)).value
             tracker = Tracker(lambda: host.reader_bus.receipts(sent.id), sent.id)
@@ -210,7 +210,7 @@ def test_a_question_and_receipts_are_waited_for_and_give_their_places_back(db: s
 def test_writes_of_one_turn_share_a_commit_and_fail_alone(db: str, connect: Connect) -> None:
     async def run() -> None:
         async with hosting(db) as (host, _):
-            a, b = host.share("a:s"), host.share("b:s")
+            a, b = host.for_address("a:s"), host.for_address("b:s")
             steps = [partial(a.send, "c:s", "note", 1), partial(a.ack, 99), partial(b.send, "c:s", "note", 2)]
             before = host.writer.commits
 

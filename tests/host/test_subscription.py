@@ -266,7 +266,7 @@ def test_an_observers_listener_is_rung_by_every_send(db: str, hosted: Hosted) ->
             heard += [msg.body for msg in page]
         bell = Doorbells(db).hang(OBSERVERS)
         with bus.group():
-            bus.share("d:s").send("e:s", "note")
+            bus.for_address("d:s").send("e:s", "note")
         rung = bell.wait(0)
         bell.close()
         listener.close()

@@ -14,7 +14,7 @@ from raven.host.worker import Outcome, Worker, Writer
 from tests.support import DEADLINE_S
 
 
-def test_a_worker_goes_on_after_a_job_that_fails_and_one_whose_outcome_cannot_be_told(
+def test_a_worker_goes_on_after_a_job_that_fails_and_after_a_callback_that_fails(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     outcomes: list[Outcome] = []
@@ -38,7 +38,7 @@ def test_a_worker_goes_on_after_a_job_that_fails_and_one_whose_outcome_cannot_be
     assert isinstance(outcomes[0].error, ZeroDivisionError)
     assert outcomes[1:] == [Outcome(2)]
     assert "a request failed unexpectedly" in caplog.text
-    assert "the outcome of a request could not be told" in caplog.text
+    assert "the callback of a request failed" in caplog.text
 
 
 def test_a_writer_that_is_ended_writes_what_it_has_been_given(hosted: Callable[..., HostedBus]) -> None:

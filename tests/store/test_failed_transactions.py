@@ -155,7 +155,7 @@ def test_a_block_goes_on_after_a_fork_inside_it_and_the_child_has_no_part_in_it(
 
 def test_an_address_whose_first_block_was_undone_registers_with_its_next_write(hosted: Hosted) -> None:
     bus = hosted("boss:s")
-    newcomer = bus.share("newcomer:s")
+    newcomer = bus.for_address("newcomer:s")
 
     with suppress(ZeroDivisionError), bus.transaction():
         newcomer.send("boss:s", "note")
@@ -169,7 +169,7 @@ def test_an_address_whose_first_block_was_undone_registers_with_its_next_write(h
 
 def test_an_address_whose_first_write_failed_in_a_block_registers_with_the_next_one_there(hosted: Hosted) -> None:
     bus = hosted("boss:s")
-    newcomer = bus.share("newcomer:s")
+    newcomer = bus.for_address("newcomer:s")
 
     with bus.transaction() as tx:
         with pytest.raises(UnknownAddressError):

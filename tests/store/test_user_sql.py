@@ -176,7 +176,7 @@ def test_threads_take_turns_and_a_block_keeps_the_others_out(bus: BusClient, for
 
 
 def test_clients_that_share_a_connection_share_the_block(bus: BusClient, foreign: Foreign) -> None:
-    other = bus.share("other:s")
+    other = bus.for_address("other:s")
 
     with suppress(ZeroDivisionError), bus.transaction():
         other.execute("INSERT INTO own VALUES (1, 'undone')")

@@ -43,16 +43,16 @@ def requeue(context: Context, given: params.Requeue) -> Work:
     if bool(given.ids) == given.all:
         raise InputError("requeue takes the ids of messages, or all: give one of them")
     if given.all:
-        return Work("upkeep", lambda: context.admin.requeue(role=role, all=True), _as_requeued)
+        return Work("admin", lambda: context.admin.requeue(role=role, all=True), _as_requeued)
     if len(given.ids) > _FEW:
-        return Work("upkeep", lambda: context.admin.requeue(*given.ids, role=role), _as_requeued)
+        return Work("admin", lambda: context.admin.requeue(*given.ids, role=role), _as_requeued)
     return Work("write", lambda: context.writer.requeue(*given.ids, role=role), _as_requeued, weight=len(given.ids))
 
 
 def purge_dead(context: Context, given: params.PurgeDead) -> Work:
     """Drop the deliveries that have died, all or those to one address."""
     role = _own(context, given.role)
-    return Work("upkeep", lambda: context.admin.purge_dead(role), lambda count: {"purged": count})
+    return Work("admin", lambda: context.admin.purge_dead(role), lambda count: {"purged": count})
 
 
 def prune(context: Context, given: params.Prune) -> Work:
@@ -66,7 +66,7 @@ def prune(context: Context, given: params.Prune) -> Work:
         )
         return {"messages": done.messages, "bytes": done.bytes, "dry_run": given.dry_run}
 
-    return Work("upkeep", run)
+    return Work("admin", run)
 
 
 def stats(context: Context, given: params.Stats) -> Work:
@@ -78,7 +78,7 @@ def stats(context: Context, given: params.Stats) -> Work:
         except DatabaseError:  # just then the server's own figures are wanted
             return None
 
-    return Work("upkeep", measure, lambda measured: {**context.facts.stats(), "bus": measured})
+    return Work("admin", measure, lambda measured: {**context.facts.stats(), "bus": measured})
 
 
 def _own(context: Context, role: str | None) -> str | None:

@@ -52,7 +52,7 @@ class Context:
         self.waits = waits
         self.writer = host.writer_bus
         self.reader = host.reader_bus
-        self.admin = host.upkeep_bus
+        self.admin = host.admin_bus
 
     # Addresses
 
@@ -79,7 +79,7 @@ class Context:
         """Return the client that writes as the address that a parameter means."""
         if address is None or self.bound:
             address = self.role(name, address)
-        return self.host.share(address)  # which parses it, the first time
+        return self.host.for_address(address)  # which parses it, the first time
 
     def scope(self, role: str | list[str] | None) -> list[str] | None:
         """Return what a view of the log is narrowed to: roles that were asked for, or those of a bound socket."""
@@ -95,7 +95,7 @@ class Context:
         recipients = bus.recipients(message_id)
         if self.bound and whole.sender not in self.bound and not set(self.bound) & set(recipients):
             raise MessageNotFoundError(f"there is no message #{message_id}: it was never sent, or it was pruned")
-        return bus.share(role, register=False).read(message_id) if role in recipients else whole
+        return bus.for_address(role, register=False).read(message_id) if role in recipients else whole
 
     def only_recipient(self, bus: HostedBus, message_id: int) -> str:
         """Return the one address that a message went to, of those of a bound socket; raises InputError for several."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from raven.host.waits import Wait
-from raven.host.worker import Lane
+from raven.host.worker import Executor
 from raven_rpc.methods.context import Context
 from raven_rpc.methods.params import Params
 
@@ -25,7 +25,7 @@ class Work(NamedTuple):
     makes none. `weight` is about how many messages it handles.
     """
 
-    lane: Lane | Literal["loop"]
+    executor: Executor | Literal["loop"]
     run: Callable[[], Any]
     answer: Callable[[Any], Any] = as_is
     after: Callable[[Any], None] | None = None

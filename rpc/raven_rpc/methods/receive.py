@@ -35,7 +35,7 @@ def inbox(context: Context, given: params.Inbox) -> Work:
     """Show what an address has not acked, by urgency, then id; marks first sight as delivered, unless peeking."""
     check_max(given.max)
     role = context.role("role", given.role)
-    bus = context.reader.share(role, register=False) if given.peek else context.client("role", role)
+    bus = context.reader.for_address(role, register=False) if given.peek else context.client("role", role)
     return Work(
         "read" if given.peek else "write",
         lambda: bus.inbox(given.max, given.peek, max_bytes=MAX_PAGE_BYTES),
@@ -116,7 +116,7 @@ def _change(
         owner = context.only_recipient(bus, given.id) if role is None else role
         lease = leases.of(owner, given.id) if given.lease is None else given.lease
         try:
-            return _Change(owner, lease, change(context.host.share(owner), lease=lease))
+            return _Change(owner, lease, change(context.host.for_address(owner), lease=lease))
         except LeaseLostError:
             if lease is not None:
                 context.lost(owner, given.id, lease)

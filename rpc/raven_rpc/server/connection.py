@@ -14,7 +14,7 @@ from raven.host.host import Host
 from raven.host.leases import Leases
 from raven.host.subscriptions import Subscriptions
 from raven.host.waits import Wait, Waits
-from raven.host.worker import Outcome, attempt
+from raven.host.worker import Outcome, capture
 from raven_rpc.jsonrpc import errors as faults
 from raven_rpc.jsonrpc import messages as protocol
 from raven_rpc.jsonrpc import unix_socket as sockets
@@ -259,7 +259,7 @@ class Connection(asyncio.Protocol):
             if work.at_once is not None:
                 work.at_once(outcome.value)
             if work.wait is not None:
-                made = attempt(partial(work.wait, outcome.value))
+                made = capture(partial(work.wait, outcome.value))
                 if made.value is not None:
                     return self._wait(pending, made.value)
                 outcome = outcome if made.error is None else made

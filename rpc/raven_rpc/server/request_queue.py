@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from raven.host.host import Host
-from raven.host.worker import Outcome, attempt
+from raven.host.worker import Outcome, capture
 from raven_rpc.server.responses import Pending
 from raven_rpc.server.sink import LineSink
 
@@ -34,14 +34,14 @@ class Lanes:
         self._answer_soon = answer_soon
         self._waiting: deque[Pending] = deque()
         self._running = self._weight = 0
-        self._lane = ""
+        self._executor = ""
         self.count = 0  # of the requests that wait or run
 
     def run(self, pending: Pending, is_last: bool) -> None:
         """Do the work of a request when its turn comes; `is_last` where no other request is there to go with it."""
         work = pending.work
-        if is_last and not self.count and work.lane == "write":
-            outcome = self._host.writer.write_alone(work.run, work.weight, self)
+        if is_last and not self.count and work.executor == "write":
+            outcome = self._host.writer.try_inline(work.run, work.weight, self)
             if outcome is not None:
                 return self._settle(pending, outcome)
         self.count += 1
@@ -53,17 +53,17 @@ class Lanes:
         while self._waiting and not self._sink.is_full:
             work = self._waiting[0].work
             if self._running and (
-                work.lane == "loop" or work.lane != self._lane or self._weight + work.weight > MAX_PENDING
+                work.executor == "loop" or work.executor != self._executor or self._weight + work.weight > MAX_PENDING
             ):
                 return
             pending = self._waiting.popleft()
             self._running += 1
             self._weight += work.weight
-            self._lane = work.lane
-            if work.lane == "loop":
-                self._leave(pending, attempt(work.run))
+            self._executor = work.executor
+            if work.executor == "loop":
+                self._leave(pending, capture(work.run))
             else:
-                self._host.lanes[work.lane].submit(work.run, partial(self._finish, pending), work.weight, self)
+                self._host.executors[work.executor].submit(work.run, partial(self._finish, pending), work.weight, self)
 
     def clear(self) -> None:
         """Forget what has not begun."""

@@ -173,9 +173,9 @@ class Server:
             "unacked": len(self.host.unacked),
             "waits": sum(len(connection.waits) for connection in self._connections),
             "commits": self.host.writer.commits,
-            "waiting_writes": self.host.writer.waiting(),
-            "waiting_reads": self.host.reader.waiting(),
-            "waiting_upkeep": self.host.upkeep.waiting(),
+            "waiting_writes": self.host.writer.pending(),
+            "waiting_reads": self.host.reader.pending(),
+            "waiting_upkeep": self.host.admin.pending(),
         }
 
     def _answer(self) -> None:

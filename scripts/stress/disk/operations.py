@@ -149,7 +149,9 @@ OPERATIONS = (
     Operation("request", _request, undoes=False, does=False),
     Operation("listen", _listen, lambda bus: [], undoes=False, does=False),
     Operation("listen manually", _listen_manually, lambda bus: [], undoes=False, does=False),
-    Operation("upkeep", lambda bus, _: bus.upkeep(), undoes=False, does=False, options=(("retention", _LIMITS),)),
+    Operation(
+        "upkeep", lambda bus, _: bus.run_maintenance(), undoes=False, does=False, options=(("retention", _LIMITS),)
+    ),
     Operation(
         "send with retention",
         lambda bus, _: bus.send(ADDRESS, "note"),

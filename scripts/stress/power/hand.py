@@ -113,4 +113,4 @@ class DirectHand(Hand):
     def upkeep(self) -> None:
         """Drop what is beyond the limits."""
         with self._ledger.step([], durable=self._durable, drops=True):
-            self.bus.upkeep()
+            self.bus.run_maintenance()

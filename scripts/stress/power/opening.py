@@ -116,7 +116,7 @@ def _use(db: str) -> str:
                 return f"#{sent.id} was sent, and {claimed} claimed"
             bus.ack(sent.id)
             ((ready,),) = bus.execute(_READY)
-            if len(bus.share("worker:s").claim(1000)) != ready:
+            if len(bus.for_address("worker:s").claim(1000)) != ready:
                 return "what waits is not to be claimed"
     except RavenError as error:
         return f"raven says {type(error).__name__}: {error}"

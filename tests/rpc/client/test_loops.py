@@ -137,7 +137,7 @@ def test_timeout_s_ends_a_loop_and_takes_its_doorbell_down(worker: Client, hoste
     assert 0.39 <= time.monotonic() - began < DEADLINE_S
     wait_until(lambda: not waiting(boss.db_path, WORKER), "the end of the doorbell")
     boss.send(WORKER, "note", "kept")
-    assert [message.body for message in boss.share(WORKER).inbox()] == ["kept"]
+    assert [message.body for message in boss.for_address(WORKER).inbox()] == ["kept"]
 
 
 @pytest.mark.parametrize("mode", ["listen", "subscribe", "tail"])

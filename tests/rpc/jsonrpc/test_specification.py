@@ -117,13 +117,13 @@ def heard() -> list[Any]:
 
 @pytest.fixture(params=["at once", "in the writer's thread", "in the reader's thread"])
 def line(request: pytest.FixtureRequest, db: str, heard: list[Any]) -> Iterator[Line]:
-    """Connect to a server with the specification's methods, which do their work in one of the lanes."""
-    lane: Any = {"in the writer's thread": "write", "in the reader's thread": "read"}.get(request.param)
+    """Connect to a server with the specification's methods, which do their work in one of the executors."""
+    executor: Any = {"in the writer's thread": "write", "in the reader's thread": "read"}.get(request.param)
 
     def method(params: type[Params], run: Any) -> Method:
-        if lane is None:
+        if executor is None:
             return Method(params, lambda context, given: run(given), "Value")
-        return Method(params, lambda context, given: Work(lane, lambda: run(given)), "Value")
+        return Method(params, lambda context, given: Work(executor, lambda: run(given)), "Value")
 
     def listen(given: Any) -> None:
         heard.append(list(given.model_dump().values()))

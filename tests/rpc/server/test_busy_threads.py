@@ -10,14 +10,14 @@ import pytest
 
 from raven import BusClient
 from raven.host import push
-from raven.host.worker import Lane, ignore
+from raven.host.worker import Executor, ignore
 from raven_rpc.server import connection
 from raven_rpc.server import server as server_module
 from tests.support import DEADLINE_S, wait_until
 from tests.thread_server import ServedHere
 
 Connect = Callable[..., BusClient]
-Occupy = Callable[[Lane], threading.Event]
+Occupy = Callable[[Executor], threading.Event]
 HEAVY = 1000  # more than is written on the event loop
 
 
@@ -33,7 +33,7 @@ def occupy(served: ServedHere) -> Iterator[Occupy]:
     """Return what keeps a thread of the server busy until the event that it returns is set."""
     releases: list[threading.Event] = []
 
-    def start(lane: Lane) -> threading.Event:
+    def start(executor: Executor) -> threading.Event:
         is_busy, release = threading.Event(), threading.Event()
         releases.append(release)
 
@@ -41,7 +41,7 @@ def occupy(served: ServedHere) -> Iterator[Occupy]:
             is_busy.set()
             release.wait(DEADLINE_S)
 
-        served.do(lambda: served.server.host.lanes[lane].submit(stay, ignore, HEAVY))
+        served.do(lambda: served.server.host.executors[executor].submit(stay, ignore, HEAVY))
         assert is_busy.wait(DEADLINE_S)
         return release
 

@@ -283,10 +283,10 @@ def test_a_batch_whose_answers_come_to_too_much_has_errors_in_the_place_of_the_l
 def test_a_helper_that_has_written_as_very_many_addresses_forgets_them(
     serve: Callable[..., ServedHere], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host, "_MAX_SHARED", 2)
+    monkeypatch.setattr(host, "_MAX_CLIENTS", 2)
     served = serve()
     with served.connect() as line:
         sent = [line.ask("send", [f"{role}:s", "z:s", "note"])["sender"] for role in "abcab"]
 
     assert sent == ["a:s", "b:s", "c:s", "a:s", "b:s"]
-    assert len(served.server.host._shared) <= 2
+    assert len(served.server.host._clients) <= 2
