@@ -11,7 +11,7 @@ from contextlib import suppress
 from raven.doctor import permissions as place
 from raven.doctor.linux import locks, proc
 from raven.doctor.linux.processes import User
-from raven.doctor.readonly_store import Specimen, WriteBackState
+from raven.doctor.readonly_store import CheckpointState, Specimen
 from raven.doctor.report import Check, Finding, command, conclude, listed
 from raven.errors import (
     BusyError,
@@ -36,7 +36,7 @@ _OF_VIEWS = frozenset({"view", "trigger"})
 _BIG_WAL = 128 * _MIB
 _WATCHED_S = 2.0
 _READER_POLL_S = 0.025
-_WRITE_BACK_EVERY_S = 0.25
+_CHECKPOINT_INTERVAL_S = 0.25
 # A process that rests inside a transaction computes nothing; one that reads again and again does.
 _RESTING_TICKS = 5
 _END_IT = "end that transaction (COMMIT, or close the cursor), or that program"
@@ -238,11 +238,11 @@ def _find_readers(store: Specimen) -> tuple[list[Finding], set[int]]:
     between two of them, unless one of them stays.
     """
     started = time.monotonic()
-    first = last = _write_back(store)
+    first = last = _checkpoint_state(store)
     reading = locks.readers(store.path)
     writing = locks.writers(store.path)
     ticks = {pid: proc.cpu_ticks(pid) for pid in reading}
-    look_again_at = started + _WRITE_BACK_EVERY_S
+    look_again_at = started + _CHECKPOINT_INTERVAL_S
     while reading - writing or _holds_back(first, last):
         if time.monotonic() > started + _WATCHED_S:
             break
@@ -250,14 +250,14 @@ def _find_readers(store: Specimen) -> tuple[list[Finding], set[int]]:
         reading &= locks.readers(store.path)
         writing |= locks.writers(store.path)
         if time.monotonic() >= look_again_at:
-            last = _write_back(store) or last
-            look_again_at = time.monotonic() + _WRITE_BACK_EVERY_S
+            last = _checkpoint_state(store) or last
+            look_again_at = time.monotonic() + _CHECKPOINT_INTERVAL_S
     else:
         return [], set()
-    last = _write_back(store) or last
+    last = _checkpoint_state(store) or last
     span = time.monotonic() - started
     if _holds_back(first, last):
-        kept = last.pages - last.written_back if last else 0
+        kept = last.pages - last.checkpointed if last else 0
         who = _name(reading - writing or reading)
         found = f"{who} has read for {span:.1f} s and more: {kept:,} pages of the WAL cannot be written back"
         return [Finding("warn", found, _END_IT)], reading
@@ -268,14 +268,14 @@ def _find_readers(store: Specimen) -> tuple[list[Finding], set[int]]:
     return [], reading
 
 
-def _holds_back(first: WriteBackState | None, last: WriteBackState | None) -> bool:
+def _holds_back(first: CheckpointState | None, last: CheckpointState | None) -> bool:
     """Whether something of what the WAL held at first is not in the file yet; a WAL that began anew is shorter."""
-    return first is not None and last is not None and last.written_back < first.pages <= last.pages
+    return first is not None and last is not None and last.checkpointed < first.pages <= last.pages
 
 
-def _write_back(store: Specimen) -> WriteBackState | None:
+def _checkpoint_state(store: Specimen) -> CheckpointState | None:
     with suppress(RavenError):
-        return store.write_back()
+        return store.run_checkpoint()
     return None
 
 

@@ -16,11 +16,11 @@ from raven.store.transaction import Transaction
 _STEPS = 1000
 
 
-class WriteBackState(NamedTuple):
+class CheckpointState(NamedTuple):
     """How many pages the WAL holds, and how many of them are written back into the file."""
 
     pages: int
-    written_back: int
+    checkpointed: int
 
 
 class Specimen(Store):
@@ -63,12 +63,12 @@ class Specimen(Store):
         finally:
             self._stop_at(None)
 
-    def write_back(self) -> WriteBackState | None:
+    def run_checkpoint(self) -> CheckpointState | None:
         """Write the WAL back as far as its readers allow; None where another does that now."""
         with self._connected() as connection:
             row: Any = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         busy, pages, done = row
-        return None if busy or pages < 0 else WriteBackState(pages, done)
+        return None if busy or pages < 0 else CheckpointState(pages, done)
 
     def _stop_at(self, moment: float | None) -> None:
         handler: Any = None if moment is None else lambda: time.monotonic() > moment

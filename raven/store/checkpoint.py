@@ -25,7 +25,7 @@ _RESTART_TIMEOUT_S = 0.05
 # Nobody else can write meanwhile: much less than the others' busy timeout, or their sends would fail by it.
 _MAX_RESTART_TIMEOUT_S = 1.0
 # After a long wait that was in vain comes a rest of so many times its length.
-_REST = 10
+_REST_FACTOR = 10
 # A lock is mostly held for well under a millisecond: look again soon, then less often.
 _FIRST_SLEEP_S = 0.0003
 _MAX_SLEEP_S = 0.01
@@ -51,7 +51,7 @@ class BusyHandler:
         return True
 
 
-class WriteBack:
+class Checkpointer:
     """When and how far one connection writes the WAL back, as it is told of after each commit of its own.
 
     See https://sqlite.org/c3ref/wal_hook.html.
@@ -59,39 +59,39 @@ class WriteBack:
 
     def __init__(self, busy_handler: BusyHandler) -> None:
         self._busy_handler = busy_handler
-        self._begin_at = PAGES
-        self._written = 0  # pages that had been written back at the last try
-        self._rests_until = 0.0
-        self.is_fresh = True  # nothing was tried since the WAL was begun anew
+        self._next_pages = PAGES
+        self._checkpointed = 0  # pages that had been written back at the last try
+        self._no_long_wait_before = 0.0
+        self.is_short = True  # nothing was tried since the WAL was begun anew
 
-    def look(self, connection: apsw.Connection, pages: int) -> None:
+    def checkpoint_if_long(self, connection: apsw.Connection, pages: int) -> None:
         """Write back if the WAL has become long; the commit stands, whatever comes of it."""
-        self.is_fresh = pages < PAGES
-        if self.is_fresh:
-            self._begin_at, self._written = PAGES, 0
-        elif pages >= self._begin_at:
+        self.is_short = pages < PAGES
+        if self.is_short:
+            self._next_pages, self._checkpointed = PAGES, 0
+        elif pages >= self._next_pages:
             # Where a reader holds the rest back there is no sense in trying at each commit.
-            self._begin_at = pages + PAGES
+            self._next_pages = pages + PAGES
             # Whatever is in the way of this, a full disk for instance: it does not undo the commit.
             with suppress(Exception):
-                self._write_back(connection, pages)
+                self._checkpoint(connection, pages)
 
-    def _write_back(self, connection: apsw.Connection, pages: int) -> None:
+    def _checkpoint(self, connection: apsw.Connection, pages: int) -> None:
         row: Any = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()[0]
-        is_busy, _, written = row
+        is_busy, _, checkpointed = row
         if is_busy:  # by another that writes back
             return
         # Readers that come and go, one at least at any moment, are waited for much longer the more there is; for one
         # that holds all back, where nothing was written back since the last time, there is no sense in it.
         begin, timeout_s = time.monotonic(), _RESTART_TIMEOUT_S
-        if written > self._written and begin > self._rests_until:
+        if checkpointed > self._checkpointed and begin > self._no_long_wait_before:
             timeout_s = min(_RESTART_TIMEOUT_S * (pages / PAGES) ** 2, _MAX_RESTART_TIMEOUT_S)
-        self._written = written
+        self._checkpointed = checkpointed
         with self._busy_timeout(timeout_s):
-            was_in_vain = connection.execute("PRAGMA wal_checkpoint(RESTART)").get[0]
-        if was_in_vain and timeout_s > _RESTART_TIMEOUT_S:
+            is_blocked = connection.execute("PRAGMA wal_checkpoint(RESTART)").get[0]
+        if is_blocked and timeout_s > _RESTART_TIMEOUT_S:
             end = time.monotonic()
-            self._rests_until = end + _REST * (end - begin)
+            self._no_long_wait_before = end + _REST_FACTOR * (end - begin)
 
     @contextmanager
     def _busy_timeout(self, timeout_s: float) -> Iterator[None]:

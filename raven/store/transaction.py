@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from raven.errors import DatabaseError, InputError
 from raven.store import file as busfile
-from raven.store.checkpoint import PAGES, WriteBack
+from raven.store.checkpoint import PAGES, Checkpointer
 from raven.store.connection import Connection, SqliteError
 from raven.store.sql import SQL
 
@@ -82,13 +82,13 @@ class Transaction:
 class WalHook:
     """What SQLite calls after each commit of a connection."""
 
-    def __init__(self, write_back: WriteBack) -> None:
-        self._write_back = write_back
+    def __init__(self, checkpointer: Checkpointer) -> None:
+        self._checkpointer = checkpointer
 
     def __call__(self, connection: apsw.Connection, database: str, pages: int) -> int:
         """Have the WAL written back if it is long; returns 0, for all is well."""
-        if pages >= PAGES or not self._write_back.is_fresh:
-            self._write_back.look(connection, pages)
+        if pages >= PAGES or not self._checkpointer.is_short:
+            self._checkpointer.checkpoint_if_long(connection, pages)
         return 0
 
 
@@ -114,7 +114,7 @@ class Writer(Connection):
         super()._make_ready(connection)
         self._transaction = Transaction(connection)
         if self.checkpoints:
-            connection.set_wal_hook(WalHook(WriteBack(self.busy_handler)))
+            connection.set_wal_hook(WalHook(Checkpointer(self.busy_handler)))
 
     def write(self) -> Self:
         """Return the context of one write transaction; the file is verified first."""
