@@ -84,7 +84,7 @@ class DeadLetters:
             if len(bite) < _BITE:
                 break
         if count and not self._store.group_depth():
-            self._store.give_space_back()
+            self._store.vacuum()
         return count
 
     def _apply_due(self) -> None:

@@ -63,7 +63,7 @@ def prune(
             break
         query["after"] = bite[-1][0]
     if done.messages and not dry_run:
-        store.give_space_back()
+        store.vacuum()
     return done
 
 
@@ -140,7 +140,7 @@ class Keeper:
     def _shorten(self) -> None:
         free = int(self._store.pragma("freelist_count"))
         if free > _SPARE_PAGES and free * _SPARE_SHARE > int(self._store.pragma("page_count")):
-            self._store.give_pages_back(_SPARE_PAGES)
+            self._store.incremental_vacuum(_SPARE_PAGES)
 
 
 def _drop(store: Store, file: int, message_ids: Sequence[int], place: int | None = None) -> None:

@@ -53,7 +53,7 @@ class Renewal:
                 # What fails once, for another writer or a full disk, may work the next time.
                 with suppress(RavenError):
                     if is_open or self._gives_back:
-                        store = store or self._store.sibling()
+                        store = store or self._store.new_connection()
                         self._see_to(store, is_open)
         finally:
             if store is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import apsw
 
 _T = TypeVar("_T")
-_VACUUM_BITE = 1000
+_VACUUM_BATCH = 1000
 _INCREMENTAL = "2"
 # While another thread has the connection: how long to wait before asking again whether it is in a group.
 _SLICE_S = 0.01
@@ -36,7 +36,7 @@ class Store(Writer):
 
     def verify(self) -> None:
         """Notice that the file was replaced or is gone; while another thread has a group open, the next read does."""
-        if self._acquire_to_read() is None:
+        if self._acquire_for_read() is None:
             return
         try:
             self._verify()
@@ -69,21 +69,21 @@ class Store(Writer):
         """Read one of SQLite's own settings, or run one of its checks, and return the answer as text."""
         return "; ".join(str(row[0]) for row in self._query(f"PRAGMA {name}"))
 
-    def give_pages_back(self, count: int) -> None:
+    def incremental_vacuum(self, pages: int) -> None:
         """Shorten the file by at most so many of its free pages."""
         with self._connected() as connection:
-            connection.execute(f"PRAGMA incremental_vacuum({int(count)})").fetchall()
+            connection.execute(f"PRAGMA incremental_vacuum({int(pages)})").fetchall()
 
-    def give_space_back(self) -> None:
+    def vacuum(self) -> None:
         """Shorten the file by its free pages, in small bites, and the WAL if no reader is in the way.
 
         A file that other hands have made anew without INCREMENTAL auto-vacuum keeps its free pages, to use them again.
         """
         while self.pragma("auto_vacuum") == _INCREMENTAL and int(self.pragma("freelist_count")):
-            self.give_pages_back(_VACUUM_BITE)
-        self.trim_wal()
+            self.incremental_vacuum(_VACUUM_BATCH)
+        self.truncate_wal()
 
-    def trim_wal(self) -> None:
+    def truncate_wal(self) -> None:
         """Write the WAL back into the file and cut it to nothing, unless somebody is using it just now."""
         with suppress(BusyError), self.no_wait(), self._connected() as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -100,7 +100,7 @@ class Store(Writer):
         with suppress(BusyError), self._connected() as connection:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
-    def sibling(self) -> Store:
+    def new_connection(self) -> Store:
         """Open another connection to the same file, for a thread that must not wait for this one's transactions."""
         return Store(self.path, busy_timeout_s=self.busy_timeout_s, durability=self.durability, create=False)
 
@@ -115,7 +115,7 @@ class Store(Writer):
             self.release()
 
     def _query(self, sql: str, params: Params | None = None, max_bytes: int | None = None) -> list[Any]:
-        connection = self._acquire_to_read()
+        connection = self._acquire_for_read()
         if connection is None:
             if not self._beside and not busfile.is_still(self.path, self.inode):
                 # A connection that is opened now would find this file's WAL beside the one that took its place.
@@ -135,7 +135,7 @@ class Store(Writer):
         self.verify()
         return self._query(sql, params, max_bytes)
 
-    def _acquire_to_read(self) -> apsw.Connection | None:
+    def _acquire_for_read(self) -> apsw.Connection | None:
         """Take the lock as `acquire` does; None, without it, while another thread has a group open."""
         is_taken = self.lock.acquire(blocking=False)
         while not is_taken and not self.is_elsewhere():
@@ -146,7 +146,7 @@ class Store(Writer):
         """Return the connection for reads beside a group of another thread; it is opened by the first."""
         beside = self._beside.get("reads")
         if beside is None:
-            opened = self.sibling()
+            opened = self.new_connection()
             beside = self._beside.setdefault("reads", opened)
             if beside is not opened:
                 opened.close()

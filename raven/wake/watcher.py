@@ -38,7 +38,7 @@ _DEBOUNCE_MS = 60
 _IDLE_LOOK_MS = 50
 _LATER_LOOKS_S = (0.002, 0.005, 0.01, 0.03)
 _SWEEP_EVERY_S = 60.0
-_TRIM_WAL_FROM = 256 * 1024
+_TRUNCATE_WAL_FROM = 256 * 1024
 # To look for what has come due takes longer the more recipients there are: it rests so many times as long.
 _SETTLING_SHARE = 50
 
@@ -147,7 +147,7 @@ class WalWatch:
         block_signals()
         # OSError, ImportError: an import found no descriptor left.
         with suppress(RavenError, OSError, ImportError):
-            store = self._store.sibling()
+            store = self._store.new_connection()
             try:
                 self._watch(store, stop)
             finally:
@@ -166,7 +166,7 @@ class WalWatch:
                     return
                 last = self._ring_for_news(store, last)
             if len(looks) == 1:
-                self._trim(store)
+                self._truncate_wal(store)
             if time.monotonic() >= due_at:
                 due_at = self._apply_due(store)
             if time.monotonic() - swept_at > _SWEEP_EVERY_S:
@@ -237,9 +237,9 @@ class WalWatch:
         ended = time.monotonic()
         return ended + _SETTLING_SHARE * (ended - began)
 
-    def _trim(self, store: Store) -> None:
-        if store.wal_size() >= _TRIM_WAL_FROM:
-            store.trim_wal()
+    def _truncate_wal(self, store: Store) -> None:
+        if store.wal_size() >= _TRUNCATE_WAL_FROM:
+            store.truncate_wal()
 
 
 def _end(watching: _Watching | None) -> None:

@@ -103,7 +103,7 @@ def test_many_go_in_bites_with_progress_and_the_file_shrinks(db: str, connect: C
     bus = connect("worker:s")
     bus.send_many([{"to": "worker:s", "type": "note", "body": "x" * 4000}] * 1200)
     foreign.execute("UPDATE deliveries SET state = 2")
-    bus._store.trim_wal()
+    bus._store.truncate_wal()
     before = os.stat(db).st_size
 
     progress: list[Any] = []

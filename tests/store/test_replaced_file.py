@@ -104,7 +104,7 @@ def test_a_read_that_fails_on_a_file_that_is_no_longer_there_is_answered_by_the_
 ) -> None:
     bus = connect("boss:s")
     bus.send_many([{"to": "boss:s", "type": "note", "body": "x" * 4000}] * 200)
-    bus._store.trim_wal()
+    bus._store.truncate_wal()
     reader = Store(db)
     os.link(db, f"{db}.old")
     another_file(db)
