@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scripts.stress.history import checker, handouts, order
+from scripts.stress.history import checker, deliveries, order
 from scripts.stress.outcome import Kind
-from scripts.tests.spoils import ANY, SPOILED, Spoil, good
-from scripts.tests.tales import Tale, made_by
+from scripts.tests.history_builder import Tale, made_by
+from scripts.tests.history_mutations import ANY, SPOILED, Spoil, good
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_a_spoiled_history_fails(tale: Tale, spoil: Spoil, kind: Kind, words: st
     assert any(verdict.kind == kind and words in verdict.what for verdict in tale.verdicts()), tale.verdicts()
 
 
-@pytest.mark.parametrize("rule", [*checker.RULES, *handouts.RULES, *order.RULES], ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("rule", [*checker.RULES, *deliveries.RULES, *order.RULES], ids=lambda rule: rule.__name__)
 def test_each_rule_is_broken_by_a_spoiled_history(rule: checker.Rule) -> None:
     broken = []
     for spoil, _, _ in SPOILED:

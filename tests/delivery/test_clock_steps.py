@@ -16,7 +16,7 @@ import pytest
 
 from raven import BusClient
 from raven.model import clock
-from scripts.stress.clock.shift import Shift
+from scripts.stress.clock.clock_offset import Shift
 from tests.client_process import Actor
 from tests.frozen_clock import Clock
 from tests.support import DEADLINE_S, PROGRAMS, Foreign, Program, wait_for_waiting

@@ -104,7 +104,7 @@ def test_a_clock_that_is_behind_is_told_with_what_it_says(
     bus: str, monkeypatch: pytest.MonkeyPatch, now: Callable[[int], int], words: str
 ) -> None:
     read = clock.now
-    # As scripts/stress/clock/shifted.py does: the system's clock is that of the whole machine.
+    # As scripts/stress/clock/run_with_offset.py does: the system's clock is that of the whole machine.
     monkeypatch.setattr(clock, "now", lambda: now(read()))
     behind = look(bus)
     monkeypatch.undo()

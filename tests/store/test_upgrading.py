@@ -15,7 +15,7 @@ import pytest
 from raven import BusClient, NewerSchemaError
 from raven.store.migrations import check_format, migrate
 from raven.store.sql import migrations
-from scripts.stress.upgrade import specimen
+from scripts.stress.upgrade import old_bus
 from tests.loop import taken
 from tests.support import Foreign, Program
 
@@ -26,14 +26,14 @@ Spawn = Callable[..., Program]
 @pytest.fixture
 def old(db: str) -> str:
     """Put the bus of the first release in place."""
-    return specimen.write(Path(db))
+    return old_bus.write(Path(db))
 
 
-@pytest.mark.parametrize("state", specimen.STATES)
-def test_what_the_first_release_has_kept_is_all_there(db: str, state: specimen.State) -> None:
-    specimen.write(Path(db), state)
+@pytest.mark.parametrize("state", old_bus.STATES)
+def test_what_the_first_release_has_kept_is_all_there(db: str, state: old_bus.State) -> None:
+    old_bus.write(Path(db), state)
 
-    assert specimen.flaws(db) == []
+    assert old_bus.flaws(db) == []
 
 
 def test_old_mail_is_claimed_in_order_acked_and_dies_after_its_attempts(old: str, connect: Connect) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.stress.catalogue import TRIALS
-from scripts.stress.clock.notebook import SLACK_S, Note, open_ids, problems
+from scripts.stress.clock.accounting import SLACK_S, Note, open_ids, problems
 from scripts.stress.outcome import describe
 
 GOOD: list[Note] = [

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from scripts.stress import trial
-from scripts.stress.external import hands, tally
+from scripts.stress.external import accounting, sql_actions
 from scripts.stress.external import scenario as external
-from scripts.stress.history.chronicle import history_of
+from scripts.stress.history.assemble import history_of
 from scripts.stress.history.history import History, Look, Stored
 from scripts.stress.history.journal import Event
 from scripts.stress.outcome import describe
@@ -22,7 +22,7 @@ def test_beside_foreign_hands_and_under_replaced_files_nothing_is_lost(tmp_path:
     outcome = trial.run(external.run, tmp_path, seconds=3, seed=4, rounds=1)
 
     assert outcome.is_clean, "\n".join(describe("external", outcome))
-    assert outcome.counts["external SQL actions"] == len(hands.LIVE)
+    assert outcome.counts["external SQL actions"] == len(sql_actions.LIVE)
     assert outcome.counts["actions on an idle bus"] == 2
     assert outcome.counts["replaced files"] == outcome.counts["files removed and restored"] == 3
     assert outcome.counts["kills"] >= 4
@@ -82,7 +82,7 @@ TWO = [*ONE, sending(2), sent(2, 2)]
 def test_the_count_tells_what_was_lost_and_what_is_other_than_it_was_sent(
     kinds: list[str], steps: list[Step], there: dict[int, int]
 ) -> None:
-    assert [verdict.kind for verdict in tally.verdicts(told(*steps, there=there), [])] == kinds
+    assert [verdict.kind for verdict in accounting.verdicts(told(*steps, there=there), [])] == kinds
 
 
 @pytest.mark.parametrize(
@@ -98,11 +98,11 @@ def test_the_count_tells_what_was_lost_and_what_is_other_than_it_was_sent(
 def test_a_replaced_file_excuses_what_was_sent_meanwhile(
     spans: list[tuple[float, float]], kinds: list[str], steps: list[Step], there: dict[int, int]
 ) -> None:
-    assert [verdict.kind for verdict in tally.verdicts(told(*steps, there=there), spans)] == kinds
+    assert [verdict.kind for verdict in accounting.verdicts(told(*steps, there=there), spans)] == kinds
 
 
 def test_a_message_that_is_twice_in_the_bus_is_doubled() -> None:
     history = told(*ONE, received(1, 1), there={1: 1})
     twice = history.look._replace(messages=history.look.messages * 2)
 
-    assert [verdict.kind for verdict in tally.verdicts(replace(history, look=twice), [])] == ["duplicated"]
+    assert [verdict.kind for verdict in accounting.verdicts(replace(history, look=twice), [])] == ["duplicated"]

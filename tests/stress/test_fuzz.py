@@ -94,4 +94,4 @@ def test_a_break_is_found_and_told_with_its_input(
     outcome = trial.run(scenario, tmp_path, seconds=0.1, seed=1, rounds=1)
 
     assert not outcome.is_clean
-    assert "fuzz.again" in outcome.findings[0].text
+    assert "fuzz.reproduce" in outcome.findings[0].text

@@ -10,7 +10,7 @@ import pytest
 from scripts.stress import trial
 from scripts.stress.catalogue import TRIALS
 from scripts.stress.injection import scenario as injection
-from scripts.stress.injection.shell import InjectionShell
+from scripts.stress.injection.commands import InjectionShell
 from scripts.stress.injection.texts import FORGED, addresses, is_harmless
 from scripts.stress.outcome import Outcome, describe
 from scripts.stress.trial import Round
@@ -77,6 +77,6 @@ def test_a_file_that_a_text_has_made_would_be_found(
 
     for part in ("_run_commands", "_complete", "_name_settings", "_give_arguments", "_looks", "_read_json"):
         monkeypatch.setattr(injection, part, lambda *_: [])
-    monkeypatch.setattr(injection.wire, "run", lambda *_: None)
+    monkeypatch.setattr(injection.rpc_lines, "run", lambda *_: None)
 
     assert any("a text has made files" in what for what in tried(scenario))

@@ -11,10 +11,10 @@ import pytest
 from raven.config import Durability
 from scripts.stress.catalogue import TRIALS
 from scripts.stress.outcome import Kind, Outcome
-from scripts.stress.power.cut import Cutter
-from scripts.stress.power.hand import DirectHand
-from scripts.stress.power.history import record
+from scripts.stress.power.client import DirectHand
+from scripts.stress.power.power_cut import Cutter
 from scripts.stress.power.programs import Program, Scene
+from scripts.stress.power.recording import record
 from scripts.stress.power.scenario import HISTORIES
 from scripts.stress.trial import Round
 

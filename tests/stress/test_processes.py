@@ -12,17 +12,17 @@ import pytest
 
 from raven import BusClient, Message
 from scripts.stress import trial
-from scripts.stress.history.chronicle import history_of
+from scripts.stress.history.assemble import history_of
 from scripts.stress.history.history import Delivery, History, Look, Stored
 from scripts.stress.history.journal import Event
 from scripts.stress.outcome import describe
 from scripts.stress.processes import scenario as processes
-from scripts.stress.processes.cancellable import Bench, Subscribing
-from scripts.stress.processes.canceller import Canceller
-from scripts.stress.processes.crew import RECEIVERS, address
-from scripts.stress.processes.load import verdicts
-from scripts.stress.processes.spoiled_bells import holds_lock
-from scripts.stress.processes.stepped import Stepped
+from scripts.stress.processes.cancel_at_step import Stepped
+from scripts.stress.processes.cancel_cases import Bench, Subscribing
+from scripts.stress.processes.cancel_process import Canceller
+from scripts.stress.processes.damaged_doorbells import holds_lock
+from scripts.stress.processes.traffic import verdicts
+from scripts.stress.processes.traffic_process import RECEIVERS, address
 from scripts.stress.report import Report
 
 Connect = Callable[..., BusClient]
@@ -143,11 +143,11 @@ class Careless:
 def test_a_loop_that_loses_or_leaks_when_it_is_cancelled_is_noticed(
     db: str, connect: Connect, monkeypatch: pytest.MonkeyPatch, fault: str, kind: str | None
 ) -> None:
-    monkeypatch.setattr("scripts.stress.processes.cancellable._MESSAGES", 2)
+    monkeypatch.setattr("scripts.stress.processes.cancel_cases._MESSAGES", 2)
     if kind:  # no reason to wait for what will not be
-        monkeypatch.setattr("scripts.stress.processes.cancellable._PATIENCE_S", 0.1)
-        monkeypatch.setattr("scripts.stress.processes.canceller._LEAK_PATIENCE_S", 0.3)
-        monkeypatch.setattr("scripts.stress.processes.canceller._KEPT", 0)
+        monkeypatch.setattr("scripts.stress.processes.cancel_cases._PATIENCE_S", 0.1)
+        monkeypatch.setattr("scripts.stress.processes.cancel_process._LEAK_PATIENCE_S", 0.3)
+        monkeypatch.setattr("scripts.stress.processes.cancel_process._KEPT", 0)
     bus = connect(ADDRESS)
     bench = Bench(db, ADDRESS, bus if fault == "none" else Careless(bus, fault))
     report = Report()

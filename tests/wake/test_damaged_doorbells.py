@@ -20,7 +20,7 @@ from raven.host.bus import HostedBus
 from raven.wake.doorbell import Doorbells
 from raven.wake.listener import Listener
 from raven.wake.watcher import LOCK_NAME
-from scripts.stress.processes.spoiled_bells import holds_lock
+from scripts.stress.processes.damaged_doorbells import holds_lock
 from tests.loop import taken
 from tests.processes import bound_by_permissions
 from tests.support import NEVER_POLLS_S, Foreign, Program, bells, is_watched, wait_for_waiting, wait_until, waiting

@@ -13,8 +13,8 @@ import pytest
 
 from raven import BusClient, BusyError
 from scripts.harness.program import Program as Actor
-from scripts.stress.processes.dying import TABLE
-from scripts.stress.processes.stops import watcher
+from scripts.stress.processes.exit_in_transaction import TABLE
+from scripts.stress.processes.sigstop import watcher
 from tests.support import (
     NEVER_POLLS_S,
     Foreign,
@@ -37,7 +37,7 @@ def stand(db: str) -> Iterator[Callable[..., Actor]]:
     """Start a process that does one thing after another, as it is told."""
     with ExitStack() as stack:
         yield lambda address, lease_s=30.0: stack.enter_context(
-            Actor("stress.processes.stander", db, address, str(lease_s), greets=True)
+            Actor("stress.processes.step_by_step", db, address, str(lease_s), greets=True)
         )
 
 
@@ -112,7 +112,7 @@ def test_whoever_ends_in_mid_transaction_leaves_nothing_of_it_and_no_lock(
     bus.execute(TABLE)
     job = bus.send(f"dying-{way}:s", "job")
 
-    with Actor("stress.processes.dying", db, "heir:s", way, greets=True) as dying:
+    with Actor("stress.processes.exit_in_transaction", db, "heir:s", way, greets=True) as dying:
         if way in ("kill", "thread"):
             dying.signal(signal.SIGKILL)
         dying.wait()
@@ -129,7 +129,7 @@ def test_whoever_ends_in_mid_transaction_leaves_nothing_of_it_and_no_lock(
 @linux_only
 def test_when_inotify_instances_are_given_back_the_watch_takes_one_again(db: str, connect: Connect) -> None:
     bus = connect("boss:s")
-    with Actor("stress.processes.hoarder", db, ADDRESS, greets=True) as hoarder:
+    with Actor("stress.processes.use_up_inotify", db, ADDRESS, greets=True) as hoarder:
         for line in ("hoard", "listen"):
             hoarder.tell(line)
         taken = int(hoarder.line())

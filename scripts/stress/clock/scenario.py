@@ -18,8 +18,8 @@ from typing import Any
 from raven import BusClient, BusObserver
 from scripts.harness.deadline import wait_until
 from scripts.harness.program import Program
-from scripts.stress.clock import notebook
-from scripts.stress.clock.shift import Shift
+from scripts.stress.clock import accounting
+from scripts.stress.clock.clock_offset import Shift
 from scripts.stress.trial import Round
 
 _PARTS = ("auto", "brief", "manual", "second", "claim", "answer", "ask", "wait", "sleep", "socket", "send")
@@ -66,7 +66,7 @@ def run(round: Round) -> None:
         notes = _read(round.folder)
     with BusObserver(db) as bus:
         states = {message.id: message.state for message in bus.tail(follow=False)}
-    for kind, what in notebook.problems(notes, states, steps.times):
+    for kind, what in accounting.problems(notes, states, steps.times):
         round.report(kind, what)
     for what, name in (("sent", "sends"), ("acked", "acks"), ("waited", "timeouts"), ("answered", "answered requests"),
                        ("unanswered", "unanswered requests"), ("late", "late acks")):  # fmt: skip
@@ -139,21 +139,21 @@ class _Steps:
         return json.loads(self._caller.line(_DEADLINE_S))
 
     def _probes_that_came(self) -> set[int]:
-        return {note[2] for note in notebook.read([self._woken])}
+        return {note[2] for note in accounting.read([self._woken])}
 
 
-def _drained(folder: Path) -> list[notebook.Note] | None:
+def _drained(folder: Path) -> list[accounting.Note] | None:
     notes = _read(folder)
-    return None if notebook.open_ids(notes) else notes
+    return None if accounting.open_ids(notes) else notes
 
 
-def _read(folder: Path) -> list[notebook.Note]:
-    return notebook.read(folder.glob("*.notes"))
+def _read(folder: Path) -> list[accounting.Note]:
+    return accounting.read(folder.glob("*.notes"))
 
 
 def _part(shift: Shift, name: str, db: str, folder: Path) -> Program:
-    return _shifted(shift, "scripts.stress.clock.clocked", name, db, str(folder / f"{name}.notes"))
+    return _shifted(shift, "scripts.stress.clock.traffic_process", name, db, str(folder / f"{name}.notes"))
 
 
 def _shifted(shift: Shift, module: str, *arguments: str) -> Program:
-    return Program("stress.clock.shifted", shift.path, module, *arguments, greets=True)
+    return Program("stress.clock.run_with_offset", shift.path, module, *arguments, greets=True)

@@ -7,11 +7,11 @@ import shutil
 import time
 
 from raven import BusClient, BusObserver
-from scripts.stress.external import hands, replacement
-from scripts.stress.external.correspondence import Correspondence
+from scripts.stress.external import file_swap, sql_actions
+from scripts.stress.external.traffic import Correspondence
 from scripts.stress.history import checker
+from scripts.stress.history.collect import left_in
 from scripts.stress.history.journal import read
-from scripts.stress.history.left import left_in
 from scripts.stress.trial import Round
 
 _SHORT_S = 20
@@ -29,7 +29,7 @@ def run(round: Round) -> None:
     while phase < 2 or phase % 2 or (not is_short and time.monotonic() < over_at):
         with Correspondence(round, db, journals, f"p{phase}") as load:
             for name in _chosen(round, phase, is_short):
-                hands.LIVE[name](round, load)
+                sql_actions.LIVE[name](round, load)
                 load.expect_progress(name)
                 round.count("external SQL actions")
             if is_killed := phase % 2 == 0:
@@ -39,12 +39,12 @@ def run(round: Round) -> None:
         db = _at_rest(round, db, is_killed)
         phase += 1
     _judge(round, db)
-    replacement.run(round)
+    file_swap.run(round)
 
 
 def _chosen(round: Round, phase: int, is_short: bool) -> list[str]:
     """Return which hands come in a phase; over two short phases, as over one long, each comes once."""
-    names = sorted(hands.LIVE)
+    names = sorted(sql_actions.LIVE)
     if is_short:
         names = names[phase % 2 :: 2]
     round.random.shuffle(names)
@@ -55,7 +55,7 @@ def _at_rest(round: Round, db: str, is_killed: bool) -> str:
     """Do something to the files of a bus that nobody has open; returns where it is from now on."""
     if is_killed:
         _look_without_wal(round, db)
-    choice = hands.AFTER_A_KILL if is_killed else hands.AT_REST
+    choice = sql_actions.AFTER_A_KILL if is_killed else sql_actions.AT_REST
     name = round.random.choice(sorted(choice))
     round.count("actions on an idle bus")
     return choice[name](round, os.path.realpath(db))
@@ -71,11 +71,11 @@ def _look_without_wal(round: Round, db: str) -> None:
     finally:
         round.count("reads without the WAL")
     round.expect(ids == [*range(1, len(ids) + 1)], f"without its WAL a bus lacks only its end, and has {len(ids)}")
-    round.expect(hands.run(copy, "PRAGMA integrity_check") == "ok", "without its WAL a bus is sound")
+    round.expect(sql_actions.run(copy, "PRAGMA integrity_check") == "ok", "without its WAL a bus is sound")
 
 
 def _judge(round: Round, db: str) -> None:
-    round.expect(hands.run(db, "PRAGMA integrity_check") == "ok", "the bus is sound")
+    round.expect(sql_actions.run(db, "PRAGMA integrity_check") == "ok", "the bus is sound")
     with BusClient.at("founder:f", db) as bus:
         round.expect(bus.send("last:f", "note", ["last"]).id == bus.last_id(), "the bus is used on")
     journals = round.folder / "journals"

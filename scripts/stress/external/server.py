@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 
-from scripts.stress.external.correspondent import HELPERS_LEASE_S
+from scripts.stress.external.traffic_process import HELPERS_LEASE_S
 from scripts.stress.short_leases import serve_with
 
 

@@ -100,5 +100,5 @@ def _escaped(word: bytes) -> str:
 
 
 def _tell(round: Round, name: str, what: str, data: bytes) -> None:
-    again = f"python -m scripts.stress.fuzz.again {name} {data.hex()}"
+    again = f"python -m scripts.stress.fuzz.reproduce {name} {data.hex()}"
     round.report("broken", f"in the {name}: {what}\n    with the input: {again}")

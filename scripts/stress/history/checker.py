@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
-from scripts.stress.history import handouts, order
+from scripts.stress.history import deliveries, order
 from scripts.stress.history.history import History, Sending, Stored
 from scripts.stress.history.verdict import Verdict
 
@@ -19,7 +19,7 @@ Rule = Callable[[History], Iterator[Verdict]]
 def check(history: History, rules: Iterable[Rule] | None = None) -> list[Verdict]:
     """Return every promise that was not kept, by all rules unless some are given."""
     found = [Verdict("broken", failure) for failure in history.failures]
-    for rule in (*RULES, *handouts.RULES, *order.RULES) if rules is None else rules:
+    for rule in (*RULES, *deliveries.RULES, *order.RULES) if rules is None else rules:
         found += rule(history)
     return found
 

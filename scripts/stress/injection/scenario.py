@@ -15,8 +15,8 @@ from typing import Any
 
 from raven import BusClient, RavenError
 from raven.model.address import parse_address
-from scripts.stress.injection import names, statements, wire
-from scripts.stress.injection.shell import InjectionShell
+from scripts.stress.injection import doorbell_names, rpc_lines, user_sql
+from scripts.stress.injection.commands import InjectionShell
 from scripts.stress.injection.texts import CANARY, SHELL, texts
 from scripts.stress.trial import Round
 
@@ -39,7 +39,7 @@ def run(round: Round) -> None:
     with closing(BusClient.at(_ADDRESS, shell.db)) as bus:
         schema = _schema(bus)
         _send(shell, bus)
-        statements.run(round, bus)
+        user_sql.run(round, bus)
         _send_by_foreign_sql(shell, bus)
         _die(shell, bus)
         looks = list(_looks(bus))
@@ -47,11 +47,11 @@ def run(round: Round) -> None:
             shell.run(*command)
         _read_json(shell, bus)
         _run_commands(shell, bus)
-        wire.run(shell, bus)
+        rpc_lines.run(shell, bus)
         _complete(shell)
         _name_settings(shell)
         _give_arguments(shell, bus)
-        names.run(round, bus)
+        doorbell_names.run(round, bus)
         found = bus._store.pragma("integrity_check")
         round.expect(found == "ok", f"integrity_check says {found}")
         round.expect(_schema(bus) == schema, "the schema of the bus was changed")

@@ -10,9 +10,9 @@ from typing import Any
 from raven import BusClient, BusyError, Message, UnreachableError
 from raven_rpc import Client
 from scripts.stress.history import journal
+from scripts.stress.history.call_recorder import ADD_EFFECT
 from scripts.stress.history.order import AHEAD_LEASE_S
-from scripts.stress.history.witness import ADD_EFFECT
-from scripts.stress.kill9.part import LEASE_S, PATIENCE_S, Part, play
+from scripts.stress.kill9.actor import LEASE_S, PATIENCE_S, Part, play
 
 # How many messages a subscriber fetches ahead at most, see BusClient.subscribe and raven_rpc.streams.
 _AHEAD, _AHEAD_OVER_SOCKET = 50, 4

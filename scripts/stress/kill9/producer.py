@@ -9,8 +9,8 @@ from typing import Any
 
 from raven import BusClient, Message
 from raven_rpc import Client
-from scripts.stress.kill9 import posts
-from scripts.stress.kill9.part import PATIENCE_S, Part, play
+from scripts.stress.kill9 import message_factory
+from scripts.stress.kill9.actor import PATIENCE_S, Part, play
 
 _WAYS = {"send": 5.0, "many": 1.0, "keyed": 1.5, "transaction": 0.5}
 
@@ -23,16 +23,16 @@ def produce(part: Part) -> None:
         bus = Client(part.socket, address, patience_s=PATIENCE_S)
     else:
         bus = BusClient.at(address, part.db)
-    for message in posts.left_unsure(part):
+    for message in message_factory.left_unsure(part):
         send_keyed(part, bus, message)
-    maker = posts.Maker(part)
+    maker = message_factory.Maker(part)
     if part.is_calm:
         # One to each, since there is nothing else that could wake those who wait.
-        for to in posts.ADDRESSES:
+        for to in message_factory.ADDRESSES:
             send(part, bus, [maker.make(to)], None)
         return
     while True:
-        way = posts.choose(part.random, _WAYS)
+        way = message_factory.choose(part.random, _WAYS)
         if way == "keyed":
             key = f"{part.life}/{part.next_call()}"
             message = {**maker.make(), "dedup_key": key}
@@ -48,7 +48,7 @@ def produce(part: Part) -> None:
 def send_keyed(part: Part, bus: Any, message: dict[str, Any]) -> None:
     """Send a message under its key, and note that it needs not be sent again."""
     key = message["dedup_key"]
-    if part.call("sending", "sent", lambda: [bus.send(**message)], posts=posts.told([message]), key=key):
+    if part.call("sending", "sent", lambda: [bus.send(**message)], posts=message_factory.told([message]), key=key):
         part.journal.write("kept", key=key)
 
 
@@ -64,7 +64,7 @@ def send(part: Part, bus: Any, messages: list[dict[str, Any]], way: str | None) 
             return list(tx.results) if part.role == "socket" else sent
         return [bus.send(**message) for message in messages]
 
-    part.call("sending", "sent", act, posts=posts.told(messages), key=None)
+    part.call("sending", "sent", act, posts=message_factory.told(messages), key=None)
 
 
 if __name__ == "__main__":

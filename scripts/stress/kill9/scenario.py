@@ -1,7 +1,7 @@
 """Storm: producers, consumers of every mode, the elected watch and the helper, all killed with -9 again and again.
 
-First a short run dies at one step after another (steps.py). In the storm half of the deaths come from outside at any
-moment, half from inside at the nth step (death.py). Then all are killed at once, started again, and left alone
+First a short run dies at one step after another (exhaustive.py). Then half of the deaths come from outside at any
+moment, half from inside at the nth step (self_kill.py). Then all are killed at once, started again, and left alone
 until all mail is taken; and a checker judges by what they wrote down.
 """
 
@@ -19,12 +19,12 @@ from raven import BusClient
 from raven.wake.doorbell import Doorbells
 from scripts.harness.program import Program
 from scripts.stress.history import checker, journal
-from scripts.stress.history.chronicle import history_of
+from scripts.stress.history.assemble import history_of
+from scripts.stress.history.call_recorder import EFFECTS
 from scripts.stress.history.history import History, look_of
-from scripts.stress.history.witness import EFFECTS
-from scripts.stress.kill9 import steps
-from scripts.stress.kill9.cast import CAST, SENDS_ONLY, Life
-from scripts.stress.kill9.posts import ADDRESSES
+from scripts.stress.kill9 import exhaustive
+from scripts.stress.kill9.message_factory import ADDRESSES
+from scripts.stress.kill9.roles import CAST, SENDS_ONLY, Life
 from scripts.stress.trial import Round
 
 _DRAINED_WITHIN_S = 90.0
@@ -78,7 +78,7 @@ class _Storm:
 
     def calm(self) -> None:
         """Start all again, let them take all that is left, and then what comes last, for which they must be woken."""
-        with Program("stress.history.look", self.db) as look:
+        with Program("stress.history.dump", self.db) as look:
             for actor in CAST:
                 if actor not in SENDS_ONLY:
                     self._start(actor, is_calm=True)
@@ -108,7 +108,7 @@ class _Storm:
 
     def look(self) -> History:
         """Return what is known in the end, when nobody is there any more."""
-        with Program("stress.history.look", self.db) as look:
+        with Program("stress.history.dump", self.db) as look:
             look.tell("check")
             self._round.expect((said := json.loads(look.line())) == "ok", f"the file should be sound, and is: {said}")
             look.tell("look")
@@ -195,7 +195,7 @@ class _Storm:
 
 def run(round: Round) -> None:
     """Die at one step after another; then let it storm for most of the time, and let all come to an end."""
-    steps.run(round, stride=max(1, int(_STRIDE_S / round.seconds)), seconds=0.15 * round.seconds)
+    exhaustive.run(round, stride=max(1, int(_STRIDE_S / round.seconds)), seconds=0.15 * round.seconds)
     storm = _Storm(round)
     with BusClient("outside", "founder", storm.db) as bus:
         bus.register(*ADDRESSES)

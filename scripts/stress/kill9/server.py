@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from scripts.stress.kill9.part import LEASE_S, Part, play
+from scripts.stress.kill9.actor import LEASE_S, Part, play
 from scripts.stress.short_leases import serve_with
 
 

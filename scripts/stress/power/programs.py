@@ -19,8 +19,8 @@ from raven.config import Durability
 from raven.host.bus import HostedBus
 from raven.store.migrations import APPLICATION_ID
 from raven.store.sql import scripts_after
-from scripts.stress.power.hand import DirectHand, Hand
-from scripts.stress.power.ledger import Ledger
+from scripts.stress.power.client import DirectHand, Hand
+from scripts.stress.power.expectations import Ledger
 
 _BOSS, _WORKER = "boss:s", "worker:s"
 _PARTNERS = {_BOSS: _WORKER, _WORKER: _BOSS}

@@ -10,9 +10,9 @@ from __future__ import annotations
 from itertools import count
 
 from raven.config import Durability
-from scripts.stress.power.cut import Cutter
-from scripts.stress.power.history import record
+from scripts.stress.power.power_cut import Cutter
 from scripts.stress.power.programs import PROGRAMS
+from scripts.stress.power.recording import record
 from scripts.stress.trial import Round
 
 _DURABILITIES: tuple[Durability, ...] = ("full", "normal")

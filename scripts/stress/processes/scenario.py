@@ -18,10 +18,10 @@ from raven_rpc import Client
 from scripts.harness.program import Program, descriptors
 from scripts.harness.served import Served
 from scripts.stress import report
-from scripts.stress.processes import dying
-from scripts.stress.processes.load import Crew
-from scripts.stress.processes.spoiled_bells import SpoiledBells
-from scripts.stress.processes.stops import Stops
+from scripts.stress.processes import exit_in_transaction
+from scripts.stress.processes.damaged_doorbells import SpoiledBells
+from scripts.stress.processes.sigstop import Stops
+from scripts.stress.processes.traffic import Crew
 from scripts.stress.trial import Round
 
 # How long a round should take at least; a long one is of many.
@@ -43,7 +43,9 @@ def run(round: Round) -> None:
         beside = [stack.enter_context(program) for program in _beside(round, db, socket, seconds)]
         with SpoiledBells(round, db) as bells, Stops(round, db, crew, helper.pid, socket, longest_s) as stops:
             if sys.platform == "linux":
-                hoarder = stack.enter_context(Program("stress.processes.hoarder", db, "hearer:hoard", greets=True))
+                hoarder = stack.enter_context(
+                    Program("stress.processes.use_up_inotify", db, "hearer:hoard", greets=True)
+                )
                 _use_up_inotify(round, db, hoarder)
             while True:
                 for turn in _turns(round, db, socket, helper.pid, bells, stops, is_short=seconds < _ROUND_S):
@@ -86,9 +88,9 @@ def _beside(round: Round, db: str, socket: str, seconds: float) -> Iterator[Prog
 def _die(round: Round, db: str, way: str) -> None:
     """Let a process end in mid-transaction: nothing of it is there, and nobody waits for its lock."""
     with BusClient.at("boss:dying", db, busy_timeout_s=30) as bus:
-        bus.execute(dying.TABLE)
+        bus.execute(exit_in_transaction.TABLE)
         job = bus.send(f"dying-{way}:s", "job")
-        with Program("stress.processes.dying", db, "heir:dying", way, greets=True) as program:
+        with Program("stress.processes.exit_in_transaction", db, "heir:dying", way, greets=True) as program:
             if way in ("kill", "thread"):
                 program.signal(signal.SIGKILL)
             program.wait()

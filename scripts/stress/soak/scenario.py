@@ -15,8 +15,8 @@ from raven import BusClient
 from raven.host.bus import HostedBus
 from scripts.harness.program import Program, descriptors, memory_mib
 from scripts.stress.soak import plot
-from scripts.stress.soak.resident import PARTS, TABLES
 from scripts.stress.soak.samples import Sample, growths
+from scripts.stress.soak.traffic_process import PARTS, TABLES
 from scripts.stress.trial import Round
 
 _SAMPLES = 240
@@ -100,7 +100,7 @@ class _Crew:
             self._round.expect(code in (0, 143), f"a {part} ends in order, and not with {code}")
 
     def _start(self, part: str, *, stays: bool) -> Program:
-        program = Program("stress.soak.resident", part, self._db, self._sockets[stays], greets=True)
+        program = Program("stress.soak.traffic_process", part, self._db, self._sockets[stays], greets=True)
         return program.__enter__()
 
 

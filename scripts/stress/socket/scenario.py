@@ -8,8 +8,16 @@ from functools import partial
 
 from scripts.harness.deadline import wait_until
 from scripts.harness.served import Served
-from scripts.stress.socket import crowd, cuts, ends, idle, noise, places, strangers
-from scripts.stress.socket.honest import Honest
+from scripts.stress.socket import (
+    connect_storm,
+    garbage,
+    occupied_path,
+    server_death,
+    slow_clients,
+    truncated,
+    unauthorized,
+)
+from scripts.stress.socket.control_traffic import Honest
 from scripts.stress.trial import Round
 
 _LIMIT = 400
@@ -21,23 +29,23 @@ _DESCRIPTORS = 4  # of the honest, whose reader connects anew now and then
 Abuse = Callable[[Round, Served], None]
 
 BESIDE: list[Abuse] = [
-    noise.bytes_at_random,
-    noise.json_at_random,
-    noise.near_requests,
-    noise.too_much,
-    idle.slow_senders,
-    idle.long_halves,
-    partial(idle.at_the_limit, limit=_LIMIT),
-    idle.slow_readers,
-    idle.many_waits,
-    crowd.connects,
-    strangers.behind_a_bound_socket,
-    strangers.as_another_user,
-    places.places,
-    ends.without_descriptors,
+    garbage.bytes_at_random,
+    garbage.json_at_random,
+    garbage.near_requests,
+    garbage.too_much,
+    slow_clients.slow_senders,
+    slow_clients.long_halves,
+    partial(slow_clients.at_the_limit, limit=_LIMIT),
+    slow_clients.slow_readers,
+    slow_clients.many_waits,
+    connect_storm.connects,
+    unauthorized.behind_a_bound_socket,
+    unauthorized.as_another_user,
+    occupied_path.places,
+    server_death.without_descriptors,
 ]
 # Quick ones that leave much behind, if anything is left.
-_AGAIN = (idle.slow_senders, noise.near_requests)
+_AGAIN = (slow_clients.slow_senders, garbage.near_requests)
 
 
 def run(round: Round) -> None:
@@ -59,8 +67,8 @@ def run(round: Round) -> None:
                 memory = max(memory, held) if spent < _BESIDE_PART / 2 else memory
             _is_as_before(round, helper, descriptors, memory)
             honest.is_disturbed = True
-            ends.ended_and_started_again(round, helper)
-        cuts.conversations(round, helper)
+            server_death.ended_and_started_again(round, helper)
+        truncated.conversations(round, helper)
         round.expect(helper.stop() == 0, f"the helper should end well: {helper.log()[-1500:]}")
         round.expect("Traceback" not in helper.log(), f"its log should hold nothing unforeseen: {helper.log()[-1500:]}")
 

@@ -12,7 +12,7 @@ from raven import BusClient, BusObserver, NewerSchemaError, NotABusError, RavenE
 from raven.store.sql import migrations
 from scripts.harness.program import Program
 from scripts.stress.trial import Round
-from scripts.stress.upgrade import specimen
+from scripts.stress.upgrade import old_bus
 
 _SHORT_S = 20
 _TURN_S = 120
@@ -37,8 +37,8 @@ def run(round: Round) -> None:
     """Upgrade copies of the specimen, in whatever state it was left; refuse what is newer, or of something else."""
     races = 2 if round.seconds < _SHORT_S else 30
     stride = 14 if round.seconds < _SHORT_S else 1
-    for state in specimen.STATES:
-        path = specimen.write(round.folder / f"{state}.db", state)
+    for state in old_bus.STATES:
+        path = old_bus.write(round.folder / f"{state}.db", state)
         _upgrade(round, path, stride, races)
         round.count("old buses")
     _refuse_newer(round)
@@ -49,7 +49,7 @@ def _upgrade(round: Round, path: str, stride: int, races: int) -> None:
     """Have copies of an old bus upgraded by processes that are killed in the midst of it, alone and together."""
     first = round.random.randint(1, stride)
     seed = round.random.getrandbits(32)
-    with Program("stress.upgrade.upgraders", path, *map(str, (first, stride, races, seed))) as upgraders:
+    with Program("stress.upgrade.kill_in_upgrade", path, *map(str, (first, stride, races, seed))) as upgraders:
         while (line := upgraders.line(_TURN_S)) != "end":
             told = json.loads(line)
             round.count("upgrades")
@@ -60,7 +60,7 @@ def _upgrade(round: Round, path: str, stride: int, races: int) -> None:
 
 def _refuse_newer(round: Round) -> None:
     """Have a bus of the next schema refused by everything, and left as it is."""
-    path = specimen.write(round.folder / "newer.db")
+    path = old_bus.write(round.folder / "newer.db")
     _run_sql(path, f"PRAGMA user_version = {len(migrations()) + 1}")
     before = _content(round.folder, "newer.db")
     for kind in (BusClient, BusObserver):

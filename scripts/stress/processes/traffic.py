@@ -1,0 +1,102 @@
+"""Crew: the load of the processes trial, and the count of what it sent and received."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+
+from raven import BusClient
+from scripts.harness.program import Program
+from scripts.stress.history import checker, deliveries, order
+from scripts.stress.history.call_recorder import EFFECTS
+from scripts.stress.history.collect import left_in
+from scripts.stress.history.history import History
+from scripts.stress.history.verdict import Verdict
+from scripts.stress.processes.traffic_process import RECEIVERS, address
+from scripts.stress.trial import Round
+
+_PATIENCE_S = 40.0
+_PRODUCERS = 2
+_PROMPT_S = 4.0
+_RULES = (*checker.RULES, *deliveries.RULES, order.ids_grow_in_time)
+
+
+class Crew:
+    """Processes that send and receive until they are told to stop; nobody kills them."""
+
+    def __init__(self, round: Round, db: str) -> None:
+        self._round = round
+        self._db = db
+        self._folder = round.folder / "journal"
+        self._folder.mkdir()
+        self._bus = BusClient.at("boss:crew", db, busy_timeout_s=30)
+        self._bus.execute(EFFECTS)
+        names = [f"producer-{number}" for number in range(_PRODUCERS)] + [f"{part}-0" for part in RECEIVERS]
+        self._programs = {name: self._program(name) for name in names}
+
+    def __enter__(self) -> Crew:
+        for program in self._programs.values():
+            program.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for program in self._programs.values():
+            program.end()
+        self._bus.close()
+
+    def members(self) -> list[Program]:
+        """Return the processes, in an order that is always the same."""
+        return list(self._programs.values())
+
+    def settle(self) -> None:
+        """Let the producers stop, then the others once nothing is left, and count."""
+        self._stop("producer")
+        give_up_at = time.monotonic() + _PATIENCE_S
+        while left := self._left():
+            if time.monotonic() > give_up_at:
+                self._round.report("lost", f"never taken: {left}")
+                break
+            time.sleep(0.02)
+        for part in RECEIVERS:
+            self._stop(part)
+        history = left_in(self._db, self._folder, "crew")
+        self._round.count("messages", sum(sending.outcome == "done" for sending in history.sendings))
+        for verdict in verdicts(history):
+            self._round.report(verdict.kind, verdict.what)
+
+    def _left(self) -> dict[str, int]:
+        ours = {address(part) for part in RECEIVERS}
+        return {peer.address: peer.pending for peer in self._bus.peers() if peer.address in ours and peer.pending}
+
+    def _stop(self, part: str) -> None:
+        for name, program in self._programs.items():
+            if not name.startswith(part):
+                continue
+            if program.has_ended:
+                self._round.report("broken", f"{name} has ended by itself")
+                continue
+            program.tell("over")
+            code = program.wait()
+            self._round.expect(code == 0, f"{name} should end well, and not with {code}")
+
+    def _program(self, name: str) -> Program:
+        part = name.partition("-")[0]
+        return Program("stress.processes.traffic_process", part, self._db, str(self._folder), name, greets=True)
+
+
+def verdicts(history: History) -> Iterator[Verdict]:
+    """Yield every promise that was not kept.
+
+    What a loop cannot give back as it ends, since another process is writing, comes after a lease of 5 s, and out of
+    order: the order is that of the messages that came soon after they were sent.
+    """
+    yield from checker.check(history, rules=_RULES)
+    sent_at = {post.token: sending.begin for sending in history.sendings for post in sending.posts}
+    prompt: dict[str, list[int]] = defaultdict(list)
+    for receipt in sorted(history.receipts, key=lambda receipt: receipt.at):
+        if history.lives[receipt.life].mode == "auto" and receipt.at - sent_at.get(receipt.token, 0.0) < _PROMPT_S:
+            prompt[receipt.life].append(receipt.id)
+    for life, ids in prompt.items():
+        if ids != sorted(ids):
+            yield Verdict("reordered", f"{life} got a message after a later one")

@@ -1,0 +1,64 @@
+"""Connect to a socket as often as can be: `python -m scripts.stress.socket.connector MANNER SOCKET SECONDS`.
+
+It prints how many connections were made, and how many were not to be had.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+_PING = b'{"jsonrpc":"2.0","method":"ping","id":1}\n'
+
+
+def close(connection: socket.socket) -> None:
+    """Close at once."""
+
+
+def half_close(connection: socket.socket) -> None:
+    """Close the own half, and read to the end."""
+    connection.shutdown(socket.SHUT_WR)
+    while connection.recv(1 << 16):
+        pass
+
+
+def reset(connection: socket.socket) -> None:
+    """Ask, and close with the answer unread, which resets the connection."""
+    connection.sendall(_PING)
+    connection.recv(1)
+
+
+def ask(connection: socket.socket) -> None:
+    """Ask, and read the answer."""
+    connection.sendall(_PING)
+    connection.recv(1 << 16)
+
+
+MANNERS: dict[str, Callable[[socket.socket], None]] = {"close": close, "half": half_close, "reset": reset, "ask": ask}
+
+
+def main() -> None:
+    _, manner, path, seconds = sys.argv
+    made = failed = 0
+    end = time.monotonic() + float(seconds)
+    while time.monotonic() < end:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(20)
+            try:
+                connection.connect(path)
+            except OSError:  # the queue of those who wait to be let in is full
+                failed += 1
+                time.sleep(0.001)
+                continue
+            made += 1
+            with suppress(OSError):
+                MANNERS[manner](connection)
+    print(json.dumps([made, failed]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
