@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 
 from raven.errors import InputError
-from raven.store.atomic import Group
+from raven.store.atomic import Atomic
 
 if TYPE_CHECKING:
     from raven.bus import Bus
@@ -21,7 +21,7 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-class BusTransaction(Group):
+class BusTransaction(Atomic):
     """All calls on it from enter to exit are one commit: an exception that leaves the block undoes all of them.
 
     Each call returns what the client's own method does; one that raises is undone alone. `results` has what each has
@@ -105,11 +105,11 @@ class BusTransaction(Group):
             raise InputError("the transaction is over, or was not entered: its calls belong into its block")
         if self._thread != threading.get_ident():
             raise InputError("the transaction belongs to the thread that has entered it: begin another in this one")
-        self._store.on_stray = None
+        self._store.on_implicit_join = None
         try:
             return call(*args, **options)
         finally:
-            self._store.on_stray = _warn
+            self._store.on_implicit_join = _warn
 
     if not TYPE_CHECKING:
 

@@ -19,7 +19,7 @@ from raven.model import clock
 from raven.model.message import STATES, URGENCIES
 from raven.receive.manual_ack import LeasedFeed
 from raven.receive.subscription import Subscription
-from raven.store.atomic import Group
+from raven.store.atomic import Atomic
 from tests.frozen_clock import Clock, elected
 from tests.lifecycle_model import OWN_WORDS, REPORT, Bus, Delivery, Refused
 
@@ -227,10 +227,10 @@ class Steps:
         """Do to the file what the end of a process does: SQLite undoes what was not committed, and nothing more."""
         store = actor.bus._store
         if midway:
-            store.begin_group()
+            store.begin_atomic()
             actor.bus.claim(2)
             actor.bus.send(OTHER, "never sent")
-            store.end_group(commit=False)
+            store.end_atomic(commit=False)
         store.close()
         for feed in actor.bus._feeds:  # their threads die, too
             if isinstance(feed, LeasedFeed) and feed._renewal is not None:
@@ -288,7 +288,7 @@ class Steps:
         for probe in self.probes:
             seen = [(one.id, one.state) for one in self.model.visible(probe.address)]
             assert [(m.id, m.state) for m in probe.inbox(peek=True)] == seen
-            with suppress(Undone), Group(probe._store):
+            with suppress(Undone), Atomic(probe._store):
                 found = [m.id for m in probe.claim(100, remember=False)]
                 # Besides the reports that this claim makes its sender.
                 assert [id for id in found if id <= self.model.newest] == self.model.claimable(probe.address)

@@ -83,7 +83,7 @@ class DeadLetters:
             count += len(bite)
             if len(bite) < _BITE:
                 break
-        if count and not self._store.group_depth():
+        if count and not self._store.nesting():
             self._store.vacuum()
         return count
 

@@ -157,7 +157,7 @@ class Mailbox:
     def peek(self) -> QueueState:
         """Return the queue's state; takes no write lock, except to register in a new file."""
         if self._identity.is_unknown():
-            with self._store.write_on() as tx:
+            with self._store.write_unverified() as tx:
                 self._identity.touch(tx)
         return QueueState(*self._store.rows("peek_ready", {"recipient": self._recipient, "now": clock.now()})[0])
 
@@ -179,7 +179,7 @@ class Mailbox:
 
     def remember(self, messages: Sequence[Message]) -> None:
         """Remember the leases of claimed messages so that a late ack is refused; a rollback undoes this."""
-        if self._store.groups and self._store.group_depth():
+        if self._store.atomic_marks and self._store.nesting():
             before = {message.id: self.holdings.lease_of(message.id) for message in messages}
             self._store.after_commit(_nothing, undo=lambda: self.holdings.restore(before))
         self.holdings.remember(messages)
@@ -188,7 +188,7 @@ class Mailbox:
         """Consume the first ready message and prefetch up to `max` - 1 more, in one transaction."""
         now = clock.now()
         query = {"recipient": self._recipient, "now": now, "max": max}
-        with self._store.write_on() as tx:
+        with self._store.write_unverified() as tx:
             rows = self._ready(tx, queue, query)
             if not rows:
                 return None, None
@@ -204,7 +204,7 @@ class Mailbox:
     def consume(self, claim: Claim, row: MessageRow) -> Message | None:
         """Consume one prefetched message; returns None if its lease or its expiry has passed."""
         now = clock.now()
-        with self._store.write_on() as tx:
+        with self._store.write_unverified() as tx:
             consumed = self._consume(tx, {**self._delivery(row.id), "lease": claim.token, "now": now})
         if not consumed:
             return None
@@ -297,7 +297,7 @@ class Mailbox:
 
     def release(self, token: int) -> None:
         """Release all unfinished deliveries of a lease, and wake the waiters of this address."""
-        with self._store.write_on() as tx:
+        with self._store.write_unverified() as tx:
             rows = tx.rows("release", {"recipient": self._recipient, "lease": token, "now": clock.now()})
             bells = expiry.report_undelivered(tx, [delivery_id for delivery_id, state in rows if state == DEAD])
         if rows:
@@ -347,7 +347,7 @@ class Mailbox:
         """Forget a lease after the commit, and wake the loop that waits for its window."""
         if token is None:
             return
-        if self._store.groups:
+        if self._store.atomic_marks:
             self._store.after_commit(lambda _: self._forget(message_id, token))
         elif self.holdings.forget(message_id, token):
             self._ring([self._recipient])

@@ -20,7 +20,7 @@ from raven.observer import BusObserver
 from raven.query.log import Log
 from raven.receive.request import Question
 from raven.receive.subscription import Subscription, check
-from raven.store.atomic import Group
+from raven.store.atomic import Atomic
 from raven.wake.doorbell import OBSERVERS, receipt_bell
 from raven.wake.listener import Listener
 
@@ -150,9 +150,9 @@ class HostedBus(BusClient):
         self._store.verify()
         return int(self._store.pragma("data_version"))
 
-    def group(self) -> Group:
+    def atomic(self) -> Atomic:
         """Make one commit of all that this thread writes over this connection in a block, by shared clients, too."""
-        return Group(self._store)
+        return Atomic(self._store)
 
     def no_wait(self) -> AbstractContextManager[None]:
         """Let writes of this thread inside the block raise BusyError at once instead of waiting for another writer."""

@@ -226,7 +226,7 @@ class Writer(Worker):
             if isinstance(outcomes[0].error, BusyError):
                 raise outcomes[0].error
         else:
-            with self._bus.group():
+            with self._bus.atomic():
                 outcomes = [capture(job.run) for job in jobs]
         self.commits += 1
         return outcomes

@@ -41,7 +41,7 @@ class Log:
         newest = int(self._store.value("last_message_id"))
         if self._file != self._store.replaced or newest < self._newest:
             self._file, self._next_id = self._store.replaced, 1
-        if not self._store.group_depth():  # what a transaction has sent may yet be undone
+        if not self._store.nesting():  # what a transaction has sent may yet be undone
             self._newest = newest
         query = {"from_id": self._next_id, "addresses": self._addresses, "max": max}
         rows = self._store.rows("log_after", query, max_bytes)

@@ -88,7 +88,7 @@ class ReceiptWait:
     def __init__(self, handle: Handle, message_id: int, state: State, timeout_s: float | None) -> None:
         self._tracker = Tracker(lambda: receipts(handle.store, handle.doorbells, message_id), message_id, state)
         self._deadline = deadline_after(timeout_s)
-        handle.store.check_outside("wait for receipts")
+        handle.store.refuse_in_transaction("wait for receipts")
         self._timeout_s = timeout_s
         self._due_s: float | None = None
         self._waiter = Waiter(handle, receipt_bell(message_id), 1.0, is_brief=True)

@@ -75,7 +75,7 @@ class Request:
 
     def __init__(self, handle: Handle, question: Question, timeout_s: float) -> None:
         self._store = handle.store
-        self._store.check_outside("wait for an answer")
+        self._store.refuse_in_transaction("wait for an answer")
         self._question = question
         self._deadline = deadline_after(timeout_s)
         waiter = Waiter(handle, question.reply_address, 1.0, is_brief=True)

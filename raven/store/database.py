@@ -138,7 +138,7 @@ class Store(Writer):
     def _acquire_for_read(self) -> apsw.Connection | None:
         """Take the lock as `acquire` does; None, without it, while another thread has a group open."""
         is_taken = self.lock.acquire(blocking=False)
-        while not is_taken and not self.is_elsewhere():
+        while not is_taken and not self.atomic_elsewhere():
             is_taken = self.lock.acquire(timeout=_SLICE_S)
         return (self.usable or self.make_usable()) if is_taken else None
 

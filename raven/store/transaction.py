@@ -27,7 +27,7 @@ Params = Mapping[str, Any]
 _T = TypeVar("_T")
 
 
-class _Action(NamedTuple):
+class _AfterCommit(NamedTuple):
     """What waits for a commit, and what is to be done if that does not come."""
 
     run: Callable[[Iterable[str]], Any]
@@ -96,18 +96,18 @@ class Writer(Connection):
     """A connection with its write transactions, one after the other.
 
     `with write() as tx:` is one transaction that is committed when the block ends and rolled back when it raises;
-    between `begin_group` and `end_group` it is a step of one larger transaction, undone alone. Every error of SQLite
+    between `begin_atomic` and `end_atomic` it is a step of one larger transaction, undone alone. Every error of SQLite
     comes out as a DatabaseError.
     """
 
     def __init__(self, path: str, **settings: Any) -> None:
         self.entered: FrameType | None = None  # whose block the open transaction is
         self._writer = 0  # the thread that was the last to begin a write
-        self.groups: list[int] = []  # of each open group, how many of the actions below came before it
-        self._step_is_open = False
-        self._step_mark = 0
-        self._after_commit: list[_Action] = []
-        self.on_stray: Callable[[], None] | None = None  # told of a write that says nothing of the open group
+        self.atomic_marks: list[int] = []  # of each open group, how many of the actions below came before it
+        self._in_savepoint = False
+        self._savepoint_mark = 0
+        self._after_commit: list[_AfterCommit] = []
+        self.on_implicit_join: Callable[[], None] | None = None  # told of a write that says nothing of the open group
         super().__init__(path, **settings)
 
     def _make_ready(self, connection: apsw.Connection) -> None:
@@ -125,11 +125,11 @@ class Writer(Connection):
             is_same = False
         if not is_same:
             super().verify()  # which waits for the end of another thread's group, as this write has to
-        if self.on_stray is not None and self.group_depth():
-            self.on_stray()
+        if self.on_implicit_join is not None and self.nesting():
+            self.on_implicit_join()
         return self
 
-    def write_on(self) -> Self:
+    def write_unverified(self) -> Self:
         """Do as `write` does without verifying the file: for a loop that verifies it at its ticks."""
         return self
 
@@ -147,9 +147,9 @@ class Writer(Connection):
         self._writer = threading.get_ident()
         try:
             self.entered = sys._getframe(1)
-            if self.groups:
-                self._begin_step()
-                self._step_is_open, self._step_mark = True, len(self._after_commit)
+            if self.atomic_marks:
+                self._begin_savepoint()
+                self._in_savepoint, self._savepoint_mark = True, len(self._after_commit)
             else:
                 self._transaction.run("BEGIN IMMEDIATE")
         except BaseException as error:
@@ -159,7 +159,7 @@ class Writer(Connection):
                 raise
             finally:
                 try:
-                    self._leave()
+                    self._finish()
                 finally:
                     self.release()
         return self._transaction
@@ -169,8 +169,8 @@ class Writer(Connection):
     ) -> None:
         try:
             if error is None:
-                self._transaction.run("RELEASE step" if self._step_is_open else "COMMIT")
-                self._step_is_open = False
+                self._transaction.run("RELEASE step" if self._in_savepoint else "COMMIT")
+                self._in_savepoint = False
             elif isinstance(error, SqliteError):
                 raise self.translated(error) from error
         except SqliteError as failure:
@@ -179,8 +179,8 @@ class Writer(Connection):
         finally:
             actions = None
             try:
-                self._leave()
-                if self._after_commit and not self.groups:
+                self._finish()
+                if self._after_commit and not self.atomic_marks:
                     actions, self._after_commit = self._after_commit, []
             finally:
                 try:  # noqa: SIM105 `suppress` costs several times the release
@@ -200,62 +200,62 @@ class Writer(Connection):
 
         Returns what the action does, or None if that is still to come. Where the writes are undone, `undo` is run.
         """
-        if (self.groups or self.entered is not None) and self._writer == threading.get_ident():
-            self._after_commit.append(_Action(action, addresses, undo))
+        if (self.atomic_marks or self.entered is not None) and self._writer == threading.get_ident():
+            self._after_commit.append(_AfterCommit(action, addresses, undo))
             return None
         return action(addresses)
 
-    def is_elsewhere(self) -> bool:
+    def atomic_elsewhere(self) -> bool:
         """Whether another thread has a group open: what only reads need not wait for its end."""
-        return bool(self.groups) and self._writer != threading.get_ident()
+        return bool(self.atomic_marks) and self._writer != threading.get_ident()
 
-    def group_depth(self) -> int:
+    def nesting(self) -> int:
         """Return how many groups this thread has open."""
-        return len(self.groups) if self._writer == threading.get_ident() else 0
+        return len(self.atomic_marks) if self._writer == threading.get_ident() else 0
 
-    def check_outside(self, what: str) -> None:
+    def refuse_in_transaction(self, what: str) -> None:
         """Refuse to wait in a transaction for what can only come after it; raises InputError."""
-        if self.group_depth():
+        if self.nesting():
             told = "what it sends is sent when it ends, so wait after it"
             raise InputError(f"cannot {what} inside a transaction: {told}")
 
-    def begin_group(self) -> None:
-        """Begin one transaction of all that this thread writes until `end_group`."""
-        if not self.groups or self._writer != threading.get_ident():
+    def begin_atomic(self) -> None:
+        """Begin one transaction of all that this thread writes until `end_atomic`."""
+        if not self.atomic_marks or self._writer != threading.get_ident():
             super().verify()
         connection = self.acquire()
-        depth, mark = len(self.groups), len(self._after_commit)
+        depth, mark = len(self.atomic_marks), len(self._after_commit)
         try:
-            if self.groups:
-                self._begin_step()
+            if self.atomic_marks:
+                self._begin_savepoint()
             else:
                 self._transaction.run("BEGIN IMMEDIATE")
             self._writer = threading.get_ident()
-            self.groups.append(mark)
+            self.atomic_marks.append(mark)
         except BaseException as error:
             try:
                 if isinstance(error, SqliteError):
                     raise self.translated(error) from error
                 raise
             finally:
-                del self.groups[depth:]
+                del self.atomic_marks[depth:]
                 try:
-                    if not self.groups and connection.in_transaction:
+                    if not self.atomic_marks and connection.in_transaction:
                         self._undo(0)
                 finally:
                     self.release()
 
-    def end_group(self, commit: bool) -> None:
+    def end_atomic(self, commit: bool) -> None:
         """Commit what the group has written and run what waits for that, or undo it all; an inner group is a step."""
-        mark = self.groups[-1]
+        mark = self.atomic_marks[-1]
         try:
-            self.groups.pop()
+            self.atomic_marks.pop()
             if not commit:
                 self._undo(mark)
-            elif self.groups:
+            elif self.atomic_marks:
                 self._transaction.run("RELEASE step")
             else:
-                self._check_group()
+                self._check_atomic()
                 self._transaction.run("COMMIT")
         except BaseException as error:
             self._drop_actions(mark)
@@ -265,18 +265,18 @@ class Writer(Connection):
         finally:
             try:
                 actions = []
-                if not self.groups:
-                    self._leave()
+                if not self.atomic_marks:
+                    self._finish()
                     actions, self._after_commit = self._after_commit, []
             finally:
                 self.release()
         _run_actions(actions)
 
-    def _begin_step(self) -> None:
-        self._check_group()
+    def _begin_savepoint(self) -> None:
+        self._check_atomic()
         self._transaction.run("SAVEPOINT step")
 
-    def _check_group(self) -> None:
+    def _check_atomic(self) -> None:
         """Refuse to go on with a group that SQLite has undone already, or whose file is gone."""
         if self.connection is None or not self.connection.in_transaction:
             raise DatabaseError(f"the transaction on {self.path} was undone by an earlier error in it: begin it again")
@@ -287,18 +287,18 @@ class Writer(Connection):
         """Roll back the innermost step, or all where there is none."""
         self._drop_actions(mark)
         if self.connection is not None and self.connection.in_transaction:
-            self.connection.execute("ROLLBACK TO step; RELEASE step" if self.groups else "ROLLBACK")
+            self.connection.execute("ROLLBACK TO step; RELEASE step" if self.atomic_marks else "ROLLBACK")
 
-    def _leave(self) -> None:
+    def _finish(self) -> None:
         """Roll back what was not committed, and close now if that was asked for meanwhile."""
         self.entered = None
         if self.connection is not None:
-            if self._step_is_open:
-                self._step_is_open = False
-                self._undo(self._step_mark)
-            elif not self.groups and self.connection.in_transaction:
+            if self._in_savepoint:
+                self._in_savepoint = False
+                self._undo(self._savepoint_mark)
+            elif not self.atomic_marks and self.connection.in_transaction:
                 self._undo(0)
-            if self.is_closed and not self.groups:
+            if self.is_closed and not self.atomic_marks:
                 self.connection.close()
 
     def _drop_actions(self, mark: int) -> None:
@@ -317,7 +317,7 @@ class Writer(Connection):
         while frame is not None and frame is not self.entered:
             frame = frame.f_back
         if frame is None:
-            self._leave()
+            self._finish()
         self.release()
         if frame is not None:
             raise DatabaseError(f"this thread is in a transaction on {self.path} already: wait for its end")
@@ -390,7 +390,7 @@ def _some(cursor: apsw.Cursor, max_bytes: int | None) -> list[Any]:
     return rows
 
 
-def _run_actions(actions: Iterable[_Action]) -> None:
+def _run_actions(actions: Iterable[_AfterCommit]) -> None:
     """Run what waited for a commit, each action once for all its addresses."""
     merged: dict[Callable[[Iterable[str]], Any], dict[str, None]] = {}
     for action, addresses, _ in actions:

@@ -37,7 +37,7 @@ def blocks(folder: Path, count: int) -> dict[str, Callable[[], float]]:
     query = {"recipient": RECIPIENT, "now": clock.now()}
 
     def empty_block() -> None:
-        with store.write_on():
+        with store.write_unverified():
             pass
 
     def empty_transaction() -> None:

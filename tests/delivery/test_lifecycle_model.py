@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from raven.delivery import expiry
-from raven.store.atomic import Group
+from raven.store.atomic import Atomic
 from tests.lifecycle_steps import BOSS, OTHER, WORKER, Actor, Held, Loop, Steps, Undone
 
 # Of loops: no renewal comes, and no wait ends, while an example runs.
@@ -100,7 +100,7 @@ class Lifecycle(Steps, RuleBasedStateMachine):
         actor, model = self.actors[client], self.model
         before = deepcopy((model.newest, model.messages, model.deliveries, actor.leases, actor.lost))
         handed_out = len(self.handed_out)
-        with suppress(Undone), Group(actor.bus._store):
+        with suppress(Undone), Atomic(actor.bus._store):
             self.read = actor.bus.execute
             for one in todo:
                 self.step(actor, one)

@@ -108,12 +108,12 @@ def test_shared_clients_write_in_one_transaction(hosted: Hosted, foreign: Foreig
     a, b = boss.for_address("a:s"), boss.for_address("b:s")
     count = "SELECT count(*) FROM messages"
 
-    with a.group():
+    with a.atomic():
         a.send("boss:s", "note", "a")
         b.send("boss:s", "note", "b")
         boss.send("a:s", "note", "boss")
         within = foreign.value(count)
-    with suppress(ZeroDivisionError), boss.group():
+    with suppress(ZeroDivisionError), boss.atomic():
         a.send("boss:s", "note", "undone")
         b.ack(b.send("b:s", "note", "undone").id)
         raise ZeroDivisionError

@@ -186,7 +186,7 @@ def test_a_fetch_in_a_block_that_is_undone_takes_nothing(hosted: Hosted) -> None
     subscriptions = [bus.subscription(), bus.subscription(ack="manual")]
 
     for subscription in subscriptions:
-        with suppress(ZeroDivisionError), bus.group():
+        with suppress(ZeroDivisionError), bus.atomic():
             assert ids(subscription.fetch(10)) == [1]
             raise ZeroDivisionError
 
@@ -265,7 +265,7 @@ def test_an_observers_listener_is_rung_by_every_send(db: str, hosted: Hosted) ->
                 listener.silence()
             heard += [msg.body for msg in page]
         bell = Doorbells(db).hang(OBSERVERS)
-        with bus.group():
+        with bus.atomic():
             bus.for_address("d:s").send("e:s", "note")
         rung = bell.wait(0)
         bell.close()

@@ -20,7 +20,7 @@ from raven import (
     UnknownAddressError,
 )
 from raven.host.bus import HostedBus
-from raven.store.atomic import Group
+from raven.store.atomic import Atomic
 from raven.store.database import Store
 from tests.stores import put, registered
 from tests.support import DEADLINE_S, Foreign, Program
@@ -204,16 +204,16 @@ def test_a_write_that_was_left_at_the_very_door_of_its_exit_is_undone_by_the_nex
 
 def test_a_group_that_is_interrupted_as_it_begins_leaves_no_transaction_behind(store: Store, db: str) -> None:
     class Interrupted(Store):
-        def begin_group(self) -> None:
-            super().begin_group()
+        def begin_atomic(self) -> None:
+            super().begin_atomic()
             raise KeyboardInterrupt  # as a signal handler does
 
     interrupted = Interrupted(db)
 
-    with pytest.raises(KeyboardInterrupt), Group(interrupted, None):
+    with pytest.raises(KeyboardInterrupt), Atomic(interrupted, None):
         pass
 
-    assert interrupted.group_depth() == 0
+    assert interrupted.nesting() == 0
     with store.no_wait(), store.write() as tx:
         put(tx, "free:s")
     interrupted.close()

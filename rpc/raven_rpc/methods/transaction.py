@@ -32,7 +32,7 @@ def transact(context: Context, given: params.Transaction, methods: Mapping[str, 
 
     def run() -> list[Any]:
         values, size = [], 0
-        with bus.group():
+        with bus.atomic():
             for number, (shape, work) in enumerate(zip(given.calls, works, strict=True)):
                 with _told_which(number, shape):
                     values.append(work.run())
