@@ -60,10 +60,10 @@ class Store(Writer):
 
     def execute(self, sql: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Run the user's own SQL in a write transaction, or as a step of the open group; raises StatementError."""
-        from raven.store import authorizer as own_sql
+        from raven.store import authorizer
 
         with self.write(), self._connected() as connection:
-            return own_sql.run(connection, sql, params)
+            return authorizer.run(connection, sql, params)
 
     def pragma(self, name: str) -> str:
         """Read one of SQLite's own settings, or run one of its checks, and return the answer as text."""
