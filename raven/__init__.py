@@ -122,7 +122,7 @@ _MOVED = {
     "AckMode": "raven.model.message.AckMode",
     "Draft": "raven.model.draft.Draft",
     "HelperError": "raven.errors.ServerError",
-    "Holdings": "raven.model.leases.Holdings",
+    "Holdings": "raven.model.leases.LeaseTracker",
     "Listener": "raven.wake.listener.Listener",
     "Log": "raven.query.log.Log",
     "Question": "raven.receive.request.Question",

@@ -12,7 +12,7 @@ from raven.delivery import expiry
 from raven.delivery.identity import Identity
 from raven.errors import BusyError, DeliveryError, LeaseLostError, MessageNotFoundError
 from raven.model import clock
-from raven.model.leases import Holdings
+from raven.model.leases import LeaseTracker
 from raven.model.limits import check_id, check_token
 from raven.model.message import ACKED, DEAD, DELIVERED, STATES, Message, MessageRow, State, message_of
 from raven.store.database import Store
@@ -64,11 +64,11 @@ class Lease(NamedTuple):
 class Mailbox:
     """The deliveries of one address; every method is one transaction.
 
-    `ring` wakes the waiters of addresses and receipts. `holdings` tracks the leases of this client.
+    `ring` wakes the waiters of addresses and receipts. `leases` tracks the leases of this client.
     """
 
     def __init__(self, store: Store, identity: Identity, ring: Callable[[Iterable[str]], object]) -> None:
-        self.holdings = Holdings()
+        self.leases = LeaseTracker()
         self._store = store
         self._identity = identity
         self._ring = ring
@@ -180,9 +180,9 @@ class Mailbox:
     def remember(self, messages: Sequence[Message]) -> None:
         """Remember the leases of claimed messages so that a late ack is refused; a rollback undoes this."""
         if self._store.atomic_marks and self._store.nesting():
-            before = {message.id: self.holdings.lease_of(message.id) for message in messages}
-            self._store.after_commit(_nothing, undo=lambda: self.holdings.restore(before))
-        self.holdings.remember(messages)
+            before = {message.id: self.leases.lease_of(message.id) for message in messages}
+            self._store.after_commit(_nothing, undo=lambda: self.leases.restore(before))
+        self.leases.remember(messages)
 
     def consume_and_prefetch(self, queue: QueueState, max: int, lease_s: float) -> tuple[Message | None, Claim | None]:
         """Consume the first ready message and prefetch up to `max` - 1 more, in one transaction."""
@@ -339,7 +339,7 @@ class Mailbox:
         """Return the given lease, or else the remembered one; raises InputError."""
         check_id(message_id)
         if lease is None:
-            return self.holdings.lease_of(message_id)
+            return self.leases.lease_of(message_id)
         check_token(lease)
         return lease
 
@@ -349,16 +349,16 @@ class Mailbox:
             return
         if self._store.atomic_marks:
             self._store.after_commit(lambda _: self._forget(message_id, token))
-        elif self.holdings.forget(message_id, token):
+        elif self.leases.forget(message_id, token):
             self._ring([self._recipient])
 
     def _forget(self, message_id: int, token: int) -> None:
-        if self.holdings.forget(message_id, token):
+        if self.leases.forget(message_id, token):
             self._ring([self._recipient])
 
     def _mark_lost(self, message_id: int, token: int | None) -> None:
         """Free the message's slot in its loop's window; a later ack stays refused."""
-        if token is not None and self.holdings.lose(message_id, token):
+        if token is not None and self.leases.mark_lost(message_id, token):
             self._ring([self._recipient])
 
     def _require(self, tx: Transaction, message_id: int) -> tuple[int, int | None]:

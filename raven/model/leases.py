@@ -1,4 +1,4 @@
-"""Leases: which messages a client holds under which lease, and which spans and tokens a lease takes."""
+"""Leases: which messages a client holds, under which lease."""
 
 from __future__ import annotations
 
@@ -7,91 +7,91 @@ from contextlib import suppress
 
 from raven.model.message import Message
 
-# Of what was claimed and never finished, so much is remembered: the oldest leases have ended long ago.
+# Bounds the memory for leases of messages that are never finished; the oldest ones have ended long ago.
 _MAX_REMEMBERED = 100_000
 
 
-class Room:
-    """What one loop holds under its lease; `is_awaited` while the loop waits for it to become less."""
+class Window:
+    """The unacked messages of one loop; `has_waiter` while the loop waits for one of them to be finished."""
 
     def __init__(self) -> None:
         self.ids: set[int] = set()
-        self.is_awaited = False
+        self.has_waiter = False
 
 
-class Holdings:
-    """The leases of one client, so that `ack(id)` can be refused where the lease has passed to another.
+class LeaseTracker:
+    """The leases of one client, so that `ack(id)` is refused after the lease has passed to another consumer.
 
-    Without a lock: a finalizer or a signal handler may come here at any moment, and each step is whole by itself.
+    It takes no lock, because finalizers and signal handlers may call it at any moment. Each step is atomic by itself.
     """
 
     def __init__(self) -> None:
         self._leases: dict[int, int] = {}
-        self._rooms: dict[int, Room] = {}
+        self._windows: dict[int, Window] = {}
 
-    def open_room(self, token: int) -> Room:
-        """Return what is held under a lease from now on."""
-        room = self._rooms[token] = Room()
-        return room
+    def open_window(self, token: int) -> Window:
+        """Return a new window that follows the messages leased under `token`."""
+        window = self._windows[token] = Window()
+        return window
 
-    def close_room(self, token: int) -> None:
-        """Forget all that is held under a lease."""
-        room = self._rooms.pop(token, Room())
-        for message_id in room.ids.copy():
+    def close_window(self, token: int) -> None:
+        """Forget the window of a lease and all its messages."""
+        window = self._windows.pop(token, Window())
+        for message_id in window.ids.copy():
             if self._leases.get(message_id) == token:
                 self._leases.pop(message_id, None)
 
     def remember(self, messages: Iterable[Message]) -> None:
-        """Note what was claimed."""
+        """Remember the leases of claimed messages."""
         for message in messages:
             if message.lease is None:
                 continue
-            if self._rooms:
-                self._leave(message.id)
+            if self._windows:
+                self._leave_window(message.id)
             self._leases[message.id] = message.lease
-            room = self._rooms.get(message.lease)
-            if room is not None:
-                room.ids.add(message.id)
+            window = self._windows.get(message.lease)
+            if window is not None:
+                window.ids.add(message.id)
         while len(self._leases) > _MAX_REMEMBERED:
-            with suppress(RuntimeError, StopIteration):  # another thread changes it just now
+            with suppress(RuntimeError, StopIteration):  # another thread changes the dict at this moment
                 self._leases.pop(next(iter(self._leases)), None)
 
     def restore(self, before: Mapping[int, int | None]) -> None:
-        """Note that what was claimed was not, after all; these were the leases before."""
+        """Undo `remember` after a rollback; `before` has the previous lease of each message."""
         for message_id, token in before.items():
-            self._leave(message_id)
+            self._leave_window(message_id)
             if token is None:
                 self._leases.pop(message_id, None)
             else:
                 self._leases[message_id] = token
 
     def lease_of(self, message_id: int) -> int | None:
-        """Return the token of the lease under which this client has claimed a message, None where it has not."""
+        """Return the token of the lease under which this client claimed a message; None if it has not claimed it."""
         return self._leases.get(message_id)
 
     def forget(self, message_id: int, token: int | None = None) -> bool:
-        """Note that a message was finished or given back; returns whether a loop waits for that.
+        """Forget a message that was finished or released; returns whether a loop waits for that.
 
-        With the `token` of a lease, nothing is noted of a message that was claimed anew since.
+        Given a `token`, it ignores a message that was claimed again under another lease.
         """
         if token is not None and self._leases.get(message_id) != token:
             return False
-        waits = bool(self._rooms) and self._leave(message_id)
+        has_waiter = bool(self._windows) and self._leave_window(message_id)
         self._leases.pop(message_id, None)
-        return waits
+        return has_waiter
 
-    def lose(self, message_id: int, token: int | None = None) -> bool:
-        """Note that a lease has passed to another, which an ack must still be told; returns whether a loop waits.
+    def mark_lost(self, message_id: int, token: int | None = None) -> bool:
+        """Take a message out of its window but keep its lost lease, which an ack must still report.
 
-        With the `token` of a lease, nothing is noted of a message that was claimed anew since.
+        Returns whether a loop waits for that. Given a `token`, it ignores a message that was claimed again.
         """
-        return (token is None or self._leases.get(message_id) == token) and self._leave(message_id)
+        return (token is None or self._leases.get(message_id) == token) and self._leave_window(message_id)
 
-    def _leave(self, message_id: int) -> bool:
+    def _leave_window(self, message_id: int) -> bool:
         token = self._leases.get(message_id)
-        room = None if token is None else self._rooms.get(token)
-        if room is None:
+        window = None if token is None else self._windows.get(token)
+        if window is None:
             return False
-        room.ids.discard(message_id)
-        waits, room.is_awaited = room.is_awaited, False
-        return waits
+        window.ids.discard(message_id)
+        has_waiter, window.has_waiter = window.has_waiter, False
+        return has_waiter

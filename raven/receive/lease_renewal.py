@@ -11,7 +11,7 @@ from raven.delivery.identity import Identity
 from raven.delivery.mailbox import Lease, Mailbox
 from raven.errors import RavenError
 from raven.model.address import parse_address
-from raven.model.leases import Room
+from raven.model.leases import Window
 from raven.store.database import Store
 
 _TIMES_WITHIN_A_LEASE = 3
@@ -21,16 +21,16 @@ class Renewal:
     """Renews what is held under one lease, three times within its span, over a connection of its own.
 
     The loop that holds it may be busy for as long as it likes; when the process dies or is stopped, the lease ends.
-    What it finds to be held no longer leaves the loop's `room`.
+    What it finds to be held no longer leaves the loop's `window`.
     """
 
     def __init__(
-        self, store: Store, address: str, lease: Lease, room: Room, ring: Callable[[Iterable[str]], object]
+        self, store: Store, address: str, lease: Lease, window: Window, ring: Callable[[Iterable[str]], object]
     ) -> None:
         self._store = store
         self._address = address
         self._lease = lease
-        self._room = room
+        self._window = window
         self._ring = ring
         self._stop = threading.Event()
         self._gives_back = False
@@ -65,8 +65,8 @@ class Renewal:
         if not is_open:
             mailbox.release(self._lease.token)
             return
-        held = self._room.ids.copy()
+        held = self._window.ids.copy()
         lost = held - mailbox.renew(self._lease)
-        self._room.ids.difference_update(lost)
-        if lost and self._room.is_awaited:
+        self._window.ids.difference_update(lost)
+        if lost and self._window.has_waiter:
             self._ring([self._address])

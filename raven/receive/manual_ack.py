@@ -27,8 +27,8 @@ class LeasedFeed(Feed):
         self._store = handle.store
         self._address = address
         self._lease = Lease(new_token(), lease_s)
-        self._holdings = mailbox.holdings
-        self._room = self._holdings.open_room(self._lease.token)
+        self._leases = mailbox.leases
+        self._window = self._leases.open_window(self._lease.token)
         self._ring = handle.doorbells.ring
         self._renewal: Renewal | None = None
         self._has_claimed = False
@@ -36,7 +36,7 @@ class LeasedFeed(Feed):
     def release(self) -> None:
         """Take no more, and give back what is not acked; others who wait for it are woken."""
         self._released = True
-        self._holdings.close_room(self._lease.token)
+        self._leases.close_window(self._lease.token)
         renewal, self._renewal = self._renewal, None
         had_claimed, self._has_claimed = self._has_claimed, False
         if not had_claimed or self.waiter.is_inherited:
@@ -66,7 +66,7 @@ class LeasedFeed(Feed):
         if self._renewal is None:
             self._begin_to_renew()
         messages, left = self._mailbox.lease_batch(self._queue_state, 1, None, self._lease, counts_attempt=True)
-        self._holdings.remember(messages)
+        self._leases.remember(messages)
         if self._released:  # meanwhile, by another thread
             self._has_claimed = True
             self.release()
@@ -76,16 +76,16 @@ class LeasedFeed(Feed):
         return messages[0] if messages else None
 
     def _is_full(self) -> bool:
-        if len(self._room.ids) < self._max_per_poll:
+        if len(self._window.ids) < self._max_per_poll:
             return False
-        self._room.is_awaited = True
+        self._window.has_waiter = True
         # What others have acked meanwhile, or have by now, is held here no longer.
-        self._room.ids.intersection_update(self._mailbox.leased_ids(self._lease))
-        return len(self._room.ids) >= self._max_per_poll
+        self._window.ids.intersection_update(self._mailbox.leased_ids(self._lease))
+        return len(self._window.ids) >= self._max_per_poll
 
     def _begin_to_renew(self) -> None:
         try:
-            self._renewal = Renewal(self._store, self._address, self._lease, self._room, self._ring)
+            self._renewal = Renewal(self._store, self._address, self._lease, self._window, self._ring)
         except RuntimeError as error:
             import logging
 

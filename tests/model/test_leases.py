@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import pytest
 
-from raven.model import leases as holdings
-from raven.model.leases import Holdings
+from raven.model import leases
+from raven.model.leases import LeaseTracker
 
 
 class Claimed(NamedTuple):
@@ -18,7 +18,7 @@ class Claimed(NamedTuple):
 
 
 def test_what_was_fetched_without_a_lease_is_not_remembered() -> None:
-    known = Holdings()
+    known = LeaseTracker()
 
     known.remember([Claimed(1, None), Claimed(2, 7)])
 
@@ -27,8 +27,8 @@ def test_what_was_fetched_without_a_lease_is_not_remembered() -> None:
 
 
 def test_of_too_many_leases_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holdings, "_MAX_REMEMBERED", 2)
-    known = Holdings()
+    monkeypatch.setattr(leases, "_MAX_REMEMBERED", 2)
+    known = LeaseTracker()
 
     known.remember([Claimed(id, 7) for id in range(1, 6)])
 
@@ -38,13 +38,13 @@ def test_of_too_many_leases_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyP
 def test_the_end_of_a_loop_forgets_its_leases_but_not_those_that_others_have_by_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(holdings, "_MAX_REMEMBERED", 2)
-    known = Holdings()
-    room = known.open_room(7)
+    monkeypatch.setattr(leases, "_MAX_REMEMBERED", 2)
+    known = LeaseTracker()
+    window = known.open_window(7)
     known.remember([Claimed(id, 7) for id in (1, 2, 3)])
     known.remember([Claimed(1, 8)])
 
-    known.close_room(7)
+    known.close_window(7)
 
-    assert room.ids == {1, 2, 3}
+    assert window.ids == {1, 2, 3}
     assert [known.lease_of(id) for id in (1, 2, 3)] == [8, None, None]

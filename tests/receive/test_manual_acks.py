@@ -14,7 +14,7 @@ import pytest
 
 from raven import BusClient, LeaseLostError
 from raven.delivery.mailbox import Lease
-from raven.model.leases import Room
+from raven.model.leases import Window
 from raven.receive.lease_renewal import Renewal
 from tests.loop import Loop
 from tests.support import DEADLINE_S, NEVER_POLLS_S, Foreign, Program, leased, wait_until
@@ -269,18 +269,18 @@ def test_a_loop_that_finds_no_thread_to_renew_its_leases_says_so_and_goes_on(
 
 def test_a_loop_that_waits_for_room_is_rung_when_a_renewal_finds_that_a_lease_is_lost(connect: Connect) -> None:
     worker = connect("worker:s")
-    room, rung, addresses = Room(), threading.Event(), list[str]()
-    room.ids.add(42)
-    room.is_awaited = True
+    window, rung, addresses = Window(), threading.Event(), list[str]()
+    window.ids.add(42)
+    window.has_waiter = True
 
     def ring(waited_for: object) -> None:
         addresses.extend(waited_for)
         rung.set()
 
-    renewal = Renewal(worker._store, "worker:s", Lease(7, 0.03), room, ring)
+    renewal = Renewal(worker._store, "worker:s", Lease(7, 0.03), window, ring)
 
     assert rung.wait(DEADLINE_S)
     assert addresses == ["worker:s"]
-    assert not room.ids
+    assert not window.ids
     renewal.end()
     renewal._thread.join(DEADLINE_S)

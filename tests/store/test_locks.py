@@ -123,7 +123,7 @@ def test_threads_that_use_a_client_for_the_first_time_at_once_know_the_leases_of
                 claiming = [pool.submit(claim_at_once, bus, at_once) for _ in range(4)]
                 for one in claiming:
                     message = one.result(DEADLINE_S)
-                    assert bus._mailbox.holdings.lease_of(message.id) == message.lease
+                    assert bus._mailbox.leases.lease_of(message.id) == message.lease
     finally:
         sys.setswitchinterval(before)
 

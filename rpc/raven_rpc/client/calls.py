@@ -8,7 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from raven.errors import InputError
 from raven.model.draft import Draft, SendOptions, check_request, make_draft, make_drafts
-from raven.model.leases import Holdings
+from raven.model.leases import LeaseTracker
 from raven.model.limits import check_id, check_lease, check_max
 from raven.model.message import Message, State
 
@@ -69,14 +69,14 @@ def claim(address: str | None, max: int, lease_s: float) -> Call[list[Message]]:
     return Call("claim", without_none({"role": address, "max": max, "lease_s": lease_s}), messages_of)
 
 
-def ack(address: str | None, leases: Holdings, id: int, lease: int | None) -> Call[None]:
+def ack(address: str | None, leases: LeaseTracker, id: int, lease: int | None) -> Call[None]:
     """Return the call for `ack`; raises InputError."""
     params = {"id": id, "role": address, "lease": _lease(leases, id, lease)}
     return Call("ack", without_none(params), lambda _: None, True)
 
 
 def nack(
-    address: str | None, leases: Holdings, id: int, delay_s: float, reason: str | None, lease: int | None
+    address: str | None, leases: LeaseTracker, id: int, delay_s: float, reason: str | None, lease: int | None
 ) -> Call[State]:
     """Return the call for `nack`; raises InputError."""
     token = _lease(leases, id, lease)
@@ -84,7 +84,7 @@ def nack(
     return Call("nack", without_none(params), lambda result: result["state"])
 
 
-def extend(address: str | None, leases: Holdings, id: int, lease_s: float, lease: int | None) -> Call[None]:
+def extend(address: str | None, leases: LeaseTracker, id: int, lease_s: float, lease: int | None) -> Call[None]:
     """Return the call for `extend`; raises InputError."""
     token = _lease(leases, id, lease)
     check_lease(lease_s)
@@ -105,7 +105,7 @@ def without_none(params: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in params.items() if value is not None}
 
 
-def _lease(leases: Holdings, id: int, lease: int | None) -> int | None:
+def _lease(leases: LeaseTracker, id: int, lease: int | None) -> int | None:
     """Return the lease to tell with a message: the one that was given, else the one that this client remembers."""
     check_id(id)
     return leases.lease_of(id) if lease is None else lease

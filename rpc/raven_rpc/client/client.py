@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 
 from raven.errors import DatabaseError, InputError, LeaseLostError
 from raven.model.draft import SendOptions
-from raven.model.leases import Holdings
+from raven.model.leases import LeaseTracker
 from raven.model.limits import check_id, check_max, check_poll_interval
 from raven.model.message import Message, State
 from raven_rpc.client import calls
@@ -46,7 +46,7 @@ class Client:
         self._address = address
         self._transport = Transport(str(socket_path), timeout_s, patience_s)
         # The leases of what was claimed over this client: calls and loops have connections of their own.
-        self._leases = Holdings()
+        self._leases = LeaseTracker()
 
     @property
     def address(self) -> str | None:
@@ -367,7 +367,7 @@ class Client:
         try:
             result = self._transport.do(call)
         except LeaseLostError:
-            self._leases.lose(id)
+            self._leases.mark_lost(id)
             raise
         if ends:
             self._leases.forget(id)

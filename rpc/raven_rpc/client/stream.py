@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from raven.errors import ClosedError, LostError, UnreachableError
 from raven.model.clock import deadline_after, left_s
-from raven.model.leases import Holdings
+from raven.model.leases import LeaseTracker
 from raven.model.message import Message
 from raven_rpc.client.connection import Connection
 from raven_rpc.client.subscription import LOST_PAUSE_S, REFUSALS, Log, Mail, Options, Subscription
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def listen(
-    transport: Transport, leases: Holdings, address: str | None, options: Options, timeout_s: float | None
+    transport: Transport, leases: LeaseTracker, address: str | None, options: Options, timeout_s: float | None
 ) -> Iterator[Message]:
     """Yield the mail of an address."""
     stream = _Stream(transport, Mail(address, options, leases), timeout_s)
@@ -132,7 +132,7 @@ class AsyncMessages:
     """What `Client.subscribe` returns: the mail of an address, for `async for`; ends as `listen` does."""
 
     def __init__(
-        self, transport: Transport, leases: Holdings, address: str | None, options: Options, timeout_s: float | None
+        self, transport: Transport, leases: LeaseTracker, address: str | None, options: Options, timeout_s: float | None
     ) -> None:
         self._transport = transport
         self._leases = leases

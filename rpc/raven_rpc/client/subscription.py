@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from raven.errors import DeliveryError, InputError, MessageNotFoundError
 from raven.model import clock
-from raven.model.leases import Holdings
+from raven.model.leases import LeaseTracker
 from raven.model.limits import check_lease, check_poll_interval, is_integer
 from raven.model.message import AckMode, Message
 from raven_rpc.client.calls import without_none
@@ -81,7 +81,7 @@ class Mail(Subscription):
     The client knows the leases of a manual loop in `leases` until the loop ends.
     """
 
-    def __init__(self, address: str | None, options: Options, leases: Holdings) -> None:
+    def __init__(self, address: str | None, options: Options, leases: LeaseTracker) -> None:
         super().__init__("subscribe", options.params(address))
         self._acks = options.ack == "auto"
         self._leases = leases
@@ -98,14 +98,14 @@ class Mail(Subscription):
         if message.lease is not None:
             if message.lease not in self._tokens:
                 self._tokens.add(message.lease)
-                self._leases.open_room(message.lease)
+                self._leases.open_window(message.lease)
             self._leases.remember([message])
         return message
 
     def end(self) -> None:
         """Forget the leases of the loop; from any thread, and more than once."""
         while self._tokens:
-            self._leases.close_room(self._tokens.pop())
+            self._leases.close_window(self._tokens.pop())
 
 
 class Log(Subscription):

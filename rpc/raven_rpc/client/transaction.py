@@ -8,7 +8,7 @@ from typing import Any, NoReturn, Self, Unpack
 
 from raven.errors import InputError
 from raven.model.draft import SendOptions
-from raven.model.leases import Holdings
+from raven.model.leases import LeaseTracker
 from raven.model.message import Message
 from raven_rpc.client import calls
 from raven_rpc.client.calls import Call
@@ -25,7 +25,7 @@ class Transaction:
     the server refuses a call, the error has its number, from 0, in `call`.
     """
 
-    def __init__(self, transport: Transport, leases: Holdings, address: str | None, outside: type) -> None:
+    def __init__(self, transport: Transport, leases: LeaseTracker, address: str | None, outside: type) -> None:
         self.results: list[Any] = []
         self._outside = outside  # the class whose methods cannot all be part of a transaction
         self._transport = transport

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from raven import InputError, Message, ServerError
-from raven.model.leases import Holdings
+from raven.model.leases import LeaseTracker
 from raven_rpc.client.subscription import Log, Mail, Options
 
 WHEN = datetime(2030, 1, 1, tzinfo=UTC)
@@ -39,7 +39,7 @@ def test_a_log_goes_on_behind_the_last_message_that_it_has_handed_out() -> None:
 
 
 def test_mail_with_auto_acks_is_acked_under_the_newest_subscription_before_it_is_handed_out() -> None:
-    mail = Mail("worker:s", options(), Holdings())
+    mail = Mail("worker:s", options(), LeaseTracker())
     for number in (1, 5):
         mail.begin({"subscription": number})
 
@@ -50,7 +50,7 @@ def test_mail_with_auto_acks_is_acked_under_the_newest_subscription_before_it_is
 
 
 def test_mail_with_manual_acks_is_known_by_its_lease_until_the_loop_ends() -> None:
-    leases = Holdings()
+    leases = LeaseTracker()
     mail = Mail("worker:s", options("manual"), leases)
     leased = replace(NOTE, lease=99)
 
@@ -69,16 +69,16 @@ def test_mail_with_manual_acks_is_known_by_its_lease_until_the_loop_ends() -> No
 def test_only_a_few_messages_are_asked_for_ahead_with_auto_acks(ack: str, most: int, asked: tuple[str, int]) -> None:
     told, window = asked
 
-    assert Mail("worker:s", options(ack, most), Holdings()).params == {
+    assert Mail("worker:s", options(ack, most), LeaseTracker()).params == {
         "role": "worker:s",
         "ack": told,
         "window": window,
     }
-    assert Mail(None, options(ack, most), Holdings()).params == {"ack": told, "window": window}
+    assert Mail(None, options(ack, most), LeaseTracker()).params == {"ack": told, "window": window}
 
 
 def test_a_notification_is_a_message_or_the_end_with_or_without_an_error() -> None:
-    mail = Mail("worker:s", options(), Holdings())
+    mail = Mail("worker:s", options(), LeaseTracker())
 
     assert mail.message_of(push(NOTE)) == NOTE
     assert mail.message_of({"method": "end", "params": {"subscription": 1}}) is None
@@ -89,7 +89,7 @@ def test_a_notification_is_a_message_or_the_end_with_or_without_an_error() -> No
 
 
 def test_an_answer_of_another_shape_is_said_to_be_one() -> None:
-    mail = Mail("worker:s", options(), Holdings())
+    mail = Mail("worker:s", options(), LeaseTracker())
 
     for wrong in ({}, None, {"subscription": "first"}):
         with pytest.raises(ServerError, match="another shape"):
