@@ -19,7 +19,7 @@ from raven.config import Durability
 from raven.errors import ClosedError, ConfigError, DatabaseError, FileMissingError
 from raven.model.limits import is_number
 from raven.store import file as busfile
-from raven.store import fork_safety as forks
+from raven.store import fork_safety
 from raven.store import migrations as migration
 from raven.store import sql as statements
 from raven.store.checkpoint import WAL_SIZE_LIMIT, BusyHandler
@@ -79,7 +79,7 @@ class Connection:
         self.connection: apsw.Connection | None = None
         self.usable: apsw.Connection | None = None
         self._refusal = 0  # the errno with which the system refused the last connection
-        forks.guard(self)
+        fork_safety.register(self)
         with self.lock:  # held, so that no fork comes while SQLite is at work
             self._open(create)
 
@@ -118,7 +118,7 @@ class Connection:
         """Go on in the parent."""
         self.release()
 
-    def forsake(self) -> None:
+    def abandon_in_child(self) -> None:
         """Close the inherited connection in a forked child, leaving the file alone; the next use opens another."""
         inherited, self.connection = self.connection, None
         self.usable = None

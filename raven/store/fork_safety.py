@@ -16,7 +16,7 @@ from typing import Protocol
 from weakref import WeakSet
 
 
-class Fragile(Protocol):
+class ForkAware(Protocol):
     """Something that must be still while the process forks, and be left behind in the child."""
 
     def before_fork(self, timeout_s: float = -1) -> bool:
@@ -25,20 +25,20 @@ class Fragile(Protocol):
     def after_fork(self) -> None:
         """Let go of it in the parent."""
 
-    def forsake(self) -> None:
+    def abandon_in_child(self) -> None:
         """Give it up in the child."""
 
 
 _descriptors: set[int] = set()
-_fragile: WeakSet[Fragile] = WeakSet()
-_held: list[Fragile] = []
+_registered: WeakSet[ForkAware] = WeakSet()
+_held: list[ForkAware] = []
 # Whoever forks holds it, once all else is held: one fork at a time, and nothing is added during one.
-_adding = threading.RLock()
-_FIRST_GRACE_S = 0.05
-_LONGEST_GRACE_S = 5.0
+_registry_lock = threading.RLock()
+_FIRST_TIMEOUT_S = 0.05
+_MAX_TIMEOUT_S = 5.0
 
 
-def keep_descriptor(descriptor: int) -> int:
+def close_on_fork(descriptor: int) -> int:
     """Close `descriptor` in every child that is forked from now on; returns it."""
     _descriptors.add(descriptor)
     return descriptor
@@ -51,53 +51,53 @@ def close_descriptor(descriptor: int) -> None:
         os.close(descriptor)
 
 
-def guard(fragile: Fragile) -> None:
+def register(resource: ForkAware) -> None:
     """Guard something at every fork from now on, as long as it lives."""
-    with _adding:
-        _fragile.add(fragile)
+    with _registry_lock:
+        _registered.add(resource)
 
 
-def _before() -> None:
+def _before_fork() -> None:
     """Hold everything.
 
     Whoever has one of them may need another, or a new one, before it lets go: wait for one only while none is held.
     """
-    grace_s = _FIRST_GRACE_S
-    awaited = _hold_all_but(None, grace_s)
-    while awaited is not None:
-        awaited.before_fork()
-        grace_s = min(2 * grace_s, _LONGEST_GRACE_S)
-        awaited = _hold_all_but(awaited, grace_s)
+    timeout_s = _FIRST_TIMEOUT_S
+    busy = _acquire_all_but(None, timeout_s)
+    while busy is not None:
+        busy.before_fork()
+        timeout_s = min(2 * timeout_s, _MAX_TIMEOUT_S)
+        busy = _acquire_all_but(busy, timeout_s)
 
 
-def _hold_all_but(held: Fragile | None, grace_s: float) -> Fragile | None:
+def _acquire_all_but(held: ForkAware | None, timeout_s: float) -> ForkAware | None:
     """Hold what is not held yet, and let nothing be added; or let go of all, and return which was not free in time."""
-    _adding.acquire()
+    _registry_lock.acquire()
     _held.extend([] if held is None else [held])
-    for fragile in list(_fragile):
-        if fragile is held:
+    for resource in list(_registered):
+        if resource is held:
             continue
-        if not fragile.before_fork(grace_s):
-            _let_go()
-            return fragile
-        _held.append(fragile)
+        if not resource.before_fork(timeout_s):
+            _release_all()
+            return resource
+        _held.append(resource)
     return None
 
 
-def _let_go() -> None:
+def _release_all() -> None:
     while _held:
         _held.pop().after_fork()
-    _adding.release()
+    _registry_lock.release()
 
 
-def _in_child() -> None:
-    global _adding  # noqa: PLW0603 the inherited one belongs to a thread that is not here
-    _adding = threading.RLock()
+def _after_in_child() -> None:
+    global _registry_lock  # noqa: PLW0603 the inherited one belongs to a thread that is not here
+    _registry_lock = threading.RLock()
     while _held:
-        _held.pop().forsake()
+        _held.pop().abandon_in_child()
     while _descriptors:
         with suppress(OSError):
             os.close(_descriptors.pop())
 
 
-os.register_at_fork(before=_before, after_in_parent=_let_go, after_in_child=_in_child)
+os.register_at_fork(before=_before_fork, after_in_parent=_release_all, after_in_child=_after_in_child)

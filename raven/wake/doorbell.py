@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
-from raven.store import fork_safety as forks
+from raven.store import fork_safety
 
 # The pseudo-address on whose doorbell observers listen; every send rings it.
 OBSERVERS = "*"
@@ -194,8 +194,8 @@ class Bell:
         with suppress(OSError):
             if _file_at(self._path) == self._file:
                 os.unlink(self._path)
-        forks.close_descriptor(reader)
-        forks.close_descriptor(writer)
+        fork_safety.close_descriptor(reader)
+        fork_safety.close_descriptor(writer)
         with suppress(OSError):
             os.rmdir(self._folder)
 
@@ -219,9 +219,9 @@ class Bell:
                 raise NotADirectoryError(errno.ENOTDIR, _LINKED, folder)
         os.mkfifo(draft, 0o600)
         try:
-            self._reader = forks.keep_descriptor(os.open(draft, os.O_RDONLY | _FLAGS))
+            self._reader = fork_safety.close_on_fork(os.open(draft, os.O_RDONLY | _FLAGS))
             # A writer of our own keeps the pipe from reporting a hang-up when a ringing sender closes it.
-            self._writer = forks.keep_descriptor(os.open(draft, os.O_WRONLY | _FLAGS))
+            self._writer = fork_safety.close_on_fork(os.open(draft, os.O_WRONLY | _FLAGS))
             self._file = _file_at(draft)
             # Only who waits needs it.
             import select
@@ -233,8 +233,8 @@ class Bell:
         except BaseException:
             with suppress(OSError):
                 os.unlink(draft)
-            forks.close_descriptor(self._reader)
-            forks.close_descriptor(self._writer)
+            fork_safety.close_descriptor(self._reader)
+            fork_safety.close_descriptor(self._writer)
             self._reader = self._writer = -1
             raise
 

@@ -22,7 +22,7 @@ from functools import partial
 from typing import NamedTuple
 
 from raven.errors import RavenError
-from raven.store import fork_safety as forks
+from raven.store import fork_safety
 from raven.store.database import Store
 from raven.wake.doorbell import OBSERVERS, Doorbells
 
@@ -123,7 +123,7 @@ class WalWatch:
 
             block = partial(signal.pthread_sigmask, signal.SIG_BLOCK, signal.valid_signals())
             if self._lock < 0:
-                self._lock = forks.keep_descriptor(self._doorbells.open_lock(LOCK_NAME))
+                self._lock = fork_safety.close_on_fork(self._doorbells.open_lock(LOCK_NAME))
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._stop = threading.Event()
             self._thread = threading.Thread(
@@ -253,4 +253,4 @@ def _end(watching: _Watching | None) -> None:
         with suppress(RuntimeError):
             watching.thread.join()
     if watching.lock >= 0:
-        forks.close_descriptor(watching.lock)
+        fork_safety.close_descriptor(watching.lock)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from raven import BusClient
-from raven.store import fork_safety as forks
+from raven.store import fork_safety
 from raven.store.database import Store
 from tests.stores import put, registered
 from tests.support import DEADLINE_S, Program, wait_until
@@ -28,7 +28,7 @@ def test_a_fork_while_a_thread_in_a_transaction_needs_another_client_or_forks_do
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of newer Pythons, about a fork beside threads
 def test_a_fork_waits_for_a_thread_that_takes_long_with_the_bus(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forks, "_FIRST_GRACE_S", 0.001)
+    monkeypatch.setattr(fork_safety, "_FIRST_TIMEOUT_S", 0.001)
     main, held = threading.get_ident(), threading.Event()
 
     def is_awaited() -> bool:
