@@ -23,7 +23,7 @@ from raven.store import fork_safety
 from raven.store import migrations as migration
 from raven.store import sql as statements
 from raven.store.checkpoint import WAL_SIZE_LIMIT, BusyHandler
-from raven.store.errors import translate
+from raven.store.errors import from_sqlite
 
 SqliteError = apsw.Error
 SqliteConnection = apsw.Connection
@@ -78,7 +78,7 @@ class Connection:
         self.replaced = 0  # how often another file took the place of this one
         self.connection: apsw.Connection | None = None
         self.usable: apsw.Connection | None = None
-        self._refusal = 0  # the errno with which the system refused the last connection
+        self._open_errno = 0  # the errno with which the system refused the last connection
         fork_safety.register(self)
         with self.lock:  # held, so that no fork comes while SQLite is at work
             self._open(create)
@@ -187,15 +187,15 @@ class Connection:
             except apsw.BusyError as error:
                 # SQLite calls no busy handler while another process turns a new file into WAL mode.
                 if not self.busy_handler.wait(attempts):
-                    raise self.translated(error) from error
+                    raise self.error_from(error) from error
                 attempts += 1
             except apsw.Error as error:
-                raise self.translated(error) from error
+                raise self.error_from(error) from error
         self.usable = None if self.is_closed else self.connection
         return self.connection
 
     def _connect(self) -> apsw.Connection:
-        self._refusal = 0
+        self._open_errno = 0
         connection = apsw.Connection(self.path, flags=apsw.SQLITE_OPEN_READWRITE)
         try:
             connection.set_busy_handler(self.busy_handler.wait)
@@ -205,7 +205,7 @@ class Connection:
             self.inode = busfile.inode(self.path)
             self._wal_inode = busfile.wal_inode(self.path)
         except BaseException:
-            self._refusal = connection.system_errno
+            self._open_errno = connection.system_errno
             connection.close()
             raise
         return connection
@@ -226,10 +226,10 @@ class Connection:
             connection.execute(f"PRAGMA {setting}").fetchall()
         migration.migrate(connection)
 
-    def translated(self, error: apsw.Error) -> DatabaseError:
+    def error_from(self, error: apsw.Error) -> DatabaseError:
         """Return raven's error for one of SQLite's on this connection."""
-        number = self._refusal
+        os_errno = self._open_errno
         if self.connection is not None:
             with suppress(apsw.Error):
-                number = self.connection.system_errno
-        return translate(error, self.path, self.busy_handler.timeout_s, number)
+                os_errno = self.connection.system_errno
+        return from_sqlite(error, self.path, self.busy_handler.timeout_s, os_errno)

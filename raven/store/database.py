@@ -110,7 +110,7 @@ class Store(Writer):
         try:
             yield connection
         except SqliteError as error:
-            raise self.translated(error) from error
+            raise self.error_from(error) from error
         finally:
             self.release()
 
@@ -129,7 +129,7 @@ class Store(Writer):
         except SqliteError as error:
             # Of a file in whose place there is another now no error counts: its WAL may be gone already.
             if self._is_writing() or busfile.is_still(self.path, self.inode):
-                raise self.translated(error) from error
+                raise self.error_from(error) from error
         finally:
             self.release()
         self.verify()

@@ -15,25 +15,25 @@ from raven.errors import (
     ReadOnlyError,
 )
 
-_Meaning = tuple[type[DatabaseError], str]
+_Mapping = tuple[type[DatabaseError], str]
 
-_LOCKED: _Meaning = (BusyError, "is locked by another writer: try again, or find the program that holds it")
-_FULL: _Meaning = (DiskFullError, "cannot grow: the disk, the quota or the file size limit is used up; free some room")
-_READ_ONLY: _Meaning = (
+_LOCKED: _Mapping = (BusyError, "is locked by another writer: try again, or find the program that holds it")
+_FULL: _Mapping = (DiskFullError, "cannot grow: the disk, the quota or the file size limit is used up; free some room")
+_READ_ONLY: _Mapping = (
     ReadOnlyError,
     "cannot be written: check the permissions of the file, of its -wal and -shm, and of its folder",
 )
-_TOO_MANY: _Meaning = (
+_TOO_MANY: _Mapping = (
     DatabaseError,
     "cannot be opened: too many files are open; close some, or raise the limit (`ulimit -n`)",
 )
-_BROKEN: _Meaning = (
+_BROKEN: _Mapping = (
     DatabaseError,
     "could not be used: its disk failed; look into the system's log, run `raven doctor`",
 )
 
 # By the names of the driver's exceptions, which are those of SQLite's result codes (https://sqlite.org/rescode.html).
-_MEANINGS: dict[str, _Meaning] = {
+_BY_EXCEPTION: dict[str, _Mapping] = {
     "BusyError": _LOCKED,
     "LockedError": _LOCKED,
     "FullError": _FULL,
@@ -44,7 +44,7 @@ _MEANINGS: dict[str, _Meaning] = {
     "CorruptError": (CorruptError, "is damaged: run `raven doctor`, and restore a backup"),
 }
 # What SQLITE_IOERR and SQLITE_CANTOPEN come from, as far as the system has said.
-_OF_THE_SYSTEM: dict[int, _Meaning] = {
+_BY_ERRNO: dict[int, _Mapping] = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FULL),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _READ_ONLY),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), _TOO_MANY),
@@ -54,27 +54,27 @@ _OF_THE_SYSTEM: dict[int, _Meaning] = {
 _WRITE_FAILED = 778
 
 
-def translate(error: Exception, path: str, waited_s: float, number: int = 0) -> DatabaseError:
+def from_sqlite(error: Exception, path: str, waited_s: float, os_errno: int = 0) -> DatabaseError:
     """Return raven's error for one of the driver's.
 
-    `waited_s` is how long a lock was waited for, `number` the errno that SQLite has kept of its last failure.
+    `waited_s` is how long a lock was waited for, `os_errno` the errno that SQLite has kept of its last failure.
     """
     kind = type(error).__name__
-    meaning = _MEANINGS.get(kind)
+    mapping = _BY_EXCEPTION.get(kind)
     if kind in ("IOError", "CantOpenError"):
-        if kind == "CantOpenError" and number not in _OF_THE_SYSTEM:
-            number = _refusal(path)
-        meaning = _OF_THE_SYSTEM.get(number, meaning)
-        if meaning is None and getattr(error, "extendedresult", 0) == _WRITE_FAILED:
-            meaning = _FULL
-    if meaning is None:
+        if kind == "CantOpenError" and os_errno not in _BY_ERRNO:
+            os_errno = _open_errno(path)
+        mapping = _BY_ERRNO.get(os_errno, mapping)
+        if mapping is None and getattr(error, "extendedresult", 0) == _WRITE_FAILED:
+            mapping = _FULL
+    if mapping is None:
         return DatabaseError(f"the bus {path} could not be used: {error}; run `raven doctor`")
-    ours, text = meaning
-    waited = f" (waited {waited_s:g} s)" if ours is BusyError and waited_s else ""
-    return ours(f"the bus {path} {text}{waited}")
+    error_class, text = mapping
+    waited = f" (waited {waited_s:g} s)" if error_class is BusyError and waited_s else ""
+    return error_class(f"the bus {path} {text}{waited}")
 
 
-def _refusal(path: str) -> int:
+def _open_errno(path: str) -> int:
     """Return what keeps a file, its WAL or its index from being opened, as an errno, or 0 where that cannot be seen.
 
     SQLite itself cannot tell: what it may not make or write it tries to read, and what it remembers is that none is

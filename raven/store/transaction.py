@@ -155,7 +155,7 @@ class Writer(Connection):
         except BaseException as error:
             try:
                 if isinstance(error, SqliteError):
-                    raise self.translated(error) from error
+                    raise self.error_from(error) from error
                 raise
             finally:
                 try:
@@ -172,10 +172,10 @@ class Writer(Connection):
                 self._transaction.run("RELEASE step" if self._in_savepoint else "COMMIT")
                 self._in_savepoint = False
             elif isinstance(error, SqliteError):
-                raise self.translated(error) from error
+                raise self.error_from(error) from error
         except SqliteError as failure:
             self._drop_actions(0)
-            raise self.translated(failure) from failure
+            raise self.error_from(failure) from failure
         finally:
             actions = None
             try:
@@ -235,7 +235,7 @@ class Writer(Connection):
         except BaseException as error:
             try:
                 if isinstance(error, SqliteError):
-                    raise self.translated(error) from error
+                    raise self.error_from(error) from error
                 raise
             finally:
                 del self.atomic_marks[depth:]
@@ -260,7 +260,7 @@ class Writer(Connection):
         except BaseException as error:
             self._drop_actions(mark)
             if isinstance(error, SqliteError):
-                raise self.translated(error) from error
+                raise self.error_from(error) from error
             raise
         finally:
             try:

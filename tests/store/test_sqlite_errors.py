@@ -9,7 +9,7 @@ import apsw
 import pytest
 
 from raven import DatabaseError, DiskFullError, FileMissingError, ReadOnlyError
-from raven.store.errors import translate
+from raven.store.errors import from_sqlite
 
 IOERR_READ, IOERR_WRITE, IOERR_SHMSIZE, CANTOPEN = 266, 778, 4874, 14
 
@@ -23,7 +23,7 @@ def failure(code: int) -> apsw.Error:
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 @pytest.mark.parametrize("code", [IOERR_WRITE, IOERR_SHMSIZE, CANTOPEN])
 def test_no_room_a_quota_and_a_size_limit_are_a_full_disk_wherever_they_are_met(code: int, number: int) -> None:
-    error = translate(failure(code), "/bus.db", 0, number)
+    error = from_sqlite(failure(code), "/bus.db", 0, number)
 
     assert type(error) is DiskFullError
     assert error.retryable
@@ -32,12 +32,12 @@ def test_no_room_a_quota_and_a_size_limit_are_a_full_disk_wherever_they_are_met(
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
 @pytest.mark.parametrize("code", [IOERR_WRITE, CANTOPEN])
 def test_what_is_not_allowed_is_read_only(code: int, number: int) -> None:
-    assert type(translate(failure(code), "/bus.db", 0, number)) is ReadOnlyError
+    assert type(from_sqlite(failure(code), "/bus.db", 0, number)) is ReadOnlyError
 
 
 @pytest.mark.parametrize("code", [IOERR_WRITE, IOERR_READ, CANTOPEN])
 def test_a_disk_that_fails_is_not_full_and_is_not_tried_again(code: int) -> None:
-    error = translate(failure(code), "/bus.db", 0, errno.EIO)
+    error = from_sqlite(failure(code), "/bus.db", 0, errno.EIO)
 
     assert type(error) is DatabaseError
     assert "its disk failed" in str(error)
@@ -45,26 +45,26 @@ def test_a_disk_that_fails_is_not_full_and_is_not_tried_again(code: int) -> None
 
 
 def test_too_many_open_files_are_told_with_the_remedy() -> None:
-    error = translate(failure(CANTOPEN), "/bus.db", 0, errno.EMFILE)
+    error = from_sqlite(failure(CANTOPEN), "/bus.db", 0, errno.EMFILE)
 
     assert type(error) is DatabaseError
     assert "ulimit -n" in str(error)
 
 
 def test_a_write_of_which_the_system_has_said_nothing_is_a_full_disk() -> None:
-    assert type(translate(failure(IOERR_WRITE), "/bus.db", 0)) is DiskFullError
+    assert type(from_sqlite(failure(IOERR_WRITE), "/bus.db", 0)) is DiskFullError
 
 
 def test_what_nothing_can_be_seen_of_is_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
     path = tmp_path / "bus.db"
     path.touch()
 
-    assert type(translate(failure(CANTOPEN), str(path), 0, errno.ENOENT)) is FileMissingError
+    assert type(from_sqlite(failure(CANTOPEN), str(path), 0, errno.ENOENT)) is FileMissingError
 
 
 def test_a_file_whose_very_folder_is_gone_is_one_that_cannot_be_opened(tmp_path: Path) -> None:
     failure = apsw.exception_for(CANTOPEN)
 
-    error = translate(failure, str(tmp_path / "gone" / "bus.db"), 0)
+    error = from_sqlite(failure, str(tmp_path / "gone" / "bus.db"), 0)
 
     assert type(error) is FileMissingError
