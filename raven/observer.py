@@ -226,11 +226,11 @@ class BusObserver:
             while page := log.page():
                 yield from page
             return
-        from raven.wake import sigterm as signals
+        from raven.wake.sigterm import raise_on_sigterm
         from raven.wake.waiter import Waiter
 
         deadline = clock.deadline_after(timeout_s)
-        signals.unwind_on_sigterm()
+        raise_on_sigterm()
         with (
             Waiter(self._handle, OBSERVERS, poll_interval_s) as waiter,
             suppress(ClosedError),

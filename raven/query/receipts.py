@@ -14,9 +14,9 @@ from raven.model.lifecycle import FINAL
 from raven.model.message import STATES, State
 from raven.model.status import Receipt
 from raven.store.database import Store
-from raven.wake import sigterm as signals
 from raven.wake.doorbell import Doorbells, receipt_bell
 from raven.wake.handle import Handle
+from raven.wake.sigterm import raise_on_sigterm
 from raven.wake.waiter import Waiter
 
 # What should be over already is settled by somebody else just now: look again, but not at once.
@@ -95,7 +95,7 @@ class ReceiptWait:
 
     def wait(self) -> list[Receipt]:
         """Block until then; raises UndeliveredError where it will never come, or WaitTimeoutError."""
-        signals.unwind_on_sigterm()
+        raise_on_sigterm()
         found = self._look()
         if found is None:
             with self._waiter:
@@ -105,7 +105,7 @@ class ReceiptWait:
 
     async def wait_async(self) -> list[Receipt]:
         """Do as `wait` does, without blocking the event loop."""
-        signals.unwind_on_sigterm()
+        raise_on_sigterm()
         found = self._look()
         if found is None:
             with self._waiter:

@@ -16,7 +16,7 @@ from raven.model.clock import deadline_after, left_s
 from raven.model.limits import is_integer
 from raven.model.message import Message
 from raven.store.database import Store
-from raven.wake import sigterm as signals
+from raven.wake.sigterm import raise_on_sigterm
 from raven.wake.waiter import Waiter
 
 # What is leased is meant to be taken within milliseconds; after a crash it is ready again after this long.
@@ -120,7 +120,7 @@ class Feed:
 def listen(feed: Feed, timeout_s: float | None) -> Generator[Message, None, None]:
     """Yield messages as they come, blocking this thread between them; ends after `timeout_s` or when closed."""
     deadline = deadline_after(timeout_s)
-    signals.unwind_on_sigterm()
+    raise_on_sigterm()
     rung = False
     with feed, suppress(ClosedError):
         while True:
@@ -152,7 +152,7 @@ class AsyncMessages:
     async def __anext__(self) -> Message:
         if self._state == "new":
             self._deadline = deadline_after(self._timeout_s)
-            signals.unwind_on_sigterm()
+            raise_on_sigterm()
             self._state = "open"
             self._feed.__enter__()
         elif self._past_deadline():

@@ -8,7 +8,7 @@ from types import FrameType
 from typing import NoReturn
 
 
-def unwind_on_sigterm() -> None:
+def raise_on_sigterm() -> None:
     """Make SIGTERM raise SystemExit(143) in the main thread, unless the program has a handler of its own.
 
     The default action would end the process at once, with its doorbell hanging and its leases held.

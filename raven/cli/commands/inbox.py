@@ -87,9 +87,9 @@ def tail(
     """Watch all messages go by, or those of one address; consumes nothing, registers nobody."""
     if from_id is not None and last is not None:
         raise click.UsageError("--from and --last exclude each other: give one of them")
-    from raven.wake import sigterm as signals
+    from raven.wake.sigterm import raise_on_sigterm
 
-    signals.unwind_on_sigterm()
+    raise_on_sigterm()
     with open_observer(db) as bus:
         if last is not None:
             from_id = max(0, bus.last_id() - last + 1)

@@ -122,9 +122,9 @@ def send(
     if timeout is not None and wait is None:
         raise click.UsageError("--timeout is for --wait: give both")
     if wait is not None:
-        from raven.wake import sigterm as signals
+        from raven.wake.sigterm import raise_on_sigterm
 
-        signals.unwind_on_sigterm()
+        raise_on_sigterm()
     with open_client(sender, db) as bus:
         message = bus.send(to[0] if len(to) == 1 else list(to), **content)
         shape = message.as_dict()
@@ -157,9 +157,9 @@ def request(
 
     After the timeout, or when this is interrupted, nobody begins with the message any more.
     """
-    from raven.wake import sigterm as signals
+    from raven.wake.sigterm import raise_on_sigterm
 
-    signals.unwind_on_sigterm()
+    raise_on_sigterm()
     with open_client(sender, db) as bus:
         answer = bus.request(to[0] if len(to) == 1 else list(to), timeout_s=timeout, **content)
     if as_json:

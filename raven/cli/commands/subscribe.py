@@ -17,7 +17,7 @@ from raven.cli.options import DURATION, address_option, bus_option, json_option,
 from raven.cli.output import echo_message, escape
 from raven.errors import DeliveryError, MessageNotFoundError
 from raven.model.message import Message
-from raven.wake import sigterm as signals
+from raven.wake.sigterm import raise_on_sigterm
 
 if TYPE_CHECKING:
     from raven.bus import Bus
@@ -56,7 +56,7 @@ def subscribe(
     """
     if ack == "auto" and (lease is not None or retry_delay is not None):
         raise click.UsageError("--lease and --retry-delay are for --ack manual")
-    signals.unwind_on_sigterm()
+    raise_on_sigterm()
     taken = failed = 0
     with open_client(address, db) as bus:
         for message in bus.listen(ack=ack, lease_s=_LEASE_S if lease is None else lease, timeout_s=timeout):

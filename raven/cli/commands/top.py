@@ -17,7 +17,7 @@ import click
 from raven.cli.options import DURATION, bus_option, open_observer
 from raven.cli.output import escape, rate, size, span
 from raven.errors import RavenError
-from raven.wake import sigterm as signals
+from raven.wake.sigterm import raise_on_sigterm
 
 if TYPE_CHECKING:
     import curses
@@ -48,7 +48,7 @@ def top(interval: float, db: str | None) -> None:
     if not 0.1 <= interval <= 3600:
         raise click.UsageError(f"--interval {interval:g} s is out of range: use 100ms to 1h")
     check_terminal(instead="`raven stats`")
-    signals.unwind_on_sigterm()
+    raise_on_sigterm()
     with open_observer(db) as bus:
         # The first look comes before the screen: what is wrong is then said as any command says it.
         view = View(bus)
