@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from raven.errors import NewerSchemaError, NotABusError
-from raven.store.sql import migrations, scripts_after
+from raven.store.sql import migrations, migrations_after
 
 if TYPE_CHECKING:
     import apsw
@@ -45,7 +45,7 @@ def migrate(connection: apsw.Connection) -> None:
         # Since the format was checked a newer raven may have been here.
         _refuse_newer(done, connection.filename)
         if done < newest:
-            for script in scripts_after(done):
+            for script in migrations_after(done):
                 connection.execute(script)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {newest}")
         connection.execute("COMMIT")

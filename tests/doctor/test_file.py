@@ -16,7 +16,7 @@ from raven import BusClient
 from raven.doctor import database
 from raven.store import filesystem
 from raven.store.migrations import APPLICATION_ID
-from raven.store.sql import migrations, scripts_after
+from raven.store.sql import migrations, migrations_after
 from tests.cli.shell import Shell
 from tests.doctor_process import Examiner, assert_told, look, trouble
 from tests.processes import needs_proc
@@ -87,7 +87,7 @@ def test_the_file_of_a_newer_raven_fails_with_the_advice_to_upgrade(bus: str) ->
 def test_the_file_of_an_older_raven_is_told_and_left_as_it_is(db: str, connect: Connect) -> None:
     with closing(apsw.Connection(db)) as connection:
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
-        connection.execute(f"BEGIN; {scripts_after(0)[0]}; COMMIT").fetchall()
+        connection.execute(f"BEGIN; {migrations_after(0)[0]}; COMMIT").fetchall()
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1")
     os.chmod(db, 0o600)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import apsw
 import pytest
 
-from raven.store.sql import SQL, scripts_after
+from raven.store.sql import SQL, migrations_after
 
 OPEN = "SEARCH deliveries USING INDEX deliveries_open (recipient=?"
 # By statement: what its plan must say, piece by piece.
@@ -61,7 +61,7 @@ EXPECTED = {
 def database(request: pytest.FixtureRequest) -> Iterator[apsw.Connection]:
     """Make a bus with a history, as it is and with statistics, as after a foreign client's `PRAGMA optimize`."""
     connection = apsw.Connection(":memory:")
-    for script in scripts_after(0):
+    for script in migrations_after(0):
         connection.execute(script)
     with connection:
         for number in range(1, 2001):

@@ -12,7 +12,7 @@ import pytest
 
 import raven
 from raven.model.message import MessageRow
-from raven.store.sql import SQL, migrations, scripts_after
+from raven.store.sql import SQL, migrations, migrations_after
 
 PACKAGE = Path(raven.__file__).parent
 QUERIES = (PACKAGE / "store" / "sql" / "queries.sql").read_text(encoding="utf-8")
@@ -22,7 +22,7 @@ QUERIES = (PACKAGE / "store" / "sql" / "queries.sql").read_text(encoding="utf-8"
 def database() -> Iterator[apsw.Connection]:
     """Make an empty bus in memory: only the schema matters here."""
     connection = apsw.Connection(":memory:")
-    for script in scripts_after(0):
+    for script in migrations_after(0):
         connection.execute(script)
     yield connection
     connection.close()

@@ -58,7 +58,7 @@ def migrations() -> tuple[str, ...]:
     return tuple(sorted(name for name in os.listdir(_FOLDER) if name[:4].isdigit() and name.endswith(".sql")))
 
 
-def scripts_after(version: int) -> tuple[str, ...]:
+def migrations_after(version: int) -> tuple[str, ...]:
     """Return what brings a file of a schema version up to date: the migrations it has not seen, and the views."""
     return tuple(_read(name) for name in (*migrations()[version:], "views.sql"))
 

@@ -10,7 +10,7 @@ import apsw
 
 from raven import BusClient, DatabaseError, WaitTimeoutError
 from raven.store.migrations import APPLICATION_ID
-from raven.store.sql import scripts_after
+from raven.store.sql import migrations_after
 
 ADDRESS = "worker:s"
 _READY = 5
@@ -55,7 +55,7 @@ def make_old(path: str) -> None:
     """Make a bus as the first schema had it."""
     connection = apsw.Connection(path)
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL").fetchall()
-    connection.execute(f"BEGIN; {scripts_after(0)[0]}; COMMIT").fetchall()
+    connection.execute(f"BEGIN; {migrations_after(0)[0]}; COMMIT").fetchall()
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1")
     connection.close()
 

@@ -18,7 +18,7 @@ import apsw
 from raven.config import Durability
 from raven.host.bus import HostedBus
 from raven.store.migrations import APPLICATION_ID
-from raven.store.sql import scripts_after
+from raven.store.sql import migrations_after
 from scripts.stress.power.client import DirectHand, Hand
 from scripts.stress.power.expectations import Ledger
 
@@ -129,7 +129,7 @@ def make_old_file(scene: Scene) -> None:
     """Make a file as the first schema wrote it."""
     with closing(apsw.Connection(str(scene.db))) as connection:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL").fetchall()
-        connection.execute(f"BEGIN; {scripts_after(0)[0]}; {_OLD_MAIL}; COMMIT").fetchall()
+        connection.execute(f"BEGIN; {migrations_after(0)[0]}; {_OLD_MAIL}; COMMIT").fetchall()
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1")
     scene.ledger.keep(["sent:900", "acked:900", "sent:901"])
 
