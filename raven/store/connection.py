@@ -18,8 +18,7 @@ import apsw
 from raven.config import Durability
 from raven.errors import ClosedError, ConfigError, DatabaseError, FileMissingError
 from raven.model.limits import is_number
-from raven.store import file as busfile
-from raven.store import fork_safety
+from raven.store import file, fork_safety
 from raven.store import migrations as migration
 from raven.store import sql as statements
 from raven.store.checkpoint import WAL_SIZE_LIMIT, BusyHandler
@@ -38,7 +37,7 @@ def sqlite_version() -> tuple[int, ...]:
 def new_schema() -> list[Any]:
     """Return kind, name, table and SQL of everything that stands in the schema of a new bus."""
     with closing(apsw.Connection(":memory:")) as connection:
-        for script in statements.scripts_after(0):
+        for script in statements.migrations_after(0):
             connection.execute(script)
         return connection.execute(SCHEMA).fetchall()
 
@@ -162,14 +161,14 @@ class Connection:
         return self.connection is not None and self.connection.in_transaction
 
     def _verify(self) -> None:
-        if not self._is_writing() and not busfile.is_still(self.path, self.inode):
+        if not self._is_writing() and not file.is_same(self.path, self.inode):
             import logging
 
             logging.getLogger("raven").warning(
                 "the bus %s was replaced while in use: going on with the new file", self.path
             )
             # While the old connection holds its WAL open, no other file can have that inode.
-            busfile.drop_stale_wal(self.path, self._wal_inode)
+            file.remove_stale_wal(self.path, self._wal_inode)
             old, self.connection, self.usable = self.connection, None, None
             if old is not None:
                 old.close()
@@ -177,11 +176,11 @@ class Connection:
             self.replaced += 1
 
     def _open(self, create: bool) -> apsw.Connection:
-        busfile.prepare(self.path, create=create)
+        file.prepare(self.path, create=create)
         attempts = 0
         while True:
             try:
-                with busfile.folder_locked(self.path):
+                with file.lock_folder(self.path):
                     self.connection = self._connect()
                 break
             except apsw.BusyError as error:
@@ -202,8 +201,8 @@ class Connection:
             # Plans must not depend on bound values: where they may, SQLite compiles a statement anew at each run.
             connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
             self._make_ready(connection)
-            self.inode = busfile.inode(self.path)
-            self._wal_inode = busfile.wal_inode(self.path)
+            self.inode = file.inode(self.path)
+            self._wal_inode = file.wal_inode(self.path)
         except BaseException:
             self._open_errno = connection.system_errno
             connection.close()

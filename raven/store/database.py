@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from raven.errors import BusyError
-from raven.store import file as busfile
+from raven.store import file
 from raven.store.connection import SqliteError
 from raven.store.sql import SQL
 from raven.store.transaction import Params, Writer, fetch
@@ -117,7 +117,7 @@ class Store(Writer):
     def _query(self, sql: str, params: Params | None = None, max_bytes: int | None = None) -> list[Any]:
         connection = self._acquire_for_read()
         if connection is None:
-            if not self._beside and not busfile.is_still(self.path, self.inode):
+            if not self._beside and not file.is_same(self.path, self.inode):
                 # A connection that is opened now would find this file's WAL beside the one that took its place.
                 super().verify()
                 return self._query(sql, params, max_bytes)
@@ -128,7 +128,7 @@ class Store(Writer):
             return fetch(connection, sql, params, max_bytes)
         except SqliteError as error:
             # Of a file in whose place there is another now no error counts: its WAL may be gone already.
-            if self._is_writing() or busfile.is_still(self.path, self.inode):
+            if self._is_writing() or file.is_same(self.path, self.inode):
                 raise self.error_from(error) from error
         finally:
             self.release()

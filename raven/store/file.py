@@ -44,10 +44,10 @@ def prepare(path: str, *, create: bool) -> None:
         raise NetworkFilesystemError(
             f"{path} lies on a network file system ({kind}), where SQLite's WAL does not work: use a local disk"
         )
-    if not _is_there(path):
+    if not _exists(path):
         if not create:
             raise FileMissingError(f"there is no bus at {path}: run `raven init`, or name it with --db or RAVEN_DB")
-        _make_private(path)
+        _create_private(path)
 
 
 def inode(path: str) -> tuple[int, int]:
@@ -56,21 +56,21 @@ def inode(path: str) -> tuple[int, int]:
     A link is none, though it led to the same file: SQLite looks for the WAL beside the name that the link leads to.
     """
     try:
-        found = os.lstat(path)
+        status = os.lstat(path)
     except FileNotFoundError:
         raise FileMissingError(
             f"the bus {path} was deleted or moved while in use: restore it, or restart to make a new one"
         ) from None
     except OSError as error:
         raise FileMissingError(f"the bus {path} cannot be reached: {error.strerror}") from None
-    if stat.S_ISLNK(found.st_mode):
+    if stat.S_ISLNK(status.st_mode):
         raise FileMissingError(
             f"the bus {path} was moved while in use, and a link put there: put the file back, or restart all its users"
         )
-    return found.st_ino, found.st_dev
+    return status.st_ino, status.st_dev
 
 
-def is_still(path: str, known: tuple[int, int]) -> bool:
+def is_same(path: str, known: tuple[int, int]) -> bool:
     """Whether the same file stands at `path` as when `inode` said `known`; FileMissingError where none does."""
     try:
         # Asked before every write, so no detours: st_ino and st_dev by their places.
@@ -89,12 +89,12 @@ def wal_inode(path: str) -> tuple[int, int] | None:
         return None
 
 
-def drop_stale_wal(path: str, known: tuple[int, int] | None) -> None:
+def remove_stale_wal(path: str, known: tuple[int, int] | None) -> None:
     """Remove the WAL that a file left behind when another was moved over it, lest its pages get into the new one.
 
     Several clients come here at once. No other opens the new file meanwhile: it would lose its own index to this.
     """
-    with folder_locked(path, fcntl.LOCK_EX):
+    with lock_folder(path, fcntl.LOCK_EX):
         if known is not None and wal_inode(path) == known:
             for suffix in ("-wal", "-shm"):
                 with suppress(FileNotFoundError):
@@ -102,7 +102,7 @@ def drop_stale_wal(path: str, known: tuple[int, int] | None) -> None:
 
 
 @contextmanager
-def folder_locked(path: str, kind: int = fcntl.LOCK_SH) -> Iterator[None]:
+def lock_folder(path: str, kind: int = fcntl.LOCK_SH) -> Iterator[None]:
     """Hold the folder of a bus: shared by those who open the file, alone by one who removes a stale WAL.
 
     A folder that cannot be had within a second, since a process was stopped in here, is used all the same.
@@ -111,8 +111,8 @@ def folder_locked(path: str, kind: int = fcntl.LOCK_SH) -> Iterator[None]:
     with suppress(OSError):
         descriptor = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
     try:
-        give_up_at = time.monotonic() + _LOCK_TIMEOUT_S
-        while descriptor >= 0 and not _is_locked(descriptor, kind) and time.monotonic() < give_up_at:
+        deadline = time.monotonic() + _LOCK_TIMEOUT_S
+        while descriptor >= 0 and not _try_lock(descriptor, kind) and time.monotonic() < deadline:
             time.sleep(_LOCK_RETRY_S)
         yield
     finally:
@@ -120,7 +120,7 @@ def folder_locked(path: str, kind: int = fcntl.LOCK_SH) -> Iterator[None]:
             os.close(descriptor)
 
 
-def _is_locked(descriptor: int, kind: int) -> bool:
+def _try_lock(descriptor: int, kind: int) -> bool:
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -130,26 +130,26 @@ def _is_locked(descriptor: int, kind: int) -> bool:
     return True
 
 
-def _make_private(path: str) -> None:
+def _create_private(path: str) -> None:
     """Make the empty file before SQLite sees it; SQLite gives `-wal` and `-shm` the same mode.
 
     It is made and closed under another name: closing a descriptor of the file itself could drop the POSIX locks that
     another thread of this process has just taken on it.
     """
-    draft = f"{path}.{os.urandom(8).hex()}"
+    temporary = f"{path}.{os.urandom(8).hex()}"
     try:
-        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         try:
             with suppress(FileExistsError):
-                os.link(draft, path)
+                os.link(temporary, path)
         finally:
-            os.unlink(draft)
+            os.unlink(temporary)
     except OSError as error:
-        ours, remedy = _REMEDIES.get(error.errno or 0, (ReadOnlyError, "check its folder's permissions"))
-        raise ours(f"the bus {path} cannot be made: {error.strerror or error}; {remedy}") from None
+        error_class, remedy = _REMEDIES.get(error.errno or 0, (ReadOnlyError, "check its folder's permissions"))
+        raise error_class(f"the bus {path} cannot be made: {error.strerror or error}; {remedy}") from None
 
 
-def _is_there(path: str) -> bool:
+def _exists(path: str) -> bool:
     """Whether something stands at the path; raises ReadOnlyError where this user may not even see that."""
     try:
         os.stat(path)

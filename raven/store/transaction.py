@@ -15,7 +15,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from raven.errors import DatabaseError, InputError
-from raven.store import file as busfile
+from raven.store import file
 from raven.store.checkpoint import PAGES, Checkpointer
 from raven.store.connection import Connection, SqliteError
 from raven.store.sql import SQL
@@ -280,7 +280,7 @@ class Writer(Connection):
         """Refuse to go on with a group that SQLite has undone already, or whose file is gone."""
         if self.connection is None or not self.connection.in_transaction:
             raise DatabaseError(f"the transaction on {self.path} was undone by an earlier error in it: begin it again")
-        if not busfile.is_still(self.path, self.inode):
+        if not file.is_same(self.path, self.inode):
             raise DatabaseError(f"the bus {self.path} was replaced during a transaction: begin it again")
 
     def _undo(self, mark: int) -> None:

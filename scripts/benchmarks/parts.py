@@ -12,7 +12,7 @@ from raven.model import body as bodies
 from raven.model import clock
 from raven.model.draft import make_draft
 from raven.model.message import DELIVERED, MessageRow, message_of
-from raven.store import file as busfile
+from raven.store import file
 from raven.store.database import Store
 from raven.wake.doorbell import OBSERVERS, Doorbells, receipt_bell
 from scripts.benchmarks.rounds import each_us
@@ -32,7 +32,7 @@ def checks(count: int) -> dict[str, Callable[[], float]]:
 def blocks(folder: Path, count: int) -> dict[str, Callable[[], float]]:
     """Return what measures transactions: empty ones, and what is done inside of one, with raven and without."""
     store, floor = Store(str(folder / "blocks.db")), LeanFloor(folder / "bare-blocks.db")
-    inode = busfile.inode(store.path)
+    inode = file.inode(store.path)
     draft = make_draft(SENDER, _LIMIT, RECIPIENT, "work", BODY, {})
     query = {"recipient": RECIPIENT, "now": clock.now()}
 
@@ -57,7 +57,7 @@ def blocks(folder: Path, count: int) -> dict[str, Callable[[], float]]:
             return each_us(lambda: tx.rows("peek_ready", query), count)
 
     return {
-        "stat": partial(each_us, lambda: busfile.is_still(store.path, inode), count),
+        "stat": partial(each_us, lambda: file.is_same(store.path, inode), count),
         "empty block": partial(each_us, empty_block, count),
         "empty transaction": partial(each_us, empty_transaction, count),
         "store": store_us,

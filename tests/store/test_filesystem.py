@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from raven import NetworkFilesystemError
-from raven.store import file as busfile
-from raven.store import filesystem
+from raven.store import file, filesystem
 from raven.store.filesystem import filesystem_type, is_network
 
 MOUNTINFO = """\
@@ -100,6 +99,6 @@ def test_a_bus_on_a_network_file_system_is_refused_before_it_is_made(
     monkeypatch.setattr(filesystem, "NETWORK_TYPES", frozenset({filesystem.filesystem_type(str(tmp_path))}))
 
     with pytest.raises(NetworkFilesystemError, match="use a local disk"):
-        busfile.prepare(str(tmp_path / "bus.db"), create=True)
+        file.prepare(str(tmp_path / "bus.db"), create=True)
 
     assert not list(tmp_path.iterdir())
