@@ -1,1 +1,1 @@
-"""The demo: a conductor, competing reviewers (one of them a shell script) and an editor, each a process of its own."""
+"""The demo: agents, one of them a shell script, that review the Python files of this checkout over one bus."""

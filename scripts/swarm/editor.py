@@ -1,44 +1,38 @@
-"""The editor: collects the findings of all files, prints them as a table, and tells the conductor that it is done."""
+"""The editor: adds up the findings of all files by folder, and sends the sums to the conductor."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from pathlib import Path
 from typing import Any
 
 from raven import BusClient
+from scripts.swarm.review import folder_of
+from scripts.swarm.worker import LIFETIME_S
 
 
 def main() -> None:
-    expected = None
-    reviews: list[dict[str, Any]] = []
+    """Work until the broadcast `stop`."""
+    expected = 0
+    folders: dict[str, Counter[str]] = defaultdict(Counter)
+    reviewers: Counter[str] = Counter()
+    findings: list[str] = []
     with BusClient("demo", "editor") as bus:
-        for message in bus.listen(timeout_s=100):
-            if message.type == "assignment":
+        for message in bus.listen(timeout_s=LIFETIME_S):
+            if message.type == "start":
                 expected = message.body["files"]
-            else:
-                reviews.append(message.body)
-            if len(reviews) == expected:
+            elif message.type == "findings":
+                _add(folders[folder_of(message.body["path"])], message.body)
+                findings += [f"{message.body['path']}:{finding}" for finding in message.body["findings"]]
+                reviewers[message.sender] += 1
+                if reviewers.total() == expected:
+                    report = {"folders": folders, "findings": sorted(findings), "reviewers": reviewers}
+                    bus.send("conductor:demo", "report", report)
+            elif message.type == "stop":
                 break
-        print_table(sorted(reviews, key=lambda review: review["path"]))
-        bus.send("conductor:demo", "published", {"files": len(reviews)})
 
 
-def print_table(reviews: list[dict[str, Any]]) -> None:
-    """Print a line per folder, then every finding, then who reviewed how many."""
-    folders: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for review in reviews:
-        folders[str(Path(review["path"]).parent)].append(review)
-    print(f"{'folder':<28}{'files':>7}{'lines':>8}{'functions':>11}{'findings':>10}")
-    for folder, inside in [*folders.items(), ("all", reviews)]:
-        sums = [sum(review[key] for review in inside) for key in ("lines", "functions")]
-        findings = sum(len(review["findings"]) for review in inside)
-        print(f"{folder:<28}{len(inside):>7}{sums[0]:>8}{sums[1]:>11}{findings:>10}")
-    for review in reviews:
-        for finding in review["findings"]:
-            print(f"  {review['path']}:{finding}")
-    shares = Counter(review["by"] for review in reviews)
-    print("reviewed by: " + ", ".join(f"{who} ({count})" for who, count in shares.most_common()), flush=True)
+def _add(sums: Counter[str], review: dict[str, Any]) -> None:
+    sums.update(files=1, lines=review["lines"], functions=review["functions"], findings=len(review["findings"]))
 
 
 if __name__ == "__main__":

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
-import pytest
 
 from raven.cli.exit_codes import EXIT_CODES, GENERAL, USAGE
 from tests.docs.examples import ROOT, fenced
@@ -43,25 +37,3 @@ def test_the_table_of_exit_codes_is_complete() -> None:
 
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
     assert codes == {0, GENERAL, USAGE, *EXIT_CODES.values()}
-
-
-@pytest.mark.slow
-def test_the_demo_reviews_this_checkout_and_ends_by_itself(tmp_path: Path) -> None:
-    bus = tmp_path / "demo.db"
-
-    done = subprocess.run([ROOT / "scripts/demo", bus], capture_output=True, text=True, timeout=120, check=False)
-
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"^raven/cli +\d+ +\d+", done.stdout, flags=re.MULTILINE)
-    files = int(re.search(r"^all +(\d+)", done.stdout, flags=re.MULTILINE)[1])
-    shares = {who: int(count) for who, count in re.findall(r"(\w+ \d+) \((\d+)\)", done.stdout)}
-    assert sum(shares.values()) == files
-    assert len(shares) == 4, shares
-    assert any(who.startswith("shell") for who in shares)
-    # Two messages a file, one stop a reviewer, the assignment, and the news that it is published.
-    assert f"{2 * files + 4 + 2} messages among 6 processes" in done.stdout
-    raven = shutil.which("raven", path=str(Path(sys.executable).parent)) or "raven"
-    tail = subprocess.run(
-        [raven, "tail", "--no-follow", "--db", bus], capture_output=True, text=True, timeout=30, check=True
-    )
-    assert len(tail.stdout.splitlines()) == 2 * files + 4 + 2
