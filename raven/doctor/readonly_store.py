@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from raven.errors import BusyError, CorruptError, DatabaseError
 from raven.store import connection
-from raven.store import migrations as migration
+from raven.store import migrations
 from raven.store.connection import SqliteConnection
 from raven.store.database import Store
 from raven.store.transaction import Transaction
@@ -34,7 +34,7 @@ class Specimen(Store):
         marks = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_schema")
         self._is_blank = not any(connection.execute(mark).get for mark in marks)
         if not self._is_blank:  # that would be prepared to become a bus
-            migration.check_format(connection, self.path)
+            migrations.check_format(connection, self.path)
 
     def is_blank(self) -> bool:
         """Whether there is nothing in the file yet."""

@@ -19,8 +19,8 @@ from raven.config import Durability
 from raven.errors import ClosedError, ConfigError, DatabaseError, FileMissingError
 from raven.model.limits import is_number
 from raven.store import file, fork_safety
-from raven.store import migrations as migration
-from raven.store import sql as statements
+from raven.store import migrations
+from raven.store.sql import migrations_after
 from raven.store.checkpoint import WAL_SIZE_LIMIT, BusyHandler
 from raven.store.errors import from_sqlite
 
@@ -37,7 +37,7 @@ def sqlite_version() -> tuple[int, ...]:
 def new_schema() -> list[Any]:
     """Return kind, name, table and SQL of everything that stands in the schema of a new bus."""
     with closing(apsw.Connection(":memory:")) as connection:
-        for script in statements.migrations_after(0):
+        for script in migrations_after(0):
             connection.execute(script)
         return connection.execute(SCHEMA).fetchall()
 
@@ -211,7 +211,7 @@ class Connection:
 
     def _make_ready(self, connection: apsw.Connection) -> None:
         """See that the file is a bus, of this raven's mode and schema."""
-        migration.check_format(connection, self.path)
+        migrations.check_format(connection, self.path)
         # Where fsync leaves what it wrote to the disk's own cache, as on macOS, the first two make it go on; elsewhere
         # they change nothing. Without the second, what is written back could reach the disk out of order.
         for setting in (
@@ -223,7 +223,7 @@ class Connection:
             "wal_autocheckpoint = 0",
         ):
             connection.execute(f"PRAGMA {setting}").fetchall()
-        migration.migrate(connection)
+        migrations.migrate(connection)
 
     def error_from(self, error: apsw.Error) -> DatabaseError:
         """Return raven's error for one of SQLite's on this connection."""
