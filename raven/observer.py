@@ -16,7 +16,7 @@ from raven.model.limits import check_id, check_max
 from raven.model.message import Message, State, message_of
 from raven.store.database import Store
 from raven.store.transaction import size_of
-from raven.wake.doorbell import OBSERVERS, Doorbells
+from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
 from raven.wake.handle import Handle
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ class BusObserver:
         deadline = clock.deadline_after(timeout_s)
         raise_on_sigterm()
         with (
-            Waiter(self._handle, OBSERVERS, poll_interval_s) as waiter,
+            Waiter(self._handle, ALL_TRAFFIC, poll_interval_s) as waiter,
             suppress(ClosedError),
         ):
             while deadline is None or time.monotonic() < deadline:
@@ -256,7 +256,7 @@ class BusObserver:
     def close(self) -> None:
         """Close the connection: every later call raises ClosedError, loops in other threads end. Twice is allowed."""
         self._store.close()
-        self._doorbells.ring([OBSERVERS])
+        self._doorbells.ring([ALL_TRAFFIC])
 
     def __enter__(self) -> Self:
         return self

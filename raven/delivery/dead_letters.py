@@ -13,7 +13,7 @@ from raven.model.limits import check_id, check_max
 from raven.model.message import DEAD, Message, message_of
 from raven.store.database import Store
 from raven.store.transaction import Transaction
-from raven.wake.doorbell import OBSERVERS, Doorbells
+from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
 
 _BITE = 500
 
@@ -105,7 +105,7 @@ class DeadLetters:
         raise MessageNotFoundError(f"there is no message #{message_id}{whose}: it was never sent, or it was pruned")
 
     def _wake(self, recipients: Iterable[str]) -> None:
-        self._store.after_commit(self._doorbells.ring, [*recipients, OBSERVERS])
+        self._store.after_commit(self._doorbells.ring, [*recipients, ALL_TRAFFIC])
 
 
 def _recipient(role: str | None) -> str | None:

@@ -16,7 +16,7 @@ from raven.model.draft import Draft
 from raven.model.message import DEAD, INHERITED, STATES, MessageRow
 from raven.store.database import Store
 from raven.store.transaction import Transaction
-from raven.wake.doorbell import OBSERVERS, receipt_bell
+from raven.wake.doorbell import ALL_TRAFFIC, receipt_address
 
 # A message of this type tells a sender that one of its messages has expired or died.
 UNDELIVERED = "raven.undelivered"
@@ -41,9 +41,9 @@ def report_undelivered(tx: Transaction, delivery_ids: Iterable[int]) -> list[str
     for delivery_id in delivery_ids:
         # None where a foreign writer has deleted the message.
         for told in tx.rows("undelivered", {"delivery_id": delivery_id}):
-            bells.append(receipt_bell(told[0]))
+            bells.append(receipt_address(told[0]))
             if told[4] is not None:
-                bells += [*_report(tx, *told), OBSERVERS]
+                bells += [*_report(tx, *told), ALL_TRAFFIC]
     return bells
 
 

@@ -17,7 +17,7 @@ from raven.model.limits import check_id, check_token
 from raven.model.message import ACKED, DEAD, DELIVERED, STATES, Message, MessageRow, State, message_of
 from raven.store.database import Store
 from raven.store.transaction import Transaction
-from raven.wake.doorbell import receipt_bell
+from raven.wake.doorbell import receipt_address
 
 # Every JSON reader holds 48 bits exactly, also one with only IEEE doubles.
 _TOKEN_BYTES = 6
@@ -333,7 +333,7 @@ class Mailbox:
     def _ring_receipts(self, *message_ids: int) -> None:
         """Wake the waiters for the receipts of messages after the commit."""
         if message_ids:
-            self._store.after_commit(self._ring, list(map(receipt_bell, message_ids)))
+            self._store.after_commit(self._ring, list(map(receipt_address, message_ids)))
 
     def _token(self, message_id: int, lease: int | None) -> int | None:
         """Return the given lease, or else the remembered one; raises InputError."""

@@ -13,7 +13,7 @@ from raven.model.address import WILDCARD
 from raven.model.draft import Draft
 from raven.model.message import DELIVERY_COLUMNS, MESSAGE_COLUMNS, Message, MessageRow, message_of
 from raven.store.transaction import Transaction
-from raven.wake.doorbell import OBSERVERS, Doorbells
+from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
 
 if TYPE_CHECKING:
     from raven.delivery.identity import Identity
@@ -61,7 +61,7 @@ class Outbox:
         rung: list[str] | None = []
         if not stored.is_duplicate:
             # Only after the commit, or the woken would look too early; None where that is still to come.
-            rung = self._store.after_commit(self._doorbells.ring, [*stored.recipients, OBSERVERS])
+            rung = self._store.after_commit(self._doorbells.ring, [*stored.recipients, ALL_TRAFFIC])
         if self._note is not None:
             self._note(1)
         return self._as_sent(stored, rung)
@@ -75,7 +75,7 @@ class Outbox:
         rung: list[str] | None = []
         if new:
             recipients = dict.fromkeys(address for one in new for address in one.recipients)
-            rung = self._store.after_commit(self._doorbells.ring, [*recipients, OBSERVERS])
+            rung = self._store.after_commit(self._doorbells.ring, [*recipients, ALL_TRAFFIC])
         if self._note is not None:
             self._note(len(stored))
         heard = None if rung is None else set(rung)

@@ -22,7 +22,7 @@ def check_backlog(store: Specimen, doorbells: Doorbells) -> Check:
     stuck = [
         f"{recipient} ({ready}, oldest {max(0, now - sent_at) / 1e6:.0f} s)"
         for recipient, ready, _, _, _, _, sent_at in store.rows("unacked_by_recipient", {"now": now})
-        if ready and doorbells.place_of(recipient) not in heard
+        if ready and doorbells.folder_for(recipient) not in heard
     ]
     if not stuck:
         return Check("backlog", "ok", "no mail waits where nobody does")

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from raven.doctor import permissions as place
 from raven.doctor.report import Check, Finding, command, conclude, listed
-from raven.wake.doorbell import OBSERVERS, Doorbells
+from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
 from raven.wake.watcher import LOCK_NAME
 
 _HEARD_WITHIN_S = 1.0
@@ -118,7 +118,7 @@ def _of_the_dead(hung: Sequence[HungBell]) -> Iterator[Finding]:
         if bell.kind == "a FIFO"
         and not bell.is_heard
         and bell.folder not in heard
-        and not bell.address.startswith(OBSERVERS)
+        and not bell.address.startswith(ALL_TRAFFIC)
     ]
     if dead:
         words = [f"{bell.address} (pid {bell.pid})" for bell in dead]
@@ -133,7 +133,7 @@ def _of_a_ring(doorbells: Doorbells) -> Iterator[Finding]:
     address = f"doctor:{os.getpid()}"
     was_there = bool(place.kind_of(doorbells.folder))
     try:
-        bell = doorbells.hang(address)
+        bell = doorbells.create(address)
     except OSError as error:
         where = error.filename or doorbells.folder
         yield Finding(

@@ -6,8 +6,7 @@ import time
 from typing import Any, NamedTuple
 
 from raven.errors import BusyError, CorruptError, DatabaseError
-from raven.store import connection
-from raven.store import migrations
+from raven.store import connection, migrations
 from raven.store.connection import SqliteConnection
 from raven.store.database import Store
 from raven.store.transaction import Transaction

@@ -12,7 +12,7 @@ from raven.doctor.linux.processes import User, again
 from raven.doctor.readonly_store import Specimen
 from raven.doctor.report import Check, Finding, conclude, listed
 from raven.model import clock
-from raven.wake.doorbell import OBSERVERS, Doorbells
+from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
 from raven.wake.watcher import LOCK_NAME
 
 # Whoever works on a message does not listen meanwhile: only then is a ring unanswered for too long.
@@ -85,7 +85,7 @@ def _of_unanswered(store: Specimen, doorbells: Doorbells, waiting: Sequence[Hung
     Who is busy does not listen: what was taken lately shows among the newest deliveries, before the oldest that is
     ready, or is still under its lease.
     """
-    rung = {bell.path: bell for bell in waiting if bell.rings and not bell.address.startswith(OBSERVERS)}
+    rung = {bell.path: bell for bell in waiting if bell.rings and not bell.address.startswith(ALL_TRAFFIC)}
     if not rung:
         return
     now = clock.now()
@@ -93,7 +93,7 @@ def _of_unanswered(store: Specimen, doorbells: Doorbells, waiting: Sequence[Hung
     neglected = {}
     places = {bell.folder for bell in rung.values()}
     for recipient, ready, _, leased, _, oldest, sent_at in store.rows("unacked_by_recipient", {"now": now}):
-        place = doorbells.place_of(recipient)
+        place = doorbells.folder_for(recipient)
         is_old = place in places and ready and not leased and sent_at < long_ago
         if is_old and not _has_taken_since(store, recipient, long_ago, oldest):
             neglected[place] = (recipient, ready, (now - sent_at) / 1e6)

@@ -21,7 +21,7 @@ from raven.query.log import Log
 from raven.receive.request import Question
 from raven.receive.subscription import Subscription, check
 from raven.store.atomic import Atomic
-from raven.wake.doorbell import OBSERVERS, receipt_bell
+from raven.wake.doorbell import ALL_TRAFFIC, receipt_address
 from raven.wake.listener import Listener
 
 
@@ -142,7 +142,7 @@ class HostedBus(BusClient):
 
         With `receipts_of` it is rung instead when a delivery of that message has come further.
         """
-        bell = OBSERVERS if receipts_of is None else receipt_bell(receipts_of)
+        bell = ALL_TRAFFIC if receipts_of is None else receipt_address(receipts_of)
         return Listener(self._handle, bell)
 
     def data_version(self) -> int:

@@ -105,7 +105,7 @@ class Poller:
         """Once a second: see to the doorbell, and look if the bus has changed."""
         if self.is_closed:
             return
-        if self._listener.hangs():
+        if self._listener.doorbell_exists():
             self._listener.tick()
         else:
             self._detach()
@@ -143,7 +143,7 @@ class Poller:
         self._host.reader.submit(self._listener.close, ignore)
 
     def _on_ring(self) -> None:
-        self._listener.silence()
+        self._listener.drain()
         self._notified = True
         self.poll_if_needed()
 

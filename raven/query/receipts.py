@@ -14,7 +14,7 @@ from raven.model.lifecycle import FINAL
 from raven.model.message import STATES, State
 from raven.model.status import Receipt
 from raven.store.database import Store
-from raven.wake.doorbell import Doorbells, receipt_bell
+from raven.wake.doorbell import Doorbells, receipt_address
 from raven.wake.handle import Handle
 from raven.wake.sigterm import raise_on_sigterm
 from raven.wake.waiter import Waiter
@@ -91,7 +91,7 @@ class ReceiptWait:
         handle.store.refuse_in_transaction("wait for receipts")
         self._timeout_s = timeout_s
         self._due_s: float | None = None
-        self._waiter = Waiter(handle, receipt_bell(message_id), 1.0, is_brief=True)
+        self._waiter = Waiter(handle, receipt_address(message_id), 1.0, is_brief=True)
 
     def wait(self) -> list[Receipt]:
         """Block until then; raises UndeliveredError where it will never come, or WaitTimeoutError."""

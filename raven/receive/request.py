@@ -18,7 +18,7 @@ from raven.model.message import Message
 from raven.receive import auto_ack as feed
 from raven.receive.subscription import Subscription
 from raven.store.database import Store
-from raven.wake.doorbell import receipt_bell
+from raven.wake.doorbell import receipt_address
 from raven.wake.handle import Handle
 from raven.wake.listener import Listener
 from raven.wake.waiter import Waiter
@@ -177,4 +177,4 @@ def _withdraw(store: Store, ring: Callable[[Iterable[str]], object], message_id:
         with store.write() as tx:
             tx.change("withdraw", given_up)
             tx.change("withdraw_message", given_up)
-        store.after_commit(ring, [receipt_bell(message_id)])
+        store.after_commit(ring, [receipt_address(message_id)])

@@ -18,11 +18,10 @@ import apsw
 from raven.config import Durability
 from raven.errors import ClosedError, ConfigError, DatabaseError, FileMissingError
 from raven.model.limits import is_number
-from raven.store import file, fork_safety
-from raven.store import migrations
-from raven.store.sql import migrations_after
+from raven.store import file, fork_safety, migrations
 from raven.store.checkpoint import WAL_SIZE_LIMIT, BusyHandler
 from raven.store.errors import from_sqlite
+from raven.store.sql import migrations_after
 
 SqliteError = apsw.Error
 SqliteConnection = apsw.Connection

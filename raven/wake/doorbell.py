@@ -22,26 +22,26 @@ from contextlib import suppress
 from raven.store import fork_safety
 
 # The pseudo-address on whose doorbell observers listen; every send rings it.
-OBSERVERS = "*"
+ALL_TRAFFIC = "*"
 # For at most so long a signal can wait for its handler while a subscriber waits for mail.
 SIGNAL_SLICE_S = 1.0
-DRAFT_MARK = ".new-"
-_DRAFT_LIFETIME_S = 60
-_LONGEST_NAME = 200
+TEMPORARY_PREFIX = ".new-"
+_TEMPORARY_LIFETIME_S = 60
+_MAX_NAME = 200
 _MAX_LISTED = 1024
 _MAX_FOLDERS = 4096
-_CLOCK_GRAIN_NS = 100_000_000
+_CLOCK_RESOLUTION_NS = 100_000_000
 # What a pipe holds at most, so that one read takes all rings.
 _PIPE_SIZE = 1 << 16
-_LINKED = "it is a link, which is not followed"
+_IS_A_LINK = "it is a link, which is not followed"
 _FLAGS = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 # No capitals: there are file systems that take them for small letters.
-_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_.:@+,=-")
+_UNESCAPED = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_.:@+,=-")
 
 
-def receipt_bell(message_id: int) -> str:
+def receipt_address(message_id: int) -> str:
     """Return the pseudo-address on whose doorbell those listen who wait for the receipts of a message."""
-    return f"{OBSERVERS}{message_id}"
+    return f"{ALL_TRAFFIC}{message_id}"
 
 
 class Doorbells:
@@ -58,45 +58,45 @@ class Doorbells:
         for address in addresses:
             folder = self._folders.get(address) or self._folder_of(address)
             # Mostly nobody waits, and to ask first is cheaper than to catch what a listing raises.
-            if os.access(folder, os.F_OK) and sum([_touch(path, ring=True) for path in self._bells_in(folder)]):
+            if os.access(folder, os.F_OK) and sum([_ping(path, ring=True) for path in self._doorbells_in(folder)]):
                 waiting.append(address)
         return waiting
 
     def ring_all(self) -> None:
         """Wake everyone who waits, at whatever address."""
         for folder in self._list_folders():
-            for path in _list_bells(folder) or []:
-                _touch(path, ring=True)
+            for path in _list_doorbells(folder) or []:
+                _ping(path, ring=True)
 
     def count_waiting(self, address: str) -> int:
         """Return how many subscribers wait at an address right now."""
         folder = self._folder_of(address)
-        return sum(_touch(path, ring=False) for path in (_list_bells(folder) or [] if _is_folder(folder) else []))
+        return sum(_ping(path, ring=False) for path in (_list_doorbells(folder) or [] if _is_folder(folder) else []))
 
     def sweep(self) -> None:
         """Remove the FIFOs of the dead and the folders left empty."""
         for folder in self._list_folders():
-            for path in _list_bells(folder, drafts=True) or []:
-                if not os.path.basename(path).startswith(DRAFT_MARK):
-                    _touch(path, ring=False)
-                elif _age_s(path) > _DRAFT_LIFETIME_S:
+            for path in _list_doorbells(folder, temporaries=True) or []:
+                if not os.path.basename(path).startswith(TEMPORARY_PREFIX):
+                    _ping(path, ring=False)
+                elif _age_s(path) > _TEMPORARY_LIFETIME_S:
                     with suppress(OSError):
                         os.unlink(path)
             with suppress(OSError):
                 os.rmdir(folder)
 
-    def place_of(self, address: str) -> str:
+    def folder_for(self, address: str) -> str:
         """Return the folder in which the doorbells of an address hang."""
         return self._folder_of(address)
 
-    def hang(self, address: str) -> Bell:
+    def create(self, address: str) -> Doorbell:
         """Make a doorbell at an address; raises OSError where FIFOs are not to be had."""
-        return Bell(self._folder_of(address))
+        return Doorbell(self._folder_of(address))
 
     def open_lock(self, name: str) -> int:
         """Open a lock file among the doorbells, made where there is none; raises OSError, also where a link leads."""
         if os.path.islink(self.folder):
-            raise NotADirectoryError(errno.ENOTDIR, _LINKED, self.folder)
+            raise NotADirectoryError(errno.ENOTDIR, _IS_A_LINK, self.folder)
         return os.open(os.path.join(self.folder, name), os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
 
     def _list_folders(self) -> list[str]:
@@ -107,7 +107,7 @@ class Doorbells:
             return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
         return []
 
-    def _bells_in(self, folder: str) -> list[str]:
+    def _doorbells_in(self, folder: str) -> list[str]:
         """List the FIFOs of a folder, anew only where it has changed since: a listing takes five system calls."""
         try:
             status = os.stat(folder, follow_symlinks=False)
@@ -117,20 +117,20 @@ class Doorbells:
         known = self._listed.get(folder)
         if known is not None and known[0] == changed_at:
             return known[1]
-        bells = _list_bells(folder) if stat.S_ISDIR(status.st_mode) else []
-        if bells is None:  # for want of descriptors, for instance: the next ring lists them
+        paths = _list_doorbells(folder) if stat.S_ISDIR(status.st_mode) else []
+        if paths is None:  # for want of descriptors, for instance: the next ring lists them
             return []
         if len(self._listed) >= _MAX_LISTED:
             self._listed.clear()
         # Two changes within one tick of the file system's clock look like one: what is so new is listed again.
-        if time.time_ns() - changed_at > _CLOCK_GRAIN_NS:
-            self._listed[folder] = (changed_at, bells)
-        return bells
+        if time.time_ns() - changed_at > _CLOCK_RESOLUTION_NS:
+            self._listed[folder] = (changed_at, paths)
+        return paths
 
     def _folder_of(self, address: str) -> str:
         # Pseudo-addresses are file names as they are.
-        is_receipts = address.startswith(OBSERVERS) and address[1:].isdecimal()
-        folder = f"{self.folder}/{address if is_receipts or address == OBSERVERS else _folder_name(address)}"
+        is_receipts = address.startswith(ALL_TRAFFIC) and address[1:].isdecimal()
+        folder = f"{self.folder}/{address if is_receipts or address == ALL_TRAFFIC else _folder_name(address)}"
         # Those of receipts would only drive the others out.
         if not is_receipts:
             if len(self._folders) >= _MAX_FOLDERS:
@@ -139,16 +139,16 @@ class Doorbells:
         return folder
 
 
-class Bell:
-    """One subscriber's doorbell: wait on `fileno()`, then `silence()` it, then look into the store."""
+class Doorbell:
+    """One subscriber's doorbell: wait on `fileno()`, then `drain()` it, then look into the store."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
         self._path = ""
-        self._file = (-1, -1)  # its device and inode
+        self._identity = (-1, -1)  # its device and inode
         self._pid = os.getpid()
         self._reader = self._writer = -1
-        self._hang()
+        self._create()
 
     def fileno(self) -> int:
         """Return the descriptor that turns readable when someone rings."""
@@ -160,30 +160,30 @@ class Bell:
         It blocks in slices: a signal that another thread receives, or that comes just before the wait, interrupts none
         of it, and its handler can only run in between.
         """
-        give_up_at = time.monotonic() + timeout_s
-        while not self._poller.poll(1000 * max(0.0, min(SIGNAL_SLICE_S, give_up_at - time.monotonic()))):
-            if time.monotonic() >= give_up_at:
+        deadline = time.monotonic() + timeout_s
+        while not self._poller.poll(1000 * max(0.0, min(SIGNAL_SLICE_S, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline:
                 return False
-        self.silence()
+        self.drain()
         return True
 
-    def silence(self) -> None:
+    def drain(self) -> None:
         """Forget all rings so far."""
         with suppress(BlockingIOError):
             os.read(self._reader, _PIPE_SIZE)
 
-    def hangs(self) -> bool:
+    def exists(self) -> bool:
         """Whether the FIFO is still in its place, and senders reach it there."""
         try:
-            return _is_folder(self._folder) and _file_at(self._path) == self._file
+            return _is_folder(self._folder) and _identity_at(self._path) == self._identity
         except OSError:
             return False
 
-    def rehang(self) -> None:
+    def recreate(self) -> None:
         """Make the FIFO anew if somebody removed it or replaced it; raises OSError where that fails."""
-        if not self.hangs():
+        if not self.exists():
             self.close()
-            self._hang()
+            self._create()
 
     def close(self) -> None:
         """Remove the FIFO, and its folder if that is empty now. Twice is fine; a forked child's copy does nothing."""
@@ -192,47 +192,47 @@ class Bell:
         reader, writer, self._reader, self._writer = self._reader, self._writer, -1, -1
         # What somebody put in its place is not raven's to remove.
         with suppress(OSError):
-            if _file_at(self._path) == self._file:
+            if _identity_at(self._path) == self._identity:
                 os.unlink(self._path)
         fork_safety.close_descriptor(reader)
         fork_safety.close_descriptor(writer)
         with suppress(OSError):
             os.rmdir(self._folder)
 
-    def _hang(self) -> None:
+    def _create(self) -> None:
         # Another subscriber that leaves may remove the empty folder under our feet: make it again.
         for attempt in range(10):
             try:
-                return self._hang_once()
+                return self._create_once()
             except FileNotFoundError:
                 if attempt == 9:
                     raise
         return None
 
-    def _hang_once(self) -> None:
+    def _create_once(self) -> None:
         name = f"{os.getpid()}-{os.urandom(4).hex()}"
-        draft = os.path.join(self._folder, DRAFT_MARK + name)
+        temporary = os.path.join(self._folder, TEMPORARY_PREFIX + name)
         for folder in (os.path.dirname(self._folder), self._folder):
             with suppress(FileExistsError):
                 os.mkdir(folder, 0o700)
             if os.path.islink(folder):
-                raise NotADirectoryError(errno.ENOTDIR, _LINKED, folder)
-        os.mkfifo(draft, 0o600)
+                raise NotADirectoryError(errno.ENOTDIR, _IS_A_LINK, folder)
+        os.mkfifo(temporary, 0o600)
         try:
-            self._reader = fork_safety.close_on_fork(os.open(draft, os.O_RDONLY | _FLAGS))
+            self._reader = fork_safety.close_on_fork(os.open(temporary, os.O_RDONLY | _FLAGS))
             # A writer of our own keeps the pipe from reporting a hang-up when a ringing sender closes it.
-            self._writer = fork_safety.close_on_fork(os.open(draft, os.O_WRONLY | _FLAGS))
-            self._file = _file_at(draft)
+            self._writer = fork_safety.close_on_fork(os.open(temporary, os.O_WRONLY | _FLAGS))
+            self._identity = _identity_at(temporary)
             # Only who waits needs it.
             import select
 
             self._poller = select.poll()
             self._poller.register(self._reader, select.POLLIN)
             self._path = os.path.join(self._folder, name)
-            os.rename(draft, self._path)
+            os.rename(temporary, self._path)
         except BaseException:
             with suppress(OSError):
-                os.unlink(draft)
+                os.unlink(temporary)
             fork_safety.close_descriptor(self._reader)
             fork_safety.close_descriptor(self._writer)
             self._reader = self._writer = -1
@@ -244,20 +244,20 @@ def _folder_name(address: str) -> str:
 
     What is too long for one is hashed; and what is no address, as a foreign writer can store it: `..` for instance.
     """
-    if len(address) <= _LONGEST_NAME and ":" in address:
-        if _PLAIN.issuperset(address):
+    if len(address) <= _MAX_NAME and ":" in address:
+        if _UNESCAPED.issuperset(address):
             return address
         name = "".join(
-            char if char in _PLAIN else "".join(f"%{byte:02x}" for byte in char.encode()) for char in address
+            char if char in _UNESCAPED else "".join(f"%{byte:02x}" for byte in char.encode()) for char in address
         )
-        if len(name) <= _LONGEST_NAME:
+        if len(name) <= _MAX_NAME:
             return name
     from hashlib import sha256
 
     return sha256(address.encode()).hexdigest()
 
 
-def _touch(path: str, ring: bool) -> bool:
+def _ping(path: str, ring: bool) -> bool:
     """Knock at one FIFO, and ring it if asked to; returns whether somebody is there. A dead one is removed."""
     try:
         pipe = os.open(path, os.O_WRONLY | _FLAGS)
@@ -281,20 +281,20 @@ def _touch(path: str, ring: bool) -> bool:
     return True
 
 
-def _list_bells(folder: str, *, drafts: bool = False) -> list[str] | None:
+def _list_doorbells(folder: str, *, temporaries: bool = False) -> list[str] | None:
     """List what may be FIFOs in a folder; None where it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
             return [
                 entry.path
                 for entry in entries
-                if (drafts or not entry.name.startswith(DRAFT_MARK)) and _may_ring(entry)
+                if (temporaries or not entry.name.startswith(TEMPORARY_PREFIX)) and _may_be_fifo(entry)
             ]
     except OSError:
         return None
 
 
-def _may_ring(entry: os.DirEntry[str]) -> bool:
+def _may_be_fifo(entry: os.DirEntry[str]) -> bool:
     """Whether an entry is no file, folder or link: the listing tells, without a system call."""
     return not (entry.is_symlink() or entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False))
 
@@ -307,7 +307,7 @@ def _is_folder(path: str) -> bool:
         return False
 
 
-def _file_at(path: str) -> tuple[int, int]:
+def _identity_at(path: str) -> tuple[int, int]:
     """Return the device and the inode of what stands at a path, itself."""
     status = os.stat(path, follow_symlinks=False)
     return status.st_dev, status.st_ino

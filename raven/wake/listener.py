@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from raven.wake.doorbell import Bell
+from raven.wake.doorbell import Doorbell
 from raven.wake.watcher import WalWatch
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ DEAF_TICK_S = 0.1
 class Listener:
     """Tells an event loop that there may be news: `fileno()` turns readable when somebody rings.
 
-    After each ring `silence()` it, then look into the store. Call `tick()` once a second, and look then too; where no
+    After each ring `drain()` it, then look into the store. Call `tick()` once a second, and look then too; where no
     FIFO can be made (`is_deaf`), every DEAF_TICK_S. Without `stands` nobody need watch before the first tick. Nothing
     here blocks. Closing twice is allowed.
     """
@@ -28,13 +28,13 @@ class Listener:
         self._doorbells = handle.doorbells
         self._watch = _watch_of(handle)
         self._address = address
-        self._bell: Bell | None = None
+        self._doorbell: Doorbell | None = None
         self._warned = False
         self._pid = os.getpid()
         self._is_open = True
         self._watch.join()
         try:
-            self._hang()
+            self._ensure_doorbell()
             if stands:
                 self._watch.stand()
         except BaseException:
@@ -49,39 +49,39 @@ class Listener:
     @property
     def is_deaf(self) -> bool:
         """Whether no doorbell can be had here."""
-        return self._bell is None
+        return self._doorbell is None
 
     def fileno(self) -> int:
         """Return the descriptor that turns readable when somebody rings, or -1 where no doorbell is to be had."""
-        return -1 if self._bell is None else self._bell.fileno()
+        return -1 if self._doorbell is None else self._doorbell.fileno()
 
-    def hangs(self) -> bool:
+    def doorbell_exists(self) -> bool:
         """Whether the doorbell is in its place; where it is not, `tick` hangs another, with another descriptor."""
-        return self._bell is not None and self._bell.hangs()
+        return self._doorbell is not None and self._doorbell.exists()
 
     def wait(self, timeout_s: float) -> bool:
         """Block until somebody rings or the time is over; returns whether it rang, and silences it."""
         # The numbers of descriptors that a child has not inherited are those of other files there.
-        return self._bell is not None and not self.is_inherited and self._bell.wait(timeout_s)
+        return self._doorbell is not None and not self.is_inherited and self._doorbell.wait(timeout_s)
 
-    def silence(self) -> None:
+    def drain(self) -> None:
         """Forget the rings so far."""
-        if self._bell is not None and self._pid == os.getpid():
-            self._bell.silence()
+        if self._doorbell is not None and self._pid == os.getpid():
+            self._doorbell.drain()
 
     def tick(self) -> None:
         """Hang the doorbell where it does not, and see that somebody watches for writers that do not ring."""
         if not self._is_open or self.is_inherited:
             return
-        self._hang()
+        self._ensure_doorbell()
         self._watch.stand()
 
-    def _hang(self) -> None:
+    def _ensure_doorbell(self) -> None:
         try:
-            if self._bell is None:
-                self._bell = self._doorbells.hang(self._address)
+            if self._doorbell is None:
+                self._doorbell = self._doorbells.create(self._address)
             else:
-                self._bell.rehang()
+                self._doorbell.recreate()
         except OSError as error:
             self._go_deaf(error)
 
@@ -90,13 +90,13 @@ class Listener:
         if self._is_open and not self.is_inherited:
             self._is_open = False
             self._watch.leave()
-            if self._bell is not None:
-                self._bell.close()
+            if self._doorbell is not None:
+                self._doorbell.close()
 
     def _go_deaf(self, error: OSError) -> None:
         # Where there is no descriptor for a FIFO there is none for an import: then it is told at a later tick.
         with suppress(OSError, ImportError):
-            if self._bell is not None or not self._warned:
+            if self._doorbell is not None or not self._warned:
                 import logging
 
                 logging.getLogger("raven").warning(
@@ -104,10 +104,10 @@ class Listener:
                     self._doorbells.folder, error, DEAF_TICK_S,
                 )  # fmt: skip
                 self._warned = True
-        if self._bell is not None:
+        if self._doorbell is not None:
             with suppress(OSError):
-                self._bell.close()
-            self._bell = None
+                self._doorbell.close()
+            self._doorbell = None
 
 
 def _watch_of(handle: Handle) -> WalWatch:

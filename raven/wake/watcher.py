@@ -24,7 +24,7 @@ from typing import NamedTuple
 from raven.errors import RavenError
 from raven.store import fork_safety
 from raven.store.database import Store
-from raven.wake.doorbell import OBSERVERS, Doorbells
+from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
 
 LOCK_NAME = "watch.lock"
 FALLBACK_POLL_S = 0.1
@@ -225,7 +225,7 @@ class WalWatch:
             self._doorbells.ring_all()
         elif newest > last:
             recipients = [row[0] for row in store.rows("new_recipients_after", {"delivery_id": last})]
-            self._doorbells.ring([*recipients, OBSERVERS] if recipients else [])
+            self._doorbells.ring([*recipients, ALL_TRAFFIC] if recipients else [])
         return newest
 
     def _apply_due(self, store: Store) -> float:

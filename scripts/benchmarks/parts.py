@@ -14,7 +14,7 @@ from raven.model.draft import make_draft
 from raven.model.message import DELIVERED, MessageRow, message_of
 from raven.store import file
 from raven.store.database import Store
-from raven.wake.doorbell import OBSERVERS, Doorbells, receipt_bell
+from raven.wake.doorbell import ALL_TRAFFIC, Doorbells, receipt_address
 from scripts.benchmarks.rounds import each_us
 from scripts.benchmarks.send import BODY, BODY_TEXT, RECIPIENT, SENDER, LeanFloor
 
@@ -85,8 +85,8 @@ def results(folder: Path, count: int) -> dict[str, Callable[[], float]]:
         message_of(row.handed_out(DELIVERED, now, None), now, lease=1)
 
     return {
-        "bells": partial(each_us, lambda: bells.ring((RECIPIENT, OBSERVERS)), count),
-        "receipt bell": partial(each_us, lambda: bells.ring((receipt_bell(1),)), count),
+        "bells": partial(each_us, lambda: bells.ring((RECIPIENT, ALL_TRAFFIC)), count),
+        "receipt bell": partial(each_us, lambda: bells.ring((receipt_address(1),)), count),
         "sent": partial(each_us, sent, count),
         "got": partial(each_us, got, count),
     }

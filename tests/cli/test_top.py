@@ -65,7 +65,7 @@ def test_top_shows_roles_by_backlog_and_follows_the_bus(run: Run, bus: BusClient
     assert lines[23] == "q quit   a by address"
 
     with BusClient.at("worker:s", bus.db_path) as worker:
-        bell = Doorbells(bus.db_path).hang("worker:s")
+        bell = Doorbells(bus.db_path).create("worker:s")
         worker.claim()
         terminal.wait_for(lambda lines: row(lines, "worker")[:3] == ["1", "0", "1"], "the claim")
         bell.close()

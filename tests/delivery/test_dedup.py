@@ -141,7 +141,7 @@ def test_a_key_is_free_again_once_its_message_was_pruned(boss: BusClient, worker
 
 def test_a_duplicate_rings_nobody_and_tells_who_waits_now(db: str, boss: BusClient, spawn: Spawn) -> None:
     once(boss)
-    bells = [Doorbells(db).hang(address) for address in ("worker:s", "other:s")]
+    bells = [Doorbells(db).create(address) for address in ("worker:s", "other:s")]
 
     again = boss.send("other:s", "note", dedup_key="once")
     many = boss.send_many([{"to": "other:s", "type": "note", "dedup_key": "once"}] * 2)
@@ -154,7 +154,7 @@ def test_a_duplicate_rings_nobody_and_tells_who_waits_now(db: str, boss: BusClie
 
 def test_a_message_beside_a_duplicate_rings_its_own_recipients(db: str, boss: BusClient) -> None:
     once(boss)
-    bells = {address: Doorbells(db).hang(address) for address in ("worker:s", "other:s")}
+    bells = {address: Doorbells(db).create(address) for address in ("worker:s", "other:s")}
 
     boss.send_many([{"to": address, "type": "note", "dedup_key": key} for address, key in
                     (("worker:s", "once"), ("other:s", "new"))])  # fmt: skip

@@ -23,7 +23,7 @@ Connect = Callable[..., BusClient]
 Hosted = Callable[..., HostedBus]
 Subscribe = Callable[..., Any]
 ADDRESS = "worker:s"
-OBSERVERS = "*"
+ALL_TRAFFIC = "*"
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def fetch_when_rung(subscription: Any, max: int = 100) -> list[Message]:
     deadline = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline:
         assert is_rung(subscription.listener)
-        subscription.listener.silence()
+        subscription.listener.drain()
         if messages := subscription.fetch(max, rung=True):
             return list(messages)
     raise AssertionError("there were rings, but no message")
@@ -68,7 +68,7 @@ def test_a_send_makes_the_descriptor_readable_and_silence_unreadable(connect: Co
         assert [msg.body for msg in fetch_when_rung(subscription)] == [number]
 
     # A watch still has a few more looks at what was sent; then there is silence.
-    wait_until(lambda: subscription.listener.silence() or not is_rung(subscription.listener, 0.1), "silence")
+    wait_until(lambda: subscription.listener.drain() or not is_rung(subscription.listener, 0.1), "silence")
 
 
 def test_a_foreign_send_makes_the_descriptor_readable_too(subscribe: Subscribe, foreign: Foreign) -> None:
@@ -168,7 +168,7 @@ def test_close_gives_back_at_once_and_rings_the_others(connect: Connect, subscri
     leaver.fetch(10)
     bus.ack(1)
     assert is_rung(leaver.listener)  # by the watch, which rings once when it begins
-    bell = Doorbells(bus.db_path).hang(ADDRESS)
+    bell = Doorbells(bus.db_path).create(ADDRESS)
     assert not bell.wait(0)
 
     leaver.close()
@@ -219,15 +219,15 @@ def test_a_listener_whose_fifo_was_deleted_says_so_and_hangs_another_at_its_tick
     subscription = subscribe()
     listener = subscription.listener
     listener.tick()
-    before = listener.hangs(), waiting(db, ADDRESS)
+    before = listener.doorbell_exists(), waiting(db, ADDRESS)
 
     shutil.rmtree(f"{db}-bells")
-    without = listener.hangs(), waiting(db, ADDRESS)
+    without = listener.doorbell_exists(), waiting(db, ADDRESS)
     connect("boss:s").send(ADDRESS, "note")
     listener.tick()
 
     assert (before, without) == ((True, 1), (False, 0))
-    assert (listener.hangs(), waiting(db, ADDRESS), listener.is_deaf) == (True, 1, False)
+    assert (listener.doorbell_exists(), waiting(db, ADDRESS), listener.is_deaf) == (True, 1, False)
     assert len(subscription.fetch(10)) == 1
     connect("boss:s").send(ADDRESS, "note")
     assert len(fetch_when_rung(subscription)) == 1
@@ -240,7 +240,7 @@ def test_where_no_fifo_can_be_made_a_listener_is_deaf_until_it_can(
     bus, subscription = connect("boss:s"), subscribe()
     listener = subscription.listener
     listener.tick()
-    deaf = listener.is_deaf, listener.hangs(), listener.fileno(), listener.wait(0)
+    deaf = listener.is_deaf, listener.doorbell_exists(), listener.fileno(), listener.wait(0)
     bus.send(ADDRESS, "note", "by a tick")
     fetched = subscription.fetch(10)
 
@@ -262,9 +262,9 @@ def test_an_observers_listener_is_rung_by_every_send(db: str, hosted: Hosted) ->
             bus.send(to, "note", to)
             while not (page := log.page()):
                 assert is_rung(listener)
-                listener.silence()
+                listener.drain()
             heard += [msg.body for msg in page]
-        bell = Doorbells(db).hang(OBSERVERS)
+        bell = Doorbells(db).create(ALL_TRAFFIC)
         with bus.atomic():
             bus.for_address("d:s").send("e:s", "note")
         rung = bell.wait(0)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from raven import AddressError, BusClient
 from raven.model.address import Address, make_address, parse_address, parse_target, parse_targets
-from raven.wake.doorbell import Doorbells, receipt_bell
+from raven.wake.doorbell import Doorbells, receipt_address
 from scripts.stress.injection.texts import addresses
 
 # Few letters, so that addresses are often alike: capitals, what is composed and what is not, signs of paths and of SQL.
@@ -105,7 +105,7 @@ def test_the_doorbells_of_observers_and_receipts_are_no_address_of_anybody() -> 
     names = {folder_of(text) for text in addresses()}
 
     assert len(names) == len(addresses())
-    for pseudo in ("*", receipt_bell(1), receipt_bell((1 << 43) - 1)):
+    for pseudo in ("*", receipt_address(1), receipt_address((1 << 43) - 1)):
         assert folder_of(pseudo) == f"/bus.db-bells/{pseudo}"
         assert folder_of(pseudo) not in names
 

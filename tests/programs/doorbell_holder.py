@@ -8,7 +8,7 @@ db, address, count = sys.argv[1:]
 heard = 0
 for _ in range(int(count)):
     doorbells = Doorbells(db)
-    bell = doorbells.hang(address)
+    bell = doorbells.create(address)
     doorbells.ring([address])
     heard += bell.wait(5)
     bell.close()

@@ -18,7 +18,7 @@ if not child:
     os.dup2(reader, listener.fileno())
     os.set_blocking(listener.fileno(), False)
     listener.wait(0)
-    listener.silence()
+    listener.drain()
     listener.tick()
     left = os.read(listener.fileno(), 100).decode()
     print(json.dumps({"left": left, "bells": len(os.listdir(f"{db}-bells/{address}"))}), flush=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from raven import BusClient, WaitTimeoutError
-from raven.wake.doorbell import receipt_bell
+from raven.wake.doorbell import receipt_address
 from tests.client_process import Actor
 from tests.support import Program, bells, wait_for_waiting, wait_until
 
@@ -45,7 +45,7 @@ def test_a_signal_to_who_waits_for_receipts_leaves_nothing(
     sent = connect("boss:s").send("worker:s", "note")
     program = Actor(spawn("actor", db, "waiter:s"))
     program.begin(method, sent.id)
-    wait_for_waiting(db, receipt_bell(sent.id))
+    wait_for_waiting(db, receipt_address(sent.id))
 
     program.program.signal(number)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from raven import BusClient, BusObserver, ClosedError, InputError, Receipt, UndeliveredError, WaitTimeoutError
-from raven.wake.doorbell import Doorbells, receipt_bell
+from raven.wake.doorbell import Doorbells, receipt_address
 from tests.client_process import Actor
 from tests.support import (
     DEADLINE_S,
@@ -83,7 +83,7 @@ def wait_in_thread(
     waiting = pool.submit(wait)
     pool.shutdown(wait=False)
     # It ticks a second after it has hung its bell: what comes soon after this is no tick.
-    wait_for_waiting(db, receipt_bell(message_id))
+    wait_for_waiting(db, receipt_address(message_id))
     return lambda: waiting.result(DEADLINE_S), lambda: moments[0]
 
 

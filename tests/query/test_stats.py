@@ -131,7 +131,7 @@ def test_the_oldest_is_the_oldest_that_can_be_taken_now(connect: Connect, foreig
 def test_who_waits_is_counted_by_address_and_who_is_registered_is_listed(connect: Connect, db: str) -> None:
     bus = connect("worker:s")
     bus.register("worker:s", "idle:s")
-    bells = [Doorbells(db).hang("worker:s") for _ in range(2)]
+    bells = [Doorbells(db).create("worker:s") for _ in range(2)]
 
     stats = bus.stats(full=False)
 

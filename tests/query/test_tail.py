@@ -16,7 +16,7 @@ from tests.support import NEVER_POLLS_S, Foreign, bells, wait_for_waiting, wait_
 pytestmark = pytest.mark.both_ways
 
 Connect = Callable[..., BusClient]
-OBSERVERS = "*"
+ALL_TRAFFIC = "*"
 
 
 def test_without_follow_it_ends_at_the_newest(connect: Connect) -> None:
@@ -65,7 +65,7 @@ def test_a_follower_hears_a_send_at_once(db: str, connect: Connect) -> None:
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()
-    wait_for_waiting(db, OBSERVERS)
+    wait_for_waiting(db, ALL_TRAFFIC)
     for number in range(5):
         sent_at = time.monotonic()
         bus.send("worker:s", "note")
@@ -88,7 +88,7 @@ def test_a_follower_hears_a_foreign_send_too(db: str, connect: Connect, foreign:
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()
-    wait_for_waiting(db, OBSERVERS)
+    wait_for_waiting(db, ALL_TRAFFIC)
     foreign.send("worker:s", "x")
     thread.join(10)
 

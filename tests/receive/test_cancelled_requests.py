@@ -16,7 +16,7 @@ import pytest
 
 from raven import BusClient, ClosedError, ExpiredError, Message, RavenError, UndeliveredError, WaitTimeoutError
 from raven.host.bus import HostedBus
-from raven.wake.doorbell import receipt_bell
+from raven.wake.doorbell import receipt_address
 from tests.client_process import Actor
 from tests.support import DEADLINE_S, Foreign, Program, wait_for_waiting, wait_until
 
@@ -91,7 +91,7 @@ def test_who_waits_for_the_receipts_of_a_cancelled_request_is_told_at_once(
 
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(wait)
-        wait_for_waiting(db, receipt_bell(asked.id))
+        wait_for_waiting(db, receipt_address(asked.id))
         asker.program.signal(2)
         given_up_at = asker.error()["at"]
         with pytest.raises(UndeliveredError):

@@ -245,7 +245,7 @@ def test_a_reply_inside_a_transaction_is_heard_after_its_commit(db: str, connect
     asker.begin("request", "worker:s", "ask")
     asked = wait_until(worker.claim, "the request")[0]
     wait_for_waiting(db, asked.reply_address)
-    bell = Doorbells(db).hang(str(asked.reply_address))
+    bell = Doorbells(db).create(str(asked.reply_address))
 
     with worker.transaction() as tx:
         answer = tx.reply(asked, "answer")

@@ -107,7 +107,7 @@ def test_an_exception_that_leaves_the_block_undoes_all_of_it(connect: Connect, f
 
 def test_doorbells_are_rung_after_the_commit_and_only_of_what_was_committed(db: str, connect: Connect) -> None:
     bus = connect("boss:s")
-    hung = {name: Doorbells(db).hang(f"{name}:s") for name in ("kept", "failed", "inner", "undone")}
+    hung = {name: Doorbells(db).create(f"{name}:s") for name in ("kept", "failed", "inner", "undone")}
 
     with bus.transaction() as tx:
         tx.send("kept:s", "note")
@@ -128,7 +128,7 @@ def test_doorbells_are_rung_after_the_commit_and_only_of_what_was_committed(db: 
 
 def test_one_commit_rings_for_every_recipient_in_it(db: str, connect: Connect) -> None:
     bus = connect("boss:s")
-    hung = [Doorbells(db).hang(address) for address in ("a:s", "b:s", "*")]
+    hung = [Doorbells(db).create(address) for address in ("a:s", "b:s", "*")]
 
     with bus.transaction() as tx:
         tx.send("a:s", "note")
@@ -201,7 +201,7 @@ def test_other_connections_cannot_write_until_the_block_ends(connect: Connect) -
 def test_a_block_of_another_process_is_seen_when_it_has_ended(
     db: str, connect: Connect, spawn: Spawn, foreign: Foreign
 ) -> None:
-    bell = Doorbells(db).hang("worker:s")
+    bell = Doorbells(db).create("worker:s")
     bus = connect("worker:s")
     other = spawn("transaction_sender", db, "worker:s", "a", "b")
     other.read()

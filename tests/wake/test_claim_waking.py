@@ -41,7 +41,7 @@ def wait(db: str, bus: BusClient, spawn: Spawn) -> Callable[[str], Program]:
 
 def test_a_claim_and_an_ack_wake_nobody_at_the_address(db: str, bus: BusClient) -> None:
     bus.send_many([{"to": WORKER, "type": "job"}] * 2)
-    bell = Doorbells(db).hang(WORKER)
+    bell = Doorbells(db).create(WORKER)
     assert not bell.wait(0)
 
     bus.claim(max=2)

@@ -98,7 +98,7 @@ def test_a_bell_replaced_by_something_else_stops_no_send_and_no_mail_and_hangs_a
 
 
 def test_what_stands_in_the_place_of_a_bell_is_not_removed_with_it(db: str, home: Path) -> None:
-    bell = Doorbells(db).hang(ADDRESS)
+    bell = Doorbells(db).create(ADDRESS)
     [path] = home.iterdir()
     path.unlink()
     path.write_text("mine")
@@ -203,8 +203,8 @@ def test_when_the_bells_folder_is_replaced_under_the_watch_another_watch_stands(
 
 
 def test_a_ring_for_which_there_was_no_descriptor_does_not_make_the_next_ones_go_unheard(db: str) -> None:
-    doorbells, bell = Doorbells(db), Doorbells(db).hang(ADDRESS)
-    grow_old(doorbells.place_of(ADDRESS))
+    doorbells, bell = Doorbells(db), Doorbells(db).create(ADDRESS)
+    grow_old(doorbells.folder_for(ADDRESS))
 
     with no_descriptors():
         assert doorbells.ring([ADDRESS]) == []
@@ -266,8 +266,8 @@ def no_descriptors() -> Iterator[None]:
 
 def test_a_file_in_the_place_of_a_bell_that_is_remembered_is_not_written_to(db: str) -> None:
     doorbells = Doorbells(db)
-    bell = doorbells.hang("worker:a")
-    folder = Path(doorbells.place_of("worker:a"))
+    bell = doorbells.create("worker:a")
+    folder = Path(doorbells.folder_for("worker:a"))
     grow_old(str(folder))
     assert doorbells.ring(["worker:a"]) == ["worker:a"]
     [path] = folder.iterdir()
@@ -293,7 +293,7 @@ def test_no_lock_file_is_opened_behind_a_link(db: str, tmp_path: Path) -> None:
 
 def test_where_the_very_folder_of_the_bus_is_gone_no_bell_hangs(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        Doorbells(str(tmp_path / "gone" / "bus.db")).hang("worker:a")
+        Doorbells(str(tmp_path / "gone" / "bus.db")).create("worker:a")
 
     assert not list(tmp_path.iterdir())
 
@@ -309,7 +309,7 @@ def test_a_listener_whose_bells_folder_became_a_link_is_deaf_from_its_next_tick_
 
     with caplog.at_level(logging.WARNING, logger="raven"):
         listener.tick()
-    listener.silence()
+    listener.drain()
 
     assert listener.is_deaf
     assert not listener.wait(60)

@@ -53,7 +53,7 @@ def send_at_once(bus: BusClient, body: object = None) -> None:
 
 def test_many_rings_are_one(db: str) -> None:
     doorbells = Doorbells(db)
-    bell = doorbells.hang(ADDRESS)
+    bell = doorbells.create(ADDRESS)
 
     for _ in range(100):
         doorbells.ring([ADDRESS])
@@ -65,7 +65,7 @@ def test_many_rings_are_one(db: str) -> None:
 
 def test_a_ring_is_heard_only_at_its_address(db: str) -> None:
     doorbells = Doorbells(db)
-    mine, other = doorbells.hang(ADDRESS), doorbells.hang("worker:t")
+    mine, other = doorbells.create(ADDRESS), doorbells.create("worker:t")
 
     doorbells.ring([ADDRESS, "nobody:s"])
 
@@ -78,7 +78,7 @@ def test_a_ring_is_heard_only_at_its_address(db: str) -> None:
 
 def test_a_ring_for_all_is_heard_at_every_address(db: str) -> None:
     doorbells = Doorbells(db)
-    hung = [doorbells.hang(address) for address in (ADDRESS, ADDRESS, "other:t", "*")]
+    hung = [doorbells.create(address) for address in (ADDRESS, ADDRESS, "other:t", "*")]
 
     doorbells.ring_all()
 
@@ -90,7 +90,7 @@ def test_a_ring_for_all_is_heard_at_every_address(db: str) -> None:
 @pytest.mark.parametrize("address", ["a/b:s", "../x:..", ".:.", "a b:ü 東京", "%2e:%2F", "x" * 300 + ":" + "y" * 200])
 def test_any_address_has_a_bell_inside_the_bells_folder(db: str, address: str, connect: Connect) -> None:
     bus = connect(address)
-    bell = Doorbells(db).hang(address)
+    bell = Doorbells(db).create(address)
 
     assert waiting(db, address) == 1
     bus.send(address, "note")
@@ -104,7 +104,7 @@ def test_any_address_has_a_bell_inside_the_bells_folder(db: str, address: str, c
 
 def test_addresses_have_bells_of_their_own_however_alike(db: str) -> None:
     addresses = ["a:b", "A:b", "a%3Ab:c", "a:b ü", "a~:b", "a:b.", "x" * 400 + ":1", "x" * 400 + ":2"]
-    hung = {address: Doorbells(db).hang(address) for address in addresses}
+    hung = {address: Doorbells(db).create(address) for address in addresses}
 
     for address in addresses:
         Doorbells(db).ring([address])
@@ -138,7 +138,7 @@ def test_a_fifo_that_nobody_reads_is_removed_by_the_next_send(db: str, connect: 
 
 def test_a_sweep_takes_the_dead_and_leaves_the_living_and_strangers(db: str, folder: Path) -> None:
     doorbells = Doorbells(db)
-    living = doorbells.hang("living:s")
+    living = doorbells.create("living:s")
     os.mkfifo(folder / "999999-dead")
     empty = folder.parent / "gone:s"
     empty.mkdir()
@@ -189,9 +189,9 @@ def test_where_more_bells_hang_than_are_remembered_all_are_rung(
 ) -> None:
     monkeypatch.setattr(doorbell, limit, 1)
     doorbells = Doorbells(db)
-    hung = [doorbells.hang(address) for address in ADDRESSES]
+    hung = [doorbells.create(address) for address in ADDRESSES]
     for address in ADDRESSES:
-        os.utime(doorbells.place_of(address), (1, 1))  # long ago, so that its listing is remembered
+        os.utime(doorbells.folder_for(address), (1, 1))  # long ago, so that its listing is remembered
 
     assert doorbells.ring(ADDRESSES) == ADDRESSES
     assert doorbells.ring(ADDRESSES) == ADDRESSES
@@ -202,14 +202,14 @@ def test_where_more_bells_hang_than_are_remembered_all_are_rung(
 
 
 def test_a_bell_that_others_took_down_or_replaced_hangs_no_more_and_closes_twice(db: str) -> None:
-    bell = Doorbells(db).hang("worker:a")
-    [path] = Path(Doorbells(db).place_of("worker:a")).iterdir()
-    assert bell.hangs()
+    bell = Doorbells(db).create("worker:a")
+    [path] = Path(Doorbells(db).folder_for("worker:a")).iterdir()
+    assert bell.exists()
 
     path.unlink()
-    assert not bell.hangs()
+    assert not bell.exists()
     os.mkfifo(path)
-    assert not bell.hangs()
+    assert not bell.exists()
     path.unlink()
 
     bell.close()

@@ -27,7 +27,7 @@ def run(round: Round, bus: BusClient) -> None:
     with ExitStack() as stack:
         hung = {}
         for address in names:
-            hung[address] = stack.enter_context(closing(bus._doorbells.hang(address)))
+            hung[address] = stack.enter_context(closing(bus._doorbells.create(address)))
         folders = [path.name for path in bells.iterdir() if path.is_dir()]
         round.expect(len(folders) == len(names), f"{len(names)} addresses have {len(folders)} folders")
         alike = {unicodedata.normalize("NFKD", name).casefold() for name in folders}

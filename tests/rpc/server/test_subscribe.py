@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from raven import BusClient
-from raven.wake.doorbell import OBSERVERS, Doorbells
+from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
 from raven_rpc.server import server
 from tests.rpc_server import Line, Served
 from tests.support import Foreign, Program, leased, wait_for_waiting, wait_until, waiting
@@ -221,7 +221,7 @@ def test_the_leases_of_a_helper_that_was_killed_end_by_themselves(
         assert [(message["body"], message["attempts"]) for message in again] == [("a", 2), ("b", 2)]
 
 
-@pytest.mark.parametrize(("method", "doorbell"), [("subscribe", WORKER), ("tail", OBSERVERS)])
+@pytest.mark.parametrize(("method", "doorbell"), [("subscribe", WORKER), ("tail", ALL_TRAFFIC)])
 def test_doorbells_that_were_deleted_are_hung_again_and_nothing_is_lost(
     serve: Serve, connect: Connect, db: str, monkeypatch: pytest.MonkeyPatch, method: str, doorbell: str
 ) -> None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 
 from raven import BusClient, BusObserver
-from raven.wake.doorbell import OBSERVERS
+from raven.wake.doorbell import ALL_TRAFFIC
 from tests.rpc_server import Line, Served
 from tests.support import DEADLINE_S, Foreign, wait_for_waiting, wait_until, waiting
 
@@ -95,11 +95,11 @@ def test_unsubscribe_ends_a_tail_and_takes_its_doorbell_down(serve: Serve, conne
     bus = connect("boss:s")
     with serve().connect() as line:
         number = line.ask("tail", {})["subscription"]
-        wait_for_waiting(db, OBSERVERS)
+        wait_for_waiting(db, ALL_TRAFFIC)
 
         line.ask("unsubscribe", {"subscription": number})
 
-        wait_until(lambda: not waiting(db, OBSERVERS), "the end of the doorbell")
+        wait_until(lambda: not waiting(db, ALL_TRAFFIC), "the end of the doorbell")
         bus.send("worker:s", "note")
         assert line.is_silent(0.3)
 
