@@ -1,4 +1,4 @@
-"""The command line: commands in a folder, found by `app.py`, which is the one error boundary, too.
+"""The command line: a module per group of commands, and `app.py`, which dispatches and turns errors into exit codes.
 
-Imported by `__main__` alone; imports all of raven, and `raven_rpc` when a command goes through the server.
+Imported by `__main__` alone; imports all of raven, and `raven_rpc` if a command uses the server.
 """

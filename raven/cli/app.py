@@ -1,4 +1,4 @@
-"""The commands of `raven`: finds the one that is asked for, and turns every mistake into one line and an exit code."""
+"""Dispatch: `raven` imports the command that the user names, and turns every error into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -13,41 +13,52 @@ from typing import Any, cast
 
 import click
 
-from raven.cli.exit_codes import GENERAL, INTERRUPTED, USAGE, exit_code_of
+from raven.cli.command import DocumentedGroup
+from raven.cli.exit_codes import GENERAL, INTERRUPTED, MEANINGS, USAGE, exit_code_of
 from raven.cli.output import escape
 from raven.errors import RavenError
 
-# Each command stands in a module that is imported only when it is used, so that each starts fast.
-COMMANDS = {
-    "ack": "raven.cli.commands.claim",
-    "call": "raven.cli.commands.rpc",
-    "claim": "raven.cli.commands.claim",
-    "completion": "raven.cli.commands.setup",
-    "dead-letters": "raven.cli.commands.dead_letters",
-    "doctor": "raven.cli.commands.status",
-    "extend": "raven.cli.commands.claim",
-    "history": "raven.cli.commands.inbox",
-    "inbox": "raven.cli.commands.inbox",
-    "init": "raven.cli.commands.setup",
-    "nack": "raven.cli.commands.claim",
-    "peers": "raven.cli.commands.status",
-    "prune": "raven.cli.commands.dead_letters",
-    "read": "raven.cli.commands.inbox",
-    "receipts": "raven.cli.commands.status",
-    "reply": "raven.cli.commands.send",
-    "request": "raven.cli.commands.send",
-    "requeue": "raven.cli.commands.dead_letters",
-    "send": "raven.cli.commands.send",
-    "serve": "raven.cli.commands.rpc",
-    "session": "raven.cli.commands.setup",
-    "stats": "raven.cli.commands.status",
-    "subscribe": "raven.cli.commands.subscribe",
-    "tail": "raven.cli.commands.inbox",
-    "thread": "raven.cli.commands.inbox",
-    "top": "raven.cli.commands.top",
-    "transaction": "raven.cli.commands.transaction",
-    "version": "raven.cli.commands.setup",
+# The commands in the groups of `raven --help`, each with its module in raven.cli.commands. A module is imported only
+# when one of its commands runs, so that every command starts fast.
+GROUPS = {
+    "Talk": {
+        "send": "send",
+        "request": "send",
+        "reply": "send",
+        "inbox": "inbox",
+        "read": "inbox",
+    },
+    "Work": {
+        "subscribe": "subscribe",
+        "claim": "claim",
+        "ack": "claim",
+        "nack": "claim",
+        "extend": "claim",
+        "transaction": "transaction",
+    },
+    "Look": {
+        "tail": "inbox",
+        "thread": "inbox",
+        "history": "inbox",
+        "receipts": "status",
+        "peers": "status",
+        "stats": "status",
+        "top": "top",
+    },
+    "Care": {
+        "init": "init",
+        "session": "init",
+        "doctor": "status",
+        "dead-letters": "dead_letters",
+        "requeue": "dead_letters",
+        "prune": "dead_letters",
+        "serve": "rpc",
+        "call": "rpc",
+        "completion": "init",
+        "version": "init",
+    },
 }
+COMMANDS = {name: module for group in GROUPS.values() for name, module in group.items()}
 # Older names of commands, which work and are not listed.
 ALIASES = {"dead": "dead-letters"}
 
@@ -58,7 +69,7 @@ def _show_help(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         ctx.exit()
 
 
-# In place of click's own, which looks for a translation of its one sentence: a fortieth of a short command's time.
+# Replaces click's own option, which looks up a translation of its help text: a fortieth of a short command's time.
 _help_option = click.option(
     "-h",
     "--help",
@@ -72,35 +83,43 @@ _help_option = click.option(
 
 @cache
 def _load(name: str) -> click.Command:
-    return _help_option(cast(click.Command, getattr(importlib.import_module(COMMANDS[name]), name.replace("-", "_"))))
+    module = importlib.import_module(f"raven.cli.commands.{COMMANDS[name]}")
+    return _help_option(cast(click.Command, getattr(module, name.replace("-", "_"))))
 
 
-class LazyGroup(click.Group):
-    """A group that knows its commands by name and imports the one that is asked for."""
+class LazyGroup(DocumentedGroup):
+    """A group that knows its commands by name and imports a command when it runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command by its name."""
+        """Import a command by its name; returns None if the name is unknown."""
         return _load(cmd_name) if cmd_name in COMMANDS else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands in their groups."""
+        width = max(map(len, COMMANDS))
+        for title, names in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), _load(name).get_short_help_str(limit=62)) for name in names])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command and its arguments.
+        """Return the command and its arguments, with the options by their long names.
 
-        Options come by their long names: click looks for `-t` among those first, and on not finding it collects similar
-        ones for an error that nobody sees, a thirtieth of a short command's time.
+        click looks up a short name such as `-t` among the long names first, and collects similar names for an error
+        message that is then dropped: a thirtieth of a short command's time.
         """
         name, command, rest = super().resolve_command(ctx, [ALIASES.get(args[0], args[0]), *args[1:]])
         if command is None or isinstance(command, click.Group):
             return name, command, rest
-        return name, command, list(_in_full(command, rest))
+        return name, command, list(_with_long_names(command, rest))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; that nobody reads its output any more, or a Ctrl-C, ends it without a word."""
+        """Run the command; end quietly on Ctrl-C or a closed stdout."""
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
@@ -112,8 +131,12 @@ class LazyGroup(click.Group):
         return result
 
 
-def _in_full(command: click.Command, args: Iterable[str]) -> Iterator[str]:
-    """Yield the arguments of a command, options by their long names as far as each stands by itself."""
+def _with_long_names(command: click.Command, args: Iterable[str]) -> Iterator[str]:
+    """Yield the arguments of a command, replacing each separate option by its long name.
+
+    Stops replacing at the first argument that starts with `-` and is no known option: only click knows how many
+    values such an argument takes.
+    """
     options = {name: option for option in command.params if isinstance(option, click.Option) for name in option.opts}
     rest = iter(args)
     for arg in rest:
@@ -129,24 +152,26 @@ def _in_full(command: click.Command, args: Iterable[str]) -> Iterator[str]:
 
 
 @_help_option
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    exit_codes=MEANINGS,
+    example="raven init && raven send --from a:s --to b:s -t hello && raven inbox -a b:s",
+)
 def cli() -> None:
     """Message bus for agent processes on one host: one SQLite file, no broker.
 
-    The bus is found by --db, then RAVEN_DB, then raven.yaml here or above, then ~/.raven/bus.db. With --socket or
-    RAVEN_SOCKET a command goes through the server that `raven serve` runs, and waits for one that is starting, for
-    RAVEN_CONNECT_TIMEOUT_S seconds (2).
-
-    Exit codes: 0 ok, 1 general, 2 usage or configuration, 3 database, 4 message not found, 5 schema validation,
-    6 unknown session or role, 7 cannot bind.
+    The bus file is --db, else RAVEN_DB, else the db of raven.yaml in this folder or a parent, else ~/.raven/bus.db.
+    With --socket or RAVEN_SOCKET a command uses the server that `raven serve` runs. It waits up to
+    RAVEN_CONNECT_TIMEOUT_S seconds (2) for a server that is still starting.
     """
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command and return its exit code; a mistake is one line `error: ...` on stderr."""
-    # click itself colours terminals only; this is https://no-color.org.
+    """Run one command and return its exit code; prints an error as one line `error: ...` on stderr."""
+    # click checks for a terminal but not for https://no-color.org.
     colour = False if os.environ.get("NO_COLOR") else None
-    # What a terminal or a pipe has no letters for shows as escapes: no text of a message ends a command halfway.
+    # A character that the terminal's encoding lacks is printed as an escape: no message text ends a command halfway.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -163,12 +188,12 @@ def run(arguments: list[str]) -> int:
 
 
 def _explain(error: RavenError | click.ClickException | OSError) -> tuple[str, int]:
-    """Return what to say of a mistake, and its exit code."""
+    """Return the text of an error and its exit code."""
     if isinstance(error, RavenError):
         return str(error), exit_code_of(error)
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror or error}", GENERAL
+        path = f"{error.filename}: " if error.filename else ""
+        return f"{path}{error.strerror or error}", GENERAL
     if isinstance(error, click.UsageError):
         hint = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
         return error.format_message() + hint, USAGE

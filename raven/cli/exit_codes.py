@@ -1,4 +1,4 @@
-"""Exit codes: the one table from errors to what a script sees."""
+"""Exit codes: the one table from errors to exit codes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GENERAL = 1
 USAGE = 2
 INTERRUPTED = 130
 
-# An error takes the code of the nearest class above it that stands here.
+# The nearest base class of an error in this table decides.
 EXIT_CODES: dict[type[RavenError], int] = {
     RavenError: GENERAL,
     InputError: USAGE,
@@ -27,6 +27,17 @@ EXIT_CODES: dict[type[RavenError], int] = {
     SchemaValidationError: 5,
     UnknownAddressError: 6,
     BindError: 7,
+}
+MEANINGS = {
+    0: "success",
+    GENERAL: "any other error, or a negative result such as a failed check",
+    USAGE: "wrong usage or configuration",
+    3: "error of the bus file",
+    4: "message not found",
+    5: "body does not fit its schema",
+    6: "unknown session or address",
+    7: "cannot bind the socket",
+    INTERRUPTED: "interrupted by Ctrl-C",
 }
 
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 import gc
 import sys
 
-# A short command makes fewer objects than these, nearly all of them by its imports and for good: to search them for
-# garbage again and again takes a tenth of its time.
-_COLLECT_AFTER = 50_000
-# How often Python searches by itself, which is better for what serves many requests.
-STANDARD = gc.get_threshold()
+# A short command allocates fewer objects than this, nearly all of them by its imports and for good. Collecting garbage
+# among them again and again takes a tenth of its time.
+_GC_THRESHOLD = 50_000
+# Python's own thresholds, which suit a process that serves many requests.
+DEFAULT_GC_THRESHOLDS = gc.get_threshold()
 
 
 def main() -> None:
     """Run the command line, and exit."""
-    gc.set_threshold(_COLLECT_AFTER)
-    # Only now: what is imported before it is searched.
+    gc.set_threshold(_GC_THRESHOLD)
+    # Imported only now: the collector would search the objects of an earlier import.
     from raven.cli.app import run
 
     code = run(sys.argv[1:])
-    # The process ends here: spare it a last search.
+    # The process ends here: skip the last collection.
     gc.freeze()
     sys.exit(code)

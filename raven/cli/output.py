@@ -1,4 +1,4 @@
-"""Output: how messages, tables and units look on a terminal, and how they are JSON for scripts."""
+"""Output: messages, tables and units as text for a terminal, or as JSON for scripts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _URGENCY_COLOURS = {"blocking": "red", "prompt": None, "fyi": "bright_black"}
 
 
 def escape(text: str) -> str:
-    """Show control and other unprintable characters as escapes, so that no text can forge or recolour a line."""
+    """Return a text with its unprintable characters escaped, so that no text can forge or recolour a line."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
@@ -28,12 +28,12 @@ def echo_json(value: Any) -> None:
 
 
 def body_text(body: Any) -> str:
-    """Return a body as JSON for a person's eyes."""
+    """Return a body as JSON for display: not in ASCII, unprintable characters escaped."""
     return escape(json.dumps(body, ensure_ascii=False))
 
 
 def echo_message(message: Message, as_json: bool = False) -> None:
-    """Print a message as one line, at once even into a pipe."""
+    """Print a message as one line, and flush, so that a pipe gets it at once."""
     if as_json:
         echo_json(message.as_dict())
     else:
@@ -44,35 +44,35 @@ def echo_message(message: Message, as_json: bool = False) -> None:
 def echo_messages(
     messages: Sequence[Message], as_json: bool, marks: Callable[[Message], Mapping[str, object]] = lambda _: {}
 ) -> None:
-    """Print messages, a line each; `marks` says what stands at the end of a line, as `name=value`."""
+    """Print messages, one line each; `marks` returns the `name=value` pairs at the end of a line."""
     if as_json:
         echo_json({"messages": [message.as_dict() for message in messages]})
         return
     for message in messages:
-        ending = "".join(f" {name}={escape(str(value))}" for name, value in marks(message).items())
-        click.echo(_line(message) + ending)
+        pairs = "".join(f" {name}={escape(str(value))}" for name, value in marks(message).items())
+        click.echo(_line(message) + pairs)
     if not messages:
         click.echo("(no messages)")
 
 
 def echo_sent(message: Message) -> None:
-    """Print where a message went that was just sent."""
+    """Print the route of a message that was just sent."""
     route = f"{escape(message.sender)} -> {escape(message.recipient)}"
     repeated = " (already sent)" if message.duplicate else ""
     click.echo(f"sent #{message.id} {route} type={escape(message.type)}{repeated}")
 
 
 def echo_details(message: Message) -> None:
-    """Print everything about a message, one property a line."""
+    """Print all properties of a message, one per line."""
     click.echo(_line(message))
     for name, value in message.as_dict().items():
         if name not in ("id", "sender", "recipient", "body", "type") and value not in (None, []):
-            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            click.echo(f"  {name}: {escape(shown)}")
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            click.echo(f"  {name}: {escape(text)}")
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a number of things in words."""
+def format_count(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 message`, `2 messages`."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
@@ -94,8 +94,8 @@ def _line(message: Message) -> str:
     return f"{coloured} {body_text(message.body)}"
 
 
-def span(seconds: float | None) -> str:
-    """Return a span of time in its largest unit, "-" for none."""
+def format_duration(seconds: float | None) -> str:
+    """Return a duration in its largest unit; returns "-" for None."""
     if seconds is None:
         return "-"
     for size_s, unit in ((86400, "d"), (3600, "h"), (60, "m")):
@@ -104,8 +104,8 @@ def span(seconds: float | None) -> str:
     return f"{seconds:.1f}s" if seconds >= 1 else f"{1000 * seconds:.1f}ms"
 
 
-def size(count: float) -> str:
-    """Return a number of bytes in its largest unit."""
+def format_size(count: float) -> str:
+    """Return a number of bytes in its largest binary unit."""
     if count < 1024:
         return f"{count:.0f} B"
     for unit in ("KiB", "MiB", "GiB"):
@@ -115,8 +115,8 @@ def size(count: float) -> str:
     return f"{count / 1024:,.1f} TiB"
 
 
-def rate(per_second: float) -> str:
-    """Return a number of events per second; one in a minute does not look like nothing."""
+def format_rate(per_second: float) -> str:
+    """Return a number of events per second; one event per minute is not rounded to 0."""
     return (
         f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.1f}" if per_second >= 10 else f"{per_second:.2f}"
     )

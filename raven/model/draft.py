@@ -141,24 +141,24 @@ class SendOptions(TypedDict, total=False):
     """
 
     urgency: Annotated[Urgency, Option(_check_urgency, default="prompt")]
-    tags: Annotated[Sequence[str], Option(_check_tags, "A tag; may be given several times.", default=())]
+    tags: Annotated[Sequence[str], Option(_check_tags, "Tag; repeatable.", default=())]
     correlation_id: Annotated[
-        str | int | None, Option(check_optional_text, "The conversation that this belongs to.", metavar="TEXT")
+        str | int | None, Option(check_optional_text, "Correlation ID of the conversation.", metavar="TEXT")
     ]
     reply_to: Annotated[
-        int | None, Option(_check_reply_to, "The message that this one answers.", metavar="ID", not_of="reply")
+        int | None, Option(_check_reply_to, "Message that this one replies to.", metavar="ID", not_of="reply")
     ]
-    task_id: Annotated[str | int | None, Option(check_optional_text, "The task that this belongs to.", metavar="TEXT")]
+    task_id: Annotated[str | int | None, Option(check_optional_text, "Task ID.", metavar="TEXT")]
     expires_in_s: Annotated[
         float | None,
-        Option(_check_lifetime, "Drop it if it is not taken by then (30s, 5m, 2h).", not_of="request"),
+        Option(_check_lifetime, "Expire unclaimed deliveries after this time (30s, 5m, 2h).", not_of="request"),
     ]
-    delay_s: Annotated[float | None, Option(_check_delay, "Hold it back that long.")]
+    delay_s: Annotated[float | None, Option(_check_delay, "Delay before the first delivery.")]
     dedup_key: Annotated[
         str | None,
         Option(
             check_optional_text,
-            "Send nothing if this sender has used the key before.",
+            "Send nothing if this sender has already used the key.",
             metavar="TEXT",
             not_of="request",
         ),
@@ -167,14 +167,14 @@ class SendOptions(TypedDict, total=False):
         Report | None,
         Option(
             _check_report,
-            "Tell the sender of each recipient for whom it dies or expires.",
+            "Notify the sender about each delivery that expires or dies.",
             not_of="request",
             description="be told of what dies or expires",
         ),
     ]
     max_attempts: Annotated[
         int | None,
-        Option(_check_attempts, "Dead after so many attempts (else as in raven.yaml).", metavar="N", least=1),
+        Option(_check_attempts, "Attempts until a delivery is dead (else as in raven.yaml).", metavar="N", least=1),
     ]
 
 

@@ -82,7 +82,7 @@ def test_purge_asks_at_a_terminal_and_drops_only_after_a_yes(
 
     ended, shown = shell.on_terminal("dead-letters", "--purge", "-a", "worker:s", typed=answer)
 
-    assert "Drop all dead messages of worker:s for good? [y/N]" in shown
+    assert "Delete all dead messages to worker:s? [y/N]" in shown
     assert "Traceback" not in shown
     assert (ended, dead(shell)) == (code, left)
 
@@ -128,8 +128,8 @@ def test_requeue_all_may_be_narrowed_to_one_recipient(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("code", "arguments", "said"),
     [
-        (2, ["requeue"], "say which: the ids of dead messages, or --all"),
-        (2, ["requeue", "1", "--all"], "say which: the ids of dead messages, or --all"),
+        (2, ["requeue"], "give the IDs of dead messages, or --all"),
+        (2, ["requeue", "1", "--all"], "give the IDs of dead messages, or --all"),
         (2, ["requeue", "one"], "'one' is not a valid integer"),
         (4, ["requeue", "9"], "there is no message #9"),
         (4, ["requeue", "1", "-a", "other:s"], "there is no message #1 to other:s"),

@@ -145,7 +145,7 @@ def test_send_json_prints_the_message(shell: Shell) -> None:
         (["--from", "a:s", "--to", "b:s", "-t", "x", "--urgency", "now"], "'now' is not one of"),
         (["--from", "a:s", "--to", "b:s", "-t", "x", "--reply-to", "one"], "'one' is not a valid integer"),
         (["--from", "a:s", "--to", "b:s", "-t", "x", "--reply-to", "0"], "reply_to 0 is not the id of a message"),
-        (["--from", "a:s", "--to", "b:s", "-t", "x", "--expires-in", "soon"], "'soon' is not a span of time"),
+        (["--from", "a:s", "--to", "b:s", "-t", "x", "--expires-in", "soon"], "'soon' is not a duration"),
         (["--from", "a:s", "--to", "b:s", "-t", "x", "--expires-in", "0"], "expires_in_s 0.0"),
     ],
 )

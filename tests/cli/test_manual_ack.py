@@ -185,11 +185,11 @@ def test_when_it_is_killed_another_gets_the_message_after_the_lease(shell: Shell
     ("arguments", "said"),
     [
         (["--ack", "never"], "'never' is not one of"),
-        (["--lease", "10s"], "--lease and --retry-delay are for --ack manual"),
-        (["--ack", "auto", "--retry-delay", "10s"], "--lease and --retry-delay are for --ack manual"),
+        (["--lease", "10s"], "--lease and --retry-delay need --ack manual"),
+        (["--ack", "auto", "--retry-delay", "10s"], "--lease and --retry-delay need --ack manual"),
         (["--ack", "manual", "--lease", "0"], "lease_s 0.0 is out of range"),
         (["--ack", "manual", "--lease", "2d"], "lease_s 172800.0 is out of range"),
-        (["--ack", "manual", "--retry-delay", "soon"], "'soon' is not a span of time"),
+        (["--ack", "manual", "--retry-delay", "soon"], "'soon' is not a duration"),
     ],
 )
 @pytest.mark.both_ways

@@ -161,7 +161,7 @@ def test_a_command_waits_for_a_helper_that_is_starting(shell: Shell, serve: Call
         assert time.monotonic() - began >= least_s
     process = shell.start("peers", "--socket", f"{shell.db}.sock", RAVEN_CONNECT_TIMEOUT_S="30")
     serve()
-    assert finish(process) == (0, "(nobody)\n", "")
+    assert finish(process) == (0, "(no addresses)\n", "")
 
 
 @pytest.mark.parametrize("seconds", ["soon", "-1", "nan", "inf", "1e3", "3600.1", "2s", " 2", "٢"])

@@ -142,8 +142,8 @@ def test_report_tells_the_sender_of_what_has_died(shell: Shell) -> None:
     ("options", "said"),
     [
         (["--wait", "read"], "'read' is not one of"),
-        (["--timeout", "1s"], "--timeout is for --wait"),
-        (["--wait", "acked", "--timeout", "soon"], "'soon' is not a span of time"),
+        (["--timeout", "1s"], "--timeout needs --wait"),
+        (["--wait", "acked", "--timeout", "soon"], "'soon' is not a duration"),
         (["--max-attempts", "0"], "0 is not in the range"),
         (["--max-attempts", "9999999"], "max_attempts 9999999 is not a number of attempts"),
         (["--max-attempts", "many"], "'many' is not a valid integer"),

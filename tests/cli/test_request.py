@@ -139,7 +139,7 @@ def test_the_text_of_an_answer_cannot_recolour_a_terminal(shell: Shell) -> None:
         (2, ["request", "--to", "worker:s", "-t", "add"], "Missing option '--from'"),
         (6, ["request", "--from", "boss:s", "--to", "*:ghost", "-t", "add"], "nobody is registered"),
         (2, ["reply", "1"], "Missing option '-t' / '--type'"),
-        (2, ["reply", "1", "-t", "x", "--lease", "5"], "--lease is for --ack"),
+        (2, ["reply", "1", "-t", "x", "--lease", "5"], "--lease needs --ack"),
         (2, ["reply", "1", "-t", "x", "--body", "1", "--body-file", "-"], "exclude each other"),
         (2, ["reply", "one", "-t", "x"], "'one' is not a valid integer"),
         (4, ["reply", "9", "-t", "x"], "there is no message #9"),

@@ -97,9 +97,9 @@ def test_stats_escapes_what_a_foreign_writer_called_an_address(shell: Shell, sen
 
 @pytest.mark.parametrize(("seconds", "text"), [(60, "1m"), (7200, "2h"), (3 * 86400, "3d")])
 def test_a_long_span_is_told_in_its_largest_unit(seconds: float, text: str) -> None:
-    assert output.span(seconds) == text
+    assert output.format_duration(seconds) == text
 
 
 @pytest.mark.parametrize(("count", "text"), [(5 << 20, "5.0 MiB"), (3 << 30, "3.0 GiB"), (2048 << 40, "2,048.0 TiB")])
 def test_a_large_size_is_told_in_its_largest_unit(count: int, text: str) -> None:
-    assert output.size(count) == text
+    assert output.format_size(count) == text

@@ -225,7 +225,7 @@ def test_a_helper_that_is_not_there_is_said_before_the_screen_is_taken(run: Run)
 
 
 def test_without_a_terminal_top_names_what_to_use_instead(shell: Shell) -> None:
-    assert shell.error(2, "top").startswith("this needs a terminal, and there is none: use `raven stats`")
+    assert shell.error(2, "top").startswith("this needs a terminal: use `raven stats`")
 
 
 @pytest.mark.parametrize("kind", ["dumb", "no-such-terminal", ""])
@@ -239,7 +239,7 @@ def test_a_terminal_that_cannot_show_it_is_told_so(run: Run, bus: BusClient, kin
 
 def test_wrong_intervals_and_a_bus_that_is_not_there_are_one_line(shell: Shell, run: Run) -> None:
     assert "--interval 0.01 s is out of range" in shell.error(2, "top", "--interval", "10ms")
-    assert "is not a span of time" in shell.error(2, "top", "--interval", "soon")
+    assert "is not a duration" in shell.error(2, "top", "--interval", "soon")
     terminal = run()
     assert terminal.end() == 3
     assert terminal.stream.startswith("error:") or "error:" in terminal.stream
@@ -255,6 +255,6 @@ def test_a_python_without_curses_shows_no_full_screen_and_says_what_to_use(monke
         monkeypatch.setattr(sys, "stdout", terminal)
 
         with pytest.raises(click.UsageError, match="built without: use `raven stats`"):
-            check_terminal(instead="`raven stats`")
+            check_terminal(alternative="`raven stats`")
     monkeypatch.undo()
     os.close(ours)

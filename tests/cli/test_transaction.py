@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from raven import BusClient, DatabaseError
-from raven.cli.commands.transaction import Call, commit
+from raven.cli.commands.transaction import Call, run_batch
 from tests.cli.shell import Shell
 
 pytestmark = pytest.mark.both_ways
@@ -131,21 +131,27 @@ def test_blank_lines_count_and_say_nothing(shell: Shell) -> None:
         ("{bad", "line 2 is not JSON"),
         ('"\\ud800', "line 2 is not JSON"),
         ("[" * 100000, "line 2 is not JSON"),
-        ("[1]", 'line 2 is not an object of "method" and "params"'),
-        ('{"params": {}}', 'line 2 is not an object of "method" and "params"'),
-        ('{"method": "send", "param": {}}', 'line 2 is not an object of "method" and "params"'),
+        ("[1]", 'line 2 is not an object with "method" and "params"'),
+        ('{"params": {}}', 'line 2 is not an object with "method" and "params"'),
+        ('{"method": "send", "param": {}}', 'line 2 is not an object with "method" and "params"'),
         ('{"method": "fly"}', "line 2: the method 'fly' is not known: use send, send_many"),
         ('{"method": ["send"]}', "line 2: the method ['send'] is not known"),
         ('{"method": "ack", "params": [1]}', "line 2: ack: the params are not an object"),
         ('{"method": "ack"}', "line 2: ack: 'id' is missing"),
         ('{"method": "ack", "params": {"id": "1"}}', "line 2: ack: id '1' is not a number"),
-        ('{"method": "ack", "params": {"id": 1, "role": "a:s"}}', "line 2: ack: 'role' is no parameter of it: use id"),
+        (
+            '{"method": "ack", "params": {"id": 1, "role": "a:s"}}',
+            "line 2: ack: 'role' is not a parameter of it",
+        ),
         ('{"method": "send", "params": {"to": "a:s"}}', "line 2: send: 'type' is missing"),
         ('{"method": "send", "params": {"to": "a", "type": "x"}}', "line 2: send: address 'a' has no ':'"),
         ('{"method": "send", "params": {"to": "a:s", "type": "x", "tags": "y"}}', "line 2: send: tags 'y' is not"),
         ('{"method": "send", "params": {"to": "a:s", "type": "x", "reply_address": "y:s"}}', "'reply_address' is no"),
         ('{"method": "send_many", "params": {"messages": 1}}', "line 2: send_many: messages is int"),
-        ('{"method": "reply", "params": {"id": 1, "type": "x", "to": "a:s"}}', "line 2: reply: 'to' is no parameter"),
+        (
+            '{"method": "reply", "params": {"id": 1, "type": "x", "to": "a:s"}}',
+            "line 2: reply: 'to' is not a parameter",
+        ),
         ('{"method": "extend", "params": {"id": 1, "lease_s": 0}}', "line 2: extend: lease_s 0 is out of range"),
     ],
 )
@@ -191,6 +197,6 @@ def test_an_error_of_the_bus_file_is_not_told_as_one_of_a_call(db: str, connect:
         yield Call("send", ("worker:s", "note"), {})
 
     with pytest.raises(DatabaseError) as caught:
-        commit(bus, calls(), named=lambda number: f"line {number}: ")
+        run_batch(bus, calls(), label=lambda number: f"line {number}: ")
 
     assert str(caught.value).startswith(f"the bus {db} was replaced during a transaction")

@@ -1,9 +1,10 @@
-"""`raven claim`, `raven ack`, `raven nack` and `raven extend`: a message in hand, from taking it to finishing it."""
+"""`raven claim`, `raven ack`, `raven nack` and `raven extend`: the lease of a message, from claim to ack or nack."""
 
 from __future__ import annotations
 
 import click
 
+from raven.cli.command import Documented
 from raven.cli.options import (
     DURATION,
     address_option,
@@ -17,33 +18,41 @@ from raven.cli.options import (
 from raven.cli.output import echo_json, echo_messages
 
 
-@click.command(short_help="Take messages under a lease.")
-@address_option("Whose mail, <role>:<session>.", required=True)
-@click.option("-m", "--max", "max_", type=int, default=1, show_default=True, help="Take at most this many.")
-@click.option("--lease", type=DURATION, default="30s", show_default=True, help="How long nobody else can have them.")
+@click.command(
+    cls=Documented,
+    short_help="Lease ready messages of an address.",
+    example="raven claim -a worker:s1 --max 10 --lease 5m",
+)
+@address_option("Address to claim for, <role>:<session>.", required=True)
+@click.option("-m", "--max", "max_", type=int, default=1, show_default=True, help="Claim at most this many messages.")
+@click.option("--lease", type=DURATION, default="30s", show_default=True, help="Duration of the lease.")
 @json_option
 @bus_option
 def claim(address: str, max_: int, lease: float, as_json: bool, db: str | None) -> None:
-    """Take messages that are ready, by urgency, then age; never waits.
+    """Lease the ready messages of an address, by urgency, then age; returns at once if no message is ready.
 
-    Ack or nack each, or extend its lease, before the lease ends: else it is ready again for whoever comes first, and
-    dead after its last attempt.
+    Ack, nack or extend each message before its lease ends. Otherwise the message is ready again for any consumer of the
+    address, or dead after its last attempt.
     """
     with open_client(address, db) as bus:
         messages = bus.claim(max_, lease)
     echo_messages(messages, as_json, lambda message: {"lease": message.lease, "attempt": message.attempts})
 
 
-@click.command(short_help="Finish messages.")
+_NOT_FOUND = {4: "the message does not exist, or was not sent to the address"}
+_LOST = {1: "the lease is lost, or the message is already finished", **_NOT_FOUND}
+
+
+@click.command(cls=Documented, short_help="Mark messages as done.", example="raven ack 1", exit_codes=_LOST)
 @click.argument("message_ids", metavar="ID...", type=int, nargs=-1, required=True)
 @recipient_option
 @lease_option
 @json_option
 @bus_option
 def ack(message_ids: tuple[int, ...], address: str | None, lease: int | None, as_json: bool, db: str | None) -> None:
-    """Finish messages, so that they leave the inbox; acking twice is the same as once.
+    """Mark messages as done, so that they leave the inbox; a second ack changes nothing.
 
-    With the lease under which a message was claimed, an ack that comes too late is refused: another has it then.
+    With --lease, the ack fails if that lease is lost.
     """
     for message_id in message_ids:
         with open_recipient(address, message_id, db) as bus:
@@ -54,11 +63,16 @@ def ack(message_ids: tuple[int, ...], address: str | None, lease: int | None, as
         echo_json({"acked": list(message_ids)})
 
 
-@click.command(short_help="Give messages back.")
+@click.command(
+    cls=Documented,
+    short_help="Return messages to the queue.",
+    example="raven nack 1 --delay 30s --reason 'out of memory'",
+    exit_codes=_LOST,
+)
 @click.argument("message_ids", metavar="ID...", type=int, nargs=-1, required=True)
 @recipient_option
-@click.option("--delay", type=DURATION, default="0s", show_default=True, help="Hold them back that long.")
-@click.option("--reason", metavar="TEXT", help="Why; shown by `raven dead-letters` and `raven receipts`.")
+@click.option("--delay", type=DURATION, default="0s", show_default=True, help="Delay before the next delivery.")
+@click.option("--reason", metavar="TEXT", help="Reason, shown by dead-letters and receipts.")
 @lease_option
 @json_option
 @bus_option
@@ -71,7 +85,7 @@ def nack(
     as_json: bool,
     db: str | None,
 ) -> None:
-    """Give messages back, to be taken by anyone at once or after a delay; what has had its last attempt is dead."""
+    """Return messages to the queue, ready at once or after a delay; after its last attempt a message is dead."""
     states = []
     for message_id in message_ids:
         with open_recipient(address, message_id, db) as bus:
@@ -83,20 +97,25 @@ def nack(
         echo_json({"nacked": states})
 
 
-@click.command(short_help="Keep messages in hand for longer.")
+@click.command(
+    cls=Documented,
+    short_help="Extend the lease of claimed messages.",
+    example="raven extend 1 --for 10m",
+    exit_codes=_LOST,
+)
 @click.argument("message_ids", metavar="ID...", type=int, nargs=-1, required=True)
 @recipient_option
-@click.option("--for", "span", type=DURATION, default="30s", show_default=True, help="From now until the lease ends.")
+@click.option("--for", "duration", type=DURATION, default="30s", show_default=True, help="Lease duration from now.")
 @lease_option
 @json_option
 @bus_option
 def extend(
-    message_ids: tuple[int, ...], address: str | None, span: float, lease: int | None, as_json: bool, db: str | None
+    message_ids: tuple[int, ...], address: str | None, duration: float, lease: int | None, as_json: bool, db: str | None
 ) -> None:
-    """Let the lease of messages that were claimed end later, counted from now."""
+    """Extend the lease of claimed messages: it then ends this long after now."""
     for message_id in message_ids:
         with open_recipient(address, message_id, db) as bus:
-            bus.extend(message_id, span, lease=lease)
+            bus.extend(message_id, duration, lease=lease)
         if not as_json:
             click.echo(f"extended #{message_id}")
     if as_json:

@@ -1,4 +1,4 @@
-"""`raven dead-letters`, `raven requeue` and `raven prune`: what is over, to look at, revive or drop."""
+"""`raven dead-letters`, `raven requeue` and `raven prune`: list, requeue or delete finished messages."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from raven.cli.command import Documented
 from raven.cli.exit_codes import GENERAL
 from raven.cli.options import DURATION, address_option, bus_option, json_option, open_observer
-from raven.cli.output import counted, echo_json, echo_messages
+from raven.cli.output import echo_json, echo_messages, format_count
 from raven.model import clock
 
 if TYPE_CHECKING:
@@ -18,47 +19,57 @@ if TYPE_CHECKING:
     from raven.model.status import Pruned
 
 
-@click.command(short_help="Show or drop what has died.")
-@address_option("Only what was sent to this address.")
-@click.option("-m", "--max", "max_", type=int, default=100, show_default=True, help="Show at most this many.")
-@click.option("--purge", is_flag=True, help="Drop them instead, however many there are.")
-@click.option("--yes", is_flag=True, help="Do not ask on a terminal before dropping.")
+@click.command(
+    cls=Documented,
+    short_help="Show or delete dead messages.",
+    example="raven dead-letters -a worker:s1",
+    exit_codes={GENERAL: "--purge was not confirmed"},
+)
+@address_option("Only messages to this address.")
+@click.option("-m", "--max", "max_", type=int, default=100, show_default=True, help="Show at most this many messages.")
+@click.option("--purge", is_flag=True, help="Delete all of them instead; ignores --max.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation on a terminal.")
 @json_option
 @bus_option
 def dead_letters(address: str | None, max_: int, purge: bool, yes: bool, as_json: bool, db: str | None) -> int:
-    """Show what has died: messages whose attempts ran out, with the reason and the time; `raven requeue` revives."""
+    """Show dead messages, whose attempts ran out, each with its last reason and the time; requeue revives them."""
     with open_observer(db) as bus:
         if not purge:
             echo_messages(bus.dead(address, max=max_), as_json, _marks)
             return 0
         if not yes and sys.stdin.isatty():
-            whose = f" of {address}" if address else ""
-            if not click.confirm(f"Drop all dead messages{whose} for good?", err=True):
+            recipient = f" to {address}" if address else ""
+            if not click.confirm(f"Delete all dead messages{recipient}?", err=True):
                 return GENERAL
         count = bus.purge_dead(address)
     if as_json:
         echo_json({"purged": count})
     else:
-        click.echo(f"dropped {counted(count, 'dead message')}")
+        click.echo(f"dropped {format_count(count, 'dead message')}")
     return 0
 
 
-@click.command(short_help="Revive what has died.")
+@click.command(
+    cls=Documented,
+    short_help="Requeue dead messages.",
+    example="raven requeue --all -a worker:s1",
+    exit_codes={GENERAL: "a message is not dead", 4: "a message does not exist"},
+)
 @click.argument("message_ids", metavar="[ID...]", type=int, nargs=-1)
-@click.option("--all", "all_", is_flag=True, help="All that are dead, but for those whose time has run out.")
-@address_option("Only for this recipient.")
+@click.option("--all", "all_", is_flag=True, help="All dead messages that have not expired.")
+@address_option("Only deliveries to this address.")
 @json_option
 @bus_option
 def requeue(message_ids: tuple[int, ...], all_: bool, address: str | None, as_json: bool, db: str | None) -> None:
-    """Revive what has died: ready at once, with all attempts before it. Of several IDs all are revived, or none."""
+    """Requeue dead messages, ready at once with a fresh attempt count. Either all given IDs are requeued or none."""
     if all_ == bool(message_ids):
-        raise click.UsageError("say which: the ids of dead messages, or --all (not both)")
+        raise click.UsageError("give the IDs of dead messages, or --all (not both)")
     with open_observer(db) as bus:
         count = bus.requeue(*message_ids, role=address, all=all_)
     if as_json:
         echo_json({"requeued": count})
     else:
-        click.echo(f"requeued {counted(count, 'dead message')}")
+        click.echo(f"requeued {format_count(count, 'dead message')}")
 
 
 def _marks(message: Message) -> dict[str, object]:
@@ -69,21 +80,25 @@ def _marks(message: Message) -> dict[str, object]:
     }
 
 
-@click.command(short_help="Drop finished messages that are old.")
-@click.option("--older-than", type=DURATION, default="7d", show_default=True, help="Age from which to drop (0s: all).")
-@click.option("--dry-run", is_flag=True, help="Only say what would be dropped.")
+@click.command(
+    cls=Documented,
+    short_help="Delete old finished messages.",
+    example="raven prune --older-than 30d --dry-run",
+)
+@click.option("--older-than", type=DURATION, default="7d", show_default=True, help="Minimum age (0s: all).")
+@click.option("--dry-run", is_flag=True, help="Only count the messages.")
 @json_option
 @bus_option
 def prune(older_than: float, dry_run: bool, as_json: bool, db: str | None) -> None:
-    """Drop finished messages that are old, and give their space back; what is not finished is never touched."""
+    """Delete finished messages of a minimum age, and shrink the file. Unfinished and dead messages stay."""
     with (
         open_observer(db) as bus,
         click.progressbar(length=1, label="pruning", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar,
     ):
 
-        def show(done: Pruned) -> None:
-            bar.length = max(1, done.candidates)
-            bar.update(done.messages - bar.pos)
+        def show(pruned: Pruned) -> None:
+            bar.length = max(1, pruned.candidates)
+            bar.update(pruned.messages - bar.pos)
 
         total = bus.prune(older_than, dry_run=dry_run, progress=show)
     if as_json:

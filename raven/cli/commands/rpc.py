@@ -1,4 +1,4 @@
-"""`raven serve` and `raven call`: the server, and one call of it."""
+"""`raven serve` and `raven call`: the JSON-RPC server, and one call of it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,29 @@ from typing import Any
 
 import click
 
-from raven.cli.main import STANDARD
-from raven.cli.options import ADDRESS, db_option, helper_installed, load_config, open_socket, socket_option
+from raven.cli.command import Documented
+from raven.cli.main import DEFAULT_GC_THRESHOLDS
+from raven.cli.options import ADDRESS, db_option, import_rpc, load_config, open_socket, socket_option
 from raven.cli.output import echo_json, escape
 from raven.model import body as bodies
 
 
-@click.command(short_help="Serve the bus on a Unix socket, as JSON-RPC.")
-@click.option("--as", "bound", type=ADDRESS, multiple=True, help="Bind the socket to this address; several times.")
-@click.option("--allow-uid", "allowed_uids", type=click.IntRange(min=0), multiple=True, help="Let this user in, too.")
-@click.option("--max-request", type=click.IntRange(min=1024), metavar="BYTES", help="Longest request (8 MiB).")
-@click.option("--max-connections", type=click.IntRange(min=1), metavar="N", help="Most clients at once (1000).")
+@click.command(
+    cls=Documented,
+    short_help="Serve the bus over JSON-RPC on a Unix socket.",
+    example="raven serve --as worker:s1 --socket sandbox.sock",
+    exit_codes={7: "cannot bind the socket: another server has it, or the path cannot be used"},
+)
+@click.option("--as", "bound", type=ADDRESS, multiple=True, help="Restrict clients to this address; repeatable.")
+@click.option(
+    "--allow-uid",
+    "allowed_uids",
+    type=click.IntRange(min=0),
+    multiple=True,
+    help="Admit this user; repeatable.",
+)
+@click.option("--max-request", type=click.IntRange(min=1024), metavar="BYTES", help="Size limit of a request (8 MiB).")
+@click.option("--max-connections", type=click.IntRange(min=1), metavar="N", help="Limit of connections (1000).")
 @socket_option
 @db_option
 def serve(
@@ -28,16 +40,16 @@ def serve(
     socket: str | None,
     db: str | None,
 ) -> None:
-    """Serve the bus on a Unix socket (default: <db>.sock), as JSON-RPC 2.0, until SIGTERM or Ctrl-C.
+    """Serve the bus over JSON-RPC 2.0 on a Unix socket (default: <db>.sock), until SIGTERM or Ctrl-C.
 
-    Only processes of this user can connect, and those of --allow-uid. Through a socket with --as, a client can act as
-    that address only, and sees no other mail: what is in a sandbox with it can be nobody else.
+    Only processes of this user and of the users of --allow-uid can connect. With --as ADDRESS, a client of this socket
+    can only act as ADDRESS and only sees its mail: mount such a socket into a sandbox.
     """
     settings = load_config(db)
     limits = {"max_request": max_request, "max_connections": max_connections}
-    with helper_installed():
+    with import_rpc():
         from raven_rpc import serve as serve_bus
-    gc.set_threshold(*STANDARD)
+    gc.set_threshold(*DEFAULT_GC_THRESHOLDS)
     serve_bus(
         settings.db,
         socket,
@@ -53,17 +65,22 @@ def serve(
     )
 
 
-@click.command(short_help="Call a method of the server.")
+@click.command(
+    cls=Documented,
+    short_help="Call a JSON-RPC method of the server.",
+    example="""raven call peers '{"session": "s1"}'""",
+    exit_codes={1: "no server answers; for errors of the method, see the table of `raven --help`"},
+)
 @click.argument("method")
 @click.argument("params", metavar="[JSON]", default="{}")
 @socket_option
 def call(method: str, params: str, socket: str | None) -> None:
-    """Call a METHOD of the server with parameters as a JSON object or array, and print its result as JSON.
+    """Call METHOD with parameters as a JSON object or array (default: {}), and print its result as JSON.
 
-    The socket is --socket, else RAVEN_SOCKET, else that of the bus that this folder uses.
+    The socket is --socket, else RAVEN_SOCKET, else the socket of the bus file of this folder.
     """
-    given: Any = bodies.parse(params)
-    if not isinstance(given, dict | list):
+    arguments: Any = bodies.parse(params)
+    if not isinstance(arguments, dict | list):
         raise click.UsageError(f"the parameters {params!r} are neither an object nor an array")
     with open_socket(socket or f"{load_config(None).db}.sock") as bus:
-        echo_json(bus.call(method, given))
+        echo_json(bus.call(method, arguments))

@@ -1,4 +1,4 @@
-"""`raven send`, `raven request` and `raven reply`, and the options that say what is sent."""
+"""`raven send`, `raven request` and `raven reply`, and the options of the message that they send."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, Literal
 
 import click
 
+from raven.cli.command import Documented
 from raven.cli.options import (
     ADDRESS,
     DURATION,
@@ -27,11 +28,11 @@ from raven.model.message import URGENCIES, Report, Urgency
 Command = Callable[..., Any]
 
 _OPTIONS: tuple[Callable[[Command], Command], ...] = (
-    click.option("-t", "--type", metavar="TYPE", required=True, help="What kind of message it is."),
+    click.option("-t", "--type", metavar="TYPE", required=True, help="Message type."),
     click.option("--body", metavar="JSON", help="Body as JSON (default: {})."),
-    click.option("--body-file", type=click.File("rb"), help="File that holds the body as JSON; - is stdin."),
+    click.option("--body-file", type=click.File("rb"), help="File with the body as JSON; - is stdin."),
 )
-# How the command line takes a value of each type but a text: the end of the name that the flag lacks, and settings.
+# For each type of an option except a text: the suffix of its name that the flag drops, and settings of click.option.
 _BY_TYPE: dict[Any, tuple[str, dict[str, Any]]] = {
     Urgency: ("", {"type": click.Choice(URGENCIES), "show_default": True}),
     Sequence[str]: ("s", {"multiple": True}),
@@ -41,19 +42,19 @@ _BY_TYPE: dict[Any, tuple[str, dict[str, Any]]] = {
 }
 
 
-def content_options(of: Literal["send", "request", "reply"]) -> Callable[[Command], Command]:
-    """Add what can be said of a message; the command gets it as keyword arguments of `of`, those that were given."""
+def message_options(method: Literal["send", "request", "reply"]) -> Callable[[Command], Command]:
+    """Add the options of a message; the command gets the given ones as `message`, keyword arguments of `method`."""
 
     def add(command: Command) -> Command:
         @wraps(command)
-        def gathered(*, body: str | None, body_file: BinaryIO | None, report: bool, **given: Any) -> Any:
-            given["report"] = "undelivered" if report else None
-            content = {name: value for name, value in given.items() if name in _NAMES and value is not None}
-            rest = {name: value for name, value in given.items() if name not in _NAMES}
-            return command(content={**content, "body": _read(body, body_file)}, **rest)
+        def with_message(*, body: str | None, body_file: BinaryIO | None, report: bool, **params: Any) -> Any:
+            params["report"] = "undelivered" if report else None
+            message = {name: value for name, value in params.items() if name in _NAMES and value is not None}
+            rest = {name: value for name, value in params.items() if name not in _NAMES}
+            return command(message={**message, "body": _read(body, body_file)}, **rest)
 
-        with_options: Command = gathered
-        for option in reversed((*_OPTIONS, *map(_option, _names(of)))):
+        with_options: Command = with_message
+        for option in reversed((*_OPTIONS, *map(_option, _names(method)))):
             with_options = option(with_options)
         return with_options
 
@@ -63,15 +64,15 @@ def content_options(of: Literal["send", "request", "reply"]) -> Callable[[Comman
 _NAMES = frozenset({"type", *OPTIONS})
 
 
-def _names(of: str) -> list[str]:
-    """Return the options of one method in the order of --help: those of all methods, the report, then the others."""
-    # A request takes the report as well, to say why it is refused.
-    taken = [name for name, option in OPTIONS.items() if option.not_of != of or name == "report"]
-    return sorted(taken, key=lambda name: ((None, "request", "reply").index(OPTIONS[name].not_of), name != "report"))
+def _names(method: str) -> list[str]:
+    """Return the options of a method in the order of --help: common ones, `report`, then special ones."""
+    # A request accepts `report` as well, and explains in its error why it refuses it.
+    names = [name for name, option in OPTIONS.items() if option.not_of != method or name == "report"]
+    return sorted(names, key=lambda name: ((None, "request", "reply").index(OPTIONS[name].not_of), name != "report"))
 
 
 def _option(name: str) -> Callable[[Command], Command]:
-    """Make an option of the command line from one of SendOptions: --delay of delay_s, --tag of tags."""
+    """Make a command-line option from one of SendOptions: --delay from delay_s, --tag from tags."""
     option = OPTIONS[name]
     suffix, settings = _BY_TYPE.get(OPTION_TYPES[name], ("", {}))
     settings = {"help": option.help, "metavar": option.metavar, **settings}
@@ -96,112 +97,132 @@ def _read(text: str | None, file: BinaryIO | None) -> Any:
 _OUTCOMES = {"delivered": "delivered to", "acked": "acked by"}
 
 
-@click.command(short_help="Send a message.")
-@click.option("--from", "sender", type=ADDRESS, required=True, help="Sender, <role>:<session>.")
-@click.option(
-    "--to", type=ADDRESS, required=True, multiple=True, help="Address or pattern; may be given several times."
+@click.command(
+    cls=Documented,
+    short_help="Send a message.",
+    example="raven send --from boss:s1 --to worker:s1 -t job --body '{\"n\": 1}'",
+    exit_codes={
+        1: "with --wait: the message was sent, but did not reach the state in time or at all",
+        6: "no registered address matches the pattern",
+    },
 )
-@content_options("send")
-@click.option("--wait", type=click.Choice(list(_OUTCOMES)), help="Then wait until all recipients have come so far.")
-@click.option("--timeout", type=DURATION, help="Wait no longer than this; exit 1 then (30s).")
+@click.option("--from", "sender", type=ADDRESS, required=True, help="Sender, <role>:<session>.")
+@click.option("--to", type=ADDRESS, required=True, multiple=True, help="Address or pattern; repeatable.")
+@message_options("send")
+@click.option("--wait", type=click.Choice(list(_OUTCOMES)), help="Wait until every delivery has reached this state.")
+@click.option("--timeout", type=DURATION, help="Time limit of --wait (30s).")
 @json_option
 @bus_option
 def send(
     sender: str,
     to: tuple[str, ...],
-    content: dict[str, Any],
+    message: dict[str, Any],
     wait: Any,
     timeout: float | None,
     as_json: bool,
     db: str | None,
 ) -> None:
-    """Send a message; when this returns, it is committed and its recipients were woken.
+    """Send a message; when this command ends, the message is committed and its recipients are woken.
 
     --to takes an address (architect:swarm-1) or a broadcast pattern: '*:swarm-1', 'architect:*', '*:*'.
     """
     if timeout is not None and wait is None:
-        raise click.UsageError("--timeout is for --wait: give both")
+        raise click.UsageError("--timeout needs --wait: give both")
     if wait is not None:
         from raven.wake.sigterm import raise_on_sigterm
 
         raise_on_sigterm()
     with open_client(sender, db) as bus:
-        message = bus.send(to[0] if len(to) == 1 else list(to), **content)
-        shape = message.as_dict()
+        sent = bus.send(to[0] if len(to) == 1 else list(to), **message)
+        result = sent.as_dict()
         if not as_json:
-            echo_sent(message)
+            echo_sent(sent)
         if wait is not None:
             try:
-                receipts = bus.wait_receipt(message.id, wait, 30.0 if timeout is None else timeout)
+                receipts = bus.wait_receipt(sent.id, wait, 30.0 if timeout is None else timeout)
             except RavenError as error:
-                error.args = (f"sent #{message.id}, but {error}", *error.args[1:])
+                error.args = (f"sent #{sent.id}, but {error}", *error.args[1:])
                 raise
-            shape["receipts"] = [receipt.as_dict() for receipt in receipts]
+            result["receipts"] = [receipt.as_dict() for receipt in receipts]
             if not as_json:
-                click.echo(f"{_OUTCOMES[wait]} {escape(', '.join(one.recipient for one in receipts)) or 'nobody'}")
+                recipients = escape(", ".join(receipt.recipient for receipt in receipts))
+                click.echo(f"{_OUTCOMES[wait]} {recipients or 'no recipient'}")
     if as_json:
-        echo_json(shape)
+        echo_json(result)
 
 
-@click.command(short_help="Send a message and wait for the answer.")
-@click.option("--from", "sender", type=ADDRESS, required=True, help="Who asks, <role>:<session>.")
-@click.option("--to", type=ADDRESS, required=True, multiple=True, help="Whom; of several answers the first counts.")
-@content_options("request")
-@click.option("--timeout", type=DURATION, default="30s", show_default=True, help="Give up after this long; exit 1.")
+@click.command(
+    cls=Documented,
+    short_help="Send a message and wait for the reply.",
+    example="raven request --from boss:s1 --to worker:s1 -t add --body '[1, 2]'",
+    exit_codes={1: "no reply came in time", 6: "no registered address matches the pattern"},
+)
+@click.option("--from", "sender", type=ADDRESS, required=True, help="Sender, <role>:<session>.")
+@click.option("--to", type=ADDRESS, required=True, multiple=True, help="Address or pattern; repeatable.")
+@message_options("request")
+@click.option("--timeout", type=DURATION, default="30s", show_default=True, help="Time limit of the reply.")
 @json_option
 @bus_option
 def request(
-    sender: str, to: tuple[str, ...], content: dict[str, Any], timeout: float, as_json: bool, db: str | None
+    sender: str, to: tuple[str, ...], message: dict[str, Any], timeout: float, as_json: bool, db: str | None
 ) -> None:
-    """Send a message, wait for the answer that `raven reply` gives to it, and print the answer's body.
+    """Send a message, wait for the first reply to it, and print the body of the reply.
 
-    After the timeout, or when this is interrupted, nobody begins with the message any more.
+    A timeout or an interrupt withdraws the request: recipients that have not claimed it no longer get it.
     """
     from raven.wake.sigterm import raise_on_sigterm
 
     raise_on_sigterm()
     with open_client(sender, db) as bus:
-        answer = bus.request(to[0] if len(to) == 1 else list(to), timeout_s=timeout, **content)
+        reply = bus.request(to[0] if len(to) == 1 else list(to), timeout_s=timeout, **message)
     if as_json:
-        echo_json(answer.as_dict())
+        echo_json(reply.as_dict())
     else:
-        click.echo(body_text(answer.body))
+        click.echo(body_text(reply.body))
 
 
-@click.command(short_help="Answer a message.")
+@click.command(
+    cls=Documented,
+    short_help="Reply to a message.",
+    example="raven reply 1 -t sum --body 3",
+    exit_codes={
+        1: "the request was withdrawn, or with --ack its lease is lost",
+        4: "the message does not exist, or was not sent to the address",
+    },
+)
 @click.argument("message_id", metavar="ID", type=int)
 @recipient_option
-@content_options("reply")
-@click.option("--ack", "acks", is_flag=True, help="Finish the message, too: both in one commit, or neither.")
+@message_options("reply")
+@click.option("--ack", "acks", is_flag=True, help="Ack the message in the same commit.")
 @lease_option
 @json_option
 @bus_option
 def reply(
     message_id: int,
     address: str | None,
-    content: dict[str, Any],
+    message: dict[str, Any],
     acks: bool,
     lease: int | None,
     as_json: bool,
     db: str | None,
 ) -> None:
-    """Answer a message as its recipient: to where a request waits for the answer, else to the sender.
+    """Reply to a message as its recipient; the reply goes to the request that waits for it, else to the sender.
 
-    The answer belongs to the same conversation and task, unless told otherwise.
+    The reply inherits the correlation ID and the task ID of the message, unless you set them.
     """
     if lease is not None and not acks:
-        raise click.UsageError("--lease is for --ack: give both")
+        raise click.UsageError("--lease needs --ack: give both")
     with open_recipient(address, message_id, db) as bus:
         if acks:
-            from raven.cli.commands.transaction import Call, commit
+            from raven.cli.commands.transaction import Call, run_batch
 
-            calls = [Call("ack", (message_id,), {"lease": lease}), Call("reply", (message_id,), content)]
-            _, message = commit(bus, calls)
+            calls = [Call("ack", (message_id,), {"lease": lease}), Call("reply", (message_id,), message)]
+            _, sent = run_batch(bus, calls)
         else:
-            message = bus.reply(message_id, **content)
+            sent = bus.reply(message_id, **message)
     if as_json:
-        echo_json(message.as_dict())
+        echo_json(sent.as_dict())
         return
-    echo_sent(message)
+    echo_sent(sent)
     if acks:
         click.echo(f"acked #{message_id}")

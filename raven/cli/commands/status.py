@@ -1,4 +1,4 @@
-"""`raven doctor`, `peers`, `receipts` and `stats`: how the bus is, who is on it, how far a message has come."""
+"""`raven doctor`, `peers`, `receipts` and `stats`: the health, addresses, deliveries and figures of the bus."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from raven.cli.command import Documented
 from raven.cli.exit_codes import GENERAL
 from raven.cli.options import bus_option, db_option, json_option, load_config, open_observer
-from raven.cli.output import echo_json, echo_table, escape, rate, size, span
+from raven.cli.output import echo_json, echo_table, escape, format_duration, format_rate, format_size
 from raven.errors import UnknownAddressError
 from raven.model import clock
 
@@ -19,11 +20,16 @@ if TYPE_CHECKING:
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
-@click.command(short_help="Check the health of the bus.")
+@click.command(
+    cls=Documented,
+    short_help="Check the health of the bus.",
+    example="raven doctor",
+    exit_codes={GENERAL: "a check failed"},
+)
 @json_option
 @db_option
 def doctor(as_json: bool, db: str | None) -> int:
-    """Check which bus this is and whether it is healthy: lines of ok, warn or fail with the remedy; exit 1 on fail."""
+    """Check which bus file this is and whether it is healthy: one line per check, ok, warn or fail, with the remedy."""
     from raven.doctor.examine import examine
 
     checks = []
@@ -39,21 +45,26 @@ def doctor(as_json: bool, db: str | None) -> int:
     return GENERAL if failed else 0
 
 
-@click.command(short_help="Show who is on the bus.")
-@click.option("--session", metavar="SESSION", help="Only of this session.")
+@click.command(
+    cls=Documented,
+    short_help="Show the registered addresses.",
+    example="raven peers --session s1",
+    exit_codes={6: "the session has no address"},
+)
+@click.option("--session", metavar="SESSION", help="Only addresses of this session.")
 @json_option
 @bus_option
 def peers(session: str | None, as_json: bool, db: str | None) -> None:
-    """Show who is on the bus: who is waiting now, who was seen when, and how much waits for each."""
+    """Show the addresses that are registered or have mail: listeners, unacked messages, time of the last use."""
     with open_observer(db) as bus:
-        found = bus.peers(session)
-    if session is not None and not found:
-        raise UnknownAddressError(f"session {session!r} is not known: nobody has used it, see `raven peers`")
+        peers = bus.peers(session)
+    if session is not None and not peers:
+        raise UnknownAddressError(f"session {session!r} is not known: no address has used it, see `raven peers`")
     if as_json:
-        echo_json({"peers": [peer.as_dict() for peer in found]})
+        echo_json({"peers": [peer.as_dict() for peer in peers]})
         return
-    if not found:
-        click.echo("(nobody)")
+    if not peers:
+        click.echo("(no addresses)")
         return
     now = clock.from_micros(clock.now())
     rows = [
@@ -63,114 +74,128 @@ def peers(session: str | None, as_json: bool, db: str | None) -> None:
             peer.pending,
             "never" if peer.last_seen is None else _ago((now - peer.last_seen).total_seconds()),
         )
-        for peer in found
+        for peer in peers
     ]
     echo_table(("ADDRESS", "WAITING", "PENDING", "LAST SEEN"), rows)
 
 
 def _ago(seconds: float) -> str:
-    for length, unit in ((86400, "d"), (3600, "h"), (60, "m")):
-        if seconds >= length:
-            return f"{seconds / length:.0f}{unit} ago"
+    for unit_s, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= unit_s:
+            return f"{seconds / unit_s:.0f}{unit} ago"
     return f"{max(0, seconds):.0f}s ago"
 
 
-@click.command(short_help="Show how far a message has come.")
+@click.command(
+    cls=Documented,
+    short_help="Show the state of a message for each recipient.",
+    example="raven receipts 1",
+    exit_codes={4: "the message does not exist"},
+)
 @click.argument("message_id", metavar="ID", type=int)
 @json_option
 @bus_option
 def receipts(message_id: int, as_json: bool, db: str | None) -> None:
-    """Show how far each delivery of a message has come: its state, attempts, times, and why it was given back last."""
+    """Show each delivery of a message: its state, attempts, times, and the reason of the last nack."""
     with open_observer(db) as bus:
-        found = bus.receipts(message_id)
+        receipts = bus.receipts(message_id)
     if as_json:
-        echo_json({"receipts": [receipt.as_dict() for receipt in found]})
+        echo_json({"receipts": [receipt.as_dict() for receipt in receipts]})
         return
     rows = [
         (
             receipt.recipient,
             receipt.state,
             f"{receipt.attempts}/{receipt.max_attempts}",
-            _shown(receipt.delivered_at),
-            _shown(receipt.finished_at),
+            _time(receipt.delivered_at),
+            _time(receipt.finished_at),
             receipt.reason or "-",
         )
-        for receipt in found
+        for receipt in receipts
     ]
     echo_table(("RECIPIENT", "STATE", "ATTEMPTS", "DELIVERED", "FINISHED", "REASON"), rows)
 
 
-def _shown(moment: datetime | None) -> str:
+def _time(moment: datetime | None) -> str:
     return clock.isoformat(moment) if moment else "-"
 
 
-@click.command(short_help="Show how much there is, how fast it moves, how long it waits.")
+@click.command(
+    cls=Documented,
+    short_help="Show the counts, rates and latencies of the bus.",
+    example="raven stats --json",
+)
 @json_option
 @bus_option
 def stats(as_json: bool, db: str | None) -> None:
-    """Show how much is on the bus, how fast it moves and how long it waits; changes nothing.
+    """Show the counts, rates and latencies of the bus, without changing it.
 
-    Rates are deliveries per second over the last minute, latencies those of the newest 10,000 deliveries. `raven top`
-    shows the same live.
+    Rates are deliveries per second over the last minute. Latencies cover the newest 10,000 deliveries. `raven
+    top` shows the same live.
     """
     with open_observer(db) as bus:
-        found = bus.stats()
+        stats = bus.stats()
     if as_json:
-        echo_json(found.as_dict())
+        echo_json(stats.as_dict())
         return
-    _echo_totals(found)
+    _echo_totals(stats)
     click.echo()
-    _echo_latencies(found)
-    if found.attempts:
+    _echo_latencies(stats)
+    if stats.attempts:
         click.echo()
-        echo_table(("ATTEMPT", "UNFINISHED"), [(number, f"{count:,}") for number, count in found.attempts.items()])
-    if found.addresses:
+        echo_table(("ATTEMPT", "UNFINISHED"), [(number, f"{count:,}") for number, count in stats.attempts.items()])
+    if stats.addresses:
         click.echo()
-        _echo_addresses(found)
+        _echo_addresses(stats)
 
 
-def _echo_totals(found: Stats) -> None:
-    counts = [("MESSAGES", found.messages), *((state.upper(), n) for state, n in (found.deliveries or {}).items())]
+def _echo_totals(stats: Stats) -> None:
+    counts = [("MESSAGES", stats.messages), *((state.upper(), n) for state, n in (stats.deliveries or {}).items())]
     echo_table([heading for heading, _ in counts], [[f"{count or 0:,}" for _, count in counts]])
     click.echo()
     echo_table(
         ("READY", "DELAYED", "IN FLIGHT", "FILE", "WAL", "FREE"),
         [
             (
-                *(f"{count:,}" for count in (found.ready, found.delayed, found.in_flight)),
-                *(size(count) for count in (found.file_bytes, found.wal_bytes, found.free_bytes)),
+                *(f"{count:,}" for count in (stats.ready, stats.delayed, stats.in_flight)),
+                *(format_size(count) for count in (stats.file_bytes, stats.wal_bytes, stats.free_bytes)),
             )
         ],
     )
 
 
-def _echo_latencies(found: Stats) -> None:
-    click.echo("per second: " + ", ".join(f"{rate(value)} {name}" for name, value in found.rates._asdict().items()))
+def _echo_latencies(stats: Stats) -> None:
+    rates = (f"{format_rate(value)} {name}" for name, value in stats.rates._asdict().items())
+    click.echo(f"per second: {', '.join(rates)}")
     click.echo()
     steps: dict[str, Latency | None] = {
-        "send to deliver": found.send_to_delivery,
-        "deliver to ack": found.delivery_to_ack,
+        "send to deliver": stats.send_to_delivery,
+        "deliver to ack": stats.delivery_to_ack,
     }
     echo_table(
         ("LATENCY", "SAMPLES", "P50", "P90", "P99", "MAX"),
         [
-            (name, f"{one.samples:,}", *map(span, (one.p50_s, one.p90_s, one.p99_s, one.max_s)))
-            for name, one in steps.items()
-            if one is not None
+            (
+                name,
+                f"{latency.samples:,}",
+                *map(format_duration, (latency.p50_s, latency.p90_s, latency.p99_s, latency.max_s)),
+            )
+            for name, latency in steps.items()
+            if latency is not None
         ],
     )
 
 
-def _echo_addresses(found: Stats) -> None:
+def _echo_addresses(stats: Stats) -> None:
     echo_table(
         ("ADDRESS", "WAITING", "READY", "DELAYED", "IN FLIGHT", "DEAD", "OLDEST", "RATE"),
         [
             (
                 one.address,
                 *(f"{count:,}" for count in (one.waiting, one.ready, one.delayed, one.in_flight, one.dead)),
-                span(one.oldest_s),
-                rate(one.rate),
+                format_duration(one.oldest_s),
+                format_rate(one.rate),
             )
-            for one in found.addresses
+            for one in stats.addresses
         ],
     )

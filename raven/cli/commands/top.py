@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from raven.cli.command import Documented
 from raven.cli.options import DURATION, bus_option, open_observer
-from raven.cli.output import escape, rate, size, span
+from raven.cli.output import escape, format_duration, format_rate, format_size
 from raven.errors import RavenError
 from raven.wake.sigterm import raise_on_sigterm
 
@@ -26,31 +27,35 @@ if TYPE_CHECKING:
     from raven.model.status import AddressStats, Stats
 
 _COLUMNS = {"WAITING": 9, "BACKLOG": 11, "IN FLIGHT": 11, "OLDEST": 8, "RATE": 10}
-_NARROWEST_NAME = 10
-# The line of the headings, below the totals.
+_MIN_NAME_COLUMNS = 10
+# Number of the line with the headings, below the totals.
 _HEADINGS = 4
 QUIT = "q"
-# For at most so long a signal can wait for its handler.
-_SLICE_S = 1.0
-# A look takes at most this part of the time, however much there is to look at.
+# The longest wait in curses: a signal handler runs only after it.
+_MAX_WAIT_S = 1.0
+# Polls take at most this share of the time, however large the bus is.
 _SHARE = 0.1
 
 
-@click.command(short_help="Watch live who waits, and how much waits for them.")
-@click.option("--interval", type=DURATION, default="1s", show_default=True, help="How often to look.")
+@click.command(
+    cls=Documented,
+    short_help="Show listeners, queues and rates live.",
+    example="raven top --interval 500ms",
+)
+@click.option("--interval", type=DURATION, default="1s", show_default=True, help="Time between updates.")
 @bus_option
 def top(interval: float, db: str | None) -> None:
-    """Watch the bus live, by role: who waits for mail, how much mail waits for them, since when, and what comes in.
+    """Show live for each role: listeners, queued messages, age of the oldest, and rate of new ones.
 
-    Keys: a shows single addresses, or roles again; q ends it. BACKLOG is what nobody has in hand, RATE how many
-    deliveries per second were sent there in the last minute. Consumes nothing, registers nobody.
+    Keys: a toggles between addresses and roles; q quits. BACKLOG: unacked messages that no consumer has claimed. RATE:
+    new deliveries per second over the last minute. Changes no message and registers no address.
     """
     if not 0.1 <= interval <= 3600:
         raise click.UsageError(f"--interval {interval:g} s is out of range: use 100ms to 1h")
-    check_terminal(instead="`raven stats`")
+    check_terminal(alternative="`raven stats`")
     raise_on_sigterm()
     with open_observer(db) as bus:
-        # The first look comes before the screen: what is wrong is then said as any command says it.
+        # The first poll comes before the screen, so that an error is printed as by any command.
         view = View(bus)
         with full_screen() as screen:
             due = time.monotonic() + interval
@@ -62,11 +67,11 @@ def top(interval: float, db: str | None) -> None:
                 if key == "a":
                     view.by_address = not view.by_address
                 if time.monotonic() >= due:
-                    due = time.monotonic() + max(interval, view.look() / _SHARE)
+                    due = time.monotonic() + max(interval, view.poll() / _SHARE)
 
 
 class Row(NamedTuple):
-    """What one line of the table shows: an address, or all addresses of a role together."""
+    """One line of the table: an address, or the sums of a role."""
 
     name: str
     waiting: int = 0
@@ -75,86 +80,86 @@ class Row(NamedTuple):
     oldest_s: float | None = None
     rate: float = 0.0
 
-    def plus(self, one: AddressStats) -> Row:
-        """Return the row with an address added."""
+    def plus(self, stats: AddressStats) -> Row:
+        """Return the sum of this row and an address."""
         return Row(
             self.name,
-            self.waiting + one.waiting,
-            self.backlog + one.backlog,
-            self.in_flight + one.in_flight,
-            max((age for age in (self.oldest_s, one.oldest_s) if age is not None), default=None),
-            self.rate + one.rate,
+            self.waiting + stats.waiting,
+            self.backlog + stats.backlog,
+            self.in_flight + stats.in_flight,
+            max((age for age in (self.oldest_s, stats.oldest_s) if age is not None), default=None),
+            self.rate + stats.rate,
         )
 
     def line(self, name_columns: int) -> str:
-        """Return it as a line."""
+        """Return the row as text."""
         counts = (f"{count:,}" for count in (self.waiting, self.backlog, self.in_flight))
-        return _line(escape(self.name), (*counts, span(self.oldest_s), rate(self.rate)), name_columns)
+        return _line(escape(self.name), (*counts, format_duration(self.oldest_s), format_rate(self.rate)), name_columns)
 
 
 class View:
-    """What is shown: the newest look at the bus, by role or by address."""
+    """The newest figures of the bus as lines of text, by role or by address."""
 
     def __init__(self, bus: BusView) -> None:
         self._bus = bus
         self._stats: Stats = bus.stats(full=False)
-        self._trouble = ""
+        self._error = ""
         self.by_address = False
 
-    def look(self) -> float:
-        """Look again, and return how many seconds it took; trouble that may be over the next time is only shown."""
-        began = time.monotonic()
+    def poll(self) -> float:
+        """Read the figures again, and return how many seconds that took; a retryable error is only displayed."""
+        start = time.monotonic()
         try:
-            self._stats, self._trouble = self._bus.stats(full=False), ""
+            self._stats, self._error = self._bus.stats(full=False), ""
         except RavenError as error:
             if not error.retryable:
                 raise
-            self._trouble = escape(" ".join(str(error).split()))
-        return time.monotonic() - began
+            self._error = escape(" ".join(str(error).split()))
+        return time.monotonic() - start
 
     def lines(self, columns: int, height: int) -> list[str]:
         """Return the lines for a screen of this size: totals, the table, the keys on the last line."""
         rows = self._rows()
-        name_columns = max(_NARROWEST_NAME, columns - sum(_COLUMNS.values()))
-        room = max(0, height - _HEADINGS - 2)
-        shown = rows if len(rows) <= room else rows[: max(0, room - 1)]
-        table = [row.line(name_columns) for row in shown]
-        if len(shown) < len(rows):
-            table.append(f"... and {len(rows) - len(shown):,} more")
-        keys = self._trouble or f"q quit   a {'by role' if self.by_address else 'by address'}"
+        name_columns = max(_MIN_NAME_COLUMNS, columns - sum(_COLUMNS.values()))
+        capacity = max(0, height - _HEADINGS - 2)
+        visible = rows if len(rows) <= capacity else rows[: max(0, capacity - 1)]
+        table = [row.line(name_columns) for row in visible]
+        if len(visible) < len(rows):
+            table.append(f"... and {len(rows) - len(visible):,} more")
+        keys = self._error or f"q quit   a {'by role' if self.by_address else 'by address'}"
         headings = _line("ADDRESS" if self.by_address else "ROLE", tuple(_COLUMNS), name_columns)
-        return [*self._totals(), headings, *table, *[""] * (room - len(table)), keys]
+        return [*self._totals(), headings, *table, *[""] * (capacity - len(table)), keys]
 
     def _totals(self) -> list[str]:
-        found = self._stats
-        waiting = sum(one.waiting for one in found.addresses)
-        backlog = found.ready + found.delayed
-        sizes = f"file {size(found.file_bytes)}   WAL {size(found.wal_bytes)}"
+        stats = self._stats
+        waiting = sum(address.waiting for address in stats.addresses)
+        backlog = stats.ready + stats.delayed
+        sizes = f"file {format_size(stats.file_bytes)}   WAL {format_size(stats.wal_bytes)}"
         return [
             f"raven top   {sizes}   {escape(self._bus.db_path)}",
-            f"waiting {waiting:,}   backlog {backlog:,}   in flight {found.in_flight:,}   dead {found.dead:,}",
-            "   ".join(f"{name} {rate(value)}/s" for name, value in found.rates._asdict().items()),
+            f"waiting {waiting:,}   backlog {backlog:,}   in flight {stats.in_flight:,}   dead {stats.dead:,}",
+            "   ".join(f"{name} {format_rate(value)}/s" for name, value in stats.rates._asdict().items()),
             "",
         ]
 
     def _rows(self) -> list[Row]:
         """Return the rows, the largest backlog first."""
         rows: dict[str, Row] = {}
-        for one in self._stats.addresses:
-            name = one.address if self.by_address else one.role
-            rows[name] = rows.get(name, Row(name)).plus(one)
+        for stats in self._stats.addresses:
+            name = stats.address if self.by_address else stats.role
+            rows[name] = rows.get(name, Row(name)).plus(stats)
         return sorted(rows.values(), key=lambda row: (-row.backlog, -row.in_flight, row.name))
 
 
 def _line(name: str, cells: tuple[str, ...], name_columns: int) -> str:
     right = (cell.rjust(width) for cell, width in zip(cells, _COLUMNS.values(), strict=True))
-    return fitted(name, name_columns) + "".join(right)
+    return fit(name, name_columns) + "".join(right)
 
 
 class Screen:
-    """A terminal in full-screen mode, with lines on it and keys from it.
+    """A terminal in full-screen mode: `draw` writes lines to it, `key` reads from it.
 
-    Each `draw` sends only what is different from the last.
+    Each `draw` sends only the changes to the terminal.
     """
 
     def __init__(self, window: curses.window) -> None:
@@ -162,39 +167,39 @@ class Screen:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Columns and lines, as they are now."""
+        """The current columns and lines of the terminal."""
         lines, columns = self._window.getmaxyx()
         return columns, lines
 
     def draw(self, lines: Sequence[str], bold: int) -> None:
-        """Show lines from the top, each cut to the width, one of them bold."""
+        """Draw lines from the top, each cut to the width; line number `bold` is bold."""
         import curses
 
         columns, height = self.size
         encoding = self._window.encoding
         self._window.erase()
         for number, line in enumerate(lines[:height]):
-            shown = fitted(line.encode(encoding, "backslashreplace").decode(encoding), columns).rstrip()
-            # The cursor cannot move on from the last place of all: that is an error when all is written.
+            text = fit(line.encode(encoding, "backslashreplace").decode(encoding), columns).rstrip()
+            # curses raises an error after the last cell of the screen, from which the cursor cannot move on.
             with suppress(curses.error):
-                self._window.addstr(number, 0, shown, curses.A_BOLD if number == bold else curses.A_NORMAL)
+                self._window.addstr(number, 0, text, curses.A_BOLD if number == bold else curses.A_NORMAL)
         self._window.refresh()
 
     def key(self, timeout_s: float) -> str | None:
-        """Wait for a key, at most so long; None where there was none, or the size of the screen has changed.
+        """Wait up to `timeout_s` for a key; returns None if none came or the screen was resized.
 
-        A terminal that is gone counts as `QUIT`: no wait for a key there would ever last.
+        Returns `QUIT` if the terminal is closed: a wait for its keys would return at once, again and again.
         """
-        self._window.timeout(max(0, round(1000 * min(timeout_s, _SLICE_S))))
+        self._window.timeout(max(0, round(1000 * min(timeout_s, _MAX_WAIT_S))))
         code = self._window.getch()
-        if code < 0 and _is_gone(sys.stdin.fileno()):
+        if code < 0 and _is_closed(sys.stdin.fileno()):
             return QUIT
         return chr(code) if 0 <= code < 128 else None
 
 
 @contextmanager
 def full_screen() -> Iterator[Screen]:
-    """Take the terminal for a full screen, and give it back as it was, however the block is left."""
+    """Switch the terminal to full-screen mode, and restore it at the end of the block, after an exception too."""
     import curses
 
     locale.setlocale(locale.LC_ALL, "")
@@ -211,14 +216,17 @@ def full_screen() -> Iterator[Screen]:
             curses.endwin()
 
 
-def check_terminal(instead: str) -> None:
-    """Refuse what is no terminal that can show a full screen, and say what to use instead; raises UsageError."""
+def check_terminal(alternative: str) -> None:
+    """Raise UsageError unless stdin and stdout are a terminal that supports full-screen mode.
+
+    `alternative` is the command that the error recommends.
+    """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise click.UsageError(f"this needs a terminal, and there is none: use {instead}")
+        raise click.UsageError(f"this needs a terminal: use {alternative}")
     try:
         import curses
     except ImportError:
-        raise click.UsageError(f"this needs curses, which this Python was built without: use {instead}") from None
+        raise click.UsageError(f"this needs curses, which this Python was built without: use {alternative}") from None
     try:
         curses.setupterm(fd=sys.stdout.fileno())
         can_move = curses.tigetstr("cup")
@@ -226,21 +234,21 @@ def check_terminal(instead: str) -> None:
         can_move = None
     if not can_move:
         kind = os.environ.get("TERM", "")
-        raise click.UsageError(f"a terminal of the kind {kind!r} (TERM) cannot show a full screen: use {instead}")
+        raise click.UsageError(f"a terminal of the kind {kind!r} (TERM) cannot show a full screen: use {alternative}")
 
 
-def fitted(text: str, columns: int) -> str:
-    """Return a text that takes so many columns: cut, or filled up with blanks."""
-    taken = 0
-    for place, char in enumerate(text):
+def fit(text: str, columns: int) -> str:
+    """Return a text of exactly `columns` columns: cut, or padded with blanks."""
+    used = 0
+    for index, char in enumerate(text):
         width = 0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
-        if taken + width > columns:
-            return text[:place] + " " * (columns - taken)
-        taken += width
-    return text + " " * (columns - taken)
+        if used + width > columns:
+            return text[:index] + " " * (columns - used)
+        used += width
+    return text + " " * (columns - used)
 
 
-def _is_gone(terminal: int) -> bool:
+def _is_closed(terminal: int) -> bool:
     poller = select.poll()
     poller.register(terminal, 0)
     return bool(poller.poll(0))

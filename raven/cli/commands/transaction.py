@@ -1,4 +1,4 @@
-"""`raven transaction`, and the commit of several calls in one, on the file or through the server."""
+"""`raven transaction`, and `run_batch`: several calls in one commit, on the file or through the server."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import click
 
+from raven.cli.command import Documented
 from raven.cli.options import address_option, bus_option, chosen_socket, json_option, open_client
 from raven.cli.output import echo_json
 from raven.errors import DatabaseError, InputError, RavenError
@@ -16,20 +17,20 @@ from raven.model.draft import OPTIONS
 if TYPE_CHECKING:
     from raven.bus import Bus, Transaction
 
-_OF_A_REPLY = ("body", *(name for name, option in OPTIONS.items() if option.not_of != "reply"))
-_NOT_OF_A_REPLY = tuple(name for name, option in OPTIONS.items() if option.not_of == "reply")
+_REPLY_OPTIONS = ("body", *(name for name, option in OPTIONS.items() if option.not_of != "reply"))
+_SEND_ONLY_OPTIONS = tuple(name for name, option in OPTIONS.items() if option.not_of == "reply")
 
 
 class Method(NamedTuple):
-    """What a line can ask for: the parameters that it must and may have, and how its result is shown as JSON."""
+    """A method of a line: its required and optional parameters, and a function from its result to JSON."""
 
     required: tuple[str, ...]
     optional: tuple[str, ...]
-    shape: Callable[[Any, dict[str, Any]], dict[str, Any]]
+    to_json: Callable[[Any, dict[str, Any]], dict[str, Any]]
 
 
 class Step(NamedTuple):
-    """One line that was checked."""
+    """One line, checked: its number, its method and the parameters."""
 
     line: int
     method: str
@@ -40,44 +41,49 @@ def _rows(rows: list[tuple[Any, ...]], params: dict[str, Any]) -> dict[str, Any]
     return {"rows": [[value.hex() if isinstance(value, bytes) else value for value in row] for row in rows]}
 
 
-# What is required is passed by place, as Python's method has it.
+# The required parameters are positional, in the order of the Python method.
 METHODS = {
-    "send": Method(("to", "type"), (*_OF_A_REPLY, *_NOT_OF_A_REPLY), lambda sent, _: dict(sent.as_dict())),
+    "send": Method(("to", "type"), (*_REPLY_OPTIONS, *_SEND_ONLY_OPTIONS), lambda sent, _: dict(sent.as_dict())),
     "send_many": Method(("messages",), (), lambda sent, _: {"messages": [message.as_dict() for message in sent]}),
-    "reply": Method(("id", "type"), _OF_A_REPLY, lambda sent, _: dict(sent.as_dict())),
-    "ack": Method(("id",), ("lease",), lambda _, given: {"acked": [given["id"]]}),
+    "reply": Method(("id", "type"), _REPLY_OPTIONS, lambda sent, _: dict(sent.as_dict())),
+    "ack": Method(("id",), ("lease",), lambda _, params: {"acked": [params["id"]]}),
     "nack": Method(
         ("id",),
         ("delay_s", "reason", "lease"),
-        lambda state, given: {"nacked": [{"id": given["id"], "state": state}]},
+        lambda state, params: {"nacked": [{"id": params["id"], "state": state}]},
     ),
-    "extend": Method(("id",), ("lease_s", "lease"), lambda _, given: {"extended": [given["id"]]}),
+    "extend": Method(("id",), ("lease_s", "lease"), lambda _, params: {"extended": [params["id"]]}),
     "execute": Method(("sql",), ("params",), _rows),
 }
 
 
-@click.command(short_help="Do several things in one commit.")
-@address_option("As whom, <role>:<session>.", required=True)
+@click.command(
+    cls=Documented,
+    short_help="Run several calls in one commit.",
+    example="""echo '{"method": "ack", "params": {"id": 1}}' | raven transaction -a worker:s1""",
+    exit_codes={1: "a call failed, and no call took effect; exit codes 2 to 6 say the same of their errors"},
+)
+@address_option("Address that makes the calls, <role>:<session>.", required=True)
 @click.argument("file", type=click.File("rb"), default="-")
 @json_option
 @bus_option
 def transaction(address: str, file: BinaryIO, as_json: bool, db: str | None) -> None:
-    """Do what the lines of FILE or stdin say, all in one commit or nothing at all, and print a JSON result for each.
+    """Run the calls in FILE or stdin, one per line, in one commit, and print a JSON result for each: all or none.
 
-    A line is {"method": NAME, "params": {...}}: send, send_many, reply, ack, nack, extend, with the parameters that
-    they have in Python; and execute, with your own "sql" and its "params", where no server is between.
+    A line is {"method": NAME, "params": {...}}. Methods: send, send_many, reply, ack, nack and extend, with the
+    parameters of the Python methods. Without a server also execute, with "sql" and its "params": your own SQL.
     """
-    # All is read and checked first: while a transaction is open, no other process can write.
+    # Read and check all lines first: while a transaction is open, no other process can write.
     steps = [_step(number, line) for number, line in enumerate(file.read().splitlines(), 1) if line.strip()]
     if chosen_socket(db) is not None:
         _refuse_sql(steps)
     with open_client(address, db) as bus:
-        values = commit(
+        values = run_batch(
             bus,
             [_call(step) for step in steps],
-            named=lambda number: f"line {steps[number].line}: {steps[number].method}: ",
+            label=lambda number: f"line {steps[number].line}: {steps[number].method}: ",
         )
-    results = [METHODS[step.method].shape(value, step.params) for step, value in zip(steps, values, strict=True)]
+    results = [METHODS[step.method].to_json(value, step.params) for step, value in zip(steps, values, strict=True)]
     if as_json:
         echo_json({"results": results})
     else:
@@ -86,24 +92,24 @@ def transaction(address: str, file: BinaryIO, as_json: bool, db: str | None) -> 
 
 
 def _step(number: int, line: bytes) -> Step:
-    """Check one line as far as that can be done without the bus."""
+    """Parse one line and check everything that can be checked without the bus; raises InputError."""
     try:
-        given = json.loads(line)
+        call = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise InputError(f"line {number} is not JSON: {error}") from None
-    if not isinstance(given, dict) or not given.keys() <= {"method", "params"} or "method" not in given:
-        raise InputError(f'line {number} is not an object of "method" and "params"')
-    name, params = given["method"], given.get("params", {})
+    if not isinstance(call, dict) or not call.keys() <= {"method", "params"} or "method" not in call:
+        raise InputError(f'line {number} is not an object with "method" and "params"')
+    name, params = call["method"], call.get("params", {})
     if not isinstance(name, str) or name not in METHODS:
         raise InputError(f"line {number}: the method {name!r} is not known: use {', '.join(METHODS)}")
     if not isinstance(params, dict):
         raise InputError(f"line {number}: {name}: the params are not an object")
     method = METHODS[name]
     known = (*method.required, *method.optional)
-    for missing in (one for one in method.required if one not in params):
+    for missing in (param for param in method.required if param not in params):
         raise InputError(f"line {number}: {name}: {missing!r} is missing")
-    for other in (one for one in params if one not in known):
-        raise InputError(f"line {number}: {name}: {other!r} is no parameter of it: use {', '.join(known)}")
+    for other in (param for param in params if param not in known):
+        raise InputError(f"line {number}: {name}: {other!r} is not a parameter of it: use {', '.join(known)}")
     return Step(number, name, params)
 
 
@@ -127,29 +133,29 @@ class Call(NamedTuple):
     options: dict[str, Any]
 
 
-def commit(bus: Bus, calls: Sequence[Call], named: Callable[[int], str] = lambda number: "") -> list[Any]:
-    """Do all calls in one transaction, or none of them, and return what each returned.
+def run_batch(bus: Bus, calls: Sequence[Call], label: Callable[[int], str] = lambda number: "") -> list[Any]:
+    """Run calls in one transaction, all or none, and return their results.
 
-    An error about a call begins with what `named` makes of its number.
+    `label` returns the text that an error of a call starts with, from the number of the call.
     """
     try:
         with bus.transaction() as tx:
             for number, call in enumerate(calls):
-                _do(tx, number, call, named)
+                _run_call(tx, number, call, label)
     except RavenError as error:
-        if error.call is not None and error.call < len(calls):  # the server's word on which one it was
-            told = f"call {error.call} ({calls[error.call].method}) of the transaction: "
-            error.args = (f"{named(error.call)}{str(error).removeprefix(told)}", *error.args[1:])
+        if error.call is not None and error.call < len(calls):  # the server tells which call failed
+            prefix = f"call {error.call} ({calls[error.call].method}) of the transaction: "
+            error.args = (f"{label(error.call)}{str(error).removeprefix(prefix)}", *error.args[1:])
         raise
-    # The server does all at the end of the block, and what came of it is known only then.
+    # A server runs the calls at the end of the block: the results exist only now.
     return tx.results
 
 
-def _do(tx: Transaction, number: int, call: Call, named: Callable[[int], str]) -> None:
+def _run_call(tx: Transaction, number: int, call: Call, label: Callable[[int], str]) -> None:
     try:
         getattr(tx, call.method)(*call.args, **call.options)
     except DatabaseError:
-        raise  # of the bus file, and none of the call's
+        raise  # it concerns the bus file, not one call
     except RavenError as error:
-        error.args = (f"{named(number)}{error}", *error.args[1:])
+        error.args = (f"{label(number)}{error}", *error.args[1:])
         raise

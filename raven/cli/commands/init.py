@@ -1,4 +1,4 @@
-"""`raven init`, `session`, `completion` and `version`: what is done once, before the first message."""
+"""`raven init`, `session`, `completion` and `version`: the set-up of a bus, a session and a shell."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from raven import __version__
+from raven.cli.command import Documented, DocumentedGroup
 from raven.cli.options import ADDRESS, bus_option, json_option, open_client
 from raven.cli.output import echo_json, escape
 from raven.errors import ConfigError
@@ -16,17 +17,17 @@ if TYPE_CHECKING:
     from click.shell_completion import ShellComplete
 
 
-@click.command(short_help="Write raven.yaml and make the bus.")
-@click.option("--db", default="bus.db", show_default=True, metavar="PATH", help="Where the bus shall be.")
-@click.option("--force", is_flag=True, help="Overwrite raven.yaml. The bus itself is never overwritten.")
+@click.command(cls=Documented, short_help="Create raven.yaml and the bus file.", example="raven init --db bus.db")
+@click.option("--db", default="bus.db", show_default=True, metavar="PATH", help="Path of the bus file.")
+@click.option("--force", is_flag=True, help="Overwrite raven.yaml; an existing bus file stays as it is.")
 @json_option
 def init(db: str, force: bool, as_json: bool) -> None:
-    """Write raven.yaml in this folder and make the bus that it names."""
+    """Create raven.yaml in this folder, and the bus file that it names."""
     from raven import config
     from raven.client import BusClient
 
     if os.path.lexists(config.FILE_NAME) and not force:
-        raise ConfigError(f"{config.FILE_NAME} is already here: edit it, or overwrite it with --force")
+        raise ConfigError(f"{config.FILE_NAME} already exists here: edit it, or overwrite it with --force")
     path = os.path.abspath(os.path.expanduser(db))
     BusClient("init", "init", path, register=False).close()
     with open(config.FILE_NAME, "w", encoding="utf-8") as file:
@@ -39,12 +40,15 @@ def init(db: str, force: bool, as_json: bool) -> None:
     click.echo("ready. try: raven doctor")
 
 
-@click.group()
+_EXAMPLE = "raven session init s1 -a planner:s1 -a worker:s1"
+
+
+@click.group(cls=DocumentedGroup, short_help="Prepare a session.", example=_EXAMPLE)
 def session() -> None:
-    """Prepare a session: the swarm that works together."""
+    """Prepare a session, in which agents work together."""
 
 
-@session.command("init", short_help="Register the addresses of a session in advance.")
+@session.command("init", cls=Documented, short_help="Register the addresses of a session in advance.", example=_EXAMPLE)
 @click.argument("session_id", metavar="SESSION")
 @click.option("-a", "--address", "addresses", multiple=True, type=ADDRESS, help="Address in SESSION; repeatable.")
 @click.option("-r", "--role", "roles", multiple=True, metavar="ROLE", hidden=True)
@@ -53,7 +57,7 @@ def session() -> None:
 def session_init(
     session_id: str, addresses: tuple[str, ...], roles: tuple[str, ...], as_json: bool, db: str | None
 ) -> None:
-    """Register addresses, so that broadcasts reach them before they start; makes the bus if there is none."""
+    """Register addresses of SESSION, so that broadcasts reach them before they start; creates a missing bus file."""
     from raven.model.address import make_address, parse_address
 
     for address in addresses:
@@ -67,24 +71,21 @@ def session_init(
         echo_json({"db": path, "session": session_id, "registered": registered})
         return
     click.echo(f"initialised {escape(path)}")
-    click.echo(
-        f"session {escape(session_id)}: "
-        f"{escape(', '.join(registered)) or 'addresses register when they first use the bus'}"
-    )
+    click.echo(f"session {escape(session_id)}: {escape(', '.join(registered)) or 'no address registered yet'}")
 
 
-@click.command(short_help="Print the completion script of a shell.")
+@click.command(cls=Documented, short_help="Print a shell completion script.", example='eval "$(raven completion bash)"')
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print the completion script of a shell: `eval "$(raven completion bash)"` in its start-up file."""
+    """Print the completion script of a shell; evaluate it in the start-up file of the shell."""
     from click.shell_completion import get_completion_class
 
-    maker = cast("type[ShellComplete]", get_completion_class(shell))
-    click.echo(maker(ctx.find_root().command, {}, "raven", "_RAVEN_COMPLETE").source())
+    completion_class = cast("type[ShellComplete]", get_completion_class(shell))
+    click.echo(completion_class(ctx.find_root().command, {}, "raven", "_RAVEN_COMPLETE").source())
 
 
-@click.command(short_help="Print the version.")
+@click.command(cls=Documented, short_help="Print the version.", example="raven version")
 @json_option
 def version(as_json: bool) -> None:
     """Print the version."""
