@@ -176,7 +176,7 @@ class Bus(BusView, Protocol):
         poll_interval_s: float = 1.0,
         max_per_poll: int = 50,
         timeout_s: float | None = None,
-    ) -> AsyncMessages:
+    ) -> AsyncMessageIterator:
         """Yield messages as they come to `async for`: at most once each, or at least once with manual acks."""
 
     def listen(
@@ -191,7 +191,7 @@ class Bus(BusView, Protocol):
         """Do as `subscribe` does, for an ordinary `for` loop."""
 
 
-class AsyncMessages(Protocol):
+class AsyncMessageIterator(Protocol):
     """What `subscribe` returns; a loop that is left by `break` gives back at once what it did not hand out."""
 
     def __aiter__(self) -> Self:

@@ -31,7 +31,7 @@ from raven.observer import BusObserver
 if TYPE_CHECKING:
     from raven.delivery.mailbox import Mailbox
     from raven.delivery.retention import Keeper
-    from raven.receive.auto_ack import AsyncMessages, Feed
+    from raven.receive.auto_ack import AsyncMessageIterator, AutoAckConsumer
     from raven.receive.request import Question, Request
     from raven.transaction import BusTransaction
 
@@ -104,7 +104,7 @@ class BusClient(BusObserver):
         self._identity = Identity(self._store, address, registers=register)
         note = None if self._keeper is None else self._keeper.note
         self._outbox = Outbox(self._store, self._identity, self._doorbells, note)
-        self._feeds: WeakSet[Feed] = WeakSet()
+        self._consumers: WeakSet[AutoAckConsumer] = WeakSet()
         self._made: dict[str, Mailbox] = {}
 
     def _make_keeper(self, limits: Retention) -> Keeper:
@@ -224,7 +224,7 @@ class BusClient(BusObserver):
         from raven.receive.request import Request
 
         request = Request(self._handle, self._question(to, type, body, timeout_s=timeout_s, **options), timeout_s)
-        self._feeds.add(request.feed)
+        self._consumers.add(request.consumer)
         return request
 
     def _question(
@@ -314,7 +314,7 @@ class BusClient(BusObserver):
         poll_interval_s: float = 1.0,
         max_per_poll: int = 50,
         timeout_s: float | None = None,
-    ) -> AsyncMessages:
+    ) -> AsyncMessageIterator:
         """Yield messages as they come to `async for`.
 
         With `ack="auto"` at most once each: it is acked just before it is yielded, and a crash loses at most the one in
@@ -325,9 +325,9 @@ class BusClient(BusObserver):
         Waking is pushed; every `poll_interval_s` (seconds) it also looks by itself. Leaving the loop, by break,
         exception or cancellation, gives back what was not yielded, or not acked; `timeout_s` ends it.
         """
-        from raven.receive.auto_ack import AsyncMessages
+        from raven.receive.auto_ack import AsyncMessageIterator
 
-        return AsyncMessages(self._feed(ack, lease_s, poll_interval_s, max_per_poll), self._store, timeout_s)
+        return AsyncMessageIterator(self._consumer(ack, lease_s, poll_interval_s, max_per_poll), self._store, timeout_s)
 
     def listen(
         self,
@@ -339,9 +339,9 @@ class BusClient(BusObserver):
         timeout_s: float | None = None,
     ) -> Iterator[Message]:
         """Do as `subscribe` does, for an ordinary `for` loop; `timeout_s` ends the loop after that many seconds."""
-        from raven.receive import auto_ack as feed
+        from raven.receive.auto_ack import iterate
 
-        return feed.listen(self._feed(ack, lease_s, poll_interval_s, max_per_poll), timeout_s)
+        return iterate(self._consumer(ack, lease_s, poll_interval_s, max_per_poll), timeout_s)
 
     def transaction(self) -> BusTransaction:
         """Make one commit of all calls on the transaction inside the block.
@@ -383,11 +383,11 @@ class BusClient(BusObserver):
         self._doorbells.ring([self.address])
 
     def _release_loops(self) -> None:
-        for feed in members(self._feeds):
-            feed.release()
+        for consumer in members(self._consumers):
+            consumer.release()
 
-    def _feed(self, ack: str, lease_s: float, poll_interval_s: float, max_per_poll: int) -> Feed:
-        from raven.receive.auto_ack import Feed
+    def _consumer(self, ack: str, lease_s: float, poll_interval_s: float, max_per_poll: int) -> AutoAckConsumer:
+        from raven.receive.auto_ack import AutoAckConsumer
         from raven.wake.waiter import Waiter
 
         if ack not in ("auto", "manual"):
@@ -395,13 +395,13 @@ class BusClient(BusObserver):
         check_lease(lease_s)
         waiter = Waiter(self._handle, self.address, poll_interval_s)
         if ack == "auto":
-            feed = Feed(self._mailbox, waiter, max_per_poll)
+            consumer = AutoAckConsumer(self._mailbox, waiter, max_per_poll)
         else:
-            from raven.receive.manual_ack import LeasedFeed
+            from raven.receive.manual_ack import ManualAckConsumer
 
-            feed = LeasedFeed(self._handle, self.address, self._mailbox, waiter, max_per_poll, lease_s)
-        self._feeds.add(feed)
-        return feed
+            consumer = ManualAckConsumer(self._handle, self.address, self._mailbox, waiter, max_per_poll, lease_s)
+        self._consumers.add(consumer)
+        return consumer
 
 
 def members(weak: WeakSet[_T]) -> list[_T]:

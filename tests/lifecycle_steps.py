@@ -17,7 +17,7 @@ from raven import BusClient, Message, RavenError
 from raven.host.bus import HostedBus
 from raven.model import clock
 from raven.model.message import STATES, URGENCIES
-from raven.receive.manual_ack import LeasedFeed
+from raven.receive.manual_ack import ManualAckConsumer
 from raven.receive.subscription import Subscription
 from raven.store.atomic import Atomic
 from tests.frozen_clock import Clock, elected
@@ -232,10 +232,10 @@ class Steps:
             actor.bus.send(OTHER, "never sent")
             store.end_atomic(commit=False)
         store.close()
-        for feed in actor.bus._feeds:  # their threads die, too
-            if isinstance(feed, LeasedFeed) and feed._renewal is not None:
-                feed._renewal.end()
-                feed._has_claimed = False
+        for consumer in actor.bus._consumers:  # their threads die, too
+            if isinstance(consumer, ManualAckConsumer) and consumer._renewer is not None:
+                consumer._renewer.end()
+                consumer._has_claimed = False
         actor.stop()
 
     def step(self, actor: Actor, step: Any) -> None:

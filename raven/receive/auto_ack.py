@@ -27,7 +27,7 @@ MAX_BATCH = 10_000
 _T = TypeVar("_T")
 
 
-class Feed:
+class AutoAckConsumer:
     """Fetches leased batches and acks each message just before it is handed out; what was not goes back at the end.
 
     The batch is one message at first, doubles (up to `max_per_poll`) while the consumer keeps up and falls back to one
@@ -117,30 +117,30 @@ class Feed:
         return message
 
 
-def listen(feed: Feed, timeout_s: float | None) -> Generator[Message, None, None]:
+def iterate(consumer: AutoAckConsumer, timeout_s: float | None) -> Generator[Message, None, None]:
     """Yield messages as they come, blocking this thread between them; ends after `timeout_s` or when closed."""
     deadline = deadline_after(timeout_s)
     raise_on_sigterm()
     rung = False
-    with feed, suppress(ClosedError):
+    with consumer, suppress(ClosedError):
         while True:
-            message = feed.next(rung)
+            message = consumer.next(rung)
             if message is not None:
                 yield message
             if deadline is not None and time.monotonic() >= deadline:
                 return
-            rung = message is None and feed.waiter.wait(feed.due_s(deadline))
+            rung = message is None and consumer.waiter.wait(consumer.due_s(deadline))
 
 
-class AsyncMessages:
-    """What `subscribe` returns: messages as they come, without blocking the event loop; ends as `listen` does.
+class AsyncMessageIterator:
+    """What `subscribe` returns: messages as they come, without blocking the event loop; ends as `iterate` does.
 
     Not an async generator: a loop that is left by `break` drops that to be closed some time later, and what it had
     fetched would be held until then. This gives everything back in the moment in which it is dropped.
     """
 
-    def __init__(self, feed: Feed, store: Store, timeout_s: float | None) -> None:
-        self._feed = feed
+    def __init__(self, consumer: AutoAckConsumer, store: Store, timeout_s: float | None) -> None:
+        self._consumer = consumer
         self._store = store
         self._timeout_s = timeout_s
         self._deadline: float | None = None
@@ -154,7 +154,7 @@ class AsyncMessages:
             self._deadline = deadline_after(self._timeout_s)
             raise_on_sigterm()
             self._state = "open"
-            self._feed.__enter__()
+            self._consumer.__enter__()
         elif self._past_deadline():
             self.close()
         message = None
@@ -179,8 +179,8 @@ class AsyncMessages:
         if self._state == "open":
             # What cannot be given back at once comes back when its lease ends: no reason to block the event loop.
             with suppress(RavenError), self._store.no_wait():
-                self._feed.release()
-            self._feed.__exit__(None, None, None)
+                self._consumer.release()
+            self._consumer.__exit__(None, None, None)
         self._state = "closed"
 
     def __del__(self) -> None:
@@ -193,15 +193,15 @@ class AsyncMessages:
         """Return the next message, or None at the deadline."""
         rung = False
         while True:
-            message = await patiently(self._store, partial(self._feed.next, rung))
+            message = await retry_when_busy(self._store, partial(self._consumer.next, rung))
             if message is not None:
                 return message
             if self._past_deadline():
                 return None
-            rung = await self._feed.waiter.wait_async(self._feed.due_s(self._deadline))
+            rung = await self._consumer.waiter.wait_async(self._consumer.due_s(self._deadline))
 
 
-async def patiently(store: Store, step: Callable[[], _T]) -> _T:
+async def retry_when_busy(store: Store, step: Callable[[], _T]) -> _T:
     """Run a short step of the store; where another writer is in the way, wait in the event loop."""
     import asyncio
 

@@ -1,4 +1,4 @@
-"""Renewal: a thread that prolongs a lease for as long as this process lives."""
+"""LeaseRenewer: a thread that prolongs a lease for as long as this process lives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from raven.store.database import Store
 _TIMES_WITHIN_A_LEASE = 3
 
 
-class Renewal:
+class LeaseRenewer:
     """Renews what is held under one lease, three times within its span, over a connection of its own.
 
     The loop that holds it may be busy for as long as it likes; when the process dies or is stopped, the lease ends.
@@ -34,7 +34,7 @@ class Renewal:
         self._ring = ring
         self._stop = threading.Event()
         self._gives_back = False
-        self._thread = threading.Thread(target=self._run, name="raven-renewal", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="raven-lease-renewer", daemon=True)
         self._thread.start()
 
     def end(self, *, give_back: bool = False) -> None:
@@ -54,12 +54,12 @@ class Renewal:
                 with suppress(RavenError):
                     if is_open or self._gives_back:
                         store = store or self._store.new_connection()
-                        self._see_to(store, is_open)
+                        self._renew_once(store, is_open)
         finally:
             if store is not None:
                 store.close()
 
-    def _see_to(self, store: Store, is_open: bool) -> None:
+    def _renew_once(self, store: Store, is_open: bool) -> None:
         store.verify()
         mailbox = Mailbox(store, Identity(store, parse_address(self._address), registers=False), self._ring)
         if not is_open:

@@ -1,19 +1,19 @@
-"""Leased feed: messages as they come, at least once, each leased until it is acked."""
+"""Manual acks: messages as they come, at least once, each leased until it is acked."""
 
 from __future__ import annotations
 
 from raven.delivery.mailbox import Lease, Mailbox, QueueState, new_token
 from raven.errors import RavenError
 from raven.model.message import Message
-from raven.receive.auto_ack import Feed
-from raven.receive.lease_renewal import Renewal
+from raven.receive.auto_ack import AutoAckConsumer
+from raven.receive.lease_renewal import LeaseRenewer
 from raven.wake.handle import Handle
 from raven.wake.waiter import Waiter
 
 _NOTHING = QueueState(ready=0, due_at=None, expired=0)
 
 
-class LeasedFeed(Feed):
+class ManualAckConsumer(AutoAckConsumer):
     """Claims one message at a time, so that a consumer that dies costs no other message an attempt.
 
     What is handed out and not acked, at most `max_per_poll` messages, stays leased while this process lives; it goes
@@ -30,14 +30,14 @@ class LeasedFeed(Feed):
         self._leases = mailbox.leases
         self._window = self._leases.open_window(self._lease.token)
         self._ring = handle.doorbells.ring
-        self._renewal: Renewal | None = None
+        self._renewer: LeaseRenewer | None = None
         self._has_claimed = False
 
     def release(self) -> None:
         """Take no more, and give back what is not acked; others who wait for it are woken."""
         self._released = True
         self._leases.close_window(self._lease.token)
-        renewal, self._renewal = self._renewal, None
+        renewer, self._renewer = self._renewer, None
         had_claimed, self._has_claimed = self._has_claimed, False
         if not had_claimed or self.waiter.is_inherited:
             return
@@ -49,8 +49,8 @@ class LeasedFeed(Feed):
             # Another writer is in the way, for instance: the thread has the patience. If even it fails the lease ends.
             pass
         finally:
-            if renewal is not None:
-                renewal.end(give_back=not is_given)
+            if renewer is not None:
+                renewer.end(give_back=not is_given)
 
     def next(self, rung: bool = False) -> Message | None:
         """Return the next message, leased, or None where nothing is ready or too much is not acked."""
@@ -63,8 +63,8 @@ class LeasedFeed(Feed):
             return None
         self.waiter.tick_if_due()
         self._has_claimed = True
-        if self._renewal is None:
-            self._begin_to_renew()
+        if self._renewer is None:
+            self._start_renewer()
         messages, left = self._mailbox.lease_batch(self._queue_state, 1, None, self._lease, counts_attempt=True)
         self._leases.remember(messages)
         if self._released:  # meanwhile, by another thread
@@ -83,9 +83,9 @@ class LeasedFeed(Feed):
         self._window.ids.intersection_update(self._mailbox.leased_ids(self._lease))
         return len(self._window.ids) >= self._max_per_poll
 
-    def _begin_to_renew(self) -> None:
+    def _start_renewer(self) -> None:
         try:
-            self._renewal = Renewal(self._store, self._address, self._lease, self._window, self._ring)
+            self._renewer = LeaseRenewer(self._store, self._address, self._lease, self._window, self._ring)
         except RuntimeError as error:
             import logging
 

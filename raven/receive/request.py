@@ -15,7 +15,7 @@ from raven.model import clock
 from raven.model.address import parse_address
 from raven.model.clock import deadline_after, left_s
 from raven.model.message import Message
-from raven.receive import auto_ack as feed
+from raven.receive.auto_ack import AsyncMessageIterator, AutoAckConsumer, iterate, retry_when_busy
 from raven.receive.subscription import Subscription
 from raven.store.database import Store
 from raven.wake.doorbell import receipt_address
@@ -31,7 +31,7 @@ _KEPT = 200
 _BUSY_PAUSE_S = 0.005
 
 
-class Answers(feed.Feed):
+class Answers(AutoAckConsumer):
     """Takes the one answer; `withdraw` is called when it ends without."""
 
     def __init__(self, mailbox: Mailbox, waiter: Waiter, withdraw: Callable[[], None]) -> None:
@@ -68,7 +68,7 @@ class Answers(feed.Feed):
 
 
 class Request:
-    """One question on its way: `feed` takes its answer.
+    """One question on its way: `consumer` takes its answer.
 
     However the wait ends without an answer, nobody begins with the request any more.
     """
@@ -79,19 +79,19 @@ class Request:
         self._question = question
         self._deadline = deadline_after(timeout_s)
         waiter = Waiter(handle, question.reply_address, 1.0, is_brief=True)
-        self.feed = Answers(question.mailbox(), waiter, question.withdraw)
+        self.consumer = Answers(question.mailbox(), waiter, question.withdraw)
 
     def answer(self) -> Message:
         """Send it, block until the answer comes, and return that, acked; raises WaitTimeoutError."""
         self._question.post()
-        with closing(feed.listen(self.feed, left_s(self._deadline))) as answers:
+        with closing(iterate(self.consumer, left_s(self._deadline))) as answers:
             return self._first(list(islice(answers, 1)))
 
     async def answer_async(self) -> Message:
         """Do as `answer` does, without blocking the event loop; a cancelled task leaves nothing behind either."""
-        await feed.patiently(self._store, self._question.post)
+        await retry_when_busy(self._store, self._question.post)
         found = []
-        with closing(feed.AsyncMessages(self.feed, self._store, left_s(self._deadline))) as answers:
+        with closing(AsyncMessageIterator(self.consumer, self._store, left_s(self._deadline))) as answers:
             async for answer in answers:
                 found.append(answer)
                 break

@@ -54,11 +54,11 @@ def test_an_observer_has_every_method_that_looks(name: str) -> None:
     assert signature(BusObserver, name) == signature(bus.BusView, name)
 
 
-@pytest.mark.parametrize("loop", [auto_ack.AsyncMessages, stream.AsyncMessages], ids=["of the file", "of the socket"])
+@pytest.mark.parametrize("loop", [auto_ack.AsyncMessageIterator, stream.AsyncMessageIterator], ids=["file", "socket"])
 def test_an_async_loop_is_left_in_the_same_ways(loop: type) -> None:
-    assert methods(loop) == methods(bus.AsyncMessages)
+    assert methods(loop) == methods(bus.AsyncMessageIterator)
     for name in methods(loop):
-        assert signature(loop, name) == signature(bus.AsyncMessages, name)
+        assert signature(loop, name) == signature(bus.AsyncMessageIterator, name)
 
 
 @pytest.mark.parametrize("name", sorted(methods(bus.Transaction)))

@@ -261,7 +261,7 @@ def test_a_loop_that_is_ended_while_it_fetches_gives_back_what_it_does_not_hand_
 ) -> None:
     boss, worker = hosted("boss:s"), hosted("worker:s")
     loop = Loop(worker, "listen", ack=ack, poll_interval_s=NEVER_POLLS_S)
-    [feed] = worker._feeds
+    [consumer] = worker._consumers
     seen = loop.collect()
     assert loop._thread
     thread = loop._thread
@@ -271,7 +271,7 @@ def test_a_loop_that_is_ended_while_it_fetches_gives_back_what_it_does_not_hand_
     with worker.no_wait():  # holds the connection
         boss.send("worker:s", "note", "sent")
         wait_until(lambda: is_inside(thread, "next", "_acquire_to_read", "__enter__"), "the fetch")
-        feed.release()
+        consumer.release()
     thread.join(DEADLINE_S)
 
     assert not thread.is_alive()

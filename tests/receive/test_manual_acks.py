@@ -15,7 +15,7 @@ import pytest
 from raven import BusClient, LeaseLostError
 from raven.delivery.mailbox import Lease
 from raven.model.leases import Window
-from raven.receive.lease_renewal import Renewal
+from raven.receive.lease_renewal import LeaseRenewer
 from tests.loop import Loop
 from tests.support import DEADLINE_S, NEVER_POLLS_S, Foreign, Program, leased, wait_until
 
@@ -277,10 +277,10 @@ def test_a_loop_that_waits_for_room_is_rung_when_a_renewal_finds_that_a_lease_is
         addresses.extend(waited_for)
         rung.set()
 
-    renewal = Renewal(worker._store, "worker:s", Lease(7, 0.03), window, ring)
+    renewer = LeaseRenewer(worker._store, "worker:s", Lease(7, 0.03), window, ring)
 
     assert rung.wait(DEADLINE_S)
     assert addresses == ["worker:s"]
     assert not window.ids
-    renewal.end()
-    renewal._thread.join(DEADLINE_S)
+    renewer.end()
+    renewer._thread.join(DEADLINE_S)

@@ -19,7 +19,7 @@ from raven_rpc.client.transport import Transport
 
 if TYPE_CHECKING:
     from raven.model.status import Peer, Pruned, Receipt, Stats
-    from raven_rpc.client.stream import AsyncMessages
+    from raven_rpc.client.stream import AsyncMessageIterator
     from raven_rpc.client.transaction import Transaction
 
 _T = TypeVar("_T")
@@ -201,13 +201,13 @@ class Client:
         poll_interval_s: float = 1.0,
         max_per_poll: int = 50,
         timeout_s: float | None = None,
-    ) -> AsyncMessages:
+    ) -> AsyncMessageIterator:
         """Do as `listen` does, for `async for`, without blocking the event loop."""
-        from raven_rpc.client.stream import AsyncMessages
+        from raven_rpc.client.stream import AsyncMessageIterator
         from raven_rpc.client.subscription import Options
 
         options = Options(ack, lease_s, poll_interval_s, max_per_poll)
-        return AsyncMessages(self._transport, self._leases, self._address, options, timeout_s)
+        return AsyncMessageIterator(self._transport, self._leases, self._address, options, timeout_s)
 
     def tail(
         self,

@@ -128,7 +128,7 @@ class _Stream:
             self._connection = None
 
 
-class AsyncMessages:
+class AsyncMessageIterator:
     """What `Client.subscribe` returns: the mail of an address, for `async for`; ends as `listen` does."""
 
     def __init__(
