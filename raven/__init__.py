@@ -125,7 +125,7 @@ _MOVED = {
     "Holdings": "raven.model.leases.LeaseTracker",
     "Listener": "raven.wake.listener.Listener",
     "Log": "raven.query.log.Log",
-    "Question": "raven.receive.request.Question",
+    "Question": "raven.receive.request.PendingRequest",
     "Subscription": "raven.receive.subscription.Subscription",
     "Tracker": "raven.query.receipts.Tracker",
     "check_id": "raven.model.limits.check_id",

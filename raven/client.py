@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from raven.delivery.mailbox import Mailbox
     from raven.delivery.retention import Keeper
     from raven.receive.auto_ack import AsyncMessageIterator, AutoAckConsumer
-    from raven.receive.request import Question, Request
+    from raven.receive.request import PendingRequest, Request
     from raven.transaction import BusTransaction
 
 _T = TypeVar("_T")
@@ -223,20 +223,22 @@ class BusClient(BusObserver):
     def _ask(self, to: str | Sequence[str], type: str, body: Any, timeout_s: float, options: Any) -> Request:
         from raven.receive.request import Request
 
-        request = Request(self._handle, self._question(to, type, body, timeout_s=timeout_s, **options), timeout_s)
+        request = Request(
+            self._handle, self._pending_request(to, type, body, timeout_s=timeout_s, **options), timeout_s
+        )
         self._consumers.add(request.consumer)
         return request
 
-    def _question(
+    def _pending_request(
         self, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float, **options: Any
-    ) -> Question:
+    ) -> PendingRequest:
         """Check a request, given as to `request`, for an event loop of your own that posts it and awaits the answer."""
-        from raven.receive.request import Question, private_address
+        from raven.receive.request import PendingRequest, make_reply_address
 
         check_request(timeout_s, options)
         lasting = {**options, "expires_in_s": timeout_s}
-        draft = self._draft(to, type, body, lasting, private_address(self.address))
-        return Question(self._handle, self._outbox.send, draft, timeout_s)
+        draft = self._draft(to, type, body, lasting, make_reply_address(self.address))
+        return PendingRequest(self._handle, self._outbox.send, draft, timeout_s)
 
     @property
     def _mailbox(self) -> Mailbox:

@@ -18,7 +18,7 @@ from raven.model.limits import check_max
 from raven.model.message import AckMode, Message
 from raven.observer import BusObserver
 from raven.query.log import Log
-from raven.receive.request import Question
+from raven.receive.request import PendingRequest
 from raven.receive.subscription import Subscription, check
 from raven.store.atomic import Atomic
 from raven.wake.doorbell import ALL_TRAFFIC, receipt_address
@@ -118,11 +118,11 @@ class HostedBus(BusClient):
 
     # Wait and write as the program's event loop has time
 
-    def question(
+    def pending_request(
         self, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float, **options: Any
-    ) -> Question:
-        """Check a request, given as to `request`: `post` it, then fetch the answer from its `subscription`."""
-        return self._question(to, type, body, timeout_s=timeout_s, **options)
+    ) -> PendingRequest:
+        """Check a request, given as to `request`: `send` it, then fetch the answer from its `subscription`."""
+        return self._pending_request(to, type, body, timeout_s=timeout_s, **options)
 
     def whole(self, id: int) -> Message:
         """Return one message as a whole, whoever its recipients are; raises MessageNotFoundError."""

@@ -13,7 +13,7 @@ from raven.host.worker import Done, Executor, Outcome, ignore
 from raven.model.message import Message
 from raven.model.status import Receipt
 from raven.query.receipts import Tracker
-from raven.receive.request import Question
+from raven.receive.request import PendingRequest
 from raven.wake.listener import Listener
 
 if TYPE_CHECKING:
@@ -41,27 +41,27 @@ class Awaited(Protocol):
     def last_look(self) -> Any:
         """Look once more, the time being over; if that is in vain, withdraw."""
 
-    def too_late(self) -> RavenError:
+    def timeout_error(self) -> RavenError:
         """Return the error for what has not come in time."""
 
 
 class Answer:
-    """The answer to a question, acked as it is fetched."""
+    """The answer to a request, acked as it is fetched."""
 
     executor: Executor = "write"
 
-    def __init__(self, question: Question, sink: Sink) -> None:
-        self._question = question
-        self._subscription = question.subscription()
+    def __init__(self, pending: PendingRequest, sink: Sink) -> None:
+        self._pending = pending
+        self._subscription = pending.subscription()
         self._sink = sink
         self.listener = self._subscription.listener
-        self.withdraw: Callable[[], None] | None = question.withdraw
+        self.withdraw: Callable[[], None] | None = pending.withdraw
 
     def fetch(self, max: int, notified: bool) -> Message | None:
         """Take the answer if it is there."""
         messages = self._subscription.fetch(max, rung=notified)
         if messages:
-            self._question.spare_others()
+            self._pending.cancel_others()
         return messages[0] if messages else None
 
     def due_s(self) -> float | None:
@@ -75,12 +75,12 @@ class Answer:
             with suppress(RavenError):
                 answer = self.fetch(1, notified=True)
         if answer is None:
-            self._question.withdraw()
+            self._pending.withdraw()
         return answer
 
-    def too_late(self) -> RavenError:
+    def timeout_error(self) -> RavenError:
         """Return the error for an answer that has not come in time."""
-        return self._question.too_late()
+        return self._pending.timeout_error()
 
 
 class Receipts:
@@ -106,9 +106,9 @@ class Receipts:
         """Look once more."""
         return self._tracker.look()
 
-    def too_late(self) -> RavenError:
+    def timeout_error(self) -> RavenError:
         """Return the error for what has not come so far in time."""
-        return self._tracker.too_late(self._timeout_s or 0.0)
+        return self._tracker.timeout_error(self._timeout_s or 0.0)
 
 
 class Wait:
@@ -158,7 +158,7 @@ class Wait:
     def _timed_out(self, outcome: Outcome) -> None:
         error = outcome.error
         if error is None or (isinstance(error, RavenError) and error.retryable):
-            error = None if outcome.value is not None else self._awaited.too_late()
+            error = None if outcome.value is not None else self._awaited.timeout_error()
         self._end(Outcome(outcome.value, error))
 
     def _end(self, outcome: Outcome) -> None:
@@ -197,9 +197,9 @@ class Waits:
             self._taken -= 1
             self._host.wait_quota.release()
 
-    def for_answer(self, question: Question, timeout_s: float) -> Wait:
-        """Return a wait for the answer to a question that was posted."""
-        return Wait(self._host, self._sink, Answer(question, self._sink), timeout_s)
+    def for_answer(self, pending: PendingRequest, timeout_s: float) -> Wait:
+        """Return a wait for the answer to a request that was sent."""
+        return Wait(self._host, self._sink, Answer(pending, self._sink), timeout_s)
 
     def for_receipts(self, tracker: Tracker, message_id: int, timeout_s: float | None) -> Wait:
         """Return a wait for the receipts that a tracker looks at; None waits for as long as it takes."""

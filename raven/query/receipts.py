@@ -73,7 +73,7 @@ class Tracker:
             default=None,
         )
 
-    def too_late(self, timeout_s: float) -> WaitTimeoutError:
+    def timeout_error(self, timeout_s: float) -> WaitTimeoutError:
         """Return the error for what was not so far in time, as the last look has shown it."""
         missing = [receipt.recipient for receipt in self._found if not receipt.has_reached(self._state)]
         return WaitTimeoutError(
@@ -120,7 +120,7 @@ class ReceiptWait:
             return found
         left = left_s(self._deadline)
         if left == 0 and self._timeout_s is not None:
-            raise self._tracker.too_late(self._timeout_s)
+            raise self._tracker.timeout_error(self._timeout_s)
         self._due_s = min((pause for pause in (self._tracker.due_s(), left) if pause is not None), default=None)
         return None
 

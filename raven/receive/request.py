@@ -1,4 +1,4 @@
-"""Request: a question, and the private address at which its sender waits for the answer."""
+"""Request: a message that asks for a reply, and the private address at which its sender waits for the answer."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from raven.model.draft import Draft
 
 # So much of the asker's role and session shows in the private address, which must not be too long for one.
-_KEPT = 200
+_MAX_PART = 200
 _BUSY_PAUSE_S = 0.005
 
 
-class Answers(AutoAckConsumer):
+class ReplyConsumer(AutoAckConsumer):
     """Takes the one answer; `withdraw` is called when it ends without."""
 
     def __init__(self, mailbox: Mailbox, waiter: Waiter, withdraw: Callable[[], None]) -> None:
@@ -68,28 +68,28 @@ class Answers(AutoAckConsumer):
 
 
 class Request:
-    """One question on its way: `consumer` takes its answer.
+    """One request on its way: `consumer` takes its answer.
 
     However the wait ends without an answer, nobody begins with the request any more.
     """
 
-    def __init__(self, handle: Handle, question: Question, timeout_s: float) -> None:
+    def __init__(self, handle: Handle, pending: PendingRequest, timeout_s: float) -> None:
         self._store = handle.store
         self._store.refuse_in_transaction("wait for an answer")
-        self._question = question
+        self._pending = pending
         self._deadline = deadline_after(timeout_s)
-        waiter = Waiter(handle, question.reply_address, 1.0, is_brief=True)
-        self.consumer = Answers(question.mailbox(), waiter, question.withdraw)
+        waiter = Waiter(handle, pending.reply_address, 1.0, is_brief=True)
+        self.consumer = ReplyConsumer(pending.mailbox(), waiter, pending.withdraw)
 
     def answer(self) -> Message:
         """Send it, block until the answer comes, and return that, acked; raises WaitTimeoutError."""
-        self._question.post()
+        self._pending.send()
         with closing(iterate(self.consumer, left_s(self._deadline))) as answers:
             return self._first(list(islice(answers, 1)))
 
     async def answer_async(self) -> Message:
         """Do as `answer` does, without blocking the event loop; a cancelled task leaves nothing behind either."""
-        await retry_when_busy(self._store, self._question.post)
+        await retry_when_busy(self._store, self._pending.send)
         found = []
         with closing(AsyncMessageIterator(self.consumer, self._store, left_s(self._deadline))) as answers:
             async for answer in answers:
@@ -99,26 +99,26 @@ class Request:
 
     def _first(self, found: list[Message]) -> Message:
         if found:
-            self._question.spare_others()
+            self._pending.cancel_others()
             return found[0]
         if left_s(self._deadline):
-            self._question.withdraw()  # it may have been closed while it was being sent
-            raise ClosedError(f"the client was closed while it waited for the answer to {self._question}")
-        raise self._question.too_late()
+            self._pending.withdraw()  # it may have been closed while it was being sent
+            raise ClosedError(f"the client was closed while it waited for the answer to {self._pending}")
+        raise self._pending.timeout_error()
 
 
-class Question:
-    """A request for an event loop of your own: `post` it, then fetch the answer from its `subscription`.
+class PendingRequest:
+    """A request for an event loop of your own: `send` it, then fetch the answer from its `subscription`.
 
-    The answer comes to `reply_address`, which nobody else knows or subscribes to: it is made for this question and
+    The answer comes to `reply_address`, which nobody else knows or subscribes to: it is made for this request and
     never registered, so that no broadcast reaches it. `withdraw` it when nobody waits for the answer any more. What
-    uses the store (`post`, `withdraw`, the fetch) may run in another thread, one call at a time. `draft` is
+    uses the store (`send`, `withdraw`, the fetch) may run in another thread, one call at a time. `draft` is
     one with a reply address, and `send` sends it in one transaction.
     """
 
     def __init__(self, handle: Handle, send: Callable[[Draft], Message], draft: Draft, timeout_s: float) -> None:
         self._handle = handle
-        self._send = send
+        self._send_draft = send
         self._timeout_s = timeout_s
         self.reply_address = str(draft.content.reply_address)
         # Many may wait for long: what they have asked is not kept beyond the moment at which it is sent.
@@ -126,11 +126,11 @@ class Question:
         self._sent_id: int | None = None
         self._asked = 0
 
-    def post(self) -> Message:
+    def send(self) -> Message:
         """Send it, in one transaction; raises InputError where that was done already."""
         if self._draft is None:
-            raise InputError(f"{self} was posted already: make another question")
-        sent = self._send(self._draft)
+            raise InputError(f"{self} was sent already: make another request")
+        sent = self._send_draft(self._draft)
         self._draft, self._sent_id, self._asked = None, sent.id, len(sent.waiting or ())
         return sent
 
@@ -143,7 +143,7 @@ class Question:
         store, doorbells = self._handle.store, self._handle.doorbells
         return Mailbox(store, Identity(store, parse_address(self.reply_address), registers=False), doorbells.ring)
 
-    def spare_others(self) -> None:
+    def cancel_others(self) -> None:
         """Let those who were asked, too, not begin once one has answered."""
         if self._asked > 1:
             self.withdraw()
@@ -153,7 +153,7 @@ class Question:
         if self._sent_id is not None:
             _withdraw(self._handle.store, self._handle.doorbells.ring, self._sent_id)
 
-    def too_late(self) -> WaitTimeoutError:
+    def timeout_error(self) -> WaitTimeoutError:
         """Return the error for an answer that has not come in time."""
         return WaitTimeoutError(f"no answer to {self} came within {self._timeout_s:g} s")
 
@@ -161,10 +161,10 @@ class Question:
         return f"message #{'?' if self._sent_id is None else self._sent_id}"
 
 
-def private_address(sender: str) -> str:
+def make_reply_address(sender: str) -> str:
     """Return an address that nobody else knows, whose likeness to the sender's helps whoever looks into the file."""
     role, _, session = sender.partition(":")
-    return str(parse_address(f"{role[:_KEPT].strip()}+{os.urandom(8).hex()}:{session[:_KEPT].strip()}"))
+    return str(parse_address(f"{role[:_MAX_PART].strip()}+{os.urandom(8).hex()}:{session[:_MAX_PART].strip()}"))
 
 
 def _withdraw(store: Store, ring: Callable[[Iterable[str]], object], message_id: int) -> None:

@@ -184,12 +184,12 @@ def test_a_question_and_receipts_are_waited_for_and_give_their_places_back(db: s
     async def run() -> None:
         async with hosting(db) as (host, consumer):
             outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
-            question = host.for_address("boss:s").question("oracle:s", "ask", timeout_s=DEADLINE_S)
+            pending = host.for_address("boss:s").pending_request("oracle:s", "ask", timeout_s=DEADLINE_S)
             consumer.waits.admit()
-            sent = (await done(host.writer.submit, question.post)).value
+            sent = (await done(host.writer.submit, pending.send)).value
             tracker = Tracker(lambda: host.reader_bus.receipts(sent.id), sent.id)
             consumer.waits.admit()
-            consumer.waits.begin(consumer.waits.for_answer(question, DEADLINE_S), outcomes.put_nowait)
+            consumer.waits.begin(consumer.waits.for_answer(pending, DEADLINE_S), outcomes.put_nowait)
             consumer.waits.begin(consumer.waits.for_receipts(tracker, sent.id, DEADLINE_S), outcomes.put_nowait)
             assert (len(consumer.waits), outcomes.qsize()) == (2, 0)
 

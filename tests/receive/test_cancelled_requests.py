@@ -169,20 +169,20 @@ def test_a_timeout_is_a_timeout_though_another_writer_is_in_the_way(
 
 def test_once_one_of_many_has_answered_nobody_else_begins(hosted: Hosted) -> None:
     boss, quick, slow = hosted("boss:s"), hosted("quick:s"), hosted("slow:s")
-    question = boss.question(["quick:s", "slow:s"], "ask", timeout_s=30)
-    question.post()
+    pending = boss.pending_request(["quick:s", "slow:s"], "ask", timeout_s=30)
+    pending.send()
     [asked] = quick.claim()
     quick.reply(asked, "answer")
 
-    question.spare_others()
+    pending.cancel_others()
 
     assert slow.claim() == []
 
 
 def test_nobody_waits_for_the_answer_to_a_request_that_is_there_no_more(hosted: Hosted) -> None:
     boss, worker = hosted("boss:s"), hosted("worker:s")
-    question = boss.question("worker:s", "ask", timeout_s=30)
-    question.post()
+    pending = boss.pending_request("worker:s", "ask", timeout_s=30)
+    pending.send()
     [asked] = worker.claim()
     worker.ack(asked.id)
     boss.send("worker:s", "note")  # the newest is never dropped

@@ -36,8 +36,8 @@ def reply(context: Context, given: params.Reply) -> Work:
 
 def request(context: Context, given: params.Request) -> Work:
     """Send a message, wait for the answer that `reply` gives to it, and return that, acked; others overtake it."""
-    question = context.client("from", given.from_).question(timeout_s=given.timeout_s, **given.given())
+    pending = context.client("from", given.from_).pending_request(timeout_s=given.timeout_s, **given.given())
     context.waits.admit()
     return Work(
-        "write", question.post, Message.as_dict, wait=lambda _: context.waits.for_answer(question, given.timeout_s)
+        "write", pending.send, Message.as_dict, wait=lambda _: context.waits.for_answer(pending, given.timeout_s)
     )
