@@ -126,7 +126,7 @@ _MOVED = {
     "Listener": "raven.wake.listener.Listener",
     "Log": "raven.query.log.Log",
     "Question": "raven.receive.request.PendingRequest",
-    "Subscription": "raven.receive.subscription.Subscription",
+    "Subscription": "raven.receive.subscription.PullSubscription",
     "Tracker": "raven.query.receipts.Tracker",
     "check_id": "raven.model.limits.check_id",
     "check_lease": "raven.model.limits.check_lease",

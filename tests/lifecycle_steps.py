@@ -18,7 +18,7 @@ from raven.host.bus import HostedBus
 from raven.model import clock
 from raven.model.message import STATES, URGENCIES
 from raven.receive.manual_ack import ManualAckConsumer
-from raven.receive.subscription import Subscription
+from raven.receive.subscription import PullSubscription
 from raven.store.atomic import Atomic
 from tests.frozen_clock import Clock, elected
 from tests.lifecycle_model import OWN_WORDS, REPORT, Bus, Delivery, Refused
@@ -45,7 +45,7 @@ class Loop:
 class Held:
     """A subscription, and the token of what it leases."""
 
-    subscription: Subscription
+    subscription: PullSubscription
     ack: str
     token: int
     lease_s: int

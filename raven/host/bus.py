@@ -19,7 +19,7 @@ from raven.model.message import AckMode, Message
 from raven.observer import BusObserver
 from raven.query.log import Log
 from raven.receive.request import PendingRequest
-from raven.receive.subscription import Subscription, check
+from raven.receive.subscription import PullSubscription, check
 from raven.store.atomic import Atomic
 from raven.wake.doorbell import ALL_TRAFFIC, receipt_address
 from raven.wake.listener import Listener
@@ -121,17 +121,17 @@ class HostedBus(BusClient):
     def pending_request(
         self, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float, **options: Any
     ) -> PendingRequest:
-        """Check a request, given as to `request`: `send` it, then fetch the answer from its `subscription`."""
+        """Check a request, given as to `request`: `send` it, then fetch the answer from its `pull_subscription`."""
         return self._pending_request(to, type, body, timeout_s=timeout_s, **options)
 
     def whole(self, id: int) -> Message:
         """Return one message as a whole, whoever its recipients are; raises MessageNotFoundError."""
         return BusObserver.read(self, id)
 
-    def subscription(self, *, ack: AckMode = "auto", lease_s: float = 30.0) -> Subscription:
+    def pull_subscription(self, *, ack: AckMode = "auto", lease_s: float = 30.0) -> PullSubscription:
         """Return a subscription to the mail of this address: wait as its `listener` says, then fetch."""
         check(ack, lease_s)
-        return Subscription(self._mailbox, Listener(self._handle, self.address), ack, lease_s)
+        return PullSubscription(self._mailbox, Listener(self._handle, self.address), ack, lease_s)
 
     def log(self, from_id: int = 1, *, role: str | Sequence[str] | None = None) -> Log:
         """Return a place in the log from which to read on; `role` as in `tail`."""

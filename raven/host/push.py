@@ -60,7 +60,7 @@ class MailPush:
         self._is_leased = ack != "auto"
         self._unacked: set[int] = set()
         self._renewed_at = time.monotonic()
-        self._subscription = bus.subscription(ack=ack, lease_s=LEASE_S)
+        self._subscription = bus.pull_subscription(ack=ack, lease_s=LEASE_S)
         self.poller = Poller(host, "write", self._subscription.listener, sink, self._fetch, self)
         self._pace = _Pace(sink, self.poller)
 

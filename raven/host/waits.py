@@ -52,7 +52,7 @@ class Answer:
 
     def __init__(self, pending: PendingRequest, sink: Sink) -> None:
         self._pending = pending
-        self._subscription = pending.subscription()
+        self._subscription = pending.pull_subscription()
         self._sink = sink
         self.listener = self._subscription.listener
         self.withdraw: Callable[[], None] | None = pending.withdraw

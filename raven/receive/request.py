@@ -16,7 +16,7 @@ from raven.model.address import parse_address
 from raven.model.clock import deadline_after, left_s
 from raven.model.message import Message
 from raven.receive.auto_ack import AsyncMessageIterator, AutoAckConsumer, iterate, retry_when_busy
-from raven.receive.subscription import Subscription
+from raven.receive.subscription import PullSubscription
 from raven.store.database import Store
 from raven.wake.doorbell import receipt_address
 from raven.wake.handle import Handle
@@ -108,7 +108,7 @@ class Request:
 
 
 class PendingRequest:
-    """A request for an event loop of your own: `send` it, then fetch the answer from its `subscription`.
+    """A request for an event loop of your own: `send` it, then fetch the answer from its `pull_subscription`.
 
     The answer comes to `reply_address`, which nobody else knows or subscribes to: it is made for this request and
     never registered, so that no broadcast reaches it. `withdraw` it when nobody waits for the answer any more. What
@@ -134,9 +134,9 @@ class PendingRequest:
         self._draft, self._sent_id, self._asked = None, sent.id, len(sent.waiting or ())
         return sent
 
-    def subscription(self) -> Subscription:
+    def pull_subscription(self) -> PullSubscription:
         """Return where the answer comes, acked when it is fetched; of several the first counts."""
-        return Subscription(self.mailbox(), Listener(self._handle, self.reply_address))
+        return PullSubscription(self.mailbox(), Listener(self._handle, self.reply_address))
 
     def mailbox(self) -> Mailbox:
         """Return the mailbox into which the answer comes."""

@@ -1,4 +1,4 @@
-"""Subscription: the mail of one address for an event loop that is not raven's."""
+"""PullSubscription: the mail of one address for an event loop that is not raven's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from raven.model.message import AckMode, Message
 from raven.wake.listener import Listener
 
 
-class Subscription:
+class PullSubscription:
     """Fetches what is ready for an address; its `listener` tells when to look.
 
     `fetch` when the listener was rung, when `due_s()` is over and at every tick. What uses the store may run in another

@@ -44,7 +44,7 @@ def looped(mode: str, **options: Any) -> Callable[[BusClient], list[Any]]:
 
 def fetched(ack: Any) -> Callable[[BusClient], list[Any]]:
     def fetch(bus: BusClient) -> list[Any]:
-        subscription = bus.subscription(ack=ack)
+        subscription = bus.pull_subscription(ack=ack)
         try:
             return [*subscription.fetch(10, rung=True), *subscription.fetch(10)]
         finally:
@@ -200,7 +200,7 @@ def test_what_a_loop_had_fetched_ahead_is_not_handed_out_after_its_time(
 
 def test_what_was_set_apart_cannot_be_taken_after_its_time(bus: BusClient, foreign: Foreign) -> None:
     bus.send(WORKER, "job", expires_in_s=600)
-    subscription = bus.subscription(ack="ahead", lease_s=60)
+    subscription = bus.pull_subscription(ack="ahead", lease_s=60)
     assert len(subscription.fetch(1)) == 1
 
     foreign.execute("UPDATE deliveries SET expires_at = 1")

@@ -126,7 +126,7 @@ class Lifecycle(Steps, RuleBasedStateMachine):
     @rule(client=clients, ack=st.sampled_from(["ahead", "ahead", "manual", "auto"]), lease_s=spans, message=messages)
     def subscribe(self, client: str, ack: Any, lease_s: int, message: dict[str, Any]) -> None:
         self.send_many("boss", [{**message, "to": self.actors[client].address}])
-        subscription = self.actors[client].bus.subscription(ack=ack, lease_s=lease_s)
+        subscription = self.actors[client].bus.pull_subscription(ack=ack, lease_s=lease_s)
         token = subscription._lease.token if subscription._lease else 0
         self.actors[client].subscriptions.append(Held(subscription, ack, token, lease_s))
         self.do_fetch(self.actors[client], self.actors[client].subscriptions[-1], 2, rung=False)

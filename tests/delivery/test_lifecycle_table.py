@@ -18,7 +18,7 @@ from raven.host.bus import HostedBus
 from raven.model import clock
 from raven.model.lifecycle import FINAL, LIFECYCLE, OPEN, Availability, DeliveryState, Event, markdown, next_state
 from raven.model.message import STATES, AckMode
-from raven.receive.subscription import Subscription
+from raven.receive.subscription import PullSubscription
 from raven.store.sql import SQL
 from tests.frozen_clock import Clock, elected
 
@@ -54,8 +54,8 @@ class Delivery:
 
     def __init__(self, boss: BusClient, worker: HostedBus, time: Clock) -> None:
         self.boss, self.worker, self.time = boss, worker, time
-        self.holder: Subscription | None = None
-        self.subscriptions: list[Subscription] = []
+        self.holder: PullSubscription | None = None
+        self.subscriptions: list[PullSubscription] = []
         self.id = 0
 
     def row(self) -> Row:
@@ -72,8 +72,8 @@ class Delivery:
             connection.execute(f"UPDATE deliveries SET {assignments} WHERE id >> 20 = {self.id}")
         connection.close()
 
-    def subscription(self, ack: AckMode) -> Subscription:
-        self.subscriptions.append(self.worker.subscription(ack=ack, lease_s=60))
+    def subscription(self, ack: AckMode) -> PullSubscription:
+        self.subscriptions.append(self.worker.pull_subscription(ack=ack, lease_s=60))
         return self.subscriptions[-1]
 
     def bring_to(self, stage: DeliveryState, is_last: bool) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from raven import BusClient, LeaseLostError
 from raven.host.bus import HostedBus
-from raven.receive.subscription import Subscription
+from raven.receive.subscription import PullSubscription
 from tests.rpc_server import Served
 from tests.support import Foreign, wait_until
 
@@ -24,12 +24,12 @@ def boss(connect: Connect) -> BusClient:
 
 
 @pytest.fixture
-def subscribe(hosted: Hosted) -> Iterator[Callable[..., Subscription]]:
+def subscribe(hosted: Hosted) -> Iterator[Callable[..., PullSubscription]]:
     """Make subscriptions of the worker that set messages apart."""
     made = []
 
-    def make(lease_s: float = 30.0) -> Subscription:
-        made.append(hosted(WORKER).subscription(ack="ahead", lease_s=lease_s))
+    def make(lease_s: float = 30.0) -> PullSubscription:
+        made.append(hosted(WORKER).pull_subscription(ack="ahead", lease_s=lease_s))
         return made[-1]
 
     yield make
@@ -38,7 +38,7 @@ def subscribe(hosted: Hosted) -> Iterator[Callable[..., Subscription]]:
 
 
 def test_what_is_set_apart_counts_no_attempt_until_it_is_taken(
-    boss: BusClient, subscribe: Callable[..., Subscription], connect: Connect
+    boss: BusClient, subscribe: Callable[..., PullSubscription], connect: Connect
 ) -> None:
     boss.send_many([{"to": WORKER, "type": "job", "body": n} for n in range(2)])
     subscription = subscribe()
@@ -51,7 +51,9 @@ def test_what_is_set_apart_counts_no_attempt_until_it_is_taken(
     assert seen == [("acked", 1), ("sent", 0)]
 
 
-def test_what_is_set_apart_and_given_back_is_as_it_was(boss: BusClient, subscribe: Callable[..., Subscription]) -> None:
+def test_what_is_set_apart_and_given_back_is_as_it_was(
+    boss: BusClient, subscribe: Callable[..., PullSubscription]
+) -> None:
     boss.send(WORKER, "job")
     subscription = subscribe()
     subscription.fetch(1)
@@ -63,7 +65,7 @@ def test_what_is_set_apart_and_given_back_is_as_it_was(boss: BusClient, subscrib
 
 
 def test_what_another_has_by_now_cannot_be_taken(
-    boss: BusClient, subscribe: Callable[..., Subscription], connect: Connect
+    boss: BusClient, subscribe: Callable[..., PullSubscription], connect: Connect
 ) -> None:
     boss.send(WORKER, "job")
     slow = subscribe(lease_s=0.05)
@@ -97,7 +99,7 @@ def test_over_the_socket_an_ack_for_a_subscription_takes_only_what_that_still_ha
 
 
 def test_a_fetch_stops_at_the_message_with_which_it_has_enough_bytes(
-    boss: BusClient, subscribe: Callable[..., Subscription]
+    boss: BusClient, subscribe: Callable[..., PullSubscription]
 ) -> None:
     boss.send_many([{"to": WORKER, "type": "job", "body": "x" * 1000} for _ in range(10)])
     subscription = subscribe()

@@ -168,8 +168,8 @@ def test_drafts_of_which_one_cannot_be_stored_are_not_posted_at_all(hosted: Host
 
 def test_all_who_wait_over_one_connection_have_one_watch_until_the_last_has_left(db: str, hosted: Hosted) -> None:
     bus = hosted("boss:s")
-    waiting = [bus.for_address(f"worker-{number}:s").subscription() for number in range(3)]
-    waiting.append(bus.subscription())
+    waiting = [bus.for_address(f"worker-{number}:s").pull_subscription() for number in range(3)]
+    waiting.append(bus.pull_subscription())
     observer = bus.listener()
     loop = iter(bus.for_address("loop:s").listen(poll_interval_s=0.1, timeout_s=0.2))
 
@@ -198,7 +198,7 @@ def test_who_comes_after_the_last_has_left_watches_again(db: str, hosted: Hosted
 
 
 def test_of_two_connections_in_one_process_one_watches_and_the_other_takes_over(db: str, hosted: Hosted) -> None:
-    first, second = hosted("a:s").subscription(), hosted("b:s").subscription()
+    first, second = hosted("a:s").pull_subscription(), hosted("b:s").subscription()
     before = watching()
 
     first.close()

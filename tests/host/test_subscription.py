@@ -32,7 +32,7 @@ def subscribe(hosted: Hosted) -> Iterator[Subscribe]:
     subscriptions: list[Any] = []
 
     def make(**options: Any) -> Any:
-        subscriptions.append(hosted(ADDRESS).subscription(**options))
+        subscriptions.append(hosted(ADDRESS).pull_subscription(**options))
         return subscriptions[-1]
 
     yield make
@@ -183,7 +183,7 @@ def test_close_gives_back_at_once_and_rings_the_others(connect: Connect, subscri
 def test_a_fetch_in_a_block_that_is_undone_takes_nothing(hosted: Hosted) -> None:
     bus = hosted(ADDRESS)
     bus.send(ADDRESS, "note")
-    subscriptions = [bus.subscription(), bus.subscription(ack="manual")]
+    subscriptions = [bus.pull_subscription(), bus.subscription(ack="manual")]
 
     for subscription in subscriptions:
         with suppress(ZeroDivisionError), bus.atomic():
@@ -198,7 +198,7 @@ def test_a_fetch_in_a_block_that_is_undone_takes_nothing(hosted: Hosted) -> None
 @pytest.mark.parametrize("ack", ["", "Auto", None, True, []])
 def test_a_bad_way_to_ack_is_refused_with_its_value(db: str, hosted: Hosted, ack: Any) -> None:
     with pytest.raises(InputError, match=r"ack .* is not known") as caught:
-        hosted(ADDRESS).subscription(ack=ack)
+        hosted(ADDRESS).pull_subscription(ack=ack)
 
     assert repr(ack) in str(caught.value)
     assert bells(db) == []
@@ -207,7 +207,7 @@ def test_a_bad_way_to_ack_is_refused_with_its_value(db: str, hosted: Hosted, ack
 @pytest.mark.parametrize("lease_s", [0, -1, 86401, float("nan"), float("inf"), "30", None])
 def test_a_bad_lease_is_refused_with_its_value(db: str, hosted: Hosted, lease_s: Any) -> None:
     with pytest.raises(InputError, match=r"lease_s .* is out of range") as caught:
-        hosted(ADDRESS).subscription(ack="manual", lease_s=lease_s)
+        hosted(ADDRESS).pull_subscription(ack="manual", lease_s=lease_s)
 
     assert repr(lease_s) in str(caught.value)
     assert bells(db) == []
@@ -277,7 +277,7 @@ def test_an_observers_listener_is_rung_by_every_send(db: str, hosted: Hosted) ->
 def test_a_subscription_that_acks_what_it_fetches_has_nothing_more_to_take(hosted: Hosted) -> None:
     worker = hosted("worker:s")
     sent = worker.send("worker:s", "note")
-    subscription = worker.subscription(ack="auto")
+    subscription = worker.pull_subscription(ack="auto")
     assert [message.id for message in subscription.fetch(10)] == [sent.id]
 
     subscription.take(sent.id)

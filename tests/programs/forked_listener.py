@@ -10,7 +10,7 @@ import sys
 from raven.host.bus import HostedBus
 
 db, address = sys.argv[1:]
-listener = HostedBus.at(address, db).subscription().listener
+listener = HostedBus.at(address, db).pull_subscription().listener
 child = os.fork()
 if not child:
     reader, writer = os.pipe()

@@ -20,14 +20,14 @@ def say(who: str) -> None:
 
 
 bus = HostedBus.at("worker:s", sys.argv[1])
-parents = bus.subscription()
+parents = bus.pull_subscription()
 say("parent")
 os.read(0, 16)  # unbuffered: the next read takes the next line
 child_may_go_on, parent_has_closed = os.pipe()
 pid = os.fork()
 if pid == 0:
     os.close(parent_has_closed)
-    childs = bus.subscription()
+    childs = bus.pull_subscription()
     say("child beside its parent")
     os.read(child_may_go_on, 1)
     childs.listener.tick()

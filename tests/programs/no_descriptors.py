@@ -14,7 +14,7 @@ bus = HostedBus.at(address, db)
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 assert "logging" not in sys.modules
 resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-waiting = bus.subscription()
+waiting = bus.pull_subscription()
 waiting.listener.tick()
 deaf = [waiting.listener.is_deaf]
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

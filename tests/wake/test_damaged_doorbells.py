@@ -228,10 +228,10 @@ def test_a_sweep_for_which_there_is_no_descriptor_leaves_all_to_the_next(db: str
 
 def test_a_listener_that_finds_no_descriptor_goes_on_by_ticks_and_is_rung_again_after(hosted: Hosted, db: str) -> None:
     bus = hosted(ADDRESS)
-    bus.subscription().close()
+    bus.pull_subscription().close()
     bus.send(ADDRESS, "note")
     with no_descriptors():
-        subscription = bus.subscription()
+        subscription = bus.pull_subscription()
         assert len(subscription.fetch(10)) == 1
         assert subscription.listener.is_deaf
 
