@@ -191,14 +191,14 @@ def test_who_comes_after_the_last_has_left_watches_again(db: str, hosted: Hosted
 
     for _ in range(3):
         with ThreadPoolExecutor(1) as pool:
-            subscription = pool.submit(bus.subscription).result()
+            subscription = pool.submit(bus.pull_subscription).result()
         assert (len(watching()), is_watched(db)) == (1, True)
         subscription.close()
         assert (watching(), is_watched(db)) == ([], False)
 
 
 def test_of_two_connections_in_one_process_one_watches_and_the_other_takes_over(db: str, hosted: Hosted) -> None:
-    first, second = hosted("a:s").pull_subscription(), hosted("b:s").subscription()
+    first, second = hosted("a:s").pull_subscription(), hosted("b:s").pull_subscription()
     before = watching()
 
     first.close()

@@ -183,7 +183,7 @@ def test_close_gives_back_at_once_and_rings_the_others(connect: Connect, subscri
 def test_a_fetch_in_a_block_that_is_undone_takes_nothing(hosted: Hosted) -> None:
     bus = hosted(ADDRESS)
     bus.send(ADDRESS, "note")
-    subscriptions = [bus.pull_subscription(), bus.subscription(ack="manual")]
+    subscriptions = [bus.pull_subscription(), bus.pull_subscription(ack="manual")]
 
     for subscription in subscriptions:
         with suppress(ZeroDivisionError), bus.atomic():

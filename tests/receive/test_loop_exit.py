@@ -270,7 +270,7 @@ def test_a_loop_that_is_ended_while_it_fetches_gives_back_what_it_does_not_hand_
 
     with worker.no_wait():  # holds the connection
         boss.send("worker:s", "note", "sent")
-        wait_until(lambda: is_inside(thread, "next", "_acquire_to_read", "__enter__"), "the fetch")
+        wait_until(lambda: is_inside(thread, "next", "_acquire_for_read", "__enter__"), "the fetch")
         consumer.release()
     thread.join(DEADLINE_S)
 
