@@ -18,11 +18,11 @@ from scripts.benchmarks.trip import TripFloor
 # So many fill the WAL not quite so far that it is written back, which is measured by itself.
 _SENDS, _TRIPS = 1000, 500
 _NOTE = (
-    "the WAL is written back between the rounds; the parts but for those in bare apsw are measured in loops of their "
-    "own, where they are cheaper than in their places: what is left is that, the calls between the parts, and what is "
-    "too small to be measured alone"
+    "checkpoints run between the rounds; each part except those in bare apsw is measured in its own loop, in which it "
+    "is cheaper than in a send; the rest is that difference, the calls between the parts, and all parts too small to "
+    "be measured alone"
 )
-_TRIP_NOTE = "the whole and the part in bare apsw amid send + claim + ack in turns, on two connections"
+_TRIP_NOTE = "the total and the part in bare apsw take turns within send + claim + ack, on two connections"
 
 
 class Floor(TripFloor, LeanFloor):
@@ -43,24 +43,24 @@ def run(folder: Path, quick: bool) -> list[Figure]:
     }
     us = in_turns(measured, 8 if quick else 30)
     around = {
-        "whether the file is still there (one stat)": us["stat"],
+        "the check of the file (one stat)": us["stat"],
         "the transaction's context": _less(us["empty block"], us["empty transaction"]),
     }
-    receipt = {"the receipts' bell": us["receipt bell"]}
+    receipt = {"the doorbell of receipts": us["receipt bell"]}
     send = {
         "the body as JSON text": us["encode"],
         "the other checks": _less(us["draft"], us["encode"]),
         **around,
         "BEGIN IMMEDIATE, two inserts, COMMIT in bare apsw": us["bare send"],
         "storing, without its statements": _less(us["store"], us["inserts"]),
-        "two bells that nobody hears": us["bells"],
-        "the message that it returns": us["sent"],
+        "two doorbells without a listener": us["bells"],
+        "the returned message": us["sent"],
     }
     claim = {
         **around,
         "BEGIN IMMEDIATE, next_ready, claim, COMMIT in bare apsw": us["bare claim"],
-        "the look at what is due": us["look"],
-        "the message that it returns": us["got"],
+        "the check for due deliveries": us["look"],
+        "the returned message": us["got"],
         **receipt,
     }
     ack = {**around, "BEGIN IMMEDIATE, ack, COMMIT in bare apsw": us["bare ack"], **receipt}
@@ -68,15 +68,15 @@ def run(folder: Path, quick: bool) -> list[Figure]:
         *_figures("send", us["send"], send, _NOTE),
         *_figures("claim", us["claim"], claim, _TRIP_NOTE),
         *_figures("ack", us["ack"], ack, _TRIP_NOTE),
-        Figure.of(f"writing the WAL back, shared out among {_SENDS:,} sends", us["write-back"], "us"),
+        Figure.of(f"checkpoints, spread over {_SENDS:,} sends", us["write-back"], "us"),
     ]
 
 
 def _figures(step: str, whole: Sequence[float], its: Mapping[str, Sequence[float]], note: str) -> list[Figure]:
     together = [sum(values) for values in zip(*its.values(), strict=True)]
-    named = {**its, "what is left: calls, cold caches": _less(whole, together)}
+    named = {**its, "the rest: calls, cold caches": _less(whole, together)}
     return [
-        Figure.of(f"{step}, the whole of it", whole, "us", note=note),
+        Figure.of(f"{step}, in total", whole, "us", note=note),
         *(Figure.of(f"{step}, part: {name}", values, "us") for name, values in named.items()),
     ]
 

@@ -61,6 +61,6 @@ def run(folder: Path, quick: bool) -> list[Figure]:
     return [
         Figure.of(f"{what}, drained by subscribe() in one process", one.values, one.unit, at_least(10_000)),
         Figure.ratio(f"{what}, by four processes on one address against one", four, one, at_least(1)),
-        Figure.of(f"{what}, by one and by four: doubled or lost", [backlogs.wrong], "messages", at_most(0)),
+        Figure.of(f"{what}, by one and by four: duplicated or lost", [backlogs.wrong], "messages", at_most(0)),
         Figure.of(f"{what}, drained by listen() in one process", listening.values, listening.unit),
     ]

@@ -32,4 +32,4 @@ def _note(folder: Path) -> str:
     kind = filesystem_type(str(folder))
     if kind in ("tmpfs", "ramfs"):
         return f"on {kind}, in memory, where nothing goes to a disk: set TMPDIR to a folder on one"
-    return f"on {kind}; what it costs is what the disk takes for one flush"
+    return f"on {kind}; the difference is one flush of the disk"

@@ -18,7 +18,7 @@ def run(folder: Path, quick: bool) -> list[Figure]:
             shares.append(sorted(cpu_percent(crowd, seconds)))
     return [
         Figure.of("CPU of a waiting subscriber, nothing happening", [one for one, _ in shares], "%", at_most(0.2)),
-        Figure.of("the same, the elected one (WAL watch)", [elected for _, elected in shares], "%", at_most(1.5)),
+        Figure.of("the same, of the WAL watcher", [elected for _, elected in shares], "%", at_most(1.5)),
     ]
 
 

@@ -18,7 +18,7 @@ _IDLE_S = 3
 
 
 class Load(NamedTuple):
-    """One round: the wakes, how many messages were lost or doubled, and CPU time.
+    """One round: the wakes, how many messages were lost or duplicated, and CPU time.
 
     That is what whole processes have used from the first send to the last message taken, WAL watch and ticks included:
     per message in the sender and in the crowd, and that of the crowd in percent of one core, then and while idle.

@@ -14,7 +14,7 @@ from scripts.harness.line import request
 from scripts.harness.program import Program
 
 _INSERT = "INSERT INTO outbox (sender, recipient, type, body) VALUES ('driver:bench', ?, 'work', 'null')"
-_NOTE = "resident set size, with what a process shares with others (the interpreter, libraries)"
+_NOTE = "resident set size, which includes pages shared with other processes (the interpreter, libraries)"
 
 
 def run(folder: Path, quick: bool) -> list[Figure]:
@@ -52,8 +52,8 @@ def _measure(folder: Path) -> dict[str, float]:
             "Python with apsw and nothing else": driver.memory_mib(),
             "a client that has sent": client.memory_mib(),
             "a waiting subscriber": waiter.memory_mib(),
-            "the one subscriber that watches the WAL for all": watcher.memory_mib(),
-            "the helper, idle after one send": served.memory_mib(),
+            "the subscriber that is the WAL watcher": watcher.memory_mib(),
+            "the server, idle after one send": served.memory_mib(),
         }
 
 

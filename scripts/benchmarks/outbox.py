@@ -1,4 +1,4 @@
-"""A writer without raven: `INSERT INTO outbox` by the sqlite3 program, to the message in hand."""
+"""A writer without raven: `INSERT INTO outbox` by the sqlite3 program, to its delivery."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COUNT = 10
 
 def run(folder: Path, quick: bool) -> list[Figure]:
     program = shutil.which("sqlite3")
-    what = "INSERT INTO outbox by the sqlite3 program, to the message in hand"
+    what = "INSERT INTO outbox by the sqlite3 program, to its delivery"
     if program is None:
         return [Figure(f"{what}: not measured", 0, "ms", 0, 0, note="the sqlite3 program is not installed here")]
     db = folder / "bus.db"

@@ -67,7 +67,7 @@ def _draw_key(canvas: Canvas) -> None:
     """Say what the colours, the lines and the lengths mean."""
     canvas.y += _LINE + 6
     x = float(_LEFT)
-    for fill, words in ((_OURS, "raven"), (_OTHERS, "what it is held against")):
+    for fill, words in ((_OURS, "raven"), (_OTHERS, "compared systems")):
         canvas.bar(x, 18, fill, _HEIGHT)
         canvas.text(x + 25, words, size=11, fill=QUIET)
         x += 25 + room_for(words, 11) + _GAP

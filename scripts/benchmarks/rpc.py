@@ -35,16 +35,16 @@ def run_trip(folder: Path, quick: bool) -> list[Figure]:
         )
     return [
         Figure.ratio(
-            "helper: round trip of send against a bare asyncio echo, p50", sides["send"], sides["echo"], at_most(3)
+            "server: round trip of send against a bare asyncio echo, p50", sides["send"], sides["echo"], at_most(3)
         ),
-        Figure.ratio("helper: round trip of ping against the same, p50", sides["ping"], sides["echo"]),
+        Figure.ratio("server: round trip of ping against the same, p50", sides["ping"], sides["echo"]),
         Figure.ratio(
             "an echo that first makes a send's inserts in bare apsw, against the same, p50",
             sides["echo with inserts"],
             sides["echo"],
-            note="what no helper on asyncio and SQLite can beat",
+            note="the lower limit of a server on asyncio and SQLite",
         ),
-        Figure.ratio("helper: round trip of send against that, p50", sides["send"], sides["echo with inserts"]),
+        Figure.ratio("server: round trip of send against that, p50", sides["send"], sides["echo with inserts"]),
     ]
 
 
@@ -58,7 +58,7 @@ def run_group(folder: Path, quick: bool) -> list[Figure]:
             "requests/s",
         )
     grouped, alone = sides.values()
-    what = f"helper: {_CLIENTS} clients that pipeline sends:"
+    what = f"server: {_CLIENTS} clients that pipeline sends:"
     return [
         Figure.of(f"{what} committed", grouped.values, "requests/s", at_least(6000)),
         Figure.ratio(f"{what} against no group commit", grouped, alone, at_least(2)),

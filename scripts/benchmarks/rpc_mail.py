@@ -26,7 +26,7 @@ def run_wake(folder: Path, quick: bool) -> list[Figure]:
         _ask(line, "subscribe", {"role": RECIPIENT})
         found = in_turns({"raven": partial(_wakes_ms, bus, line)}, 5 if quick else 20)
     (middle,), (slow,) = percentiles(found, 50, "ms"), percentiles(together(found), 99, "ms")
-    what = "helper: wake of a subscriber on the socket:"
+    what = "server: wake of a subscriber on the socket:"
     return [
         Figure.of(f"{what} p50", middle.values, "ms", at_most(1)),
         Figure.of(f"{what} p99", slow.values, "ms"),
@@ -58,7 +58,7 @@ def run_idle(folder: Path, quick: bool) -> list[Figure]:
             time.sleep(seconds)
             shares.append(100 * (helper.cpu_s() - before) / (time.monotonic() - begin))
         memory = helper.memory_mib()
-    what = f"helper: {_IDLE} subscribed connections, nothing happening:"
+    what = f"server: {_IDLE} subscribed connections, nothing happening:"
     return [
         Figure.of(f"{what} CPU", shares, "%", at_most(1.5)),
         Figure.of(f"{what} memory", [memory], "MiB", at_most(120)),
@@ -78,7 +78,7 @@ def run_stall(folder: Path, quick: bool) -> list[Figure]:
             time.sleep(0.1)
             peak = max(peak, helper.memory_mib())
         waiting = next(peer.pending for peer in bus.peers() if peer.address == RECIPIENT)
-    what = f"helper: what its memory grows by while a reader of {_BACKLOG:,} stalls"
+    what = f"server: growth of its memory while a reader of {_BACKLOG:,} stalls"
     return [
         Figure.of(what, [peak - before], "MiB", less_than(20), note=f"{waiting:,} messages were still in the store")
     ]

@@ -89,7 +89,7 @@ def run(folder: Path, quick: bool) -> list[Figure]:
         "us",
         notes={
             "bare apsw": "prepared statements, the body already encoded; checkpoints every 1,000 pages, as SQLite does",
-            "bare apsw, leanest": f"values bound by place, and checkpoints every {PAGES:,} pages, as raven's",
+            "bare apsw, leanest": f"values bound by position, and checkpoints every {PAGES:,} pages, as raven's",
         },
     ).values()
     return [

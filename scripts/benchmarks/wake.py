@@ -1,4 +1,4 @@
-"""Waking: from just before `send` in one process to the message in hand in another."""
+"""Waking: from just before `send` in one process to its delivery in another."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run_one(folder: Path, quick: bool) -> list[Figure]:
         sides = {"raven": partial(_wakes_ms, crowd), "bare apsw and FIFO": partial(_bare_wakes_ms, bare)}
         found = in_turns(sides, 5 if quick else 20)
     middle, slow = percentiles(found, 50, "ms"), percentiles(together(found), 99, "ms")
-    what = "wake of an idle subscriber, send to in hand:"
+    what = "wake of an idle subscriber, send to delivery:"
     return [
         Figure.of(f"{what} p50", middle[0].values, "ms", at_most(0.6), middle),
         Figure.of(f"{what} p99", slow[0].values, "ms", sides=slow),
@@ -68,7 +68,7 @@ def run_crowd(folder: Path, quick: bool) -> list[Figure]:
         ),
         Figure.of(f"{what} CPU of all subscribers", [load.busy_percent for load in many], "%"),
         Figure.of(f"{what} CPU of all while nothing happens", [load.idle_percent for load in many], "%"),
-        Figure.of(f"{what} lost or doubled", [float(sum(load.wrong for load in many + one))], "", at_most(0)),
+        Figure.of(f"{what} lost or duplicated", [float(sum(load.wrong for load in many + one))], "", at_most(0)),
     ]
 
 

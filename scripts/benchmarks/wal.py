@@ -35,7 +35,7 @@ def run(folder: Path, quick: bool) -> list[Figure]:
     kinds: dict[str, Callable[[Path, float], Load]] = {
         "one producer and one subscriber": _direct,
         f"{_MANY} producers": _crowded,
-        f"the helper with {_MANY} clients that pipeline sends": _served,
+        f"the server with {_MANY} clients that pipeline sends": _served,
     }
     figures = []
     for what, measure in kinds.items():
@@ -46,7 +46,7 @@ def run(folder: Path, quick: bool) -> list[Figure]:
                 loads.append(measure(Path(place), seconds))
         largest = max(load.largest_mib for load in loads)
         sent = Side("meanwhile sent", "messages/s", tuple(load.sends_per_s for load in loads))
-        note = f"the largest that was seen in {rounds * seconds} s"
+        note = f"the largest value in {rounds * seconds} s"
         figures.append(Figure.of(f"largest WAL under {what}", [largest], "MiB", sides=[sent], note=note))
     return figures
 

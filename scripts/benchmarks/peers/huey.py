@@ -19,7 +19,7 @@ class HueyPeer:
     name = f"huey {version('huey')}"
     steps = "enqueue + dequeue"
     note = (
-        "SqliteStorage, synchronous=NORMAL set by the benchmark; dequeue deletes, so a crash loses what was in hand, "
+        "SqliteStorage, synchronous=NORMAL set by the benchmark; dequeue deletes, so a crash loses the task in flight, "
         "and there is no ack to pay for"
     )
 

@@ -17,7 +17,7 @@ class LiteQueuePeer:
 
     name = f"litequeue {litequeue.__version__}"
     steps = "put + pop + done"
-    note = "one queue per file, without addresses; what was popped and never done stays locked"
+    note = "one queue per file, without addresses; a popped item that is never done stays locked"
 
     def __init__(self, folder: Path) -> None:
         self._producer, self._consumer = (litequeue.LiteQueue(folder / "queue.db") for _ in range(2))

@@ -21,7 +21,7 @@ class PersistQueuePeer:
     steps = "put + get + ack"
     note = (
         "for threads of one process, with a connection to put and one to get; synchronous=NORMAL set by the benchmark; "
-        f"what is acked is cleared every {_CLEARED_EVERY} messages, since each get walks over it"
+        f"acked items are cleared every {_CLEARED_EVERY} messages, since each get reads past them"
     )
 
     def __init__(self, folder: Path) -> None:
