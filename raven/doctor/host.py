@@ -16,7 +16,7 @@ from raven.doctor.linux.processes import User
 from raven.doctor.readonly_store import Specimen
 from raven.doctor.report import Check, Finding, conclude, listed
 from raven.model import clock
-from raven.wake import watcher as walwatch
+from raven.wake import watcher
 
 _MIB = 1024 * 1024
 _LOW_DISK = 200 * _MIB
@@ -118,7 +118,7 @@ def check_inotify(folder: str) -> Check:
     started = time.monotonic()
     try:
         with place:
-            heard = walwatch.probe(place.name, _EVENT_DEADLINE_S)
+            heard = watcher.probe(place.name, _EVENT_DEADLINE_S)
     except OSError as error:
         return _check_exhausted(error)
     if not heard:

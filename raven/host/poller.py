@@ -112,12 +112,12 @@ class Poller:
             self._listener.tick()
             self._attach()
             changed = True
-        if changed or self._listener.is_deaf:
+        if changed or self._listener.has_no_fifo:
             self.poll()
 
-    def is_deaf(self) -> bool:
+    def has_no_fifo(self) -> bool:
         """Whether it has no doorbell."""
-        return self._listener.is_deaf
+        return self._listener.has_no_fifo
 
     def poll_after(self, pause_s: float) -> None:
         """Look after a pause, or earlier if that is planned already; at once after the fetch that is under way."""

@@ -62,9 +62,9 @@ class Subscriptions:
         """Whether messages are on their way to the consumer, acked already or leased."""
         return any(push.poller.is_fetching for push in (*self._pushes.values(), *self._leaving))
 
-    def is_deaf(self) -> bool:
+    def has_no_fifo(self) -> bool:
         """Whether one of them has no doorbell, and must look more often."""
-        return any(push.poller.is_deaf() for push in self._pushes.values())
+        return any(push.poller.has_no_fifo() for push in self._pushes.values())
 
     def tick(self, changed: bool) -> None:
         """Once a second."""

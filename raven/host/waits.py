@@ -226,9 +226,9 @@ class Waits:
         """Once a second."""
         self._each(lambda wait: wait.poller.tick(changed))
 
-    def is_deaf(self) -> bool:
+    def has_no_fifo(self) -> bool:
         """Whether one of them has no doorbell, and must look more often."""
-        return any(wait.poller.is_deaf() for wait in self._open)
+        return any(wait.poller.has_no_fifo() for wait in self._open)
 
     def stop(self) -> None:
         """Answer them all at once, and those that are still to come: the host stops."""

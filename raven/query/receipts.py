@@ -91,7 +91,7 @@ class ReceiptWait:
         handle.store.refuse_in_transaction("wait for receipts")
         self._timeout_s = timeout_s
         self._due_s: float | None = None
-        self._waiter = Waiter(handle, receipt_address(message_id), 1.0, is_brief=True)
+        self._waiter = Waiter(handle, receipt_address(message_id), 1.0, delay_watch=True)
 
     def wait(self) -> list[Receipt]:
         """Block until then; raises UndeliveredError where it will never come, or WaitTimeoutError."""

@@ -78,7 +78,7 @@ class Request:
         self._store.refuse_in_transaction("wait for an answer")
         self._pending = pending
         self._deadline = deadline_after(timeout_s)
-        waiter = Waiter(handle, pending.reply_address, 1.0, is_brief=True)
+        waiter = Waiter(handle, pending.reply_address, 1.0, delay_watch=True)
         self.consumer = ReplyConsumer(pending.mailbox(), waiter, pending.withdraw)
 
     def answer(self) -> Message:

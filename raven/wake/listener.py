@@ -7,36 +7,33 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from raven.wake.doorbell import Doorbell
-from raven.wake.watcher import WalWatch
+from raven.wake.watcher import FALLBACK_POLL_S, WalWatcher
 
 if TYPE_CHECKING:
     from raven.wake.handle import Handle
-
-# How often to look where no doorbell can be had.
-DEAF_TICK_S = 0.1
 
 
 class Listener:
     """Tells an event loop that there may be news: `fileno()` turns readable when somebody rings.
 
     After each ring `drain()` it, then look into the store. Call `tick()` once a second, and look then too; where no
-    FIFO can be made (`is_deaf`), every DEAF_TICK_S. Without `stands` nobody need watch before the first tick. Nothing
-    here blocks. Closing twice is allowed.
+    FIFO can be made (`has_no_fifo`), every FALLBACK_POLL_S.
+    With `elect=False` the election waits for the first tick. Nothing here blocks. Closing twice is allowed.
     """
 
-    def __init__(self, handle: Handle, address: str, *, stands: bool = True) -> None:
+    def __init__(self, handle: Handle, address: str, *, elect: bool = True) -> None:
         self._doorbells = handle.doorbells
-        self._watch = _watch_of(handle)
+        self._watcher = _watcher_of(handle)
         self._address = address
         self._doorbell: Doorbell | None = None
         self._warned = False
         self._pid = os.getpid()
         self._is_open = True
-        self._watch.join()
+        self._watcher.acquire()
         try:
             self._ensure_doorbell()
-            if stands:
-                self._watch.stand()
+            if elect:
+                self._watcher.try_elect()
         except BaseException:
             self.close()
             raise
@@ -47,7 +44,7 @@ class Listener:
         return self._pid != os.getpid()
 
     @property
-    def is_deaf(self) -> bool:
+    def has_no_fifo(self) -> bool:
         """Whether no doorbell can be had here."""
         return self._doorbell is None
 
@@ -74,7 +71,7 @@ class Listener:
         if not self._is_open or self.is_inherited:
             return
         self._ensure_doorbell()
-        self._watch.stand()
+        self._watcher.try_elect()
 
     def _ensure_doorbell(self) -> None:
         try:
@@ -83,17 +80,17 @@ class Listener:
             else:
                 self._doorbell.recreate()
         except OSError as error:
-            self._go_deaf(error)
+            self._fall_back_to_polling(error)
 
     def close(self) -> None:
         """Take the doorbell down; the last listener of a process ends its watch."""
         if self._is_open and not self.is_inherited:
             self._is_open = False
-            self._watch.leave()
+            self._watcher.release()
             if self._doorbell is not None:
                 self._doorbell.close()
 
-    def _go_deaf(self, error: OSError) -> None:
+    def _fall_back_to_polling(self, error: OSError) -> None:
         # Where there is no descriptor for a FIFO there is none for an import: then it is told at a later tick.
         with suppress(OSError, ImportError):
             if self._doorbell is not None or not self._warned:
@@ -101,7 +98,7 @@ class Listener:
 
                 logging.getLogger("raven").warning(
                     "no doorbell at %s (%s): looking every %g s instead; see `raven doctor`",
-                    self._doorbells.folder, error, DEAF_TICK_S,
+                    self._doorbells.folder, error, FALLBACK_POLL_S,
                 )  # fmt: skip
                 self._warned = True
         if self._doorbell is not None:
@@ -110,9 +107,9 @@ class Listener:
             self._doorbell = None
 
 
-def _watch_of(handle: Handle) -> WalWatch:
+def _watcher_of(handle: Handle) -> WalWatcher:
     """Return the watch of a client, made when something waits for the first time: what only sends needs none."""
-    if not handle.watches:
+    if not handle.watchers:
         # Of two threads that come here at once, one has it.
-        handle.watches.setdefault("wal", WalWatch(handle.store, handle.doorbells, handle.on_idle))
-    return handle.watches["wal"]
+        handle.watchers.setdefault("wal", WalWatcher(handle.store, handle.doorbells, handle.on_idle))
+    return handle.watchers["wal"]

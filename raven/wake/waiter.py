@@ -13,10 +13,11 @@ from raven.errors import ClosedError
 from raven.model.limits import check_poll_interval
 from raven.wake.doorbell import SIGNAL_SLICE_S
 from raven.wake.handle import Handle
-from raven.wake.listener import DEAF_TICK_S, Listener
+from raven.wake.listener import Listener
+from raven.wake.watcher import FALLBACK_POLL_S
 
 # To begin a watch and to end it takes longer than most answers need: a brief wait begins without one.
-_BRIEF_S = 0.1
+_WATCH_DELAY_S = 0.1
 
 
 class Waiter:
@@ -26,12 +27,12 @@ class Waiter:
     the file, the bell and the election are checked. Where no FIFO can be made the tick shortens to 100 ms.
     """
 
-    def __init__(self, handle: Handle, address: str, poll_interval_s: float, *, is_brief: bool = False) -> None:
+    def __init__(self, handle: Handle, address: str, poll_interval_s: float, *, delay_watch: bool = False) -> None:
         check_poll_interval(poll_interval_s)
         self._handle = handle
         self._address = address
         self._tick_s = poll_interval_s
-        self._is_brief = is_brief
+        self._delay_watch = delay_watch
         self._next_tick = 0.0
         self._listener: Listener | None = None
         self._pid = os.getpid()
@@ -44,13 +45,13 @@ class Waiter:
         # A loop that is still open when the interpreter exits must end before threads can no longer be joined.
         atexit.register(self.close)
         try:
-            self._listener = Listener(self._handle, self._address, stands=not self._is_brief)
+            self._listener = Listener(self._handle, self._address, elect=not self._delay_watch)
         except BaseException:
             self.close()
             raise
         self._plan_tick()
-        if self._is_brief:
-            self._next_tick = min(self._next_tick, time.monotonic() + _BRIEF_S)
+        if self._delay_watch:
+            self._next_tick = min(self._next_tick, time.monotonic() + _WATCH_DELAY_S)
         return self
 
     def __exit__(
@@ -73,7 +74,7 @@ class Waiter:
         """Block until someone rings, the next tick is due or the time is over; returns whether it rang."""
         pause = self._pause_s(at_most_s)
         rang = False
-        if self._listener is None or self._listener.is_deaf:
+        if self._listener is None or self._listener.has_no_fifo:
             time.sleep(pause)
         else:
             rang = self._listener.wait(pause)
@@ -84,7 +85,7 @@ class Waiter:
         """Do as `wait` does, without blocking the running event loop."""
         pause = self._pause_s(at_most_s)
         rang = False
-        if self._listener is None or self._listener.is_deaf:
+        if self._listener is None or self._listener.has_no_fifo:
             import asyncio
 
             await asyncio.sleep(pause)
@@ -104,8 +105,8 @@ class Waiter:
             self._plan_tick()
 
     def _plan_tick(self) -> None:
-        is_deaf = self._listener is None or self._listener.is_deaf
-        self._next_tick = time.monotonic() + (min(self._tick_s, DEAF_TICK_S) if is_deaf else self._tick_s)
+        has_no_fifo = self._listener is None or self._listener.has_no_fifo
+        self._next_tick = time.monotonic() + (min(self._tick_s, FALLBACK_POLL_S) if has_no_fifo else self._tick_s)
 
     def _pause_s(self, at_most_s: float | None) -> float:
         until_tick = self._next_tick - time.monotonic()

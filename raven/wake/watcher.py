@@ -35,8 +35,8 @@ _STEP_MS = 20
 _DEBOUNCE_MS = 60
 # Without an event there is a look all the same: for what came before the watch stood, and for the one event in a
 # hundred that (measured, two processes) never comes out of watchfiles.
-_IDLE_LOOK_MS = 50
-_LATER_LOOKS_S = (0.002, 0.005, 0.01, 0.03)
+_IDLE_CHECK_MS = 50
+_RECHECK_DELAYS_S = (0.002, 0.005, 0.01, 0.03)
 _SWEEP_EVERY_S = 60.0
 _TRUNCATE_WAL_FROM = 256 * 1024
 # To look for what has come due takes longer the more recipients there are: it rests so many times as long.
@@ -64,15 +64,15 @@ def probe(folder: str, timeout_s: float) -> bool:
         stop.set()
 
 
-class _Watching(NamedTuple):
+class _Election(NamedTuple):
     """The thread that watches, what stops it, and the lock file's descriptor."""
 
     thread: threading.Thread | None
     stop: threading.Event
-    lock: int
+    lock_fd: int
 
 
-class WalWatch:
+class WalWatcher:
     """A candidate for the watch of one bus, shared by all who wait in this process.
 
     It holds nothing until somebody has joined and it is told to stand, and nothing once the last has left. `on_idle` is
@@ -87,33 +87,33 @@ class WalWatch:
 
     def _begin(self) -> None:
         self._pid = os.getpid()
-        self._guard = threading.RLock()
+        self._lock = threading.RLock()
         self._users = 0
-        self._lock = -1
+        self._lock_fd = -1
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
 
-    def join(self) -> None:
+    def acquire(self) -> None:
         """Count one more who waits."""
         if self._pid != os.getpid():  # what a forked child has inherited is its parent's
             self._begin()
-        with self._guard:
+        with self._lock:
             self._users += 1
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Count one less; the last to leave ends the watch, so that another process can take over."""
-        with self._guard:
+        with self._lock:
             self._users -= 1
-            ended = self._give_up() if not self._users else None
+            ended = self._resign() if not self._users else None
         _end(ended)
 
-    def stand(self) -> None:
+    def try_elect(self) -> None:
         """Become the watcher unless another process is; cheap, to be called at every tick."""
         if self._thread is not None and self._thread.is_alive():
             return
         # OSError: another process watches. RuntimeError: no more threads are to be had. And where descriptors have run
         # out an import raises OSError or ImportError.
-        with self._guard, suppress(OSError, RuntimeError, ImportError):
+        with self._lock, suppress(OSError, RuntimeError, ImportError):
             if not self._users or (self._thread is not None and self._thread.is_alive()):
                 return
             # Here, for the sake of those who only send: `signal` is a large module. And not in the thread, where it
@@ -122,25 +122,25 @@ class WalWatch:
             import signal
 
             block = partial(signal.pthread_sigmask, signal.SIG_BLOCK, signal.valid_signals())
-            if self._lock < 0:
-                self._lock = fork_safety.close_on_fork(self._doorbells.open_lock(LOCK_NAME))
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self._lock_fd < 0:
+                self._lock_fd = fork_safety.close_on_fork(self._doorbells.open_lock(LOCK_NAME))
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._stop = threading.Event()
             self._thread = threading.Thread(
-                target=self._run, args=(self._stop, block), name="raven-walwatch", daemon=True
+                target=self._run, args=(self._stop, block), name="raven-wal-watcher", daemon=True
             )
             self._thread.start()
             return
         if self._thread is not None:
-            with self._guard:
-                ended = self._give_up()
+            with self._lock:
+                ended = self._resign()
             _end(ended)
 
-    def _give_up(self) -> _Watching:
+    def _resign(self) -> _Election:
         """Hand over what makes this the watcher, so that the guard need not be held while the thread ends."""
-        watching = _Watching(self._thread, self._stop, self._lock)
-        self._thread, self._stop, self._lock = None, threading.Event(), -1
-        return watching
+        election = _Election(self._thread, self._stop, self._lock_fd)
+        self._thread, self._stop, self._lock_fd = None, threading.Event(), -1
+        return election
 
     def _run(self, stop: threading.Event, block_signals: Callable[[], object]) -> None:
         # Signals are the main thread's: one that came here would leave its wait uninterrupted.
@@ -160,12 +160,12 @@ class WalWatch:
         self._doorbells.ring_all()
         swept_at = time.monotonic()
         due_at = 0.0
-        for looks in self._events(store, stop):
-            for pause in looks:
-                if stop.wait(pause):
+        for delays in self._events(store, stop):
+            for delay in delays:
+                if stop.wait(delay):
                     return
-                last = self._ring_for_news(store, last)
-            if len(looks) == 1:
+                last = self._notify_new(store, last)
+            if len(delays) == 1:
                 self._truncate_wal(store)
             if time.monotonic() >= due_at:
                 due_at = self._apply_due(store)
@@ -175,7 +175,7 @@ class WalWatch:
 
     def _events(self, store: Store, stop: threading.Event) -> Iterator[tuple[float, ...]]:
         """Yield, for each change and now and then when idle, the pauses before the looks that it deserves."""
-        is_told = False
+        is_warned = False
         while not stop.is_set():
             try:
                 yield from self._inotify_events(stop)
@@ -184,14 +184,14 @@ class WalWatch:
                 # OSError and RuntimeError of the system; in a child that was forked while watchfiles was being
                 # imported, whatever a module that is half there raises.
                 with suppress(OSError, ImportError):  # for want of descriptors
-                    if not is_told:
+                    if not is_warned:
                         import logging
 
                         logging.getLogger("raven").warning(
                             "cannot watch %s (%s): looking every %g s instead",
                             os.path.dirname(store.path), error, FALLBACK_POLL_S,
                         )  # fmt: skip
-                        is_told = True
+                        is_warned = True
             yield from self._polled_events(stop)
 
     def _inotify_events(self, stop: threading.Event) -> Iterator[tuple[float, ...]]:
@@ -204,20 +204,20 @@ class WalWatch:
             watch_filter=lambda _, path: os.path.basename(path) in names,
             step=_STEP_MS,
             debounce=_DEBOUNCE_MS,
-            rust_timeout=_IDLE_LOOK_MS,
+            rust_timeout=_IDLE_CHECK_MS,
             yield_on_timeout=True,
             recursive=False,
             stop_event=stop,
             raise_interrupt=False,
         ):
-            yield (0.0, *_LATER_LOOKS_S) if changes else (0.0,)
+            yield (0.0, *_RECHECK_DELAYS_S) if changes else (0.0,)
 
     def _polled_events(self, stop: threading.Event) -> Iterator[tuple[float, ...]]:
         retry_at = time.monotonic() + _RETRY_S
         while time.monotonic() < retry_at and not stop.wait(FALLBACK_POLL_S):
             yield (0.0,)
 
-    def _ring_for_news(self, store: Store, last: int) -> int:
+    def _notify_new(self, store: Store, last: int) -> int:
         """Ring for deliveries after `last` that nobody has touched yet; returns the newest delivery's id."""
         store.verify()
         newest = int(store.value("last_delivery_id"))
@@ -242,15 +242,15 @@ class WalWatch:
             store.truncate_wal()
 
 
-def _end(watching: _Watching | None) -> None:
+def _end(election: _Election | None) -> None:
     """Stop a watch, and then let another process have the lock."""
-    if watching is None:
+    if election is None:
         return
-    if watching.thread is not None:
-        watching.stop.set()
+    if election.thread is not None:
+        election.stop.set()
         # No join from this very thread (a loop that nobody holds can be collected in it), nor of one that a signal kept
         # from starting.
         with suppress(RuntimeError):
-            watching.thread.join()
-    if watching.lock >= 0:
-        fork_safety.close_descriptor(watching.lock)
+            election.thread.join()
+    if election.lock_fd >= 0:
+        fork_safety.close_descriptor(election.lock_fd)

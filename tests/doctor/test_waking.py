@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from raven import BusClient
-from raven.wake import watcher as walwatch
+from raven.wake import watcher as watcher_module
 from tests.doctor_process import Examiner, assert_told, look, squat, trouble
 from tests.processes import needs_proc
 from tests.support import NEVER_POLLS_S, Foreign, Program, wait_for_waiting, wait_for_watch, wait_until
@@ -215,7 +215,7 @@ def test_watches_of_inotify_that_are_used_up_are_told_by_their_own_limit(bus: st
 
 
 def test_a_write_that_is_noticed_too_late_is_told(bus: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    probe: Callable[[str, float], bool] = walwatch.probe
-    monkeypatch.setattr(walwatch, "probe", lambda folder, _: probe(folder, 0.0))
+    probe: Callable[[str, float], bool] = watcher_module.probe
+    monkeypatch.setattr(watcher_module, "probe", lambda folder, _: probe(folder, 0.0))
 
     assert_told(look(bus)["inotify"], "warn", "not noticed")

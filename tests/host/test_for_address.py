@@ -27,7 +27,7 @@ def addresses(bus: BusClient) -> list[str]:
 
 def watching() -> list[threading.Thread]:
     """Return the threads of this process that watch for writers that do not ring."""
-    return [thread for thread in threading.enumerate() if thread.name == "raven-walwatch"]
+    return [thread for thread in threading.enumerate() if thread.name == "raven-wal-watcher"]
 
 
 def test_a_shared_client_sends_and_receives_as_its_own_address(hosted: Hosted) -> None:

@@ -227,7 +227,7 @@ def test_a_listener_whose_fifo_was_deleted_says_so_and_hangs_another_at_its_tick
     listener.tick()
 
     assert (before, without) == ((True, 1), (False, 0))
-    assert (listener.doorbell_exists(), waiting(db, ADDRESS), listener.is_deaf) == (True, 1, False)
+    assert (listener.doorbell_exists(), waiting(db, ADDRESS), listener.has_no_fifo) == (True, 1, False)
     assert len(subscription.fetch(10)) == 1
     connect("boss:s").send(ADDRESS, "note")
     assert len(fetch_when_rung(subscription)) == 1
@@ -240,7 +240,7 @@ def test_where_no_fifo_can_be_made_a_listener_is_deaf_until_it_can(
     bus, subscription = connect("boss:s"), subscribe()
     listener = subscription.listener
     listener.tick()
-    deaf = listener.is_deaf, listener.doorbell_exists(), listener.fileno(), listener.wait(0)
+    deaf = listener.has_no_fifo, listener.doorbell_exists(), listener.fileno(), listener.wait(0)
     bus.send(ADDRESS, "note", "by a tick")
     fetched = subscription.fetch(10)
 

@@ -12,7 +12,7 @@ from raven.host.bus import HostedBus
 
 
 def watching() -> int:
-    return sum(thread.name == "raven-walwatch" and thread.is_alive() for thread in threading.enumerate())
+    return sum(thread.name == "raven-wal-watcher" and thread.is_alive() for thread in threading.enumerate())
 
 
 def say(who: str) -> None:

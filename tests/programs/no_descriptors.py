@@ -16,9 +16,9 @@ assert "logging" not in sys.modules
 resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
 waiting = bus.pull_subscription()
 waiting.listener.tick()
-deaf = [waiting.listener.is_deaf]
+deaf = [waiting.listener.has_no_fifo]
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 waiting.listener.tick()
-deaf.append(waiting.listener.is_deaf)
+deaf.append(waiting.listener.has_no_fifo)
 print(json.dumps(deaf), flush=True)
 waiting.close()

@@ -233,7 +233,7 @@ def test_a_listener_that_finds_no_descriptor_goes_on_by_ticks_and_is_rung_again_
     with no_descriptors():
         subscription = bus.pull_subscription()
         assert len(subscription.fetch(10)) == 1
-        assert subscription.listener.is_deaf
+        assert subscription.listener.has_no_fifo
 
     subscription.listener.tick()
 
@@ -302,7 +302,7 @@ def test_a_listener_whose_bells_folder_became_a_link_is_deaf_from_its_next_tick_
     db: str, tmp_path: Path, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     bus = connect("worker:a")
-    listener = Listener(bus._handle, "worker:a", stands=False)
+    listener = Listener(bus._handle, "worker:a", elect=False)
     (tmp_path / "elsewhere").mkdir()
     shutil.rmtree(f"{db}-bells")
     os.symlink(tmp_path / "elsewhere", f"{db}-bells")
@@ -311,7 +311,7 @@ def test_a_listener_whose_bells_folder_became_a_link_is_deaf_from_its_next_tick_
         listener.tick()
     listener.drain()
 
-    assert listener.is_deaf
+    assert listener.has_no_fifo
     assert not listener.wait(60)
     assert [record.message.partition(" (")[0] for record in caplog.records] == [f"no doorbell at {db}-bells"]
     listener.close()

@@ -19,10 +19,10 @@ import pytest
 
 from raven import BusClient
 from raven.store.database import Store
-from raven.wake import watcher as walwatch
+from raven.wake import watcher as watcher_module
 from raven.wake.doorbell import Doorbells
 from raven.wake.listener import Listener
-from raven.wake.watcher import WalWatch
+from raven.wake.watcher import WalWatcher
 from tests.support import (
     NEVER_POLLS_S,
     Foreign,
@@ -176,7 +176,7 @@ def test_of_many_subscribers_in_one_process_one_watches(db: str, connect: Connec
         wait_for_waiting(db, "worker:s", 4)
         wait_until(lambda: is_watched(db), "the watch")
 
-        watching = [thread for thread in threading.enumerate() if thread.name == "raven-walwatch"]
+        watching = [thread for thread in threading.enumerate() if thread.name == "raven-wal-watcher"]
         bus.close()
 
         assert [loop.result(5) for loop in loops] == [[]] * 4
@@ -234,7 +234,7 @@ def test_a_watch_that_finds_no_thread_leaves_the_lock_to_others_and_stands_later
 def test_the_watch_sweeps_away_the_folders_that_the_dead_have_left_empty(
     db: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(walwatch, "_SWEEP_EVERY_S", 0)
+    monkeypatch.setattr(watcher_module, "_SWEEP_EVERY_S", 0)
     bus = connect("worker:a")
     listener = Listener(bus._handle, "worker:a")
     folder = Path(f"{db}-bells/dead:a")
@@ -249,12 +249,12 @@ def test_the_watch_sweeps_away_the_folders_that_the_dead_have_left_empty(
 def test_a_folder_that_cannot_be_watched_is_told_once_however_often_it_is_tried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(walwatch, "_RETRY_S", 0.002)
-    monkeypatch.setattr(walwatch, "FALLBACK_POLL_S", 0.001)
+    monkeypatch.setattr(watcher_module, "_RETRY_S", 0.002)
+    monkeypatch.setattr(watcher_module, "FALLBACK_POLL_S", 0.001)
     folder = tmp_path / "bus"
     folder.mkdir()
     store = Store(str(folder / "bus.db"))
-    watch = WalWatch(store, Doorbells(store.path), lambda _: None)
+    watch = WalWatcher(store, Doorbells(store.path), lambda _: None)
     shutil.rmtree(folder)
     began = time.monotonic()
 

@@ -164,9 +164,9 @@ class Connection(asyncio.Protocol):
         if self._has_ended and self._late and transport is not None and sockets.peer_closed(transport):
             transport.abort()
 
-    def is_deaf(self) -> bool:
+    def has_no_fifo(self) -> bool:
         """Whether something here has no doorbell, and must look more often."""
-        return self.subscriptions.is_deaf() or self.waits.is_deaf()
+        return self.subscriptions.has_no_fifo() or self.waits.has_no_fifo()
 
     def abort(self) -> None:
         """Close at once, whatever is still to be written."""

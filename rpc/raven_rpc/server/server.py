@@ -30,7 +30,7 @@ from raven_rpc.server.dispatch import Dispatcher
 
 MAX_CONNECTIONS = 1000
 _TICK_S = 1.0
-_DEAF_TICK_S = 0.1
+_FALLBACK_POLL_S = 0.1
 _DRAIN_S = 10.0
 _TOLD_EVERY_S = 60.0
 _ACCEPTED_AT_ONCE = 64
@@ -188,8 +188,8 @@ class Server:
     # The tick
 
     def _tick(self) -> None:
-        is_deaf = any(connection.is_deaf() for connection in self._connections)
-        self._ticker = self.loop.call_later(_DEAF_TICK_S if is_deaf else _TICK_S, self._tick)
+        has_no_fifo = any(connection.has_no_fifo() for connection in self._connections)
+        self._ticker = self.loop.call_later(_FALLBACK_POLL_S if has_no_fifo else _TICK_S, self._tick)
         self.host.tick(self._look_all)
 
     def _look_all(self, changed: bool) -> None:
