@@ -90,3 +90,13 @@ def test_the_relative_links_of_a_page_lead_to_a_file_and_a_heading(page: Path) -
     for target, anchor in links(page):
         assert target.exists(), target
         assert not anchor or anchor in anchors(target), f"{target}#{anchor}"
+
+
+def test_the_layout_of_contributing_names_modules_that_are_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+    rows = re.findall(r"^\| `(raven/\w+/)` \| (.*)$", text, re.MULTILINE)
+    assert {folder for folder, _ in rows} == {f"raven/{path.parent.name}/" for path in ROOT.glob("raven/*/__init__.py")}
+    for folder, content in rows:
+        for module in re.findall(r"`([a-z_]+)(?:\.py|/)?`", content):
+            assert (ROOT / folder / module).is_dir() or (ROOT / folder / f"{module}.py").is_file(), folder + module
