@@ -120,7 +120,7 @@ _HOMES = {
 # Names that were public up to version 0.3, and the module and name by which each is imported now.
 _MOVED = {
     "AckMode": "raven.model.message.AckMode",
-    "Draft": "raven.model.draft.Draft",
+    "Draft": "raven.model.new_message.NewMessage",
     "HelperError": "raven.errors.ServerError",
     "Holdings": "raven.model.leases.LeaseTracker",
     "Listener": "raven.wake.listener.Listener",
@@ -131,11 +131,11 @@ _MOVED = {
     "check_id": "raven.model.limits.check_id",
     "check_lease": "raven.model.limits.check_lease",
     "check_max": "raven.model.limits.check_max",
-    "check_request": "raven.model.draft.check_request",
+    "check_request": "raven.model.new_message.check_request",
     "deadline_after": "raven.model.clock.deadline_after",
     "left_s": "raven.model.clock.left_s",
-    "make_draft": "raven.model.draft.make_draft",
-    "make_drafts": "raven.model.draft.make_drafts",
+    "make_draft": "raven.model.new_message.build",
+    "make_drafts": "raven.model.new_message.build_many",
     "parse_address": "raven.model.address.parse_address",
 }
 

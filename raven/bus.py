@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, Unpack
 
 if TYPE_CHECKING:
-    from raven.model.draft import SendOptions
     from raven.model.message import Message, State
+    from raven.model.new_message import SendOptions
     from raven.model.status import Peer, Pruned, Receipt, Stats
 
 

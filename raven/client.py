@@ -16,16 +16,16 @@ from raven.delivery.outbox import Outbox
 from raven.errors import ConfigError, ExpiredError, InputError, MessageNotFoundError
 from raven.model import clock
 from raven.model.address import Address, make_address, parse_address
-from raven.model.draft import (
-    Draft,
-    SendOptions,
-    check_optional_text,
-    check_request,
-    make_draft,
-    make_drafts,
-)
 from raven.model.limits import check_id, check_lease, check_max, check_max_attempts, check_span
 from raven.model.message import INHERITED, Message, State, message_of
+from raven.model.new_message import (
+    NewMessage,
+    SendOptions,
+    build,
+    build_many,
+    check_optional_text,
+    check_request,
+)
 from raven.observer import BusObserver
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ class BusClient(BusObserver):
 
     def _take_part(self, address: Address, register: bool) -> None:
         self._identity = Identity(self._store, address, registers=register)
-        note = None if self._keeper is None else self._keeper.note
-        self._outbox = Outbox(self._store, self._identity, self._doorbells, note)
+        record_sends = None if self._keeper is None else self._keeper.note
+        self._outbox = Outbox(self._store, self._identity, self._doorbells, record_sends)
         self._consumers: WeakSet[AutoAckConsumer] = WeakSet()
         self._made: dict[str, Mailbox] = {}
 
@@ -136,18 +136,18 @@ class BusClient(BusObserver):
         expires. Raises InputError (address, body, schema), UnknownAddressError for a pattern that nobody matches,
         DatabaseError.
         """
-        return self._outbox.send(self._draft(to, type, body, options))
+        return self._outbox.send(self._prepare(to, type, body, options))
 
     def send_many(self, messages: Sequence[Mapping[str, Any]]) -> list[Message]:
         """Send many messages, dicts of `send`'s parameters, in one transaction: all of them or none."""
-        return self._outbox.post(
-            make_drafts(self._identity.address, self._max_body_bytes, messages, self._max_attempts)
+        return self._outbox.send_many(
+            build_many(self._identity.address, self._max_body_bytes, messages, self._max_attempts)
         )
 
-    def _draft(
+    def _prepare(
         self, to: str | Sequence[str], type: str, body: Any, options: Any, reply_address: str | None = None
-    ) -> Draft:
-        return make_draft(
+    ) -> NewMessage:
+        return build(
             self._identity.address,
             self._max_body_bytes,
             to,
@@ -164,9 +164,9 @@ class BusClient(BusObserver):
         The answer carries the message's id in `reply_to`, and its correlation and task ids; `options` are those of
         `send`. The answer to a request expires with the request: ExpiredError where nobody waits for it any more.
         """
-        return self._outbox.post([self._draft_reply(msg, type, body, options)])[0]
+        return self._outbox.send(self._prepare_reply(msg, type, body, options))
 
-    def _draft_reply(self, msg: Message | int, type: str, body: Any, options: Mapping[str, Any]) -> Draft:
+    def _prepare_reply(self, msg: Message | int, type: str, body: Any, options: Mapping[str, Any]) -> NewMessage:
         """Check an answer; `options` are those of `reply`."""
         if not isinstance(msg, Message | int) or isinstance(msg, bool):
             raise InputError(f"{msg!r} is neither a message nor the id of one: give what inbox or claim returned")
@@ -174,14 +174,14 @@ class BusClient(BusObserver):
         inherited = {name: getattr(asked, name) for name in INHERITED}
         given = {**inherited, **options, "reply_to": asked.id}
         if asked.reply_address is None:
-            return self._draft(asked.sender, type, body, given)
+            return self._prepare(asked.sender, type, body, given)
         left_s = self._time_left_s(asked.id)
         if left_s <= 0:
             raise ExpiredError(f"message #{asked.id} asked for an answer in time: nobody waits for it any more")
         wanted_s = given.get("expires_in_s")
-        draft = self._draft(asked.reply_address, type, body, given)
+        message = self._prepare(asked.reply_address, type, body, given)
         # However long the answer was to live: it does not outlive the question.
-        return draft._replace(lifetime_us=clock.to_micros(left_s if wanted_s is None else min(left_s, wanted_s)))
+        return message._replace(lifetime_us=clock.to_micros(left_s if wanted_s is None else min(left_s, wanted_s)))
 
     def _time_left_s(self, request_id: int) -> float:
         """Return for how many seconds somebody waits for the answer to a request, which may have been given up."""
@@ -237,8 +237,8 @@ class BusClient(BusObserver):
 
         check_request(timeout_s, options)
         lasting = {**options, "expires_in_s": timeout_s}
-        draft = self._draft(to, type, body, lasting, make_reply_address(self.address))
-        return PendingRequest(self._handle, self._outbox.send, draft, timeout_s)
+        message = self._prepare(to, type, body, lasting, make_reply_address(self.address))
+        return PendingRequest(self._handle, self._outbox.send, message, timeout_s)
 
     @property
     def _mailbox(self) -> Mailbox:

@@ -13,8 +13,8 @@ from raven.store.atomic import Atomic
 
 if TYPE_CHECKING:
     from raven.bus import Bus
-    from raven.model.draft import SendOptions
     from raven.model.message import Message, State
+    from raven.model.new_message import SendOptions
     from raven.store.database import Store
 
 _P = ParamSpec("_P")

@@ -12,8 +12,8 @@ from typing import Any
 from raven.delivery import outbox
 from raven.model import body as bodies
 from raven.model import clock
-from raven.model.draft import Draft
 from raven.model.message import DEAD, INHERITED, STATES, MessageRow
+from raven.model.new_message import NewMessage
 from raven.store.database import Store
 from raven.store.transaction import Transaction
 from raven.wake.doorbell import ALL_TRAFFIC, receipt_address
@@ -89,7 +89,7 @@ def _report(
         "reason": reason if state == DEAD else "its time ran out before anybody took it",
     }
     kept: dict[str, Any] = dict(zip(INHERITED, inherited, strict=True))
-    content = MessageRow(
+    row = MessageRow(
         0, recipient, sender, UNDELIVERED, bodies.encode(told), urgency=urgency, reply_to=message_id, **kept
     )
-    return outbox.store_one(tx, Draft.of(content)).recipients
+    return outbox.insert(tx, NewMessage.from_row(row)).recipients

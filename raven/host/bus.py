@@ -13,9 +13,9 @@ from raven.config import Durability
 from raven.delivery import expiry
 from raven.errors import BusyError
 from raven.model.address import Address, parse_address
-from raven.model.draft import Draft
 from raven.model.limits import check_max
 from raven.model.message import AckMode, Message
+from raven.model.new_message import NewMessage
 from raven.observer import BusObserver
 from raven.query.log import Log
 from raven.receive.request import PendingRequest
@@ -64,21 +64,21 @@ class HostedBus(BusClient):
         """What a commit survives: "normal" the death of any process, "full" power loss, too."""
         return self._store.durability
 
-    def draft(self, to: str | Sequence[str], type: str, body: Any = None, **options: Any) -> Draft:
-        """Check a message, given as to `send`, without touching the bus; `post` then sends it. Raises InputError."""
-        return self._draft(to, type, body, options)
+    def prepare(self, to: str | Sequence[str], type: str, body: Any = None, **options: Any) -> NewMessage:
+        """Check a message for `send_prepared`, without access to the bus; takes `send`'s arguments. InputError."""
+        return self._prepare(to, type, body, options)
 
-    def draft_reply(self, msg: Message | int, type: str, body: Any = None, **options: Any) -> Draft:
-        """Check an answer, given as to `reply`; `post` then sends it."""
-        return self._draft_reply(msg, type, body, options)
+    def prepare_reply(self, msg: Message | int, type: str, body: Any = None, **options: Any) -> NewMessage:
+        """Check an answer for `send_prepared`; takes `reply`'s arguments."""
+        return self._prepare_reply(msg, type, body, options)
 
-    def post(self, drafts: Sequence[Draft]) -> list[Message]:
-        """Send what `draft` has checked, in one transaction: all of them or none."""
-        return self._outbox.post(drafts)
+    def send_prepared(self, messages: Sequence[NewMessage]) -> list[Message]:
+        """Send messages that `prepare` has checked, in one transaction: all of them or none."""
+        return self._outbox.send_many(messages)
 
-    def post_one(self, draft: Draft) -> Message:
-        """Do as `post` does with one message; that is commonest, and faster so."""
-        return self._outbox.send(draft)
+    def send_prepared_one(self, message: NewMessage) -> Message:
+        """Do as `send_prepared` does for one message, faster."""
+        return self._outbox.send(message)
 
     # Read with a bound: with `max_bytes` each stops after the message with which the texts come to so much
 

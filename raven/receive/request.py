@@ -24,7 +24,7 @@ from raven.wake.listener import Listener
 from raven.wake.waiter import Waiter
 
 if TYPE_CHECKING:
-    from raven.model.draft import Draft
+    from raven.model.new_message import NewMessage
 
 # So much of the asker's role and session shows in the private address, which must not be too long for one.
 _MAX_PART = 200
@@ -112,26 +112,28 @@ class PendingRequest:
 
     The answer comes to `reply_address`, which nobody else knows or subscribes to: it is made for this request and
     never registered, so that no broadcast reaches it. `withdraw` it when nobody waits for the answer any more. What
-    uses the store (`send`, `withdraw`, the fetch) may run in another thread, one call at a time. `draft` is
+    uses the store (`send`, `withdraw`, the fetch) may run in another thread, one call at a time. `message` is
     one with a reply address, and `send` sends it in one transaction.
     """
 
-    def __init__(self, handle: Handle, send: Callable[[Draft], Message], draft: Draft, timeout_s: float) -> None:
+    def __init__(
+        self, handle: Handle, send: Callable[[NewMessage], Message], message: NewMessage, timeout_s: float
+    ) -> None:
         self._handle = handle
-        self._send_draft = send
+        self._send_message = send
         self._timeout_s = timeout_s
-        self.reply_address = str(draft.content.reply_address)
+        self.reply_address = str(message.row.reply_address)
         # Many may wait for long: what they have asked is not kept beyond the moment at which it is sent.
-        self._draft: Draft | None = draft
+        self._message: NewMessage | None = message
         self._sent_id: int | None = None
         self._asked = 0
 
     def send(self) -> Message:
         """Send it, in one transaction; raises InputError where that was done already."""
-        if self._draft is None:
+        if self._message is None:
             raise InputError(f"{self} was sent already: make another request")
-        sent = self._send_draft(self._draft)
-        self._draft, self._sent_id, self._asked = None, sent.id, len(sent.waiting or ())
+        sent = self._send_message(self._message)
+        self._message, self._sent_id, self._asked = None, sent.id, len(sent.waiting or ())
         return sent
 
     def pull_subscription(self) -> PullSubscription:

@@ -49,7 +49,7 @@ def run(folder: Path, quick: bool) -> list[Figure]:
     receipt = {"the doorbell of receipts": us["receipt bell"]}
     send = {
         "the body as JSON text": us["encode"],
-        "the other checks": _less(us["draft"], us["encode"]),
+        "the other checks": _less(us["check"], us["encode"]),
         **around,
         "BEGIN IMMEDIATE, two inserts, COMMIT in bare apsw": us["bare send"],
         "storing, without its statements": _less(us["store"], us["inserts"]),

@@ -7,11 +7,11 @@ from functools import partial
 from itertools import cycle
 from pathlib import Path
 
-from raven.delivery import outbox as posting
+from raven.delivery import outbox
 from raven.model import body as bodies
 from raven.model import clock
-from raven.model.draft import make_draft
 from raven.model.message import DELIVERED, MessageRow, message_of
+from raven.model.new_message import build
 from raven.store import file
 from raven.store.database import Store
 from raven.wake.doorbell import ALL_TRAFFIC, Doorbells, receipt_address
@@ -22,10 +22,10 @@ _LIMIT = bodies.DEFAULT_MAX_BYTES
 
 
 def checks(count: int) -> dict[str, Callable[[], float]]:
-    """Return what measures the making of a draft, and of its text alone."""
+    """Return what measures the check of a message, and the encoding of its body alone."""
     return {
         "encode": partial(each_us, lambda: bodies.encode(BODY, _LIMIT), count),
-        "draft": partial(each_us, lambda: make_draft(SENDER, _LIMIT, RECIPIENT, "work", BODY, {}), count),
+        "check": partial(each_us, lambda: build(SENDER, _LIMIT, RECIPIENT, "work", BODY, {}), count),
     }
 
 
@@ -33,7 +33,7 @@ def blocks(folder: Path, count: int) -> dict[str, Callable[[], float]]:
     """Return what measures transactions: empty ones, and what is done inside of one, with raven and without."""
     store, floor = Store(str(folder / "blocks.db")), LeanFloor(folder / "bare-blocks.db")
     inode = file.inode(store.path)
-    draft = make_draft(SENDER, _LIMIT, RECIPIENT, "work", BODY, {})
+    message = build(SENDER, _LIMIT, RECIPIENT, "work", BODY, {})
     query = {"recipient": RECIPIENT, "now": clock.now()}
 
     def empty_block() -> None:
@@ -46,7 +46,7 @@ def blocks(folder: Path, count: int) -> dict[str, Callable[[], float]]:
 
     def store_us() -> float:
         with store.write() as tx:
-            return each_us(lambda: posting.store_one(tx, draft), count)
+            return each_us(lambda: outbox.insert(tx, message), count)
 
     def inserts_us() -> float:
         with floor.connection:
@@ -70,10 +70,10 @@ def results(folder: Path, count: int) -> dict[str, Callable[[], float]]:
     """Return what measures what comes after a commit: the bells, where nobody waits, and the messages."""
     store = Store(str(folder / "results.db"))
     bells = Doorbells(store.path)
-    draft = make_draft(SENDER, _LIMIT, RECIPIENT, "work", BODY, {})
+    message = build(SENDER, _LIMIT, RECIPIENT, "work", BODY, {})
     # Many, since their times are told apart: the conversion of one time is remembered.
     with store.write() as tx:
-        stored = cycle([posting.store_one(tx, draft) for _ in range(count)])
+        stored = cycle([outbox.insert(tx, message) for _ in range(count)])
         ready = cycle(tx.rows("next_ready", {"recipient": RECIPIENT, "now": clock.now(), "max": count}))
 
     def sent() -> None:

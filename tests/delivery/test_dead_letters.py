@@ -104,7 +104,7 @@ def test_a_clients_own_number_of_attempts_is_that_of_all_it_sends_unless_it_is_s
     ]
     sent += others.send_many([{"to": WORKER, "type": "job"}, {"to": WORKER, "type": "job", "max_attempts": 9},
                              {"to": WORKER, "type": "job", "max_attempts": None}])  # fmt: skip
-    sent += others.post([others.draft(WORKER, "job"), others.draft(WORKER, "job", max_attempts=1)])
+    sent += others.send_prepared([others.prepare(WORKER, "job"), others.prepare(WORKER, "job", max_attempts=1)])
 
     assert [others.receipts(message.id)[0].max_attempts for message in sent] == [3, 7, 3, 3, 3, 9, 3, 3, 1]
 

@@ -50,11 +50,11 @@ def test_a_mixed_batch_is_stored_as_its_messages_alone_are(tmp_path: Any, boss: 
 
 def test_a_body_that_is_changed_after_the_send_leaves_the_message_alone(hosted: Hosted, boss: BusClient) -> None:
     flat, deep = {"n": 1}, {"n": [1]}
-    draft = boss.draft("a:s", "note", flat)
+    prepared = boss.prepare("a:s", "note", flat)
     sent = [boss.send("a:s", "note", flat), boss.send("a:s", "note", deep)]
 
     flat["n"] = 2
     deep["n"].append(2)
 
-    assert [msg.body for msg in [*sent, *boss.post([draft])]] == [{"n": 1}, {"n": [1]}, {"n": 1}]
+    assert [msg.body for msg in [*sent, *boss.send_prepared([prepared])]] == [{"n": 1}, {"n": [1]}, {"n": 1}]
     assert [msg.body for msg in hosted("a:s").inbox()] == [{"n": 1}, {"n": [1]}, {"n": 1}]

@@ -127,10 +127,10 @@ def test_drafts_are_checked_without_the_bus_and_posted_later_by_another_thread(d
     bus = hosted("boss:s")
     os.rename(db, f"{db}.away")
     with ThreadPoolExecutor(1) as pool:
-        drafts = [pool.submit(bus.draft, "worker:s", "note", number).result() for number in range(3)]
+        prepared = [pool.submit(bus.prepare, "worker:s", "note", number).result() for number in range(3)]
     os.rename(f"{db}.away", db)
 
-    posted = bus.post(drafts)
+    posted = bus.send_prepared(prepared)
 
     assert [(msg.id, msg.sender, msg.body, msg.state) for msg in posted] == [
         (number + 1, "boss:s", number, "sent") for number in range(3)
@@ -146,7 +146,7 @@ def test_a_draft_is_checked_as_a_send_is(hosted: Hosted, wrong: dict[str, Any]) 
     message: dict[str, Any] = {"to": "worker:s", "type": "note", **wrong}
 
     errors = []
-    for call in (bus.send, bus.draft):
+    for call in (bus.send, bus.prepare):
         with pytest.raises(InputError) as caught:
             call(**message)
         errors.append(str(caught.value))
@@ -157,13 +157,13 @@ def test_a_draft_is_checked_as_a_send_is(hosted: Hosted, wrong: dict[str, Any]) 
 
 def test_drafts_of_which_one_cannot_be_stored_are_not_posted_at_all(hosted: Hosted) -> None:
     bus = hosted("boss:s")
-    drafts = [bus.draft("boss:s", "note"), bus.draft("*:nowhere", "note")]
+    prepared = [bus.prepare("boss:s", "note"), bus.prepare("*:nowhere", "note")]
 
     with pytest.raises(UnknownAddressError):
-        bus.post(drafts)
+        bus.send_prepared(prepared)
 
     assert bus.last_id() == 0
-    assert bus.post([]) == []
+    assert bus.send_prepared([]) == []
 
 
 def test_all_who_wait_over_one_connection_have_one_watch_until_the_last_has_left(db: str, hosted: Hosted) -> None:
@@ -243,10 +243,10 @@ def test_a_share_of_no_address_leaves_nothing_that_a_close_could_meet(hosted: Ho
 
 def test_one_draft_that_is_posted_alone_is_stored_as_one_among_others(hosted: Hosted) -> None:
     bus = hosted("boss:s")
-    draft = bus.draft("worker:s", "note", 1, dedup_key="k", tags=["x"])
+    prepared = bus.prepare("worker:s", "note", 1, dedup_key="k", tags=["x"])
 
-    alone, again = bus.post_one(draft), bus.post([draft])[0]
+    alone, again = bus.send_prepared_one(prepared), bus.send_prepared([prepared])[0]
 
     assert (alone.id, alone.body, alone.tags, alone.duplicate) == (1, 1, ("x",), False)
     assert (again.id, again.body, again.tags, again.duplicate) == (1, 1, ("x",), True)
-    assert bus.post_one(draft) == again
+    assert bus.send_prepared_one(prepared) == again

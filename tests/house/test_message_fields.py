@@ -9,13 +9,13 @@ import pytest
 
 import raven
 import raven_rpc
-from raven.model.draft import OPTION_TYPES, OPTIONS, SendOptions
 from raven.model.message import MessageRow
+from raven.model.new_message import OPTION_TYPES, OPTIONS, SendOptions
 
 # How many lines of each file name a field, as CONTRIBUTING says to add one.
 DEFINED = {
     "raven/model/message.py": 2,  # Message, as its users see it, and MessageRow, as it is stored
-    "raven/model/draft.py": 1,  # SendOptions
+    "raven/model/new_message.py": 1,  # SendOptions
     "raven/store/sql/0001_initial.sql": 1,  # or a later migration
     "raven/store/sql/views.sql": 3,  # `outbox`: its columns, and those of its INSERT with their values
 }

@@ -78,10 +78,10 @@ def test_a_bad_address_is_refused(connect: Connect, foreign: Foreign, column: st
         ("delay_s", "1e300", "delay_s must be a number of seconds"),
         ("reply_to", "'7'", "reply_to must be the id of a message"),
         ("reply_to", "1.5", "reply_to must be the id of a message"),
-        ("recipient", "'nobody:*'", "nobody is registered who matches that recipient"),
-        ("recipient", "'Worker:*'", "nobody is registered who matches that recipient"),
-        ("recipient", "'[w]orker:*'", "nobody is registered who matches that recipient"),
-        ("recipient", "'*:nowhere'", "nobody is registered who matches that recipient"),
+        ("recipient", "'nobody:*'", "no registered address matches that recipient"),
+        ("recipient", "'Worker:*'", "no registered address matches that recipient"),
+        ("recipient", "'[w]orker:*'", "no registered address matches that recipient"),
+        ("recipient", "'*:nowhere'", "no registered address matches that recipient"),
     ],
 )
 def test_a_bad_value_is_refused_in_words_and_stores_nothing(

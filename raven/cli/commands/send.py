@@ -22,8 +22,8 @@ from raven.cli.options import (
 from raven.cli.output import body_text, echo_json, echo_sent, escape
 from raven.errors import BodyError, RavenError
 from raven.model import body as bodies
-from raven.model.draft import OPTION_TYPES, OPTIONS
 from raven.model.message import URGENCIES, Report, Urgency
+from raven.model.new_message import OPTION_TYPES, OPTIONS
 
 Command = Callable[..., Any]
 

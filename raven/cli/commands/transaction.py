@@ -12,7 +12,7 @@ from raven.cli.command import Documented
 from raven.cli.options import address_option, bus_option, chosen_socket, json_option, open_client
 from raven.cli.output import echo_json
 from raven.errors import DatabaseError, InputError, RavenError
-from raven.model.draft import OPTIONS
+from raven.model.new_message import OPTIONS
 
 if TYPE_CHECKING:
     from raven.bus import Bus, Transaction

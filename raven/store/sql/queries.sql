@@ -11,9 +11,9 @@
 INSERT INTO messages (@columns) VALUES (@values);
 
 -- insert_delivery --
--- Address a message to one recipient; `place` counts that message's recipients from 0.
+-- Address a message to one recipient; `ordinal` counts that message's recipients from 0.
 INSERT INTO deliveries (id, recipient, urgency, ready_at, expires_at, max_attempts)
-VALUES ((:message_id << 20) + :place, :recipient, :urgency, :ready_at, :expires_at, :max_attempts);
+VALUES ((:message_id << 20) + :ordinal, :recipient, :urgency, :ready_at, :expires_at, :max_attempts);
 
 -- find_duplicate --
 -- The id of the message that a sender has already sent under a dedup_key.

@@ -100,7 +100,7 @@ BEGIN
              SELECT 1 FROM identities
               WHERE substr(NEW.recipient, 1, instr(NEW.recipient, ':') - 1) IN ('*', role)
                 AND substr(NEW.recipient, instr(NEW.recipient, ':') + 1) IN ('*', session))
-        THEN RAISE(ABORT, 'raven: nobody is registered who matches that recipient')
+        THEN RAISE(ABORT, 'raven: no registered address matches that recipient')
     END;
 
     -- A sender's dedup_key that is already there stores nothing, and then nothing below does.

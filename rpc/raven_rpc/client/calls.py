@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from raven.errors import InputError
-from raven.model.draft import Draft, SendOptions, check_request, make_draft, make_drafts
 from raven.model.leases import LeaseTracker
 from raven.model.limits import check_id, check_lease, check_max
 from raven.model.message import Message, State
+from raven.model.new_message import NewMessage, SendOptions, build, build_many, check_request
 
 _T = TypeVar("_T")
 # The server knows who may send, how much, and to which address an answer goes: these only stand in for the check.
@@ -29,15 +29,15 @@ class Call(NamedTuple, Generic[_T]):
 
 def send(address: str | None, to: str | Sequence[str], type: str, body: Any, options: SendOptions) -> Call[Message]:
     """Return the call for `send`; raises InputError."""
-    draft = make_draft(address or _ANY_ADDRESS, _NO_LIMIT, to, type, body, options)
-    content = _content({**options, "to": to, "type": type}, draft)
+    message = build(address or _ANY_ADDRESS, _NO_LIMIT, to, type, body, options)
+    content = _content({**options, "to": to, "type": type}, message)
     return Call("send", _from(address, content), Message.from_dict, bool(options.get("dedup_key")))
 
 
 def send_many(address: str | None, messages: Sequence[Mapping[str, Any]]) -> Call[list[Message]]:
     """Return the call for `send_many`; raises InputError."""
-    drafts = make_drafts(address or _ANY_ADDRESS, _NO_LIMIT, messages)
-    contents = [_content(message, draft) for message, draft in zip(messages, drafts, strict=True)]
+    checked = build_many(address or _ANY_ADDRESS, _NO_LIMIT, messages)
+    contents = [_content(params, message) for params, message in zip(messages, checked, strict=True)]
     is_idempotent = all(content.get("dedup_key") for content in contents)
     return Call("send_many", _from(address, {"messages": contents}), messages_of, is_idempotent)
 
@@ -49,8 +49,8 @@ def reply(address: str | None, msg: Message | int, type: str, body: Any, options
     id = msg if isinstance(msg, int) else msg.id
     check_id(id)
     given: Any = {name: value for name, value in options.items() if name != "reply_to"}
-    draft = make_draft(address or _ANY_ADDRESS, _NO_LIMIT, _ANY_ADDRESS, type, body, given)
-    content = {**_content({**given, "type": type}, draft), "id": id}
+    message = build(address or _ANY_ADDRESS, _NO_LIMIT, _ANY_ADDRESS, type, body, given)
+    content = {**_content({**given, "type": type}, message), "id": id}
     return Call("reply", _from(address, content), Message.from_dict, bool(given.get("dedup_key")))
 
 
@@ -115,11 +115,11 @@ def _from(address: str | None, content: dict[str, Any]) -> dict[str, Any]:
     return content if address is None else {"from": address, **content}
 
 
-def _content(message: Mapping[str, Any], draft: Draft) -> dict[str, Any]:
-    """Return a message that was checked as the server takes it: the parameters that were given, the body as JSON."""
-    given = {name: value for name, value in message.items() if value is not None and name not in ("tags", "to")}
-    if "to" in message:
-        given["to"] = message["to"] if isinstance(message["to"], str) else list(message["to"])
-    if message.get("tags"):
-        given["tags"] = list(message["tags"])
-    return {**given, "body": draft.body}
+def _content(params: Mapping[str, Any], message: NewMessage) -> dict[str, Any]:
+    """Return a checked message in the server's form: the given parameters, with the body as JSON."""
+    content = {name: value for name, value in params.items() if value is not None and name not in ("tags", "to")}
+    if "to" in params:
+        content["to"] = params["to"] if isinstance(params["to"], str) else list(params["to"])
+    if params.get("tags"):
+        content["tags"] = list(params["tags"])
+    return {**content, "body": message.body}

@@ -7,10 +7,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 
 from raven.errors import DatabaseError, InputError, LeaseLostError
-from raven.model.draft import SendOptions
 from raven.model.leases import LeaseTracker
 from raven.model.limits import check_id, check_max, check_poll_interval
 from raven.model.message import Message, State
+from raven.model.new_message import SendOptions
 from raven_rpc.client import calls
 from raven_rpc.client.calls import Call, messages_of, without_none
 from raven_rpc.client.exchange import decode_as

@@ -7,9 +7,9 @@ from types import TracebackType
 from typing import Any, NoReturn, Self, Unpack
 
 from raven.errors import InputError
-from raven.model.draft import SendOptions
 from raven.model.leases import LeaseTracker
 from raven.model.message import Message
+from raven.model.new_message import SendOptions
 from raven_rpc.client import calls
 from raven_rpc.client.calls import Call
 from raven_rpc.client.exchange import decode_as

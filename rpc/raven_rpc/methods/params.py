@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, WithJsonSchema, create_model
 
 from raven.errors import InputError
-from raven.model.draft import OPTION_TYPES, OPTIONS, Option
+from raven.model.new_message import OPTION_TYPES, OPTIONS, Option
 
 MAX_WINDOW = 10_000
 

@@ -12,15 +12,15 @@ from raven_rpc.methods.receive import as_messages
 def send(context: Context, given: params.Send) -> Work:
     """Send one message; when the answer comes it is committed, and whoever waits for it was woken."""
     bus = context.client("from", given.from_)
-    draft = bus.draft(**given.given())
-    return Work("write", lambda: bus.post_one(draft), Message.as_dict)
+    message = bus.prepare(**given.given())
+    return Work("write", lambda: bus.send_prepared_one(message), Message.as_dict)
 
 
 def send_many(context: Context, given: params.SendMany) -> Work:
     """Send messages in one transaction: all of them or none."""
     bus = context.client("from", given.from_)
-    drafts = [bus.draft(**content.given()) for content in given.contents()]
-    return Work("write", lambda: bus.post(drafts), as_messages, weight=len(drafts))
+    messages = [bus.prepare(**content.given()) for content in given.contents()]
+    return Work("write", lambda: bus.send_prepared(messages), as_messages, weight=len(messages))
 
 
 def reply(context: Context, given: params.Reply) -> Work:
@@ -29,7 +29,7 @@ def reply(context: Context, given: params.Reply) -> Work:
 
     def post() -> Message:
         asked = context.visible(context.writer, given.id, None)
-        return bus.post_one(bus.draft_reply(asked, **given.given()))
+        return bus.send_prepared_one(bus.prepare_reply(asked, **given.given()))
 
     return Work("write", post, Message.as_dict)
 

@@ -129,7 +129,7 @@ def test_whoever_waits_for_what_is_sent_is_woken_once_it_is_done(worker: Client,
     ("refused", "kind", "said"),
     [
         (lambda tx: tx.ack(99), MessageNotFoundError, "there is no message #99"),
-        (lambda tx: tx.send("*:ghost", "x"), UnknownAddressError, "nobody is registered who matches"),
+        (lambda tx: tx.send("*:ghost", "x"), UnknownAddressError, "no registered address matches"),
         (lambda tx: tx.reply(99, "x"), MessageNotFoundError, "there is no message #99"),
         (lambda tx: tx.extend(3), LeaseLostError, "the lease on message #3 is lost"),
         (lambda tx: tx.send("a:s", "x", "x" * (5 << 20)), BodyError, "5,242,882 bytes as JSON"),

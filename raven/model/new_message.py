@@ -1,4 +1,4 @@
-"""Drafts: the options that a message may be sent with, and messages that were checked and are ready to be stored."""
+"""New messages: the options of `send`, and checked messages that the outbox can insert."""
 
 # Without `from __future__ import annotations`: a NamedTuple would compile the text of each type when it is made.
 
@@ -23,32 +23,32 @@ from raven.model.schemas import SchemaRegistry
 _MAX_TEXT = 1024
 
 
-class Draft(NamedTuple):
-    """One checked message, which the outbox stores; `body` is the JSON value, as its model has left it.
+class NewMessage(NamedTuple):
+    """One checked message that the outbox can insert; `body` is the JSON value after its pydantic model.
 
-    `content` has the columns that a sender gives; the id, the times and the deliveries are still to come.
+    `row` has the columns that the sender chooses. The insert adds the id, the times and the deliveries.
     """
 
     targets: dict[str, Address]
-    content: MessageRow
+    row: MessageRow
     body: Any
     delay_us: int
     lifetime_us: int | None
     max_attempts: int
 
     @classmethod
-    def of(cls, content: MessageRow) -> "Draft":
-        """Make a draft of raven's own to one address."""
-        role, _, session = content.to.partition(":")
-        return cls({content.to: Address(role, session)}, content, None, 0, None, DEFAULT_MAX_ATTEMPTS)
+    def from_row(cls, row: MessageRow) -> "NewMessage":
+        """Build one of raven's own messages, from a row that has a single address in `to`."""
+        role, _, session = row.to.partition(":")
+        return cls({row.to: Address(role, session)}, row, None, 0, None, DEFAULT_MAX_ATTEMPTS)
 
 
 class Option:
-    """One option of a message: its check, and what the socket and the command line need to know of it.
+    """One option of a message: its check, and its texts for the socket and the command line.
 
-    `check` gets the option's name and value, and returns the value for its column, or raises InputError. `default`
-    stands for an option that is left out. `not_of` is the method that does not take it. The command line shows `help`,
-    `metavar` and `least`, the smallest number; `rpc.discover` shows `description`.
+    `check` takes the option's name and value; it returns the column's value or raises InputError. `default` is the
+    value of an omitted option. The method `not_of` does not take the option. The command line shows `help`, `metavar`
+    and `least`, the smallest number; `rpc.discover` shows `description`.
     """
 
     __slots__ = ("check", "default", "description", "help", "least", "metavar", "not_of")
@@ -74,7 +74,7 @@ class Option:
 
 
 def check_optional_text(name: str, value: str | int | None) -> str | None:
-    """Return a text, or a number as a text, or None; raises InputError for anything else, and for what is blank."""
+    """Return a text or a number as text, or None; raises InputError for blank text and for other types."""
     if value is None:
         return None
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
@@ -116,7 +116,7 @@ def _check_reply_to(name: str, value: Any) -> int | None:
 
 def _check_report(name: str, value: Any) -> Report | None:
     if value not in (None, "undelivered"):
-        raise InputError(f"{name} {value!r} is not known: use 'undelivered', or leave it out")
+        raise InputError(f"{name} {value!r} is not known: use 'undelivered', or omit it")
     return cast("Report | None", value)
 
 
@@ -134,10 +134,10 @@ def _check_lifetime(name: str, value: Any) -> int | None:
 
 
 class SendOptions(TypedDict, total=False):
-    """What a message may be sent with besides `to`, `type` and `body`: the keyword arguments of every `send`.
+    """The keyword arguments of every `send` besides `to`, `type` and `body`.
 
-    Here alone they are written down. The parameters of the socket's methods and the options of the command line are
-    made from this, in this order; an option that is no column of MessageRow has a use of its own in `make_draft`.
+    This is their only definition: the parameters of the socket's methods and the options of the command line are
+    generated from it, in this order. `build` handles each option that is not a column of MessageRow.
     """
 
     urgency: Annotated[Urgency, Option(_check_urgency, default="prompt")]
@@ -169,7 +169,7 @@ class SendOptions(TypedDict, total=False):
             _check_report,
             "Notify the sender about each delivery that expires or dies.",
             not_of="request",
-            description="be told of what dies or expires",
+            description="notify the sender about every delivery that expires or dies",
         ),
     ]
     max_attempts: Annotated[
@@ -183,7 +183,7 @@ OPTION_TYPES: dict[str, Any] = {name: hint.__origin__ for name, hint in SendOpti
 _PARAMETERS = frozenset({"to", "type", "body", *OPTIONS})
 
 
-def make_draft(
+def build(
     sender: str,
     max_body_bytes: int,
     to: str | Sequence[str],
@@ -193,8 +193,8 @@ def make_draft(
     *,
     reply_address: str | None = None,
     default_attempts: int = DEFAULT_MAX_ATTEMPTS,
-) -> Draft:
-    """Check everything about a message that can be checked without the store; raises InputError naming the value."""
+) -> NewMessage:
+    """Check one message as far as possible without the store; raises InputError that names the value."""
     if options and not OPTIONS.keys() >= options.keys():
         check_options(options)
     targets = {to: parse_text(to)} if to.__class__ is str else parse_targets(to)
@@ -203,31 +203,31 @@ def make_draft(
         body = SchemaRegistry.validate(type, body)
     checked: dict[str, Any] = {}
     if options:
-        given: Mapping[str, Any] = options
-        checked = {name: one.check(name, given[name]) for name, one in OPTIONS.items() if name in given}
+        values: Mapping[str, Any] = options
+        checked = {name: one.check(name, values[name]) for name, one in OPTIONS.items() if name in values}
     delay_us, lifetime_us = checked.pop("delay_s", None) or 0, checked.pop("expires_in_s", None)
     attempts = checked.pop("max_attempts", None) or default_attempts
     text = bodies.encode(body, max_body_bytes)
-    content = MessageRow(0, sender, TO_SEPARATOR.join(targets), type, text, reply_address=reply_address, **checked)
-    return Draft(targets, content, bodies.copy(body, text), delay_us, lifetime_us, attempts)
+    row = MessageRow(0, sender, TO_SEPARATOR.join(targets), type, text, reply_address=reply_address, **checked)
+    return NewMessage(targets, row, bodies.copy(body, text), delay_us, lifetime_us, attempts)
 
 
-def make_drafts(
+def build_many(
     sender: str,
     max_body_bytes: int,
     messages: Sequence[Mapping[str, Any]],
     default_attempts: int = DEFAULT_MAX_ATTEMPTS,
-) -> list[Draft]:
-    """Check many messages given as dicts of `send`'s parameters; the error says which one is wrong."""
+) -> list[NewMessage]:
+    """Check many messages, dicts of `send`'s parameters; the InputError has the index of the wrong one."""
     if not isinstance(messages, Sequence) or isinstance(messages, str | bytes):
         raise InputError(f"messages is {type(messages).__name__}, not a list of dicts of send's parameters")
-    drafts = []
+    new_messages = []
     for number, message in enumerate(messages):
         try:
             _check_parameters(message)
             options: Any = {name: value for name, value in message.items() if name in OPTIONS}
-            drafts.append(
-                make_draft(
+            new_messages.append(
+                build(
                     sender,
                     max_body_bytes,
                     message["to"],
@@ -240,7 +240,7 @@ def make_drafts(
         except InputError as error:
             error.args = (f"message {number} of send_many: {error}", *error.args[1:])
             raise
-    return drafts
+    return new_messages
 
 
 def _check_parameters(message: object) -> None:
@@ -251,20 +251,20 @@ def _check_parameters(message: object) -> None:
             raise InputError(f"{name!r} is missing")
     if not _PARAMETERS.issuperset(message):
         [name, *_] = (name for name in message if name not in _PARAMETERS)
-        raise InputError(f"{name!r} is no parameter of send: use {', '.join(sorted(_PARAMETERS))}")
+        raise InputError(f"send has no parameter {name!r}: use {', '.join(sorted(_PARAMETERS))}")
 
 
 def check_request(timeout_s: object, options: Mapping[str, Any]) -> None:
-    """Refuse what no request can be made with; raises InputError."""
+    """Raise InputError for a bad timeout, and for an option that a request does not take."""
     for name, option in OPTIONS.items():
         if option.not_of == "request" and options.get(name) is not None:
-            raise InputError(f"{name} is no option of a request, which is asked once, for timeout_s, and then raises")
+            raise InputError(f"a request has no option {name}: it is sent once, lives for timeout_s and then raises")
     if not is_number(timeout_s, 0, MAX_REQUEST_S, above=True):
         raise InputError(f"timeout_s {timeout_s!r} is out of range: use more than 0 seconds, up to 7 days")
 
 
 def check_options(options: Iterable[str]) -> None:
-    """Refuse keyword arguments that `send` does not have, as Python does: TypeError."""
+    """Raise TypeError, as Python does, for keyword arguments that `send` does not have."""
     for name in options:
         if name not in _PARAMETERS:
             raise TypeError(f"send has no parameter {name!r}: use {', '.join(sorted(_PARAMETERS))}")

@@ -1,4 +1,4 @@
-"""Drafts: each parameter of `send` that is wrong is refused with its name and its value, before anything is stored."""
+"""New messages: the error for a wrong parameter of `send` has its name and its value."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from raven import AddressError, InputError
 from raven.model.address import parse_address
-from raven.model.draft import Draft, make_draft, make_drafts
+from raven.model.new_message import NewMessage, build, build_many
 
 SENDER = parse_address("conductor:swarm-1")
 LIMIT = 1000
@@ -16,9 +16,9 @@ GOOD: dict[str, Any] = {"to": "architect:swarm-1", "type": "plan", "body": {"ste
 LONG = "x" * 1025
 
 
-def draft(**parameters: Any) -> Draft:
+def new_message(**parameters: Any) -> NewMessage:
     options: Any = {**GOOD, **parameters}
-    return make_draft(SENDER, LIMIT, options.pop("to"), options.pop("type"), options.pop("body"), options)
+    return build(SENDER, LIMIT, options.pop("to"), options.pop("type"), options.pop("body"), options)
 
 
 @pytest.mark.parametrize(
@@ -41,22 +41,22 @@ def draft(**parameters: Any) -> Draft:
     ],
 )
 def test_a_good_parameter_becomes_its_column(parameter: str, value: Any, column: str, stored: Any) -> None:
-    assert getattr(draft(**{parameter: value}).content, column) == stored
+    assert getattr(new_message(**{parameter: value}).row, column) == stored
 
 
 def test_spans_become_microseconds() -> None:
-    made = draft(delay_s=1.5, expires_in_s=0.25)
+    message = new_message(delay_s=1.5, expires_in_s=0.25)
 
-    assert (made.delay_us, made.lifetime_us) == (1_500_000, 250_000)
+    assert (message.delay_us, message.lifetime_us) == (1_500_000, 250_000)
 
 
 def test_without_spans_a_message_is_ready_at_once_and_never_expires() -> None:
-    assert (draft().delay_us, draft().lifetime_us) == (0, None)
+    assert (new_message().delay_us, new_message().lifetime_us) == (0, None)
 
 
 def test_the_error_of_many_says_which_message_is_wrong() -> None:
     with pytest.raises(AddressError, match="message 1 of send_many: address 'nobody' has no ':'"):
-        make_drafts(SENDER, LIMIT, [GOOD, {**GOOD, "to": "nobody"}])
+        build_many(SENDER, LIMIT, [GOOD, {**GOOD, "to": "nobody"}])
 
 
 @pytest.mark.parametrize(
@@ -64,19 +64,19 @@ def test_the_error_of_many_says_which_message_is_wrong() -> None:
     [
         ({"type": "plan"}, "'to' is missing"),
         ({"to": "architect:swarm-1"}, "'type' is missing"),
-        ({**GOOD, "recipient": "a:s"}, "'recipient' is no parameter of send: use body, correlation_id,"),
-        ({**GOOD, "sender": "a:s"}, "'sender' is no parameter"),
-        ({**GOOD, "max_body_bytes": 5}, "'max_body_bytes' is no parameter"),
+        ({**GOOD, "recipient": "a:s"}, "send has no parameter 'recipient': use body, correlation_id,"),
+        ({**GOOD, "sender": "a:s"}, "send has no parameter 'sender'"),
+        ({**GOOD, "max_body_bytes": 5}, "send has no parameter 'max_body_bytes'"),
         ("architect:swarm-1", "not a dict"),
         (None, "None is not a dict"),
     ],
 )
 def test_a_message_of_many_that_is_no_dict_of_sends_parameters_is_refused(message: Any, reason: str) -> None:
     with pytest.raises(InputError, match=f"message 0 of send_many: .*{reason}"):
-        make_drafts(SENDER, LIMIT, [message])
+        build_many(SENDER, LIMIT, [message])
 
 
 @pytest.mark.parametrize("messages", [None, 5])
 def test_many_that_are_no_list_are_refused(messages: Any) -> None:
     with pytest.raises(InputError):
-        make_drafts(SENDER, LIMIT, messages)
+        build_many(SENDER, LIMIT, messages)
