@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from functools import wraps
 from importlib import import_module
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 def resolve(old: str, path: str) -> Any:
@@ -14,15 +19,16 @@ def resolve(old: str, path: str) -> Any:
     return getattr(import_module(module), name)
 
 
-class Renamed:
-    """A method or property by its old name: `old = Renamed("old", "new")` in a class body."""
+def renamed_to(new: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
+    """Make a function one by an old name: each call warns the line of the caller that `new` is its name."""
 
-    def __init__(self, old: str, new: str) -> None:
-        self._old = old
-        self._new = new
+    def decorate(function: Callable[_P, _T]) -> Callable[_P, _T]:
+        @wraps(function)
+        def warn_and_call(*args: _P.args, **options: _P.kwargs) -> _T:
+            text = f"{function.__qualname__} is deprecated: use {new}"
+            warnings.warn(text, DeprecationWarning, stacklevel=2)
+            return function(*args, **options)
 
-    def __get__(self, instance: object, owner: type) -> Any:
-        """Return the attribute by its new name; warns the line that uses the old one."""
-        text = f"{owner.__name__}.{self._old} is deprecated: use {self._new}"
-        warnings.warn(text, DeprecationWarning, stacklevel=2)
-        return getattr(owner if instance is None else instance, self._new)
+        return warn_and_call
+
+    return decorate

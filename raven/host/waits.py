@@ -12,7 +12,7 @@ from raven.host.poller import Poller, Sink
 from raven.host.worker import Done, Executor, Outcome, ignore
 from raven.model.message import Message
 from raven.model.status import Receipt
-from raven.query.receipts import Tracker
+from raven.query.receipts import ReceiptPoller
 from raven.receive.request import PendingRequest
 from raven.wake.listener import Listener
 
@@ -88,27 +88,27 @@ class Receipts:
 
     executor: Executor = "read"
 
-    def __init__(self, tracker: Tracker, listener: Listener, timeout_s: float | None) -> None:
-        self._tracker = tracker
+    def __init__(self, poller: ReceiptPoller, listener: Listener, timeout_s: float | None) -> None:
+        self._poller = poller
         self._timeout_s = timeout_s
         self.listener = listener
         self.withdraw: Callable[[], None] | None = None
 
     def fetch(self, max: int, notified: bool) -> list[Receipt] | None:
         """Return the receipts if they have come so far."""
-        return self._tracker.look()
+        return self._poller.poll()
 
     def due_s(self) -> float | None:
         """Return when a lease, a delay or a life ends."""
-        return self._tracker.due_s()
+        return self._poller.due_s()
 
     def last_look(self) -> list[Receipt] | None:
         """Look once more."""
-        return self._tracker.look()
+        return self._poller.poll()
 
     def timeout_error(self) -> RavenError:
         """Return the error for what has not come so far in time."""
-        return self._tracker.timeout_error(self._timeout_s or 0.0)
+        return self._poller.timeout_error(self._timeout_s or 0.0)
 
 
 class Wait:
@@ -201,10 +201,10 @@ class Waits:
         """Return a wait for the answer to a request that was sent."""
         return Wait(self._host, self._sink, Answer(pending, self._sink), timeout_s)
 
-    def for_receipts(self, tracker: Tracker, message_id: int, timeout_s: float | None) -> Wait:
-        """Return a wait for the receipts that a tracker looks at; None waits for as long as it takes."""
+    def for_receipts(self, poller: ReceiptPoller, message_id: int, timeout_s: float | None) -> Wait:
+        """Return a wait for the receipts that a poller reads; None waits for as long as it takes."""
         listener = self._host.reader_bus.listener(receipts_of=message_id)
-        return Wait(self._host, self._sink, Receipts(tracker, listener, timeout_s), timeout_s)
+        return Wait(self._host, self._sink, Receipts(poller, listener, timeout_s), timeout_s)
 
     def begin(self, wait: Wait, done: Done) -> None:
         """Let one wait; `done` is called at its end, at once where the host stops."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from raven.deprecation import renamed_to
 from raven.model import clock
 from raven.model.lifecycle import FINAL
 from raven.model.message import State
@@ -44,13 +45,23 @@ class Receipt(NamedTuple):
             for name, value in self._asdict().items()
         }
 
-    def has_reached(self, state: State) -> bool:
+    def reached(self, state: State) -> bool:
         """Whether it has come as far as a state; what was acked or died after it was delivered has been delivered."""
         return state in (self.state, "sent") or (state == "delivered" and self.delivered_at is not None)
 
-    def will_never_reach(self, state: State) -> bool:
+    def cannot_reach(self, state: State) -> bool:
         """Whether it has come to another end."""
-        return self.state in FINAL and not self.has_reached(state)
+        return self.state in FINAL and not self.reached(state)
+
+    @renamed_to("reached")
+    def has_reached(self, state: State) -> bool:
+        """Deprecated name of `reached`."""
+        return self.reached(state)
+
+    @renamed_to("cannot_reach")
+    def will_never_reach(self, state: State) -> bool:
+        """Deprecated name of `cannot_reach`."""
+        return self.cannot_reach(state)
 
 
 class Peer(NamedTuple):

@@ -35,10 +35,10 @@ def receipts(store: Store, doorbells: Doorbells, message_id: int) -> list[Receip
     return [_receipt(row, now) for row in rows]
 
 
-class Tracker:
+class ReceiptPoller:
     """Sees whether all deliveries of a message have come as far as a state; for an event loop of your own.
 
-    `read` returns the receipts of the message. `look` at once, then when a `listener` for them is rung, when `due_s()`
+    `read` returns the receipts of the message. `poll` at once, then when a `listener` for them is rung, when `due_s()`
     is over, and at every tick.
     """
 
@@ -48,25 +48,25 @@ class Tracker:
         self._read = read
         self._message_id = message_id
         self._state: State = state
-        self._found: list[Receipt] = []
+        self._receipts: list[Receipt] = []
 
-    def look(self) -> list[Receipt] | None:
+    def poll(self) -> list[Receipt] | None:
         """Return the receipts if they have come so far; raises UndeliveredError where that will never be."""
-        found = self._found = self._read()
-        ended = [receipt for receipt in found if receipt.will_never_reach(self._state)]
+        receipts = self._receipts = self._read()
+        ended = [receipt for receipt in receipts if receipt.cannot_reach(self._state)]
         if ended:
-            told = "; ".join(
+            reasons = "; ".join(
                 f"{one.recipient}: {one.state}" + (f", {one.reason}" if one.reason else "") for one in ended
             )
-            raise UndeliveredError(f"message #{self._message_id} will not be {self._state}: {told}")
-        return found if all(receipt.has_reached(self._state) for receipt in found) else None
+            raise UndeliveredError(f"message #{self._message_id} will not be {self._state}: {reasons}")
+        return receipts if all(receipt.reached(self._state) for receipt in receipts) else None
 
     def due_s(self) -> float | None:
         """Return in how many seconds a lease, a delay or a life ends, so that there may be news unrung, or None."""
         now = clock.now()
         # What is leased outlives its time: then the end of the lease counts.
-        ends = [one.ready_at for one in self._found] + [
-            one.expires_at for one in self._found if not (one.leased or one.state in FINAL)
+        ends = [one.ready_at for one in self._receipts] + [
+            one.expires_at for one in self._receipts if not (one.leased or one.state in FINAL)
         ]
         return min(
             (max(_SHORTEST_PAUSE_S, moment.timestamp() - now / 1e6) for moment in ends if moment is not None),
@@ -75,7 +75,7 @@ class Tracker:
 
     def timeout_error(self, timeout_s: float) -> WaitTimeoutError:
         """Return the error for what was not so far in time, as the last look has shown it."""
-        missing = [receipt.recipient for receipt in self._found if not receipt.has_reached(self._state)]
+        missing = [receipt.recipient for receipt in self._receipts if not receipt.reached(self._state)]
         return WaitTimeoutError(
             f"message #{self._message_id} was not {self._state} within {timeout_s:g} s by "
             f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}"
@@ -86,7 +86,7 @@ class ReceiptWait:
     """Waits until all deliveries of a message have come as far as a state; pushed, with a look each second."""
 
     def __init__(self, handle: Handle, message_id: int, state: State, timeout_s: float | None) -> None:
-        self._tracker = Tracker(lambda: receipts(handle.store, handle.doorbells, message_id), message_id, state)
+        self._poller = ReceiptPoller(lambda: receipts(handle.store, handle.doorbells, message_id), message_id, state)
         self._deadline = deadline_after(timeout_s)
         handle.store.refuse_in_transaction("wait for receipts")
         self._timeout_s = timeout_s
@@ -96,32 +96,32 @@ class ReceiptWait:
     def wait(self) -> list[Receipt]:
         """Block until then; raises UndeliveredError where it will never come, or WaitTimeoutError."""
         raise_on_sigterm()
-        found = self._look()
-        if found is None:
+        reached = self._poll()
+        if reached is None:
             with self._waiter:
-                while (found := self._look()) is None:
+                while (reached := self._poll()) is None:
                     self._waiter.wait(self._due_s)
-        return found
+        return reached
 
     async def wait_async(self) -> list[Receipt]:
         """Do as `wait` does, without blocking the event loop."""
         raise_on_sigterm()
-        found = self._look()
-        if found is None:
+        reached = self._poll()
+        if reached is None:
             with self._waiter:
-                while (found := self._look()) is None:
+                while (reached := self._poll()) is None:
                     await self._waiter.wait_async(self._due_s)
-        return found
+        return reached
 
-    def _look(self) -> list[Receipt] | None:
+    def _poll(self) -> list[Receipt] | None:
         """Return the receipts if they have come so far, or note in how many seconds to look again unrung."""
-        found = self._tracker.look()
-        if found is not None:
-            return found
+        reached = self._poller.poll()
+        if reached is not None:
+            return reached
         left = left_s(self._deadline)
         if left == 0 and self._timeout_s is not None:
-            raise self._tracker.timeout_error(self._timeout_s)
-        self._due_s = min((pause for pause in (self._tracker.due_s(), left) if pause is not None), default=None)
+            raise self._poller.timeout_error(self._timeout_s)
+        self._due_s = min((pause for pause in (self._poller.due_s(), left) if pause is not None), default=None)
         return None
 
 

@@ -19,7 +19,7 @@ from raven.host.subscriptions import Subscriptions
 from raven.host.waits import Waits
 from raven.host.worker import Outcome
 from raven.model.status import Receipt
-from raven.query.receipts import Tracker
+from raven.query.receipts import ReceiptPoller
 from tests.support import DEADLINE_S
 
 Connect = Callable[..., BusClient]
@@ -187,10 +187,10 @@ def test_a_question_and_receipts_are_waited_for_and_give_their_places_back(db: s
             pending = host.for_address("boss:s").pending_request("oracle:s", "ask", timeout_s=DEADLINE_S)
             consumer.waits.admit()
             sent = (await done(host.writer.submit, pending.send)).value
-            tracker = Tracker(lambda: host.reader_bus.receipts(sent.id), sent.id)
+            poller = ReceiptPoller(lambda: host.reader_bus.receipts(sent.id), sent.id)
             consumer.waits.admit()
             consumer.waits.begin(consumer.waits.for_answer(pending, DEADLINE_S), outcomes.put_nowait)
-            consumer.waits.begin(consumer.waits.for_receipts(tracker, sent.id, DEADLINE_S), outcomes.put_nowait)
+            consumer.waits.begin(consumer.waits.for_receipts(poller, sent.id, DEADLINE_S), outcomes.put_nowait)
             assert (len(consumer.waits), outcomes.qsize()) == (2, 0)
 
             [asked] = oracle.claim()

@@ -111,7 +111,7 @@ def test_what_another_process_does_is_told_at_once(
     worker.begin(method, *arguments)
     acted_at = worker.program.read()["at"]
 
-    assert [receipt.has_reached(state) for receipt in result()] == [True]
+    assert [receipt.reached(state) for receipt in result()] == [True]
     assert came_at() - acted_at < PUSHED_S
 
 

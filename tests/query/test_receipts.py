@@ -209,3 +209,13 @@ def test_a_state_that_was_reached_is_no_wait(boss: BusClient, connect: Connect, 
         getattr(bus, step)(*([sent.id] if step in ("ack", "nack") else []))
 
     assert boss.wait_receipt(sent.id, state, timeout_s=0) == boss.receipts(sent.id)
+
+
+def test_the_old_names_of_a_receipts_methods_still_work_and_warn(boss: BusClient) -> None:
+    [receipt] = boss.receipts(boss.send("worker:s", "job").id)
+
+    with pytest.warns(DeprecationWarning, match="Receipt.has_reached is deprecated: use reached") as warned:
+        assert receipt.has_reached("sent")
+    with pytest.warns(DeprecationWarning, match="Receipt.will_never_reach is deprecated: use cannot_reach"):
+        assert not receipt.will_never_reach("acked")
+    assert warned[0].filename == __file__

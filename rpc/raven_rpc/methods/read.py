@@ -8,7 +8,7 @@ from typing import Any
 from raven.host.waits import Wait
 from raven.model.message import Message
 from raven.model.status import Receipt
-from raven.query.receipts import Tracker
+from raven.query.receipts import ReceiptPoller
 from raven_rpc.methods import params
 from raven_rpc.methods.context import Context
 from raven_rpc.methods.method import Work
@@ -41,13 +41,13 @@ def receipts(context: Context, given: params.OneMessage) -> Work:
 
 def wait_receipt(context: Context, given: params.WaitReceipt) -> Work:
     """Wait until every delivery of a message has come so far, and return the receipts; others overtake it."""
-    tracker = Tracker(partial(_receipts, context, given.id), given.id, given.state)
+    poller = ReceiptPoller(partial(_receipts, context, given.id), given.id, given.state)
     context.waits.admit()
 
     def wait(found: list[Receipt] | None) -> Wait | None:
-        return None if found is not None else context.waits.for_receipts(tracker, given.id, given.timeout_s)
+        return None if found is not None else context.waits.for_receipts(poller, given.id, given.timeout_s)
 
-    return Work("read", tracker.look, _as_receipts, wait=wait)
+    return Work("read", poller.poll, _as_receipts, wait=wait)
 
 
 def _receipts(context: Context, message_id: int) -> list[Receipt]:
