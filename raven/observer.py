@@ -219,9 +219,9 @@ class BusObserver:
 
         `role` narrows it to what is from or to an address, or one of several. Following ends after `timeout_s`.
         """
-        from raven.query.log import Log
+        from raven.query.log import LogCursor
 
-        log = Log(self._store, from_id, role)
+        log = LogCursor(self._store, from_id, role)
         if not follow:
             while page := log.page():
                 yield from page

@@ -17,7 +17,7 @@ from raven.model.limits import check_max
 from raven.model.message import AckMode, Message
 from raven.model.new_message import NewMessage
 from raven.observer import BusObserver
-from raven.query.log import Log
+from raven.query.log import LogCursor
 from raven.receive.request import PendingRequest
 from raven.receive.subscription import PullSubscription, check
 from raven.store.atomic import Atomic
@@ -133,9 +133,9 @@ class HostedBus(BusClient):
         check(ack, lease_s)
         return PullSubscription(self._mailbox, Listener(self._handle, self.address), ack, lease_s)
 
-    def log(self, from_id: int = 1, *, role: str | Sequence[str] | None = None) -> Log:
+    def log(self, from_id: int = 1, *, role: str | Sequence[str] | None = None) -> LogCursor:
         """Return a place in the log from which to read on; `role` as in `tail`."""
-        return Log(self._store, from_id, role)
+        return LogCursor(self._store, from_id, role)
 
     def listener(self, *, receipts_of: int | None = None) -> Listener:
         """Return a listener that every send rings; the program then reads on in the `log`.

@@ -11,7 +11,7 @@ from raven.host.host import Host
 from raven.host.poller import Poller, Sink
 from raven.host.worker import Outcome, ignore
 from raven.model.message import AckMode, Message
-from raven.query.log import Log
+from raven.query.log import LogCursor
 from raven.wake.listener import Listener
 
 # What is pushed with manual acks is leased so long, and the lease is renewed three times within it.
@@ -141,7 +141,7 @@ class LogPush:
         sink: Sink,
         end: Callable[[int], None],
         listener: Listener,
-        log: Log,
+        log: LogCursor,
         follow: bool,
     ) -> None:
         self.number = number

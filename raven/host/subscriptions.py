@@ -10,7 +10,7 @@ from raven.host.host import Host
 from raven.host.poller import Sink
 from raven.host.push import LogPush, MailPush, Push
 from raven.model.message import AckMode
-from raven.query.log import Log
+from raven.query.log import LogCursor
 
 MAX_SUBSCRIPTIONS = 1000
 
@@ -33,7 +33,7 @@ class Subscriptions:
         """Subscribe to the mail of an address; nothing is pushed before the poller's `start`."""
         return self._add(lambda number: MailPush(number, self._host, self._sink, self.remove, bus, ack, window))
 
-    def add_log(self, log: Log, follow: bool) -> Push:
+    def add_log(self, log: LogCursor, follow: bool) -> Push:
         """Subscribe to the log; nothing is pushed before the poller's `start`."""
         listen = self._host.reader_bus.listener
         return self._add(lambda number: LogPush(number, self._host, self._sink, self.remove, listen(), log, follow))

@@ -1,4 +1,4 @@
-"""Log: reads on through all messages of the bus, page by page."""
+"""LogCursor: reads on through all messages of the bus, page by page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from raven.store.database import Store
 PAGE = 500
 
 
-class Log:
+class LogCursor:
     """A place in the log, from which `page` reads on; consumes nothing.
 
     In pages, so that a long log is never held in memory nor pins the WAL. Where another file takes the place of the
