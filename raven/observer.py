@@ -197,9 +197,9 @@ class BusObserver:
         Without `full` what is finished is not counted, so that the cost grows with the backlog only, and a program may
         look every second; what that leaves out is None.
         """
-        from raven.query import stats as statistics
+        from raven.query.stats import collect
 
-        return statistics.measure(self._store, self._doorbells, full=full)
+        return collect(self._store, self._doorbells, full=full)
 
     def last_id(self) -> int:
         """Return the id of the newest message, 0 on an empty bus."""

@@ -55,12 +55,12 @@ class Receipt(NamedTuple):
 
     @renamed_to("reached")
     def has_reached(self, state: State) -> bool:
-        """Deprecated name of `reached`."""
+        """Do as `reached` does: its name before version 0.4."""
         return self.reached(state)
 
     @renamed_to("cannot_reach")
     def will_never_reach(self, state: State) -> bool:
-        """Deprecated name of `cannot_reach`."""
+        """Do as `cannot_reach` does: its name before version 0.4."""
         return self.cannot_reach(state)
 
 

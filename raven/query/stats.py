@@ -17,15 +17,15 @@ from raven.wake.doorbell import Doorbells
 _WINDOW = 60_000_000
 _SHORTEST_WINDOW = 100_000
 # From so many of the newest deliveries come rates and latencies.
-_SAMPLE = 10_000
+_SAMPLE_SIZE = 10_000
 # What is just being worked off may be older than those: so many are looked at before the oldest ready one of an
 # address, at so many places.
-_FRONT_SAMPLE = 2_000
-_FRONTS = 5
+_LAG_SAMPLE_SIZE = 2_000
+_LAG_SAMPLES = 5
 # Fewer events than these tell no rate over less than a minute.
-_FEW = 20
+_MIN_EVENTS = 20
 # Each bite of a long count is a short read, so that no checkpoint has to wait for the whole.
-_BITE = 50_000
+_BATCH = 50_000
 _BEFORE_ALL = (1 << 63) - 1
 # The columns of a sample.
 _ID, _RECIPIENT, _SENT, _DELIVERED, _ACKED = range(5)
@@ -38,14 +38,14 @@ class _Sample(NamedTuple):
     is_cut: bool
 
     @classmethod
-    def before(cls, store: Store, delivery_id: int, size: int) -> _Sample:
+    def newest_before(cls, store: Store, delivery_id: int, size: int) -> _Sample:
         """Read the newest deliveries before an id."""
         rows = store.rows("sample_before", {"before": delivery_id, "max": size})
         return cls(rows, len(rows) == size)
 
-    def of(self, fronts: Mapping[str, int]) -> _Sample:
+    def only(self, oldest_ready: Mapping[str, int]) -> _Sample:
         """Return those of some addresses, of each before an id."""
-        return _Sample([row for row in self.rows if row[_ID] < fronts.get(row[_RECIPIENT], 0)], self.is_cut)
+        return _Sample([row for row in self.rows if row[_ID] < oldest_ready.get(row[_RECIPIENT], 0)], self.is_cut)
 
     def start(self, event: int, now: int) -> int:
         """Return from when on all events of a kind are in it, at most a minute ago."""
@@ -54,7 +54,7 @@ class _Sample(NamedTuple):
             start = max(start, self.rows[-1][_SENT])
             times = [row[event] for row in self.rows if row[event] is not None]
             # Where most have come to it, they are worked off in order: what came before the first was cut off.
-            if 2 * len(times) > len(self.rows) and len(times) > _FEW:
+            if 2 * len(times) > len(self.rows) and len(times) > _MIN_EVENTS:
                 start = max(start, min(times))
         return min(start, now - _SHORTEST_WINDOW)
 
@@ -64,7 +64,7 @@ class _Sample(NamedTuple):
         return _per_second(sum(row[event] is not None and row[event] >= start for row in self.rows), start, now)
 
 
-def measure(store: Store, doorbells: Doorbells, *, full: bool = True) -> Stats:
+def collect(store: Store, doorbells: Doorbells, *, full: bool = True) -> Stats:
     """Take the statistics of a bus, in short reads that keep nobody waiting.
 
     Without `full` what is finished is not counted: the cost grows with the backlog only.
@@ -97,17 +97,17 @@ def measure(store: Store, doorbells: Doorbells, *, full: bool = True) -> Stats:
 
 def _samples(store: Store, unfinished: dict[str, Any]) -> list[_Sample]:
     """Read the newest deliveries, and those before the oldest ready one of each address that lags far behind them."""
-    samples = [_Sample.before(store, _BEFORE_ALL, _SAMPLE)]
+    samples = [_Sample.newest_before(store, _BEFORE_ALL, _SAMPLE_SIZE)]
     if not samples[0].is_cut:
         return samples
     end = samples[0].rows[-1][_ID]
     lagging = sorted(((row[4], address) for address, row in unfinished.items() if (row[4] or end) < end), reverse=True)
-    while lagging and len(samples) <= _FRONTS:
-        walked = _Sample.before(store, lagging[0][0], _FRONT_SAMPLE)
-        end = walked.rows[-1][_ID] if walked.rows else 0
+    while lagging and len(samples) <= _LAG_SAMPLES:
+        older = _Sample.newest_before(store, lagging[0][0], _LAG_SAMPLE_SIZE)
+        end = older.rows[-1][_ID] if older.rows else 0
         # One walk serves all who are about as far.
         reached = {address: oldest for oldest, address in lagging if oldest > end}
-        samples.append(walked.of(reached))
+        samples.append(older.only(reached))
         lagging = lagging[len(reached) :]
     return samples
 
@@ -119,10 +119,10 @@ def _addresses(
     registered = (row[0] for row in store.rows("list_identities", {"session": None}))
     start = newest.start(_SENT, now)
     sent_to = Counter(row[_RECIPIENT] for row in newest.rows if row[_SENT] >= start)
-    found = []
+    stats = []
     for address in sorted({*registered, *unfinished, *died}):
         ready, delayed, leased, dead, _, sent_at = unfinished.get(address, (0, 0, 0, 0, None, None))
-        found.append(
+        stats.append(
             AddressStats(
                 address=address,
                 waiting=doorbells.count_waiting(address),
@@ -134,7 +134,7 @@ def _addresses(
                 rate=_per_second(sent_to[address], start, now),
             )
         )
-    return tuple(found)
+    return tuple(stats)
 
 
 def _per_second(count: int, start: int, now: int) -> float:
@@ -143,22 +143,22 @@ def _per_second(count: int, start: int, now: int) -> float:
 
 def _latency(samples: Iterable[_Sample], begin: int, end: int) -> Latency:
     spans = [row[end] - row[begin] for one in samples for row in one.rows if None not in (row[begin], row[end])]
-    return Latency.of(spans[:_SAMPLE])
+    return Latency.of(spans[:_SAMPLE_SIZE])
 
 
 def _count_messages(store: Store) -> int:
     total = after = 0
     while True:
-        count, after = store.rows("count_messages", {"after": after, "max": _BITE})[0]
+        count, after = store.rows("count_messages", {"after": after, "max": _BATCH})[0]
         total += int(count)
-        if count < _BITE:
+        if count < _BATCH:
             return total
 
 
 def _count_deliveries(store: Store, now: int) -> dict[State, int]:
     totals, after = [0] * len(STATES), 0
     while True:
-        count, after, *by_state = store.rows("count_deliveries", {"after": after, "max": _BITE, "now": now})[0]
+        count, after, *by_state = store.rows("count_deliveries", {"after": after, "max": _BATCH, "now": now})[0]
         totals = [total + part for total, part in zip(totals, by_state, strict=True)]
-        if count < _BITE:
+        if count < _BATCH:
             return dict(zip(STATES, totals, strict=True))
