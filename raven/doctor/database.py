@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
-from raven.doctor import permissions as place
+from raven.doctor import permissions
 from raven.doctor.linux import locks, proc
-from raven.doctor.linux.processes import User
-from raven.doctor.readonly_store import CheckpointState, Specimen
-from raven.doctor.report import Check, Finding, command, conclude, listed
+from raven.doctor.linux.processes import BusProcess
+from raven.doctor.readonly_store import CheckpointState, ReadOnlyStore
+from raven.doctor.report import Check, Finding, command, listed, summarize
 from raven.errors import (
     BusyError,
     CorruptError,
@@ -23,23 +23,23 @@ from raven.errors import (
     RavenError,
     ReadOnlyError,
 )
-from raven.store import sql as statements
+from raven.store import sql as sql_package
 from raven.store.connection import new_schema
 
 _MIB = 1024 * 1024
-_WRITER_LOOKS = 5
+_WRITER_POLLS = 5
 _WRITER_POLL_S = 0.02
 _RESTORE = "stop all users of the file, keep a copy of it, and restore a backup or try `sqlite3 .recover`"
 _INTEGRITY_S = 2.0
-_OF_VIEWS = frozenset({"view", "trigger"})
+_VIEW_KINDS = frozenset({"view", "trigger"})
 # Under the load of many writers raven itself lets it grow to less than half of this.
-_BIG_WAL = 128 * _MIB
-_WATCHED_S = 2.0
+_LARGE_WAL = 128 * _MIB
+_READERS_TIMEOUT_S = 2.0
 _READER_POLL_S = 0.025
 _CHECKPOINT_INTERVAL_S = 0.25
 # A process that rests inside a transaction computes nothing; one that reads again and again does.
-_RESTING_TICKS = 5
-_END_IT = "end that transaction (COMMIT, or close the cursor), or that program"
+_IDLE_TICKS = 5
+_END_READER = "end that transaction (COMMIT, or close the cursor), or that program"
 
 
 def check_access(path: str) -> Check | None:
@@ -49,11 +49,11 @@ def check_access(path: str) -> Check | None:
     """
     if not os.path.isfile(path) or (os.access(path, os.R_OK) and os.access(path, os.W_OK)):
         return None
-    found = f"the bus {path} cannot be used: {place.refusal(path)}"
-    return Check("file", "fail", found, place.remedy_of_refusal(path))
+    problem = f"the bus {path} cannot be used: {permissions.why_not_accessible(path)}"
+    return Check("file", "fail", problem, permissions.access_remedy(path))
 
 
-def check_refused(path: str, error: RavenError, users: Sequence[User]) -> Check:
+def check_refused(path: str, error: RavenError, processes: Sequence[BusProcess]) -> Check:
     """Say why the bus could not be opened, and what to do."""
     if isinstance(error, NewerSchemaError):
         return Check("schema", "fail", str(error), "upgrade raven: `pip install -U raven-bus`, in every program here")
@@ -61,15 +61,15 @@ def check_refused(path: str, error: RavenError, users: Sequence[User]) -> Check:
         remedy = "name the right file with --db or RAVEN_DB; if this was a bus, restore a backup"
         return Check("file", "fail", str(error), remedy)
     if isinstance(error, BusyError):
-        return Check("file", "fail", f"{error}{_holders(path)}", _end_the_writer(path))
+        return Check("file", "fail", f"{error}{_lock_holders(path)}", _release_lock_hint(path))
     if isinstance(error, CorruptError):
         return Check("file", "fail", str(error), _RESTORE)
     if isinstance(error, NetworkFilesystemError):
         return Check("file", "fail", str(error), "move the bus to a local disk")
-    return _check_missing(path, error, users)
+    return _check_missing(path, error, processes)
 
 
-def check_file(store: Specimen) -> Check:
+def check_file(store: ReadOnlyStore) -> Check:
     """See whether the file can be written now."""
     folder = os.path.dirname(store.path)
     findings = []
@@ -77,13 +77,13 @@ def check_file(store: Specimen) -> Check:
         with store.write():
             pass
     except BusyError as error:
-        findings.append(Finding("warn", f"{error}{_holders(store.path)}", _end_the_writer(store.path)))
+        findings.append(Finding("warn", f"{error}{_lock_holders(store.path)}", _release_lock_hint(store.path)))
     except RavenError as error:
-        findings.append(_refused(store.path, error))
+        findings.append(_access_finding(store.path, error))
     if not findings and not os.access(folder, os.W_OK):
-        found = f"its folder cannot be written: {place.refusal(store.path)}"
-        findings.append(Finding("fail", found, f"allow this user to write {folder}"))
-    return conclude("file", findings, f"writable, {os.stat(store.path).st_size / _MIB:.1f} MiB")
+        problem = f"its folder cannot be written: {permissions.why_not_accessible(store.path)}"
+        findings.append(Finding("fail", problem, f"allow this user to write {folder}"))
+    return summarize("file", findings, f"writable, {os.stat(store.path).st_size / _MIB:.1f} MiB")
 
 
 def check_blank(path: str) -> Check:
@@ -91,64 +91,64 @@ def check_blank(path: str) -> Check:
     return Check("file", "warn", f"{path} is empty: it becomes a bus when it is first used", "run `raven init`")
 
 
-def _check_missing(path: str, error: RavenError, users: Sequence[User]) -> Check:
-    rescued = _rescue(path, users)
-    if rescued:
-        return Check("file", "fail", f"{error}; {rescued[0]}", rescued[1])
-    if isinstance(error, FileMissingError) and not os.path.lexists(path) and not place.refusal(path):
+def _check_missing(path: str, error: RavenError, processes: Sequence[BusProcess]) -> Check:
+    recovery = _recovery_of_deleted(path, processes)
+    if recovery:
+        return Check("file", "fail", f"{error}; {recovery[0]}", recovery[1])
+    if isinstance(error, FileMissingError) and not os.path.lexists(path) and not permissions.why_not_accessible(path):
         return Check("file", "fail", str(error), "make a bus with `raven init`, or name another with --db or RAVEN_DB")
     if isinstance(error, FileMissingError) and os.path.islink(path) and not os.path.exists(path):
         return Check("file", "fail", f"{path} is a symlink to nothing ({os.readlink(path)})", "mend the link")
-    return conclude("file", [_refused(path, error)], "")
+    return summarize("file", [_access_finding(path, error)], "")
 
 
-def _refused(path: str, error: RavenError) -> Finding:
-    reason = place.refusal(path)
+def _access_finding(path: str, error: RavenError) -> Finding:
+    reason = permissions.why_not_accessible(path)
     if reason:
-        return Finding("fail", f"{error} ({reason})", place.remedy_of_refusal(path))
+        return Finding("fail", f"{error} ({reason})", permissions.access_remedy(path))
     remedy = "see what the other checks say, or restore a backup"
     if isinstance(error, ReadOnlyError):
         remedy = "mend the permissions of the file and of its folder"
     return Finding("fail", str(error), remedy)
 
 
-def _rescue(path: str, users: Sequence[User]) -> tuple[str, str] | None:
+def _recovery_of_deleted(path: str, processes: Sequence[BusProcess]) -> tuple[str, str] | None:
     """Return who still has the file open that was deleted, and how it is saved."""
     if os.path.lexists(path):
         return None
-    for user in users:
-        deleted = {file.suffix: file.descriptor for file in user.files if file.is_deleted}
+    for process in processes:
+        deleted = {file.suffix: file.descriptor for file in process.files if file.is_deleted}
         if "" in deleted:
             target = f"{path}.saved"
             steps = [
-                command("cp", f"/proc/{user.pid}/fd/{deleted[suffix]}", target + suffix)
+                command("cp", f"/proc/{process.pid}/fd/{deleted[suffix]}", target + suffix)
                 for suffix in ("", "-wal")
                 if suffix in deleted
             ]
             how = f"save it before that ends: {' and '.join(steps)}, and then move {target} to its place"
-            return f"{user.words} still has the deleted file open", how
+            return f"{process.label} still has the deleted file open", how
     return None
 
 
-def _holders(path: str) -> str:
+def _lock_holders(path: str) -> str:
     """Say who has held the writer's lock all the while, as far as that can be told."""
     pids = locks.writers(path)
-    for _ in range(_WRITER_LOOKS):
+    for _ in range(_WRITER_POLLS):
         time.sleep(_WRITER_POLL_S)
         pids &= locks.writers(path)
     names = [proc.describe(pid) + (", which is stopped" if proc.is_stopped(pid) else "") for pid in sorted(pids)]
     return f"; it is held by {listed(names)}" if names else ""
 
 
-def _end_the_writer(path: str) -> str:
-    if proc.is_there() and locks.writers(path):
+def _release_lock_hint(path: str) -> str:
+    if proc.is_available() and locks.writers(path):
         return "let that program commit, or end it: nothing of its transaction is stored then"
     return f"find the program with {command('fuser', path)} or `lsof`, and let it commit"
 
 
-def check_schema(store: Specimen) -> Check:
+def check_schema(store: ReadOnlyStore) -> Check:
     """Compare the schema with that of a new bus."""
-    version, known = store.version(), len(statements.migrations())
+    version, known = store.version(), len(sql_package.migrations())
     if version < known:
         return Check(
             "schema",
@@ -156,12 +156,12 @@ def check_schema(store: Specimen) -> Check:
             f"version {version} of {known}: the next raven that uses the bus brings it up to date",
             "end the older ravens that use it, and run `raven stats`",
         )
-    return conclude("schema", list(_differences(store)), f"version {version} of {known}")
+    return summarize("schema", list(_differences(store)), f"version {version} of {known}")
 
 
-def check_integrity(store: Specimen) -> Check:
+def check_integrity(store: ReadOnlyStore) -> Check:
     """Look through every page and index, as far as that goes in a short time."""
-    answer = store.find_damage(_INTEGRITY_S)
+    answer = store.check_integrity(_INTEGRITY_S)
     if answer == "ok":
         return Check("integrity", "ok", "every page and index is sound")
     if answer is None:
@@ -173,18 +173,19 @@ def check_integrity(store: Specimen) -> Check:
     )
 
 
-def _differences(store: Specimen) -> Iterator[Finding]:
-    ours = {(kind, name.lower()): (name, table, sql) for kind, name, table, sql in new_schema() if sql}
-    tables = {name for kind, name in ours if kind in ("table", "view")}
-    found = {(kind, name.lower()): (name, table, sql) for kind, name, table, sql in store.schema() if sql}
-    for (kind, key), (name, _, sql) in ours.items():
-        theirs = found.get((kind, key))
-        if theirs is None:
-            yield Finding("fail", f"the {kind} {name} is missing", _remake(store.path, kind, sql))
-        elif _bare(theirs[2]) != _bare(sql):
-            yield Finding("warn", f"the {kind} {name} is not as raven makes it", _remake(store.path, kind, sql))
-    for (kind, key), (name, table, _) in found.items():
-        if (kind, key) not in ours and kind in ("index", "trigger") and table.lower() in tables:
+def _differences(store: ReadOnlyStore) -> Iterator[Finding]:
+    expected = {(kind, name.lower()): (name, table, sql) for kind, name, table, sql in new_schema() if sql}
+    tables = {name for kind, name in expected if kind in ("table", "view")}
+    schema = {(kind, name.lower()): (name, table, sql) for kind, name, table, sql in store.schema() if sql}
+    for (kind, key), (name, _, sql) in expected.items():
+        actual = schema.get((kind, key))
+        if actual is None:
+            yield Finding("fail", f"the {kind} {name} is missing", _recreate_command(store.path, kind, sql))
+        elif _normalized(actual[2]) != _normalized(sql):
+            problem = f"the {kind} {name} differs from raven's own"
+            yield Finding("warn", problem, _recreate_command(store.path, kind, sql))
+    for (kind, key), (name, table, _) in schema.items():
+        if (kind, key) not in expected and kind in ("index", "trigger") and table.lower() in tables:
             quoted = name.replace('"', '""')
             yield Finding(
                 "warn",
@@ -193,21 +194,21 @@ def _differences(store: Specimen) -> Iterator[Finding]:
             )
 
 
-def _remake(path: str, kind: str, sql: str) -> str:
-    if kind in _OF_VIEWS:
-        script = os.path.join(os.path.dirname(statements.__file__), "views.sql")
+def _recreate_command(path: str, kind: str, definition: str) -> str:
+    if kind in _VIEW_KINDS:
+        script = os.path.join(os.path.dirname(sql_package.__file__), "views.sql")
         return f"make the views anew while nobody uses the bus: {command('sqlite3', path, f'.read {script}')}"
     if kind == "index":
-        return f"make it anew while nobody uses the bus: {' '.join(sql.split())}"
+        return f"make it anew while nobody uses the bus: {' '.join(definition.split())}"
     return "stop all users of the file, keep a copy of it, and restore a backup"
 
 
-def _bare(sql: str) -> str:
+def _normalized(sql: str) -> str:
     """Return SQL without comments, and with single blanks: what of it has a meaning."""
     return " ".join(re.sub(r"--[^\n]*", "", sql).split())
 
 
-def check_journal(store: Specimen) -> Check:
+def check_journal(store: ReadOnlyStore) -> Check:
     """Look at the mode, the size, and at who reads for long."""
     mode = store.pragma("journal_mode")
     if mode != "wal":
@@ -217,21 +218,21 @@ def check_journal(store: Specimen) -> Check:
             f"mode {mode}, not wal: readers and writers wait for each other",
             "end the programs that are not raven, then run `raven stats`: raven sets the mode when it is alone",
         )
-    findings, restless = _find_readers(store)
+    findings, busy_readers = _find_readers(store)
     size = store.wal_size()
-    if size > _BIG_WAL:
-        found, remedy = f"the WAL has {size / _MIB:.0f} MiB", ""
-        if restless and not findings:
-            found += f", and {_name(restless)} reads or writes without a pause"
+    if size > _LARGE_WAL:
+        problem, remedy = f"the WAL has {size / _MIB:.0f} MiB", ""
+        if busy_readers and not findings:
+            problem += f", and {_describe_all(busy_readers)} reads or writes without a pause"
             remedy = "give it pauses: raven begins the WAL anew, and cuts it, when for a moment nobody reads from it"
         elif not findings:
             remedy = "no reader stays in it: raven's next writes begin it anew, and cut it"
-        findings.append(Finding("warn", found, remedy))
-    untold = "" if proc.is_there() else "; which processes use the bus cannot be told without /proc"
-    return conclude("journal", findings, f"WAL, {size / _MIB:.1f} MiB{untold}")
+        findings.append(Finding("warn", problem, remedy))
+    unknown = "" if proc.is_available() else "; which processes use the bus cannot be told without /proc"
+    return summarize("journal", findings, f"WAL, {size / _MIB:.1f} MiB{unknown}")
 
 
-def _find_readers(store: Specimen) -> tuple[list[Finding], set[int]]:
+def _find_readers(store: ReadOnlyStore) -> tuple[list[Finding], set[int]]:
     """Watch for a while whether pages stay in the WAL for a reader's sake; returns that, and who reads all the while.
 
     On a busy bus there is a reader at nearly every moment; but what was in the WAL at the first look gets into the file
@@ -242,29 +243,29 @@ def _find_readers(store: Specimen) -> tuple[list[Finding], set[int]]:
     reading = locks.readers(store.path)
     writing = locks.writers(store.path)
     ticks = {pid: proc.cpu_ticks(pid) for pid in reading}
-    look_again_at = started + _CHECKPOINT_INTERVAL_S
+    next_checkpoint_at = started + _CHECKPOINT_INTERVAL_S
     while reading - writing or _holds_back(first, last):
-        if time.monotonic() > started + _WATCHED_S:
+        if time.monotonic() > started + _READERS_TIMEOUT_S:
             break
         time.sleep(_READER_POLL_S)
         reading &= locks.readers(store.path)
         writing |= locks.writers(store.path)
-        if time.monotonic() >= look_again_at:
+        if time.monotonic() >= next_checkpoint_at:
             last = _checkpoint_state(store) or last
-            look_again_at = time.monotonic() + _CHECKPOINT_INTERVAL_S
+            next_checkpoint_at = time.monotonic() + _CHECKPOINT_INTERVAL_S
     else:
         return [], set()
     last = _checkpoint_state(store) or last
     span = time.monotonic() - started
     if _holds_back(first, last):
         kept = last.pages - last.checkpointed if last else 0
-        who = _name(reading - writing or reading)
-        found = f"{who} has read for {span:.1f} s and more: {kept:,} pages of the WAL cannot be written back"
-        return [Finding("warn", found, _END_IT)], reading
-    resting = {pid for pid in reading - writing if proc.cpu_ticks(pid) - ticks[pid] <= _RESTING_TICKS}
-    if resting and first == last:
-        found = f"{_name(resting)} has read for {span:.1f} s and more: the WAL will grow with each write"
-        return [Finding("warn", found, _END_IT)], reading
+        who = _describe_all(reading - writing or reading)
+        problem = f"{who} has read for {span:.1f} s and more: {kept:,} pages of the WAL cannot be written back"
+        return [Finding("warn", problem, _END_READER)], reading
+    idle = {pid for pid in reading - writing if proc.cpu_ticks(pid) - ticks[pid] <= _IDLE_TICKS}
+    if idle and first == last:
+        problem = f"{_describe_all(idle)} has read for {span:.1f} s and more: the WAL will grow with each write"
+        return [Finding("warn", problem, _END_READER)], reading
     return [], reading
 
 
@@ -273,11 +274,11 @@ def _holds_back(first: CheckpointState | None, last: CheckpointState | None) -> 
     return first is not None and last is not None and last.checkpointed < first.pages <= last.pages
 
 
-def _checkpoint_state(store: Specimen) -> CheckpointState | None:
+def _checkpoint_state(store: ReadOnlyStore) -> CheckpointState | None:
     with suppress(RavenError):
         return store.run_checkpoint()
     return None
 
 
-def _name(pids: Iterable[int]) -> str:
+def _describe_all(pids: Iterable[int]) -> str:
     return listed([proc.describe(pid) for pid in sorted(pids)]) or "a program that cannot be seen from here"

@@ -15,17 +15,17 @@ from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from raven.doctor import permissions as place
-from raven.doctor.report import Check, Finding, command, conclude, listed
+from raven.doctor import permissions
+from raven.doctor.report import Check, Finding, command, listed, summarize
 from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
 from raven.wake.watcher import LOCK_NAME
 
-_HEARD_WITHIN_S = 1.0
-_AGAIN = "restart who waits there if it does not hang another by itself within its poll_interval_s"
+_RING_TIMEOUT_S = 1.0
+_RESTART_SUBSCRIBER = "restart who waits there if it does not hang another by itself within its poll_interval_s"
 
 
-class HungBell(NamedTuple):
-    """What stands in a bell's place: for whom, whose by its name, with how many rings that nobody has answered.
+class DoorbellInfo(NamedTuple):
+    """What stands in a bell's place: for whom, whose by its name, with how many unread_rings that nobody has answered.
 
     `kind` is what it is, be it no FIFO; `is_heard` whether somebody has it open; `is_full` whether it takes no more.
     """
@@ -33,8 +33,8 @@ class HungBell(NamedTuple):
     folder: str
     name: str
     kind: str
-    is_heard: bool
-    rings: int = 0
+    has_reader: bool
+    unread_rings: int = 0
     is_full: bool = False
 
     @property
@@ -49,31 +49,31 @@ class HungBell(NamedTuple):
 
     @property
     def pid(self) -> int:
-        """The process that hung it, by its name; 0 where that tells none."""
+        """The process that infos it, by its name; 0 where that tells none."""
         number = self.name.partition("-")[0]
         return int(number) if number.isascii() and number.isdigit() else 0
 
 
-def bells_of(folder: str) -> list[HungBell]:
+def list_doorbells(folder: str) -> list[DoorbellInfo]:
     """Return what hangs in the folder of all doorbells; nothing in it is removed, rung or silenced by that."""
     return [
-        _look_at(place_of_address, name)
-        for place_of_address in _folders_in(folder)
-        for name in _names_in(place_of_address)
+        _inspect(address_folder, name)
+        for address_folder in _list_folders(folder)
+        for name in _list_names(address_folder)
         if not name.startswith(".")  # one that is just being made
     ]
 
 
-def check_doorbells(doorbells: Doorbells, hung: Sequence[HungBell], db_path: str) -> Check:
+def check_doorbells(doorbells: Doorbells, infos: Sequence[DoorbellInfo], db_path: str) -> Check:
     """Look at the folder and what is in it, and let one ring be heard."""
-    findings = [*_of_the_folder(doorbells.folder, hung, db_path), *_of_strangers(hung), *_of_the_dead(hung)]
+    findings = [*_folder_findings(doorbells.folder, infos, db_path), *_foreign_files(infos), *_dead_readers(infos)]
     if not any(one.verdict == "fail" for one in findings):
-        findings.extend(_of_a_ring(doorbells))
-    return conclude("doorbells", findings, f"a ring was heard in {doorbells.folder}")
+        findings.extend(_test_ring(doorbells))
+    return summarize("doorbells", findings, f"a ring was heard in {doorbells.folder}")
 
 
-def _of_the_folder(folder: str, hung: Sequence[HungBell], db_path: str) -> Iterator[Finding]:
-    kind = place.kind_of(folder)
+def _folder_findings(folder: str, infos: Sequence[DoorbellInfo], db_path: str) -> Iterator[Finding]:
+    kind = permissions.kind_of(folder)
     if kind == "a symlink":
         yield Finding(
             "warn",
@@ -84,8 +84,8 @@ def _of_the_folder(folder: str, hung: Sequence[HungBell], db_path: str) -> Itera
         return
     # Root may do all, but what is root's is closed to the others.
     owners = {os.stat(db_path).st_uid} | ({os.geteuid()} - {0})
-    pipes = [bell.path for bell in hung if bell.kind == "a FIFO"]
-    for path in (folder, os.path.join(folder, LOCK_NAME), *_folders_in(folder), *pipes):
+    pipes = [bell.path for bell in infos if bell.kind == "a FIFO"]
+    for path in (folder, os.path.join(folder, LOCK_NAME), *_list_folders(folder), *pipes):
         status = _status(path)
         if status is None:
             continue
@@ -97,26 +97,26 @@ def _of_the_folder(folder: str, hung: Sequence[HungBell], db_path: str) -> Itera
                 f"{command('rm', '-r', path)} as root or as that user; it is made anew",
             )
         elif mode & 0o077:
-            right = "700" if stat.S_ISDIR(status.st_mode) else "600"
-            yield Finding("warn", f"{path} is open to others (mode {mode:04o})", command("chmod", right, path))
+            mode_wanted = "700" if stat.S_ISDIR(status.st_mode) else "600"
+            yield Finding("warn", f"{path} is open to others (mode {mode:04o})", command("chmod", mode_wanted, path))
 
 
-def _of_strangers(hung: Sequence[HungBell]) -> Iterator[Finding]:
-    for bell in hung:
+def _foreign_files(infos: Sequence[DoorbellInfo]) -> Iterator[Finding]:
+    for bell in infos:
         if bell.kind != "a FIFO":
-            found = f"{bell.path} is {bell.kind} in the place of a doorbell: who waited there hears nothing"
+            problem = f"{bell.path} is {bell.kind} in the place of a doorbell: who waited there hears nothing"
             remove = command("rm", *(["-r"] if bell.kind == "a folder" else []), bell.path)
-            yield Finding("warn", found, f"{remove}; {_AGAIN}")
+            yield Finding("warn", problem, f"{remove}; {_RESTART_SUBSCRIBER}")
 
 
-def _of_the_dead(hung: Sequence[HungBell]) -> Iterator[Finding]:
+def _dead_readers(infos: Sequence[DoorbellInfo]) -> Iterator[Finding]:
     """Find those who died while they waited for mail, where nobody has taken their place."""
-    heard = {bell.folder for bell in hung if bell.is_heard}
+    heard = {bell.folder for bell in infos if bell.has_reader}
     dead = [
         bell
-        for bell in hung
+        for bell in infos
         if bell.kind == "a FIFO"
-        and not bell.is_heard
+        and not bell.has_reader
         and bell.folder not in heard
         and not bell.address.startswith(ALL_TRAFFIC)
     ]
@@ -129,9 +129,9 @@ def _of_the_dead(hung: Sequence[HungBell]) -> Iterator[Finding]:
         )
 
 
-def _of_a_ring(doorbells: Doorbells) -> Iterator[Finding]:
+def _test_ring(doorbells: Doorbells) -> Iterator[Finding]:
     address = f"doctor:{os.getpid()}"
-    was_there = bool(place.kind_of(doorbells.folder))
+    folder_existed = bool(permissions.kind_of(doorbells.folder))
     try:
         bell = doorbells.create(address)
     except OSError as error:
@@ -144,33 +144,33 @@ def _of_a_ring(doorbells: Doorbells) -> Iterator[Finding]:
         return
     try:
         doorbells.ring([address])
-        if not bell.wait(_HEARD_WITHIN_S):
+        if not bell.wait(_RING_TIMEOUT_S):
             yield Finding("warn", "a ring was not heard", "put the bus on another file system")
     finally:
         bell.close()
         # A folder that root has made would be closed to all others.
-        if not was_there:
+        if not folder_existed:
             with suppress(OSError):
                 os.rmdir(doorbells.folder)
 
 
-def _look_at(folder: str, name: str) -> HungBell:
+def _inspect(folder: str, name: str) -> DoorbellInfo:
     path = os.path.join(folder, name)
-    kind = place.kind_of(path)
+    kind = permissions.kind_of(path)
     if kind != "a FIFO":
-        return HungBell(folder, name, kind or "a FIFO", not kind)
+        return DoorbellInfo(folder, name, kind or "a FIFO", not kind)
     try:
         # As a sender does that has nothing to say. The reader has a writer of its own, and sees nothing of this.
         pipe = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
-        return HungBell(folder, name, kind, error.errno != errno.ENXIO)
+        return DoorbellInfo(folder, name, kind, error.errno != errno.ENXIO)
     try:
-        return HungBell(folder, name, kind, True, _count_rings(pipe), _is_full(pipe))
+        return DoorbellInfo(folder, name, kind, True, _count_unread_rings(pipe), _is_full(pipe))
     finally:
         os.close(pipe)
 
 
-def _count_rings(pipe: int) -> int:
+def _count_unread_rings(pipe: int) -> int:
     """Return how much lies in a pipe; elsewhere than on Linux only its reader is told."""
     if sys.platform != "linux":
         return 0
@@ -185,14 +185,14 @@ def _is_full(pipe: int) -> bool:
     return not poller.poll(0)
 
 
-def _folders_in(folder: str) -> list[str]:
-    if place.kind_of(folder) != "a folder":
+def _list_folders(folder: str) -> list[str]:
+    if permissions.kind_of(folder) != "a folder":
         return []
-    paths = [os.path.join(folder, name) for name in _names_in(folder)]
-    return [path for path in paths if place.kind_of(path) == "a folder"]
+    paths = [os.path.join(folder, name) for name in _list_names(folder)]
+    return [path for path in paths if permissions.kind_of(path) == "a folder"]
 
 
-def _names_in(folder: str) -> list[str]:
+def _list_names(folder: str) -> list[str]:
     try:
         return sorted(os.listdir(folder))
     except OSError:

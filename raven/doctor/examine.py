@@ -22,11 +22,11 @@ from raven.doctor.database import (
     check_refused,
     check_schema,
 )
-from raven.doctor.doorbells import bells_of, check_doorbells
+from raven.doctor.doorbells import check_doorbells, list_doorbells
 from raven.doctor.host import check_clock, check_disk, check_inotify
-from raven.doctor.linux.processes import User, check_processes, users_of
+from raven.doctor.linux.processes import BusProcess, check_processes, list_processes
 from raven.doctor.permissions import check_filesystem, check_permissions
-from raven.doctor.readonly_store import Specimen
+from raven.doctor.readonly_store import ReadOnlyStore
 from raven.doctor.report import Check, Verdict
 from raven.doctor.socket import check_socket
 from raven.doctor.subscribers import check_subscribers, check_watch
@@ -56,51 +56,51 @@ def examine(config: Config) -> Iterator[Check]:
     path = os.path.realpath(config.db)
     folder = os.path.dirname(path)
     yield check_filesystem(folder)
-    users = users_of(path)
-    unusable = check_access(path)
-    if unusable is not None:
-        yield unusable
-        yield from _run(_of_the_place(path, users))
+    processes = list_processes(path)
+    inaccessible = check_access(path)
+    if inaccessible is not None:
+        yield inaccessible
+        yield from _run(_checks_without_store(path, processes))
         return
     try:
-        store = Specimen(path, min(config.busy_timeout_s, _MAX_BUSY_TIMEOUT_S))
+        store = ReadOnlyStore(path, min(config.busy_timeout_s, _MAX_BUSY_TIMEOUT_S))
     except RavenError as error:
-        yield check_refused(path, error, users)
-        yield from _run(_of_the_place(path, users))
+        yield check_refused(path, error, processes)
+        yield from _run(_checks_without_store(path, processes))
         return
     with closing(store):
-        yield from _run(_of_the_bus(store, config, users))
+        yield from _run(_checks_of_bus(store, config, processes))
 
 
-def _of_the_place(path: str, users: Sequence[User]) -> Checks:
+def _checks_without_store(path: str, processes: Sequence[BusProcess]) -> Checks:
     """Return what can be looked at though the file cannot be opened."""
     if not os.path.isdir(os.path.dirname(path)):
         return {}
     checks: Checks = {"permissions": lambda: check_permissions(path)} if os.path.isfile(path) else {}
     return {
         **checks,
-        "disk": lambda: check_disk(path, users),
-        "processes": lambda: check_processes(path, users),
+        "disk": lambda: check_disk(path, processes),
+        "processes": lambda: check_processes(path, processes),
         "socket": lambda: check_socket(path),
     }
 
 
-def _of_the_bus(store: Specimen, config: Config, users: Sequence[User]) -> Checks:
+def _checks_of_bus(store: ReadOnlyStore, config: Config, processes: Sequence[BusProcess]) -> Checks:
     path = store.path
     if store.is_blank():
-        return {"file": lambda: check_blank(path), **_of_the_place(path, users)}
+        return {"file": lambda: check_blank(path), **_checks_without_store(path, processes)}
     doorbells = Doorbells(path)
-    hung = bells_of(doorbells.folder)
+    infos = list_doorbells(doorbells.folder)
     checks: Checks = {
         "file": lambda: check_file(store),
         "permissions": lambda: check_permissions(path),
         "schema": lambda: check_schema(store),
         "integrity": lambda: check_integrity(store),
         "journal": lambda: check_journal(store),
-        "disk": lambda: check_disk(path, users),
-        "processes": lambda: check_processes(path, users),
-        "doorbells": lambda: check_doorbells(doorbells, hung, path),
-        "watch": lambda: check_watch(path, hung, users),
+        "disk": lambda: check_disk(path, processes),
+        "processes": lambda: check_processes(path, processes),
+        "doorbells": lambda: check_doorbells(doorbells, infos, path),
+        "watch": lambda: check_watch(path, infos, processes),
         "inotify": lambda: check_inotify(os.path.dirname(path)),
         "socket": lambda: check_socket(path),
     }
@@ -108,7 +108,7 @@ def _of_the_bus(store: Specimen, config: Config, users: Sequence[User]) -> Check
     if store.version() == len(migrations()):
         checks |= {
             "clock": lambda: check_clock(store),
-            "subscribers": lambda: check_subscribers(store, doorbells, hung, users),
+            "subscribers": lambda: check_subscribers(store, doorbells, infos, processes),
             "retention": lambda: check_size(store, config.retention),
             "backlog": lambda: check_backlog(store, doorbells),
             "dead letters": lambda: check_dead_letters(store),
@@ -118,9 +118,9 @@ def _of_the_bus(store: Specimen, config: Config, users: Sequence[User]) -> Check
 
 def _run(checks: Checks) -> Iterator[Check]:
     """Make each check; one that the fault itself keeps from being made says that."""
-    for name, make in checks.items():
+    for name, run_check in checks.items():
         try:
-            check = make()
+            check = run_check()
         except BusyError as error:
             check = Check(name, "warn", str(error), "end the writer that `file` names, and try again")
         except DiskFullError as error:
@@ -135,12 +135,12 @@ def _run(checks: Checks) -> Iterator[Check]:
 
 
 def _check_sqlite(version: tuple[int, ...]) -> Check:
-    """Look for the WAL-reset defect: SQLite 3.7.0 to 3.51.2, mended in 3.51.3, 3.50.7 and 3.44.6.
+    """Look for the WAL-reset defect: SQLite 3.7.0 to 3.51.2, is_fixed in 3.51.3, 3.50.7 and 3.44.6.
 
     Source: https://sqlite.org/wal.html, section on the WAL-reset bug.
     """
-    mended = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+    is_fixed = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
     text = ".".join(map(str, version))
-    if mended:
+    if is_fixed:
         return Check("sqlite", "ok", f"SQLite {text}, free of the WAL-reset defect")
     return Check("sqlite", "fail", f"SQLite {text} can corrupt a WAL file with several writers", "pip install -U apsw")

@@ -10,69 +10,71 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from raven.doctor import permissions as place
+from raven.doctor import permissions
 from raven.doctor.linux import proc
-from raven.doctor.linux.processes import User
-from raven.doctor.readonly_store import Specimen
-from raven.doctor.report import Check, Finding, conclude, listed
+from raven.doctor.linux.processes import BusProcess
+from raven.doctor.readonly_store import ReadOnlyStore
+from raven.doctor.report import Check, Finding, listed, summarize
 from raven.model import clock
 from raven.wake import watcher
 
 _MIB = 1024 * 1024
 _LOW_DISK = 200 * _MIB
-_NO_DISK = 10 * _MIB
-_FEW_FILES = 100
-_TRIED = 100 * 1024
+_DISK_FULL = 10 * _MIB
+_LOW_INODES = 100
+_TEST_SIZE = 100 * 1024
 # A file size limit that is nearer than this to the size of a file of the bus will soon be met.
-_SOON = 32 * _MIB
-_ROOM = "free some room; sends fail without it"
-_RAISE_FILE_SIZE = "raise the limit on file sizes (`ulimit -f unlimited`) where that program is started"
+_NEAR_LIMIT = 32 * _MIB
+_FREE_SPACE = "free some room; sends fail without it"
+_RAISE_LIMIT = "raise the limit on file sizes (`ulimit -f unlimited`) where that program is started"
 
 _REMEDIES = {
-    errno.ENOSPC: _ROOM,
+    errno.ENOSPC: _FREE_SPACE,
     errno.EDQUOT: "this user's quota is used up: free some room, or have it raised; sends fail without it",
-    errno.EFBIG: _RAISE_FILE_SIZE,
+    errno.EFBIG: _RAISE_LIMIT,
     errno.EMFILE: "close some files, or raise the limit (`ulimit -n`)",
 }
-_EVENT_DEADLINE_S = 2.0
+_EVENT_TIMEOUT_S = 2.0
 _INOTIFY_LINK = "anon_inode:inotify"
-_MOST_SHOWN = 3
+_MAX_SHOWN = 3
 # What is written meanwhile, and what a time server corrects step by step.
-_TOLERATED_S = 3.0
+_TOLERANCE_S = 3.0
 # What a claim can ask for.
-_LONGEST_LEASE_S = 86400
+_MAX_LEASE_S = 86400
 _START_OF_2020 = 1_577_836_800_000_000
-_SET_IT = "set the clock (`timedatectl`); leases, delays and expiry follow it, and nothing is lost by it"
+_SET_CLOCK = "set the clock (`timedatectl`); leases, delays and expiry follow it, and nothing is lost by it"
 
 
-def check_disk(path: str, users: Sequence[User] = ()) -> Check:
+def check_disk(path: str, processes: Sequence[BusProcess] = ()) -> Check:
     """Look at what is free where the bus at `path` lies, and try to write some of it."""
     folder = os.path.dirname(path)
     space = os.statvfs(folder)
     free = space.f_bavail * space.f_frsize
     findings = []
     if free < _LOW_DISK:
-        found = f"{free / _MIB:,.0f} MiB free"
-        is_none = free < _NO_DISK
-        findings.append(Finding("fail", found, _ROOM) if is_none else Finding("warn", found, "free some room"))
+        problem = f"{free / _MIB:,.0f} MiB free"
+        is_full = free < _DISK_FULL
+        findings.append(
+            Finding("fail", problem, _FREE_SPACE) if is_full else Finding("warn", problem, "free some room")
+        )
     # Where files are not counted both numbers are 0.
-    if space.f_files and space.f_favail < _FEW_FILES:
-        found = f"{space.f_favail} of {space.f_files:,} inodes are free on the file system of {folder}"
-        findings.append(Finding("fail" if not space.f_favail else "warn", found, "remove some files, however small"))
+    if space.f_files and space.f_favail < _LOW_INODES:
+        problem = f"{space.f_favail} of {space.f_files:,} inodes are free on the file system of {folder}"
+        findings.append(Finding("fail" if not space.f_favail else "warn", problem, "remove some files, however small"))
     failure = _try_to_write(folder)
     if failure is not None:
-        remedy = _REMEDIES.get(failure.errno or 0, "") or place.remedy_of_refusal(path)
-        found = f"{_TRIED // 1024} KiB cannot be written in {folder}: {failure.strerror}"
-        findings.append(Finding("fail", found, remedy))
-    findings.extend(_near_size_limits(path, users))
-    return conclude("disk", findings, f"{free / _MIB:,.0f} MiB free")
+        remedy = _REMEDIES.get(failure.errno or 0, "") or permissions.access_remedy(path)
+        problem = f"{_TEST_SIZE // 1024} KiB cannot be written in {folder}: {failure.strerror}"
+        findings.append(Finding("fail", problem, remedy))
+    findings.extend(_near_size_limits(path, processes))
+    return summarize("disk", findings, f"{free / _MIB:,.0f} MiB free")
 
 
 def _try_to_write(folder: str) -> OSError | None:
     """Write a little into a file of its own, which is gone afterwards; returns what the system says against it."""
     try:
         with tempfile.TemporaryFile(prefix=".raven-doctor-", dir=folder, buffering=0) as file:
-            left = _TRIED
+            left = _TEST_SIZE
             while left > 0:
                 left -= file.write(b"\0" * left)
             # Some file systems find out only now.
@@ -82,18 +84,18 @@ def _try_to_write(folder: str) -> OSError | None:
     return None
 
 
-def _near_size_limits(path: str, users: Sequence[User]) -> Iterator[Finding]:
+def _near_size_limits(path: str, processes: Sequence[BusProcess]) -> Iterator[Finding]:
     """Find the limits on file sizes that a file of the bus has nearly reached: this process's, and the others'."""
     size = max((_size(path + suffix) for suffix in ("", "-wal")), default=0)
     own, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     limits = {"this shell": None if own == resource.RLIM_INFINITY else own}
-    limits |= {user.words: proc.limit(user.pid, "Max file size") for user in users}
+    limits |= {process.label: proc.limit(process.pid, "Max file size") for process in processes}
     for whose, limit in limits.items():
-        if limit is not None and limit < size + _SOON:
+        if limit is not None and limit < size + _NEAR_LIMIT:
             yield Finding(
                 "warn",
                 f"files of {whose} may have {limit / _MIB:.1f} MiB, and the largest of the bus has {size / _MIB:.1f}",
-                _RAISE_FILE_SIZE,
+                _RAISE_LIMIT,
             )
 
 
@@ -107,7 +109,7 @@ def _size(path: str) -> int:
 def check_inotify(folder: str) -> Check:
     """See whether a write in a new folder beside the bus is noticed, as foreign writes to the bus must be."""
     try:
-        place = tempfile.TemporaryDirectory(prefix=".raven-doctor-", dir=folder, ignore_cleanup_errors=True)
+        temporary = tempfile.TemporaryDirectory(prefix=".raven-doctor-", dir=folder, ignore_cleanup_errors=True)
     except OSError as error:
         return Check(
             "inotify",
@@ -117,11 +119,11 @@ def check_inotify(folder: str) -> Check:
         )
     started = time.monotonic()
     try:
-        with place:
-            heard = watcher.probe(place.name, _EVENT_DEADLINE_S)
+        with temporary:
+            noticed = watcher.probe(temporary.name, _EVENT_TIMEOUT_S)
     except OSError as error:
         return _check_exhausted(error)
-    if not heard:
+    if not noticed:
         return Check(
             "inotify", "warn", "a write was not noticed: it may take 1 s until one is heard", "use a local disk"
         )
@@ -130,24 +132,24 @@ def check_inotify(folder: str) -> Check:
 
 def _check_exhausted(error: OSError) -> Check:
     """Say what has run out, how much of it there is, and who holds most of it."""
-    instances, watches = _holdings()
-    what, held = ("watches", watches) if "watch limit" in str(error).lower() else ("instances", instances)
-    limits = {name: proc.setting(name) for name in (f"fs.inotify.max_user_{what}", f"user.max_inotify_{what}")}
+    instances, watches = _inotify_usage()
+    kind, held = ("watches", watches) if "watch limit" in str(error).lower() else ("instances", instances)
+    limits = {name: proc.setting(name) for name in (f"fs.inotify.max_user_{kind}", f"user.max_inotify_{kind}")}
     known = {name: limit for name, limit in limits.items() if limit is not None}
-    found = f"no watch can be set ({error}): writers without raven are heard within 100 ms instead"
+    problem = f"no watch can be set ({error}): writers without raven are heard within 100 ms instead"
     remedy = "end programs that watch many files"
     if known:
         # The second binds in a user namespace besides the first, see namespaces(7).
         tightest = min(known, key=lambda name: known[name])
-        found += f"; {tightest} is {known[tightest]}, and this user's programs hold {sum(held.values())} {what}"
+        problem += f"; {tightest} is {known[tightest]}, and this user's programs hold {sum(held.values())} {kind}"
         remedy = f"raise it (as root, `sysctl -w {tightest}={max(1024, 2 * known[tightest])}`), or {remedy}"
-    most = sorted(held, key=lambda pid: -held[pid])[:_MOST_SHOWN]
-    if most:
-        found += f", most of them {listed([f'{proc.describe(pid)}: {held[pid]}' for pid in most])}"
-    return Check("inotify", "warn", found, remedy)
+    largest = sorted(held, key=lambda pid: -held[pid])[:_MAX_SHOWN]
+    if largest:
+        problem += f", most of them {listed([f'{proc.describe(pid)}: {held[pid]}' for pid in largest])}"
+    return Check("inotify", "warn", problem, remedy)
 
 
-def _holdings() -> tuple[dict[int, int], dict[int, int]]:
+def _inotify_usage() -> tuple[dict[int, int], dict[int, int]]:
     """Return how many instances and how many watches each process of this user holds."""
     instances: dict[int, int] = {}
     watches: dict[int, int] = {}
@@ -162,22 +164,22 @@ def _holdings() -> tuple[dict[int, int], dict[int, int]]:
     return instances, watches
 
 
-def check_clock(store: Specimen) -> Check | None:
+def check_clock(store: ReadOnlyStore) -> Check | None:
     """Compare the newest times in the bus with now; None where there are none, and the clock is set."""
     findings = []
     if clock.now() < _START_OF_2020:
         day = clock.isoformat(clock.from_micros(clock.now()))
-        findings.append(Finding("warn", f"the clock says {day}: it was never set", _SET_IT))
-    *happened, leased_until = store.rows("newest_timestamps")[0]
+        findings.append(Finding("warn", f"the clock says {day}: it was never set", _SET_CLOCK))
+    *event_times, leased_until = store.rows("newest_timestamps")[0]
     now = clock.now()
-    ahead_s = (max((moment or 0 for moment in happened), default=0) - now) / 1e6
-    if ahead_s > _TOLERATED_S:
-        found = f"the newest entry is {ahead_s:,.0f} s in the future: the clock went back by as much"
-        findings.append(Finding("warn", found, _SET_IT))
+    ahead_s = (max((moment or 0 for moment in event_times), default=0) - now) / 1e6
+    if ahead_s > _TOLERANCE_S:
+        problem = f"the newest entry is {ahead_s:,.0f} s in the future: the clock went back by as much"
+        findings.append(Finding("warn", problem, _SET_CLOCK))
     lease_s = ((leased_until or 0) - now) / 1e6
-    if lease_s > _LONGEST_LEASE_S + _TOLERATED_S:
-        found = f"a lease ends in {lease_s:,.0f} s, and none is longer than {_LONGEST_LEASE_S:,}: the clock went back"
-        findings.append(Finding("warn", found, f"`raven nack` gives back what it holds; {_SET_IT}"))
-    if not findings and not any(happened):
+    if lease_s > _MAX_LEASE_S + _TOLERANCE_S:
+        problem = f"a lease ends in {lease_s:,.0f} s, and none is longer than {_MAX_LEASE_S:,}: the clock went back"
+        findings.append(Finding("warn", problem, f"`raven nack` gives back what it holds; {_SET_CLOCK}"))
+    if not findings and not any(event_times):
         return None
-    return conclude("clock", findings, "no entry of the bus is of the future")
+    return summarize("clock", findings, "no entry of the bus is of the future")

@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
-from raven.doctor.report import Check, Finding, command, conclude
+from raven.doctor.report import Check, Finding, command, summarize
 from raven.store import filesystem
 
-_MOMENT_S = 0.05
+_RECHECK_S = 0.05
 
 
 def check_filesystem(folder: str) -> Check:
@@ -29,30 +29,30 @@ def check_filesystem(folder: str) -> Check:
 def check_permissions(path: str) -> Check:
     """Look at who can reach the file, who can put another in its place, and whether it has another name."""
     mode = stat.S_IMODE(os.stat(path).st_mode)
-    findings = list(intruders(path))
+    findings = list(writable_by_others(path))
     if mode & 0o077:
         findings.append(Finding("warn", f"mode {mode:04o}: other users can reach it", _chmod("600", path)))
     else:
-        findings.extend(_open_beside(path))
-    names = _count_names(path)
-    if names > 1:
+        findings.extend(_exposed_companions(path))
+    links = _count_links(path)
+    if links > 1:
         findings.append(
             Finding(
                 "warn",
-                f"the file has {names} names (hard links): who opens it by another has another WAL, which corrupts it",
+                f"the file has {links} names (hard links): who opens it by another has another WAL, which corrupts it",
                 f"find the others with {command('find', _mount_point(path), '-xdev', '-samefile', path)}, remove them",
             )
         )
-    for beside in (f"{path}-wal", f"{path}-shm"):
-        kind = kind_of(beside)
+    for companion in (f"{path}-wal", f"{path}-shm"):
+        kind = kind_of(companion)
         if kind not in ("", "a file"):
             findings.append(
-                Finding("fail", f"{beside} is {kind}", f"{command('rm', beside)}, when nobody uses the bus")
+                Finding("fail", f"{companion} is {kind}", f"{command('rm', companion)}, when nobody uses the bus")
             )
-    return conclude("permissions", findings, f"mode {mode:04o}, this user's alone")
+    return summarize("permissions", findings, f"mode {mode:04o}, this user's alone")
 
 
-def intruders(path: str) -> Iterator[Finding]:
+def writable_by_others(path: str) -> Iterator[Finding]:
     """Find the folders and links on the way to `path` by which others could put something else there."""
     folder = os.path.dirname(os.path.abspath(path))
     while True:
@@ -75,26 +75,26 @@ def intruders(path: str) -> Iterator[Finding]:
         folder = above
 
 
-def refusal(path: str) -> str:
+def why_not_accessible(path: str) -> str:
     """Say in words what keeps this user from using the file at `path`; empty where nothing that can be seen does."""
     folder = os.path.dirname(path)
-    for place in _ways(folder):
-        if os.path.isdir(place) and not os.access(place, os.X_OK):
-            return f"{_owned(place)} and lets user {os.geteuid()} not in"
+    for ancestor in _ancestors(folder):
+        if os.path.isdir(ancestor) and not os.access(ancestor, os.X_OK):
+            return f"{_describe_owner(ancestor)} and lets user {os.geteuid()} not in"
     if _is_read_only(folder):
         return f"the file system of {folder} is mounted read-only"
-    for beside in (path, f"{path}-wal", f"{path}-shm"):
-        if not os.path.exists(beside):
+    for companion in (path, f"{path}-wal", f"{path}-shm"):
+        if not os.path.exists(companion):
             continue
         for right, word in ((os.R_OK, "read"), (os.W_OK, "write")):
-            if not os.access(beside, right):
-                return f"{_owned(beside)}, which user {os.geteuid()} may not {word}"
+            if not os.access(companion, right):
+                return f"{_describe_owner(companion)}, which user {os.geteuid()} may not {word}"
     if os.path.isdir(folder) and not os.access(folder, os.W_OK):
-        return f"{_owned(folder)}, in which user {os.geteuid()} may make no file"
+        return f"{_describe_owner(folder)}, in which user {os.geteuid()} may make no file"
     return ""
 
 
-def remedy_of_refusal(path: str) -> str:
+def access_remedy(path: str) -> str:
     """Say how to let this user use the file at `path`."""
     if _is_read_only(os.path.dirname(path)):
         return "mount it for writing, or move the bus to another disk while nobody uses it"
@@ -117,32 +117,32 @@ def kind_of(path: str) -> str:
     return kinds.get(stat.S_IFMT(mode), "a device")
 
 
-def _open_beside(path: str) -> Iterator[Finding]:
+def _exposed_companions(path: str) -> Iterator[Finding]:
     """Find a WAL or an index of it that others can reach: they have the mode that the file had when they were made."""
-    for beside in (f"{path}-wal", f"{path}-shm"):
-        if kind_of(beside) != "a file":
+    for companion in (f"{path}-wal", f"{path}-shm"):
+        if kind_of(companion) != "a file":
             continue
         with suppress(FileNotFoundError):  # the last user of the bus takes them away
-            mode = stat.S_IMODE(os.lstat(beside).st_mode)
+            mode = stat.S_IMODE(os.lstat(companion).st_mode)
             if mode & 0o077:
-                found = f"{beside} has mode {mode:04o}: other users can reach what is in it"
-                yield Finding("warn", found, _chmod("600", beside))
+                problem = f"{companion} has mode {mode:04o}: other users can reach what is in it"
+                yield Finding("warn", problem, _chmod("600", companion))
 
 
-def _ways(folder: str) -> list[str]:
+def _ancestors(folder: str) -> list[str]:
     """Return the folders on the way to one, from the root on, itself the last."""
     above = os.path.dirname(folder)
-    return [folder] if above == folder else [*_ways(above), folder]
+    return [folder] if above == folder else [*_ancestors(above), folder]
 
 
-def _owned(path: str) -> str:
+def _describe_owner(path: str) -> str:
     status = os.stat(path)
     return f"{path} is user {status.st_uid}'s with mode {stat.S_IMODE(status.st_mode):04o}"
 
 
 def _owner(path: str) -> int:
     """Return the user whose file it is, or whose folder where the file cannot be seen."""
-    for place in (path, *reversed(_ways(os.path.dirname(path)))):
+    for place in (path, *reversed(_ancestors(os.path.dirname(path)))):
         try:
             return os.stat(place).st_uid
         except OSError:
@@ -163,10 +163,10 @@ def _mount_point(path: str) -> str:
     return path
 
 
-def _count_names(path: str) -> int:
+def _count_links(path: str) -> int:
     """Return how many names a file has; a file that is just being made has two for a moment."""
     if os.stat(path).st_nlink > 1:
-        time.sleep(_MOMENT_S)
+        time.sleep(_RECHECK_S)
     return os.stat(path).st_nlink
 
 

@@ -12,7 +12,7 @@ from raven.store.database import Store
 from raven.store.transaction import Transaction
 
 # For so many steps of SQLite's machine nobody looks at the clock.
-_STEPS = 1000
+_PROGRESS_STEPS = 1000
 
 
 class CheckpointState(NamedTuple):
@@ -22,7 +22,7 @@ class CheckpointState(NamedTuple):
     checkpointed: int
 
 
-class Specimen(Store):
+class ReadOnlyStore(Store):
     """A store that neither turns the file into WAL mode nor brings its schema up to date, as other stores do."""
 
     def __init__(self, path: str, busy_timeout_s: float) -> None:
@@ -30,8 +30,8 @@ class Specimen(Store):
 
     def _make_ready(self, connection: SqliteConnection) -> None:
         self._transaction = Transaction(connection)
-        marks = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_schema")
-        self._is_blank = not any(connection.execute(mark).get for mark in marks)
+        queries = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_schema")
+        self._is_blank = not any(connection.execute(query).get for query in queries)
         if not self._is_blank:  # that would be prepared to become a bus
             migrations.check_format(connection, self.path)
 
@@ -47,29 +47,29 @@ class Specimen(Store):
         """Return kind, name, table and SQL of everything that stands in its schema."""
         return self._query(connection.SCHEMA)
 
-    def find_damage(self, at_most_s: float) -> str | None:
+    def check_integrity(self, timeout_s: float) -> str | None:
         """Look through all of the file and return `ok` or what is wrong with it; None where the time was too short."""
-        give_up_at = time.monotonic() + at_most_s
-        self._stop_at(give_up_at)
+        deadline = time.monotonic() + timeout_s
+        self._interrupt_at(deadline)
         try:
             return self.pragma("integrity_check")
         except (BusyError, CorruptError):
             raise
         except DatabaseError:
-            if time.monotonic() < give_up_at:
+            if time.monotonic() < deadline:
                 raise
             return None
         finally:
-            self._stop_at(None)
+            self._interrupt_at(None)
 
     def run_checkpoint(self) -> CheckpointState | None:
         """Write the WAL back as far as its readers allow; None where another does that now."""
         with self._connected() as connection:
             row: Any = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        busy, pages, done = row
-        return None if busy or pages < 0 else CheckpointState(pages, done)
+        busy, pages, checkpointed = row
+        return None if busy or pages < 0 else CheckpointState(pages, checkpointed)
 
-    def _stop_at(self, moment: float | None) -> None:
+    def _interrupt_at(self, moment: float | None) -> None:
         handler: Any = None if moment is None else lambda: time.monotonic() > moment
         with self._connected() as connection:
-            connection.set_progress_handler(handler, _STEPS)
+            connection.set_progress_handler(handler, _PROGRESS_STEPS)

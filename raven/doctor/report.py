@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 Verdict = Literal["ok", "warn", "fail"]
-_WORST_FIRST: tuple[Verdict, ...] = ("fail", "warn", "ok")
-_MANY = 5
+_BY_SEVERITY: tuple[Verdict, ...] = ("fail", "warn", "ok")
+_MAX_LISTED = 5
 
 
 class Check(NamedTuple):
@@ -32,20 +32,20 @@ class Finding(NamedTuple):
     remedy: str
 
 
-def conclude(name: str, findings: Sequence[Finding], otherwise: str) -> Check:
-    """Make one check of all findings, as bad as the worst of them; where there is none it is ok, `otherwise`."""
+def summarize(name: str, findings: Sequence[Finding], ok_text: str) -> Check:
+    """Make one check of all findings, as bad as the worst of them; where there is none it is ok, `ok_text`."""
     if not findings:
-        return Check(name, "ok", otherwise)
-    verdict = next(verdict for verdict in _WORST_FIRST if any(one.verdict == verdict for one in findings))
-    ordered = sorted(findings, key=lambda one: _WORST_FIRST.index(one.verdict))
-    remedies = dict.fromkeys(one.remedy for one in ordered if one.remedy)
-    return Check(name, verdict, "; ".join(one.found for one in ordered), "; ".join(remedies))
+        return Check(name, "ok", ok_text)
+    verdict = next(verdict for verdict in _BY_SEVERITY if any(finding.verdict == verdict for finding in findings))
+    ordered = sorted(findings, key=lambda finding: _BY_SEVERITY.index(finding.verdict))
+    remedies = dict.fromkeys(finding.remedy for finding in ordered if finding.remedy)
+    return Check(name, verdict, "; ".join(finding.found for finding in ordered), "; ".join(remedies))
 
 
-def listed(things: Sequence[object]) -> str:
-    """Name things in words, the first of many."""
-    shown = ", ".join(map(str, things[:_MANY]))
-    return f"{shown} and {len(things) - _MANY} more" if len(things) > _MANY else shown
+def listed(items: Sequence[object]) -> str:
+    """Name items in words, the first of many."""
+    shown = ", ".join(map(str, items[:_MAX_LISTED]))
+    return f"{shown} and {len(items) - _MAX_LISTED} more" if len(items) > _MAX_LISTED else shown
 
 
 def command(*words: object) -> str:

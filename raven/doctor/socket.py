@@ -14,81 +14,81 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from raven.doctor import permissions as place
+from raven.doctor import permissions
 from raven.doctor.linux import proc
-from raven.doctor.report import Check, Finding, command, conclude
+from raven.doctor.report import Check, Finding, command, summarize
 
 # What `sun_path` holds, its closing NUL included: unix(7); 104 on macOS.
-_PATH_SIZE = 108 if sys.platform == "linux" else 104
-_ANSWER_WITHIN_S = 2.0
+_MAX_PATH_BYTES = 108 if sys.platform == "linux" else 104
+_REPLY_TIMEOUT_S = 2.0
 _PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}\n'
-_LONGEST_ANSWER = 1 << 16
-_OPTION_FOR_OTHERS = "--allow-uid"
+_MAX_REPLY = 1 << 16
+_ALLOW_UID = "--allow-uid"
 
 
 def check_socket(db_path: str) -> Check | None:
     """Look at the server's socket: that of RAVEN_SOCKET, else the bus's own; None where nothing is wanted or there."""
-    named = os.environ.get("RAVEN_SOCKET")
-    path = named or f"{db_path}.sock"
+    configured = os.environ.get("RAVEN_SOCKET")
+    path = configured or f"{db_path}.sock"
     length = len(os.fsencode(path))
-    if named and length >= _PATH_SIZE:
-        found = f"the path in RAVEN_SOCKET has {length} bytes, but the system takes at most {_PATH_SIZE - 1}"
-        return Check("socket", "warn", found, "choose a shorter one for `raven serve --socket` and RAVEN_SOCKET")
-    kind = place.kind_of(path)
+    if configured and length >= _MAX_PATH_BYTES:
+        problem = f"the path in RAVEN_SOCKET has {length} bytes, but the system takes at most {_MAX_PATH_BYTES - 1}"
+        return Check("socket", "warn", problem, "choose a shorter one for `raven serve --socket` and RAVEN_SOCKET")
+    kind = permissions.kind_of(path)
     if not kind:
-        if not named:
+        if not configured:
             return None
         remedy = f"start {command('raven', 'serve', '--socket', path)}, or unset RAVEN_SOCKET"
         return Check("socket", "warn", f"nothing stands at {path}, which RAVEN_SOCKET names", remedy)
-    findings = list(place.intruders(path))
+    findings = list(permissions.writable_by_others(path))
     if kind != "a socket":
-        leads = f" to {os.readlink(path)}" if kind == "a symlink" else ""
+        target = f" to {os.readlink(path)}" if kind == "a symlink" else ""
         remedy = f"{command('mv', path, f'{path}.old')}, or choose another path with --socket"
-        findings.append(Finding("warn", f"{path} is {kind}{leads}, not a socket: no server can listen there", remedy))
-        return conclude("socket", findings, "")
-    answered, words = _knock(path, db_path)
-    return conclude("socket", [*findings, *answered], words)
+        findings.append(Finding("warn", f"{path} is {kind}{target}, not a socket: no server can listen there", remedy))
+        return summarize("socket", findings, "")
+    problems, summary = _probe(path, db_path)
+    return summarize("socket", [*findings, *problems], summary)
 
 
-def _knock(path: str, db_path: str) -> tuple[list[Finding], str]:
+def _probe(path: str, db_path: str) -> tuple[list[Finding], str]:
     """Connect and ask whether a server is there; returns what is wrong, and what is to be said where nothing is."""
     try:
         status = os.lstat(path)
     except OSError:
         return [], f"{path} was just taken away"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.settimeout(_ANSWER_WITHIN_S)
+        client.settimeout(_REPLY_TIMEOUT_S)
         started = time.monotonic()
         try:
             client.connect(path)
         except OSError as error:
-            return [*_of_owner(path, status, db_path, None), _unreachable(path, error)], ""
+            return [*_owner_findings(path, status, db_path, None), _unreachable(path, error)], ""
         pid = _peer(client)
-        findings = list(_of_owner(path, status, db_path, pid))
-        answer = None if pid and proc.is_stopped(pid) else _ask(client)
+        findings = list(_owner_findings(path, status, db_path, pid))
+        reply = None if pid and proc.is_stopped(pid) else _ask(client)
         took_ms = (time.monotonic() - started) * 1000
     who = proc.describe(pid) if pid else "the server"
-    trouble = _judge(answer, path, who, pid)
-    return [*findings, *trouble], f"{who} answers at {path} after {took_ms:.0f} ms"
+    problems = _diagnose(reply, path, who, pid)
+    return [*findings, *problems], f"{who} answers at {path} after {took_ms:.0f} ms"
 
 
-def _of_owner(path: str, status: os.stat_result, db_path: str, pid: int | None) -> Iterator[Finding]:
+def _owner_findings(path: str, status: os.stat_result, db_path: str, pid: int | None) -> Iterator[Finding]:
     owners = {0, os.geteuid()}
     with suppress(OSError):
         owners.add(os.stat(db_path).st_uid)
     mode = stat.S_IMODE(status.st_mode)
     if status.st_uid not in owners:
-        found = f"{path} is user {status.st_uid}'s, not yours: what is sent there, that user reads"
-        yield Finding("fail", found, f"do not use it; {command('rm', path)} as root, or choose another with --socket")
-    elif mode & 0o077 and pid and not _lets_others_in(pid):
-        found = f"{path} can be reached by others (mode {mode:04o}), whom the server turns away"
-        yield Finding("warn", found, command("chmod", "600", path))
+        problem = f"{path} is user {status.st_uid}'s, not yours: what is sent there, that user reads"
+        yield Finding("fail", problem, f"do not use it; {command('rm', path)} as root, or choose another with --socket")
+    elif mode & 0o077 and pid and not _allows_other_users(pid):
+        problem = f"{path} can be reached by others (mode {mode:04o}), whom the server turns away"
+        yield Finding("warn", problem, command("chmod", "600", path))
 
 
-def _lets_others_in(pid: int) -> bool:
+def _allows_other_users(pid: int) -> bool:
     """Whether a server was started for other users, too, or cannot be asked."""
     words = proc.arguments(pid)
-    return not words or any(word.partition("=")[0] == _OPTION_FOR_OTHERS for word in words)
+    return not words or any(word.partition("=")[0] == _ALLOW_UID for word in words)
 
 
 def _unreachable(path: str, error: OSError) -> Finding:
@@ -96,30 +96,30 @@ def _unreachable(path: str, error: OSError) -> Finding:
         remedy = f"start `raven serve`, which puts its own in its place, or {command('rm', path)}"
         return Finding("warn", f"nobody listens at {path}: its server was killed", remedy)
     if error.errno in (errno.EAGAIN, errno.ETIMEDOUT) or isinstance(error, TimeoutError):
-        return Finding("warn", f"the queue at {path} is full: its server takes nobody in", _look_for_stopped(path))
+        return Finding("warn", f"the queue at {path} is full: its server takes nobody in", _find_stopped(path))
     return Finding(
         "warn", f"{path} cannot be connected to: {error.strerror or error}", f"see {command('ls', '-l', path)}"
     )
 
 
-def _judge(answer: Any, path: str, who: str, pid: int | None) -> list[Finding]:
-    if answer is None:
+def _diagnose(reply: Any, path: str, who: str, pid: int | None) -> list[Finding]:
+    if reply is None:
         if pid and proc.is_stopped(pid):
             remedy = f"`kill -CONT {pid}`, or end it with `kill -KILL {pid}`"
             return [Finding("warn", f"{who} listens at {path} and is stopped", remedy)]
-        found = f"{who} listens at {path} and does not answer within {_ANSWER_WITHIN_S:g} s"
-        return [Finding("warn", found, f"restart it: `kill {pid}`" if pid else _look_for_stopped(path))]
-    if isinstance(answer, dict) and "result" in answer:
+        problem = f"{who} listens at {path} and does not answer within {_REPLY_TIMEOUT_S:g} s"
+        return [Finding("warn", problem, f"restart it: `kill {pid}`" if pid else _find_stopped(path))]
+    if isinstance(reply, dict) and "result" in reply:
         return []
-    error = answer.get("error") if isinstance(answer, dict) else None
+    error = reply.get("error") if isinstance(reply, dict) else None
     if not isinstance(error, dict):
-        found = f"{who} listens at {path} and does not speak raven's protocol"
-        return [Finding("warn", found, "end that program, or choose another path with --socket")]
+        problem = f"{who} listens at {path} and does not speak raven's protocol"
+        return [Finding("warn", problem, "end that program, or choose another path with --socket")]
     data = error.get("data")
     kind = data.get("kind") if isinstance(data, dict) else None
     remedies = {
         "limit": "close connections, or start it with a higher --max-connections",
-        "forbidden": f"have it started with {_OPTION_FOR_OTHERS} {os.geteuid()}, or use it as its own user",
+        "forbidden": f"have it started with {_ALLOW_UID} {os.geteuid()}, or use it as its own user",
     }
     return [Finding("warn", f"{who} refuses: {error.get('message')}", remedies.get(str(kind), "see its log"))]
 
@@ -127,13 +127,13 @@ def _judge(answer: Any, path: str, who: str, pid: int | None) -> list[Finding]:
 def _ask(client: socket.socket) -> Any:
     """Return the first line of what comes back: its JSON value, the text where it is none, None where nothing comes."""
     received = b""
-    give_up_at = time.monotonic() + _ANSWER_WITHIN_S
+    deadline = time.monotonic() + _REPLY_TIMEOUT_S
     with suppress(OSError):
         # One that refuses may have answered, and closed, before it is asked.
         with suppress(BrokenPipeError):
             client.sendall(_PING)
-        while b"\n" not in received and len(received) < _LONGEST_ANSWER:
-            client.settimeout(max(0.001, give_up_at - time.monotonic()))
+        while b"\n" not in received and len(received) < _MAX_REPLY:
+            client.settimeout(max(0.001, deadline - time.monotonic()))
             data = client.recv(4096)
             if not data:
                 break
@@ -154,5 +154,5 @@ def _peer(client: socket.socket) -> int | None:
     return int(pid) or None
 
 
-def _look_for_stopped(path: str) -> str:
+def _find_stopped(path: str) -> str:
     return f"find it with {command('fuser', path)} or `ss -xlp`; let it go on (`kill -CONT`), or restart it"

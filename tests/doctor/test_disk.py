@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from raven.config import Retention
-from raven.doctor.backlog import judge_size
+from raven.doctor.backlog import size_check
 from tests.doctor_process import Examiner, assert_told, look, trouble
 from tests.processes import needs_proc
 from tests.support import Foreign, Program
@@ -119,7 +119,7 @@ def test_a_folder_that_may_not_be_written_is_told_with_its_mode(spawn: Spawn, bu
 def test_a_large_file_of_which_nothing_is_dropped_is_told(
     size: int, retention: Retention | None, words: str | None
 ) -> None:
-    check = judge_size(size, retention)
+    check = size_check(size, retention)
 
     if words is None:
         assert check is None

@@ -161,7 +161,7 @@ def test_views_that_are_missing_or_changed_are_made_again_by_the_remedy(bus: str
 
     check = look(bus)["schema"]
 
-    assert_told(check, "fail", "the view pending is missing", "the trigger outbox_insert is not as raven makes it")
+    assert_told(check, "fail", "the view pending is missing", "the trigger outbox_insert differs from raven's own")
     assert str(Path(raven.__file__).parent / "store" / "sql" / "views.sql") in check.remedy
     subprocess.run(check.remedy.split("`")[1], shell=True, check=True)
     assert not trouble(look(bus))

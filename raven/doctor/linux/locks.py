@@ -20,18 +20,18 @@ _READ = range(123, 128)
 
 def writers(path: str) -> set[int]:
     """Return the processes that hold the lock of the writer of the bus at `path`."""
-    on_index = {lock.pid for lock in _on(f"{path}-shm", "POSIX") if lock.is_write and _overlaps(lock, _WRITE)}
-    return on_index | {lock.pid for lock in _on(path, "POSIX") if lock.is_write}
+    shm_locks = {lock.pid for lock in _locks_on(f"{path}-shm", "POSIX") if lock.is_write and _overlaps(lock, _WRITE)}
+    return shm_locks | {lock.pid for lock in _locks_on(path, "POSIX") if lock.is_write}
 
 
 def readers(path: str) -> set[int]:
     """Return the processes that are in a transaction that reads the bus at `path`, or writes it."""
-    return {lock.pid for lock in _on(f"{path}-shm", "POSIX") if not lock.is_write and _overlaps(lock, _READ)}
+    return {lock.pid for lock in _locks_on(f"{path}-shm", "POSIX") if not lock.is_write and _overlaps(lock, _READ)}
 
 
 def elected(path: str) -> set[int]:
     """Return the process that watches for writers that do not ring, on behalf of all."""
-    return {lock.pid for lock in _on(f"{path}-bells/{LOCK_NAME}", "FLOCK")}
+    return {lock.pid for lock in _locks_on(f"{path}-bells/{LOCK_NAME}", "FLOCK")}
 
 
 def is_elected(path: str) -> bool:
@@ -49,7 +49,7 @@ def is_elected(path: str) -> bool:
         os.close(descriptor)
 
 
-def _on(path: str, kind: str) -> Iterator[proc.Lock]:
+def _locks_on(path: str, kind: str) -> Iterator[proc.Lock]:
     # Only asked for its number: to open and close it would drop this process's own locks.
     try:
         status = os.stat(path, follow_symlinks=False)
@@ -64,5 +64,5 @@ def _on(path: str, kind: str) -> Iterator[proc.Lock]:
             yield lock
 
 
-def _overlaps(lock: proc.Lock, place: range) -> bool:
-    return lock.first < place.stop and lock.last >= place.start
+def _overlaps(lock: proc.Lock, locked: range) -> bool:
+    return lock.first < locked.stop and lock.last >= locked.start

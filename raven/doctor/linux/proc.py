@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-_LONGEST_WORDS = 60
+_MAX_PROGRAM = 60
 
 
 class Lock(NamedTuple):
@@ -25,7 +25,7 @@ class Lock(NamedTuple):
     last: float
 
 
-def is_there() -> bool:
+def is_available() -> bool:
     """Whether there is anything to be told here."""
     return os.path.isdir("/proc/self/fd")
 
@@ -40,11 +40,11 @@ def pids() -> list[int]:
 
 def links(pid: int) -> dict[int, str]:
     """Return what the descriptors of a process lead to; of a process of another user nothing."""
-    found = {}
+    targets = {}
     for number in _descriptors(pid):
         with suppress(OSError):
-            found[int(number)] = os.readlink(f"/proc/{pid}/fd/{number}")
-    return found
+            targets[int(number)] = os.readlink(f"/proc/{pid}/fd/{number}")
+    return targets
 
 
 def count_descriptors(pid: int) -> int:
@@ -80,7 +80,7 @@ def cpu_ticks(pid: int) -> int:
 def describe(pid: int) -> str:
     """Name a process by its number and its program; of what that was told no more than which command it is."""
     program = _program(arguments(pid)) or _read(f"/proc/{pid}/comm").strip()
-    return f"pid {pid} ({program[:_LONGEST_WORDS]})" if program else f"pid {pid}"
+    return f"pid {pid} ({program[:_MAX_PROGRAM]})" if program else f"pid {pid}"
 
 
 def arguments(pid: int) -> list[str]:
@@ -112,21 +112,21 @@ def _parse_locks(text: str) -> Iterator[Lock]:
 
 def _program(words: list[str]) -> str:
     """Return the part of a command line that says which program it is."""
-    kept = [os.path.basename(words[0])] if words else []
+    shown = [os.path.basename(words[0])] if words else []
     rest = iter(words[1:])
     for word in rest:
         if word == "-c":
             break
         if word == "-m":
-            kept += [word, next(rest, "")]
+            shown += [word, next(rest, "")]
         elif word.startswith("-"):
             continue
         else:
-            kept.append(os.path.basename(word))
-        if kept[-1] == "raven":
-            kept.append(next(rest, ""))
+            shown.append(os.path.basename(word))
+        if shown[-1] == "raven":
+            shown.append(next(rest, ""))
         break
-    return " ".join(kept).strip()
+    return " ".join(shown).strip()
 
 
 def _descriptors(pid: int) -> list[str]:

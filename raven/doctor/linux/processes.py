@@ -10,11 +10,11 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from raven.doctor.linux import locks, proc
-from raven.doctor.report import Check, Finding, conclude
+from raven.doctor.report import Check, Finding, summarize
 from raven.wake.watcher import LOCK_NAME
 
 _DELETED = " (deleted)"
-_SECOND_LOOK_S = 0.2
+_RECHECK_S = 0.2
 # Nearly reached: a tenth is left, or less than it takes to open the bus.
 _LEFT = 10
 _TO_OPEN = 4
@@ -29,14 +29,14 @@ class OpenFile(NamedTuple):
     is_deleted: bool
 
 
-class User(NamedTuple):
+class BusProcess(NamedTuple):
     """A process that has files of the bus open."""
 
     pid: int
     files: tuple[OpenFile, ...]
 
     @property
-    def words(self) -> str:
+    def label(self) -> str:
         """The process by its number and its program."""
         return proc.describe(self.pid)
 
@@ -44,21 +44,21 @@ class User(NamedTuple):
         """Whether it has the file of that name open, be it deleted or not."""
         return any(file.suffix == suffix for file in self.files)
 
-    def bells(self) -> list[OpenFile]:
+    def doorbells(self) -> list[OpenFile]:
         """Return the doorbells that it has open: its own, since others are only opened to ring them."""
         lock = f"-bells/{LOCK_NAME}"
         return [file for file in self.files if file.suffix.startswith("-bells/") and file.suffix != lock]
 
 
-def users_of(path: str) -> list[User]:
+def list_processes(path: str) -> list[BusProcess]:
     """Return the processes that have files of the bus at `path` open, but for this one."""
-    found = [User(pid, _files(pid, path)) for pid in proc.pids() if pid != os.getpid()]
-    return [user for user in found if user.files]
+    candidates = [BusProcess(pid, _files(pid, path)) for pid in proc.pids() if pid != os.getpid()]
+    return [process for process in candidates if process.files]
 
 
-def again(user: User, path: str) -> User:
+def reload(process: BusProcess, path: str) -> BusProcess:
     """Look at a process once more."""
-    return User(user.pid, _files(user.pid, path))
+    return BusProcess(process.pid, _files(process.pid, path))
 
 
 def _files(pid: int, path: str) -> tuple[OpenFile, ...]:
@@ -73,62 +73,62 @@ def _files(pid: int, path: str) -> tuple[OpenFile, ...]:
     return tuple(files)
 
 
-def check_processes(path: str, users: Sequence[User]) -> Check | None:
+def check_processes(path: str, processes: Sequence[BusProcess]) -> Check | None:
     """Look at the processes that have the bus open; None where there is none, and this one is well."""
-    findings = [*_of_stopped(path, users), *_of_old_files(path, users), *_of_descriptors(users)]
-    if not users and not findings:
+    findings = [*_stopped_processes(path, processes), *_stale_files(path, processes), *_low_descriptors(processes)]
+    if not processes and not findings:
         return None
-    count = len(users)
-    return conclude("processes", findings, f"{count} use{'s' if count == 1 else ''} the bus")
+    count = len(processes)
+    return summarize("processes", findings, f"{count} use{'s' if count == 1 else ''} the bus")
 
 
-def _of_stopped(path: str, users: Sequence[User]) -> Iterator[Finding]:
+def _stopped_processes(path: str, processes: Sequence[BusProcess]) -> Iterator[Finding]:
     writers = locks.writers(path)
-    for user in users:
-        if not proc.is_stopped(user.pid):
+    for process in processes:
+        if not proc.is_stopped(process.pid):
             continue
-        waits = sorted({unquote(bell.suffix.split("/")[1]) for bell in user.bells()})
+        waits = sorted({unquote(doorbell.suffix.split("/")[1]) for doorbell in process.doorbells()})
         parts = [f"waits at {', '.join(waits)}"] if waits else []
-        if user.pid in writers:
+        if process.pid in writers:
             parts.append("holds the lock of the writer")
         does = f"; it {' and '.join(parts)}" if parts else ""
         yield Finding(
             "warn",
-            f"{user.words} is stopped{does}",
-            f"`kill -CONT {user.pid}` lets it go on, `kill -KILL {user.pid}` ends it: what it had claimed comes back",
+            f"{process.label} is stopped{does}",
+            f"`kill -CONT {process.pid}` lets it go on; `kill -KILL {process.pid}` ends it, and its leases expire",
         )
 
 
-def _of_old_files(path: str, users: Sequence[User]) -> Iterator[Finding]:
+def _stale_files(path: str, processes: Sequence[BusProcess]) -> Iterator[Finding]:
     """Find those who have a file open that was deleted, replaced or moved away, and are not just closing it."""
-    suspects = [user for user in users if _is_apart(user)]
+    suspects = [process for process in processes if _has_stale_file(process)]
     if suspects:
-        time.sleep(_SECOND_LOOK_S)
-    for user in suspects:
-        if _is_apart(again(user, path)):
+        time.sleep(_RECHECK_S)
+    for process in suspects:
+        if _has_stale_file(reload(process, path)):
             yield Finding(
                 "warn",
-                f"{user.words} has a file of the bus open that was deleted, moved or replaced: "
+                f"{process.label} has a file of the bus open that was deleted, moved or replaced: "
                 "what it writes is in no other's sight",
-                f"restart pid {user.pid}; raven's own clients notice at their next call or tick, others never do",
+                f"restart pid {process.pid}; raven's own clients notice at their next call or tick, others never do",
             )
 
 
-def _is_apart(user: User) -> bool:
-    files = [file for file in user.files if not file.suffix.startswith("-bells/")]
-    return any(file.is_deleted for file in files) or bool(files and not user.has(""))
+def _has_stale_file(process: BusProcess) -> bool:
+    files = [file for file in process.files if not file.suffix.startswith("-bells/")]
+    return any(file.is_deleted for file in files) or bool(files and not process.has(""))
 
 
-def _of_descriptors(users: Sequence[User]) -> Iterator[Finding]:
+def _low_descriptors(processes: Sequence[BusProcess]) -> Iterator[Finding]:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < _FEWEST:
-        found = f"this shell's programs may have {soft} files open"
-        yield Finding("warn", found, "raise the limit with `ulimit -n 1024`")
-    for user in users:
-        limit, count = proc.limit(user.pid, "Max open files"), proc.count_descriptors(user.pid)
+        problem = f"this shell's programs may have {soft} files open"
+        yield Finding("warn", problem, "raise the limit with `ulimit -n 1024`")
+    for process in processes:
+        limit, count = proc.limit(process.pid, "Max open files"), proc.count_descriptors(process.pid)
         if limit is not None and limit - count <= max(limit // _LEFT, _TO_OPEN):
             yield Finding(
                 "warn",
-                f"{user.words} has {count} of {limit} files open",
-                f"raise its limit (`prlimit --pid {user.pid} --nofile={4 * limit}:`), or close what it does not need",
+                f"{process.label} has {count} of {limit} files open",
+                f"raise its limit (`prlimit --pid {process.pid} --nofile={4 * limit}:`), or close unneeded files",
             )
