@@ -133,7 +133,7 @@ _MOVED = {
     "check_max": "raven.model.limits.check_max",
     "check_request": "raven.model.new_message.check_request",
     "deadline_after": "raven.model.clock.deadline_after",
-    "left_s": "raven.model.clock.left_s",
+    "left_s": "raven.model.clock.remaining_s",
     "make_draft": "raven.model.new_message.build",
     "make_drafts": "raven.model.new_message.build_many",
     "parse_address": "raven.model.address.parse_address",

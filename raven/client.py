@@ -17,7 +17,7 @@ from raven.errors import ConfigError, ExpiredError, InputError, MessageNotFoundE
 from raven.model import clock
 from raven.model.address import Address, make_address, parse_address
 from raven.model.limits import check_id, check_lease, check_max, check_max_attempts, check_span
-from raven.model.message import INHERITED, Message, State, message_of
+from raven.model.message import INHERITED, Message, State
 from raven.model.new_message import (
     NewMessage,
     SendOptions,
@@ -175,15 +175,17 @@ class BusClient(BusObserver):
         given = {**inherited, **options, "reply_to": asked.id}
         if asked.reply_address is None:
             return self._prepare(asked.sender, type, body, given)
-        left_s = self._time_left_s(asked.id)
-        if left_s <= 0:
+        remaining_s = self._remaining_s(asked.id)
+        if remaining_s <= 0:
             raise ExpiredError(f"message #{asked.id} asked for an answer in time: nobody waits for it any more")
         wanted_s = given.get("expires_in_s")
         message = self._prepare(asked.reply_address, type, body, given)
         # However long the answer was to live: it does not outlive the question.
-        return message._replace(lifetime_us=clock.to_micros(left_s if wanted_s is None else min(left_s, wanted_s)))
+        return message._replace(
+            lifetime_us=clock.to_micros(remaining_s if wanted_s is None else min(remaining_s, wanted_s))
+        )
 
-    def _time_left_s(self, request_id: int) -> float:
+    def _remaining_s(self, request_id: int) -> float:
         """Return for how many seconds somebody waits for the answer to a request, which may have been given up."""
         try:
             expires_at = BusObserver.read(self, request_id).expires_at
@@ -264,7 +266,7 @@ class BusClient(BusObserver):
         check_id(id)
         self._store.verify()
         rows = self._store.rows("get_delivery", {"message_id": id, "recipient": self.address})
-        return message_of(rows[0], clock.now()) if rows else super().read(id)
+        return Message.from_row(rows[0], clock.now()) if rows else super().read(id)
 
     def claim(self, max: int = 1, lease_s: float = 30.0, *, remember: bool = True) -> list[Message]:
         """Take up to `max` ready messages under a lease of `lease_s` seconds; by urgency, then id; at least once.

@@ -13,7 +13,7 @@ from raven.config import Config, Durability
 from raven.errors import ClosedError, InputError, LimitError, MessageNotFoundError
 from raven.model import clock
 from raven.model.limits import check_id, check_max
-from raven.model.message import Message, State, message_of
+from raven.model.message import Message, State
 from raven.store.database import Store
 from raven.store.transaction import size_of
 from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
@@ -68,7 +68,7 @@ class BusObserver:
         rows = self._store.rows("get_message", {"message_id": id})
         if not rows:
             raise MessageNotFoundError(f"there is no message #{id}: it was never sent, or it was pruned")
-        return message_of(rows[0], clock.now())
+        return Message.from_row(rows[0], clock.now())
 
     def recipients(self, id: int) -> list[str]:
         """Return the addresses that a message was delivered to; raises MessageNotFoundError."""
@@ -272,7 +272,7 @@ def _messages(rows: Sequence[Any], max_bytes: int | None) -> list[Message]:
     if max_bytes is not None and sum(map(size_of, rows)) >= max_bytes:
         raise LimitError(f"these messages come to {max_bytes:,} bytes or more: ask for fewer with max")
     now = clock.now()
-    return [message_of(row, now) for row in rows]
+    return [Message.from_row(row, now) for row in rows]
 
 
 def _apply_due(store: Store, doorbells: Doorbells) -> None:

@@ -10,7 +10,7 @@ from raven.errors import DatabaseError, DeliveryError, ExpiredError, InputError,
 from raven.model import clock
 from raven.model.address import parse_address
 from raven.model.limits import check_id, check_max
-from raven.model.message import DEAD, Message, message_of
+from raven.model.message import DEAD, Message
 from raven.store.database import Store
 from raven.store.transaction import Transaction
 from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
@@ -31,7 +31,7 @@ class DeadLetters:
         query = {"recipient": _recipient(role), "max": max}
         self._apply_due()
         now = clock.now()
-        return [message_of(row, now) for row in self._store.rows("dead_letters", query, max_bytes)]
+        return [Message.from_row(row, now) for row in self._store.rows("dead_letters", query, max_bytes)]
 
     def requeue(self, ids: Sequence[int], role: str | None) -> int:
         """Revive the dead of some messages in one transaction, all or none; returns how many deliveries."""

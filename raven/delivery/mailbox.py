@@ -14,7 +14,7 @@ from raven.errors import BusyError, DeliveryError, LeaseLostError, MessageNotFou
 from raven.model import clock
 from raven.model.leases import LeaseTracker
 from raven.model.limits import check_id, check_token
-from raven.model.message import ACKED, DEAD, DELIVERED, STATES, Message, MessageRow, State, message_of
+from raven.model.message import ACKED, DEAD, DELIVERED, STATES, Message, MessageRow, State
 from raven.store.database import Store
 from raven.store.transaction import Transaction
 from raven.wake.doorbell import receipt_address
@@ -90,7 +90,7 @@ class Mailbox:
                     tx.change("mark_delivered", {**self._delivery(row.id), "now": now})
             rows = [row._replace(state=DELIVERED, delivered_at=now) if row.state == 0 else row for row in rows]
             self._ring_receipts(*[row.id for row in new])
-        return [message_of(row, now) for row in rows]
+        return [Message.from_row(row, now) for row in rows]
 
     def ack(self, message_id: int, lease: int | None = None) -> None:
         """Finish a delivery; idempotent. Raises MessageNotFoundError.
@@ -243,7 +243,7 @@ class Mailbox:
                 until = now + clock.to_micros(lease.span_s)
                 tx.change("prefetch", {**query, "until": until, "lease": lease.token, "max": len(rows)})
             left = QueueState(*tx.rows("peek_ready", query)[0]) if len(rows) < max else ASSUME_READY
-        return [message_of(row, now) for row in rows], left
+        return [Message.from_row(row, now) for row in rows], left
 
     def _deliver(
         self,
@@ -269,7 +269,7 @@ class Mailbox:
                 tx.change("claim", query)
             left = QueueState(*tx.rows("peek_ready", query)[0]) if peeks_after and len(rows) < max else ASSUME_READY
         self._ring_receipts(*[row.id for row in rows if row.state != DELIVERED])
-        messages = [message_of(row.handed_out(DELIVERED, now, None), now, lease.token) for row in rows]
+        messages = [Message.from_row(row.delivered_row(DELIVERED, now, None), now, lease.token) for row in rows]
         return messages, left
 
     def consume_leased(self, message_id: int, token: int) -> None:
@@ -388,7 +388,7 @@ def _lost(message_id: int, state: int, holder: int | None) -> LeaseLostError:
 
 
 def _consumed_message(row: MessageRow, now: int) -> Message:
-    return message_of(row.handed_out(ACKED, now, now), now)
+    return Message.from_row(row.delivered_row(ACKED, now, now), now)
 
 
 def _nothing(addresses: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ from raven.errors import InputError, UnknownAddressError
 from raven.model import body as bodies
 from raven.model import clock
 from raven.model.address import WILDCARD
-from raven.model.message import DELIVERY_COLUMNS, MESSAGE_COLUMNS, Message, MessageRow, message_of
+from raven.model.message import DELIVERY_COLUMNS, MESSAGE_COLUMNS, Message, MessageRow
 from raven.model.new_message import NewMessage
 from raven.store.transaction import Transaction
 from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
@@ -90,7 +90,7 @@ class Outbox:
         if notified is None or is_duplicate:
             notified = [address for address in recipients if self._doorbells.count_waiting(address)]
         waiting = {address: address in notified for address in recipients}
-        return message_of(row, now, None, waiting, is_duplicate, body)
+        return Message.from_row(row, now, None, waiting, is_duplicate, body)
 
 
 def insert_many(tx: Transaction, messages: Sequence[NewMessage]) -> list[StoredMessage]:

@@ -58,6 +58,6 @@ def deadline_after(timeout_s: float | None) -> float | None:
     return time.monotonic() + timeout_s
 
 
-def left_s(deadline: float | None) -> float | None:
+def remaining_s(deadline: float | None) -> float | None:
     """Return how many seconds are left until a deadline, or None."""
     return None if deadline is None else max(0.0, deadline - time.monotonic())

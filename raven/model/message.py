@@ -93,6 +93,49 @@ class Message:
         """The part of `recipient` after the colon."""
         return self.recipient.partition(":")[2]
 
+    @staticmethod
+    def from_row(
+        row: tuple[Any, ...],
+        now: int,
+        lease: int | None = None,
+        waiting: dict[str, bool] | None = None,
+        duplicate: bool = False,
+        value: Any = _UNREAD,
+    ) -> "Message":
+        """Build a message from a row with the columns of MessageRow; `value` is its body, if already decoded.
+
+        An unleased delivery past its `expires_at` shows as expired, even before `expire` marks it in the file.
+        """
+        # One long function, because it runs for every message that is sent or received.
+        to, body, urgency, tags, created_at, expires_at, recipient, state, delivered_at, finished_at, leased_until = (
+            _converted(row)
+        )
+        is_list = TO_SEPARATOR in to
+        finished = None if finished_at is None else from_micros(finished_at)
+        message: Any = _MutableMessage()
+        for name, index in _AS_STORED:
+            setattr(message, name, row[index])
+        message.recipient = recipient or (to.replace(TO_SEPARATOR, ", ") if is_list else to)
+        message.to = tuple(to.split(TO_SEPARATOR)) if is_list else to
+        message.body = bodies.decode(body) if value is _UNREAD else value
+        message.state = (
+            "expired"
+            if expires_at is not None and expires_at <= now and state < 2 and (leased_until or 0) <= now
+            else STATES[state]
+        )
+        message.urgency = URGENCIES[urgency]
+        message.tags = _tags(tags) if tags else ()
+        message.created_at = from_micros(created_at)
+        message.delivered_at = None if delivered_at is None else from_micros(delivered_at)
+        message.acked_at = finished if state == 2 else None
+        message.expires_at = None if expires_at is None else from_micros(expires_at)
+        message.finished_at = finished
+        message.lease = lease
+        message.waiting = waiting
+        message.duplicate = duplicate
+        message.__class__ = Message
+        return cast(Message, message)
+
     @classmethod
     def from_dict(cls, shape: Mapping[str, Any]) -> "Message":
         """Build a message from the JSON shape that `as_dict` makes; raises KeyError or ValueError for another."""
@@ -134,10 +177,10 @@ SHAPE = tuple(
 _shown = attrgetter(*(_MADE_OF.get(name, name) for name in SHAPE))
 
 
-class _Unfrozen:
-    """What becomes a Message once its fields are set; Python allows that where both have the same slots.
+class _MutableMessage:
+    """A Message that is not frozen yet; Python allows a change of `__class__` between classes with the same slots.
 
-    A frozen dataclass sets each field by a call, which for so many takes ten times as long.
+    Setting 25 fields of a frozen dataclass takes ten times as long, because each needs a call.
     """
 
     __slots__ = Message.__slots__
@@ -174,7 +217,7 @@ class MessageRow(NamedTuple):
     reason: str | None = None
     leased_until: int | None = None
 
-    def handed_out(self, state: int, now: int, finished_at: int | None) -> tuple[Any, ...]:
+    def delivered_row(self, state: int, now: int, finished_at: int | None) -> tuple[Any, ...]:
         """Return the row as a claim or a take has left it: the columns of a delivery's progress are the last."""
         return (*self[:-6], state, self.attempts + 1, self.delivered_at or now, finished_at, self.reason, None)
 
@@ -187,50 +230,7 @@ _CONVERTED = (
     "leased_until",
 )  # fmt: skip
 _converted = itemgetter(*map(MessageRow._fields.index, _CONVERTED))
-_AS_STORED = tuple((name, place) for place, name in enumerate(MessageRow._fields) if name not in _CONVERTED)
-
-
-def message_of(
-    row: tuple[Any, ...],
-    now: int,
-    lease: int | None = None,
-    waiting: dict[str, bool] | None = None,
-    duplicate: bool = False,
-    value: Any = _UNREAD,
-) -> Message:
-    """Build the Message of a row with the columns of MessageRow; `value` is its body, if that is known already.
-
-    What has outlived `expires_at` by `now`, unleased, shows as expired though not marked.
-    """
-    # In one piece, since this runs for every message that is sent or received.
-    to, body, urgency, tags, created_at, expires_at, recipient, state, delivered_at, finished_at, leased_until = (
-        _converted(row)
-    )
-    is_list = TO_SEPARATOR in to
-    finished = None if finished_at is None else from_micros(finished_at)
-    message: Any = _Unfrozen()
-    for name, place in _AS_STORED:
-        setattr(message, name, row[place])
-    message.recipient = recipient or (to.replace(TO_SEPARATOR, ", ") if is_list else to)
-    message.to = tuple(to.split(TO_SEPARATOR)) if is_list else to
-    message.body = bodies.decode(body) if value is _UNREAD else value
-    message.state = (
-        "expired"
-        if expires_at is not None and expires_at <= now and state < 2 and (leased_until or 0) <= now
-        else STATES[state]
-    )
-    message.urgency = URGENCIES[urgency]
-    message.tags = _tags(tags) if tags else ()
-    message.created_at = from_micros(created_at)
-    message.delivered_at = None if delivered_at is None else from_micros(delivered_at)
-    message.acked_at = finished if state == 2 else None
-    message.expires_at = None if expires_at is None else from_micros(expires_at)
-    message.finished_at = finished
-    message.lease = lease
-    message.waiting = waiting
-    message.duplicate = duplicate
-    message.__class__ = Message
-    return cast(Message, message)
+_AS_STORED = tuple((name, index) for index, name in enumerate(MessageRow._fields) if name not in _CONVERTED)
 
 
 def _tags(text: str) -> tuple[str, ...]:

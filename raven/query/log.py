@@ -9,7 +9,7 @@ from raven.model import body as bodies
 from raven.model import clock
 from raven.model.address import parse_address
 from raven.model.limits import MAX_ID, check_max, is_integer
-from raven.model.message import Message, message_of
+from raven.model.message import Message
 from raven.store.database import Store
 
 PAGE = 500
@@ -51,7 +51,7 @@ class LogCursor:
             # With a filter the rows may end before the newest that was there when they were read: no need to scan anew.
             self._next_id = newest + 1
         now = clock.now()
-        return [message_of(row, now) for row in rows]
+        return [Message.from_row(row, now) for row in rows]
 
 
 def encode_addresses(role: str | Sequence[str] | None) -> str | None:

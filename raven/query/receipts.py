@@ -9,7 +9,7 @@ from typing import Any, get_args
 from raven.delivery import expiry
 from raven.errors import DatabaseError, InputError, MessageNotFoundError, UndeliveredError, WaitTimeoutError
 from raven.model import clock
-from raven.model.clock import deadline_after, left_s
+from raven.model.clock import deadline_after, remaining_s
 from raven.model.lifecycle import FINAL
 from raven.model.message import STATES, State
 from raven.model.status import Receipt
@@ -118,7 +118,7 @@ class ReceiptWait:
         reached = self._poller.poll()
         if reached is not None:
             return reached
-        left = left_s(self._deadline)
+        left = remaining_s(self._deadline)
         if left == 0 and self._timeout_s is not None:
             raise self._poller.timeout_error(self._timeout_s)
         self._due_s = min((pause for pause in (self._poller.due_s(), left) if pause is not None), default=None)

@@ -12,7 +12,7 @@ from typing import Literal, Self, TypeVar
 
 from raven.delivery.mailbox import ASSUME_READY, Claim, Mailbox, QueueState
 from raven.errors import BusyError, ClosedError, InputError, RavenError
-from raven.model.clock import deadline_after, left_s
+from raven.model.clock import deadline_after, remaining_s
 from raven.model.limits import is_integer
 from raven.model.message import Message
 from raven.store.database import Store
@@ -102,7 +102,8 @@ class AutoAckConsumer:
     def due_s(self, deadline: float | None) -> float | None:
         """Return in how many seconds to look again without being rung: a delay or lease ends, or the deadline comes."""
         return min(
-            (pause for pause in (self._queue_state.next_due_s(), left_s(deadline)) if pause is not None), default=None
+            (pause for pause in (self._queue_state.next_due_s(), remaining_s(deadline)) if pause is not None),
+            default=None,
         )
 
     def _fetch(self, queue: QueueState) -> Message | None:

@@ -13,7 +13,7 @@ from raven.delivery.mailbox import Mailbox
 from raven.errors import BusyError, ClosedError, InputError, RavenError, WaitTimeoutError
 from raven.model import clock
 from raven.model.address import parse_address
-from raven.model.clock import deadline_after, left_s
+from raven.model.clock import deadline_after, remaining_s
 from raven.model.message import Message
 from raven.receive.auto_ack import AsyncMessageIterator, AutoAckConsumer, iterate, retry_when_busy
 from raven.receive.subscription import PullSubscription
@@ -84,14 +84,14 @@ class Request:
     def answer(self) -> Message:
         """Send it, block until the answer comes, and return that, acked; raises WaitTimeoutError."""
         self._pending.send()
-        with closing(iterate(self.consumer, left_s(self._deadline))) as answers:
+        with closing(iterate(self.consumer, remaining_s(self._deadline))) as answers:
             return self._first(list(islice(answers, 1)))
 
     async def answer_async(self) -> Message:
         """Do as `answer` does, without blocking the event loop; a cancelled task leaves nothing behind either."""
         await retry_when_busy(self._store, self._pending.send)
         found = []
-        with closing(AsyncMessageIterator(self.consumer, self._store, left_s(self._deadline))) as answers:
+        with closing(AsyncMessageIterator(self.consumer, self._store, remaining_s(self._deadline))) as answers:
             async for answer in answers:
                 found.append(answer)
                 break
@@ -101,7 +101,7 @@ class Request:
         if found:
             self._pending.cancel_others()
             return found[0]
-        if left_s(self._deadline):
+        if remaining_s(self._deadline):
             self._pending.withdraw()  # it may have been closed while it was being sent
             raise ClosedError(f"the client was closed while it waited for the answer to {self._pending}")
         raise self._pending.timeout_error()

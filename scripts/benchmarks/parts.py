@@ -10,7 +10,7 @@ from pathlib import Path
 from raven.delivery import outbox
 from raven.model import body as bodies
 from raven.model import clock
-from raven.model.message import DELIVERED, MessageRow, message_of
+from raven.model.message import DELIVERED, Message, MessageRow
 from raven.model.new_message import build
 from raven.store import file
 from raven.store.database import Store
@@ -78,11 +78,11 @@ def results(folder: Path, count: int) -> dict[str, Callable[[], float]]:
 
     def sent() -> None:
         one = next(stored)
-        message_of(one.row, clock.now(), None, {RECIPIENT: False}, value=one.body)
+        Message.from_row(one.row, clock.now(), None, {RECIPIENT: False}, value=one.body)
 
     def got() -> None:
         row, now = MessageRow(*next(ready)), clock.now()
-        message_of(row.handed_out(DELIVERED, now, None), now, lease=1)
+        Message.from_row(row.delivered_row(DELIVERED, now, None), now, lease=1)
 
     return {
         "bells": partial(each_us, lambda: bells.ring((RECIPIENT, ALL_TRAFFIC)), count),

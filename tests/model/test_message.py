@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from raven.model.message import STATES, TO_SEPARATOR, URGENCIES, Message, MessageRow, message_of
+from raven.model.message import STATES, TO_SEPARATOR, URGENCIES, Message, MessageRow
 
 NOW = 1_800_000_000_000_000
 
@@ -26,7 +26,7 @@ def row(**changes: Any) -> MessageRow:
 
 
 def message(**changes: Any) -> Message:
-    return message_of(row(**changes), NOW)
+    return Message.from_row(row(**changes), NOW)
 
 
 def test_a_message_cannot_be_changed() -> None:
@@ -130,8 +130,8 @@ def test_the_json_shape_has_every_field_and_every_derived_name() -> None:
 
 
 def test_the_json_shape_has_the_lease_of_a_claim_and_what_a_send_tells_only_where_there_is_one() -> None:
-    claimed = message_of(row(), NOW, lease=5)
-    sent = message_of(row(), NOW, waiting={"architect:swarm-2": True})
+    claimed = Message.from_row(row(), NOW, lease=5)
+    sent = Message.from_row(row(), NOW, waiting={"architect:swarm-2": True})
 
     assert claimed.as_dict()["lease"] == 5
     assert "waiting" not in claimed.as_dict()

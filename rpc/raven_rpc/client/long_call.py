@@ -6,7 +6,7 @@ import time
 from typing import Generic, TypeVar
 
 from raven.errors import ClosedError, LimitError, LostError, UnreachableError
-from raven.model.clock import deadline_after, left_s
+from raven.model.clock import deadline_after, remaining_s
 from raven_rpc.client.calls import Call, without_none
 from raven_rpc.client.connection import Connection
 from raven_rpc.client.exchange import decode_as, lost
@@ -83,9 +83,9 @@ class LongCall(Generic[_T]):
         return self._backoff.pause_s(error)
 
     def _new_backoff(self) -> Backoff:
-        return Backoff(self._transport, lost_too=self._call.is_idempotent, at_most_s=left_s(self._deadline))
+        return Backoff(self._transport, lost_too=self._call.is_idempotent, at_most_s=remaining_s(self._deadline))
 
     def _shorten(self) -> None:
         """Ask only for the time that is left, next time; what may be asked only once has not begun yet."""
         if self._call.is_idempotent and self._deadline is not None:
-            self._wait_s = self._params["timeout_s"] = left_s(self._deadline)
+            self._wait_s = self._params["timeout_s"] = remaining_s(self._deadline)

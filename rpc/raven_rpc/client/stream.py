@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from raven.errors import ClosedError, LostError, UnreachableError
-from raven.model.clock import deadline_after, left_s
+from raven.model.clock import deadline_after, remaining_s
 from raven.model.leases import LeaseTracker
 from raven.model.message import Message
 from raven_rpc.client.connection import Connection
@@ -64,7 +64,7 @@ class _Stream:
         while not self._is_closed:
             try:
                 connection = self._connected()
-                notification = connection.next_notification(left_s(self._deadline))
+                notification = connection.next_notification(remaining_s(self._deadline))
             except (LostError, UnreachableError) as error:
                 self._drop()
                 if self.is_over():
@@ -94,7 +94,7 @@ class _Stream:
     def _connected(self) -> Connection:
         """Return the open connection, or make one and subscribe."""
         if self._connection is None:
-            left = left_s(self._deadline)
+            left = remaining_s(self._deadline)
             self._connection = self._transport.persist(self._subscribe, lost_too=True, at_most_s=left)
         return self._connection
 
@@ -187,7 +187,7 @@ class AsyncMessageIterator:
         while not self._is_closed:
             try:
                 # Not around the ack: what is acked must be handed out.
-                async with asyncio.timeout(left_s(self._deadline)):
+                async with asyncio.timeout(remaining_s(self._deadline)):
                     connection = await self._connected(mail)
                     notification = await connection.next_notification()
             except LostError:
