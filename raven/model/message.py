@@ -12,7 +12,7 @@ from raven.model import body as bodies
 from raven.model.clock import from_micros, isoformat, optional_from_isoformat
 
 Urgency = Literal["blocking", "prompt", "fyi"]
-AckMode = Literal["auto", "manual", "ahead"]
+AckMode = Literal["auto", "manual", "prefetch"]
 State = Literal["sent", "delivered", "acked", "expired", "dead"]
 Report = Literal["undelivered"]
 

@@ -19,7 +19,7 @@ class PullSubscription:
 
     With `ack="auto"` what is fetched is acked already. Otherwise it is leased for `lease_s` seconds: `renew` that in
     good time; what is not acked is ready again when its lease ends, or at `close`. With `"manual"` a message is in its
-    consumer's hands when it is fetched, and the client acks it. With `"ahead"` it is only set apart, and in the
+    consumer's hands when it is fetched, and the client acks it. With `"prefetch"` it is only set apart, and in the
     consumer's hands when it is taken: `take` acks it and counts the attempt.
     """
 
@@ -27,7 +27,7 @@ class PullSubscription:
         self.listener = listener
         self._mailbox = mailbox
         self._lease = None if ack == "auto" else Lease(new_token(), lease_s)
-        self._is_ahead = ack == "ahead"
+        self._is_prefetch = ack == "prefetch"
         self._queue_state = ASSUME_READY
         self._is_open = True
 
@@ -49,7 +49,7 @@ class PullSubscription:
         if self._lease is None:
             messages, left = self._mailbox.consume_batch(queue, max, max_bytes)
         else:
-            counts = not self._is_ahead
+            counts = not self._is_prefetch
             messages, left = self._mailbox.lease_batch(queue, max, max_bytes, self._lease, counts_attempt=counts)
         self._queue_state = left
         return messages
@@ -60,7 +60,7 @@ class PullSubscription:
 
     def take(self, id: int) -> None:
         """Ack a message that is leased here, as it is handed out; LeaseLostError where the lease has ended."""
-        if self._lease is not None and self._is_ahead:
+        if self._lease is not None and self._is_prefetch:
             self._mailbox.consume_leased(id, self._lease.token)
         elif self._lease is not None:
             self._mailbox.ack(id, self._lease.token)
@@ -87,6 +87,6 @@ class PullSubscription:
 
 def check(ack: object, lease_s: object) -> None:
     """Refuse what no subscription can be made with; raises InputError."""
-    if ack not in ("auto", "manual", "ahead"):
-        raise InputError(f"ack {ack!r} is not known: use 'auto', 'manual' or 'ahead'")
+    if ack not in ("auto", "manual", "prefetch"):
+        raise InputError(f"ack {ack!r} is not known: use 'auto', 'manual' or 'prefetch'")
     check_lease(lease_s)

@@ -15,7 +15,7 @@ URGENCIES = ("blocking", "prompt", "fyi")
 LEASE_S = 10.0
 AUTO, MANUAL, LEDGER = "auto:s", "manual:s", "ledger:s"
 CONSUMERS = {
-    "auto.1": {"address": AUTO, "mode": "auto", "ahead": 0, "at_risk": 1},
+    "auto.1": {"address": AUTO, "mode": "auto", "prefetch": 0, "at_risk": 1},
     "manual.1": {"address": MANUAL, "mode": "manual", "lease_s": LEASE_S},
     "manual.2": {"address": MANUAL, "mode": "manual", "lease_s": LEASE_S},
     "ledger.1": {"address": LEDGER, "mode": "transaction", "lease_s": LEASE_S},

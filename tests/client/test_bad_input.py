@@ -102,7 +102,7 @@ REFUSALS = [
     Refusal("history tail dead purge_dead requeue thread", "role", ROLES, AddressError, ""),
     Refusal("prune", "older_than_s", (None, *SECONDS, 1e12)),
     Refusal("tail", "from_id", (-1, 1 << 43, "1", None, True, 1.5, 10**20)),
-    Refusal("listen subscribe", "ack", ("", "Manual", "ahead", None, True, [])),
+    Refusal("listen subscribe", "ack", ("", "Manual", "prefetch", None, True, [])),
     Refusal("listen subscribe", "lease_s", LEASES),
     Refusal("listen subscribe tail", "timeout_s", (-1, "1", NAN, True)),
     Refusal("listen subscribe", "max_per_poll", (0, -5, 10_001, 1.5, True)),
@@ -140,8 +140,8 @@ def has_client(method: str, parameter: str, bad: Any) -> bool:
 
 def has_lines(method: str, parameter: str, bad: Any) -> bool:
     fields = METHODS[method].params.model_fields if method in METHODS else {}
-    # The client's own loops ack ahead.
-    return parameter in fields and is_json(bad) and bad != "ahead" and has_client(method, parameter, bad)
+    # The client's own loops prefetch.
+    return parameter in fields and is_json(bad) and bad != "prefetch" and has_client(method, parameter, bad)
 
 
 def call(bus: Any, method: str, given: dict[str, Any]) -> Any:

@@ -63,7 +63,7 @@ WAYS: dict[str, Callable[[BusClient], list[Any]]] = {
     "manual subscribe": looped("subscribe", ack="manual"),
     "auto subscription": fetched("auto"),
     "manual subscription": fetched("manual"),
-    "subscription ahead": fetched("ahead"),
+    "subscription ahead": fetched("prefetch"),
 }
 
 
@@ -200,7 +200,7 @@ def test_what_a_loop_had_fetched_ahead_is_not_handed_out_after_its_time(
 
 def test_what_was_set_apart_cannot_be_taken_after_its_time(bus: BusClient, foreign: Foreign) -> None:
     bus.send(WORKER, "job", expires_in_s=600)
-    subscription = bus.pull_subscription(ack="ahead", lease_s=60)
+    subscription = bus.pull_subscription(ack="prefetch", lease_s=60)
     assert len(subscription.fetch(1)) == 1
 
     foreign.execute("UPDATE deliveries SET expires_at = 1")

@@ -21,6 +21,7 @@ LONG_S = 3600
 PATIENCE_S = 20
 
 clients = st.sampled_from(["quick", "quick", "slow", "slow", "other", "boss"])
+modes = st.sampled_from(["prefetch", "prefetch", "manual", "auto"])
 spans = st.sampled_from([1, 5, 10, 60])
 delays = st.sampled_from([0, 0, 0, 5, 60])
 numbers = st.integers(0, 9)
@@ -123,7 +124,7 @@ class Lifecycle(Steps, RuleBasedStateMachine):
             one.state = one.state if peek else "delivered"
         assert [(m.id, m.state) for m in actor.bus.inbox(most, peek)] == [(one.id, one.state) for one in expected]
 
-    @rule(client=clients, ack=st.sampled_from(["ahead", "ahead", "manual", "auto"]), lease_s=spans, message=messages)
+    @rule(client=clients, ack=modes, lease_s=spans, message=messages)
     def subscribe(self, client: str, ack: Any, lease_s: int, message: dict[str, Any]) -> None:
         self.send_many("boss", [{**message, "to": self.actors[client].address}])
         subscription = self.actors[client].bus.pull_subscription(ack=ack, lease_s=lease_s)
@@ -149,16 +150,16 @@ class Lifecycle(Steps, RuleBasedStateMachine):
     @precondition(lambda self: any(actor.subscriptions for actor in self.actors.values()))
     @rule(number=numbers, which=numbers, after_s=st.sampled_from([0, 0, 5, 10]))
     def consume(self, number: int, which: int, after_s: int) -> None:
-        actor, held = self.some_subscription(number, "ahead")
+        actor, held = self.some_subscription(number, "prefetch")
         self.clock.step(after_s)
-        if held.ack == "ahead":
+        if held.ack == "prefetch":
             id = self.some_id(which, lambda one: one.lease == held.token)
             self.agree(lambda: self.model.consume(id, actor.address, held.token), lambda: held.subscription.take(id))
 
     @precondition(lambda self: any(actor.subscriptions for actor in self.actors.values()))
     @rule(number=numbers, after_s=st.sampled_from([0, 5, -10]))
     def renew(self, number: int, after_s: int) -> None:
-        actor, held = self.some_subscription(number, "ahead")
+        actor, held = self.some_subscription(number, "prefetch")
         self.clock.step(after_s)
         assert held.subscription.renew() == self.model.renew(actor.address, held.token, held.lease_s)
 

@@ -82,7 +82,7 @@ class Delivery:
             self._finish(stage)
         elif stage.availability in ("leased", "lease_expired"):
             self.send()
-            self._lease("manual" if stage.state == "delivered" else "ahead")
+            self._lease("manual" if stage.state == "delivered" else "prefetch")
         elif stage.state == "sent":
             self.send(delay_s=None if stage.availability == "ready" else 60)
         else:
@@ -102,7 +102,7 @@ class Delivery:
         # A subscription that was rung fetches what is ready, and settles nothing.
         events: dict[Event, Callable[[], object]] = {
             "show": self.worker.inbox,
-            "prefetch": lambda: self.subscription("ahead").fetch(1, rung=True),
+            "prefetch": lambda: self.subscription("prefetch").fetch(1, rung=True),
             "claim": lambda: self.subscription("manual").fetch(1, rung=True),
             "consume": lambda: (
                 self.holder.take(self.id) if self.holder else self.subscription("auto").fetch(1, rung=True)

@@ -1,4 +1,4 @@
-"""Subscriptions that set messages apart (`ack="ahead"`): a message is its consumer's once it is taken."""
+"""Prefetching subscriptions (`ack="prefetch"`): a message is its consumer's once it is taken."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def subscribe(hosted: Hosted) -> Iterator[Callable[..., PullSubscription]]:
     made = []
 
     def make(lease_s: float = 30.0) -> PullSubscription:
-        made.append(hosted(WORKER).pull_subscription(ack="ahead", lease_s=lease_s))
+        made.append(hosted(WORKER).pull_subscription(ack="prefetch", lease_s=lease_s))
         return made[-1]
 
     yield make
@@ -81,13 +81,14 @@ def test_what_another_has_by_now_cannot_be_taken(
     assert connect(WORKER).read(message.id).attempts == 1
 
 
+@pytest.mark.parametrize("ack", ["prefetch", "ahead"])  # the second is the old name of the first
 def test_over_the_socket_an_ack_for_a_subscription_takes_only_what_that_still_has(
-    serve: Callable[..., Served], connect: Connect
+    serve: Callable[..., Served], connect: Connect, ack: str
 ) -> None:
     connect("boss:s").send_many([{"to": WORKER, "type": "job", "body": n} for n in range(2)])
     served = serve()
     with served.connect() as line, served.connect() as other:
-        number = line.ask("subscribe", {"role": WORKER, "ack": "ahead", "window": 2})["subscription"]
+        number = line.ask("subscribe", {"role": WORKER, "ack": ack, "window": 2})["subscription"]
         first, second = (line.push()["message"]["id"] for _ in range(2))
 
         assert line.ask("ack", {"id": first, "subscription": number}) == {"acked": [first]}

@@ -44,7 +44,9 @@ class Options(NamedTuple):
             raise InputError(f"max_per_poll {most!r} is out of range: use 1 to {_MAX_WINDOW:,}")
         check_poll_interval(self.poll_interval_s)
         window = most if self.ack == "manual" else min(most, _PREFETCH)
-        return without_none({"role": address, "ack": "manual" if self.ack == "manual" else "ahead", "window": window})
+        return without_none(
+            {"role": address, "ack": "manual" if self.ack == "manual" else "prefetch", "window": window}
+        )
 
 
 class Subscription:

@@ -9,7 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, WithJsonSchema, create_model
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    create_model,
+)
 
 from raven.errors import InputError
 from raven.model.new_message import OPTION_TYPES, OPTIONS, Option
@@ -269,11 +278,16 @@ class Stats(Params):
     full: Annotated[bool, Field(description="what is finished, too, which takes longer the more there is")] = True
 
 
+def _rename_ack(ack: object) -> object:
+    """Return "prefetch" for "ahead", the name of that mode before version 0.4."""
+    return "prefetch" if ack == "ahead" else ack
+
+
 class Subscribe(Params):
     """Whose mail, how it is acked, and how much of it may be on its way."""
 
     role: Role = None
-    ack: Literal["auto", "manual", "ahead"] = "auto"
+    ack: Annotated[Literal["auto", "manual", "prefetch"], BeforeValidator(_rename_ack)] = "auto"
     window: Annotated[
         int, Field(ge=1, le=MAX_WINDOW, description="at most so many messages that were pushed and not read or acked")
     ] = 64

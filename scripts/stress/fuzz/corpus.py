@@ -79,7 +79,8 @@ ANSWERS = (
 # Pieces that lie at the edges: of JSON, of UTF-8, of numbers, of addresses and of the protocol's own words.
 WORDS = (
     b'"jsonrpc":"2.0"', b'"method":', b'"params":', b'"id":', b'"error":', b'"result":', b'"role":', b'"from":',
-    b'"to":', b'"type":', b'"body":', b'"timeout_s":0.001', b'"lease":', b'"ack":"ahead"', b'"calls":', b'"messages":',
+    b'"to":', b'"type":', b'"body":', b'"timeout_s":0.001', b'"lease":', b'"ack":"prefetch"', b'"calls":',
+    b'"messages":',
     b"true", b"null", b"NaN", b"-Infinity", b"1e999", b"-0", b"9223372036854775808", b"1" * 50, b'"a:s"', b'"*:*"',
     b'":"', b'"\\ud800"', b'"\\u0000"', b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\x00", b"\r", b"\n", b"[", b"]",
     b"{", b"}", b",", b":", b'"', b"\\", b"[" * 120, b"]" * 120, b"[[]]", b"{}", b'{"":0}', b"GET / HTTP/1.1\r\n",

@@ -64,7 +64,8 @@ def test_mail_with_manual_acks_is_known_by_its_lease_until_the_loop_ends() -> No
 
 
 @pytest.mark.parametrize(
-    ("ack", "most", "asked"), [("auto", 50, ("ahead", 4)), ("auto", 2, ("ahead", 2)), ("manual", 50, ("manual", 50))]
+    ("ack", "most", "asked"),
+    [("auto", 50, ("prefetch", 4)), ("auto", 2, ("prefetch", 2)), ("manual", 50, ("manual", 50))],
 )
 def test_only_a_few_messages_are_asked_for_ahead_with_auto_acks(ack: str, most: int, asked: tuple[str, int]) -> None:
     told, window = asked

@@ -24,7 +24,7 @@ def test_messages_that_expire_while_they_are_set_apart_leave_their_places_in_the
 ) -> None:
     boss = connect("boss:s")
     with serve().connect() as line:
-        number = line.ask("subscribe", {"role": WORKER, "ack": "ahead", "window": 2})["subscription"]
+        number = line.ask("subscribe", {"role": WORKER, "ack": "prefetch", "window": 2})["subscription"]
         dying = boss.send_many([{"to": WORKER, "type": "job", "expires_in_s": 0.5} for _ in range(2)])
         pushed = [line.push()["message"]["id"] for _ in range(2)]
         ends = max(message.expires_at for message in dying if message.expires_at)
