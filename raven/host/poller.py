@@ -21,7 +21,7 @@ _BUSY_PAUSE_S = 0.2
 class Sink(Protocol):
     """Where messages go: one consumer's connection, whatever it speaks. The poller calls all of it on the event loop.
 
-    When it is full no more it calls `resume` of its Subscriptions and its Waits.
+    When it is full no more it calls `resume` of its Subscriptions and its DeferredSet.
     """
 
     is_full: bool  # the consumer does not read as fast as it is written to, or has gone

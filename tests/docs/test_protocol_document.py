@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from raven.host.deferred import MAX_DEFERRED
 from raven.host.leases import MAX_REMEMBERED
 from raven.host.push import LEASE_S
 from raven.host.subscriptions import MAX_SUBSCRIPTIONS
-from raven.host.waits import MAX_WAITS
 from raven_rpc.jsonrpc import messages as protocol
 from raven_rpc.jsonrpc.errors import FAULTS, STANDARD
 from raven_rpc.methods import params
@@ -130,7 +130,7 @@ def test_the_document_states_the_limits_that_hold() -> None:
     assert limits["requests of one connection under way"] == f"{MAX_PENDING:,}"
     assert limits["connections"].startswith(f"{MAX_CONNECTIONS:,} ")
     assert limits["subscriptions of a connection"] == f"{MAX_SUBSCRIPTIONS:,}"
-    assert limits["requests of a connection that wait (`request`, `wait_receipt`)"] == f"{MAX_WAITS:,}"
+    assert limits["requests of a connection that wait (`request`, `wait_receipt`)"] == f"{MAX_DEFERRED:,}"
     assert limits["calls of a `transaction`"] == f"{MAX_CALLS:,}"
     assert f"(the last\n{MAX_REMEMBERED:,})" in section("### `claim`")
     assert limits["`window`"] == f"{params.MAX_WINDOW:,}"

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from raven import BusClient, Message, MessageNotFoundError
+from raven.host.deferred import DeferredSet
 from raven.host.host import Host
 from raven.host.limits import WaitQuota
 from raven.host.subscriptions import Subscriptions
-from raven.host.waits import Waits
 from raven.host.worker import Outcome
 from raven.model.status import Receipt
 from raven.query.receipts import ReceiptPoller
@@ -35,7 +35,7 @@ class Consumer:
         self.ended: asyncio.Queue[tuple[int, str, Exception | None]] = asyncio.Queue()
         self.was_idle = 0
         self.subscriptions = Subscriptions(host, self)
-        self.waits = Waits(host, self)
+        self.deferred = DeferredSet(host, self)
 
     def unsent_bytes(self) -> int:
         return self.came.qsize()
@@ -57,10 +57,10 @@ class Consumer:
     def read_on(self) -> None:
         self.is_full = False
         self.subscriptions.resume()
-        self.waits.resume()
+        self.deferred.resume()
 
     def close(self) -> None:
-        self.waits.close()
+        self.deferred.close()
         self.subscriptions.close()
 
 
@@ -185,13 +185,13 @@ def test_a_question_and_receipts_are_waited_for_and_give_their_places_back(db: s
         async with hosting(db) as (host, consumer):
             outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
             pending = host.for_address("boss:s").pending_request("oracle:s", "ask", timeout_s=DEADLINE_S)
-            consumer.waits.admit()
+            consumer.deferred.reserve()
             sent = (await done(host.writer.submit, pending.send)).value
             poller = ReceiptPoller(lambda: host.reader_bus.receipts(sent.id), sent.id)
-            consumer.waits.admit()
-            consumer.waits.begin(consumer.waits.for_answer(pending, DEADLINE_S), outcomes.put_nowait)
-            consumer.waits.begin(consumer.waits.for_receipts(poller, sent.id, DEADLINE_S), outcomes.put_nowait)
-            assert (len(consumer.waits), outcomes.qsize()) == (2, 0)
+            consumer.deferred.reserve()
+            consumer.deferred.start(consumer.deferred.for_reply(pending, DEADLINE_S), outcomes.put_nowait)
+            consumer.deferred.start(consumer.deferred.for_receipts(poller, sent.id, DEADLINE_S), outcomes.put_nowait)
+            assert (len(consumer.deferred), outcomes.qsize()) == (2, 0)
 
             [asked] = oracle.claim()
             oracle.reply(asked, "answer", 42)
@@ -202,7 +202,7 @@ def test_a_question_and_receipts_are_waited_for_and_give_their_places_back(db: s
             receipts = next(one.value for one in ended if isinstance(one.value, list))
             assert (answer.body, answer.state) == (42, "acked")
             assert [(type(one), one.state) for one in receipts] == [(Receipt, "acked")]
-            assert len(consumer.waits) == 0
+            assert len(consumer.deferred) == 0
 
     asyncio.run(run())
 
@@ -255,7 +255,7 @@ def test_a_wait_is_counted_once_and_can_be_released() -> None:
 
 
 def test_a_host_needs_neither_the_server_nor_a_socket() -> None:
-    program = "import sys; from raven.host import host, subscriptions, waits; print(*sys.modules)"
+    program = "import sys; from raven.host import deferred, host, subscriptions; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
 
     assert not {"raven_rpc", "jsonrpcserver", "pydantic", "asyncio"} & set(loaded)

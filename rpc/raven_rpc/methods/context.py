@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 from raven.errors import ForbiddenError, InputError, MessageNotFoundError
 from raven.host.bus import HostedBus
+from raven.host.deferred import DeferredSet
 from raven.host.host import Host
 from raven.host.leases import Leases
 from raven.host.subscriptions import Subscriptions
-from raven.host.waits import Waits
 from raven.model.address import parse_address
 from raven.model.message import Message
 
@@ -41,7 +41,7 @@ class Context:
         bound: Sequence[str] = (),
         leases: Leases,
         subscriptions: Subscriptions,
-        waits: Waits,
+        deferred: DeferredSet,
     ) -> None:
         self.host = host
         self.facts = facts
@@ -49,7 +49,7 @@ class Context:
         self.address: str | None = bound[0] if len(bound) == 1 else None
         self.leases = leases
         self.subscriptions = subscriptions
-        self.waits = waits
+        self.deferred = deferred
         self.writer = host.writer_bus
         self.reader = host.reader_bus
         self.admin = host.admin_bus

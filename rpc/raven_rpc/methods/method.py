@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-from raven.host.waits import Wait
+from raven.host.deferred import Deferred
 from raven.host.worker import Executor
 from raven_rpc.methods.context import Context
 from raven_rpc.methods.params import Params
@@ -31,7 +31,7 @@ class Work(NamedTuple):
     after: Callable[[Any], None] | None = None
     weight: int = 1
     at_once: Callable[[Any], None] | None = None
-    wait: Callable[[Any], Wait | None] | None = None
+    wait: Callable[[Any], Deferred | None] | None = None
 
 
 class Method(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from raven.host.waits import Wait
+from raven.host.deferred import Deferred
 from raven.model.message import Message
 from raven.model.status import Receipt
 from raven.query.receipts import ReceiptPoller
@@ -42,10 +42,10 @@ def receipts(context: Context, given: params.OneMessage) -> Work:
 def wait_receipt(context: Context, given: params.WaitReceipt) -> Work:
     """Wait until every delivery of a message has come so far, and return the receipts; others overtake it."""
     poller = ReceiptPoller(partial(_receipts, context, given.id), given.id, given.state)
-    context.waits.admit()
+    context.deferred.reserve()
 
-    def wait(found: list[Receipt] | None) -> Wait | None:
-        return None if found is not None else context.waits.for_receipts(poller, given.id, given.timeout_s)
+    def wait(found: list[Receipt] | None) -> Deferred | None:
+        return None if found is not None else context.deferred.for_receipts(poller, given.id, given.timeout_s)
 
     return Work("read", poller.poll, _as_receipts, wait=wait)
 

@@ -37,7 +37,7 @@ def reply(context: Context, given: params.Reply) -> Work:
 def request(context: Context, given: params.Request) -> Work:
     """Send a message, wait for the answer that `reply` gives to it, and return that, acked; others overtake it."""
     pending = context.client("from", given.from_).pending_request(timeout_s=given.timeout_s, **given.given())
-    context.waits.admit()
+    context.deferred.reserve()
     return Work(
-        "write", pending.send, Message.as_dict, wait=lambda _: context.waits.for_answer(pending, given.timeout_s)
+        "write", pending.send, Message.as_dict, wait=lambda _: context.deferred.for_reply(pending, given.timeout_s)
     )

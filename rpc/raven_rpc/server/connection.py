@@ -10,10 +10,10 @@ from functools import partial
 from typing import Any, Protocol, cast
 
 from raven.errors import ForbiddenError, LimitError, RavenError
+from raven.host.deferred import Deferred, DeferredSet
 from raven.host.host import Host
 from raven.host.leases import Leases
 from raven.host.subscriptions import Subscriptions
-from raven.host.waits import Wait, Waits
 from raven.host.worker import Outcome, capture
 from raven_rpc.jsonrpc import errors as faults
 from raven_rpc.jsonrpc import messages as protocol
@@ -71,7 +71,7 @@ class Connection(asyncio.Protocol):
         self.leases = Leases()
         self.sink = LineSink(self.leases, self._close_soon)
         self.subscriptions = Subscriptions(host, self.sink)
-        self.waits = Waits(host, self.sink)
+        self.deferred = DeferredSet(host, self.sink)
         self._lanes = Lanes(host, self.sink, self.settle, partial(server.settled.add, self))
         self._context = Context(
             host,
@@ -79,7 +79,7 @@ class Connection(asyncio.Protocol):
             bound=server.bound,
             leases=self.leases,
             subscriptions=self.subscriptions,
-            waits=self.waits,
+            deferred=self.deferred,
         )
 
     # What asyncio calls
@@ -128,7 +128,7 @@ class Connection(asyncio.Protocol):
         self._lanes.start()
         self.take_turn()
         self.subscriptions.resume()
-        self.waits.resume()
+        self.deferred.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget what was asked, and give back what was pushed and not acked."""
@@ -139,7 +139,7 @@ class Connection(asyncio.Protocol):
         self._late.clear()
         while self._answers:
             self._follow_up(self._answers.popleft())
-        self.waits.close()
+        self.deferred.close()
         self.subscriptions.close()
         self._server.forget(self)
 
@@ -153,20 +153,20 @@ class Connection(asyncio.Protocol):
 
     def stop(self) -> None:
         """Take no more requests, and let none wait any longer: the server stops."""
-        self.waits.stop()
+        self.deferred.stop()
         self.stop_reading()
 
     def tick(self, changed: bool) -> None:
         """Once a second, for what is subscribed to and what waits."""
         self.subscriptions.tick(changed)
-        self.waits.tick(changed)
+        self.deferred.tick(changed)
         transport = self.sink.transport
         if self._has_ended and self._late and transport is not None and sockets.peer_closed(transport):
             transport.abort()
 
     def has_no_fifo(self) -> bool:
         """Whether something here has no doorbell, and must look more often."""
-        return self.subscriptions.has_no_fifo() or self.waits.has_no_fifo()
+        return self.subscriptions.has_no_fifo() or self.deferred.has_no_fifo()
 
     def abort(self) -> None:
         """Close at once, whatever is still to be written."""
@@ -261,21 +261,21 @@ class Connection(asyncio.Protocol):
             if work.wait is not None:
                 made = capture(partial(work.wait, outcome.value))
                 if made.value is not None:
-                    return self._wait(pending, made.value)
+                    return self._defer(pending, made.value)
                 outcome = outcome if made.error is None else made
         return self._conclude(pending, outcome)
 
-    def _wait(self, pending: Pending, wait: Wait) -> None:
+    def _defer(self, pending: Pending, deferred: Deferred) -> None:
         """Let a request be answered when a wait ends; no other is held up."""
         if self.sink.is_closed:
-            wait.give_up()
+            deferred.cancel()
         else:
             if pending.answer not in self._late:
                 self._answers.remove(pending.answer)
                 self._late.add(pending.answer)
-            self.waits.begin(wait, partial(self._waited, pending))
+            self.deferred.start(deferred, partial(self._on_deferred, pending))
 
-    def _waited(self, pending: Pending, outcome: Outcome) -> None:
+    def _on_deferred(self, pending: Pending, outcome: Outcome) -> None:
         self._conclude(pending, outcome)
         self._plan_turn()
 
@@ -283,7 +283,7 @@ class Connection(asyncio.Protocol):
         """Answer a request."""
         work = pending.work
         if work.wait is not None:
-            self.waits.dismiss()
+            self.deferred.release()
         if outcome.error is None and work.after is not None:
             pending.answer.after.append(partial(work.after, outcome.value))
         if self.sink.is_closed:

@@ -171,7 +171,7 @@ class Server:
             "errors": self.dispatcher.errors,
             "pushed": self.host.pushed,
             "unacked": len(self.host.unacked),
-            "waits": sum(len(connection.waits) for connection in self._connections),
+            "waits": sum(len(connection.deferred) for connection in self._connections),
             "commits": self.host.writer.commits,
             "waiting_writes": self.host.writer.pending(),
             "waiting_reads": self.host.reader.pending(),

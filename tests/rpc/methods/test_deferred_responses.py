@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from raven import BusClient
-from raven.host.waits import MAX_WAITS
+from raven.host.deferred import MAX_DEFERRED
 from raven_rpc.server import server
 from tests.processes import needs_proc, open_files
 from tests.rpc_server import Line, Served
@@ -127,15 +127,15 @@ def test_a_request_without_an_id_is_sent_and_never_answered(served: Served, line
 
 def test_waits_over_the_limit_are_refused_and_send_nothing(served: Served, line: Line, oracle: BusClient) -> None:
     more = 5
-    for number in range(MAX_WAITS + more):
+    for number in range(MAX_DEFERRED + more):
         line.tell("request", {**QUESTION, "timeout_s": 600}, id=number)
 
     refused = [line.answer() for _ in range(more)]
 
     assert {answer["error"]["data"]["kind"] for answer in refused} == {"limit"}
-    assert [answer["id"] for answer in refused] == [MAX_WAITS + number for number in range(more)]
-    wait_for_waits(served, MAX_WAITS)
-    assert oracle.last_id() == MAX_WAITS
+    assert [answer["id"] for answer in refused] == [MAX_DEFERRED + number for number in range(more)]
+    wait_for_waits(served, MAX_DEFERRED)
+    assert oracle.last_id() == MAX_DEFERRED
 
 
 @needs_proc
