@@ -23,7 +23,7 @@ from raven_rpc.methods import params
 from raven_rpc.methods.table import METHODS
 from raven_rpc.methods.transaction import MAX_CALLS
 from raven_rpc.server.connection import MAX_PENDING
-from raven_rpc.server.responses import MAX_ANSWER
+from raven_rpc.server.responses import MAX_RESPONSE
 from raven_rpc.server.server import MAX_CONNECTIONS
 from tests.docs.examples import ROOT, sessions
 from tests.rpc_server import Served
@@ -135,7 +135,7 @@ def test_the_document_states_the_limits_that_hold() -> None:
     assert f"(the last\n{MAX_REMEMBERED:,})" in section("### `claim`")
     assert limits["`window`"] == f"{params.MAX_WINDOW:,}"
     assert limits["a batch"] == f"{protocol.MAX_BATCH:,} requests"
-    assert limits["the answer to one line"] == f"{MAX_ANSWER // 1024**2} MiB"
+    assert limits["the answer to one line"] == f"{MAX_RESPONSE // 1024**2} MiB"
     assert f"leased for {LEASE_S:g} s" in section("## Subscriptions")
 
 

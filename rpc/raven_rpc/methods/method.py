@@ -1,4 +1,4 @@
-"""Method: how a method is described, and the work that it leaves to be done off the event loop."""
+"""Method: the description of a method, and the work that it leaves to an executor."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from raven_rpc.methods.params import Params
 
 
 def as_is(value: Any) -> Any:
-    """Return a value as the answer that it is."""
+    """Return a value that is a JSON value already."""
     return value
 
 
 class Work(NamedTuple):
-    """A step of one request: `run` it in its lane, then `answer` with what it returned, as JSON can hold it.
+    """The work of one request: its executor calls `run`, then the event loop makes the result of `to_result(value)`.
 
-    The lanes are the writer's thread, the reader's, that of what takes long, and the event loop itself once all before
-    it is done. Of a step that has succeeded the event loop runs `at_once` before anything else, and `after` after the
-    answer. With `wait`, the answer comes later: when the Wait ends that this makes of what `run` returned, unless it
-    makes none. `weight` is about how many messages it handles.
+    Executors are the threads of a Host; "loop" is the event loop itself, after all earlier work of the connection. If
+    `run` succeeds, the event loop calls `on_success` at once and `after_reply` after the response. `deferred(value)`
+    may return a Deferred: the response is then sent when that completes. `weight` is about how many messages are
+    handled.
     """
 
     executor: Executor | Literal["loop"]
     run: Callable[[], Any]
-    answer: Callable[[Any], Any] = as_is
-    after: Callable[[Any], None] | None = None
+    to_result: Callable[[Any], Any] = as_is
+    after_reply: Callable[[Any], None] | None = None
     weight: int = 1
-    at_once: Callable[[Any], None] | None = None
-    wait: Callable[[Any], Deferred | None] | None = None
+    on_success: Callable[[Any], None] | None = None
+    deferred: Callable[[Any], Deferred | None] | None = None
 
 
 class Method(NamedTuple):
-    """One method: what it takes, what it does in a context, and what it answers, in words.
+    """One method: the model of its parameters, its function, and the name of its result's schema.
 
-    `run` returns its answer, or the Work that leads to it.
+    `run` returns the result, or the Work that leads to it.
     """
 
     params: type[Params]
     run: Callable[[Context, Any], Any]
-    answers: str
+    result_schema: str

@@ -121,7 +121,7 @@ def document(methods: Mapping[str, Method]) -> dict[str, Any]:
                     {"name": field, "required": field in required, "schema": schema}
                     for field, schema in model.get("properties", {}).items()
                 ],
-                "result": {"name": method.answers, "schema": _ref(method.answers)},
+                "result": {"name": method.result_schema, "schema": _ref(method.result_schema)},
             }
         )
     return {

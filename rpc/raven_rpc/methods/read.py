@@ -44,10 +44,10 @@ def wait_receipt(context: Context, given: params.WaitReceipt) -> Work:
     poller = ReceiptPoller(partial(_receipts, context, given.id), given.id, given.state)
     context.deferred.reserve()
 
-    def wait(found: list[Receipt] | None) -> Deferred | None:
+    def start(found: list[Receipt] | None) -> Deferred | None:
         return None if found is not None else context.deferred.for_receipts(poller, given.id, given.timeout_s)
 
-    return Work("read", poller.poll, _as_receipts, wait=wait)
+    return Work("read", poller.poll, _as_receipts, deferred=start)
 
 
 def _receipts(context: Context, message_id: int) -> list[Receipt]:

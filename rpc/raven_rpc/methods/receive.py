@@ -54,7 +54,7 @@ def claim(context: Context, given: params.Claim) -> Work:
         lambda: bus.claim(given.max, given.lease_s, max_bytes=MAX_PAGE_BYTES, remember=False),
         as_messages,
         weight=given.max,
-        at_once=partial(context.leases.remember, bus.address),
+        on_success=partial(context.leases.remember, bus.address),
     )
 
 
@@ -81,7 +81,7 @@ def _take(context: Context, message_id: int, subscription: int) -> Work:
         "write",
         take,
         lambda _: {"acked": [message_id]},
-        at_once=lambda _: context.host.unacked.release(push.role, message_id),
+        on_success=lambda _: context.host.unacked.release(push.role, message_id),
     )
 
 
@@ -125,4 +125,4 @@ def _change(
     def end(made: _Change) -> None:
         context.finished(made.role, given.id, made.lease)
 
-    return Work("write", run, answer, at_once=end if ends else None)
+    return Work("write", run, answer, on_success=end if ends else None)

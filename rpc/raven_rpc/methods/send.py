@@ -39,5 +39,5 @@ def request(context: Context, given: params.Request) -> Work:
     pending = context.client("from", given.from_).pending_request(timeout_s=given.timeout_s, **given.given())
     context.deferred.reserve()
     return Work(
-        "write", pending.send, Message.as_dict, wait=lambda _: context.deferred.for_reply(pending, given.timeout_s)
+        "write", pending.send, Message.as_dict, deferred=lambda _: context.deferred.for_reply(pending, given.timeout_s)
     )

@@ -42,17 +42,17 @@ def transact(context: Context, given: params.Transaction, methods: Mapping[str, 
                         raise LimitError(f"what is claimed comes to over {MAX_PAGE_BYTES:,} bytes: claim less at once")
         return values
 
-    def at_once(values: list[Any]) -> None:
+    def on_success(values: list[Any]) -> None:
         for work, value in zip(works, values, strict=True):
-            if work.at_once is not None:
-                work.at_once(value)
+            if work.on_success is not None:
+                work.on_success(value)
 
     return Work(
         "write",
         run,
-        lambda values: {"results": [work.answer(value) for work, value in zip(works, values, strict=True)]},
+        lambda values: {"results": [work.to_result(value) for work, value in zip(works, values, strict=True)]},
         weight=sum(work.weight for work in works),
-        at_once=at_once,
+        on_success=on_success,
     )
 
 

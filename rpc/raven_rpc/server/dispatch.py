@@ -22,7 +22,7 @@ from raven_rpc.methods.method import Method, Work
 from raven_rpc.methods.params import bind
 
 
-class Reply(NamedTuple):
+class Dispatched(NamedTuple):
     """What a request has come to: a response that is ready, or work to be done, and the id to answer it with.
 
     A notification has neither a response nor an id to answer with (`wanted` is false).
@@ -41,7 +41,7 @@ class Dispatcher:
         self._methods = {name: _adapted(method) for name, method in methods.items()}
         self.requests = self.errors = 0
 
-    def dispatch(self, request: Any, context: Context) -> Reply:
+    def dispatch(self, request: Any, context: Context) -> Dispatched:
         """Return what one request, an element of a batch or a line of its own, has come to."""
         self.requests += 1
         reason = _malformed(request)
@@ -55,14 +55,14 @@ class Dispatcher:
         else:
             value, error = _call(method, request, context)
         if isinstance(value, Work):
-            return Reply(wanted, id, None, value)
+            return Dispatched(wanted, id, None, value)
         if not wanted:
-            return Reply(False, None, None, None)
-        return Reply(True, id, protocol.success(id, value), None) if error is None else self._refusal(id, error)
+            return Dispatched(False, None, None, None)
+        return Dispatched(True, id, protocol.success(id, value), None) if error is None else self._refusal(id, error)
 
-    def _refusal(self, id: Any, error: dict[str, Any]) -> Reply:
+    def _refusal(self, id: Any, error: dict[str, Any]) -> Dispatched:
         self.errors += 1
-        return Reply(True, id, protocol.failure(id, error), None)
+        return Dispatched(True, id, protocol.failure(id, error), None)
 
 
 def _call(

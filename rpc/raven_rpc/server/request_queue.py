@@ -1,4 +1,4 @@
-"""Lanes: in which order the work of one connection's requests is done."""
+"""Request queue: the order in which the work of one connection's requests runs."""
 
 from __future__ import annotations
 
@@ -8,77 +8,77 @@ from functools import partial
 
 from raven.host.host import Host
 from raven.host.worker import Outcome, capture
-from raven_rpc.server.responses import Pending
+from raven_rpc.server.responses import QueuedRequest
 from raven_rpc.server.sink import LineSink
 
-# So many requests of one connection may be under way, or fewer heavy ones; then it is read no further.
+# At most this many requests of one connection run or wait, fewer if they are heavy; then the server stops reading it.
 MAX_PENDING = 1000
 
 
-class Lanes:
-    """Does the work of one connection, and has what each came to settled: `settle`, then `answer_soon`.
+class RequestQueue:
+    """Runs the work of one connection's requests; calls `complete` with each outcome, then `respond_soon`.
 
-    Writes run in their order, and so do reads; a read waits for the writes before it, and a write for the reads.
+    Writes run in their order, and so do reads; a read waits for earlier writes, and a write for earlier reads.
     """
 
     def __init__(
         self,
         host: Host,
         sink: LineSink,
-        settle: Callable[[Pending, Outcome], None],
-        answer_soon: Callable[[], None],
+        complete: Callable[[QueuedRequest, Outcome], None],
+        respond_soon: Callable[[], None],
     ) -> None:
         self._host = host
         self._sink = sink
-        self._settle = settle
-        self._answer_soon = answer_soon
-        self._waiting: deque[Pending] = deque()
+        self._complete = complete
+        self._respond_soon = respond_soon
+        self._waiting: deque[QueuedRequest] = deque()
         self._running = self._weight = 0
         self._executor = ""
         self.count = 0  # of the requests that wait or run
 
-    def run(self, pending: Pending, is_last: bool) -> None:
-        """Do the work of a request when its turn comes; `is_last` where no other request is there to go with it."""
-        work = pending.work
+    def run(self, request: QueuedRequest, is_last: bool) -> None:
+        """Run the work of a request in its turn; `is_last` if no further request of this connection has come."""
+        work = request.work
         if is_last and not self.count and work.executor == "write":
             outcome = self._host.writer.try_inline(work.run, work.weight, self)
             if outcome is not None:
-                return self._settle(pending, outcome)
+                return self._complete(request, outcome)
         self.count += 1
-        self._waiting.append(pending)
+        self._waiting.append(request)
         return self.start()
 
     def start(self) -> None:
-        """Start the work that may run now: what shares the lane of what runs, and anything where nothing does."""
+        """Start queued requests of the running executor, or of any executor if none runs."""
         while self._waiting and not self._sink.is_full:
             work = self._waiting[0].work
             if self._running and (
                 work.executor == "loop" or work.executor != self._executor or self._weight + work.weight > MAX_PENDING
             ):
                 return
-            pending = self._waiting.popleft()
+            request = self._waiting.popleft()
             self._running += 1
             self._weight += work.weight
             self._executor = work.executor
             if work.executor == "loop":
-                self._leave(pending, capture(work.run))
+                self._leave(request, capture(work.run))
             else:
-                self._host.executors[work.executor].submit(work.run, partial(self._finish, pending), work.weight, self)
+                self._host.executors[work.executor].submit(work.run, partial(self._on_done, request), work.weight, self)
 
     def clear(self) -> None:
-        """Forget what has not begun."""
+        """Drop the requests that have not started."""
         self.count -= len(self._waiting)
         self._waiting.clear()
 
-    def _finish(self, pending: Pending, outcome: Outcome) -> None:
-        self._leave(pending, outcome)
+    def _on_done(self, request: QueuedRequest, outcome: Outcome) -> None:
+        self._leave(request, outcome)
         if not self._sink.is_closed:
             self.start()
-            # Not at once: what was committed together is answered in one piece.
-            self._answer_soon()
+            # Not at once: responses to requests of one commit are written in one piece.
+            self._respond_soon()
 
-    def _leave(self, pending: Pending, outcome: Outcome) -> None:
+    def _leave(self, request: QueuedRequest, outcome: Outcome) -> None:
         self.count -= 1
         self._running -= 1
-        self._weight -= pending.work.weight
-        self._settle(pending, outcome)
+        self._weight -= request.work.weight
+        self._complete(request, outcome)

@@ -75,7 +75,7 @@ class Server:
         self.max_request = max_request
         self.max_connections = max_connections
         self.dispatcher = Dispatcher(METHODS)
-        self.settled: set[Connection] = set()
+        self.completed: set[Connection] = set()
         self._others = self.allowed_uids != {os.geteuid()}
         self._socket_path = socket_path
         self._connections: set[Connection] = set()
@@ -90,7 +90,7 @@ class Server:
             import_module(name)
         place = self._take_place()
         allowed = _allow_descriptors(limits.descriptors_for(self.max_connections))
-        self.host.start(self.loop, limits.quota_for(allowed, self.max_connections), self._answer)
+        self.host.start(self.loop, limits.quota_for(allowed, self.max_connections), self._write_responses)
         # The socket is removed below, where that is right; newer Pythons would do it always.
         options: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
         listening = await self.loop.create_unix_server(
@@ -178,12 +178,12 @@ class Server:
             "waiting_upkeep": self.host.admin.pending(),
         }
 
-    def _answer(self) -> None:
-        """Let the connections write what is ready since the last time."""
-        settled = self.settled.copy()
-        self.settled.clear()
-        for connection in settled:
-            connection.take_turn()
+    def _write_responses(self) -> None:
+        """Let the connections write the responses that have become complete."""
+        completed = self.completed.copy()
+        self.completed.clear()
+        for connection in completed:
+            connection.process_input()
 
     # The tick
 

@@ -261,7 +261,7 @@ def test_answers_that_nobody_reads_are_not_piled_up(serve: Serve) -> None:
 def test_a_result_that_json_cannot_hold_is_answered_with_an_internal_error(depth: int) -> None:
     value: Any = reduce(lambda inner, _: [inner], range(depth), object() if not depth else None)
 
-    shape = json.loads(responses.ready(protocol.success(7, value)).line())
+    shape = json.loads(responses.immediate(protocol.success(7, value)).line())
 
     assert (shape["id"], shape["error"]["code"]) == (7, protocol.INTERNAL_ERROR)
 
@@ -269,7 +269,7 @@ def test_a_result_that_json_cannot_hold_is_answered_with_an_internal_error(depth
 def test_a_batch_whose_answers_come_to_too_much_has_errors_in_the_place_of_the_last(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(responses, "MAX_ANSWER", 3000)
+    monkeypatch.setattr(responses, "MAX_RESPONSE", 3000)
     with serve().connect() as line:
         line.ask("send", {"from": "a:s", "to": "b:s", "type": "note", "body": "x" * 1500})
 
