@@ -89,8 +89,8 @@ class MailPush:
         self._sink.end(self.number, "error", error)
         self._end(self.number)
 
-    def take(self, message_id: int) -> None:
-        """Ack a message that is still leased here; LeaseLostError where it is not. Runs in the thread of the writer."""
+    def consume(self, message_id: int) -> None:
+        """Ack a message that is still leased here, else raise LeaseLostError. Runs in the thread of the writer."""
         self._subscription.take(message_id)
 
     def release(self, message_id: int) -> None:

@@ -18,67 +18,67 @@ _FEW = 1000
 _MANY = 16
 
 
-def dead(context: Context, given: params.Dead) -> Work:
+def dead(context: Context, args: params.Dead) -> Work:
     """Return the deliveries that have died, each as its recipient has it, with the reason."""
-    check_max(given.max)
-    bus, scope = context.reader, context.scope(given.role)
+    check_max(args.max)
+    bus, allowed = context.reader, context.allowed(args.role)
 
     def find() -> list[Message]:
-        if scope is None:
-            return bus.dead(max=given.max, max_bytes=MAX_PAGE_BYTES)
-        most = MAX_PAGE_BYTES // max(1, len(scope))
-        if len(scope) > _MANY:
+        if allowed is None:
+            return bus.dead(max=args.max, max_bytes=MAX_PAGE_BYTES)
+        most = MAX_PAGE_BYTES // max(1, len(allowed))
+        if len(allowed) > _MANY:
             raise LimitError(
-                f"{len(scope):,} addresses at once are over the limit of {_MANY}: ask for fewer, or for all"
+                f"{len(allowed):,} addresses at once are over the limit of {_MANY}: ask for fewer, or for all"
             )
-        found = [message for role in scope for message in bus.dead(role, max=given.max, max_bytes=most)]
-        return sorted(found, key=lambda message: message.id)[: given.max]
+        letters = [message for role in allowed for message in bus.dead(role, max=args.max, max_bytes=most)]
+        return sorted(letters, key=lambda message: message.id)[: args.max]
 
-    return Work("read", find, as_messages, weight=given.max)
+    return Work("read", find, as_messages, weight=args.max)
 
 
-def requeue(context: Context, given: params.Requeue) -> Work:
+def requeue(context: Context, args: params.Requeue) -> Work:
     """Revive the dead of some messages, or all there are: they are ready at once, with all attempts before them."""
-    role = _own(context, given.role)
-    if bool(given.ids) == given.all:
+    role = _own(context, args.role)
+    if bool(args.ids) == args.all:
         raise InputError("requeue takes the ids of messages, or all: give one of them")
-    if given.all:
+    if args.all:
         return Work("admin", lambda: context.admin.requeue(role=role, all=True), _as_requeued)
-    if len(given.ids) > _FEW:
-        return Work("admin", lambda: context.admin.requeue(*given.ids, role=role), _as_requeued)
-    return Work("write", lambda: context.writer.requeue(*given.ids, role=role), _as_requeued, weight=len(given.ids))
+    if len(args.ids) > _FEW:
+        return Work("admin", lambda: context.admin.requeue(*args.ids, role=role), _as_requeued)
+    return Work("write", lambda: context.writer.requeue(*args.ids, role=role), _as_requeued, weight=len(args.ids))
 
 
-def purge_dead(context: Context, given: params.PurgeDead) -> Work:
+def purge_dead(context: Context, args: params.PurgeDead) -> Work:
     """Drop the deliveries that have died, all or those to one address."""
-    role = _own(context, given.role)
+    role = _own(context, args.role)
     return Work("admin", lambda: context.admin.purge_dead(role), lambda count: {"purged": count})
 
 
-def prune(context: Context, given: params.Prune) -> Work:
+def prune(context: Context, args: params.Prune) -> Work:
     """Drop finished messages older than a span of time, and give their space back; what is unfinished stays."""
     if context.bound:
         raise ForbiddenError(f"this socket acts as {', '.join(context.bound)} only: it cannot prune what is others'")
 
     def run() -> dict[str, Any]:
         done = context.admin.prune(
-            given.older_than_s, dry_run=given.dry_run, progress=lambda _: context.host.check_running()
+            args.older_than_s, dry_run=args.dry_run, progress=lambda _: context.host.check_running()
         )
-        return {"messages": done.messages, "bytes": done.bytes, "dry_run": given.dry_run}
+        return {"messages": done.messages, "bytes": done.bytes, "dry_run": args.dry_run}
 
     return Work("admin", run)
 
 
-def stats(context: Context, given: params.Stats) -> Work:
+def stats(context: Context, args: params.Stats) -> Work:
     """Return what the server has done and what waits, and as `bus` the figures of the bus, null where it is gone."""
 
-    def measure() -> dict[str, Any] | None:
+    def collect() -> dict[str, Any] | None:
         try:
-            return context.admin.stats(full=given.full).as_dict()
+            return context.admin.stats(full=args.full).as_dict()
         except DatabaseError:  # just then the server's own figures are wanted
             return None
 
-    return Work("admin", measure, lambda measured: {**context.facts.stats(), "bus": measured})
+    return Work("admin", collect, lambda figures: {**context.facts.stats(), "bus": figures})
 
 
 def _own(context: Context, role: str | None) -> str | None:

@@ -64,7 +64,7 @@ class Context:
             raise InputError(f"{name!r} is missing: give an address, or say `hello` with one first")
         return self.check(address)
 
-    def optional_role(self, address: str | None) -> str | None:
+    def address_or_none(self, address: str | None) -> str | None:
         """Return the address that an optional parameter means, or None; raises ForbiddenError."""
         return self.address if address is None else self.check(address)
 
@@ -81,7 +81,7 @@ class Context:
             address = self.role(name, address)
         return self.host.for_address(address)  # which parses it, the first time
 
-    def scope(self, role: str | list[str] | None) -> list[str] | None:
+    def allowed(self, role: str | list[str] | None) -> list[str] | None:
         """Return what a view of the log is narrowed to: roles that were asked for, or those of a bound socket."""
         if role is not None:
             return list(dict.fromkeys(self.check(address) for address in ([role] if isinstance(role, str) else role)))
@@ -89,7 +89,7 @@ class Context:
 
     # Messages; these read the store, over one of the connections of the host
 
-    def visible(self, bus: HostedBus, message_id: int, role: str | None) -> Message:
+    def read_as(self, bus: HostedBus, message_id: int, role: str | None) -> Message:
         """Read a message as `role`; on a bound socket, as if none existed that is neither from nor to its addresses."""
         whole = bus.whole(message_id)
         recipients = bus.recipients(message_id)
@@ -97,9 +97,9 @@ class Context:
             raise MessageNotFoundError(f"there is no message #{message_id}: it was never sent, or it was pruned")
         return bus.for_address(role, register=False).read(message_id) if role in recipients else whole
 
-    def only_recipient(self, bus: HostedBus, message_id: int) -> str:
+    def sole_recipient(self, bus: HostedBus, message_id: int) -> str:
         """Return the one address that a message went to, of those of a bound socket; raises InputError for several."""
-        self.visible(bus, message_id, None)
+        self.read_as(bus, message_id, None)
         recipients = [address for address in bus.recipients(message_id) if not self.bound or address in self.bound]
         if len(recipients) != 1:
             shown = ", ".join(recipients[:5]) + (", ..." if len(recipients) > 5 else "") or "nobody of this socket"

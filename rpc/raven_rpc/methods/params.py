@@ -58,7 +58,7 @@ _P = TypeVar("_P", bound=Params)
 class Options(Params):
     """What a message may be sent with."""
 
-    def given(self) -> dict[str, Any]:
+    def send_kwargs(self) -> dict[str, Any]:
         """Return the parameters that were given, by the names that `BusClient.send` has for them."""
         return {name: getattr(self, name) for name in self.model_fields_set if name not in _NOT_OF_THE_MESSAGE}
 
@@ -119,15 +119,15 @@ class SendMany(Sender):
 
     def contents(self) -> list[Content]:
         """Check the messages; raises InputError that says which one is wrong."""
-        found = []
+        contents = []
         for number, message in enumerate(self.messages):
             if not isinstance(message, dict):
-                raise InputError(f"message {number} of send_many is {shown(message)}, not an object")
+                raise InputError(f"message {number} of send_many is {abbreviate(message)}, not an object")
             try:
-                found.append(bind(Content, (), message))
+                contents.append(bind(Content, (), message))
             except InputError as error:
                 raise InputError(f"message {number} of send_many: {error}") from None
-        return found
+        return contents
 
 
 @_takes_options(of="reply")
@@ -338,8 +338,8 @@ def bind(model: type[_P], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _P:
         for name in kwargs:
             if name not in names:
                 raise InputError(f"{name[:100]!r} is no parameter here; {_usage(names)}") from None
-        found = error.errors(include_url=False, include_context=False)[0]
-        raise InputError(f"{_mistake(found)}; {_usage(names)}") from None
+        problem = error.errors(include_url=False, include_context=False)[0]
+        raise InputError(f"{_describe_error(problem)}; {_usage(names)}") from None
 
 
 @cache
@@ -352,17 +352,17 @@ def _usage(names: Sequence[str]) -> str:
     return f"this method takes {', '.join(names)}" if names else "this method takes nothing"
 
 
-def _mistake(found: Mapping[str, Any]) -> str:
-    """Say what is wrong with a parameter, as pydantic describes it."""
-    # Behind the name stand places in a list, and names of the members of a union that were tried.
-    name = ".".join([str(found["loc"][0]), *(str(part) for part in found["loc"][1:] if isinstance(part, int))])
-    if found["type"] == "missing":
+def _describe_error(problem: Mapping[str, Any]) -> str:
+    """Describe a wrong parameter in the words of pydantic."""
+    # After the name, `loc` has indexes of a list, and the names of the members of a union that were tried.
+    name = ".".join([str(problem["loc"][0]), *(str(part) for part in problem["loc"][1:] if isinstance(part, int))])
+    if problem["type"] == "missing":
         return f"{name!r} is missing"
-    return f"{name} {shown(found['input'])}: {found['msg'].lower()}"
+    return f"{name} {abbreviate(problem['input'])}: {problem['msg'].lower()}"
 
 
-def shown(value: Any) -> str:
-    """Return a value for a message, as short as need be."""
+def abbreviate(value: Any) -> str:
+    """Return a value for an error text, in at most 60 characters."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "an array"
     text = repr(value)

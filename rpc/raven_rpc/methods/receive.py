@@ -19,7 +19,7 @@ MAX_PAGE_BYTES = 16 * 1024 * 1024
 
 
 class _Change(NamedTuple):
-    """A change of one delivery that was made: whose, under which lease, and what it came to."""
+    """A change of one delivery: the owner's address, the lease, and the value that the change returned."""
 
     role: str
     lease: int | None
@@ -31,98 +31,98 @@ def as_messages(messages: list[Message]) -> dict[str, Any]:
     return {"messages": [message.as_dict() for message in messages]}
 
 
-def inbox(context: Context, given: params.Inbox) -> Work:
+def inbox(context: Context, args: params.Inbox) -> Work:
     """Show what an address has not acked, by urgency, then id; marks first sight as delivered, unless peeking."""
-    check_max(given.max)
-    role = context.role("role", given.role)
-    bus = context.reader.for_address(role, register=False) if given.peek else context.client("role", role)
+    check_max(args.max)
+    role = context.role("role", args.role)
+    bus = context.reader.for_address(role, register=False) if args.peek else context.client("role", role)
     return Work(
-        "read" if given.peek else "write",
-        lambda: bus.inbox(given.max, given.peek, max_bytes=MAX_PAGE_BYTES),
+        "read" if args.peek else "write",
+        lambda: bus.inbox(args.max, args.peek, max_bytes=MAX_PAGE_BYTES),
         as_messages,
-        weight=given.max,
+        weight=args.max,
     )
 
 
-def claim(context: Context, given: params.Claim) -> Work:
+def claim(context: Context, args: params.Claim) -> Work:
     """Take ready messages under a lease, by urgency, then id: ack each before that ends, or it is ready again."""
-    check_max(given.max)
-    check_lease(given.lease_s)
-    bus = context.client("role", given.role)
+    check_max(args.max)
+    check_lease(args.lease_s)
+    bus = context.client("role", args.role)
     return Work(
         "write",
-        lambda: bus.claim(given.max, given.lease_s, max_bytes=MAX_PAGE_BYTES, remember=False),
+        lambda: bus.claim(args.max, args.lease_s, max_bytes=MAX_PAGE_BYTES, remember=False),
         as_messages,
-        weight=given.max,
+        weight=args.max,
         on_success=partial(context.leases.remember, bus.address),
     )
 
 
-def ack(context: Context, given: params.Ack) -> Work:
+def ack(context: Context, args: params.Ack) -> Work:
     """Finish one address's delivery of a message; twice is the same as once."""
-    if given.subscription is not None:
-        return _take(context, given.id, given.subscription)
-    change = partial(BusClient.ack, id=given.id)
-    return _change(context, given, change, lambda _: {"acked": [given.id]})
+    if args.subscription is not None:
+        return _consume(context, args.id, args.subscription)
+    change = partial(BusClient.ack, id=args.id)
+    return _change(context, args, change, lambda _: {"acked": [args.id]})
 
 
-def _take(context: Context, message_id: int, subscription: int) -> Work:
-    """Ack a message that a subscription of this connection has set apart, if it still has it."""
+def _consume(context: Context, message_id: int, subscription: int) -> Work:
+    """Ack a message that a subscription of this connection has prefetched, if it still holds the lease."""
     push = context.subscriptions.mail(subscription)
 
-    def take() -> None:
+    def consume() -> None:
         try:
-            push.take(message_id)
-        except LeaseLostError:  # that makes room, too
+            push.consume(message_id)
+        except LeaseLostError:  # frees capacity, too
             context.lost(push.role, message_id)
             raise
 
     return Work(
         "write",
-        take,
+        consume,
         lambda _: {"acked": [message_id]},
         on_success=lambda _: context.host.unacked.release(push.role, message_id),
     )
 
 
-def nack(context: Context, given: params.Nack) -> Work:
+def nack(context: Context, args: params.Nack) -> Work:
     """Give a message back, ready for anyone at once or after a delay, saying why; at its last attempt it is dead."""
-    change = partial(BusClient.nack, id=given.id, delay_s=given.delay_s, reason=given.reason)
-    return _change(context, given, change, lambda made: {"nacked": given.id, "state": made.value})
+    change = partial(BusClient.nack, id=args.id, delay_s=args.delay_s, reason=args.reason)
+    return _change(context, args, change, lambda change: {"nacked": args.id, "state": change.value})
 
 
-def extend(context: Context, given: params.Extend) -> Work:
+def extend(context: Context, args: params.Extend) -> Work:
     """Let the lease of a message end later: so many seconds from now."""
-    check_lease(given.lease_s)
-    change = partial(BusClient.extend, id=given.id, lease_s=given.lease_s)
-    return _change(context, given, change, lambda _: {"extended": given.id}, ends=False)
+    check_lease(args.lease_s)
+    change = partial(BusClient.extend, id=args.id, lease_s=args.lease_s)
+    return _change(context, args, change, lambda _: {"extended": args.id}, ends=False)
 
 
 def _change(
     context: Context,
-    given: params.Ack | params.Nack | params.Extend,
+    args: params.Ack | params.Nack | params.Extend,
     change: Callable[..., Any],
-    answer: Callable[[_Change], dict[str, Any]],
+    to_result: Callable[[_Change], dict[str, Any]],
     *,
     ends: bool = True,
 ) -> Work:
     """Change one delivery, under the lease that was given, or the one that this connection was handed it under."""
-    role = context.optional_role(given.role)
+    role = context.address_or_none(args.role)
     bus, leases = context.writer, context.leases
 
     def run() -> _Change:
         if context.bound:
-            context.visible(bus, given.id, role)
-        owner = context.only_recipient(bus, given.id) if role is None else role
-        lease = leases.of(owner, given.id) if given.lease is None else given.lease
+            context.read_as(bus, args.id, role)
+        owner = context.sole_recipient(bus, args.id) if role is None else role
+        lease = leases.of(owner, args.id) if args.lease is None else args.lease
         try:
             return _Change(owner, lease, change(context.host.for_address(owner), lease=lease))
         except LeaseLostError:
             if lease is not None:
-                context.lost(owner, given.id, lease)
+                context.lost(owner, args.id, lease)
             raise
 
-    def end(made: _Change) -> None:
-        context.finished(made.role, given.id, made.lease)
+    def end(change: _Change) -> None:
+        context.finished(change.role, args.id, change.lease)
 
-    return Work("write", run, answer, on_success=end if ends else None)
+    return Work("write", run, to_result, on_success=end if ends else None)

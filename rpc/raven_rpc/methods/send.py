@@ -9,35 +9,35 @@ from raven_rpc.methods.method import Work
 from raven_rpc.methods.receive import as_messages
 
 
-def send(context: Context, given: params.Send) -> Work:
+def send(context: Context, args: params.Send) -> Work:
     """Send one message; when the answer comes it is committed, and whoever waits for it was woken."""
-    bus = context.client("from", given.from_)
-    message = bus.prepare(**given.given())
+    bus = context.client("from", args.from_)
+    message = bus.prepare(**args.send_kwargs())
     return Work("write", lambda: bus.send_prepared_one(message), Message.as_dict)
 
 
-def send_many(context: Context, given: params.SendMany) -> Work:
+def send_many(context: Context, args: params.SendMany) -> Work:
     """Send messages in one transaction: all of them or none."""
-    bus = context.client("from", given.from_)
-    messages = [bus.prepare(**content.given()) for content in given.contents()]
+    bus = context.client("from", args.from_)
+    messages = [bus.prepare(**content.send_kwargs()) for content in args.contents()]
     return Work("write", lambda: bus.send_prepared(messages), as_messages, weight=len(messages))
 
 
-def reply(context: Context, given: params.Reply) -> Work:
+def reply(context: Context, args: params.Reply) -> Work:
     """Answer a message: to where its sender waits for the answer, else to the sender."""
-    bus = context.client("from", given.from_)
+    bus = context.client("from", args.from_)
 
     def post() -> Message:
-        asked = context.visible(context.writer, given.id, None)
-        return bus.send_prepared_one(bus.prepare_reply(asked, **given.given()))
+        asked = context.read_as(context.writer, args.id, None)
+        return bus.send_prepared_one(bus.prepare_reply(asked, **args.send_kwargs()))
 
     return Work("write", post, Message.as_dict)
 
 
-def request(context: Context, given: params.Request) -> Work:
+def request(context: Context, args: params.Request) -> Work:
     """Send a message, wait for the answer that `reply` gives to it, and return that, acked; others overtake it."""
-    pending = context.client("from", given.from_).pending_request(timeout_s=given.timeout_s, **given.given())
+    pending = context.client("from", args.from_).pending_request(timeout_s=args.timeout_s, **args.send_kwargs())
     context.deferred.reserve()
     return Work(
-        "write", pending.send, Message.as_dict, deferred=lambda _: context.deferred.for_reply(pending, given.timeout_s)
+        "write", pending.send, Message.as_dict, deferred=lambda _: context.deferred.for_reply(pending, args.timeout_s)
     )

@@ -6,70 +6,70 @@ from typing import Any
 
 from raven.model.version import __version__
 from raven_rpc.methods import admin, params, read, receive, send
-from raven_rpc.methods import transaction as transactions
 from raven_rpc.methods.context import Context
 from raven_rpc.methods.method import Method, Work
 from raven_rpc.methods.params import Params
+from raven_rpc.methods.transaction import transact
 
 
-def _transaction(context: Context, given: params.Transaction) -> Work:
+def _transaction(context: Context, args: params.Transaction) -> Work:
     """Make one commit of several calls: all of them or none; the first error is that of the whole."""
-    return transactions.transact(context, given, METHODS)
+    return transact(context, args, METHODS)
 
 
-def _subscribe(context: Context, given: params.Subscribe) -> Work:
+def _subscribe(context: Context, args: params.Subscribe) -> Work:
     """Push messages of an address to this connection as they come, as notifications `message`."""
-    bus = context.client("role", given.role)
+    bus = context.client("role", args.role)
     return Work(
         "loop",
-        lambda: context.subscriptions.add_mail(bus, given.ack, given.window),
+        lambda: context.subscriptions.add_mail(bus, args.ack, args.window),
         lambda push: {"subscription": push.number},
         lambda push: push.poller.start(),
     )
 
 
-def _tail(context: Context, given: params.Tail) -> Work:
+def _tail(context: Context, args: params.Tail) -> Work:
     """Push all messages from an id on to this connection, consuming none, as notifications `message`."""
-    scope = context.scope(given.role)
+    allowed = context.allowed(args.role)
     log = context.reader.log
     return Work(
         "loop",
-        lambda: context.subscriptions.add_log(log(given.from_id, role=scope), given.follow),
+        lambda: context.subscriptions.add_log(log(args.from_id, role=allowed), args.follow),
         lambda push: {"subscription": push.number},
         lambda push: push.poller.start(),
     )
 
 
-def _unsubscribe(context: Context, given: params.Unsubscribe) -> Work:
+def _unsubscribe(context: Context, args: params.Unsubscribe) -> Work:
     """End a subscription of this connection; what it pushed and nobody acked goes back at once."""
     return Work(
         "loop",
-        lambda: context.subscriptions.remove(given.subscription),
-        lambda _: {"unsubscribed": given.subscription},
+        lambda: context.subscriptions.remove(args.subscription),
+        lambda _: {"unsubscribed": args.subscription},
     )
 
 
-def _register(context: Context, given: params.Register) -> Work:
+def _register(context: Context, args: params.Register) -> Work:
     """Register addresses in advance, so that broadcasts reach them before they first use the bus."""
-    roles = [given.role] if isinstance(given.role, str) else given.role
+    roles = [args.role] if isinstance(args.role, str) else args.role
     addresses = [context.check(role) for role in roles]
     bus = context.writer
     return Work("write", lambda: bus.register(*addresses), lambda _: {"registered": addresses})
 
 
-def _hello(context: Context, given: params.Hello) -> dict[str, Any]:
+def _hello(context: Context, args: params.Hello) -> dict[str, Any]:
     """Act as an address from now on, on this connection; `from` and `role` may then be left out."""
-    if given.as_ is not None:
-        context.address = context.check(given.as_)
+    if args.as_ is not None:
+        context.address = context.check(args.as_)
     return {"as": context.address, "bound": list(context.bound), "version": __version__}
 
 
-def _ping(context: Context, given: Params) -> str:
+def _ping(context: Context, args: Params) -> str:
     """Answer at once, however busy the bus is."""
     return "pong"
 
 
-def _discover(context: Context, given: Params) -> dict[str, Any]:
+def _discover(context: Context, args: Params) -> dict[str, Any]:
     """Describe all methods, as an OpenRPC document."""
     return context.facts.description
 

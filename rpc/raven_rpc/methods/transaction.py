@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from raven.errors import DatabaseError, InputError, LimitError, RavenError
-from raven_rpc.jsonrpc import messages as protocol
+from raven_rpc.jsonrpc.messages import encode
 from raven_rpc.methods import params
 from raven_rpc.methods.context import Context
 from raven_rpc.methods.method import Method, Work
@@ -20,24 +20,24 @@ ALLOWED = ("send", "send_many", "reply", "ack", "nack", "extend", "claim")
 MAX_CALLS = 1000
 
 
-def transact(context: Context, given: params.Transaction, methods: Mapping[str, Method]) -> Work:
+def transact(context: Context, args: params.Transaction, methods: Mapping[str, Method]) -> Work:
     """Return the work of all calls as one; each is checked as if it came alone."""
-    if len(given.calls) > MAX_CALLS:
-        raise LimitError(f"a transaction of {len(given.calls):,} calls is over the limit of {MAX_CALLS:,}")
+    if len(args.calls) > MAX_CALLS:
+        raise LimitError(f"a transaction of {len(args.calls):,} calls is over the limit of {MAX_CALLS:,}")
     works: list[Work] = []
-    for number, shape in enumerate(given.calls):
-        with _told_which(number, shape):
-            works.append(_work(context, shape, methods))
+    for number, call in enumerate(args.calls):
+        with _naming_call(number, call):
+            works.append(_work(context, call, methods))
     bus = context.writer
 
     def run() -> list[Any]:
         values, size = [], 0
         with bus.atomic():
-            for number, (shape, work) in enumerate(zip(given.calls, works, strict=True)):
-                with _told_which(number, shape):
+            for number, (call, work) in enumerate(zip(args.calls, works, strict=True)):
+                with _naming_call(number, call):
                     values.append(work.run())
-                    if shape["method"] == "claim":
-                        size += sum(len(protocol.encode(message.body)) for message in values[-1])
+                    if call["method"] == "claim":
+                        size += sum(len(encode(message.body)) for message in values[-1])
                     if size > MAX_PAGE_BYTES:
                         raise LimitError(f"what is claimed comes to over {MAX_PAGE_BYTES:,} bytes: claim less at once")
         return values
@@ -56,10 +56,10 @@ def transact(context: Context, given: params.Transaction, methods: Mapping[str, 
     )
 
 
-def _work(context: Context, shape: Any, methods: Mapping[str, Method]) -> Work:
-    if not isinstance(shape, dict):
-        raise InputError(f"{params.shown(shape)} is no object with a method and params")
-    call = params.bind(params.Call, (), shape)
+def _work(context: Context, value: Any, methods: Mapping[str, Method]) -> Work:
+    if not isinstance(value, dict):
+        raise InputError(f"{params.abbreviate(value)} is no object with a method and params")
+    call = params.bind(params.Call, (), value)
     if call.method not in ALLOWED:
         raise InputError(f"{call.method[:100]!r} cannot be part of a transaction: use {', '.join(ALLOWED)}")
     method = methods[call.method]
@@ -69,14 +69,14 @@ def _work(context: Context, shape: Any, methods: Mapping[str, Method]) -> Work:
 
 
 @contextmanager
-def _told_which(number: int, shape: Any) -> Iterator[None]:
-    """Say in an error which call it was, except in one of the bus file, which is none of the call's."""
+def _naming_call(number: int, call: Any) -> Iterator[None]:
+    """Add the number of the call to its error; a DatabaseError passes unchanged: it concerns the file, not one call."""
     try:
         yield
     except DatabaseError:
         raise
     except RavenError as error:
-        name = shape.get("method") if isinstance(shape, dict) else None
+        name = call.get("method") if isinstance(call, dict) else None
         method = f" ({name})" if isinstance(name, str) and name in ALLOWED else ""
         error.call = number
         error.args = (f"call {number}{method} of the transaction: {error}", *error.args[1:])
