@@ -124,7 +124,7 @@ class HostedBus(BusClient):
         """Check a request, given as to `request`: `send` it, then fetch the answer from its `pull_subscription`."""
         return self._pending_request(to, type, body, timeout_s=timeout_s, **options)
 
-    def whole(self, id: int) -> Message:
+    def read_whole(self, id: int) -> Message:
         """Return one message as a whole, whoever its recipients are; raises MessageNotFoundError."""
         return BusObserver.read(self, id)
 

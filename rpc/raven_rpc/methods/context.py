@@ -91,7 +91,7 @@ class Context:
 
     def read_as(self, bus: HostedBus, message_id: int, role: str | None) -> Message:
         """Read a message as `role`; on a bound socket, as if none existed that is neither from nor to its addresses."""
-        whole = bus.whole(message_id)
+        whole = bus.read_whole(message_id)
         recipients = bus.recipients(message_id)
         if self.bound and whole.sender not in self.bound and not set(self.bound) & set(recipients):
             raise MessageNotFoundError(f"there is no message #{message_id}: it was never sent, or it was pruned")
