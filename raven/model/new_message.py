@@ -140,20 +140,52 @@ class SendOptions(TypedDict, total=False):
     generated from it, in this order. `build` handles each option that is not a column of MessageRow.
     """
 
-    urgency: Annotated[Urgency, Option(_check_urgency, default="prompt")]
-    tags: Annotated[Sequence[str], Option(_check_tags, "Tag; repeatable.", default=())]
+    urgency: Annotated[
+        Urgency,
+        Option(
+            _check_urgency,
+            "Order of delivery: blocking first, fyi last.",
+            default="prompt",
+            description="order of delivery: `blocking`, `prompt`, then `fyi`",
+        ),
+    ]
+    tags: Annotated[Sequence[str], Option(_check_tags, "Tag; repeatable.", default=(), description="labels")]
     correlation_id: Annotated[
-        str | int | None, Option(check_optional_text, "Correlation ID of the conversation.", metavar="TEXT")
+        str | int | None,
+        Option(
+            check_optional_text,
+            "Correlation ID of the conversation.",
+            metavar="TEXT",
+            description="name of the conversation, for `history`",
+        ),
     ]
     reply_to: Annotated[
-        int | None, Option(_check_reply_to, "Message that this one replies to.", metavar="ID", not_of="reply")
+        int | None,
+        Option(
+            _check_reply_to,
+            "Message that this one replies to.",
+            metavar="ID",
+            not_of="reply",
+            description="id of the message that this one replies to",
+        ),
     ]
-    task_id: Annotated[str | int | None, Option(check_optional_text, "Task ID.", metavar="TEXT")]
+    task_id: Annotated[
+        str | int | None,
+        Option(check_optional_text, "Task ID.", metavar="TEXT", description="name of the task, for `history`"),
+    ]
     expires_in_s: Annotated[
         float | None,
-        Option(_check_lifetime, "Expire unclaimed deliveries after this time (30s, 5m, 2h).", not_of="request"),
+        Option(
+            _check_lifetime,
+            "Expire unclaimed deliveries after this time (30s, 5m, 2h).",
+            not_of="request",
+            description="seconds after which an unclaimed delivery expires",
+        ),
     ]
-    delay_s: Annotated[float | None, Option(_check_delay, "Delay before the first delivery.")]
+    delay_s: Annotated[
+        float | None,
+        Option(_check_delay, "Delay before the first delivery.", description="seconds before the first delivery"),
+    ]
     dedup_key: Annotated[
         str | None,
         Option(
@@ -161,6 +193,8 @@ class SendOptions(TypedDict, total=False):
             "Send nothing if this sender has already used the key.",
             metavar="TEXT",
             not_of="request",
+            description="if this sender has already used the key, store nothing and return the first message: "
+            "a send with a key can be repeated",
         ),
     ]
     report: Annotated[
@@ -169,12 +203,19 @@ class SendOptions(TypedDict, total=False):
             _check_report,
             "Notify the sender about each delivery that expires or dies.",
             not_of="request",
-            description="notify the sender about every delivery that expires or dies",
+            description="`undelivered`: for each delivery that dies or expires, send the sender a message of type "
+            "`raven.undelivered` with the recipient, the state and the reason",
         ),
     ]
     max_attempts: Annotated[
         int | None,
-        Option(_check_attempts, "Attempts until a delivery is dead (else as in raven.yaml).", metavar="N", least=1),
+        Option(
+            _check_attempts,
+            "Attempts until a delivery is dead (else as in raven.yaml).",
+            metavar="N",
+            least=1,
+            description="attempts until a delivery is dead; 5 unless configured otherwise",
+        ),
     ]
 
 

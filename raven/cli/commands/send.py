@@ -54,7 +54,7 @@ def message_options(method: Literal["send", "request", "reply"]) -> Callable[[Co
             return command(message={**message, "body": _read(body, body_file)}, **rest)
 
         with_options: Command = with_message
-        for option in reversed((*_OPTIONS, *map(_option, _names(method)))):
+        for option in reversed((*_OPTIONS, *(_option(name, method) for name in _names(method)))):
             with_options = option(with_options)
         return with_options
 
@@ -71,11 +71,12 @@ def _names(method: str) -> list[str]:
     return sorted(names, key=lambda name: ((None, "request", "reply").index(OPTIONS[name].not_of), name != "report"))
 
 
-def _option(name: str) -> Callable[[Command], Command]:
+def _option(name: str, method: str) -> Callable[[Command], Command]:
     """Make a command-line option from one of SendOptions: --delay from delay_s, --tag from tags."""
     option = OPTIONS[name]
     suffix, settings = _BY_TYPE.get(OPTION_TYPES[name], ("", {}))
-    settings = {"help": option.help, "metavar": option.metavar, **settings}
+    refused = option.not_of == method
+    settings = {"help": option.help, "metavar": option.metavar, "hidden": refused, **settings}
     if option.least is not None:
         settings["type"] = click.IntRange(min=option.least)
     if option.default:
