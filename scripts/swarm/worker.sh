@@ -4,11 +4,11 @@
 set -eu
 
 if [ $# -eq 1 ]; then
-    raven subscribe --role review:jobs --ack manual --exec "sh '$0' '$1' review" --timeout 90s &
+    raven subscribe --address review:jobs --ack manual --exec "sh '$0' '$1' review" --timeout 90s &
     worker=$!
     trap 'kill $worker; wait $worker || true' EXIT
     # The broadcasts: start, stop.
-    raven subscribe --role "$1:demo" --count 2 --timeout 90s >/dev/null
+    raven subscribe --address "$1:demo" --count 2 --timeout 90s >/dev/null
     exit
 fi
 
