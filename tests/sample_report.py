@@ -1,8 +1,8 @@
-"""A report of the benchmark as one run would make it: comparisons of two and more sides, and figures without any."""
+"""A report of the benchmark as one run would make it: comparisons of two and more sides, and metrics without any."""
 
 from __future__ import annotations
 
-from scripts.benchmarks.figure import Figure, Side, at_least, at_most, less_than
+from scripts.benchmarks.metric import Metric, Side, at_least, at_most, less_than
 from scripts.benchmarks.report import Report
 
 RAVEN = Side("raven", "us", (50.0, 52.0, 51.0, 56.0))
@@ -19,31 +19,31 @@ PROCESSES = (
 
 
 def make_report() -> Report:
-    """Return figures with each kind of bar, kept and missed, with sides and without."""
-    figures = {
-        "send": [Figure.ratio("send against the same inserts", RAVEN, FLOOR, at_most(1.1))],
+    """Return metrics with each kind of bar, kept and missed, with sides and without."""
+    metrics = {
+        "send": [Metric.ratio("send against the same inserts", RAVEN, FLOOR, at_most(1.1))],
         "trip": [
-            Figure.ratio("send + claim + ack against litequeue's", RAVEN, PEERS[0], less_than(0.55)),
-            Figure.of("send + claim + ack beside all", RAVEN.values, "us", sides=(RAVEN, *PEERS)),
+            Metric.ratio("send + claim + ack against litequeue's", RAVEN, PEERS[0], less_than(0.55)),
+            Metric.of("send + claim + ack beside all", RAVEN.values, "us", sides=(RAVEN, *PEERS)),
         ],
         "drain": [
-            Figure.of("a backlog, drained by one process", PROCESSES[1].values, "messages/s", at_least(10_000)),
-            Figure.of("doubled or lost", [0.0], "messages", at_most(0)),
-            Figure.ratio("a backlog, by four processes against one", *PROCESSES, at_least(1)),
+            Metric.of("a backlog, drained by one process", PROCESSES[1].values, "messages/s", at_least(10_000)),
+            Metric.of("doubled or lost", [0.0], "messages", at_most(0)),
+            Metric.ratio("a backlog, by four processes against one", *PROCESSES, at_least(1)),
         ],
-        "crowd": [
-            Figure.of("the worst send of sixteen processes that all send at once, while others read", [350.0], "ms"),
-            Figure.of(
+        "subscribers": [
+            Metric.of("the worst send of sixteen processes that all send at once, while others read", [350.0], "ms"),
+            Metric.of(
                 "wake of one of many who wait for a message, from send to in hand, p99", [25.0], "ms", at_most(10)
             ),
-            Figure.of(
+            Metric.of(
                 "requests of eight clients", [31_000.0, 33_000.0], "requests/s", at_least(6_000), note="pipelined"
             ),
         ],
     }
-    return Report("2-core x86_64 Linux, 4 GiB, Python 3.11.2", "2025-01-31", "0.6.0", True, figures)
+    return Report("2-core x86_64 Linux, 4 GiB, Python 3.11.2", "2025-01-31", "0.6.0", True, metrics)
 
 
-def figures_of(report: Report) -> list[Figure]:
-    """Return the figures of all benchmarks, in their order."""
-    return [figure for found in report.figures.values() for figure in found]
+def metrics_of(report: Report) -> list[Metric]:
+    """Return the metrics of all benchmarks, in their order."""
+    return [metric for found in report.metrics.values() for metric in found]

@@ -1,1 +1,1 @@
-"""Benchmarks: what raven costs, against what its floor costs, measured in one run with the sides alternating."""
+"""Benchmarks: the cost of raven against the cost of its floor; both sides take turns within one run."""

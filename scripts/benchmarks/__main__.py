@@ -13,36 +13,36 @@ from pathlib import Path
 import raven
 from scripts.benchmarks import machine, plot
 from scripts.benchmarks.catalogue import BENCHMARKS
-from scripts.benchmarks.figure import Figure
+from scripts.benchmarks.metric import Metric
 from scripts.benchmarks.report import Report
 
 
 def main() -> None:
-    names = "\n".join(f"  {name:<10}  {benchmark.what}" for name, benchmark in BENCHMARKS.items())
+    names = "\n".join(f"  {name:<10}  {benchmark.description}" for name, benchmark in BENCHMARKS.items())
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
         description=__doc__,
         epilog=f"names (default: all):\n{names}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="which, see below")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, rougher figures")
-    parser.add_argument("--json", metavar="FILE", type=_writable, help="write every round of every figure there, too")
-    parser.add_argument("--plot", metavar="FILE.svg", type=_writable, help="draw the comparisons there")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="the benchmarks to run, see below")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, rougher values")
+    parser.add_argument("--json", metavar="FILE", type=_writable, help="also write every round of every metric to FILE")
+    parser.add_argument("--plot", metavar="FILE.svg", type=_writable, help="draw the comparisons into FILE.svg")
     options = parser.parse_args()
     for name in options.names:
         if name not in BENCHMARKS:
             parser.error(f"no benchmark {name!r}: use {', '.join(BENCHMARKS)}")
-    # What a benchmark has started ends with it, also where `timeout` or a terminal that closes ends the benchmark.
+    # The processes of a benchmark end with it, even if `timeout` or a closed terminal ends the benchmark.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda got, _: sys.exit(128 + got))
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     report = Report(machine.describe(), today, raven.__version__, options.quick, {})
     print(f"{report.machine}, raven {report.raven}{', quick' if options.quick else ''}\n", flush=True)
     chosen = list(dict.fromkeys(options.names or BENCHMARKS))
     for number, name in enumerate(chosen, 1):
-        report.figures[name] = _measure(name, f"[{number}/{len(chosen)}] {name}", options.quick)
-        # After each, so that a run which is broken off has not been for nothing.
+        report.metrics[name] = _measure(name, f"[{number}/{len(chosen)}] {name}", options.quick)
+        # After each benchmark, so that an interrupted run keeps its results.
         if options.json:
             options.json.write_text(report.dump(), encoding="utf-8")
     print(report.table())
@@ -52,17 +52,17 @@ def main() -> None:
         options.plot.write_text(plot.draw(report), encoding="utf-8")
 
 
-def _measure(name: str, progress: str, quick: bool) -> list[Figure]:
+def _measure(name: str, progress: str, quick: bool) -> list[Metric]:
     print(f"{progress} ...", end="\r" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="raven-bench-") as folder:
-        found = BENCHMARKS[name].run(Path(folder), quick)
+        metrics = BENCHMARKS[name].run(Path(folder), quick)
     print(f"{progress}: {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
-    return found
+    return metrics
 
 
 def _writable(text: str) -> Path:
-    """Find out before an hour of measuring whether a file can be written."""
+    """Return the path of a file after a check that it can be opened for writing; a run takes up to an hour."""
     path = Path(text)
     try:
         path.open("ab").close()

@@ -8,25 +8,25 @@ import apsw
 
 from raven import BusClient
 from raven.store.sql import SQL
-from scripts.benchmarks.figure import Figure, Side, at_most
-from scripts.benchmarks.rounds import alternate, each_us
-from scripts.benchmarks.rows import count_rows
+from scripts.benchmarks.interleave import interleave_sides, mean_us
+from scripts.benchmarks.metric import Metric, Side, at_most
+from scripts.benchmarks.row_count import count_rows
 from scripts.benchmarks.send import DELIVERY, MESSAGE, SENDER
 
 _IDENTITIES = [f"worker-{number}:bench" for number in range(100)]
-_EVERYBODY = "*:bench"
+_ALL = "*:bench"
 _TEXT = "x" * 20_000
 
 
 class Floor:
-    """One message and a delivery to each, by prepared statements; the body encoded, the recipients known."""
+    """One message and a delivery to each, by prepared statements; the body is encoded and the recipients are known."""
 
     def __init__(self, db: Path) -> None:
         BusClient.at(SENDER, str(db)).close()  # makes the tables
         self._connection = apsw.Connection(str(db))
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._run = self._connection.cursor().execute
-        self._message = {**MESSAGE, "to": _EVERYBODY, "body": f'{{"text":"{_TEXT}"}}', "created_at": 0}
+        self._message = {**MESSAGE, "to": _ALL, "body": f'{{"text":"{_TEXT}"}}', "created_at": 0}
 
     def broadcast(self) -> None:
         self._run("BEGIN IMMEDIATE")
@@ -37,27 +37,27 @@ class Floor:
         self._run("COMMIT")
 
 
-def run(folder: Path, quick: bool) -> list[Figure]:
+def run(folder: Path, quick: bool) -> list[Metric]:
     rounds, batch = (8, 50) if quick else (40, 100)
     db, body = folder / "broadcast.db", {"text": _TEXT}
     with BusClient.at(SENDER, str(db)) as bus:
         bus.register(*_IDENTITIES)
         floor = Floor(folder / "floor.db")
-        sides = alternate(
+        sides = interleave_sides(
             {
-                "raven": lambda: each_us(lambda: bus.send(_EVERYBODY, "work", body), batch) / 1000,
-                "bare apsw": lambda: each_us(floor.broadcast, batch) / 1000,
+                "raven": lambda: mean_us(lambda: bus.send(_ALL, "work", body), batch) / 1000,
+                "bare apsw": lambda: mean_us(floor.broadcast, batch) / 1000,
             },
             rounds,
             "ms",
         )
     sent = (rounds + 1) * batch
     bodies, deliveries = (count_rows(str(db), table) / sent for table in ("messages", "deliveries"))
-    what = f"broadcast of 20 kB to {len(_IDENTITIES)} identities"
+    name = f"broadcast of 20 kB to {len(_IDENTITIES)} identities"
     return [
-        Figure.of(what, sides["raven"].values, "ms", at_most(3), tuple(sides.values())),
-        Figure.of(
-            f"{what}: bodies stored for each",
+        Metric.of(name, sides["raven"].values, "ms", at_most(3), tuple(sides.values())),
+        Metric.of(
+            f"{name}: bodies stored for each",
             [bodies],
             "",
             at_most(1),

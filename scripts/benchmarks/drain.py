@@ -7,37 +7,37 @@ from collections import Counter
 from pathlib import Path
 
 from raven import BusClient
-from scripts.benchmarks.drainer import STOP, Taken
-from scripts.benchmarks.figure import Figure, at_least, at_most
-from scripts.benchmarks.rounds import alternate
+from scripts.benchmarks.drain_worker import STOP, DrainResult
+from scripts.benchmarks.interleave import interleave_sides
+from scripts.benchmarks.metric import Metric, at_least, at_most
+from scripts.benchmarks.process_group import ProcessGroup
 from scripts.benchmarks.send import BODY, RECIPIENT, SENDER
-from scripts.benchmarks.team import Team
 
 _CHUNK = 1000
 _MANY = 4
 
 
 class Backlogs:
-    """Backlogs of `count` messages, each in a file of its own; `wrong` counts what was taken twice, or not at all."""
+    """Backlogs of `count` messages, each in its own file; `wrong` counts duplicated and lost messages."""
 
     def __init__(self, folder: Path, count: int) -> None:
         self._files = (folder / f"{number}.db" for number in itertools.count())
         self._count = count
         self.wrong = 0
 
-    def rate(self, way: str, processes: int) -> float:
-        """Let processes that are ready drain one, and return how many messages/s they took together."""
+    def rate(self, method: str, processes: int) -> float:
+        """Drain one backlog by processes that are ready, and return their total rate in messages/s."""
         db = str(next(self._files))
-        with Team([("drainer", way, db, RECIPIENT)] * processes) as team:
+        with ProcessGroup([("drain_worker", method, db, RECIPIENT)] * processes) as group:
             sent = self._send(db, processes)
-            team.go()
-            reports = [Taken(**report) for report in team.reports()]
-        taken = Counter(id for report in reports for id in report.ids)
-        self.wrong += (taken - sent).total() + (sent - taken).total()
+            group.start()
+            reports = [DrainResult(**report) for report in group.reports()]
+        received = Counter(id for report in reports for id in report.ids)
+        self.wrong += (received - sent).total() + (sent - received).total()
         return self._count / (max(report.last_s for report in reports) - min(report.first_s for report in reports))
 
     def _send(self, db: str, processes: int) -> Counter[int]:
-        """Send a backlog, and behind it for each process what makes it stop; returns how often which id is to come."""
+        """Send a backlog and a stop message for each process; returns how often each id must arrive."""
         message = {"to": RECIPIENT, "type": "work", "body": BODY}
         with BusClient.at(SENDER, db) as bus:
             sent = Counter(one.id for _ in range(self._count // _CHUNK) for one in bus.send_many([message] * _CHUNK))
@@ -45,10 +45,10 @@ class Backlogs:
         return sent
 
 
-def run(folder: Path, quick: bool) -> list[Figure]:
+def run(folder: Path, quick: bool) -> list[Metric]:
     rounds, count = (3, 5_000) if quick else (5, 20_000)
     backlogs = Backlogs(folder, count)
-    one, four, listening = alternate(
+    one, four, listening = interleave_sides(
         {
             "one process": lambda: backlogs.rate("subscribe", 1),
             "four processes": lambda: backlogs.rate("subscribe", _MANY),
@@ -57,10 +57,10 @@ def run(folder: Path, quick: bool) -> list[Figure]:
         rounds,
         "messages/s",
     ).values()
-    what = f"a backlog of {count:,}"
+    name = f"a backlog of {count:,}"
     return [
-        Figure.of(f"{what}, drained by subscribe() in one process", one.values, one.unit, at_least(10_000)),
-        Figure.ratio(f"{what}, by four processes on one address against one", four, one, at_least(1)),
-        Figure.of(f"{what}, by one and by four: duplicated or lost", [backlogs.wrong], "messages", at_most(0)),
-        Figure.of(f"{what}, drained by listen() in one process", listening.values, listening.unit),
+        Metric.of(f"{name}, drained by subscribe() in one process", one.values, one.unit, at_least(10_000)),
+        Metric.ratio(f"{name}, by four processes on one address against one", four, one, at_least(1)),
+        Metric.of(f"{name}, by one and by four: duplicated or lost", [backlogs.wrong], "messages", at_most(0)),
+        Metric.of(f"{name}, drained by listen() in one process", listening.values, listening.unit),
     ]

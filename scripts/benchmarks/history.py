@@ -1,4 +1,4 @@
-"""`send`, `inbox`, `claim` and `ack` where a million messages have been sent and finished before, against none."""
+"""`send`, `inbox`, `claim` and `ack` with a million finished messages in the file, against an empty file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 import apsw
 
 from raven import BusClient
-from scripts.benchmarks.figure import Figure, Side, at_most
-from scripts.benchmarks.rounds import in_turns
+from scripts.benchmarks.interleave import interleave
+from scripts.benchmarks.metric import Metric, Side, at_most
 from scripts.benchmarks.send import BODY, RECIPIENT, SENDER
 
 _STEPS = ("send", "inbox", "claim", "ack", "all four, checkpoints included,")
-# What was sent, claimed and acked long ago, written at once.
+# Messages that were sent, claimed and acked long ago, written in one statement each.
 _FILL_MESSAGES = """
 WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?)
 INSERT INTO messages (id, sender, "to", type, body, created_at)
@@ -34,11 +34,11 @@ class Pair:
         self._sender = BusClient.at(SENDER, str(db))
         self._consumer = BusClient.at(RECIPIENT, str(db))
 
-    def trips_us(self, count: int) -> tuple[float, ...]:
-        """Return how long each step of a message's way takes, and all of them, one message after the other.
+    def round_trips_us(self, count: int) -> tuple[float, ...]:
+        """Return the time of each step of a round trip, and of the whole round trip; messages go one by one.
 
-        Of each step the median: checkpoints always fall on one and the same step, in each file on another. The whole
-        is an average, with what they cost.
+        Each step is a median without checkpoints, which always fall on the same step, on a different one in each file.
+        The whole is a mean with the cost of checkpoints.
         """
         times: list[tuple[float, ...]] = []
         for _ in range(count):
@@ -56,24 +56,24 @@ class Pair:
         return tuple(1e6 * seconds for seconds in (*steps_s, (times[-1][-1] - times[0][0]) / count))
 
 
-def run(folder: Path, quick: bool) -> list[Figure]:
-    # Batches so long that each side has its share of checkpoints in every round.
+def run(folder: Path, quick: bool) -> list[Metric]:
+    # Long batches, so that each side has its share of checkpoints in every round.
     rounds, batch, history = (8, 500, 100_000) if quick else (8, 1000, 1_000_000)
     fill(folder / "full.db", history)
     pairs = {f"{history:,} before": Pair(folder / "full.db"), "none before": Pair(folder / "empty.db")}
-    found = in_turns({name: partial(pair.trips_us, batch) for name, pair in pairs.items()}, rounds)
-    figures = []
-    for place, step in enumerate(_STEPS):
+    times = interleave({name: partial(pair.round_trips_us, batch) for name, pair in pairs.items()}, rounds)
+    metrics = []
+    for index, step in enumerate(_STEPS):
         full, empty = (
-            Side(name, "us", tuple(trips_us[place] for trips_us in each_round)) for name, each_round in found.items()
+            Side(name, "us", tuple(steps_us[index] for steps_us in rounds_us)) for name, rounds_us in times.items()
         )
-        what = f"{step} with {history:,} finished messages in the file, against an empty one"
-        figures.append(Figure.ratio(what, full, empty, at_most(1.2)))
-    return figures
+        name = f"{step} with {history:,} finished messages in the file, against an empty one"
+        metrics.append(Metric.ratio(name, full, empty, at_most(1.2)))
+    return metrics
 
 
 def fill(db: Path, count: int) -> None:
-    """Make a bus with so many finished messages."""
+    """Make a bus with `count` finished messages."""
     BusClient.at(RECIPIENT, str(db)).close()
     connection = apsw.Connection(str(db))
     connection.execute("PRAGMA synchronous = OFF; BEGIN")

@@ -1,30 +1,30 @@
-"""What waiting costs while nothing happens: the elected subscriber, which runs the WAL watch, and another."""
+"""The CPU time of waiting on an idle bus: of the subscriber that is the WAL watcher, and of another one."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
 
-from scripts.benchmarks.crowd import Crowd
-from scripts.benchmarks.figure import Figure, at_most
+from scripts.benchmarks.many_subscribers import Subscribers
+from scripts.benchmarks.metric import Metric, at_most
 
 
-def run(folder: Path, quick: bool) -> list[Figure]:
+def run(folder: Path, quick: bool) -> list[Metric]:
     rounds, seconds = (3, 3.0) if quick else (3, 10.0)
     shares = []
-    with Crowd(folder / "bus.db", 2) as crowd:
-        time.sleep(1)  # starting up is not waiting
+    with Subscribers(folder / "bus.db", 2) as subscribers:
+        time.sleep(1)  # excludes the start of the processes
         for _ in range(rounds):
-            shares.append(sorted(cpu_percent(crowd, seconds)))
+            shares.append(sorted(cpu_percent(subscribers, seconds)))
     return [
-        Figure.of("CPU of a waiting subscriber, nothing happening", [one for one, _ in shares], "%", at_most(0.2)),
-        Figure.of("the same, of the WAL watcher", [elected for _, elected in shares], "%", at_most(1.5)),
+        Metric.of("CPU of a waiting subscriber, nothing happening", [other for other, _ in shares], "%", at_most(0.2)),
+        Metric.of("the same, of the WAL watcher", [watcher for _, watcher in shares], "%", at_most(1.5)),
     ]
 
 
-def cpu_percent(crowd: Crowd, seconds: float) -> list[float]:
-    """Let time pass, and return what each subscriber has used of one core meanwhile."""
-    begin, before = time.monotonic(), crowd.cpu_s()
+def cpu_percent(subscribers: Subscribers, seconds: float) -> list[float]:
+    """Sleep, and return the share of one core that each subscriber used meanwhile, in percent."""
+    begin, before = time.monotonic(), subscribers.cpu_s()
     time.sleep(seconds)
-    elapsed, after = time.monotonic() - begin, crowd.cpu_s()
+    elapsed, after = time.monotonic() - begin, subscribers.cpu_s()
     return [100 * (now - then) / elapsed for now, then in zip(after, before, strict=True)]

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from raven import BusClient
-from scripts.benchmarks.bare import Bare
-from scripts.benchmarks.figure import Figure, at_most
-from scripts.benchmarks.rounds import in_turns, percentiles, together
+from scripts.benchmarks.baseline import Baseline
+from scripts.benchmarks.interleave import interleave, merge_rounds, percentiles
+from scripts.benchmarks.metric import Metric, at_most
 from scripts.benchmarks.send import BODY, BODY_TEXT, RECIPIENT, SENDER
 from scripts.harness.program import Program
 
@@ -18,46 +18,46 @@ _BATCH = 200
 _DEADLINE_S = 120
 
 
-def run(folder: Path, quick: bool) -> list[Figure]:
+def run(folder: Path, quick: bool) -> list[Metric]:
     db = str(folder / "bus.db")
     with (
         BusClient.at(SENDER, db) as bus,
-        Program("benchmarks.ponger", db, RECIPIENT),
-        Bare(folder, "answer") as bare,
+        Program("benchmarks.pong", db, RECIPIENT),
+        Baseline(folder, "answer") as baseline,
     ):
-        sides = {"raven": partial(_trips_ms, bus), "bare apsw and FIFO": partial(_bare_trips_ms, bare)}
-        found = in_turns(sides, 5 if quick else 30)
-    middle, slow = percentiles(found, 50, "ms"), percentiles(together(found), 99, "ms")
-    what = "ping-pong of two processes, round trip:"
+        sides = {"raven": partial(_round_trips_ms, bus), "bare apsw and FIFO": partial(_bare_round_trips_ms, baseline)}
+        times = interleave(sides, 5 if quick else 30)
+    middle, slow = percentiles(times, 50, "ms"), percentiles(merge_rounds(times), 99, "ms")
+    name = "ping-pong of two processes, round trip:"
     return [
-        Figure.of(f"{what} p50", middle[0].values, "ms", at_most(0.9), middle),
-        Figure.of(f"{what} p99", slow[0].values, "ms", at_most(3), slow),
-        Figure.ratio(f"{what} p50 against bare apsw with a FIFO each way", middle[0], middle[1]),
+        Metric.of(f"{name} p50", middle[0].values, "ms", at_most(0.9), middle),
+        Metric.of(f"{name} p99", slow[0].values, "ms", at_most(3), slow),
+        Metric.ratio(f"{name} p50 against bare apsw with a FIFO each way", middle[0], middle[1]),
     ]
 
 
-def _trips_ms(bus: BusClient) -> list[float]:
+def _round_trips_ms(bus: BusClient) -> list[float]:
     answers = bus.listen(timeout_s=_DEADLINE_S)
 
-    def trip() -> None:
+    def round_trip() -> None:
         bus.send(RECIPIENT, "ping", BODY)
         next(answers)
 
-    return _each_ms(trip)
+    return _each_ms(round_trip)
 
 
-def _bare_trips_ms(bare: Bare) -> list[float]:
-    def trip() -> None:
-        bare.near.send(BODY_TEXT)
-        bare.near.receive()
+def _bare_round_trips_ms(baseline: Baseline) -> list[float]:
+    def round_trip() -> None:
+        baseline.endpoint.send(BODY_TEXT)
+        baseline.endpoint.receive()
 
-    return _each_ms(trip)
+    return _each_ms(round_trip)
 
 
-def _each_ms(trip: Callable[[], None]) -> list[float]:
+def _each_ms(round_trip: Callable[[], None]) -> list[float]:
     times = []
     for _ in range(_BATCH):
         begin = time.perf_counter()
-        trip()
+        round_trip()
         times.append((time.perf_counter() - begin) * 1000)
     return times

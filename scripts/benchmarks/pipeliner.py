@@ -1,4 +1,4 @@
-"""A client process that writes many sends at once and counts the answers; prints when it began and ended, as JSON.
+"""A client process that pipelines sends and counts the responses; prints its start and end time as JSON.
 
 usage: python -m scripts.benchmarks.pipeliner SOCKET COUNT PARAMS
 """
@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 
-from scripts.benchmarks.team import wait_for_go
+from scripts.benchmarks.process_group import wait_for_start
 from scripts.harness.line import request
 
 
@@ -19,14 +19,14 @@ def main(path: str, count: int, params: str) -> None:
     lines = b"".join(request("send", json.loads(params), number) for number in range(count))
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.connect(path)
-        wait_for_go()
+        wait_for_start()
         begin = time.monotonic()
         writer = threading.Thread(target=connection.sendall, args=(lines,), daemon=True)
         writer.start()
-        answers, failed = 0, False
-        while answers < count:
+        responses, failed = 0, False
+        while responses < count:
             data = connection.recv(1 << 18)
-            answers += data.count(b"\n")
+            responses += data.count(b"\n")
             failed = failed or not data or b'"error"' in data
             if failed:
                 sys.exit("a send failed")

@@ -1,28 +1,28 @@
-"""Plot: the comparisons of a report as horizontal bars, and as strips the other figures that have a limit to keep."""
+"""Plot: the comparisons of a report as horizontal bars, and the other metrics with a bar as strips."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from scripts.benchmarks.figure import Figure, Side, percentile
+from scripts.benchmarks.metric import Metric, Side, percentile
 from scripts.benchmarks.report import Report, amount
 from scripts.canvas import EDGE, QUIET, WIDTH, Canvas, room_for
 
 _LEFT, _RIGHT = EDGE, WIDTH - EDGE
 _LINE, _HEIGHT, _GAP = 20, 12, 14
 _OURS, _OTHERS, _PALE, _MET, _MISSED = "#4f6bed", "#c3c9d2", "#eceef2", "#1a7f37", "#cf222e"
-# How wide columns can be at most, that of met or missed is, and strips are at least.
+# The largest width of the columns of names and values, the width of "met", and the smallest width of a strip.
 _NAMES, _VALUES, _STATUS, _TRACK = 240, 160, 62, 130
-# A strip ends at one and a half times the limit; what is beyond is cut off there.
+# A strip ends at one and a half times the limit; a longer bar is cut there.
 _END = 1.5
 
 
 def draw(report: Report) -> str:
-    """Return the SVG: a group of bars for each figure that has sides, and a strip for each other that has a limit."""
-    figures = [figure for found in report.figures.values() for figure in found]
-    compared = [figure for figure in figures if figure.sides]
-    held = [figure for figure in figures if figure.bar and not figure.sides]
+    """Return the SVG: a group of bars for each metric with sides, and a strip for each other metric with a limit."""
+    metrics = [metric for metrics in report.metrics.values() for metric in metrics]
+    compared = [metric for metric in metrics if metric.sides]
+    limited = [metric for metric in metrics if metric.bar and not metric.sides]
     canvas = Canvas(f"raven {report.raven}, measured on {report.date}")
     _draw_head(canvas, report)
     if compared:
@@ -30,8 +30,8 @@ def draw(report: Report) -> str:
     else:
         canvas.y += 2 * _LINE
         canvas.text(_LEFT, "Nothing in this run was compared with anything else.")
-    if held:
-        _draw_strips(canvas, held)
+    if limited:
+        _draw_strips(canvas, limited)
     return canvas.finish()
 
 
@@ -43,28 +43,28 @@ def _draw_head(canvas: Canvas, report: Report) -> None:
     canvas.text(_LEFT, " \u00b7 ".join(parts), fill=QUIET, room=_RIGHT - _LEFT)
 
 
-def _draw_groups(canvas: Canvas, figures: Sequence[Figure]) -> None:
+def _draw_groups(canvas: Canvas, metrics: Sequence[Metric]) -> None:
     _draw_key(canvas)
-    sides = [side for figure in figures for side in figure.sides]
+    sides = [side for metric in metrics for side in metric.sides]
     names = min(_NAMES, max(room_for(side.name, bold=True) for side in sides))
     values = min(_VALUES, max(room_for(amount(side.median, side.unit), bold=True) for side in sides))
     begin, end = _LEFT + names + _GAP, _RIGHT - values - _GAP
-    for figure in figures:
+    for metric in metrics:
         canvas.y += 36
-        free = _draw_verdict(canvas, figure)
-        canvas.paragraph(_LEFT, figure.what, free - _LEFT, size=13, bold=True)
+        free = _draw_verdict(canvas, metric)
+        canvas.paragraph(_LEFT, metric.name, free - _LEFT, size=13, bold=True)
         canvas.y += 3
-        longest = max(max(side.median, percentile(side.values, 75)) for side in figure.sides)
-        for side in figure.sides:
+        longest = max(max(side.median, percentile(side.values, 75)) for side in metric.sides)
+        for side in metric.sides:
             canvas.y += _LINE
-            is_ours = _is_ours(side, figure)
+            is_ours = _is_ours(side, metric)
             canvas.text(begin - _GAP, side.name, bold=is_ours, end=True, room=names)
             _draw_side(canvas, side, begin, (end - begin) / (longest or 1), _OURS if is_ours else _OTHERS)
             canvas.text(_RIGHT, amount(side.median, side.unit), bold=is_ours, end=True, room=values)
 
 
 def _draw_key(canvas: Canvas) -> None:
-    """Say what the colours, the lines and the lengths mean."""
+    """Explain the colours, the lines and the lengths."""
     canvas.y += _LINE + 6
     x = float(_LEFT)
     for fill, words in ((_OURS, "raven"), (_OTHERS, "compared systems")):
@@ -89,51 +89,51 @@ def _draw_span(canvas: Canvas, x: float, x2: float) -> None:
     canvas.tick(x2, 5)
 
 
-def _draw_verdict(canvas: Canvas, figure: Figure) -> float:
-    """Write the value at the right end of the line, and whether it keeps its limit; return where the free room ends."""
-    words, end = _verdict(figure), _RIGHT
-    if figure.bar:
-        status, fill = ("met", _MET) if figure.is_met else ("missed", _MISSED)
+def _draw_verdict(canvas: Canvas, metric: Metric) -> float:
+    """Write the value and its verdict at the right end of the line; returns the right end of the free room."""
+    words, end = _verdict(metric), _RIGHT
+    if metric.bar:
+        status, fill = ("met", _MET) if metric.is_met else ("missed", _MISSED)
         canvas.text(_RIGHT, status, fill=fill, bold=True, end=True)
         end -= _STATUS
     canvas.text(end, words, fill=QUIET, end=True)
     return end - room_for(words) - _GAP
 
 
-def _verdict(figure: Figure) -> str:
-    value = amount(figure.value, figure.unit)
-    return f"{value}, bar: {figure.bar.relation} {figure.bar.limit:,g}" if figure.bar else value
+def _verdict(metric: Metric) -> str:
+    value = amount(metric.value, metric.unit)
+    return f"{value}, bar: {metric.bar.relation} {metric.bar.limit:,g}" if metric.bar else value
 
 
-def _draw_strips(canvas: Canvas, figures: Sequence[Figure]) -> None:
+def _draw_strips(canvas: Canvas, metrics: Sequence[Metric]) -> None:
     canvas.y += 46
     canvas.text(_LEFT, "Held against a limit alone", size=13, bold=True)
     canvas.text(_RIGHT, "the upright line is the limit; a bar that is cut goes on", size=11, fill=QUIET, end=True)
     canvas.y += 3
-    end = _RIGHT - _STATUS - max(room_for(_verdict(figure)) for figure in figures) - _GAP
-    names = min(end - _LEFT - _GAP - _TRACK, max(room_for(figure.what) for figure in figures))
+    end = _RIGHT - _STATUS - max(room_for(_verdict(metric)) for metric in metrics) - _GAP
+    names = min(end - _LEFT - _GAP - _TRACK, max(room_for(metric.name) for metric in metrics))
     begin = _LEFT + names + _GAP
-    for figure in figures:
+    for metric in metrics:
         canvas.y += _LINE
-        share = _share(figure)
+        share = _share(metric)
         canvas.bar(begin, end - begin, _PALE, _HEIGHT)
         canvas.bar(begin, min(share / _END, 1) * (end - begin), _OURS, _HEIGHT)
         if share > _END:
             canvas.tick(end - 8, _HEIGHT, stroke="#ffffff", width=3)
         canvas.tick(begin + (end - begin) / _END, _HEIGHT + 4)
-        _draw_verdict(canvas, figure)
-        canvas.paragraph(_LEFT, figure.what, names)
+        _draw_verdict(canvas, metric)
+        canvas.paragraph(_LEFT, metric.name, names)
 
 
-def _share(figure: Figure) -> float:
-    """Return the value as a share of the limit; of a limit of nothing, anything is too much."""
-    limit = figure.bar.limit if figure.bar else 0
+def _share(metric: Metric) -> float:
+    """Return the value as a share of the limit: infinite if the limit is 0 and the value is not."""
+    limit = metric.bar.limit if metric.bar else 0
     if limit:
-        return figure.value / limit
-    return math.inf if figure.value else 0
+        return metric.value / limit
+    return math.inf if metric.value else 0
 
 
-def _is_ours(side: Side, figure: Figure) -> bool:
-    """Whether a side is raven's: it says so, or, where none does, it is the one that is held against the others."""
-    named = [one for one in figure.sides if "raven" in one.name]
-    return side in named or (not named and side is figure.sides[0])
+def _is_ours(side: Side, metric: Metric) -> bool:
+    """Whether a side is raven's: by its name or, if no name has raven in it, because it is the first side."""
+    named = [other for other in metric.sides if "raven" in other.name]
+    return side in named or (not named and side is metric.sides[0])

@@ -1,6 +1,6 @@
-"""A producer process: sends so many messages as fast as it can, and prints what came of it as JSON.
+"""A producer process: sends COUNT messages as fast as it can, and prints a SendResult as JSON.
 
-usage: python -m scripts.benchmarks.producer DB SENDER COUNT RECIPIENT...     the recipients in turns
+usage: python -m scripts.benchmarks.producer DB SENDER COUNT RECIPIENT...     the recipients take turns
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from itertools import cycle, islice
 from typing import NamedTuple
 
 from raven import BusClient, RavenError
+from scripts.benchmarks.process_group import wait_for_start
 from scripts.benchmarks.send import BODY
-from scripts.benchmarks.team import wait_for_go
 
 
-class Sent(NamedTuple):
-    """When a process began and ended, by the monotonic clock of the host, and what went wrong."""
+class SendResult(NamedTuple):
+    """Start and end by the monotonic clock of the host, the slowest send, and the number of failures."""
 
     begin_s: float
     end_s: float
@@ -29,7 +29,7 @@ class Sent(NamedTuple):
 def main(db: str, sender: str, count: int, recipients: Sequence[str]) -> None:
     worst_s, failures = 0.0, 0
     with BusClient.at(sender, db) as bus:
-        wait_for_go()
+        wait_for_start()
         begin = end = time.monotonic()
         for recipient in islice(cycle(recipients), count):
             before = end
@@ -40,7 +40,7 @@ def main(db: str, sender: str, count: int, recipients: Sequence[str]) -> None:
                 print(f"{sender}: {error}", file=sys.stderr)
             end = time.monotonic()
             worst_s = max(worst_s, end - before)
-    print(json.dumps(Sent(begin, end, 1000 * worst_s, failures)._asdict()))
+    print(json.dumps(SendResult(begin, end, 1000 * worst_s, failures)._asdict()))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Report: figures as a table for the terminal or docs/benchmarks.md, and as JSON.
+"""Report: metrics as a table for the terminal or docs/benchmarks.md, and as JSON.
 
 usage: python -m scripts.benchmarks.report FILE.json     prints the table of docs/benchmarks.md
 """
@@ -11,67 +11,65 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from scripts.benchmarks.figure import Bar, Figure
+from scripts.benchmarks.metric import Bar, Metric
 
 
 class Report(NamedTuple):
-    """The figures of one run by the name of their benchmark, and on what they were taken."""
+    """The metrics of one run by the name of their benchmark, with the machine, the date and the version of raven."""
 
     machine: str
     date: str
     raven: str
     quick: bool
-    figures: dict[str, list[Figure]]
+    metrics: dict[str, list[Metric]]
 
     def dump(self) -> str:
         """Return the JSON of `--json`."""
-        shape = self._asdict() | {
-            "figures": {name: [figure.as_dict() for figure in found] for name, found in self.figures.items()}
-        }
-        return json.dumps(shape, indent=1) + "\n"
+        by_benchmark = {name: [metric.as_dict() for metric in metrics] for name, metrics in self.metrics.items()}
+        return json.dumps({**self._asdict(), "metrics": by_benchmark}, indent=1) + "\n"
 
     @classmethod
     def load(cls, text: str) -> Self:
-        """Read what `dump` has made."""
-        shape: Mapping[str, Any] = json.loads(text)
-        figures = {name: [Figure.from_dict(one) for one in found] for name, found in shape["figures"].items()}
-        return cls(**{**shape, "figures": figures})
+        """Read the JSON that `dump` returns."""
+        values: Mapping[str, Any] = json.loads(text)
+        by_benchmark = {name: list(map(Metric.from_dict, metrics)) for name, metrics in values["metrics"].items()}
+        return cls(**{**values, "metrics": by_benchmark})
 
     def rows(self) -> list[tuple[str, str, str, str, str]]:
-        """Return the cells of the table: what, figure with its spread, the sides' medians, bar, whether it is met."""
-        return [_row(figure) for found in self.figures.values() for figure in found]
+        """Return the cells of each row: name, value with its spread, medians of the sides, bar, and the verdict."""
+        return [_row(metric) for metrics in self.metrics.values() for metric in metrics]
 
     def table(self) -> str:
         """Return the table for a terminal."""
-        rows = [("what", "median (middle half)", "medians of the sides", "bar", "met"), *self.rows()]
+        rows = [("metric", "median (middle half)", "medians of the sides", "bar", "met"), *self.rows()]
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
         return "\n".join(_line(row, widths) for row in rows)
 
     def markdown(self) -> str:
         """Return the table for docs/benchmarks.md."""
-        lines = ["| what | median (middle half) | medians of the sides | bar | met |", "|---|---|---|---|---|"]
+        lines = ["| metric | median (middle half) | medians of the sides | bar | met |", "|---|---|---|---|---|"]
         escaped = ([cell.replace("|", "\\|") for cell in row] for row in self.rows())
         lines += [f"| {' | '.join(row)} |" for row in escaped]
         return "\n".join(lines)
 
     def notes(self) -> list[str]:
-        """Return what must be known of the figures and their sides, each once."""
-        found: dict[str, None] = {}
-        for figures in self.figures.values():
-            for figure in figures:
-                if figure.note:
-                    found[f"{figure.what}: {figure.note}"] = None
-                found.update((f"{side.name}: {side.note}", None) for side in figure.sides if side.note)
-        return list(found)
+        """Return the notes of all metrics and sides, each once."""
+        notes: dict[str, None] = {}
+        for metrics in self.metrics.values():
+            for metric in metrics:
+                if metric.note:
+                    notes[f"{metric.name}: {metric.note}"] = None
+                notes.update((f"{side.name}: {side.note}", None) for side in metric.sides if side.note)
+        return list(notes)
 
 
-def _row(figure: Figure) -> tuple[str, str, str, str, str]:
-    value = amount(figure.value, figure.unit)
-    if figure.low != figure.high:
-        value += f" ({amount(figure.low)} to {amount(figure.high)})"
-    sides = ", ".join(f"{side.name} {amount(side.median, side.unit)}" for side in figure.sides)
-    met = {True: "yes", False: "NO", None: ""}[figure.is_met]
-    return figure.what, value, sides, _bar(figure.bar, figure.unit), met
+def _row(metric: Metric) -> tuple[str, str, str, str, str]:
+    value = amount(metric.value, metric.unit)
+    if metric.low != metric.high:
+        value += f" ({amount(metric.low)} to {amount(metric.high)})"
+    sides = ", ".join(f"{side.name} {amount(side.median, side.unit)}" for side in metric.sides)
+    met = {True: "yes", False: "NO", None: ""}[metric.is_met]
+    return metric.name, value, sides, _bar(metric.bar, metric.unit), met
 
 
 def _bar(bar: Bar | None, unit: str) -> str:

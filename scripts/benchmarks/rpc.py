@@ -1,4 +1,4 @@
-"""Requests to the helper: the round trip of one client, and what eight get committed that pipeline theirs."""
+"""Requests to the server: the round trip of one client, and the rate of eight clients that pipeline sends."""
 
 from __future__ import annotations
 
@@ -7,26 +7,30 @@ import time
 from functools import partial
 from pathlib import Path
 
-from scripts.benchmarks.figure import Figure, at_least, at_most, percentile
-from scripts.benchmarks.rounds import alternate
+from scripts.benchmarks.interleave import interleave_sides
+from scripts.benchmarks.metric import Metric, at_least, at_most, percentile
+from scripts.benchmarks.process_group import ProcessGroup
 from scripts.benchmarks.send import BODY, RECIPIENT, SENDER
-from scripts.benchmarks.served import Served, wait_for_answer
-from scripts.benchmarks.team import Team
+from scripts.benchmarks.server_process import ServerProcess, wait_for_response
 from scripts.harness.line import request
 
 _PARAMS = {"from": SENDER, "to": RECIPIENT, "type": "work", "body": BODY}
 _CLIENTS = 8
 
 
-def run_trip(folder: Path, quick: bool) -> list[Figure]:
-    """One client, one request after the other, against a bare asyncio server that echoes the same lines."""
+def run_round_trip(folder: Path, quick: bool) -> list[Metric]:
+    """Measure one client, which sends requests one by one, against a bare asyncio server that echoes the same lines."""
     rounds, batch = (8, 200) if quick else (20, 500)
     send, ping = request("send", _PARAMS, 1), request("ping", {}, 1)
-    with Served(folder) as helper, Served(folder, "echo") as echo, Served(folder, "inserts") as floor:
-        sides = alternate(
+    with (
+        ServerProcess(folder) as server,
+        ServerProcess(folder, "echo") as echo,
+        ServerProcess(folder, "inserts") as floor,
+    ):
+        sides = interleave_sides(
             {
-                "send": partial(_p50_us, helper, send, batch),
-                "ping": partial(_p50_us, helper, ping, batch),
+                "send": partial(_p50_us, server, send, batch),
+                "ping": partial(_p50_us, server, ping, batch),
                 "echo": partial(_p50_us, echo, send, batch),
                 "echo with inserts": partial(_p50_us, floor, send, batch),
             },
@@ -34,55 +38,55 @@ def run_trip(folder: Path, quick: bool) -> list[Figure]:
             "us",
         )
     return [
-        Figure.ratio(
+        Metric.ratio(
             "server: round trip of send against a bare asyncio echo, p50", sides["send"], sides["echo"], at_most(3)
         ),
-        Figure.ratio("server: round trip of ping against the same, p50", sides["ping"], sides["echo"]),
-        Figure.ratio(
+        Metric.ratio("server: round trip of ping against the same, p50", sides["ping"], sides["echo"]),
+        Metric.ratio(
             "an echo that first makes a send's inserts in bare apsw, against the same, p50",
             sides["echo with inserts"],
             sides["echo"],
             note="the lower limit of a server on asyncio and SQLite",
         ),
-        Figure.ratio("server: round trip of send against that, p50", sides["send"], sides["echo with inserts"]),
+        Metric.ratio("server: round trip of send against that, p50", sides["send"], sides["echo with inserts"]),
     ]
 
 
-def run_group(folder: Path, quick: bool) -> list[Figure]:
-    """Eight client processes that pipeline sends, with group commit and without."""
+def run_group(folder: Path, quick: bool) -> list[Metric]:
+    """Measure eight client processes that pipeline sends, with group commit and without."""
     rounds, count = (3, 1000) if quick else (7, 2000)
-    with Served(folder) as helper, Served(folder, "alone") as loner:
-        sides = alternate(
-            {"grouped": partial(_rate, helper, count), "a commit each": partial(_rate, loner, count)},
+    with ServerProcess(folder) as server, ServerProcess(folder, "alone") as ungrouped:
+        sides = interleave_sides(
+            {"grouped": partial(_rate, server, count), "a commit each": partial(_rate, ungrouped, count)},
             rounds,
             "requests/s",
         )
     grouped, alone = sides.values()
-    what = f"server: {_CLIENTS} clients that pipeline sends:"
+    name = f"server: {_CLIENTS} clients that pipeline sends:"
     return [
-        Figure.of(f"{what} committed", grouped.values, "requests/s", at_least(6000)),
-        Figure.ratio(f"{what} against no group commit", grouped, alone, at_least(2)),
+        Metric.of(f"{name} committed", grouped.values, "requests/s", at_least(6000)),
+        Metric.ratio(f"{name} against no group commit", grouped, alone, at_least(2)),
     ]
 
 
-def _p50_us(served: Served, line: bytes, count: int) -> float:
+def _p50_us(server: ServerProcess, line: bytes, count: int) -> float:
     times = []
-    with served.connect() as connection:
+    with server.connect() as connection:
         for _ in range(count):
             begin = time.perf_counter()
             connection.sendall(line)
-            answer = wait_for_answer(connection)
+            response = wait_for_response(connection)
             times.append((time.perf_counter() - begin) * 1e6)
-            if b'"error"' in answer:
-                raise RuntimeError(f"the helper answered {answer.decode()}")
+            if b'"error"' in response:
+                raise RuntimeError(f"the server responded {response.decode()}")
     return percentile(times, 50)
 
 
-def _rate(served: Served, count: int) -> float:
-    """Let all clients send `count` messages each, and return how many were committed per second together."""
-    client = ("pipeliner", served.path, str(count), json.dumps(_PARAMS))
-    with Team([client] * _CLIENTS) as team:
-        team.go()
-        spans = team.reports()
+def _rate(server: ServerProcess, count: int) -> float:
+    """Send `count` messages from each client, and return the total rate of commits per second."""
+    client = ("pipeliner", server.path, str(count), json.dumps(_PARAMS))
+    with ProcessGroup([client] * _CLIENTS) as group:
+        group.start()
+        spans = group.reports()
     elapsed: float = max(end for _, end in spans) - min(begin for begin, _ in spans)
     return _CLIENTS * count / elapsed

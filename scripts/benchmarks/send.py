@@ -1,4 +1,4 @@
-"""`send` against its floor, the same inserts in one apsw transaction; one at a time, and a hundred at once."""
+"""`send` against its floor, the same inserts in one apsw transaction; one by one, and a hundred in one transaction."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import apsw
 from raven import BusClient
 from raven.store.checkpoint import PAGES
 from raven.store.sql import SQL
-from scripts.benchmarks.figure import Figure, at_most
-from scripts.benchmarks.rounds import alternate, each_us
+from scripts.benchmarks.interleave import interleave_sides, mean_us
+from scripts.benchmarks.metric import Metric, at_most
 
 BODY = {"text": "x" * 180}
 BODY_TEXT = '{"text":"' + "x" * 180 + '"}'
 SENDER, RECIPIENT = "alice:bench", "bob:bench"
-_NOTHING = dict.fromkeys(
+_UNSET = dict.fromkeys(
     ("tags", "correlation_id", "reply_to", "task_id", "dedup_key", "expires_at", "reply_address", "report")
 )
-MESSAGE = {**_NOTHING, "sender": SENDER, "to": RECIPIENT, "type": "work", "body": BODY_TEXT, "urgency": 1}
+MESSAGE = {**_UNSET, "sender": SENDER, "to": RECIPIENT, "type": "work", "body": BODY_TEXT, "urgency": 1}
 DELIVERY = {"place": 0, "recipient": RECIPIENT, "urgency": 1, "ready_at": 0, "expires_at": None, "max_attempts": 5}
 _MANY = 100
 
 
 def connect(db: Path) -> apsw.Connection:
-    """Open a bus file without raven, with the settings that raven has, but for SQLite's own checkpoints."""
+    """Open a bus file without raven, with the settings of raven except for the checkpoints, which are SQLite's own."""
     connection = apsw.Connection(str(db))
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     connection.execute("PRAGMA synchronous = NORMAL")
@@ -34,7 +34,7 @@ def connect(db: Path) -> apsw.Connection:
 
 
 class Floor:
-    """The same inserts without raven: prepared statements on one cursor, the body already encoded."""
+    """The same inserts without raven: prepared statements on one cursor, and a body that is already encoded."""
 
     def __init__(self, db: Path) -> None:
         BusClient.at(SENDER, str(db)).close()  # makes the tables
@@ -61,7 +61,7 @@ class Floor:
 
 
 class LeanFloor(Floor):
-    """The least that Python can do: values by their places, and checkpoints as seldom as raven's."""
+    """The fastest form in Python: values bound by position, and checkpoints as rare as raven's."""
 
     def __init__(self, db: Path) -> None:
         super().__init__(db)
@@ -75,15 +75,15 @@ class LeanFloor(Floor):
         return message_id
 
 
-def run(folder: Path, quick: bool) -> list[Figure]:
-    # Batches so long that each side has its share of checkpoints in every round.
+def run(folder: Path, quick: bool) -> list[Metric]:
+    # Long batches, so that each side has its share of checkpoints in every round.
     rounds, batch = (8, 1500) if quick else (20, 3000)
     bus, floor, lean = BusClient.at(SENDER, str(folder / "send.db")), Floor(folder / "a.db"), LeanFloor(folder / "b.db")
-    raven, plain, least = alternate(
+    raven, plain, least = interleave_sides(
         {
-            "raven": lambda: each_us(lambda: bus.send(RECIPIENT, "work", BODY), batch),
-            "bare apsw": lambda: each_us(floor.send, batch),
-            "bare apsw, leanest": lambda: each_us(lean.send, batch),
+            "raven": lambda: mean_us(lambda: bus.send(RECIPIENT, "work", BODY), batch),
+            "bare apsw": lambda: mean_us(floor.send, batch),
+            "bare apsw, leanest": lambda: mean_us(lean.send, batch),
         },
         rounds,
         "us",
@@ -93,21 +93,21 @@ def run(folder: Path, quick: bool) -> list[Figure]:
         },
     ).values()
     return [
-        Figure.ratio("send of 200 bytes against the same inserts", raven, plain, at_most(1.35)),
-        Figure.ratio("the same against the leanest form of them", raven, least),
+        Metric.ratio("send of 200 bytes against the same inserts", raven, plain, at_most(1.35)),
+        Metric.ratio("the same against the leanest form of them", raven, least),
     ]
 
 
-def run_many(folder: Path, quick: bool) -> list[Figure]:
+def run_many(folder: Path, quick: bool) -> list[Metric]:
     rounds, batch = (8, 40) if quick else (20, 60)
     bus, floor = BusClient.at(SENDER, str(folder / "send.db")), Floor(folder / "floor.db")
     many: list[dict[str, Any]] = [{"to": RECIPIENT, "type": "work", "body": BODY}] * _MANY
-    sides = alternate(
+    sides = interleave_sides(
         {
-            "raven": lambda: each_us(lambda: bus.send_many(many), batch),
-            "bare apsw": lambda: each_us(floor.send_many, batch),
+            "raven": lambda: mean_us(lambda: bus.send_many(many), batch),
+            "bare apsw": lambda: mean_us(floor.send_many, batch),
         },
         rounds,
         "us",
     )
-    return [Figure.ratio("send_many of 100 against the same in one transaction", *sides.values(), at_most(1.5))]
+    return [Metric.ratio("send_many of 100 against the same in one transaction", *sides.values(), at_most(1.5))]

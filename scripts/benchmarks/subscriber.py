@@ -1,6 +1,6 @@
-"""A subscriber process: takes messages, and prints what it saw since the last time, as JSON, when one asks to report.
+"""A subscriber process: takes messages, and on a report message prints their latencies and ids as JSON.
 
-Bodies carry `time.monotonic_ns()` of just before the send; that clock is one for all processes of a host.
+Each body carries `time.monotonic_ns()` from just before the send; all processes of a host share that clock.
 usage: python -m scripts.benchmarks.subscriber DB ADDRESS
 """
 
@@ -22,7 +22,7 @@ def main(db: str, address: str) -> None:
                 print(json.dumps({"latencies_ms": latencies, "ids": ids}), flush=True)
                 latencies, ids = [], []
             else:
-                # The body is read before the clock: to be in hand is to be of use.
+                # The body is read before the clock, because a delivery ends with a usable body.
                 sent_ns = message.body["sent_ns"]
                 latencies.append((time.monotonic_ns() - sent_ns) / 1e6)
                 ids.append(message.id)

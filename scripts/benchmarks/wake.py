@@ -8,71 +8,81 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from scripts.benchmarks.bare import Bare
-from scripts.benchmarks.crowd import Crowd
-from scripts.benchmarks.figure import Figure, Side, at_most
-from scripts.benchmarks.load import RATE, Load
-from scripts.benchmarks.rounds import in_turns, percentiles, together
+from scripts.benchmarks.baseline import Baseline
+from scripts.benchmarks.interleave import interleave, merge_rounds, percentiles
+from scripts.benchmarks.many_subscribers import Subscribers
+from scripts.benchmarks.metric import Metric, Side, at_most
+from scripts.benchmarks.traffic import RATE, Traffic
 
 _BATCH = 100
 _PAUSE_S = 0.005
 _SUBSCRIBERS = 100
 
 
-def run_one(folder: Path, quick: bool) -> list[Figure]:
-    with Crowd(folder / "bus.db", 1) as crowd, Bare(folder, "receive") as bare:
-        sides = {"raven": partial(_wakes_ms, crowd), "bare apsw and FIFO": partial(_bare_wakes_ms, bare)}
-        found = in_turns(sides, 5 if quick else 20)
-    middle, slow = percentiles(found, 50, "ms"), percentiles(together(found), 99, "ms")
-    what = "wake of an idle subscriber, send to delivery:"
+def run_one(folder: Path, quick: bool) -> list[Metric]:
+    with Subscribers(folder / "bus.db", 1) as subscribers, Baseline(folder, "receive") as baseline:
+        sides = {"raven": partial(_wakes_ms, subscribers), "bare apsw and FIFO": partial(_bare_wakes_ms, baseline)}
+        measured = interleave(sides, 5 if quick else 20)
+    middle, slow = percentiles(measured, 50, "ms"), percentiles(merge_rounds(measured), 99, "ms")
+    name = "wake of an idle subscriber, send to delivery:"
     return [
-        Figure.of(f"{what} p50", middle[0].values, "ms", at_most(0.6), middle),
-        Figure.of(f"{what} p99", slow[0].values, "ms", sides=slow),
-        Figure.ratio(f"{what} p50 against bare apsw with a bare FIFO", middle[0], middle[1]),
+        Metric.of(f"{name} p50", middle[0].values, "ms", at_most(0.6), middle),
+        Metric.of(f"{name} p99", slow[0].values, "ms", sides=slow),
+        Metric.ratio(f"{name} p50 against bare apsw with a bare FIFO", middle[0], middle[1]),
     ]
 
 
-def _wakes_ms(crowd: Crowd) -> list[float]:
+def _wakes_ms(subscribers: Subscribers) -> list[float]:
     for _ in range(_BATCH):
         time.sleep(_PAUSE_S)
-        crowd.send(crowd.addresses[0])
-    return crowd.report()[0].latencies_ms
+        subscribers.send(subscribers.addresses[0])
+    return subscribers.report()[0].latencies_ms
 
 
-def _bare_wakes_ms(bare: Bare) -> list[float]:
+def _bare_wakes_ms(baseline: Baseline) -> list[float]:
     for _ in range(_BATCH):
         time.sleep(_PAUSE_S)
-        bare.send_time()
-    return bare.report()
+        baseline.send_time()
+    return baseline.report()
 
 
-def run_crowd(folder: Path, quick: bool) -> list[Figure]:
+def run_many(folder: Path, quick: bool) -> list[Metric]:
     rounds, seconds = (2, 4.0) if quick else (3, 10.0)
-    # Each round has a crowd and a file of its own: no other crowd ticks beside it.
+    # Each round has new subscribers and a new file: no other subscriber polls meanwhile.
     sides = {
-        f"{_SUBSCRIBERS} subscribers": partial(Load.measure, folder, _SUBSCRIBERS, seconds),
-        "one subscriber": partial(Load.measure, folder, 1, seconds),
+        f"{_SUBSCRIBERS} subscribers": partial(Traffic.measure, folder, _SUBSCRIBERS, seconds),
+        "one subscriber": partial(Traffic.measure, folder, 1, seconds),
     }
-    found = in_turns(sides, rounds, warm_ups=0)
-    many, one = found.values()
-    latencies = {name: [load.latencies_ms for load in loads] for name, loads in found.items()}
+    measured = interleave(sides, rounds, warm_ups=0)
+    many, one = measured.values()
+    latencies = {
+        name: [traffic.latencies_ms for traffic in rounds_traffic] for name, rounds_traffic in measured.items()
+    }
     middle, slow = percentiles(latencies, 50, "ms"), percentiles(latencies, 99, "ms")
-    cost = [Side(name, "us", tuple(load.cost_us for load in loads)) for name, loads in found.items()]
-    parts = "; ".join(f"{name}: {_parts(loads)}" for name, loads in found.items())
-    what = f"{_SUBSCRIBERS} subscribers, {RATE} messages/s to random ones:"
+    cost = [
+        Side(name, "us", tuple(traffic.cost_us for traffic in rounds_traffic))
+        for name, rounds_traffic in measured.items()
+    ]
+    parts = "; ".join(f"{name}: {_parts(rounds_traffic)}" for name, rounds_traffic in measured.items())
+    name = f"{_SUBSCRIBERS} subscribers, {RATE} messages/s to random ones:"
     return [
-        Figure.of(f"{what} wake p50", middle[0].values, "ms", at_most(0.6), middle),
-        Figure.of(f"{what} wake p99", slow[0].values, "ms", at_most(10), slow),
-        Figure.ratio(
-            f"{what} CPU time per message against one subscriber", cost[0], cost[1], at_most(1.3), f"all of it; {parts}"
+        Metric.of(f"{name} wake p50", middle[0].values, "ms", at_most(0.6), middle),
+        Metric.of(f"{name} wake p99", slow[0].values, "ms", at_most(10), slow),
+        Metric.ratio(
+            f"{name} CPU time per message against one subscriber", cost[0], cost[1], at_most(1.3), f"all of it; {parts}"
         ),
-        Figure.of(f"{what} CPU of all subscribers", [load.busy_percent for load in many], "%"),
-        Figure.of(f"{what} CPU of all while nothing happens", [load.idle_percent for load in many], "%"),
-        Figure.of(f"{what} lost or duplicated", [float(sum(load.wrong for load in many + one))], "", at_most(0)),
+        Metric.of(f"{name} CPU of all subscribers", [traffic.busy_percent for traffic in many], "%"),
+        Metric.of(f"{name} CPU of all while nothing happens", [traffic.idle_percent for traffic in many], "%"),
+        Metric.of(f"{name} lost or duplicated", [float(sum(traffic.wrong for traffic in many + one))], "", at_most(0)),
     ]
 
 
-def _parts(loads: Sequence[Load]) -> str:
-    parts = zip(*((load.sender_us, load.crowd_us, load.idle_us) for load in loads), strict=True)
-    sender, crowd, idle = (statistics.median(part) for part in parts)
-    return f"{sender:.0f} us in the sender, {crowd:.0f} us in subscribers; idling takes {idle:.0f} us in the same time"
+def _parts(rounds_traffic: Sequence[Traffic]) -> str:
+    parts = zip(
+        *((traffic.sender_us, traffic.subscribers_us, traffic.idle_us) for traffic in rounds_traffic), strict=True
+    )
+    sender_us, subscribers_us, idle_us = map(statistics.median, parts)
+    return (
+        f"{sender_us:.0f} us in the sender, {subscribers_us:.0f} us in subscribers; "
+        f"idling takes {idle_us:.0f} us in the same time"
+    )

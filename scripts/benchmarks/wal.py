@@ -1,4 +1,4 @@
-"""How large the WAL becomes where nobody ever rests: under direct clients, and under the helper."""
+"""The largest size of the WAL under constant load: of direct clients, and of the server."""
 
 from __future__ import annotations
 
@@ -11,77 +11,77 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.benchmarks.figure import Figure, Side
-from scripts.benchmarks.rows import count_rows
+from scripts.benchmarks.metric import Metric, Side
+from scripts.benchmarks.process_group import ProcessGroup
+from scripts.benchmarks.row_count import count_rows
 from scripts.benchmarks.send import BODY, RECIPIENT, SENDER
-from scripts.benchmarks.served import Served
-from scripts.benchmarks.team import Team
+from scripts.benchmarks.server_process import ServerProcess
 
 _MANY = 4
-# More than any can send in the time.
+# More than a process can send in the time.
 _SENDS_PER_S = 50_000
-_LOOK_S = 0.05
+_POLL_S = 0.05
 
 
-class Load(NamedTuple):
-    """How large the WAL was at most, and what was sent meanwhile."""
+class WalSize(NamedTuple):
+    """The largest size of the WAL, and the rate of sends meanwhile."""
 
     largest_mib: float
     sends_per_s: float
 
 
-def run(folder: Path, quick: bool) -> list[Figure]:
+def run(folder: Path, quick: bool) -> list[Metric]:
     rounds, seconds = (1, 3) if quick else (2, 5)
-    kinds: dict[str, Callable[[Path, float], Load]] = {
+    kinds: dict[str, Callable[[Path, float], WalSize]] = {
         "one producer and one subscriber": _direct,
         f"{_MANY} producers": _crowded,
-        f"the server with {_MANY} clients that pipeline sends": _served,
+        f"the server with {_MANY} clients that pipeline sends": _by_server,
     }
-    figures = []
-    for what, measure in kinds.items():
-        loads = []
+    metrics = []
+    for load, measure in kinds.items():
+        sizes = []
         for _ in range(rounds):
-            # Gone after each round: it may come to gigabytes.
-            with tempfile.TemporaryDirectory(dir=folder) as place:
-                loads.append(measure(Path(place), seconds))
-        largest = max(load.largest_mib for load in loads)
-        sent = Side("meanwhile sent", "messages/s", tuple(load.sends_per_s for load in loads))
+            # The folder is removed after each round, because the file may reach gigabytes.
+            with tempfile.TemporaryDirectory(dir=folder) as temporary:
+                sizes.append(measure(Path(temporary), seconds))
+        largest = max(size.largest_mib for size in sizes)
+        sent = Side("meanwhile sent", "messages/s", tuple(size.sends_per_s for size in sizes))
         note = f"the largest value in {rounds * seconds} s"
-        figures.append(Figure.of(f"largest WAL under {what}", [largest], "MiB", sides=[sent], note=note))
-    return figures
+        metrics.append(Metric.of(f"largest WAL under {load}", [largest], "MiB", sides=[sent], note=note))
+    return metrics
 
 
-def _direct(folder: Path, seconds: float) -> Load:
+def _direct(folder: Path, seconds: float) -> WalSize:
     db = str(folder / "bus.db")
-    return _load(db, [_producer(db, SENDER, seconds), ("drainer", "subscribe", db, RECIPIENT)], seconds)
+    return _measure(db, [_producer(db, SENDER, seconds), ("drain_worker", "subscribe", db, RECIPIENT)], seconds)
 
 
-def _crowded(folder: Path, seconds: float) -> Load:
+def _crowded(folder: Path, seconds: float) -> WalSize:
     db = str(folder / "bus.db")
-    return _load(db, [_producer(db, f"producer-{number}:bench", seconds) for number in range(_MANY)], seconds)
+    return _measure(db, [_producer(db, f"producer-{number}:bench", seconds) for number in range(_MANY)], seconds)
 
 
 def _producer(db: str, sender: str, seconds: float) -> tuple[str, ...]:
     return ("producer", db, sender, str(int(seconds * _SENDS_PER_S)), RECIPIENT)
 
 
-def _served(folder: Path, seconds: float) -> Load:
+def _by_server(folder: Path, seconds: float) -> WalSize:
     params = json.dumps({"from": SENDER, "to": RECIPIENT, "type": "work", "body": BODY})
-    with Served(folder) as served:
-        member = ("pipeliner", served.path, str(int(seconds * _SENDS_PER_S / _MANY)), params)
-        return _load(served.db, [member] * _MANY, seconds)
+    with ServerProcess(folder) as server:
+        member = ("pipeliner", server.path, str(int(seconds * _SENDS_PER_S / _MANY)), params)
+        return _measure(server.db, [member] * _MANY, seconds)
 
 
-def _load(db: str, members: Sequence[Sequence[str]], seconds: float) -> Load:
-    """Let the members work so long; they are ended in the midst of it."""
-    with Team(members) as team:
-        team.go()
+def _measure(db: str, members: Sequence[Sequence[str]], seconds: float) -> WalSize:
+    """Run the members for `seconds` seconds, and end them while they work."""
+    with ProcessGroup(members) as group:
+        group.start()
         begin, largest = time.monotonic(), 0
         while time.monotonic() < begin + seconds:
-            # Never opened: to close it would drop the locks that SQLite has on it in this process.
+            # stat, not open: a close would drop the locks that SQLite has on the file in this process.
             with suppress(FileNotFoundError):
                 largest = max(largest, os.stat(f"{db}-wal").st_size)
-            time.sleep(_LOOK_S)
-        team.check()
+            time.sleep(_POLL_S)
+        group.check()
         elapsed = time.monotonic() - begin
-    return Load(largest / 2**20, count_rows(db, "messages") / elapsed)
+    return WalSize(largest / 2**20, count_rows(db, "messages") / elapsed)

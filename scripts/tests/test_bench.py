@@ -1,4 +1,4 @@
-"""The benchmark's command line, as a process, and docs/benchmarks.md; no figure's size is judged here."""
+"""The benchmark's command line, as a process, and docs/benchmarks.md; no metric's size is judged here."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def bench(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_a_quick_run_prints_its_table_and_leaves_the_same_figures_as_json_and_as_a_plot(tmp_path: Path) -> None:
+def test_a_quick_run_prints_its_table_and_leaves_the_same_metrics_as_json_and_as_a_plot(tmp_path: Path) -> None:
     json_file, svg_file = tmp_path / "found.json", tmp_path / "found.svg"
 
     done = bench("send", "--quick", "--json", json_file, "--plot", svg_file)
@@ -41,7 +41,7 @@ def test_a_quick_run_prints_its_table_and_leaves_the_same_figures_as_json_and_as
     report = Report.load(json_file.read_text(encoding="utf-8"))
     assert done.stdout.splitlines()[0] == f"{report.machine}, raven {raven.__version__}, quick"
     assert report.table() in done.stdout
-    assert (report.raven, report.quick, list(report.figures)) == (raven.__version__, True, ["send"])
+    assert (report.raven, report.quick, list(report.metrics)) == (raven.__version__, True, ["send"])
     assert svg_file.read_text(encoding="utf-8") == plot.draw(report)
 
 
@@ -52,13 +52,13 @@ def test_the_sides_of_a_comparison_have_the_same_number_of_rounds(tmp_path: Path
     done = bench("--quick", "--json", json_file, "send", "send-many", "send")
 
     assert done.returncode == 0, done.stderr
-    figures = Report.load(json_file.read_text(encoding="utf-8")).figures
-    assert list(figures) == ["send", "send-many"]
+    metrics = Report.load(json_file.read_text(encoding="utf-8")).metrics
+    assert list(metrics) == ["send", "send-many"]
     assert "[2/2] send-many: " in done.stderr
-    for figure in [*figures["send"], *figures["send-many"]]:
-        assert [side.name.split(",")[0] for side in figure.sides] == ["raven", "bare apsw"]
-        assert len({len(side.values) for side in figure.sides}) == 1
-        assert len(figure.sides[0].values) > 1
+    for metric in [*metrics["send"], *metrics["send-many"]]:
+        assert [side.name.split(",")[0] for side in metric.sides] == ["raven", "bare apsw"]
+        assert len({len(side.values) for side in metric.sides}) == 1
+        assert len(metric.sides[0].values) > 1
 
 
 @pytest.mark.slow
@@ -93,12 +93,12 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(
 
 def test_a_file_that_is_there_keeps_what_it_holds_when_nothing_is_measured(tmp_path: Path) -> None:
     kept = tmp_path / "found.json"
-    kept.write_text("an hour's figures", encoding="utf-8")
+    kept.write_text("an hour's metrics", encoding="utf-8")
 
     done = bench("sned", "--json", kept)
 
     assert done.returncode == 2
-    assert kept.read_text(encoding="utf-8") == "an hour's figures"
+    assert kept.read_text(encoding="utf-8") == "an hour's metrics"
 
 
 def test_the_help_names_every_benchmark_with_what_it_measures_and_every_option() -> None:
@@ -106,13 +106,13 @@ def test_the_help_names_every_benchmark_with_what_it_measures_and_every_option()
 
     assert done.returncode == 0
     listed = dict(re.findall(r"^  ([a-z-]+) {2,}(\S.*)$", done.stdout.partition("names (default: all):")[2], re.M))
-    assert listed == {name: benchmark.what for name, benchmark in BENCHMARKS.items()}
+    assert listed == {name: benchmark.description for name, benchmark in BENCHMARKS.items()}
     for option in ("--quick", "--json FILE", "--plot FILE.svg"):
         assert option in done.stdout
 
 
 @pytest.mark.slow
-def test_the_table_of_the_page_is_printed_from_a_file_of_figures(tmp_path: Path) -> None:
+def test_the_table_of_the_page_is_printed_from_a_file_of_metrics(tmp_path: Path) -> None:
     json_file = tmp_path / "found.json"
     assert bench("send", "--quick", "--json", json_file).returncode == 0
 
@@ -129,7 +129,7 @@ def test_the_table_of_the_page_is_printed_from_a_file_of_figures(tmp_path: Path)
     assert done.stdout.startswith(Report.load(json_file.read_text(encoding="utf-8")).markdown())
 
 
-def test_the_page_of_benchmarks_shows_the_table_and_the_plot_of_the_stored_figures() -> None:
+def test_the_page_of_benchmarks_shows_the_table_and_the_plot_of_the_stored_metrics() -> None:
     text = (DOCS / "benchmarks.json").read_text(encoding="utf-8")
     report, page = Report.load(text), (DOCS / "benchmarks.md").read_text(encoding="utf-8")
 
@@ -141,19 +141,19 @@ def test_the_page_of_benchmarks_shows_the_table_and_the_plot_of_the_stored_figur
     assert (DOCS / "benchmarks.svg").read_text(encoding="utf-8") == plot.draw(report)
 
 
-def test_the_readme_shows_some_of_the_stored_figures() -> None:
+def test_the_readme_shows_some_of_the_stored_metrics() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     report = Report.load((DOCS / "benchmarks.json").read_text(encoding="utf-8"))
 
     performance = readme.partition("## Performance")[2].partition("\n## ")[0]
-    figures = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", performance, re.MULTILINE)[1:]
-    assert len(figures) == 5
-    assert set(figures) <= {row[:2] for row in report.rows()}
+    metrics = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", performance, re.MULTILINE)[1:]
+    assert len(metrics) == 5
+    assert set(metrics) <= {row[:2] for row in report.rows()}
     assert "](docs/benchmarks.svg)" in readme
 
 
-def test_the_stored_figures_are_those_of_a_whole_run() -> None:
+def test_the_stored_metrics_are_those_of_a_whole_run() -> None:
     report = Report.load((DOCS / "benchmarks.json").read_text(encoding="utf-8"))
 
-    assert list(report.figures) == list(BENCHMARKS)
+    assert list(report.metrics) == list(BENCHMARKS)
     assert not report.quick

@@ -1,4 +1,4 @@
-"""The benchmark's figures: what is computed of the rounds, what is held against a bar, and what is printed of it."""
+"""The benchmark's metrics: what is computed of the rounds, what is held against a bar, and what is printed of it."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from collections.abc import Callable
 import pytest
 
 from scripts.benchmarks.catalogue import BENCHMARKS
-from scripts.benchmarks.figure import Bar, Figure, Side, at_least, at_most, less_than, percentile
+from scripts.benchmarks.interleave import interleave_sides, mean_us
+from scripts.benchmarks.metric import Bar, Metric, Side, at_least, at_most, less_than, percentile
 from scripts.benchmarks.report import Report, amount
-from scripts.benchmarks.rounds import alternate, each_us
-from tests.sample_report import FLOOR, RAVEN, figures_of, make_report
+from tests.sample_report import FLOOR, RAVEN, make_report, metrics_of
 
 REPORT = make_report()
-FIGURES = figures_of(REPORT)
+METRICS = metrics_of(REPORT)
 
 
 def side(*values: float, name: str = "raven") -> Side:
     return Side(name, "us", values)
 
 
-def of(*values: float, bar: Bar | None = None) -> Figure:
-    return Figure.of("a step", values, "us", bar)
+def of(*values: float, bar: Bar | None = None) -> Metric:
+    return Metric.of("a step", values, "us", bar)
 
 
 def cells(line: str) -> list[str]:
@@ -34,38 +34,38 @@ def cells(line: str) -> list[str]:
 
 
 def test_a_ratio_is_the_median_of_the_ratios_of_rounds_made_next_to_each_other() -> None:
-    figure = Figure.ratio("a step", side(1, 2, 30), side(4, 1, 10))
+    metric = Metric.ratio("a step", side(1, 2, 30), side(4, 1, 10))
 
-    assert figure.value == 2  # of 1/4, 2/1 and 30/10; the ratio of the medians is 2/4
-    assert (figure.unit, [one.median for one in figure.sides]) == ("times", [2, 4])
+    assert metric.value == 2  # of 1/4, 2/1 and 30/10; the ratio of the medians is 2/4
+    assert (metric.unit, [one.median for one in metric.sides]) == ("times", [2, 4])
 
 
 def test_a_drift_of_the_machine_that_falls_on_both_sides_does_not_change_a_ratio() -> None:
-    figure = Figure.ratio("a step", side(3, 30, 300), side(2, 20, 200))
+    metric = Metric.ratio("a step", side(3, 30, 300), side(2, 20, 200))
 
-    assert (figure.low, figure.value, figure.high) == (1.5, 1.5, 1.5)
+    assert (metric.low, metric.value, metric.high) == (1.5, 1.5, 1.5)
 
 
 def test_a_ratio_of_sides_with_unequal_rounds_is_refused() -> None:
     with pytest.raises(ValueError, match="shorter"):
-        Figure.ratio("a step", side(1, 2, 3), side(1, 2))
+        Metric.ratio("a step", side(1, 2, 3), side(1, 2))
 
 
-def test_a_figure_is_the_median_of_its_rounds_whatever_their_order() -> None:
+def test_a_metric_is_the_median_of_its_rounds_whatever_their_order() -> None:
     assert of(5, 1, 100, 2, 3).value == 3
     assert of(1, 2, 3, 10).value == 2.5
 
 
 def test_the_spread_is_where_the_middle_half_of_the_rounds_lies() -> None:
-    figure = of(*range(100, -1, -1))
+    metric = of(*range(100, -1, -1))
 
-    assert (figure.low, figure.high) == (25, 75)
+    assert (metric.low, metric.high) == (25, 75)
 
 
-def test_a_figure_of_one_round_has_no_spread() -> None:
-    figure = of(7)
+def test_a_metric_of_one_round_has_no_spread() -> None:
+    metric = of(7)
 
-    assert (figure.low, figure.value, figure.high) == (7, 7, 7)
+    assert (metric.low, metric.value, metric.high) == (7, 7, 7)
 
 
 @pytest.mark.parametrize(
@@ -88,16 +88,16 @@ def test_a_bar_is_met_or_missed_by_its_relation(bar: Bar, value: float, is_met: 
     assert of(value, bar=bar).is_met is is_met
 
 
-def test_a_figure_without_a_bar_neither_meets_nor_misses_one() -> None:
+def test_a_metric_without_a_bar_neither_meets_nor_misses_one() -> None:
     assert of(1, 2, 3).is_met is None
 
 
-@pytest.mark.parametrize("figure", FIGURES, ids=lambda one: one.what)
-def test_a_figure_comes_back_from_its_json_as_it_was(figure: Figure) -> None:
-    shape = json.loads(json.dumps(figure.as_dict()))
+@pytest.mark.parametrize("metric", METRICS, ids=lambda one: one.name)
+def test_a_metric_comes_back_from_its_json_as_it_was(metric: Metric) -> None:
+    shape = json.loads(json.dumps(metric.as_dict()))
 
-    assert Figure.from_dict(shape) == figure
-    assert shape["is_met"] is figure.is_met
+    assert Metric.from_dict(shape) == metric
+    assert shape["is_met"] is metric.is_met
 
 
 @pytest.mark.parametrize("percent", [0, 1, 25, 50, 75, 99, 100])
@@ -127,7 +127,7 @@ def recorder() -> tuple[list[str], Callable[[str], Callable[[], float]]]:
 def test_another_side_begins_each_round_and_each_is_measured_once_in_it() -> None:
     turns, make = recorder()
 
-    alternate({name: make(name) for name in "abc"}, 4, "us", warm_ups=0)
+    interleave_sides({name: make(name) for name in "abc"}, 4, "us", warm_ups=0)
 
     assert "".join(turns) == "abcbcacababc"
 
@@ -135,7 +135,7 @@ def test_another_side_begins_each_round_and_each_is_measured_once_in_it() -> Non
 def test_what_the_warm_up_rounds_find_is_not_counted() -> None:
     turns, make = recorder()
 
-    sides = alternate({"a": make("a"), "b": make("b")}, 3, "us", warm_ups=2)
+    sides = interleave_sides({"a": make("a"), "b": make("b")}, 3, "us", warm_ups=2)
 
     assert len(turns) == 2 * (2 + 3)
     assert [one.values for one in sides.values()] == [(3, 4, 5), (3, 4, 5)]
@@ -144,7 +144,7 @@ def test_what_the_warm_up_rounds_find_is_not_counted() -> None:
 def test_a_side_keeps_its_name_unit_and_note_and_the_order_in_which_it_was_given() -> None:
     _, make = recorder()
 
-    sides = alternate({"b": make("b"), "a": make("a")}, 1, "ms", notes={"a": "in memory"})
+    sides = interleave_sides({"b": make("b"), "a": make("a")}, 1, "ms", notes={"a": "in memory"})
 
     assert list(sides.values()) == [Side("b", "ms", (2.0,)), Side("a", "ms", (2.0,), "in memory")]
 
@@ -152,7 +152,7 @@ def test_a_side_keeps_its_name_unit_and_note_and_the_order_in_which_it_was_given
 def test_a_batch_runs_its_step_as_often_as_told() -> None:
     calls: list[None] = []
 
-    taken = each_us(lambda: calls.append(None), 7)
+    taken = mean_us(lambda: calls.append(None), 7)
 
     assert len(calls) == 7
     assert taken >= 0
@@ -165,8 +165,8 @@ def test_a_report_comes_back_from_its_json_as_it_was() -> None:
 def test_the_json_of_a_report_holds_every_round_of_every_side() -> None:
     shape = json.loads(REPORT.dump())
 
-    [figure] = shape["figures"]["send"]
-    assert [one["values"] for one in figure["sides"]] == [list(RAVEN.values), list(FLOOR.values)]
+    [metric] = shape["metrics"]["send"]
+    assert [one["values"] for one in metric["sides"]] == [list(RAVEN.values), list(FLOOR.values)]
     assert {name: shape[name] for name in ("machine", "date", "raven", "quick")} == {
         "machine": REPORT.machine,
         "date": "2025-01-31",
@@ -175,12 +175,12 @@ def test_the_json_of_a_report_holds_every_round_of_every_side() -> None:
     }
 
 
-def test_the_table_has_one_line_for_each_figure_under_its_heading() -> None:
+def test_the_table_has_one_line_for_each_metric_under_its_heading() -> None:
     heading, *lines = REPORT.table().splitlines()
 
-    assert re.split("  +", heading) == ["what", "median (middle half)", "medians of the sides", "bar", "met"]
-    assert [line[: len(figure.what)] for line, figure in zip(lines, FIGURES, strict=True)] == [
-        figure.what for figure in FIGURES
+    assert re.split("  +", heading) == ["metric", "median (middle half)", "medians of the sides", "bar", "met"]
+    assert [line[: len(metric.name)] for line, metric in zip(lines, METRICS, strict=True)] == [
+        metric.name for metric in METRICS
     ]
 
 
@@ -191,7 +191,7 @@ def test_the_columns_of_the_table_stand_below_their_headings() -> None:
         assert {line[heading.index(title) - 2 : heading.index(title)].strip() for line in lines} == {""}, title
 
 
-def test_a_row_says_the_figure_its_spread_its_sides_its_bar_and_whether_it_is_met() -> None:
+def test_a_row_says_the_metric_its_spread_its_sides_its_bar_and_whether_it_is_met() -> None:
     row = REPORT.rows()[0]
 
     assert row == (
@@ -212,21 +212,21 @@ def test_a_row_says_nothing_of_a_spread_a_side_or_a_bar_that_is_not_there() -> N
 def test_the_markdown_holds_the_cells_of_the_table_below_a_heading() -> None:
     heading, rule, *lines = REPORT.markdown().splitlines()
 
-    assert cells(heading) == ["what", "median (middle half)", "medians of the sides", "bar", "met"]
+    assert cells(heading) == ["metric", "median (middle half)", "medians of the sides", "bar", "met"]
     assert set(cells(rule)) == {"---"}
     assert [tuple(cells(line)) for line in lines] == REPORT.rows()
 
 
 def test_an_upright_stroke_in_a_name_does_not_end_its_cell() -> None:
-    figure = Figure.ratio("send | ack", side(1), side(2, name="a|b"))
+    metric = Metric.ratio("send | ack", side(1), side(2, name="a|b"))
 
-    [line] = REPORT._replace(figures={"send": [figure]}).markdown().splitlines()[2:]
+    [line] = REPORT._replace(metrics={"send": [metric]}).markdown().splitlines()[2:]
 
     assert cells(line) == ["send | ack", "0.50 times", "raven 1.00 us, a|b 2.00 us", "", ""]
 
 
 def test_each_note_is_said_once_with_the_name_of_what_it_is_about() -> None:
-    twice = REPORT._replace(figures={**REPORT.figures, "again": REPORT.figures["send"]})
+    twice = REPORT._replace(metrics={**REPORT.metrics, "again": REPORT.metrics["send"]})
 
     assert twice.notes() == [
         "bare apsw: the body is encoded beforehand",
@@ -253,7 +253,7 @@ def test_an_amount_is_written_with_three_digits_that_count(value: float, written
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_name_of_the_catalogue_leads_to_a_function_of_a_folder_and_of_quickness(name: str) -> None:
-    module, _, function = BENCHMARKS[name].place.rpartition(".")
+    module, _, function = BENCHMARKS[name].function.rpartition(".")
 
     run = getattr(importlib.import_module(f"scripts.benchmarks.{module}"), function)
 
@@ -262,7 +262,7 @@ def test_a_name_of_the_catalogue_leads_to_a_function_of_a_folder_and_of_quicknes
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_benchmark_says_in_one_line_what_it_measures(name: str) -> None:
-    what = BENCHMARKS[name].what
+    what = BENCHMARKS[name].description
 
     assert what == what.strip() != ""
     assert "\n" not in what

@@ -1,4 +1,4 @@
-"""The plot of a report: well-formed, whole by itself, true to the figures, and nothing in it lies on anything else."""
+"""The plot of a report: well-formed, whole by itself, true to the metrics, and nothing in it lies on anything else."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import NamedTuple
 import pytest
 
 from scripts.benchmarks import plot
-from scripts.benchmarks.figure import Figure, Side, at_least, at_most
+from scripts.benchmarks.metric import Metric, Side, at_least, at_most
 from scripts.benchmarks.report import Report, amount
 from scripts.canvas import WIDTH, room_for, shorten, wrap
-from tests.sample_report import PEERS, figures_of, make_report
+from tests.sample_report import PEERS, make_report, metrics_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 REPORT = make_report()
-FIGURES = figures_of(REPORT)
+METRICS = metrics_of(REPORT)
 
 
 class Span(NamedTuple):
@@ -28,9 +28,9 @@ class Span(NamedTuple):
     text: str = ""
 
 
-def drawn(*figures: Figure) -> ET.Element:
-    """Return the picture of these figures, or of the whole report."""
-    report = REPORT._replace(figures={"one": list(figures)}) if figures else REPORT
+def drawn(*metrics: Metric) -> ET.Element:
+    """Return the picture of these metrics, or of the whole report."""
+    report = REPORT._replace(metrics={"one": list(metrics)}) if metrics else REPORT
     return ET.fromstring(plot.draw(report))
 
 
@@ -96,10 +96,10 @@ def test_the_head_says_what_was_measured_on_what_machine_and_when() -> None:
         assert part in head
 
 
-def test_every_figure_with_sides_or_with_a_bar_is_named_in_the_order_of_the_report() -> None:
+def test_every_metric_with_sides_or_with_a_bar_is_named_in_the_order_of_the_report() -> None:
     written = " ".join(texts(drawn()))
-    compared = [figure.what for figure in FIGURES if figure.sides]
-    held = [figure.what for figure in FIGURES if figure.bar and not figure.sides]
+    compared = [metric.name for metric in METRICS if metric.sides]
+    held = [metric.name for metric in METRICS if metric.bar and not metric.sides]
 
     places = [written.index(what) for what in compared + held]
 
@@ -109,25 +109,25 @@ def test_every_figure_with_sides_or_with_a_bar_is_named_in_the_order_of_the_repo
 def test_every_side_is_drawn_with_its_name_and_its_median() -> None:
     written = texts(drawn())
 
-    for figure in FIGURES:
-        for side in figure.sides:
+    for metric in METRICS:
+        for side in metric.sides:
             assert written[written.index(side.name) :].count(amount(side.median, side.unit)), side.name
 
 
-def test_a_figure_with_neither_sides_nor_a_bar_is_left_to_the_table() -> None:
+def test_a_metric_with_neither_sides_nor_a_bar_is_left_to_the_table() -> None:
     assert "the worst send" not in " ".join(texts(drawn()))
 
 
 def test_names_with_the_signs_of_xml_are_shown_as_they_are() -> None:
-    figure = Figure.ratio('a < b & "c"', Side("<raven/>", "us", (1.0,)), Side("]]> &amp;", "us", (2.0,)))
+    metric = Metric.ratio('a < b & "c"', Side("<raven/>", "us", (1.0,)), Side("]]> &amp;", "us", (2.0,)))
 
-    written = texts(drawn(figure))
+    written = texts(drawn(metric))
 
     assert {'a < b & "c"', "<raven/>", "]]> &amp;"} <= set(written)
 
 
 def test_a_bar_is_as_long_as_its_median_on_the_scale_of_its_group() -> None:
-    bars = spans_of_bars(drawn(Figure.of("all", (1.0,), "us", sides=PEERS)))
+    bars = spans_of_bars(drawn(Metric.of("all", (1.0,), "us", sides=PEERS)))
 
     lengths = [bar.right - bar.left for bar in bars]
 
@@ -138,8 +138,8 @@ def test_a_bar_is_as_long_as_its_median_on_the_scale_of_its_group() -> None:
 
 
 def test_each_group_has_a_scale_of_its_own() -> None:
-    small = Figure.ratio("small", Side("raven", "us", (1.0,)), Side("other", "us", (2.0,)))
-    great = Figure.ratio("great", Side("raven", "ms", (4000.0,)), Side("other", "ms", (8000.0,)))
+    small = Metric.ratio("small", Side("raven", "us", (1.0,)), Side("other", "us", (2.0,)))
+    great = Metric.ratio("great", Side("raven", "ms", (4000.0,)), Side("other", "ms", (8000.0,)))
 
     lengths = [round(bar.right - bar.left) for bar in spans_of_bars(drawn(small, great))]
 
@@ -147,8 +147,8 @@ def test_each_group_has_a_scale_of_its_own() -> None:
 
 
 def test_bars_of_raven_have_a_colour_of_their_own_and_without_its_name_the_first_side_has() -> None:
-    named = Figure.ratio("named", Side("bare apsw", "us", (1.0,)), Side("raven", "us", (2.0,)))
-    unnamed = Figure.ratio("unnamed", Side("full", "us", (1.0,)), Side("empty", "us", (2.0,)))
+    named = Metric.ratio("named", Side("bare apsw", "us", (1.0,)), Side("raven", "us", (2.0,)))
+    unnamed = Metric.ratio("unnamed", Side("full", "us", (1.0,)), Side("empty", "us", (2.0,)))
 
     fills = [element.get("fill") for element in drawn(named, unnamed).findall(f"{SVG}rect")][-4:]
 
@@ -157,7 +157,7 @@ def test_bars_of_raven_have_a_colour_of_their_own_and_without_its_name_the_first
 
 def test_a_thin_line_spans_the_middle_half_of_the_rounds_and_one_round_has_none() -> None:
     spread = Side("raven", "us", tuple(float(value) for value in range(101)))
-    svg = drawn(Figure.of("a step", (1.0,), "us", sides=(spread, Side("other", "us", (100.0,)))))
+    svg = drawn(Metric.of("a step", (1.0,), "us", sides=(spread, Side("other", "us", (100.0,)))))
 
     level = [element for element in svg.iter(f"{SVG}line") if element.get("y1") == element.get("y2")]
     lines = [Span(*(float(element.attrib[name]) for name in ("x1", "x2", "y1"))) for element in level]
@@ -173,14 +173,14 @@ def test_a_thin_line_spans_the_middle_half_of_the_rounds_and_one_round_has_none(
 def test_a_bar_is_said_in_words_and_whether_it_is_met(
     sides: tuple[Side, ...], limit: float, status: str, colour: str
 ) -> None:
-    svg = drawn(Figure.of("a step", (2.0,), "ms", at_most(limit), sides))
+    svg = drawn(Metric.of("a step", (2.0,), "ms", at_most(limit), sides))
 
     assert f"2.00 ms, bar: at most {limit}" in texts(svg)
     assert colour_of(svg, status) == colour
 
 
 def test_a_strip_shows_the_value_as_a_share_of_its_limit_and_is_cut_where_it_ends() -> None:
-    half, whole, far = (Figure.of(f"{value}", (value,), "/s", at_least(10)) for value in (5.0, 10.0, 900.0))
+    half, whole, far = (Metric.of(f"{value}", (value,), "/s", at_least(10)) for value in (5.0, 10.0, 900.0))
 
     bars = spans_of_bars(drawn(half, whole, far))
 
@@ -192,7 +192,7 @@ def test_a_strip_shows_the_value_as_a_share_of_its_limit_and_is_cut_where_it_end
 
 @pytest.mark.parametrize(("value", "share"), [(0.0, 0), (3.0, 1)])
 def test_of_a_limit_of_nothing_nothing_is_an_empty_strip_and_anything_a_full_one(value: float, share: int) -> None:
-    track, *filled = spans_of_bars(drawn(Figure.of("lost", (value,), "messages", at_most(0))))
+    track, *filled = spans_of_bars(drawn(Metric.of("lost", (value,), "messages", at_most(0))))
 
     assert [bar.right for bar in filled] == [track.right] * share
 
@@ -249,16 +249,16 @@ def test_a_text_is_broken_between_its_words_and_none_is_lost() -> None:
     assert all(room_for(line) <= 120 for line in lines)
 
 
-@pytest.mark.parametrize("figures", [{}, {"memory": [Figure.of("memory of a client", (16.0,), "MiB")]}])
-def test_a_report_without_comparisons_has_its_head_and_says_so(figures: dict[str, list[Figure]]) -> None:
-    svg = ET.fromstring(plot.draw(REPORT._replace(figures=figures)))
+@pytest.mark.parametrize("metrics", [{}, {"memory": [Metric.of("memory of a client", (16.0,), "MiB")]}])
+def test_a_report_without_comparisons_has_its_head_and_says_so(metrics: dict[str, list[Metric]]) -> None:
+    svg = ET.fromstring(plot.draw(REPORT._replace(metrics=metrics)))
 
     assert len(texts(svg)) == 3
     assert "Nothing in this run was compared" in texts(svg)[-1]
 
 
 def test_sides_that_have_found_nothing_at_all_are_drawn_without_a_bar() -> None:
-    nothing = Figure.of("lost", (0.0,), "messages", sides=(Side("raven", "messages", (0.0, 0.0)),))
+    nothing = Metric.of("lost", (0.0,), "messages", sides=(Side("raven", "messages", (0.0, 0.0)),))
 
     svg = drawn(nothing)
 

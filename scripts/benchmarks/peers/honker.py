@@ -16,13 +16,13 @@ class HonkerPeer:
 
     name = f"honker {version('honker')}"
     steps = "enqueue + claim_one + ack"
-    note = "an ack deletes the job; its WAL is written back every 10,000 pages, not every 1,000"
+    note = "an ack deletes the job; checkpoints run every 10,000 pages, not every 1,000"
 
     def __init__(self, folder: Path) -> None:
         self._databases = [honker.open(str(folder / "honker.db")) for _ in range(2)]
         self._producer, self._consumer = (database.queue("bench") for database in self._databases)
 
-    def trip(self) -> Any:
+    def round_trip(self) -> Any:
         self._producer.enqueue(BODY)
         job = self._consumer.claim_one("worker")
         body = job.payload

@@ -26,10 +26,10 @@ class HueyPeer:
     def __init__(self, folder: Path) -> None:
         self._producer, self._consumer = (SqliteStorage("bench", str(folder / "huey.db")) for _ in range(2))
         for storage in (self._producer, self._consumer):
-            # Its own option knows FULL and OFF only.
+            # The option of huey accepts only FULL and OFF.
             storage.conn.execute("PRAGMA synchronous = NORMAL")
 
-    def trip(self) -> Any:
+    def round_trip(self) -> Any:
         self._producer.enqueue(encode(BODY).encode())
         return json.loads(self._consumer.dequeue())
 

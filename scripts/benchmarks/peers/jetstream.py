@@ -1,4 +1,4 @@
-"""NATS JetStream: a stream in files, and a durable pull consumer, of a private server on the loopback."""
+"""NATS JetStream: a stream in files, and a durable pull consumer, on a private server on the loopback."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class JetStreamPeer:
     note = "a server process on the loopback, with file storage that is synced to disk on a timer only"
 
     def __init__(self, folder: Path) -> None:
-        # The server takes a free port by itself, and writes down which.
+        # The server takes a free port, and writes it into a file.
         arguments = ["--addr", "127.0.0.1", "--port", "-1", "--ports_file_dir", str(folder)]
         with ExitStack() as stack:
             server = stack.enter_context(
@@ -40,8 +40,8 @@ class JetStreamPeer:
             self.name = f"NATS {numbers}, nats-py {version('nats-py')}"
             self._stack = stack.pop_all()
 
-    def trip(self) -> Any:
-        return self._run(self._trip())
+    def round_trip(self) -> Any:
+        return self._run(self._round_trip())
 
     def close(self) -> None:
         self._stack.close()
@@ -52,7 +52,7 @@ class JetStreamPeer:
         await self._stream.add_stream(name=_STREAM, subjects=[_SUBJECT])
         self._pull = await self._consumer.jetstream().pull_subscribe(_SUBJECT, durable=_CONSUMER, stream=_STREAM)
 
-    async def _trip(self) -> Any:
+    async def _round_trip(self) -> Any:
         await self._stream.publish(_SUBJECT, encode(BODY).encode())
         [message] = await self._pull.fetch(1)
         body = json.loads(message.data)
@@ -60,14 +60,14 @@ class JetStreamPeer:
         return body
 
     async def _disconnect(self) -> None:
-        # Ctrl-C at a terminal ends the server, too.
+        # Ctrl-C at a terminal also ends the server.
         with suppress(nats.errors.Error):
             await self._producer.close()
             await self._consumer.close()
 
 
 def _url(folder: Path) -> str | None:
-    """Return where the server listens, once it has written that down."""
+    """Return the URL of the server, or None until the server has written it."""
     for file in folder.glob("*.ports"):
         try:
             url: str = json.loads(file.read_text(encoding="utf-8"))["nats"][0]

@@ -22,7 +22,7 @@ class LiteQueuePeer:
     def __init__(self, folder: Path) -> None:
         self._producer, self._consumer = (litequeue.LiteQueue(folder / "queue.db") for _ in range(2))
 
-    def trip(self) -> Any:
+    def round_trip(self) -> Any:
         self._producer.put(encode(BODY))
         message = self._consumer.pop()
         body = json.loads(message.data)

@@ -1,4 +1,4 @@
-"""Peer: what every queue that raven is compared with can do here."""
+"""Peer: the operations of a queue to compare with raven."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class PeerMissingError(Exception):
-    """A peer that cannot be had here, and why."""
+    """A peer is not available; the text has the reason."""
 
 
 class Peer(Protocol):
     """One queue in a folder of its own, with a producer and a consumer in this process.
 
-    `name` has the version, `steps` is what the peer calls send + claim + ack; `note` says where its promises differ
-    from raven's.
+    `name` has the version, `steps` has the peer's names for send + claim + ack, and `note` has the differences between
+    its guarantees and raven's.
     """
 
     name: str
@@ -26,8 +26,8 @@ class Peer(Protocol):
 
     def __init__(self, folder: Path) -> None: ...
 
-    def trip(self) -> Any:
-        """Put a body in, take it out and finish it; return what the consumer got. JSON work is included."""
+    def round_trip(self) -> Any:
+        """Send a body, receive it and finish it; returns the received body. JSON work is included."""
 
     def close(self) -> None:
-        """Close the queue, and end what was started for it."""
+        """Close the queue, and end its server."""

@@ -15,7 +15,7 @@ _CLEARED_EVERY = 100
 
 
 class PersistQueuePeer:
-    """One queue for a producer and a consumer in threads of one process, which is what it is made for."""
+    """One queue for a producer and a consumer in threads of one process, which is its purpose."""
 
     name = f"persist-queue {version('persist-queue')}"
     steps = "put + get + ack"
@@ -26,11 +26,11 @@ class PersistQueuePeer:
 
     def __init__(self, folder: Path) -> None:
         self._queue = persistqueue.SQLiteAckQueue(str(folder), multithreading=True, serializer=json)
-        # It has no option for this, and would sync the file at every commit. This connection does all the writing.
+        # It has no option for this, and would sync the file at every commit. This connection makes all writes.
         self._queue._putter.execute("PRAGMA synchronous = NORMAL")
         self._trips = 0
 
-    def trip(self) -> Any:
+    def round_trip(self) -> Any:
         self._queue.put(BODY)
         body = self._queue.get(block=False)
         self._queue.ack(body)

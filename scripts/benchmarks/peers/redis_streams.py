@@ -1,4 +1,4 @@
-"""Redis streams: a consumer group of a private server on a Unix socket."""
+"""Redis streams: a consumer group on a private server on a Unix socket."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STREAM, _GROUP, _CONSUMER = "bench", "workers", "worker"
 
 
 class RedisPeer:
-    """Two clients of one server, which keeps nothing on disk."""
+    """Two clients of one server, which stores nothing on disk."""
 
     steps = "xadd + xreadgroup + xack"
     note = "a server process on a Unix socket, in memory only: its end loses everything"
@@ -36,7 +36,7 @@ class RedisPeer:
             self.name = f"Redis {self._producer.info()['redis_version']}, redis-py {version('redis')}"
             self._stack = stack.pop_all()
 
-    def trip(self) -> Any:
+    def round_trip(self) -> Any:
         self._producer.xadd(_STREAM, {"body": encode(BODY)})
         [(_, [(message_id, fields)])] = self._consumer.xreadgroup(_GROUP, _CONSUMER, {_STREAM: ">"}, count=1)
         body = json.loads(fields[b"body"])

@@ -1,4 +1,4 @@
-"""Server: the program that a peer needs besides its package, from its start to its end."""
+"""Server: the program that a peer needs in addition to its package, from its start to its end."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import Self
 from scripts.benchmarks.peers.peer import PeerMissingError
 
 _DEADLINE_S = 10
-# Where servers are installed is not always on the path of those who may run them.
+# The PATH of a user may lack the folders in which servers are installed.
 _PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])
 
 
 class Server:
-    """A server process that works in `folder`; left, it has ended."""
+    """A server process with the working folder `folder`; it ends with the `with` block."""
 
     def __init__(self, name: str, arguments: Sequence[str], folder: Path) -> None:
         program = shutil.which(name, path=_PATH)
@@ -32,7 +32,7 @@ class Server:
             )
 
     def wait_until(self, is_ready: Callable[[], bool]) -> None:
-        """Wait until the server is ready, as the peer finds out; PeerMissingError where that does not come."""
+        """Wait until `is_ready` returns True; raises PeerMissingError if the server ends or takes more than 10 s."""
         deadline = time.monotonic() + _DEADLINE_S
         while not is_ready():
             if self._process.poll() is not None:

@@ -1,4 +1,4 @@
-"""Served: a helper process as the benchmarks see it, from its start to its end."""
+"""Server process of a benchmark, from its start to its end."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from scripts.harness.program import Program
 _DEADLINE_S = 30
 
 
-class Served(Program):
-    """A process of `helper.py`; entered, it listens."""
+class ServerProcess(Program):
+    """A process of `server.py`; inside the `with` block it listens."""
 
     def __init__(self, folder: Path, kind: Literal["raven", "alone", "echo", "inserts"] = "raven") -> None:
         self.db = str(folder / f"{kind}.db")
         self.path = str(folder / f"{kind}.sock")
-        super().__init__("benchmarks.helper", kind, self.db, self.path, greets=True)
+        super().__init__("benchmarks.server", kind, self.db, self.path, greets=True)
 
     def connect(self) -> socket.socket:
-        """Return a new connection; an answer that does not come in time is a BlockingIOError."""
+        """Return a new connection; a late response raises BlockingIOError."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        # Python's own timeout would take one more system call for each read.
+        # The timeout of Python sockets needs one more system call for each read.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _DEADLINE_S, 0))
         connection.connect(self.path)
         return connection
 
 
-def wait_for_answer(connection: socket.socket) -> bytes:
+def wait_for_response(connection: socket.socket) -> bytes:
     """Read one line."""
     data = b""
     while not data.endswith(b"\n"):
         read = connection.recv(1 << 16)
         if not read:
-            raise RuntimeError("the helper has closed the connection")
+            raise RuntimeError("the server has closed the connection")
         data += read
     return data

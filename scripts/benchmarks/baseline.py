@@ -1,7 +1,7 @@
-"""The floor of waking: the same two inserts, one FIFO and one UPDATE to take the message, in bare apsw, without raven.
+"""The baseline of a wake-up in bare apsw: the same two inserts, one FIFO, and one UPDATE that takes the message.
 
-usage: python -m scripts.benchmarks.bare receive|answer FOLDER     the other process; `receive` prints its latencies in
-                                                                 ms as JSON when it is asked to, `answer` answers
+usage: python -m scripts.benchmarks.baseline receive|answer FOLDER     the second process; receive: prints its latencies
+                                               in ms as JSON on request, answer: sends each body back
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ RETURNING (SELECT body FROM messages WHERE messages.id = deliveries.id >> 20)"""
 _TEXT = "x" * 160
 
 
-class End:
-    """One of the two processes: it sends to the other, and takes what the other has sent when its FIFO was written."""
+class Endpoint:
+    """One of the two processes: it sends to the other process, and takes a message for each byte in its own FIFO."""
 
     def __init__(self, folder: Path, address: str, other: str) -> None:
         self._address, self._other = address, other
@@ -37,11 +37,11 @@ class End:
         self._connection.set_busy_timeout(5000)
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._run = self._connection.cursor().execute
-        # Opened for both, so that no open waits for the other process, and no end of it hangs up.
-        self._bell, self._ring = (os.open(folder / name, os.O_RDWR) for name in (address, other))
+        # O_RDWR: no open waits for the other process, and the exit of the other process is no hang-up.
+        self._own_fifo, self._other_fifo = (os.open(folder / name, os.O_RDWR) for name in (address, other))
         self._poller = select.poll()
-        self._poller.register(self._bell, select.POLLIN)
-        self._rings = 0
+        self._poller.register(self._own_fifo, select.POLLIN)
+        self._unread = 0
 
     def send(self, body: str) -> None:
         self._run("BEGIN IMMEDIATE")
@@ -49,14 +49,14 @@ class End:
         message_id = self._connection.last_insert_rowid()
         self._run(SQL["insert_delivery"], {**DELIVERY, "message_id": message_id, "recipient": self._other})
         self._run("COMMIT")
-        os.write(self._ring, b"!")
+        os.write(self._other_fifo, b"!")
 
     def receive(self) -> str:
         """Wait for the next body."""
-        while not self._rings:
+        while not self._unread:
             self._poller.poll()
-            self._rings = len(os.read(self._bell, 4096))
-        self._rings -= 1
+            self._unread = len(os.read(self._own_fifo, 4096))
+        self._unread -= 1
         self._run("BEGIN IMMEDIATE")
         ((body,),) = self._run(_TAKE, (self._address,)).fetchall()
         self._run("COMMIT")
@@ -64,39 +64,39 @@ class End:
 
     def close(self) -> None:
         self._connection.close()
-        os.close(self._bell)
-        os.close(self._ring)
+        os.close(self._own_fifo)
+        os.close(self._other_fifo)
 
 
-class Bare(Program):
-    """The other process, and the end at which this one sends to it."""
+class Baseline(Program):
+    """The second process, and the endpoint of this one."""
 
     def __init__(self, folder: Path, task: Literal["receive", "answer"]) -> None:
         BusClient.at(SENDER, str(folder / "bare.db")).close()  # makes the tables
         for name in (SENDER, RECIPIENT):
             os.mkfifo(folder / name)
-        self.near = End(folder, SENDER, RECIPIENT)
-        super().__init__("benchmarks.bare", task, str(folder), greets=True)
+        self.endpoint = Endpoint(folder, SENDER, RECIPIENT)
+        super().__init__("benchmarks.baseline", task, str(folder), greets=True)
 
     def send_time(self) -> None:
-        """Send the time, as a crowd does."""
-        self.near.send(f'{{"sent_ns":{time.monotonic_ns()},"text":"{_TEXT}"}}')
+        """Send the current time, as `Subscribers.send` does."""
+        self.endpoint.send(f'{{"sent_ns":{time.monotonic_ns()},"text":"{_TEXT}"}}')
 
     def report(self) -> list[float]:
-        """Return how long what was sent since the last report was on its way, in ms."""
-        self.near.send('"report"')
+        """Return the latency of each message since the last report, in ms."""
+        self.endpoint.send('"report"')
         latencies: list[float] = json.loads(self.line())
         return latencies
 
     def end(self) -> None:
         super().end()
-        self.near.close()
+        self.endpoint.close()
 
 
-def receive(end: End) -> None:
+def receive(endpoint: Endpoint) -> None:
     latencies: list[float] = []
     while True:
-        body: Any = json.loads(end.receive())
+        body: Any = json.loads(endpoint.receive())
         if body == "report":
             print(json.dumps(latencies), flush=True)
             latencies = []
@@ -104,12 +104,12 @@ def receive(end: End) -> None:
             latencies.append((time.monotonic_ns() - body["sent_ns"]) / 1e6)
 
 
-def answer(end: End) -> None:
+def answer(endpoint: Endpoint) -> None:
     while True:
-        end.send(end.receive())
+        endpoint.send(endpoint.receive())
 
 
 if __name__ == "__main__":
-    own_end = End(Path(sys.argv[2]), RECIPIENT, SENDER)
+    own_endpoint = Endpoint(Path(sys.argv[2]), RECIPIENT, SENDER)
     print("ready", flush=True)
-    {"receive": receive, "answer": answer}[sys.argv[1]](own_end)
+    {"receive": receive, "answer": answer}[sys.argv[1]](own_endpoint)

@@ -1,4 +1,4 @@
-"""Parts: raven's own functions of which `send`, `claim` and `ack` are made, each by itself, in microseconds."""
+"""Components: the functions of raven that `send`, `claim` and `ack` call, each measured alone, in microseconds."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from raven.model.new_message import build
 from raven.store import file
 from raven.store.database import Store
 from raven.wake.doorbell import ALL_TRAFFIC, Doorbells, receipt_address
-from scripts.benchmarks.rounds import each_us
+from scripts.benchmarks.interleave import mean_us
 from scripts.benchmarks.send import BODY, BODY_TEXT, RECIPIENT, SENDER, LeanFloor
 
 _LIMIT = bodies.DEFAULT_MAX_BYTES
 
 
 def checks(count: int) -> dict[str, Callable[[], float]]:
-    """Return what measures the check of a message, and the encoding of its body alone."""
+    """Return the measurements of the check of a message, and of the encoding of its body alone."""
     return {
-        "encode": partial(each_us, lambda: bodies.encode(BODY, _LIMIT), count),
-        "check": partial(each_us, lambda: build(SENDER, _LIMIT, RECIPIENT, "work", BODY, {}), count),
+        "encode": partial(mean_us, lambda: bodies.encode(BODY, _LIMIT), count),
+        "check": partial(mean_us, lambda: build(SENDER, _LIMIT, RECIPIENT, "work", BODY, {}), count),
     }
 
 
 def blocks(folder: Path, count: int) -> dict[str, Callable[[], float]]:
-    """Return what measures transactions: empty ones, and what is done inside of one, with raven and without."""
+    """Return the measurements of empty transactions and of the work inside a transaction, with raven and without."""
     store, floor = Store(str(folder / "blocks.db")), LeanFloor(folder / "bare-blocks.db")
     inode = file.inode(store.path)
     message = build(SENDER, _LIMIT, RECIPIENT, "work", BODY, {})
@@ -46,20 +46,20 @@ def blocks(folder: Path, count: int) -> dict[str, Callable[[], float]]:
 
     def store_us() -> float:
         with store.write() as tx:
-            return each_us(lambda: outbox.insert(tx, message), count)
+            return mean_us(lambda: outbox.insert(tx, message), count)
 
     def inserts_us() -> float:
         with floor.connection:
-            return each_us(lambda: floor.insert(BODY_TEXT), count)
+            return mean_us(lambda: floor.insert(BODY_TEXT), count)
 
     def look_us() -> float:
         with store.write() as tx:
-            return each_us(lambda: tx.rows("peek_ready", query), count)
+            return mean_us(lambda: tx.rows("peek_ready", query), count)
 
     return {
-        "stat": partial(each_us, lambda: file.is_same(store.path, inode), count),
-        "empty block": partial(each_us, empty_block, count),
-        "empty transaction": partial(each_us, empty_transaction, count),
+        "stat": partial(mean_us, lambda: file.is_same(store.path, inode), count),
+        "empty block": partial(mean_us, empty_block, count),
+        "empty transaction": partial(mean_us, empty_transaction, count),
         "store": store_us,
         "inserts": inserts_us,
         "look": look_us,
@@ -67,11 +67,11 @@ def blocks(folder: Path, count: int) -> dict[str, Callable[[], float]]:
 
 
 def results(folder: Path, count: int) -> dict[str, Callable[[], float]]:
-    """Return what measures what comes after a commit: the bells, where nobody waits, and the messages."""
+    """Return the measurements of the work after a commit: doorbells without a listener, and returned messages."""
     store = Store(str(folder / "results.db"))
     bells = Doorbells(store.path)
     message = build(SENDER, _LIMIT, RECIPIENT, "work", BODY, {})
-    # Many, since their times are told apart: the conversion of one time is remembered.
+    # Many messages with different times, because raven caches the conversion of a time.
     with store.write() as tx:
         stored = cycle([outbox.insert(tx, message) for _ in range(count)])
         ready = cycle(tx.rows("next_ready", {"recipient": RECIPIENT, "now": clock.now(), "max": count}))
@@ -85,8 +85,8 @@ def results(folder: Path, count: int) -> dict[str, Callable[[], float]]:
         Message.from_row(row.delivered_row(DELIVERED, now, None), now, lease=1)
 
     return {
-        "bells": partial(each_us, lambda: bells.ring((RECIPIENT, ALL_TRAFFIC)), count),
-        "receipt bell": partial(each_us, lambda: bells.ring((receipt_address(1),)), count),
-        "sent": partial(each_us, sent, count),
-        "got": partial(each_us, got, count),
+        "bells": partial(mean_us, lambda: bells.ring((RECIPIENT, ALL_TRAFFIC)), count),
+        "receipt bell": partial(mean_us, lambda: bells.ring((receipt_address(1),)), count),
+        "sent": partial(mean_us, sent, count),
+        "got": partial(mean_us, got, count),
     }

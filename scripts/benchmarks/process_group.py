@@ -1,4 +1,4 @@
-"""Team: programs that get ready, begin at one signal, and report in the end."""
+"""Process group: programs that prepare, start at one signal, and report at the end."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from scripts.harness.program import Program
 _WORK_S = 300
 
 
-class Team:
-    """A program for each module and its arguments; entered, all of them are ready."""
+class ProcessGroup:
+    """A program for each module and its arguments; inside the `with` block all of them are ready."""
 
     def __init__(self, members: Sequence[Sequence[str]]) -> None:
         self._members = members
@@ -31,18 +31,18 @@ class Team:
             self._ending = stack.pop_all()
         return self
 
-    def go(self) -> None:
-        """Let all begin."""
+    def start(self) -> None:
+        """Start the work of all programs."""
         for program in self._programs:
             program.tell("go")
 
     def check(self) -> None:
-        """Raise RuntimeError where one has ended."""
+        """Raise RuntimeError if a program has ended."""
         if any(program.has_ended for program in self._programs):
             raise RuntimeError(f"one of {self._members} has ended")
 
     def reports(self) -> list[Any]:
-        """Wait for what each prints as JSON."""
+        """Wait for the JSON line of each program, and return the values."""
         return [json.loads(program.line(_WORK_S)) for program in self._programs]
 
     def __exit__(
@@ -51,8 +51,8 @@ class Team:
         self._ending.close()
 
 
-def wait_for_go() -> None:
-    """Say that this program is ready, and wait for the signal; ends it where none comes any more."""
+def wait_for_start() -> None:
+    """Report that this program is ready, and wait for the start signal; exits at the end of its input."""
     print("ready", flush=True)
     if not sys.stdin.readline():
         sys.exit()

@@ -1,6 +1,6 @@
-"""A process that answers every message with its own body.
+"""A process that replies to each message with the same body.
 
-usage: python -m scripts.benchmarks.ponger DB ADDRESS
+usage: python -m scripts.benchmarks.pong DB ADDRESS
 """
 
 from __future__ import annotations

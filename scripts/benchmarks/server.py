@@ -1,6 +1,6 @@
-"""A helper process that serves a bus, or beside it a bare line-echo server; both print a line when they listen.
+"""A server process: the server of a bus, or a bare line-echo server. Each prints a line when it listens.
 
-usage: python -m scripts.benchmarks.helper raven|alone|echo|inserts DB SOCKET     alone: without group commit
+usage: python -m scripts.benchmarks.server raven|alone|echo|inserts DB SOCKET     alone: no group commit
                                               inserts: an echo that first makes the inserts of a send
 """
 
@@ -23,7 +23,7 @@ def main(kind: str, db: str, path: str) -> None:
         return
     from raven_rpc import serve
 
-    serve(db, path, group_commit=kind == "raven", ready=_say)
+    serve(db, path, group_commit=kind == "raven", ready=_print)
 
 
 async def _echo(path: str, work: Callable[[], None]) -> None:
@@ -34,11 +34,11 @@ async def _echo(path: str, work: Callable[[], None]) -> None:
             await writer.drain()
 
     server = await asyncio.start_unix_server(answer, path)
-    _say(path)
+    _print(path)
     await server.serve_forever()
 
 
-def _say(path: str) -> None:
+def _print(path: str) -> None:
     print(path, flush=True)
 
 

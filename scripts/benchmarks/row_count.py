@@ -1,4 +1,4 @@
-"""Rows: how many of them a bus file has, counted without raven."""
+"""Row count of a table in a bus file, without raven."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import apsw
 
 
 def count_rows(db: str, table: str) -> int:
-    """Return how many rows a table has, or part of one: `deliveries WHERE state = 2`."""
+    """Return the number of rows of a table, or of a part of it: `deliveries WHERE state = 2`."""
     connection = apsw.Connection(db)
     try:
         connection.set_busy_timeout(5000)

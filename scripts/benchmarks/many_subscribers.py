@@ -1,4 +1,4 @@
-"""Crowd: subscriber processes that are started, known to be waiting, and asked what they saw."""
+"""Subscribers: processes that wait for messages and report the ids and latencies of the messages they took."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import NamedTuple, Self
 from raven import BusClient
 from scripts.harness.program import Program
 
-# A hundred interpreters take a while to start on two cores that are busy.
+# A hundred interpreters need this time to start on two busy cores.
 _DEADLINE_S = 120
-_LOOK_S = 0.1
+_POLL_S = 0.1
 _TEXT = "x" * 160
 
 
-class Seen(NamedTuple):
-    """What one subscriber took since it was last asked."""
+class Received(NamedTuple):
+    """The messages that one subscriber took since its last report."""
 
     latencies_ms: list[float]
     ids: list[int]
 
 
-class Crowd:
-    """`count` subscriber processes of one bus, `worker-0:bench` and so on; entered, all of them wait."""
+class Subscribers:
+    """`count` subscriber processes of one bus, `worker-0:bench` and so on; inside the `with` block all of them wait."""
 
     def __init__(self, db: Path, count: int) -> None:
         self.bus = BusClient("bench", "sender", str(db))
@@ -43,7 +43,7 @@ class Crowd:
             deadline = time.monotonic() + _DEADLINE_S
             while sum(peer.waiting for peer in self.bus.peers()) < len(self.addresses):
                 self._check(deadline)
-                time.sleep(_LOOK_S)
+                time.sleep(_POLL_S)
             self._ending = stack.pop_all()
         return self
 
@@ -52,16 +52,16 @@ class Crowd:
         return self.bus.send(address, "tick", {"sent_ns": time.monotonic_ns(), "text": _TEXT}).id
 
     def finish(self) -> None:
-        """Wait until no mail waits any more, without waking anybody."""
+        """Wait until all messages are acked, without a message that wakes a subscriber."""
         deadline = time.monotonic() + _DEADLINE_S
         while any(peer.pending for peer in self.bus.peers()):
             self._check(deadline)
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
 
-    def report(self) -> list[Seen]:
-        """Return what each subscriber has taken since the last report."""
+    def report(self) -> list[Received]:
+        """Return the messages that each subscriber took since the last report."""
         self.bus.send(self.addresses, "report", urgency="fyi")
-        return [Seen(**json.loads(program.line(_DEADLINE_S))) for program in self._programs]
+        return [Received(**json.loads(program.line(_DEADLINE_S))) for program in self._programs]
 
     def cpu_s(self) -> list[float]:
         """Return the CPU time that each subscriber has used so far."""

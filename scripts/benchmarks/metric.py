@@ -1,4 +1,4 @@
-"""Figure: what was measured, round by round, the number that comes of it, and the bar that it is held against."""
+"""Metric: the value of several rounds, its spread, and its bar."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Relation = Literal["at most", "less than", "at least"]
 
 @dataclass(frozen=True)
 class Bar:
-    """A bound that a figure keeps or misses."""
+    """A limit that a metric meets or misses."""
 
     relation: Relation
     limit: float
@@ -25,7 +25,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Side:
-    """One of the things that were compared: its figure in each round, in `unit`."""
+    """One of the compared systems: its value in each round, in `unit`."""
 
     name: str
     unit: str
@@ -38,14 +38,14 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One row of the table: the median of what was found in the rounds, and between what the middle half of them lay.
+class Metric:
+    """One row of the table: the median of all rounds, and the range of their middle half.
 
-    Where sides are compared, the value is the median of the ratios of rounds that were made next to each other, so that
-    a drift of the machine cancels out.
+    If sides are compared, the value is the median of the ratios of neighbouring rounds, so that a drift of the machine
+    cancels out.
     """
 
-    what: str
+    name: str
     value: float
     unit: str
     low: float
@@ -56,40 +56,40 @@ class Figure:
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the figure keeps its bar; None without one."""
+        """Whether the metric meets its bar; None without a bar."""
         return None if self.bar is None else self.bar.is_met_by(self.value)
 
     @classmethod
     def of(
         cls,
-        what: str,
+        name: str,
         values: Sequence[float],
         unit: str,
         bar: Bar | None = None,
         sides: Sequence[Side] = (),
         note: str = "",
     ) -> Self:
-        """Make a figure of what was found in each round."""
+        """Make a metric from one value per round."""
         low, high = percentile(values, 25), percentile(values, 75)
-        return cls(what, statistics.median(values), unit, low, high, bar, tuple(sides), note)
+        return cls(name, statistics.median(values), unit, low, high, bar, tuple(sides), note)
 
     @classmethod
-    def ratio(cls, what: str, side: Side, floor: Side, bar: Bar | None = None, note: str = "") -> Self:
-        """Hold one side against another, round by round."""
+    def ratio(cls, name: str, side: Side, floor: Side, bar: Bar | None = None, note: str = "") -> Self:
+        """Compare one side with another, round by round."""
         ratios = [ours / theirs for ours, theirs in zip(side.values, floor.values, strict=True)]
-        return cls.of(what, ratios, "times", bar, (side, floor), note)
+        return cls.of(name, ratios, "times", bar, (side, floor), note)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the JSON shape."""
+        """Return the JSON form."""
         return {**asdict(self), "is_met": self.is_met}
 
     @classmethod
-    def from_dict(cls, shape: Mapping[str, Any]) -> Self:
-        """Build a figure from the JSON shape that `as_dict` makes."""
-        given = {name: value for name, value in shape.items() if name != "is_met"}
-        bar = None if given["bar"] is None else Bar(**given["bar"])
-        sides = tuple(Side(**{**side, "values": tuple(side["values"])}) for side in given["sides"])
-        return cls(**{**given, "bar": bar, "sides": sides})
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build a metric from the JSON form that `as_dict` makes."""
+        fields = {name: value for name, value in values.items() if name != "is_met"}
+        bar = None if fields["bar"] is None else Bar(**fields["bar"])
+        sides = tuple(Side(**{**side, "values": tuple(side["values"])}) for side in fields["sides"])
+        return cls(**{**fields, "bar": bar, "sides": sides})
 
 
 def at_most(limit: float) -> Bar:

@@ -10,9 +10,9 @@ from typing import Any, Self
 
 from raven import BusClient
 from raven.store.sql import SQL
-from scripts.benchmarks.figure import Figure, at_most, less_than
-from scripts.benchmarks.peers import roster
-from scripts.benchmarks.rounds import alternate, each_us
+from scripts.benchmarks import peers
+from scripts.benchmarks.interleave import interleave_sides, mean_us
+from scripts.benchmarks.metric import Metric, at_most, less_than
 from scripts.benchmarks.send import BODY, RECIPIENT, SENDER, Floor, connect
 
 _BARS = {
@@ -33,7 +33,7 @@ class Raven:
         self._producer, self._consumer = BusClient.at(SENDER, str(db)), BusClient.at(RECIPIENT, str(db))
         self._body = body
 
-    def trip(self) -> Any:
+    def round_trip(self) -> Any:
         self._producer.send(RECIPIENT, "work", self._body)
         [message] = self._consumer.claim()
         self._consumer.ack(message.id)
@@ -47,16 +47,16 @@ class Raven:
         self._consumer.close()
 
 
-class TripFloor(Floor):
-    """The same three transactions with prepared statements on two connections, the body never decoded."""
+class RoundTripFloor(Floor):
+    """The same three transactions with prepared statements on two connections; the body is never decoded."""
 
     def __init__(self, db: Path, text: str) -> None:
         super().__init__(db)
         self._text = text
-        self.taker = connect(db)
-        self._take = self.taker.cursor().execute
+        self.consumer = connect(db)
+        self._run_consumer = self.consumer.cursor().execute
 
-    def trip(self) -> None:
+    def round_trip(self) -> None:
         self.run("BEGIN IMMEDIATE")
         self.insert(self._text)
         self.run("COMMIT")
@@ -64,37 +64,37 @@ class TripFloor(Floor):
 
     def claim(self) -> int:
         """Lease the next message, and return its id."""
-        take, now = self._take, time.time_ns() // 1000
+        run, now = self._run_consumer, time.time_ns() // 1000
         query = {"recipient": RECIPIENT, "now": now, "until": now + _LEASE_US, "lease": 1, "max": 1}
-        take("BEGIN IMMEDIATE")
-        [row] = take(SQL["next_ready"], query).fetchall()
-        take(SQL["claim"], query)
-        take("COMMIT")
+        run("BEGIN IMMEDIATE")
+        [row] = run(SQL["next_ready"], query).fetchall()
+        run(SQL["claim"], query)
+        run("COMMIT")
         return int(row[0])
 
     def ack(self, message_id: int) -> None:
-        self._take("BEGIN IMMEDIATE")
+        self._run_consumer("BEGIN IMMEDIATE")
         done = {"recipient": RECIPIENT, "now": time.time_ns() // 1000, "lease": 1, "message_id": message_id}
-        self._take(SQL["ack"], done)
-        self._take("COMMIT")
+        self._run_consumer(SQL["ack"], done)
+        self._run_consumer("COMMIT")
 
 
-def run(folder: Path, quick: bool) -> list[Figure]:
-    # Batches so long that each side has its share of checkpoints in every round.
+def run(folder: Path, quick: bool) -> list[Metric]:
+    # Long batches, so that each side has its share of checkpoints in every round.
     rounds, batch = (8, 100) if quick else (20, 300)
-    with Raven(folder / "trip.db", BODY) as raven, roster.opened(folder) as (peers, missing):
-        steps: dict[str, Callable[[], float]] = {"raven": partial(each_us, raven.trip, batch)}
-        steps |= {peer.name: partial(each_us, peer.trip, batch) for peer in peers.values()}
-        sides = alternate(steps, rounds, "us", notes={peer.name: peer.note for peer in peers.values()})
+    with Raven(folder / "trip.db", BODY) as raven, peers.opened(folder) as (opened, missing):
+        steps: dict[str, Callable[[], float]] = {"raven": partial(mean_us, raven.round_trip, batch)}
+        steps |= {peer.name: partial(mean_us, peer.round_trip, batch) for peer in opened.values()}
+        sides = interleave_sides(steps, rounds, "us", notes={peer.name: peer.note for peer in opened.values()})
     ours = sides["raven"]
     note = f"left out: {', '.join(missing)}" if missing else ""
     return [
-        Figure.of("send + claim + ack of 200 bytes", ours.values, "us", note=note),
+        Metric.of("send + claim + ack of 200 bytes", ours.values, "us", note=note),
         *(
-            Figure.ratio(
+            Metric.ratio(
                 f"send + claim + ack against {_of(name)} {peer.steps}", ours, sides[peer.name], _BARS.get(name)
             )
-            for name, peer in peers.items()
+            for name, peer in opened.items()
         ),
     ]
 
@@ -103,15 +103,18 @@ def _of(name: str) -> str:
     return f"{name}'" if name.endswith("s") else f"{name}'s"
 
 
-def run_large(folder: Path, quick: bool) -> list[Figure]:
+def run_large(folder: Path, quick: bool) -> list[Metric]:
     rounds, batch = (8, 20) if quick else (16, 40)
-    floor = TripFloor(folder / "floor.db", _LARGE_TEXT)
+    floor = RoundTripFloor(folder / "floor.db", _LARGE_TEXT)
     with Raven(folder / "large.db", _LARGE) as raven:
-        sides = alternate(
-            {"raven": partial(each_us, raven.trip, batch), "bare apsw": partial(each_us, floor.trip, batch)},
+        sides = interleave_sides(
+            {
+                "raven": partial(mean_us, raven.round_trip, batch),
+                "bare apsw": partial(mean_us, floor.round_trip, batch),
+            },
             rounds,
             "us",
             notes={"bare apsw": "the same SQL, the body a JSON text of 200 kB that is neither encoded nor decoded"},
         )
-    what = "send + claim + ack of one text of 200 kB against the same SQL"
-    return [Figure.ratio(what, *sides.values(), at_most(1.3))]
+    name = "send + claim + ack of one text of 200 kB against the same SQL"
+    return [Metric.ratio(name, *sides.values(), at_most(1.3))]
