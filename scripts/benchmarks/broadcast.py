@@ -32,8 +32,8 @@ class Floor:
         self._run("BEGIN IMMEDIATE")
         self._run(SQL["insert_message"], self._message)
         delivery = {**DELIVERY, "message_id": self._connection.last_insert_rowid()}
-        for place, recipient in enumerate(_IDENTITIES):
-            self._run(SQL["insert_delivery"], {**delivery, "place": place, "recipient": recipient})
+        for ordinal, recipient in enumerate(_IDENTITIES):
+            self._run(SQL["insert_delivery"], {**delivery, "ordinal": ordinal, "recipient": recipient})
         self._run("COMMIT")
 
 

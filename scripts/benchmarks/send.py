@@ -21,7 +21,7 @@ _UNSET = dict.fromkeys(
     ("tags", "correlation_id", "reply_to", "task_id", "dedup_key", "expires_at", "reply_address", "report")
 )
 MESSAGE = {**_UNSET, "sender": SENDER, "to": RECIPIENT, "type": "work", "body": BODY_TEXT, "urgency": 1}
-DELIVERY = {"place": 0, "recipient": RECIPIENT, "urgency": 1, "ready_at": 0, "expires_at": None, "max_attempts": 5}
+DELIVERY = {"ordinal": 0, "recipient": RECIPIENT, "urgency": 1, "ready_at": 0, "expires_at": None, "max_attempts": 5}
 _MANY = 100
 
 
