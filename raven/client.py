@@ -30,7 +30,7 @@ from raven.observer import BusObserver
 
 if TYPE_CHECKING:
     from raven.delivery.mailbox import Mailbox
-    from raven.delivery.retention import Keeper
+    from raven.delivery.retention import RetentionWorker
     from raven.receive.auto_ack import AsyncMessageIterator, AutoAckConsumer
     from raven.receive.request import PendingRequest, Request
     from raven.transaction import BusTransaction
@@ -85,11 +85,11 @@ class BusClient(BusObserver):
                 if retention is None
                 else Retention.of(retention._asdict() if isinstance(retention, Retention) else retention)
             )
-            self._keeper = None if limits is None else self._make_keeper(limits)
+            self._retention = None if limits is None else self._make_retention(limits)
             self._take_part(address, register)
             if register:
                 with self._store.write() as tx:
-                    self._identity.touch(tx)
+                    self._identity.heartbeat(tx)
         except BaseException:
             self._store.close()  # or it would be open for as long as somebody keeps the error
             raise
@@ -102,15 +102,15 @@ class BusClient(BusObserver):
 
     def _take_part(self, address: Address, register: bool) -> None:
         self._identity = Identity(self._store, address, registers=register)
-        record_sends = None if self._keeper is None else self._keeper.note
+        record_sends = None if self._retention is None else self._retention.record_sends
         self._outbox = Outbox(self._store, self._identity, self._doorbells, record_sends)
         self._consumers: WeakSet[AutoAckConsumer] = WeakSet()
         self._made: dict[str, Mailbox] = {}
 
-    def _make_keeper(self, limits: Retention) -> Keeper:
-        from raven.delivery.retention import Keeper
+    def _make_retention(self, limits: Retention) -> RetentionWorker:
+        from raven.delivery.retention import RetentionWorker
 
-        return Keeper(self._store, limits)
+        return RetentionWorker(self._store, limits)
 
     @property
     def address(self) -> str:

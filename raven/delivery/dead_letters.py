@@ -1,4 +1,4 @@
-"""Dead letters: deliveries whose attempts ran out; to be looked at, revived or dropped."""
+"""Dead letters: lists, requeues and purges the deliveries that have used all their attempts."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from raven.store.database import Store
 from raven.store.transaction import Transaction
 from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
 
-_BITE = 500
+_BATCH = 500
 
 
 class DeadLetters:
-    """The dead of one bus."""
+    """The dead deliveries of one bus."""
 
     def __init__(self, store: Store, doorbells: Doorbells) -> None:
         self._store = store
         self._doorbells = doorbells
 
     def letters(self, role: str | None, max: int, max_bytes: int | None = None) -> list[Message]:
-        """Return the dead, each as its recipient has it, in the order of their ids."""
+        """Return the dead deliveries, each as its recipient sees the message, in the order of their ids."""
         check_max(max)
         query = {"recipient": _recipient(role), "max": max}
         self._apply_due()
@@ -34,7 +34,7 @@ class DeadLetters:
         return [Message.from_row(row, now) for row in self._store.rows("dead_letters", query, max_bytes)]
 
     def requeue(self, ids: Sequence[int], role: str | None) -> int:
-        """Revive the dead of some messages in one transaction, all or none; returns how many deliveries."""
+        """Requeue the dead deliveries of all given messages, or none, in one transaction; returns their number."""
         if not ids:
             raise InputError("requeue needs the id of a message, or all=True")
         for message_id in ids:
@@ -49,46 +49,46 @@ class DeadLetters:
         return len(revived)
 
     def requeue_all(self, role: str | None) -> int:
-        """Revive all the dead, or those of one recipient, a bite a transaction; passes over those past their time."""
+        """Requeue all dead deliveries, or one recipient's, a transaction per batch; skips expired ones."""
         recipient, after, count = _recipient(role), 0, 0
         self._apply_due()
         while True:
             with self._store.write() as tx:
-                bite = tx.rows("dead_after", {"recipient": recipient, "after": after, "max": _BITE})
+                batch = tx.rows("dead_after", {"recipient": recipient, "after": after, "max": _BATCH})
                 revived = [
                     row[0]
-                    for message_id in dict.fromkeys(row[1] for row in bite)
+                    for message_id in dict.fromkeys(row[1] for row in batch)
                     for row in tx.rows(
                         "requeue", {"message_id": message_id, "recipient": recipient, "now": clock.now()}
                     )
                 ]
             self._wake(revived)
             count += len(revived)
-            if len(bite) < _BITE:
+            if len(batch) < _BATCH:
                 return count
-            after = bite[-1][0]
+            after = batch[-1][0]
 
     def purge(self, role: str | None) -> int:
-        """Drop all the dead, or those of one recipient, a bite a transaction, and give their space back."""
+        """Delete all dead deliveries, or one recipient's, a transaction per batch; then shrink the file."""
         recipient, count = _recipient(role), 0
         self._apply_due()
         while True:
             with self._store.write() as tx:
-                bite = tx.rows("dead_after", {"recipient": recipient, "after": 0, "max": _BITE})
-                for delivery_id, message_id in bite:
-                    # The newest message stays, since it keeps ids from being used again; so does what became of it.
+                batch = tx.rows("dead_after", {"recipient": recipient, "after": 0, "max": _BATCH})
+                for delivery_id, message_id in batch:
+                    # The newest message and its delivery stay, so that SQLite does not reuse the id.
                     if not tx.change("expire_newest_dead", {"delivery_id": delivery_id}):
                         tx.change("delete_dead", {"delivery_id": delivery_id})
                         tx.change("delete_orphan", {"message_id": message_id})
-            count += len(bite)
-            if len(bite) < _BITE:
+            count += len(batch)
+            if len(batch) < _BATCH:
                 break
         if count and not self._store.nesting():
             self._store.vacuum()
         return count
 
     def _apply_due(self) -> None:
-        """Notice who died of its last lease just now; where nothing can be written just now, that has to wait."""
+        """Mark deliveries dead whose last lease has just ended; a busy or read-only file postpones this."""
         with suppress(DatabaseError), self._store.no_wait():
             expiry.apply_due(self._store, self._doorbells.ring)
 
@@ -96,11 +96,11 @@ class DeadLetters:
         revived = tx.rows("requeue", {"message_id": message_id, "recipient": recipient, "now": clock.now()})
         if revived:
             return [row[0] for row in revived]
-        found = tx.rows("receipts_of", {"message_id": message_id, "recipient": recipient})
-        if any(row[1] == DEAD for row in found):
-            raise ExpiredError(f"message #{message_id} is dead, and its time has run out: send it anew")
-        if found:
-            raise DeliveryError(f"message #{message_id} is not dead: only the dead can be requeued")
+        receipts = tx.rows("receipts_of", {"message_id": message_id, "recipient": recipient})
+        if any(row[1] == DEAD for row in receipts):
+            raise ExpiredError(f"message #{message_id} is dead and past its expiry: send it again")
+        if receipts:
+            raise DeliveryError(f"message #{message_id} is not dead: only dead deliveries can be requeued")
         whose = "" if recipient is None else f" to {recipient}"
         raise MessageNotFoundError(f"there is no message #{message_id}{whose}: it was never sent, or it was pruned")
 

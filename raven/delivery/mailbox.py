@@ -81,9 +81,9 @@ class Mailbox:
         query = {"recipient": self._recipient, "now": now, "max": max}
         self._store.verify()
         rows = [MessageRow(*row) for row in self._store.rows("list_unacked", query, max_bytes)]
-        if not peek and (self._identity.is_due() or any(row.state == 0 for row in rows)):
+        if not peek and (self._identity.heartbeat_due() or any(row.state == 0 for row in rows)):
             with self._store.write() as tx:
-                self._identity.touch(tx)
+                self._identity.heartbeat(tx)
                 rows = [MessageRow(*row) for row in tx.rows("list_unacked", query, max_bytes)]
                 new = [row for row in rows if row.state == 0]
                 for row in new:
@@ -156,9 +156,9 @@ class Mailbox:
 
     def peek(self) -> QueueState:
         """Return the queue's state; takes no write lock, except to register in a new file."""
-        if self._identity.is_unknown():
+        if self._identity.unregistered():
             with self._store.write_unverified() as tx:
-                self._identity.touch(tx)
+                self._identity.heartbeat(tx)
         return QueueState(*self._store.rows("peek_ready", {"recipient": self._recipient, "now": clock.now()})[0])
 
     def claim(self, max: int, lease_s: float, max_bytes: int | None = None) -> list[Message]:
@@ -307,7 +307,7 @@ class Mailbox:
         self, tx: Transaction, queue: QueueState | None, query: dict[str, Any], max_bytes: int | None = None
     ) -> list[MessageRow]:
         """Apply due timers and expiry, then return the ready deliveries."""
-        self._identity.touch(tx)
+        self._identity.heartbeat(tx)
         if queue is None:
             queue = QueueState(*tx.rows("peek_ready", query)[0])
         bells: list[str] = []

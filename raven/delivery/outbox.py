@@ -60,7 +60,7 @@ class Outbox:
         """Send one message."""
         # As `send_many`, with less work: this is the hottest path.
         with self._store.write() as tx:
-            self._identity.touch(tx)
+            self._identity.heartbeat(tx)
             stored = insert(tx, message)
         notified: list[str] | None = []
         if not stored.is_duplicate:
@@ -73,7 +73,7 @@ class Outbox:
     def send_many(self, messages: Sequence[NewMessage]) -> list[Message]:
         """Send messages: all of them or none."""
         with self._store.write() as tx:
-            self._identity.touch(tx)
+            self._identity.heartbeat(tx)
             stored = insert_many(tx, messages)
         new = [one for one in stored if not one.is_duplicate]
         notified: list[str] | None = []

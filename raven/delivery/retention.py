@@ -1,4 +1,4 @@
-"""Retention: drop what is finished and old, in bites small enough that nobody waits for them."""
+"""Retention: deletes old finished messages in batches so small that no other writer waits long."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from raven.model.limits import MAX_SPAN_S, is_number
 from raven.model.status import Pruned
 from raven.store.database import Store
 
-_BITE = 500
-# What ordinary use drops at once, and after how many messages of its own a client does so: twice as fast as it fills.
-# Where others send, too, and there was more than that, it comes again after so few.
-_SMALL_BITE = 200
+_BATCH = 500
+# A client deletes up to _SMALL_BATCH messages after every _EVERY of its own sends: twice as fast as it fills the bus.
+# After a full batch, as when other clients send too, it deletes again after _SOON sends.
+_SMALL_BATCH = 200
 _EVERY = 100
 _SOON = 10
-# So many messages are looked at for one small bite: where much is unfinished, the next goes on from there.
+# One small batch examines at most this many messages; the next batch continues there.
 _WINDOW = 2000
-# Free pages are reused; only where they are so many, and so large a part of the file, it is shortened.
+# SQLite reuses free pages. The file shrinks only if it has more than this many, and more than a quarter of its pages.
 _SPARE_PAGES = 512
 _SPARE_SHARE = 4
-_PLACE = "retention_place"
+_CURSOR_KEY = "retention_place"
 
 Ring = Callable[[Iterable[str]], object]
 
@@ -39,71 +39,71 @@ def prune(
     dry_run: bool = False,
     progress: Callable[[Pruned], None] | None = None,
 ) -> Pruned:
-    """Drop messages sent more than `older_than_s` ago that every recipient has finished; the dead stay.
+    """Delete finished messages sent more than `older_than_s` ago; dead deliveries keep their messages.
 
-    Each bite is one transaction, so a crash loses none of the work done. The newest message always stays: it keeps the
-    ids from being used again. At the end the file gives its free space back. With `dry_run` nothing is dropped.
+    Each batch is one transaction, so a crash keeps the deleted batches. The newest message always stays, so that SQLite
+    does not reuse its id. At the end the file shrinks. `dry_run` deletes nothing.
     """
     if not is_number(older_than_s, 0, MAX_SPAN_S):
         raise InputError(f"older_than_s {older_than_s!r} is not a number of seconds, 0 to 100 years")
-    # What nobody took in time is finished, even where nobody has noticed yet.
+    # Expired deliveries are finished, but the file may not say so yet.
     expiry.apply_due(store, ring)
     before = clock.now() - clock.to_micros(older_than_s)
     candidates, upto = store.rows("prunable_span", {"before": before})[0]
     done = Pruned(0, 0, candidates)
-    query = {"after": 0, "upto": upto, "before": before, "max": _BITE}
+    query = {"after": 0, "upto": upto, "before": before, "max": _BATCH}
     while upto is not None:
-        file, bite = store.replaced, store.rows("prunable_batch", query)
+        file, batch = store.replaced, store.rows("prunable_batch", query)
         if not dry_run:
-            _drop(store, file, [message_id for message_id, _ in bite])
-        done = Pruned(done.messages + len(bite), done.bytes + sum(length for _, length in bite), candidates)
+            _delete(store, file, [message_id for message_id, _ in batch])
+        done = Pruned(done.messages + len(batch), done.bytes + sum(length for _, length in batch), candidates)
         if progress is not None:
             progress(done)
-        if len(bite) < _BITE:
+        if len(batch) < _BATCH:
             break
-        query["after"] = bite[-1][0]
+        query["after"] = batch[-1][0]
     if done.messages and not dry_run:
         store.vacuum()
     return done
 
 
-class Keeper:
-    """Keeps a bus within its limits while it is used: after every hundred messages sent it drops up to two hundred.
+class RetentionWorker:
+    """Keeps a bus within its limits while clients send: after every 100 sends it deletes up to 200 messages.
 
-    Where that is not enough, since others send as well, it does so after every ten. What is not finished, or dead, is
-    never dropped. Nothing here fails or waits: what cannot be done now is done later.
+    After a full batch, it deletes again after 10 sends. Messages with unfinished or dead deliveries always stay. It
+    never raises and never waits for another writer: a failed batch is retried later.
     """
 
     def __init__(self, store: Store, limits: Retention) -> None:
         self._store = store
         self._limits = limits
-        self._sent = _EVERY  # the first bite comes with the first message, for processes that send just one
+        self._sent = _EVERY  # the first send deletes a batch, for processes that send just once
         self._was_full = False
 
-    def note(self, sent: int) -> None:
-        """Count messages that were sent, and drop some old ones if it is time, once no transaction is open."""
+    def record_sends(self, sent: int) -> None:
+        """Count sent messages; every hundred of them, delete a batch after the commit."""
         self._sent += sent
         if self._sent >= _EVERY:
-            self._store.after_commit(self._keep_up)
+            self._store.after_commit(self._delete_after_commit)
 
-    def _keep_up(self, _: Iterable[str]) -> None:
-        self._sent = _EVERY - _SOON if self.bite() and self._was_full else 0
+    def _delete_after_commit(self, _: Iterable[str]) -> None:
+        self._sent = _EVERY - _SOON if self.delete_batch() and self._was_full else 0
 
     def run(self, at_most_s: float) -> None:
-        """Drop what is beyond the limits, for at most so many seconds."""
+        """Delete batches until the bus is within its limits, for at most so many seconds."""
         deadline = time.monotonic() + at_most_s
-        while self.bite() and time.monotonic() < deadline:
+        while self.delete_batch() and time.monotonic() < deadline:
             pass
 
-    def bite(self) -> bool:
-        """Drop one bite of what is beyond the limits; returns whether there may be more."""
+    def delete_batch(self) -> bool:
+        """Delete one batch of messages beyond the limits; returns whether there may be more."""
         with suppress(RavenError), self._store.no_wait():
-            limits = self._beyond()
-            return limits is not None and self._bite(limits)
+            limits = self._excess()
+            return limits is not None and self._delete_small_batch(limits)
         return False
 
-    def _beyond(self) -> dict[str, int] | None:
-        """Return up to which id, and sent before when, messages may go; None where all is within the limits."""
+    def _excess(self) -> dict[str, int] | None:
+        """Return the newest id and the send time up to which messages may go; None if the bus is within its limits."""
         oldest, created_at, newest = self._store.rows("retention_span")[0]
         if oldest is None or oldest == newest:
             return None
@@ -113,42 +113,42 @@ class Keeper:
         age_us = None if self._limits.max_age_s is None else clock.to_micros(self._limits.max_age_s)
         now = clock.now()
         before = 0 if age_us is None else now - age_us
-        # One that a clock ahead of time has dated hides how old those behind it are.
+        # A time in the future, from a wrong clock, hides the age of the messages behind it.
         is_old = created_at < before or (age_us is not None and created_at > now)
         return {"upto": upto, "before": before} if oldest <= upto or is_old else None
 
-    def _bite(self, limits: dict[str, int]) -> bool:
+    def _delete_small_batch(self, limits: dict[str, int]) -> bool:
         file = self._store.replaced
-        after = int(self._store.value("meta_value", {"key": _PLACE}) or 0)
+        after = int(self._store.value("meta_value", {"key": _CURSOR_KEY}) or 0)
         window = self._store.value("retention_window", {"after": after, "rows": _WINDOW})
-        query = {**limits, "after": after, "window": window or after, "max": _SMALL_BITE}
-        found = [row[0] for row in self._store.rows("retention_batch", query)]
-        self._was_full = len(found) == _SMALL_BITE
+        query = {**limits, "after": after, "window": window or after, "max": _SMALL_BATCH}
+        message_ids = [row[0] for row in self._store.rows("retention_batch", query)]
+        self._was_full = len(message_ids) == _SMALL_BATCH
         if self._was_full:
-            place = found[-1]
+            cursor = message_ids[-1]
         else:
-            # From the start again where the limits end: what was in use there may be finished by now.
-            place = window if window is not None and self._store.value("retention_has_more", query) else 0
-        _drop(self._store, file, found, place)
-        self._shorten()
-        return bool(place)
+            # At the end of the excess, start over: messages that were unfinished may be finished by now.
+            cursor = window if window is not None and self._store.value("retention_has_more", query) else 0
+        _delete(self._store, file, message_ids, cursor)
+        self._shrink()
+        return bool(cursor)
 
     def _used_bytes(self) -> int:
         pages, free = int(self._store.pragma("page_count")), int(self._store.pragma("freelist_count"))
         return (pages - free) * int(self._store.pragma("page_size"))
 
-    def _shorten(self) -> None:
+    def _shrink(self) -> None:
         free = int(self._store.pragma("freelist_count"))
         if free > _SPARE_PAGES and free * _SPARE_SHARE > int(self._store.pragma("page_count")):
             self._store.incremental_vacuum(_SPARE_PAGES)
 
 
-def _drop(store: Store, file: int, message_ids: Sequence[int], place: int | None = None) -> None:
-    """Drop messages and their deliveries in one transaction, and note where the next bite begins.
+def _delete(store: Store, file: int, message_ids: Sequence[int], cursor: int | None = None) -> None:
+    """Delete messages and their deliveries in one transaction, and save the cursor at which the next batch starts.
 
-    Where another file has taken the place of the one that they were found in, nothing is dropped.
+    Deletes nothing if another file has replaced the one in which the messages were selected.
     """
-    if not message_ids and place is None:
+    if not message_ids and cursor is None:
         return
     with store.write() as tx:
         if store.replaced != file:
@@ -157,5 +157,5 @@ def _drop(store: Store, file: int, message_ids: Sequence[int], place: int | None
             params: dict[str, Any] = {"message_id": message_id}
             tx.change("delete_deliveries", params)
             tx.change("delete_message", params)
-        if place is not None:
-            tx.change("set_meta", {"key": _PLACE, "value": str(place)})
+        if cursor is not None:
+            tx.change("set_meta", {"key": _CURSOR_KEY, "value": str(cursor)})

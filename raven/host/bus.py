@@ -165,8 +165,8 @@ class HostedBus(BusClient):
         """
         with suppress(BusyError), self._store.no_wait():
             expiry.apply_due(self._store, self._doorbells.ring)
-        if self._keeper is not None:
-            self._keeper.run(at_most_s)
+        if self._retention is not None:
+            self._retention.run(at_most_s)
 
     def wal_size(self) -> int:
         """Return the size of the WAL in bytes: what a checkpoint has to write back."""

@@ -184,8 +184,8 @@ def test_a_requeue_of_all_takes_bites_and_passes_over_what_is_past_its_time(bus:
 
 @pytest.mark.parametrize(
     ("last", "error", "words"),
-    [("alive", DeliveryError, "#3 is not dead: only the dead can be requeued"),
-     ("late", ExpiredError, "#3 is dead, and its time has run out: send it anew"),
+    [("alive", DeliveryError, "#3 is not dead: only dead deliveries can be requeued"),
+     ("late", ExpiredError, "#3 is dead and past its expiry: send it again"),
      ("another's", MessageNotFoundError, "there is no message #3 to worker:s"),
      ("unknown", MessageNotFoundError, "there is no message #77")],
 )  # fmt: skip

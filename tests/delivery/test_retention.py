@@ -151,17 +151,17 @@ def test_while_another_writer_is_in_the_way_nothing_waits_and_it_goes_later(
 ) -> None:
     boss, worker = hosted("boss:s"), hosted(WORKER)
     work_off(boss, worker, 100)
-    keeper = hosted("keeper:s", retention={"max_messages": 10}, busy_timeout_s=60)
+    maintainer = hosted("maintainer:s", retention={"max_messages": 10}, busy_timeout_s=60)
     holder = spawn("lock_holder", db)
     holder.read()
 
     began = time.monotonic()
-    keeper.run_maintenance()
+    maintainer.run_maintenance()
     took_s = time.monotonic() - began
     during = kept(foreign)[0]
     holder.tell()
     holder.read()
-    keeper.run_maintenance()
+    maintainer.run_maintenance()
 
     assert took_s < 5
     assert (during, kept(foreign)[0]) == (100, 10)
@@ -170,9 +170,9 @@ def test_while_another_writer_is_in_the_way_nothing_waits_and_it_goes_later(
 def test_upkeep_drops_all_that_is_beyond_the_limits(hosted: Hosted, foreign: Foreign) -> None:
     boss, worker = hosted("boss:s"), hosted(WORKER)
     work_off(boss, worker, 500)
-    keeper = hosted("keeper:s", retention={"max_messages": 10})
+    maintainer = hosted("maintainer:s", retention={"max_messages": 10})
 
-    keeper.run_maintenance(at_most_s=30)
+    maintainer.run_maintenance(at_most_s=30)
 
     assert kept(foreign) == (10, 491, 500)
 
@@ -198,7 +198,7 @@ def test_what_was_found_to_be_old_in_one_file_is_not_dropped_from_another(db: st
     found_in = store.replaced
     another_file(db)
 
-    retention._drop(store, found_in, [1])
+    retention._delete(store, found_in, [1])
 
     assert store.value("last_message_id") == 1
     assert store.replaced == found_in + 1
@@ -215,9 +215,9 @@ def test_a_bus_within_limits_gives_back_many_free_pages(
             worker.ack(message.id)
         bus._store.checkpoint()
         before = int(bus._store.pragma("page_count"))
-        keeper = retention.Keeper(bus._store, retention.Retention(max_messages=1))
+        remover = retention.RetentionWorker(bus._store, retention.Retention(max_messages=1))
 
-        while keeper.bite():
+        while remover.delete_batch():
             pass
 
         assert int(bus._store.pragma("page_count")) < before

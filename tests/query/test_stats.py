@@ -214,7 +214,7 @@ def test_a_clock_that_was_set_back_makes_no_negative_latency(connect: Connect, f
     assert stats.send_to_delivery == stats.delivery_to_ack == (1, 0, 0, 0, 0)
 
 
-def test_long_counts_lose_nothing_between_their_bites(connect: Connect, foreign: Foreign) -> None:
+def test_long_counts_lose_nothing_between_their_batches(connect: Connect, foreign: Foreign) -> None:
     bus = connect("worker:s")
     fill(foreign, 50_000, age_s=600, delivered_s=600, acked_s=600, to="worker:s")
     fill(foreign, 10, age_s=600, to="worker:s")

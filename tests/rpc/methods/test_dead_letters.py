@@ -87,7 +87,7 @@ def test_others_read_and_write_while_one_prunes(served: Served, boss: BusClient,
     boss.send(WORKER, "job")
     with served.connect() as pruner, served.connect() as other:
         pruner.tell("prune", {"older_than_s": 0}, id=1)
-        wait_until(lambda: not boss_sees_all(foreign, 80_000), "the first bite")
+        wait_until(lambda: not boss_sees_all(foreign, 80_000), "the first batch")
         answered = 0
         while pruner.is_silent(0):
             other.ask("send", ["boss:s", OTHER, "note"])
@@ -110,7 +110,7 @@ def test_a_helper_that_stops_does_not_wait_for_the_end_of_a_prune(
     boss.send(WORKER, "job")
     with served.connect() as line:
         line.tell("prune", {"older_than_s": 0}, id=1)
-        wait_until(lambda: not boss_sees_all(foreign), "the first bite")
+        wait_until(lambda: not boss_sees_all(foreign), "the first batch")
 
         assert served.stop() == 0
 
