@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from raven.cli.exit_codes import EXIT_CODES, GENERAL, USAGE
+from raven.cli.exit_codes import EXIT_CODES, GENERAL, INTERRUPTED, USAGE
 from tests.docs.examples import ROOT, fenced
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -36,4 +36,4 @@ def test_the_table_of_exit_codes_is_complete() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
-    assert codes == {0, GENERAL, USAGE, *EXIT_CODES.values()}
+    assert codes == {0, GENERAL, USAGE, *EXIT_CODES.values(), INTERRUPTED}
