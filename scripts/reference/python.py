@@ -172,7 +172,8 @@ def _signature(name: str, function: Any, *, skip_self: bool = False) -> str:
         if parameter.annotation is not parameter.empty:
             text += f": {_annotation(parameter.annotation)}"
         if parameter.default is not parameter.empty:
-            text += f" = {parameter.default!r}"
+            shown = "..." if type(parameter.default) is object else repr(parameter.default)  # a mark has an address
+            text += f" = {shown}"
         parameters.append(text)
     returns = signature.return_annotation
     result = "" if returns in (signature.empty, None, "None") else f" -> {_annotation(returns)}"
