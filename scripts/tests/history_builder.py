@@ -1,4 +1,4 @@
-"""Tales: histories made up for the checker, by a bus that exists on paper only and makes no mistakes."""
+"""History builder: histories for tests of the checker, made by a simulated bus that keeps every promise."""
 
 from __future__ import annotations
 
@@ -7,150 +7,152 @@ from typing import Any, NamedTuple
 
 from scripts.stress.history.assemble import history_of
 from scripts.stress.history.checker import check
-from scripts.stress.history.history import Delivery, History, Look, Stored
+from scripts.stress.history.history import BusDump, Delivery, History, StoredMessage
 from scripts.stress.history.journal import Event
 from scripts.stress.history.verdict import Verdict
 
 URGENCIES = ("blocking", "prompt", "fyi")
 LEASE_S = 10.0
-AUTO, MANUAL, LEDGER = "auto:s", "manual:s", "ledger:s"
+AUTO, MANUAL, TRANSACTION = "auto:s", "manual:s", "transaction:s"
 CONSUMERS = {
     "auto.1": {"address": AUTO, "mode": "auto", "prefetch": 0, "at_risk": 1},
     "manual.1": {"address": MANUAL, "mode": "manual", "lease_s": LEASE_S},
     "manual.2": {"address": MANUAL, "mode": "manual", "lease_s": LEASE_S},
-    "ledger.1": {"address": LEDGER, "mode": "transaction", "lease_s": LEASE_S},
+    "transaction.1": {"address": TRANSACTION, "mode": "transaction", "lease_s": LEASE_S},
 }
 
 
 class _Hold(NamedTuple):
-    """Who has a delivery under which lease, and until when."""
+    """A lease of a delivery: its holder, its number and its end."""
 
-    life: str
+    process: str
     lease: int
     ends: float
 
 
-class Tale:
-    """Events in the order of time, one a second, and what is in the bus."""
+class HistoryBuilder:
+    """Builds the events of a history, one second apart, and the contents of the bus."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
-        self.messages: list[Stored] = []
+        self.messages: list[StoredMessage] = []
         self.deliveries: list[Delivery] = []
         self.effects: list[tuple[int, str]] = []
         self.now = 100.0
         self._calls = 0
-        self._held: dict[int, _Hold] = {}  # by the place of the delivery
-        for life in ("producer.1", *CONSUMERS):
-            self.tell("watcher", "began", life=life)
-        for life, told in CONSUMERS.items():
-            self.tell(life, "consuming", **told)
+        self._held: dict[int, _Hold] = {}  # by the index of the delivery
+        for process in ("producer.1", *CONSUMERS):
+            self.add("parent", "began", process=process)
+        for process, fields in CONSUMERS.items():
+            self.add(process, "consuming", **fields)
 
-    def tell(self, life: str, what: str, /, **told: Any) -> None:
-        """Append an event of a life, a second after the last."""
+    def add(self, process: str, type: str, /, **fields: Any) -> None:
+        """Append an event of a process, one second after the last."""
         self.now += 1
-        self.events.append(Event(self.now, 1000 + self.now, life, what, told))
+        self.events.append(Event(self.now, 1000 + self.now, process, type, fields))
 
     def call(self) -> int:
         self._calls += 1
         return self._calls
 
     def history(self) -> History:
-        return history_of(self.events, Look(tuple(self.messages), tuple(self.deliveries), tuple(self.effects)))
+        return history_of(self.events, BusDump(tuple(self.messages), tuple(self.deliveries), tuple(self.effects)))
 
     def verdicts(self) -> list[Verdict]:
         return check(self.history())
 
     def send(self, *tos: str | tuple[str, ...], urgency: str = "prompt", key: str | None = None) -> list[int]:
         """Send messages in one call, and return their ids."""
-        call, ids, posts = self.call(), [], []
-        for place, to in enumerate(tos):
-            token = f"t{call}-{place}"
-            posts.append([token, [to] if isinstance(to, str) else list(to), urgency, f"d-{token}", 5])
+        call, ids, messages = self.call(), [], []
+        for index, to in enumerate(tos):
+            token = f"t{call}-{index}"
+            messages.append([token, [to] if isinstance(to, str) else list(to), urgency, f"d-{token}", 5])
             id = len(self.messages) + 1
             ids.append(id)
-            self.messages.append(Stored(id, "producer:s", token, f"d-{token}", urgency, key))
-            self.deliveries += [Delivery(id, address, "sent", 0, 5, None) for address in posts[-1][1]]
-        self.tell("producer.1", "sending", call=call, posts=posts, key=key)
-        self.tell("producer.1", "sent", call=call, ids=ids)
+            self.messages.append(StoredMessage(id, "producer:s", token, f"d-{token}", urgency, key))
+            self.deliveries += [Delivery(id, address, "sent", 0, 5, None) for address in messages[-1][1]]
+        self.add("producer.1", "sending", call=call, messages=messages, key=key)
+        self.add("producer.1", "sent", call=call, ids=ids)
         return ids
 
-    def take(self, life: str) -> int | None:
-        """Let a consumer have what comes next for it, if there is something; with automatic acks for good."""
-        place = self._next_of(CONSUMERS[life]["address"])
-        if place is None:
+    def receive(self, process: str) -> int | None:
+        """Let a consumer receive its next message, if there is one; an automatic ack finishes it."""
+        index = self._next_for(CONSUMERS[process]["address"])
+        if index is None:
             return None
-        self.tell(life, "asking")
-        lease = self._hand_out(life, place)
-        message, attempts = self.messages[self.deliveries[place].message - 1], self.deliveries[place].attempts
-        told = {"token": message.token, "digest": message.digest, "urgency": message.urgency}
-        self.tell(life, "received", id=message.id, attempts=attempts, lease=lease, **told)
+        self.add(process, "asking")
+        lease = self._deliver(process, index)
+        message, attempts = self.messages[self.deliveries[index].message - 1], self.deliveries[index].attempts
+        fields = {"token": message.token, "digest": message.digest, "urgency": message.urgency}
+        self.add(process, "received", id=message.id, attempts=attempts, lease=lease, **fields)
         return message.id
 
-    def finish(self, life: str, id: int) -> bool:
-        """Ack what a consumer has, unless its lease is over; one that keeps a ledger writes its row with it."""
-        place = self.place(CONSUMERS[life]["address"], id)
-        hold = self._held.get(place)
-        if hold is None or hold.life != life or hold.ends < self.now + 2:
+    def ack(self, process: str, id: int) -> bool:
+        """Ack a message unless its lease has expired; in transaction mode, add the effect as well."""
+        index = self.delivery_index(CONSUMERS[process]["address"], id)
+        hold = self._held.get(index)
+        if hold is None or hold.process != process or hold.ends < self.now + 2:
             return False
         call = self.call()
-        self.tell(life, "acking", call=call, id=id, lease=hold.lease)
-        del self._held[place]
-        self.deliveries[place] = replace(self.deliveries[place], state="acked", finished_wall=1000 + self.now)
-        if CONSUMERS[life]["mode"] == "transaction":
-            self.effects.append((id, life))
-        self.tell(life, "acked", call=call)
+        self.add(process, "acking", call=call, id=id, lease=hold.lease)
+        del self._held[index]
+        self.deliveries[index] = replace(self.deliveries[index], state="acked", finished_wall=1000 + self.now)
+        if CONSUMERS[process]["mode"] == "transaction":
+            self.effects.append((id, process))
+        self.add(process, "acked", call=call)
         return True
 
-    def kill(self, life: str) -> None:
-        """Kill a consumer as it takes a message, which with automatic acks is lost by that."""
-        place = self._next_of(CONSUMERS[life]["address"])
-        if place is not None:
+    def kill(self, process: str) -> None:
+        """Kill a consumer while it receives a message, which an automatic ack then loses."""
+        index = self._next_for(CONSUMERS[process]["address"])
+        if index is not None:
             self.now += 1
-            self._hand_out(life, place)
-        self.tell("watcher", "ended", life=life, code=-9)
+            self._deliver(process, index)
+        self.add("parent", "ended", process=process, code=-9)
 
-    def lapse(self) -> None:
-        """Let all leases end."""
+    def expire_leases(self) -> None:
+        """Advance the time beyond all leases."""
         self.now += LEASE_S
 
-    def place(self, address: str, id: int) -> int:
-        """Return where the delivery of a message stands in the list."""
+    def delivery_index(self, address: str, id: int) -> int:
+        """Return the index of the delivery of a message."""
         return next(n for n, one in enumerate(self.deliveries) if (one.recipient, one.message) == (address, id))
 
-    def change(self, address: str, id: int, **fields: Any) -> None:
-        place = self.place(address, id)
-        self.deliveries[place] = replace(self.deliveries[place], **fields)
+    def change_delivery(self, address: str, id: int, **fields: Any) -> None:
+        index = self.delivery_index(address, id)
+        self.deliveries[index] = replace(self.deliveries[index], **fields)
 
-    def event(self, what: str, **told: Any) -> int:
-        """Return the place of the first event that tells so."""
+    def index_of(self, type: str, **fields: Any) -> int:
+        """Return the index of the first event of a type with these fields."""
         return next(
-            n for n, e in enumerate(self.events) if e.what == what and all(e.told.get(k) == v for k, v in told.items())
+            n
+            for n, e in enumerate(self.events)
+            if e.type == type and all(e.fields.get(k) == v for k, v in fields.items())
         )
 
-    def retell(self, place: int, **told: Any) -> None:
-        """Change what an event tells."""
-        self.events[place] = self.events[place]._replace(told={**self.events[place].told, **told})
+    def change_event(self, index: int, **fields: Any) -> None:
+        """Change fields of an event."""
+        self.events[index] = self.events[index]._replace(fields={**self.events[index].fields, **fields})
 
-    def _next_of(self, address: str) -> int | None:
-        held = {place for place, hold in self._held.items() if hold.ends > self.now}
+    def _next_for(self, address: str) -> int | None:
+        held = {index for index, hold in self._held.items() if hold.ends > self.now}
         ready = [
-            (URGENCIES.index(self.messages[one.message - 1].urgency), one.message, place)
-            for place, one in enumerate(self.deliveries)
-            if one.recipient == address and one.state in ("sent", "delivered") and place not in held
+            (URGENCIES.index(self.messages[one.message - 1].urgency), one.message, index)
+            for index, one in enumerate(self.deliveries)
+            if one.recipient == address and one.state in ("sent", "delivered") and index not in held
             and one.attempts < one.max_attempts
         ]  # fmt: skip
         return min(ready)[2] if ready else None
 
-    def _hand_out(self, life: str, place: int) -> int | None:
-        taken = self.deliveries[place]
+    def _deliver(self, process: str, index: int) -> int | None:
+        taken = self.deliveries[index]
         attempts = taken.attempts + 1
-        if CONSUMERS[life]["mode"] == "auto":
+        if CONSUMERS[process]["mode"] == "auto":
             state, lease, wall = "acked", None, 1000 + self.now
         else:
-            state, lease, wall = "delivered", 1000 * place + attempts, None
-            self._held[place] = _Hold(life, lease, self.now + LEASE_S)
-        self.deliveries[place] = replace(taken, state=state, attempts=attempts, finished_wall=wall)
+            state, lease, wall = "delivered", 1000 * index + attempts, None
+            self._held[index] = _Hold(process, lease, self.now + LEASE_S)
+        self.deliveries[index] = replace(taken, state=state, attempts=attempts, finished_wall=wall)
         return lease
 
 
@@ -158,25 +160,27 @@ def replace(row: Any, **fields: Any) -> Any:
     return row._replace(**fields)
 
 
-def made_by(chance: random.Random, steps: int) -> Tale:
-    """Return a tale of so many steps by chance, in which everything goes as it should, and consumers die."""
-    tale = Tale()
+def random_history(rng: random.Random, steps: int) -> HistoryBuilder:
+    """Return a history of random steps in which the bus keeps every promise, and consumers are killed."""
+    builder = HistoryBuilder()
     alive = set(CONSUMERS)
-    hands: dict[str, list[int]] = {life: [] for life in CONSUMERS}
+    held: dict[str, list[int]] = {process: [] for process in CONSUMERS}
     for _ in range(steps):
-        way = chance.choices(["send", "many", "take", "finish", "kill", "lapse"], [4, 1, 8, 6, 0.3, 0.3])[0]
-        life = chance.choice(sorted(alive)) if alive else None
+        way = rng.choices(["send", "many", "receive", "ack", "kill", "expire"], [4, 1, 8, 6, 0.3, 0.3])[0]
+        process = rng.choice(sorted(alive)) if alive else None
         if way == "send":
-            tale.send(chance.choice([AUTO, MANUAL, LEDGER, (AUTO, MANUAL, LEDGER)]), urgency=chance.choice(URGENCIES))
+            builder.send(
+                rng.choice([AUTO, MANUAL, TRANSACTION, (AUTO, MANUAL, TRANSACTION)]), urgency=rng.choice(URGENCIES)
+            )
         elif way == "many":
-            tale.send(*chance.choices([AUTO, MANUAL, LEDGER], k=3))
-        elif way == "lapse":
-            tale.lapse()
-        elif life is not None and way == "take" and (id := tale.take(life)) is not None:
-            hands[life].append(id)
-        elif life is not None and way == "finish" and hands[life] and CONSUMERS[life]["mode"] != "auto":
-            tale.finish(life, hands[life].pop())
-        elif life is not None and way == "kill":
-            alive.discard(life)
-            tale.kill(life)
-    return tale
+            builder.send(*rng.choices([AUTO, MANUAL, TRANSACTION], k=3))
+        elif way == "expire":
+            builder.expire_leases()
+        elif process is not None and way == "receive" and (id := builder.receive(process)) is not None:
+            held[process].append(id)
+        elif process is not None and way == "ack" and held[process] and CONSUMERS[process]["mode"] != "auto":
+            builder.ack(process, held[process].pop())
+        elif process is not None and way == "kill":
+            alive.discard(process)
+            builder.kill(process)
+    return builder

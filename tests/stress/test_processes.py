@@ -13,7 +13,7 @@ import pytest
 from raven import BusClient, Message
 from scripts.stress import trial
 from scripts.stress.history.assemble import history_of
-from scripts.stress.history.history import Delivery, History, Look, Stored
+from scripts.stress.history.history import BusDump, Delivery, History, StoredMessage
 from scripts.stress.history.journal import Event
 from scripts.stress.outcome import describe
 from scripts.stress.processes import scenario as processes
@@ -66,27 +66,27 @@ def history(*but: tuple[str, str], more: Sequence[tuple[str, str]] = ()) -> Hist
     events: list[Event] = []
     stored, deliveries, effects = [], [], []
 
-    def tell(life: str, what: str, name: str, /, **told: Any) -> None:
+    def tell(process: str, what: str, name: str, /, **fields: Any) -> None:
         if (what, name) not in but:
-            events.append(Event(len(events) / 1000, 0.0, life, what, told))
+            events.append(Event(len(events) / 1000, 0.0, process, what, fields))
 
     def receive(part: str, number: int, id: int) -> None:
         key, lease = f"{part}-{number}", None if part in ("auto", "loop") else id
-        told = {"token": key, "digest": key, "urgency": "prompt", "attempts": 1, "lease": lease}
+        fields = {"token": key, "digest": key, "urgency": "prompt", "attempts": 1, "lease": lease}
         tell(f"{part}-0", "asking", "")
-        tell(f"{part}-0", "received", key, id=id, **told)
+        tell(f"{part}-0", "received", key, id=id, **fields)
         if lease is not None:
             tell(f"{part}-0", "acking", key, call=id, id=id, lease=lease)
             tell(f"{part}-0", "acked", key, call=id)
 
     for part, mode in RECEIVERS.items():
-        tell(f"{part}-0", "consuming", "", address=address(part), mode=mode, lease_s=60.0, ahead=0)
+        tell(f"{part}-0", "consuming", "", address=address(part), mode=mode, lease_s=60.0, prefetch=0)
         for number in range(3):
             id, key = len(stored) + 1, f"{part}-{number}"
-            tell("producer-0", "sending", key, call=id, key=None, posts=[[key, [address(part)], "prompt", key, 9]])
+            tell("producer-0", "sending", key, call=id, key=None, messages=[[key, [address(part)], "prompt", key, 9]])
             tell("producer-0", "sent", key, call=id, ids=[id])
             receive(part, number, id)
-            stored.append(Stored(id, address("producer"), key, key, "prompt", None))
+            stored.append(StoredMessage(id, address("producer"), key, key, "prompt", None))
             deliveries.append(Delivery(id, address(part), "acked", 1, 9, 0.0))
             if part == "exact" and ("effect", key) not in but:
                 effects.append((id, "exact-0"))
@@ -98,7 +98,7 @@ def history(*but: tuple[str, str], more: Sequence[tuple[str, str]] = ()) -> Hist
             receive(part, int(number), id)
         else:
             effects.append((id, "exact-0"))
-    return history_of(events, Look(tuple(stored), tuple(deliveries), tuple(effects)))
+    return history_of(events, BusDump(tuple(stored), tuple(deliveries), tuple(effects)))
 
 
 @pytest.mark.parametrize(

@@ -28,13 +28,15 @@ def run(round: Round) -> None:
         programs = {
             name: stack.enter_context(_start(round, name, *arguments))
             for name, arguments in (
-                ("room", ("room", str(min(round.seconds, _ROOM_S)))),
-                ("rights", ("rights",)),
-                ("calls", ("sweep", str(min(round.seconds, _SWEEP_S)), "calls")),
+                ("room", ("full_disk", str(min(round.seconds, _ROOM_S)))),
+                ("rights", ("permissions",)),
+                ("calls", ("fault_sweep", str(min(round.seconds, _SWEEP_S)), "calls")),
             )
         }
         _follow(round, "calls", programs["calls"])
-        _follow(round, "flushes", stack.enter_context(_start(round, "flushes", "sweep", str(_SWEEP_S), "flushes")))
+        _follow(
+            round, "flushes", stack.enter_context(_start(round, "flushes", "fault_sweep", str(_SWEEP_S), "flushes"))
+        )
         for name in ("room", "rights"):
             line = programs[name].line(_PATIENCE_S)
             if why := json.loads(line).get("skipped"):
@@ -45,7 +47,7 @@ def run(round: Round) -> None:
 
 def sweep(round: Round, what: str) -> None:
     """Only fail each call of one sort, or what must be found wanting (`broken`)."""
-    with _start(round, what, "sweep", str(round.seconds), what) as program:
+    with _start(round, what, "fault_sweep", str(round.seconds), what) as program:
         _follow(round, what, program)
 
 

@@ -1,1 +1,1 @@
-"""Foreign hands: other SQLite programs, and files that are handled."""
+"""External: other SQLite programs on the bus, and replaced, restored and moved files."""

@@ -1,6 +1,6 @@
-"""Tally: a plain count of what was sent, stored and received while other files took the place of the bus.
+"""Accounting: the sent, stored and received messages of a bus whose file was replaced by others.
 
-The checker of histories cannot judge that: the file that comes gives the ids of the one that went to other messages.
+The history checker cannot judge such a bus: a replacement file gives the ids of the lost messages to other messages.
 """
 
 from __future__ import annotations
@@ -17,40 +17,46 @@ _SHOWN = 5
 
 
 def verdicts(history: History, spans: Sequence[tuple[float, float]]) -> Iterator[Verdict]:
-    """Yield every promise that was not kept.
+    """Yield every broken promise; `spans` are the time spans in which the file was replaced.
 
-    What was sent within one of the spans, in which another file took the place of the bus, may be there or not. What
-    is received may come again. An ack of what was in hand in that time, or on its way over the socket, finishes the
-    message that bears its id in the new file: so many may be received by no one.
+    A message sent within a span may be stored or not, and a received message may come again. An ack that was under way
+    during a span may finish the message that has this id in the new file: so many messages may never be received.
     """
-    spared = {ADDRESSES["auto"]: 0, ADDRESSES["manual"]: len(spans), ADDRESSES["socket"]: WINDOW * len(spans)}
-    sendings = {sending.posts[0].token: sending for sending in history.sendings}
-    to = {token: sending.posts[0].to[0] for token, sending in sendings.items()}
+    allowed_missing = {
+        ADDRESSES["auto"]: 0,
+        ADDRESSES["manual"]: len(spans),
+        ADDRESSES["socket"]: WINDOW * len(spans),
+    }
+    sendings = {sending.messages[0].token: sending for sending in history.sendings}
+    to = {token: sending.messages[0].to[0] for token, sending in sendings.items()}
     sent = {
         token: sending.ids[0]
         for token, sending in sendings.items()
         if sending.outcome == "done" and not any(sending.begin < end and sending.end > start for start, end in spans)
     }
     refused = {token for token, sending in sendings.items() if sending.outcome == "refused"}
-    counts = Counter(message.token for message in history.look.messages)
-    ids = {message.token: message.id for message in history.look.messages}
+    counts = Counter(message.token for message in history.dump.messages)
+    ids = {message.token: message.id for message in history.dump.messages}
     for failure in history.failures:
         yield Verdict("broken", failure)
-    yield from _said("lost", "was sent, and is not in the bus", sent.keys() - counts.keys())
-    yield from _said("duplicated", "is in the bus more than once", (t for t, count in counts.items() if count > 1))
-    yield from _said("broken", "was refused, and is in the bus", refused & counts.keys())
-    yield from _said("broken", "has another id in the bus", (t for t, id in sent.items() if ids.get(t, id) != id))
+    duplicated = (token for token, count in counts.items() if count > 1)
+    renumbered = (token for token, id in sent.items() if ids.get(token, id) != id)
+    yield from _one_verdict("lost", "was sent, and is not in the bus", sent.keys() - counts.keys())
+    yield from _one_verdict("duplicated", "is in the bus more than once", duplicated)
+    yield from _one_verdict("broken", "was refused, and is in the bus", refused & counts.keys())
+    yield from _one_verdict("broken", "has another id in the bus", renumbered)
     for address in ADDRESSES.values():
-        took = {receipt.token for receipt in history.receipts if receipt.address == address}
-        missing = {token for token in counts if to.get(token) == address} - took
-        if len(missing) > spared[address]:
-            yield from _said("lost", f"was never received at {address}", missing)
-        yield from _said("broken", f"came to {address} from elsewhere", (t for t in took if to.get(t) != address))
+        received = {reception.token for reception in history.receptions if reception.address == address}
+        missing = {token for token in counts if to.get(token) == address} - received
+        if len(missing) > allowed_missing[address]:
+            yield from _one_verdict("lost", f"was never received at {address}", missing)
+        misdirected = (token for token in received if to.get(token) != address)
+        yield from _one_verdict("broken", f"was received at {address}, and not sent to it", misdirected)
 
 
-def _said(kind: Kind, what: str, tokens: Iterable[str]) -> Iterator[Verdict]:
-    """Yield one verdict for all tokens of which the same is true."""
+def _one_verdict(kind: Kind, text: str, tokens: Iterable[str]) -> Iterator[Verdict]:
+    """Yield one verdict for all tokens, or none if there are no tokens."""
     names = sorted(tokens)
     if names:
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        yield Verdict(kind, f"{', '.join(names[:_SHOWN])}{more} {what}")
+        yield Verdict(kind, f"{', '.join(names[:_SHOWN])}{more} {text}")

@@ -1,7 +1,7 @@
-"""Run statements by Python's own SQLite: `python -m scripts.stress.external.plain_sqlite DB [--hold] STATEMENT...`.
+"""Run statements with Python's own SQLite: `python -m scripts.stress.external.plain_sqlite DB [--hold] STATEMENT...`.
 
-It prints the rows of each, one a line; `.backup PATH` and `.restore PATH` are understood too. With `--hold` it prints a
-line when all have run, then runs what comes in, a line each, and stays until it is killed or its input ends.
+It prints the rows, one per line; it also accepts `.backup PATH` and `.restore PATH`. With `--hold` it prints a line
+after all statements, then runs each line of its input, and stays until it is killed or its input ends.
 """
 
 from __future__ import annotations

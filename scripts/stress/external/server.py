@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 
-from scripts.stress.external.traffic_process import HELPERS_LEASE_S
+from scripts.stress.external.traffic_process import SERVER_LEASE_S
 from scripts.stress.short_leases import serve_with
 
 
@@ -20,4 +20,4 @@ def _end_at_a_line() -> None:
 if __name__ == "__main__":
     logging.getLogger("raven").setLevel(logging.ERROR)
     threading.Thread(target=_end_at_a_line, daemon=True).start()
-    serve_with(HELPERS_LEASE_S, sys.argv[1], f"{sys.argv[1]}.sock", ready=lambda _: print("ready", flush=True))
+    serve_with(SERVER_LEASE_S, sys.argv[1], f"{sys.argv[1]}.sock", ready=lambda _: print("ready", flush=True))

@@ -1,8 +1,8 @@
-"""Send and receive beside foreign hands: `python -m scripts.stress.external.traffic_process DB FOLDER NAME PART...`.
+"""Send and receive beside external actions: `python -m scripts.stress.external.traffic_process DB FOLDER NAME PART...`.
 
-Each part is a thread and a life of its own, with a journal `NAME.PART` in the folder. Senders number their messages; a
-token is `NAME.PART:NUMBER`. At a line `hush` all senders stop and the
-process says `hushed`; at the next line, or at the end of its input, it ends.
+Each part is a thread with a journal `NAME.PART` in the folder, and counts as a process in the history. Senders number
+their messages; a token is `NAME.PART:NUMBER`. At a line `stop sending` all senders stop and the process prints
+`stopped`; at the next line, or at the end of its input, it ends.
 """
 
 from __future__ import annotations
@@ -20,60 +20,61 @@ from typing import Any, NamedTuple, Protocol
 
 from raven import BusClient, BusyError, RavenError
 from raven_rpc import Client
-from scripts.stress.history.call_recorder import Witness
+from scripts.stress.history.call_recorder import CallRecorder
 from scripts.stress.history.journal import Journal
 
 ADDRESSES = {"auto": "auto:f", "manual": "manual:f", "socket": "socket:f"}
 TEXT = "x" * 1500
-# How many messages are on their way to a listener at the socket, at most.
+# The most unacked messages that a subscriber over the socket gets.
 WINDOW = 5
 _PAUSE_S = 0.004
-# A loop ends now and then, and begins anew: so the watch passes from one to the other, too.
-_TURN_S = 0.7
-_PATIENCE_S = 60.0
+# Loops end and start again after this time, so that the watcher changes, too.
+_LOOP_S = 0.7
+_TIMEOUT_S = 60.0
 _LEASE_S = 5.0
-_LITTLE_PATIENCE_S = 0.2
-# So soon a helper that was killed lets others have what it had pushed.
-HELPERS_LEASE_S = 3.0
-_AHEAD = 50
+_SHORT_TIMEOUT_S = 0.2
+# After this time the leases of a killed server expire.
+SERVER_LEASE_S = 3.0
+_PREFETCH = 50
 _ATTEMPTS = 1000
 _INSERT = "INSERT INTO outbox (sender, recipient, type, body, max_attempts) VALUES (?, ?, ?, ?, ?)"
-_hushed = threading.Event()
-_over = threading.Event()
+_stop_sending = threading.Event()
+_stop = threading.Event()
 
-Part = Callable[[str, Witness], None]
+Part = Callable[[str, CallRecorder], None]
 
 
 class Sender(Protocol):
-    """What sends a message as BusClient does."""
+    """An object with the `send` of BusClient."""
 
     def send(self, to: str, type: str, body: Any, *, max_attempts: int) -> Any: ...
 
 
-def _send_all(witness: Witness, sender: Sender) -> None:
-    """Send one message after the other to each address in turn; what is refused is not sent again."""
+def _send_all(recorder: CallRecorder, sender: Sender) -> None:
+    """Send to each address in turn; a refused message is not sent again."""
     addresses = list(ADDRESSES.values())
     for number in range(sys.maxsize):
-        if _hushed.wait(_PAUSE_S):
+        if _stop_sending.wait(_PAUSE_S):
             return
-        body = {"token": f"{witness.life}:{number}", "text": TEXT}
+        body = {"token": f"{recorder.process}:{number}", "text": TEXT}
         to = addresses[number % len(addresses)]
-        witness.send(sender, {"to": to, "type": "note", "body": body, "max_attempts": _ATTEMPTS})
+        recorder.send(sender, {"to": to, "type": "note", "body": body, "max_attempts": _ATTEMPTS})
 
 
-def patient(db: str, witness: Witness) -> None:
-    """Send with a client that waits longer than any lock is held."""
-    _by_raven(db, witness, _PATIENCE_S)
+def long_timeout(db: str, recorder: CallRecorder) -> None:
+    """Send with a busy timeout longer than any lock of the trial."""
+    _send_by_file(db, recorder, _TIMEOUT_S)
 
 
-def impatient(db: str, witness: Witness) -> None:
-    """Send with a client that gives up where a lock is held for long."""
-    _by_raven(db, witness, _LITTLE_PATIENCE_S)
+def short_timeout(db: str, recorder: CallRecorder) -> None:
+    """Send with a busy timeout shorter than the long locks of the trial."""
+    _send_by_file(db, recorder, _SHORT_TIMEOUT_S)
 
 
-def _by_raven(db: str, witness: Witness, patience_s: float) -> None:
-    with BusClient.at(f"{witness.life.replace('.', '-')}:senders", db, busy_timeout_s=patience_s, create=False) as bus:
-        _send_all(witness, bus)
+def _send_by_file(db: str, recorder: CallRecorder, timeout_s: float) -> None:
+    address = f"{recorder.process.replace('.', '-')}:senders"
+    with BusClient.at(address, db, busy_timeout_s=timeout_s, create=False) as bus:
+        _send_all(recorder, bus)
 
 
 class _Outbox:
@@ -94,131 +95,137 @@ class _Outbox:
 
 
 class _Sent(NamedTuple):
-    """What a send returns, as far as it is looked at."""
+    """The part of a sent message that the recorder reads."""
 
     id: int
 
 
-def outbox(db: str, witness: Witness) -> None:
+def outbox(db: str, recorder: CallRecorder) -> None:
     """Send with another SQLite."""
-    with closing(sqlite3.connect(db, timeout=_PATIENCE_S, isolation_level=None)) as connection:
-        _send_all(witness, _Outbox(connection))
+    with closing(sqlite3.connect(db, timeout=_TIMEOUT_S, isolation_level=None)) as connection:
+        _send_all(recorder, _Outbox(connection))
 
 
-def speaker(db: str, witness: Witness) -> None:
-    """Send over the helper's socket."""
+def socket_sender(db: str, recorder: CallRecorder) -> None:
+    """Send over the socket."""
     with Client(f"{db}.sock", "speaker:senders") as bus:
-        _send_all(witness, bus)
+        _send_all(recorder, bus)
 
 
-def reader(db: str, witness: Witness) -> None:
-    """Read with another SQLite, and see that no message has lost its delivery."""
-    with closing(sqlite3.connect(db, timeout=_PATIENCE_S, isolation_level=None)) as connection:
-        while not _over.wait(0.1):
+def reader(db: str, recorder: CallRecorder) -> None:
+    """Read with another SQLite, and check that every message has a delivery."""
+    with closing(sqlite3.connect(db, timeout=_TIMEOUT_S, isolation_level=None)) as connection:
+        while not _stop.wait(0.1):
             count, highest, orphans = connection.execute(
                 "SELECT count(*), max(id), count(*) FILTER (WHERE recipient IS NULL) FROM log"
             ).fetchone()
-            witness.journal.write("looked", count=count, highest=highest)
+            recorder.journal.write("looked", count=count, highest=highest)
             if orphans:
-                witness.journal.write("failed", error=f"{orphans} messages without a delivery")
+                recorder.journal.write("failed", error=f"{orphans} messages without a delivery")
 
 
-def auto(db: str, witness: Witness) -> None:
-    """Take mail that is acked as it is taken."""
-    with BusClient.at(ADDRESSES["auto"], db, busy_timeout_s=_PATIENCE_S, create=False) as bus:
+def auto(db: str, recorder: CallRecorder) -> None:
+    """Receive with automatic acks."""
+    with BusClient.at(ADDRESSES["auto"], db, busy_timeout_s=_TIMEOUT_S, create=False) as bus:
 
-        def take() -> None:
-            witness.consuming(bus.address, "auto", ahead=_AHEAD, at_risk=1)
-            for _ in witness.each(bus.listen(timeout_s=_TURN_S)):
-                if _over.is_set():
+        def loop() -> None:
+            recorder.consuming(bus.address, "auto", prefetch=_PREFETCH, at_risk=1)
+            for _ in recorder.each(bus.listen(timeout_s=_LOOP_S)):
+                if _stop.is_set():
                     return
 
-        _receive(witness, take)
+        _receive(recorder, loop)
 
 
-def manual(db: str, witness: Witness) -> None:
-    """Take mail and ack it."""
-    with BusClient.at(ADDRESSES["manual"], db, busy_timeout_s=_PATIENCE_S, create=False) as bus:
+def manual(db: str, recorder: CallRecorder) -> None:
+    """Receive with manual acks."""
+    with BusClient.at(ADDRESSES["manual"], db, busy_timeout_s=_TIMEOUT_S, create=False) as bus:
 
-        def take() -> None:
-            witness.consuming(bus.address, "manual", ahead=_AHEAD, lease_s=_LEASE_S)
-            for message in witness.each(bus.listen(ack="manual", lease_s=_LEASE_S, timeout_s=_TURN_S)):
-                if not witness.ack(bus, message) or _over.is_set():
+        def loop() -> None:
+            recorder.consuming(bus.address, "manual", prefetch=_PREFETCH, lease_s=_LEASE_S)
+            for message in recorder.each(bus.listen(ack="manual", lease_s=_LEASE_S, timeout_s=_LOOP_S)):
+                if not recorder.ack(bus, message) or _stop.is_set():
                     return
 
-        _receive(witness, take)
+        _receive(recorder, loop)
 
 
-def listener(db: str, witness: Witness) -> None:
-    """Take mail over the helper's socket, and ack it.
+def socket_receiver(db: str, recorder: CallRecorder) -> None:
+    """Receive over the socket, with manual acks, in one loop.
 
-    In one loop: what was pushed to one that ended is given back a moment later, when others may have gone ahead.
+    With several loops, later messages could overtake the pushed messages that an ended loop releases a moment later.
     """
-    with Client(f"{db}.sock", ADDRESSES["socket"], patience_s=_PATIENCE_S) as bus:
+    with Client(f"{db}.sock", ADDRESSES["socket"], patience_s=_TIMEOUT_S) as bus:
 
         def close() -> None:
-            _over.wait()
+            _stop.wait()
             bus.close()
 
-        def take() -> None:
-            witness.consuming(ADDRESSES["socket"], "manual", over="socket", ahead=WINDOW, lease_s=HELPERS_LEASE_S)
-            for message in witness.each(bus.listen(ack="manual", max_per_poll=WINDOW)):
-                # What is refused stays in hand, and in the window, until this loop is left.
-                if not witness.ack(bus, message):
+        def loop() -> None:
+            options = {"transport": "socket", "prefetch": WINDOW, "lease_s": SERVER_LEASE_S}
+            recorder.consuming(ADDRESSES["socket"], "manual", **options)
+            for message in recorder.each(bus.listen(ack="manual", max_per_poll=WINDOW)):
+                # A message whose ack was refused stays leased, and in the window, until this loop ends.
+                if not recorder.ack(bus, message):
                     return
 
         threading.Thread(target=close, daemon=True).start()
 
-        _receive(witness, take)
+        _receive(recorder, loop)
 
 
-def _receive(witness: Witness, take: Callable[[], None]) -> None:
-    """Take what comes until it is over; if the loop ends by an error of raven, begin it anew."""
-    while not _over.is_set():
+def _receive(recorder: CallRecorder, loop: Callable[[], None]) -> None:
+    """Run the loop again and again until the process stops; a RavenError only ends one run."""
+    while not _stop.is_set():
         try:
-            take()
+            loop()
         except RavenError as error:
-            witness.journal.write("stopped", error=f"{type(error).__name__}: {error}")
-            _over.wait(0.05)
-        witness.journal.write("leaving")
+            recorder.journal.write("stopped", error=f"{type(error).__name__}: {error}")
+            _stop.wait(0.05)
+        recorder.journal.write("leaving")
 
 
-SENDERS: dict[str, Part] = {"patient": patient, "impatient": impatient, "outbox": outbox, "speaker": speaker}
-RECEIVERS: dict[str, Part] = {"auto": auto, "manual": manual, "listener": listener}
+SENDERS: dict[str, Part] = {
+    "long_timeout": long_timeout,
+    "short_timeout": short_timeout,
+    "outbox": outbox,
+    "socket_sender": socket_sender,
+}
+RECEIVERS: dict[str, Part] = {"auto": auto, "manual": manual, "socket_receiver": socket_receiver}
 PARTS: dict[str, Part] = {**SENDERS, **RECEIVERS, "reader": reader}
 
 
 def main() -> None:
-    """Play the parts until it is over; an error that is none of raven's ends the process at once, and badly."""
+    """Run the parts until the process is told to stop; any error but a RavenError makes its exit code 1."""
     db, folder, name, *parts = sys.argv[1:]
     logging.getLogger("raven").setLevel(logging.ERROR)
     failures: list[str] = []
 
-    def play(part: str, witness: Witness) -> None:
+    def run(part: str, recorder: CallRecorder) -> None:
         try:
-            PARTS[part](db, witness)
+            PARTS[part](db, recorder)
         except BaseException as error:
-            witness.journal.write("failed", error=f"{type(error).__name__}: {error}")
+            recorder.journal.write("failed", error=f"{type(error).__name__}: {error}")
             failures.append(part)
             raise
 
-    witnesses = {part: Witness(Journal(Path(folder), f"{name}.{part}"), expected=None) for part in parts}
-    threads = {part: threading.Thread(target=play, args=(part, witnesses[part]), daemon=True) for part in parts}
+    recorders = {part: CallRecorder(Journal(Path(folder), f"{name}.{part}"), expected=None) for part in parts}
+    threads = {part: threading.Thread(target=run, args=(part, recorders[part]), daemon=True) for part in parts}
     for thread in threads.values():
         thread.start()
     print("ready", flush=True)
     sys.stdin.readline()
-    _hushed.set()
+    _stop_sending.set()
     _join([threads[part] for part in parts if part in SENDERS])
-    print("hushed", flush=True)
+    print("stopped", flush=True)
     sys.stdin.readline()
-    _over.set()
+    _stop.set()
     _join(threads.values())
     sys.exit(1 if failures else 0)
 
 
 def _join(threads: Iterable[threading.Thread]) -> None:
-    deadline = time.monotonic() + 1.5 * _PATIENCE_S
+    deadline = time.monotonic() + 1.5 * _TIMEOUT_S
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
 

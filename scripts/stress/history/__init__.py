@@ -1,1 +1,1 @@
-"""History: what processes wrote down, and the checker that decides by it alone."""
+"""History: the journals of all processes of a trial, and the checker that judges by them alone."""

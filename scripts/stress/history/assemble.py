@@ -1,114 +1,123 @@
-"""Chronicle: makes a history of the events that all processes have written down."""
+"""Assemble: one history from the events of all processes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from scripts.stress.history.history import Ack, History, Life, Look, Post, Receipt, Sending
+from scripts.stress.history.history import Ack, BusDump, History, Process, Reception, Sending, SentMessage
 from scripts.stress.history.journal import Event
 
-# Only that the life was there.
-_TELL_NOTHING = ("nacked", "keyed", "kept", "dying", "looked", "stopped")
+# These events say only that the process was alive.
+_WITHOUT_EFFECT = ("nacked", "keyed", "kept", "dying", "looked", "stopped")
 
 
-def history_of(events: Iterable[Event], look: Look) -> History:
-    """Put the events of all lives in order."""
-    made = History(look)
-    tracks: dict[str, _Track] = {}
+def history_of(events: Iterable[Event], dump: BusDump) -> History:
+    """Return the history of all processes; the events of each process come in the order of time."""
+    history = History(dump)
+    readers: dict[str, _ProcessReader] = {}
     for event in events:
-        if event.what in ("began", "ended"):
-            _note(made, event)
+        if event.type in ("began", "ended"):
+            _record_start_or_end(history, event)
             continue
-        track = tracks.get(event.life)
-        if track is None:
-            track = tracks[event.life] = _Track(made, made.lives.setdefault(event.life, Life(event.life)))
-        track.follow(event)
-    return made
+        reader = readers.get(event.process)
+        if reader is None:
+            process = history.processes.setdefault(event.process, Process(event.process))
+            reader = readers[event.process] = _ProcessReader(history, process)
+        reader.read(event)
+    return history
 
 
-def _note(made: History, event: Event) -> None:
-    name = event.told["life"]
-    life = made.lives.setdefault(name, Life(name))
-    if event.what == "began":
-        life.began, life.began_wall = event.at, event.wall
+def _record_start_or_end(history: History, event: Event) -> None:
+    name = event.fields["process"]
+    process = history.processes.setdefault(name, Process(name))
+    if event.type == "began":
+        process.began, process.began_wall = event.at, event.wall
     else:
-        life.ended, life.ended_wall, life.was_killed = event.at, event.wall, event.told["code"] == -9
+        process.ended, process.ended_wall = event.at, event.wall
+        process.was_killed = event.fields["code"] == -9
 
 
-class _Track:
-    """Follows one life through its events."""
+class _ProcessReader:
+    """Adds the events of one process to a history."""
 
-    def __init__(self, made: History, life: Life) -> None:
-        self._made = made
-        self._life = life
+    def __init__(self, history: History, process: Process) -> None:
+        self._history = history
+        self._process = process
         self._sendings: dict[int, Sending] = {}
         self._acks: dict[int, Ack] = {}
-        self._asked: list[float] = []  # of each receipt of the loop it is in
-        self._asks = 0.0
-        self._held: dict[int, Receipt] = {}
+        self._asked_at = 0.0
+        self._ask_times: list[float] = []  # for each reception of the current loop
+        self._unreleased: dict[int, Reception] = {}
 
-    def follow(self, event: Event) -> None:
-        if event.what not in _TELL_NOTHING:
-            step = getattr(self, f"_{event.what}", None)
-            if step is None:
-                raise ValueError(f"{event.life}: nobody knows what the event {event.what!r} is")
-            step(event)
-        if event.what not in ("dying", "failed"):
-            self._life.heard, self._life.heard_wall = event.at, event.wall
+    def read(self, event: Event) -> None:
+        """Add one event."""
+        if event.type not in _WITHOUT_EFFECT:
+            add = getattr(self, f"_{event.type}", None)
+            if add is None:
+                raise ValueError(f"{event.process}: unknown event type {event.type!r}")
+            add(event)
+        if event.type not in ("dying", "failed"):
+            self._process.last_event, self._process.last_event_wall = event.at, event.wall
 
     def _consuming(self, event: Event) -> None:
-        for name, value in event.told.items():
-            setattr(self._life, name, value)
-        self._asks, self._asked = event.at, []
+        for name, value in event.fields.items():
+            setattr(self._process, name, value)
+        self._asked_at, self._ask_times = event.at, []
 
     def _asking(self, event: Event) -> None:
-        self._asks = event.at
+        self._asked_at = event.at
 
     def _received(self, event: Event) -> None:
-        self._asked.append(self._asks)
-        first = max(0, len(self._asked) - 1 - self._life.ahead)
-        receipt = Receipt(
-            self._life.name, self._life.address, asked=self._asks, fetched=self._asked[first], at=event.at, **event.told
+        self._ask_times.append(self._asked_at)
+        first = max(0, len(self._ask_times) - 1 - self._process.prefetch)
+        reception = Reception(
+            self._process.name,
+            self._process.address,
+            asked=self._asked_at,
+            fetched=self._ask_times[first],
+            at=event.at,
+            **event.fields,
         )
-        self._made.receipts.append(receipt)
-        self._held[receipt.id] = receipt
+        self._history.receptions.append(reception)
+        self._unreleased[reception.id] = reception
 
     def _acking(self, event: Event) -> None:
-        told = event.told
-        self._free(told["id"], event.at)
-        ack = self._acks[told["call"]] = Ack(self._life.name, self._life.address, told["id"], told["lease"], event.at)
-        self._made.acks.append(ack)
+        id, lease = event.fields["id"], event.fields["lease"]
+        self._release(id, event.at)
+        ack = Ack(self._process.name, self._process.address, id, lease, event.at)
+        self._acks[event.fields["call"]] = ack
+        self._history.acks.append(ack)
 
     def _acked(self, event: Event) -> None:
-        ack = self._acks.pop(event.told["call"])
+        ack = self._acks.pop(event.fields["call"])
         ack.end, ack.outcome = event.at, "done"
 
     def _nacking(self, event: Event) -> None:
-        self._free(event.told["id"], event.at)
+        self._release(event.fields["id"], event.at)
 
     def _leaving(self, event: Event) -> None:
-        for id in list(self._held):
-            self._free(id, event.at)
+        for id in list(self._unreleased):
+            self._release(id, event.at)
 
     def _sending(self, event: Event) -> None:
-        posts = tuple(Post(token, tuple(to), *rest) for token, to, *rest in event.told["posts"])
-        sending = Sending(self._life.name, event.at, posts, event.told["key"])
-        self._sendings[event.told["call"]] = sending
-        self._made.sendings.append(sending)
+        messages = tuple(SentMessage(token, tuple(to), *rest) for token, to, *rest in event.fields["messages"])
+        sending = Sending(self._process.name, event.at, messages, event.fields["key"])
+        self._sendings[event.fields["call"]] = sending
+        self._history.sendings.append(sending)
 
     def _sent(self, event: Event) -> None:
-        sending = self._sendings.pop(event.told["call"])
-        sending.end, sending.outcome, sending.ids = event.at, "done", tuple(event.told["ids"])
+        sending = self._sendings.pop(event.fields["call"])
+        sending.end, sending.outcome, sending.ids = event.at, "done", tuple(event.fields["ids"])
 
     def _refused(self, event: Event) -> None:
-        for done in (self._sendings.pop(event.told["call"], None), self._acks.pop(event.told["call"], None)):
-            if done is not None:
-                done.end, done.outcome = event.at, "refused"
+        for call in (self._sendings.pop(event.fields["call"], None), self._acks.pop(event.fields["call"], None)):
+            if call is not None:
+                call.end, call.outcome = event.at, "refused"
 
     def _failed(self, event: Event) -> None:
-        self._made.failures.append(f"{self._life.name} failed: {event.told['error']}")
+        self._history.failures.append(f"{self._process.name} failed: {event.fields['error']}")
 
-    def _free(self, id: int, at: float) -> None:
-        receipt = self._held.pop(id, None)
-        if receipt is not None:
-            receipt.freed = at
+    def _release(self, id: int, at: float) -> None:
+        reception = self._unreleased.pop(id, None)
+        if reception is not None:
+            reception.released = at

@@ -1,4 +1,4 @@
-"""Witness: writes down what one life sends, takes and finishes, in the words that the checker reads."""
+"""Call recorder: makes the calls of one process, and writes each to the journal that the checker reads."""
 
 from __future__ import annotations
 
@@ -9,42 +9,42 @@ from typing import Any, TypeVar
 from raven import LostError, Message, RavenError
 from scripts.stress.history.journal import Journal, digest, token_of
 
-# A transaction writes what it did into this table of the bus: see `a_transaction_has_its_effect_once`.
-EFFECTS = "CREATE TABLE IF NOT EXISTS trial_effects (message INTEGER NOT NULL, life TEXT NOT NULL)"
+# A transaction inserts its effect into this table of the bus: see `a_transaction_has_its_effect_once`.
+EFFECTS = "CREATE TABLE IF NOT EXISTS trial_effects (message INTEGER NOT NULL, process TEXT NOT NULL)"
 ADD_EFFECT = "INSERT INTO trial_effects VALUES (?, ?)"
-# Errors that trials bring about; any other ends the life that meets it.
+# Errors that trials cause; any other error ends its process.
 EXPECTED = ("BusyError", "LeaseLostError", "UnreachableError", "DeliveryError")
 _T = TypeVar("_T")
 
 
-class Witness:
-    """The journal of one life, and the calls of its process that are written down there.
+class CallRecorder:
+    """The journal of one process, and methods that make calls and record them.
 
-    A call may be refused by errors of the names that are `expected`, or by any of raven if that is None.
+    `expected` names the errors by which a call may be refused; None allows every RavenError.
     """
 
     def __init__(self, journal: Journal, expected: Sequence[str] | None = EXPECTED) -> None:
         self.journal = journal
         self._expected = expected
-        self.life = journal.life
-        self.leases: dict[int, int | None] = {}  # of each message the last under which it was received
+        self.process = journal.process
+        self.leases: dict[int, int | None] = {}  # by message, the lease under which it was last received
         self._calls = count()
 
     def next_call(self) -> int:
-        """Return the number of another call."""
+        """Return a new call number."""
         return next(self._calls)
 
-    def call(self, before: str, after: str, act: Callable[[], _T], **told: Any) -> _T | None:
+    def call(self, before: str, after: str, act: Callable[[], _T], **fields: Any) -> _T | None:
         """Make a call with an event before it and one after it; returns None if it was refused.
 
-        An error after which it is not known what was done is none of the two: nothing is written then.
+        A LostError leaves the effect unknown: then no event follows.
         """
         number = self.next_call()
-        self.journal.write(before, call=number, **told)
+        self.journal.write(before, call=number, **fields)
         return self.outcome(number, after, act)
 
     def outcome(self, number: int, after: str, act: Callable[[], _T]) -> _T | None:
-        """Do what was written down as begun, and write down what came of it."""
+        """Make a call whose first event was already written, and record its result."""
         try:
             result = act()
         except RavenError as error:
@@ -54,16 +54,17 @@ class Witness:
             if self._expected is not None and type(error).__name__ not in self._expected:
                 raise
             return None
-        told = {"ids": [sent.id for sent in result]} if after == "sent" else {}  # type: ignore[attr-defined]
-        self.journal.write(after, call=number, **told)
+        fields = {"ids": [sent.id for sent in result]} if after == "sent" else {}  # type: ignore[attr-defined]
+        self.journal.write(after, call=number, **fields)
         return result
 
     def send(self, bus: Any, message: dict[str, Any]) -> None:
         """Send one message, given as the parameters of `send`, to one address."""
-        self.call("sending", "sent", lambda: [bus.send(**message)], posts=[post(message, [message["to"]])], key=None)
+        messages = [describe(message, [message["to"]])]
+        self.call("sending", "sent", lambda: [bus.send(**message)], messages=messages, key=None)
 
     def ack(self, bus: Any, message: Message) -> bool:
-        """Finish a message that was received; returns whether that is known to be done."""
+        """Ack a received message; returns whether the ack is known to have succeeded."""
 
         def act() -> bool:
             bus.ack(message.id)
@@ -71,12 +72,12 @@ class Witness:
 
         return bool(self.call("acking", "acked", act, id=message.id, lease=message.lease))
 
-    def consuming(self, address: str, mode: str, **told: Any) -> None:
-        """Tell how this life takes whose mail."""
-        self.journal.write("consuming", address=address, mode=mode, **told)
+    def consuming(self, address: str, mode: str, **fields: Any) -> None:
+        """Record the address and the mode in which this process receives from now on."""
+        self.journal.write("consuming", address=address, mode=mode, **fields)
 
     def received(self, message: Message) -> None:
-        """Tell that a message is in hand."""
+        """Record that a message was received."""
         self.leases[message.id] = message.lease
         self.journal.write(
             "received",
@@ -89,7 +90,7 @@ class Witness:
         )
 
     def each(self, messages: Iterator[Message]) -> Iterator[Message]:
-        """Yield the messages of a loop, with the events around them."""
+        """Yield the messages of a loop, and record each request and each message."""
         while True:
             self.journal.write("asking")
             message = next(messages, None)
@@ -99,7 +100,7 @@ class Witness:
             yield message
 
 
-def post(message: dict[str, Any], recipients: list[str]) -> list[Any]:
-    """Return a message, given as the parameters of `send`, as an event tells of it."""
+def describe(message: dict[str, Any], recipients: list[str]) -> list[Any]:
+    """Return the description of a message, given as the parameters of `send`, for a `sending` event."""
     body = message["body"]
     return [body["token"], recipients, message.get("urgency", "prompt"), digest(body), message["max_attempts"]]

@@ -1,4 +1,4 @@
-"""Left: what is left of a trial, its journals and its bus, as one history."""
+"""Collect: the journals and the bus of a trial, read into one history."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 
 from scripts.harness.program import Program
 from scripts.stress.history.assemble import history_of
-from scripts.stress.history.history import History, look_of
+from scripts.stress.history.history import History, dump_of
 from scripts.stress.history.journal import read
 
 
-def left_in(db: str, journals: Path, session: str) -> History:
-    """Return the history of what was sent from a session, by the journals and by the bus.
+def collect_history(db: str, journals: Path, session: str) -> History:
+    """Return the history of all messages that a session sent, from the journals and the bus.
 
-    The bus is read by another process: this one may have it open by another copy of SQLite.
+    A separate process reads the bus: this one may have it open with another copy of SQLite.
     """
-    with Program("stress.history.dump", db) as look:
-        look.tell("look")
-        seen = look_of(json.loads(look.line())).of_session(session)
-    return history_of(read(journals), seen)
+    with Program("stress.history.dump", db) as dump:
+        dump.tell("dump")
+        contents = dump_of(json.loads(dump.line())).of_session(session)
+    return history_of(read(journals), contents)

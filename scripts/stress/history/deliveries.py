@@ -1,7 +1,7 @@
-"""Handouts: what recipients were promised, by the way in which they take their mail.
+"""Deliveries: the rules for receiving, by the mode in which the consumers of an address receive.
 
-Times of different processes compare, since all have one monotonic clock. What is not known exactly counts in favour of
-the code under test: a lease begins no earlier than its consumer asked, and a death is no earlier than its last event.
+All processes share one monotonic clock, so that their times compare. An unknown time counts in favour of the code under
+test: a lease begins no earlier than its consumer's request, and a kill is no earlier than the last event.
 """
 
 from __future__ import annotations
@@ -10,163 +10,170 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
-from scripts.stress.history.history import Ack, Delivery, History, Life, Receipt
+from scripts.stress.history.history import Ack, Delivery, History, Process, Reception
 from scripts.stress.history.verdict import Verdict
 
-# Leases follow the calendar's clock, which the system may slow down or speed up a little.
+# Leases follow the calendar clock, which the system may speed up or slow down slightly.
 _CLOCK_SLACK_S = 0.05
 
 
-def only_what_was_sent_is_received(history: History) -> Iterator[Verdict]:
-    """Demand that what is received is in the bus, was sent to that address, and is what was sent."""
-    stored = {message.id: message for message in history.look.messages}
-    there = {(delivery.recipient, delivery.message) for delivery in history.look.deliveries}
-    for receipt in history.receipts:
-        message = stored.get(receipt.id)
-        who = f"{receipt.life} at {receipt.address} received #{receipt.id} ({receipt.token})"
-        if message is None or (receipt.address, receipt.id) not in there:
-            yield Verdict("broken", f"{who}, which was not sent there")
-        elif (message.token, message.digest, message.urgency) != (receipt.token, receipt.digest, receipt.urgency):
-            yield Verdict("broken", f"{who}, which is not what was sent ({message.token})")
+def only_sent_messages_are_received(history: History) -> Iterator[Verdict]:
+    """Demand that every received message is in the bus, was sent to that address, and is unchanged."""
+    stored = {message.id: message for message in history.dump.messages}
+    deliveries = {(delivery.recipient, delivery.message) for delivery in history.dump.deliveries}
+    for reception in history.receptions:
+        message = stored.get(reception.id)
+        reading = f"{reception.process} at {reception.address} received #{reception.id} ({reception.token})"
+        expected = (reception.token, reception.digest, reception.urgency)
+        if message is None or (reception.address, reception.id) not in deliveries:
+            yield Verdict("broken", f"{reading}, which was not sent there")
+        elif (message.token, message.digest, message.urgency) != expected:
+            yield Verdict("broken", f"{reading}, which differs from the stored message ({message.token})")
 
 
-def auto_mail_is_received_at_most_once(history: History) -> Iterator[Verdict]:
-    """Demand that what is acked by being taken is taken once, by one."""
+def auto_acked_messages_are_received_at_most_once(history: History) -> Iterator[Verdict]:
+    """Demand that one consumer receives a message with an automatic ack, once."""
     modes = history.modes()
-    for (address, id), receipts in history.receipts_by_delivery().items():
-        if modes[address] == "auto" and len(receipts) > 1:
-            lives = ", ".join(receipt.life for receipt in receipts)
+    for (address, id), receptions in history.receptions_by_delivery().items():
+        if modes[address] == "auto" and len(receptions) > 1:
+            names = ", ".join(reception.process for reception in receptions)
             yield Verdict(
-                "duplicated", f"#{id} at {address} was received {len(receipts)} times with automatic acks: {lives}"
+                "duplicated", f"#{id} at {address} was received {len(receptions)} times with automatic acks: {names}"
             )
 
 
-def a_death_loses_what_was_in_hand(history: History) -> Iterator[Verdict]:
-    """Demand that automatic acks lose only what was in the hands of a consumer, or of the helper, that was killed."""
+def a_kill_loses_only_messages_in_flight(history: History) -> Iterator[Verdict]:
+    """Demand that automatic acks lose only messages that a killed consumer or server held."""
     modes = history.modes()
-    received = {(receipt.address, receipt.id) for receipt in history.receipts}
+    received = {(reception.address, reception.id) for reception in history.receptions}
     for address in (address for address, mode in modes.items() if mode == "auto"):
         risks = _risks(history, address)
-        for delivery in sorted(_of(history, address), key=lambda delivery: delivery.finished_wall or 0.0):
+        for delivery in sorted(_deliveries_to(history, address), key=lambda delivery: delivery.finished_wall or 0.0):
             if (address, delivery.message) in received or delivery.state in ("sent", "delivered"):
                 continue
             if delivery.state != "acked" or delivery.finished_wall is None:
-                yield Verdict("lost", f"#{delivery.message} at {address} is {delivery.state}, and nobody received it")
-            elif not _used_up(risks, delivery.finished_wall):
-                yield Verdict(
-                    "lost", f"#{delivery.message} at {address} was acked, never received, and in no dying hands"
-                )
+                text = f"#{delivery.message} at {address} is {delivery.state}, and no consumer received it"
+                yield Verdict("lost", text)
+            elif not _use_risk(risks, delivery.finished_wall):
+                text = f"#{delivery.message} at {address} was acked, never received, and no killed process held it"
+                yield Verdict("lost", text)
 
 
-def manual_mail_is_finished_by_its_consumer(history: History) -> Iterator[Verdict]:
-    """Demand that what is to be acked by hand is finished by a consumer's ack, or dead after its last attempt."""
+def manually_acked_messages_are_finished_by_a_consumer(history: History) -> Iterator[Verdict]:
+    """Demand that a message with manual acks ends by a consumer's ack, or is dead after its last attempt."""
     modes = history.modes()
     acks: dict[tuple[str, int], list[Ack]] = {}
     for ack in history.acks:
         acks.setdefault((ack.address, ack.id), []).append(ack)
-    receipts = history.receipts_by_delivery()
-    for delivery in history.look.deliveries:
+    receptions = history.receptions_by_delivery()
+    for delivery in history.dump.deliveries:
         if modes.get(delivery.recipient) not in ("manual", "transaction"):
             continue
-        name, where = (delivery.recipient, delivery.message), f"#{delivery.message} at {delivery.recipient}"
-        tried = acks.get(name, [])
-        if delivery.state == "acked" and all(ack.outcome == "refused" for ack in tried):
-            yield Verdict("lost", f"{where} is acked, and no consumer has done that")
-        if delivery.state != "acked" and any(ack.outcome == "done" for ack in tried):
-            yield Verdict("broken", f"{where} is {delivery.state}, and an ack of it returned")
+        key, name = (delivery.recipient, delivery.message), f"#{delivery.message} at {delivery.recipient}"
+        attempted = acks.get(key, [])
+        if delivery.state == "acked" and all(ack.outcome == "refused" for ack in attempted):
+            yield Verdict("lost", f"{name} is acked, and no consumer has acked it")
+        if delivery.state != "acked" and any(ack.outcome == "done" for ack in attempted):
+            yield Verdict("broken", f"{name} is {delivery.state}, and an ack of it returned")
         if delivery.state == "expired" or (delivery.state == "dead" and delivery.attempts < delivery.max_attempts):
-            yield Verdict("lost", f"{where} is {delivery.state} after {delivery.attempts} attempts")
-        if not len(receipts.get(name, [])) <= delivery.attempts <= delivery.max_attempts:
-            had = f"{len(receipts.get(name, []))} times, {delivery.attempts} of {delivery.max_attempts} attempts"
-            yield Verdict("duplicated", f"{where} was received more often than was counted: {had}")
+            yield Verdict("lost", f"{name} is {delivery.state} after {delivery.attempts} attempts")
+        times = len(receptions.get(key, []))
+        if not times <= delivery.attempts <= delivery.max_attempts:
+            counts = f"{times} times, {delivery.attempts} of {delivery.max_attempts} attempts"
+            yield Verdict("duplicated", f"{name} was received more often than its attempts say: {counts}")
 
 
-def nothing_comes_back_after_its_ack(history: History) -> Iterator[Verdict]:
-    """Demand that what an ack has finished is handed out to nobody again, and that only one lease finishes it."""
-    finished: dict[tuple[str, int], Ack] = {}
+def an_acked_message_does_not_return(history: History) -> Iterator[Verdict]:
+    """Demand that no consumer receives a message after its ack, and that only one lease acks it."""
+    first_acks: dict[tuple[str, int], Ack] = {}
     for ack in sorted(history.acks, key=lambda ack: ack.end):
         if ack.outcome != "done":
             continue
-        first = finished.setdefault((ack.address, ack.id), ack)
+        first = first_acks.setdefault((ack.address, ack.id), ack)
         if first.lease != ack.lease:
-            who = f"{first.life} and {ack.life}"
-            yield Verdict("duplicated", f"#{ack.id} at {ack.address} was acked under two leases, by {who}")
-    for receipt in history.receipts:
-        done = finished.get((receipt.address, receipt.id))
-        if done is not None and receipt.asked > done.end:
-            who = f"{receipt.life} received #{receipt.id} at {receipt.address}"
-            yield Verdict("duplicated", f"{who} after {done.life} had acked it")
+            text = f"#{ack.id} at {ack.address} was acked under two leases, by {first.process} and {ack.process}"
+            yield Verdict("duplicated", text)
+    for reception in history.receptions:
+        acked = first_acks.get((reception.address, reception.id))
+        if acked is not None and reception.asked > acked.end:
+            reading = f"{reception.process} received #{reception.id} at {reception.address}"
+            yield Verdict("duplicated", f"{reading} after {acked.process} had acked it")
 
 
-def two_never_hold_the_same(history: History) -> Iterator[Verdict]:
-    """Demand that what one has under a lease comes to no other before it is given back or the lease is over."""
+def two_consumers_never_hold_one_message(history: History) -> Iterator[Verdict]:
+    """Demand that no consumer receives a message that another holds under a lease, before its release or expiry."""
     modes = history.modes()
-    for (address, id), receipts in history.receipts_by_delivery().items():
+    for (address, id), receptions in history.receptions_by_delivery().items():
         if modes[address] == "auto":
             continue
-        # By attempts, and not by the times at which they were written down: one that stands still writes late.
-        for before, after in pairwise(sorted(receipts, key=lambda receipt: receipt.attempts)):
-            if after.at < _freed(before, history.lives[before.life]):
-                who = f"{before.life} and {after.life}"
-                yield Verdict("duplicated", f"#{id} at {address} was in two hands at once: of {who}")
-        attempts = [receipt.attempts for receipt in receipts]
+        # By attempts, and not by time: a process that was stopped writes its events late.
+        for before, after in pairwise(sorted(receptions, key=lambda reception: reception.attempts)):
+            if after.at < _earliest_release(before, history.processes[before.process]):
+                text = f"#{id} at {address} was held twice at once: by {before.process} and {after.process}"
+                yield Verdict("duplicated", text)
+        attempts = [reception.attempts for reception in receptions]
         if len(set(attempts)) < len(attempts):
             yield Verdict("duplicated", f"#{id} at {address} was received at the same attempt twice: {attempts}")
 
 
 def a_transaction_has_its_effect_once(history: History) -> Iterator[Verdict]:
-    """Demand that the row that a transaction writes with its ack is there once where the ack is, and only there."""
+    """Demand one row for each ack that was committed in a transaction with that row, and no other rows."""
     modes = history.modes()
-    rows = Counter(message for message, _ in history.look.effects)
-    for delivery in history.look.deliveries:
+    rows = Counter(message for message, _ in history.dump.effects)
+    for delivery in history.dump.deliveries:
         if modes.get(delivery.recipient) != "transaction":
             continue
-        count, where = rows.pop(delivery.message, 0), f"#{delivery.message} at {delivery.recipient}"
+        count, name = rows.pop(delivery.message, 0), f"#{delivery.message} at {delivery.recipient}"
         if count > 1:
-            yield Verdict("duplicated", f"{where} had its effect {count} times")
+            yield Verdict("duplicated", f"{name} had its effect {count} times")
         elif count and delivery.state != "acked":
-            yield Verdict("broken", f"{where} had its effect, and is {delivery.state}")
+            yield Verdict("broken", f"{name} had its effect, and is {delivery.state}")
         elif not count and delivery.state == "acked":
-            yield Verdict("lost", f"{where} is acked, and had no effect")
+            yield Verdict("lost", f"{name} is acked, and had no effect")
     for message in rows:
-        yield Verdict("broken", f"#{message} had an effect, and was not sent to whoever does that")
-    written = set(history.look.effects)
+        yield Verdict("broken", f"#{message} had an effect, and was not sent to an address with transactions")
+    effects = set(history.dump.effects)
     for ack in history.acks:
-        if modes[ack.address] == "transaction" and ack.outcome == "done" and (ack.id, ack.life) not in written:
-            yield Verdict("lost", f"the transaction of {ack.life} for #{ack.id} returned, and its effect is not there")
+        is_done = modes[ack.address] == "transaction" and ack.outcome == "done"
+        if is_done and (ack.id, ack.process) not in effects:
+            yield Verdict("lost", f"the transaction of {ack.process} for #{ack.id} returned, and has no effect")
 
 
-def _of(history: History, address: str) -> Iterator[Delivery]:
-    return (delivery for delivery in history.look.deliveries if delivery.recipient == address)
+def _deliveries_to(history: History, address: str) -> Iterator[Delivery]:
+    return (delivery for delivery in history.dump.deliveries if delivery.recipient == address)
 
 
-def _freed(receipt: Receipt, holder: Life) -> float:
-    """Return when another could have the message at the earliest."""
-    freed = min(receipt.freed, receipt.fetched + holder.lease_s - _CLOCK_SLACK_S)
-    # The helper gives back what a connection held as soon as that ends.
-    if holder.over == "socket":
-        freed = min(freed, max(holder.heard, receipt.at))
-    return freed
+def _earliest_release(reception: Reception, holder: Process) -> float:
+    """Return the earliest time at which another consumer may have received the message."""
+    released = min(reception.released, reception.fetched + holder.lease_s - _CLOCK_SLACK_S)
+    # The server releases the messages of a connection as soon as that ends.
+    if holder.transport == "socket":
+        released = min(released, max(holder.last_event, reception.at))
+    return released
 
 
 def _risks(history: History, address: str) -> list[list[float]]:
-    """Return between which times how many messages can have been in dying hands: [from, to, how many]."""
-    consumers = [life for life in history.lives.values() if life.address == address]
-    # Over the socket it may have been on its way before the last event.
+    """Return [from, to, how many] for each kill that may have lost messages: the time span and their number."""
+    consumers = [process for process in history.processes.values() if process.address == address]
+    # Over the socket the message may have been in transit before the consumer's last event.
     risks = [
-        [life.heard_wall if life.over == "file" else life.began_wall, life.ended_wall, life.at_risk]
-        for life in consumers
-        if life.was_killed
+        [
+            process.last_event_wall if process.transport == "file" else process.began_wall,
+            process.ended_wall,
+            process.at_risk,
+        ]
+        for process in consumers
+        if process.was_killed
     ]
-    at_helpers_risk = sum({life.name.partition(".")[0]: life.at_helpers_risk for life in consumers}.values())
-    if at_helpers_risk:
-        helpers = (life for life in history.lives.values() if life.name.startswith("server.") and life.was_killed)
-        risks += [[life.began_wall, life.ended_wall, at_helpers_risk] for life in helpers]
+    at_risk_in_server = sum({one.name.partition(".")[0]: one.at_risk_in_server for one in consumers}.values())
+    if at_risk_in_server:
+        servers = (one for one in history.processes.values() if one.name.startswith("server.") and one.was_killed)
+        risks += [[server.began_wall, server.ended_wall, at_risk_in_server] for server in servers]
     return sorted(risks, key=lambda risk: risk[1])
 
 
-def _used_up(risks: list[list[float]], wall: float) -> bool:
-    """Charge the loss of a message to the first death that can have caused it; returns whether there was one."""
+def _use_risk(risks: list[list[float]], wall: float) -> bool:
+    """Charge the loss of a message to the first kill that can have caused it; returns False if there is none."""
     for risk in risks:
         if risk[2] > 0 and risk[0] - _CLOCK_SLACK_S <= wall <= risk[1] + _CLOCK_SLACK_S:
             risk[2] -= 1
@@ -175,11 +182,11 @@ def _used_up(risks: list[list[float]], wall: float) -> bool:
 
 
 RULES = (
-    only_what_was_sent_is_received,
-    auto_mail_is_received_at_most_once,
-    a_death_loses_what_was_in_hand,
-    manual_mail_is_finished_by_its_consumer,
-    nothing_comes_back_after_its_ack,
-    two_never_hold_the_same,
+    only_sent_messages_are_received,
+    auto_acked_messages_are_received_at_most_once,
+    a_kill_loses_only_messages_in_flight,
+    manually_acked_messages_are_finished_by_a_consumer,
+    an_acked_message_does_not_return,
+    two_consumers_never_hold_one_message,
     a_transaction_has_its_effect_once,
 )

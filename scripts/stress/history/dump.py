@@ -1,7 +1,7 @@
-"""Look into a bus with Python's own sqlite3: `python -m scripts.stress.history.dump DB`.
+"""Dump the contents of a bus with Python's own sqlite3: `python -m scripts.stress.history.dump DB`.
 
-It answers each line of its input with a line: `open` with how many deliveries are not finished, `look` with all that is
-there, `check` with what SQLite's integrity check says.
+It answers each line of its input with a line: `open` with the number of unfinished deliveries by recipient, `dump` with
+all messages, deliveries and effects, `check` with the result of SQLite's integrity check.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ _STATES = ("sent", "delivered", "acked", "expired", "dead")
 _URGENCIES = ("blocking", "prompt", "fyi")
 
 
-def look(bus: sqlite3.Connection) -> dict[str, list[Any]]:
-    """Return all that is there in the shape of a history.Look, read in one transaction."""
+def dump(bus: sqlite3.Connection) -> dict[str, list[Any]]:
+    """Return the contents of the bus, as JSON for `history.dump_of`, read in one transaction."""
     bus.execute("BEGIN")
     messages = [
         (id, sender, token_of(body), digest(body), _URGENCIES[urgency], key)
@@ -33,7 +33,7 @@ def look(bus: sqlite3.Connection) -> dict[str, list[Any]]:
             "SELECT id >> 20, recipient, state, attempts, max_attempts, finished_at FROM deliveries ORDER BY id"
         )
     ]
-    effects = bus.execute("SELECT message, life FROM trial_effects").fetchall()
+    effects = bus.execute("SELECT message, process FROM trial_effects").fetchall()
     bus.execute("COMMIT")
     return {"messages": messages, "deliveries": deliveries, "effects": effects}
 
@@ -48,7 +48,7 @@ def main() -> None:
         elif line.strip() == "check":
             answer = "; ".join(str(row[0]) for row in bus.execute("PRAGMA integrity_check"))
         else:
-            answer = look(bus)
+            answer = dump(bus)
         print(json.dumps(answer), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""History: what all processes of a trial have written down, put in order, and what is left in the bus at the end."""
+"""History: the ordered events of all processes of a trial, and the contents of the bus at the end."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 Mode = Literal["auto", "manual", "transaction"]
-# What became of a call: it was done; it raised, and nothing was done; nobody knows.
+# The outcome of a call: it took effect; it raised an error and had no effect; its effect is unknown.
 Outcome = Literal["done", "refused", "unknown"]
 
 
-class Post(NamedTuple):
-    """One message as it was sent: `to` are those who must have it."""
+class SentMessage(NamedTuple):
+    """A message as it was sent; `to` lists all recipients."""
 
     token: str
     to: tuple[str, ...]
@@ -23,11 +23,11 @@ class Post(NamedTuple):
 
 @dataclass
 class Sending:
-    """A call that sends some messages, all or none."""
+    """A call that sends messages, all or none."""
 
-    life: str
+    process: str
     begin: float
-    posts: tuple[Post, ...]
+    messages: tuple[SentMessage, ...]
     key: str | None
     end: float = float("inf")
     outcome: Outcome = "unknown"
@@ -35,10 +35,10 @@ class Sending:
 
 
 @dataclass
-class Receipt:
-    """A message in the hands of a life: taken between `asked` and `at`, fetched not before `fetched`."""
+class Reception:
+    """A message that a process received between `asked` and `at`, and fetched no earlier than `fetched`."""
 
-    life: str
+    process: str
     address: str
     id: int
     token: str
@@ -49,14 +49,14 @@ class Receipt:
     asked: float
     fetched: float
     at: float
-    freed: float = float("inf")  # not before this time its holder gave it back by an ack, a nack, or by leaving
+    released: float = float("inf")  # the earliest time of its release: by an ack, a nack or the end of the loop
 
 
 @dataclass
 class Ack:
-    """An attempt to finish a message."""
+    """A call that acks a message."""
 
-    life: str
+    process: str
     address: str
     id: int
     lease: int | None
@@ -66,27 +66,31 @@ class Ack:
 
 
 @dataclass
-class Life:
-    """One process: what it consumed and how; when it was last heard of, and when it was seen to have ended."""
+class Process:
+    """One process: its times of start, last event and end, and how it received.
+
+    `prefetch` is the most messages that it fetches ahead. `at_risk` is the number of messages with automatic acks that
+    its kill may lose, and `at_risk_in_server` the number that a kill of the server may lose.
+    """
 
     name: str
     began: float = 0.0
     began_wall: float = 0.0
-    heard: float = 0.0
-    heard_wall: float = 0.0
+    last_event: float = 0.0
+    last_event_wall: float = 0.0
     ended: float = float("inf")
     ended_wall: float = float("inf")
     was_killed: bool = False
     address: str = ""
     mode: Mode | None = None
-    over: Literal["file", "socket"] = "file"
-    ahead: int = 0
+    transport: Literal["file", "socket"] = "file"
+    prefetch: int = 0
     at_risk: int = 0
-    at_helpers_risk: int = 0
+    at_risk_in_server: int = 0
     lease_s: float = 0.0
 
 
-class Stored(NamedTuple):
+class StoredMessage(NamedTuple):
     """A message in the bus."""
 
     id: int
@@ -98,7 +102,7 @@ class Stored(NamedTuple):
 
 
 class Delivery(NamedTuple):
-    """What became of a message for one recipient."""
+    """The delivery of a message to one recipient."""
 
     message: int
     recipient: str
@@ -108,15 +112,15 @@ class Delivery(NamedTuple):
     finished_wall: float | None
 
 
-class Look(NamedTuple):
-    """What is in the bus at the end: messages, deliveries, and the rows of the trial's own table (message, life)."""
+class BusDump(NamedTuple):
+    """The contents of the bus at the end; `effects` are the rows (message, process) of the trial's own table."""
 
-    messages: tuple[Stored, ...]
+    messages: tuple[StoredMessage, ...]
     deliveries: tuple[Delivery, ...]
     effects: tuple[tuple[int, str], ...]
 
-    def of_session(self, session: str) -> Look:
-        """Return what was sent from a session and what became of it, and every delivery without a message."""
+    def of_session(self, session: str) -> BusDump:
+        """Return only the messages that a session sent, their deliveries, and all deliveries without a message."""
         others = {message.id for message in self.messages if message.sender.rpartition(":")[2] != session}
         return self._replace(
             messages=tuple(message for message in self.messages if message.id not in others),
@@ -126,31 +130,31 @@ class Look(NamedTuple):
 
 @dataclass
 class History:
-    """Everything that a checker judges by."""
+    """All facts by which the checker judges."""
 
-    look: Look
-    lives: dict[str, Life] = field(default_factory=dict)
+    dump: BusDump
+    processes: dict[str, Process] = field(default_factory=dict)
     sendings: list[Sending] = field(default_factory=list)
-    receipts: list[Receipt] = field(default_factory=list)
+    receptions: list[Reception] = field(default_factory=list)
     acks: list[Ack] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     def modes(self) -> dict[str, Mode]:
-        """Return how the mail of each address was taken."""
-        return {life.address: life.mode for life in self.lives.values() if life.mode is not None}
+        """Return the mode in which the consumers of each address receive."""
+        return {process.address: process.mode for process in self.processes.values() if process.mode is not None}
 
-    def receipts_by_delivery(self) -> dict[tuple[str, int], list[Receipt]]:
-        """Return the receipts by address and message, the first first."""
-        found: dict[tuple[str, int], list[Receipt]] = defaultdict(list)
-        for receipt in sorted(self.receipts, key=lambda receipt: receipt.at):
-            found[receipt.address, receipt.id].append(receipt)
-        return found
+    def receptions_by_delivery(self) -> dict[tuple[str, int], list[Reception]]:
+        """Return the receptions by address and message, in order of time."""
+        by_delivery: dict[tuple[str, int], list[Reception]] = defaultdict(list)
+        for reception in sorted(self.receptions, key=lambda reception: reception.at):
+            by_delivery[reception.address, reception.id].append(reception)
+        return by_delivery
 
 
-def look_of(shape: dict[str, Any]) -> Look:
-    """Return a look from its JSON shape."""
-    return Look(
-        tuple(Stored(*row) for row in shape["messages"]),
-        tuple(Delivery(*row) for row in shape["deliveries"]),
-        tuple((row[0], row[1]) for row in shape["effects"]),
+def dump_of(contents: dict[str, Any]) -> BusDump:
+    """Return the dump that was read from JSON."""
+    return BusDump(
+        tuple(StoredMessage(*row) for row in contents["messages"]),
+        tuple(Delivery(*row) for row in contents["deliveries"]),
+        tuple((row[0], row[1]) for row in contents["effects"]),
     )

@@ -1,22 +1,23 @@
-"""Journal: what one process has done, a JSON line for each step, which outlives the kill -9 of that process.
+"""Journal: the events of one process, one JSON line each, which survive the kill -9 of that process.
 
-| what | told | when |
+| type | fields | written |
 |---|---|---|
-| `consuming` | address, mode, over, ahead, at_risk, at_helpers_risk, lease_s | before a loop that receives |
-| `asking` | | before it asks for the next message, or for some |
-| `received` | id, token, digest, attempts, lease, urgency | when a message is in its hands |
-| `acking`, `nacking` | call, id, lease | before; then `acked`, `nacked` or `refused` with the same call |
-| `leaving` | | before it leaves the loop |
-| `sending` | call, posts (token, to, urgency, digest, max_attempts), key | before; then `sent` with ids, or `refused` |
-| `keyed`, `kept` | message; key | what is sent under a key, for the next life to send again; that it was sent |
-| `refused` | call, error | it raised an error after which nothing was done |
-| `looked` | count, highest | another SQLite has read the bus |
-| `stopped` | error | a loop ended by an error, and begins anew |
-| `dying` | of, place | just before it kills itself |
-| `failed` | error | it ends by an error of which nothing is known |
+| `consuming` | address, mode, transport, prefetch, at_risk, at_risk_in_server, lease_s | before a loop that receives |
+| `asking` | | before a request for the next message or messages |
+| `received` | id, token, digest, attempts, lease, urgency | after a message was received |
+| `acking`, `nacking` | call, id, lease | before the call; then `acked`, `nacked` or `refused` with the same call |
+| `leaving` | | before the process leaves the loop |
+| `sending` | call, messages (token, to, urgency, digest, max_attempts), key | then `sent` with ids, or `refused` |
+| `keyed`, `kept` | message; key | before a send with a dedup_key, and after it; the next process repeats the others |
+| `refused` | call, error | after an error that guarantees that the call had no effect |
+| `looked` | count, highest | after another SQLite has read the bus |
+| `stopped` | error | after an error has ended a loop, which then starts again |
+| `dying` | of, place | just before the process kills itself |
+| `failed` | error | after an unexpected error, which ends the process |
 
-A call after which comes neither is not known to have been done: its process was killed in it, or lost the connection.
-The process that looks after the others writes `began` and `ended` (life, code) of each; a life is one process.
+If neither event follows a call, its effect is unknown: the process was killed in the call, or lost the connection.
+The parent process writes `began` and `ended` (process, code) for each process. A trial may run several of these
+processes as threads of one operating system process.
 """
 
 from __future__ import annotations
@@ -29,58 +30,58 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_ENDING = ".jsonl"
+_SUFFIX = ".jsonl"
 
 
 class Event(NamedTuple):
-    """One step of one life: when, by the monotonic clock of the machine and by the calendar (seconds), and what."""
+    """One event of a process; `at` is monotonic time and `wall` calendar time, both in seconds."""
 
     at: float
     wall: float
-    life: str
-    what: str
-    told: dict[str, Any]
+    process: str
+    type: str
+    fields: dict[str, Any]
 
 
 class Journal:
-    """The events of one life, each appended by a single write(2), so that it outlives its process."""
+    """The file of one process's events. A single write(2) appends each, so that it survives the process."""
 
-    def __init__(self, folder: Path, life: str) -> None:
+    def __init__(self, folder: Path, process: str) -> None:
         folder.mkdir(exist_ok=True)
-        self.life = life
+        self.process = process
         self._file = os.open(
-            folder / f"{life}{_ENDING}", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode=0o600
+            folder / f"{process}{_SUFFIX}", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode=0o600
         )
 
-    def write(self, what: str, **told: Any) -> None:
-        """Append an event that happens now."""
-        line = json.dumps([time.monotonic(), time.time(), what, told], separators=(",", ":"))
+    def write(self, type: str, **fields: Any) -> None:
+        """Append an event with the current time."""
+        line = json.dumps([time.monotonic(), time.time(), type, fields], separators=(",", ":"))
         os.write(self._file, line.encode() + b"\n")
 
     def close(self) -> None:
-        """Write no more."""
+        """Close the file."""
         os.close(self._file)
 
 
-def read(folder: Path, lives: str = "*") -> Iterator[Event]:
-    """Yield the events of some lives (a pattern), life by life in the order of their names, each in its order.
+def read(folder: Path, processes: str = "*") -> Iterator[Event]:
+    """Yield the events of the processes that match a pattern: by process name, then in the order of writing.
 
-    A last line that is only half there is passed over: its process was killed while it wrote it. Raises ValueError for
-    any other line that is no event.
+    An incomplete last line is skipped: its process was killed while it wrote it. Raises ValueError for any other line
+    that is not an event.
     """
-    for path in sorted(folder.glob(f"{lives}{_ENDING}")):
+    for path in sorted(folder.glob(f"{processes}{_SUFFIX}")):
         *lines, _ = path.read_bytes().split(b"\n")
         for line in lines:
-            at, wall, what, told = json.loads(line)
-            yield Event(at, wall, path.name.removesuffix(_ENDING), what, told)
+            at, wall, type, fields = json.loads(line)
+            yield Event(at, wall, path.name.removesuffix(_SUFFIX), type, fields)
 
 
 def digest(body: Any) -> str:
-    """Return what tells one body from another: of the same JSON value it is the same, however that was written."""
+    """Return a digest of a body's JSON value; it does not depend on how the JSON text was written."""
     text = json.dumps(body, sort_keys=True, separators=(",", ":"))
     return sha256(text.encode()).hexdigest()[:16]
 
 
 def token_of(body: Any) -> str:
-    """Return by what a body is known; of one that no trial has made up, how it begins."""
+    """Return the token in a body, or the beginning of the body if it is not an object."""
     return str(body.get("token")) if isinstance(body, dict) else repr(body)[:80]

@@ -1,4 +1,4 @@
-"""Verdict: a promise that was not kept, in a history."""
+"""Verdict: a promise that a history shows to be broken."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scripts.stress.outcome import Kind
 
 
 class Verdict(NamedTuple):
-    """Of which kind it is, and what happened, in words."""
+    """The kind of the broken promise, and a description."""
 
     kind: Kind
-    what: str
+    text: str

@@ -1,1 +1,1 @@
-"""Storm: kill -9 at everybody."""
+"""Kill9: kill -9 at producers, consumers, watchers and servers."""

@@ -1,4 +1,4 @@
-"""Part: what one process of a storm has to play, and its journal."""
+"""Actor: the parameters and the journal of one process of the trial."""
 
 from __future__ import annotations
 
@@ -13,57 +13,64 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scripts.stress.history.call_recorder import Witness
+from scripts.stress.history.call_recorder import CallRecorder
 from scripts.stress.history.journal import Journal
 from scripts.stress.kill9 import self_kill
 
-# Nobody polls more often than this, so that what is not woken is seen to wait.
 POLL_S = 1.0
+# In the drain phase no subscriber polls in time, so that a missed wake-up shows as an undelivered message.
 NEVER_POLLS_S = 60.0
 LEASE_S = 1.0
-# The helper may be killed a few times as it starts.
-PATIENCE_S = 30.0
+# The server may be killed several times while it starts.
+CONNECT_TIMEOUT_S = 30.0
 
 
-class Death(NamedTuple):
-    """At the nth step of which kind this process is to die, and at which moment of it."""
+class KillPoint(NamedTuple):
+    """The step at which a process kills itself: the kind of step, its number, and before, after or halfway."""
 
-    of: str
+    kind: str
     nth: int
     moment: str
 
 
-class Part(Witness):
-    """One life: its name is `<actor>.<number>`, its chance comes from its seed."""
+class Actor(CallRecorder):
+    """One process of an actor. Its name is `<actor>.<number>`, and its random numbers follow from its seed."""
 
     def __init__(
-        self, life: str, journals: str, db: str, seed: str, death: list[Any] | None, is_calm: bool, role: str = ""
+        self,
+        process: str,
+        journals: str,
+        db: str,
+        seed: str,
+        kill_point: list[Any] | None,
+        is_draining: bool,
+        mode: str = "",
     ) -> None:
-        super().__init__(Journal(Path(journals), life))
-        self.actor = life.partition(".")[0]
+        super().__init__(Journal(Path(journals), process))
+        self.name = process.partition(".")[0]
         self.journals = Path(journals)
         self.db = db
         self.socket = f"{db}.sock"
         self.random = random.Random(seed)
-        self.role = role
-        self.is_calm = is_calm
-        self.poll_interval_s = NEVER_POLLS_S if is_calm else POLL_S
-        self.death = None if death is None else Death(*death)
+        self.mode = mode
+        self.is_draining = is_draining
+        self.poll_interval_s = NEVER_POLLS_S if is_draining else POLL_S
+        self.kill_point = None if kill_point is None else KillPoint(*kill_point)
 
     def pause(self, least_s: float, most_s: float) -> None:
-        """Do something else for a while."""
+        """Sleep for a random time."""
         time.sleep(self.random.uniform(least_s, most_s))
 
 
-def play(act: Callable[[Part], None]) -> None:
-    """Play the part that the arguments tell, until its death, its end, or SIGTERM."""
-    part = Part(**json.loads(sys.argv[1]))
-    armed = self_kill.arm(part.journal, *part.death) if part.death is not None else None
+def run_actor(act: Callable[[Actor], None]) -> None:
+    """Run the actor given by the command line, until its kill point, its end, or SIGTERM."""
+    actor = Actor(**json.loads(sys.argv[1]))
+    armed = self_kill.arm(actor.journal, *actor.kill_point) if actor.kill_point is not None else None
     with suppress(SystemExit, KeyboardInterrupt):
         try:
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-            act(part)
+            act(actor)
         except Exception:
-            part.journal.write("failed", error=traceback.format_exc())
+            actor.journal.write("failed", error=traceback.format_exc())
             raise
     del armed

@@ -1,4 +1,4 @@
-"""Take the mail of an address without end, in the way that the role says, and write down all that comes."""
+"""Receive at an address without end, in one of several modes, and record every message."""
 
 from __future__ import annotations
 
@@ -11,192 +11,194 @@ from raven import BusClient, BusyError, Message, UnreachableError
 from raven_rpc import Client
 from scripts.stress.history import journal
 from scripts.stress.history.call_recorder import ADD_EFFECT
-from scripts.stress.history.order import AHEAD_LEASE_S
-from scripts.stress.kill9.actor import LEASE_S, PATIENCE_S, Part, play
+from scripts.stress.history.order import PREFETCH_LEASE_S
+from scripts.stress.kill9.actor import CONNECT_TIMEOUT_S, LEASE_S, Actor, run_actor
 
-# How many messages a subscriber fetches ahead at most, see BusClient.subscribe and raven_rpc.streams.
-_AHEAD, _AHEAD_OVER_SOCKET = 50, 4
+# The most messages that a subscriber prefetches, see BusClient.subscribe and raven_rpc.
+_PREFETCH, _PREFETCH_OVER_SOCKET = 50, 4
 _WINDOW = 3
 _IDLE_S = 0.02
-# Who takes so many times as long as a lease has lost it.
+# A pause of this many leases loses the lease.
 _TOO_LONG = 1.2
 
 
-def subscribe(part: Part) -> None:
-    """With automatic acks, asynchronously."""
-    bus = BusClient.at("auto:kill9", part.db)
+def subscribe(actor: Actor) -> None:
+    """Receive with automatic acks, under asyncio."""
+    bus = BusClient.at("auto:kill9", actor.db)
 
-    async def take() -> None:
+    async def receive() -> None:
         while True:
-            part.consuming(bus.address, "auto", ahead=_AHEAD, at_risk=1)
-            messages = bus.subscribe(poll_interval_s=part.poll_interval_s)
-            part.journal.write("asking")
+            actor.consuming(bus.address, "auto", prefetch=_PREFETCH, at_risk=1)
+            messages = bus.subscribe(poll_interval_s=actor.poll_interval_s)
+            actor.journal.write("asking")
             async for message in messages:
-                part.received(message)
-                if part.random.random() < 0.01:
-                    part.journal.write("leaving")
+                actor.received(message)
+                if actor.random.random() < 0.01:
+                    actor.journal.write("leaving")
                     break
-                await asyncio.sleep(part.random.choice((0, 0, 0, 0.002)))
-                part.journal.write("asking")
+                await asyncio.sleep(actor.random.choice((0, 0, 0, 0.002)))
+                actor.journal.write("asking")
             await messages.aclose()
 
-    asyncio.run(take())
+    asyncio.run(receive())
 
 
-def listen(part: Part, address: str = "auto:kill9") -> None:
-    """With automatic acks."""
-    bus = BusClient.at(address, part.db)
+def listen(actor: Actor, address: str = "auto:kill9") -> None:
+    """Receive with automatic acks."""
+    bus = BusClient.at(address, actor.db)
     while True:
-        part.consuming(address, "auto", ahead=_AHEAD, at_risk=1)
-        messages = bus.listen(poll_interval_s=part.poll_interval_s)
-        for _ in part.each(messages):
-            part.pause(0, part.random.choice((0, 0, 0.004)))
-            if part.random.random() < 0.003:
-                time.sleep(_TOO_LONG * AHEAD_LEASE_S)
-            if part.random.random() < 0.01:
-                part.journal.write("leaving")
+        actor.consuming(address, "auto", prefetch=_PREFETCH, at_risk=1)
+        messages = bus.listen(poll_interval_s=actor.poll_interval_s)
+        for _ in actor.each(messages):
+            actor.pause(0, actor.random.choice((0, 0, 0.004)))
+            if actor.random.random() < 0.003:
+                time.sleep(_TOO_LONG * PREFETCH_LEASE_S)
+            if actor.random.random() < 0.01:
+                actor.journal.write("leaving")
                 messages.close()  # type: ignore[attr-defined]
                 break
 
 
-def listen_alone(part: Part) -> None:
-    """With automatic acks, as the only one."""
-    listen(part, "solo:kill9")
+def listen_alone(actor: Actor) -> None:
+    """Receive with automatic acks, as the only consumer of the address."""
+    listen(actor, "solo:kill9")
 
 
-def claim(part: Part) -> None:
-    """Claim some at a time; ack most of them, some too late, give some back, and forget some."""
-    bus = BusClient.at("manual:kill9", part.db)
-    part.consuming(bus.address, "manual", lease_s=LEASE_S)
+def claim(actor: Actor) -> None:
+    """Claim several messages; ack most of them, some too late, nack some, and drop some."""
+    bus = BusClient.at("manual:kill9", actor.db)
+    actor.consuming(bus.address, "manual", lease_s=LEASE_S)
     while True:
-        part.journal.write("asking")
-        messages = bus.claim(part.random.randint(1, 5), LEASE_S)
+        actor.journal.write("asking")
+        messages = bus.claim(actor.random.randint(1, 5), LEASE_S)
         for message in messages:
-            part.received(message)
+            actor.received(message)
         for message in messages:
-            part.pause(0, 0.004)
-            if part.random.random() < 0.02:
+            actor.pause(0, 0.004)
+            if actor.random.random() < 0.02:
                 time.sleep(_TOO_LONG * LEASE_S)
-            if part.random.random() > 0.02:
-                finish(part, bus, message)
+            if actor.random.random() > 0.02:
+                ack_or_nack(actor, bus, message)
         if not messages:
             time.sleep(_IDLE_S)
 
 
-def listen_manual(part: Part) -> None:
-    """With acks by hand, some of them late; leave the loop now and then."""
-    _listen_manual(part, BusClient.at("manual:kill9", part.db), LEASE_S, 0, {"lease_s": LEASE_S})
+def listen_manual(actor: Actor) -> None:
+    """Receive with manual acks, some of them late, and leave the loop now and then."""
+    _listen_manual(actor, BusClient.at("manual:kill9", actor.db), LEASE_S, 0, {"lease_s": LEASE_S})
 
 
-def listen_over_socket(part: Part) -> None:
-    """With acks by hand, through the helper, whose leases are three times as long here: see server."""
-    _listen_manual(part, Client(part.socket, "audit:kill9", patience_s=PATIENCE_S), 3 * LEASE_S, _WINDOW, {})
+def listen_over_socket(actor: Actor) -> None:
+    """Receive with manual acks over the socket; server.py gives leases that are three times as long."""
+    bus = Client(actor.socket, "audit:kill9", patience_s=CONNECT_TIMEOUT_S)
+    _listen_manual(actor, bus, 3 * LEASE_S, _WINDOW, {})
 
 
-def _listen_manual(part: Part, bus: Any, lease_s: float, ahead: int, options: dict[str, Any]) -> None:
-    over = "socket" if isinstance(bus, Client) else "file"
+def _listen_manual(actor: Actor, bus: Any, lease_s: float, prefetch: int, options: dict[str, Any]) -> None:
+    transport = "socket" if isinstance(bus, Client) else "file"
     while True:
-        part.consuming(bus.address, "manual", lease_s=lease_s, ahead=ahead, over=over)
-        late: list[Message] = []
-        messages = bus.listen(ack="manual", max_per_poll=_WINDOW, poll_interval_s=part.poll_interval_s, **options)
-        for message in part.each(messages):
-            part.pause(0, 0.004)
-            late.append(message)
-            if part.is_calm or len(late) == _WINDOW or part.random.random() < 0.8:
-                for held in late:
-                    finish(part, bus, held)
-                late.clear()
-            if part.random.random() < 0.01:
-                part.journal.write("leaving")
+        actor.consuming(bus.address, "manual", lease_s=lease_s, prefetch=prefetch, transport=transport)
+        unacked: list[Message] = []
+        messages = bus.listen(ack="manual", max_per_poll=_WINDOW, poll_interval_s=actor.poll_interval_s, **options)
+        for message in actor.each(messages):
+            actor.pause(0, 0.004)
+            unacked.append(message)
+            if actor.is_draining or len(unacked) == _WINDOW or actor.random.random() < 0.8:
+                for held in unacked:
+                    ack_or_nack(actor, bus, held)
+                unacked.clear()
+            if actor.random.random() < 0.01:
+                actor.journal.write("leaving")
                 messages.close()
                 break
 
 
-def listen_over_socket_auto(part: Part) -> None:
-    """With automatic acks, through the helper."""
-    bus = Client(part.socket, "wire:kill9", patience_s=PATIENCE_S)
-    part.consuming(bus.address or "", "auto", ahead=_AHEAD_OVER_SOCKET, at_risk=1, at_helpers_risk=1, over="socket")
-    for _ in part.each(bus.listen(poll_interval_s=part.poll_interval_s)):
-        part.pause(0, 0.002)
+def listen_over_socket_auto(actor: Actor) -> None:
+    """Receive with automatic acks over the socket."""
+    bus = Client(actor.socket, "python:kill9", patience_s=CONNECT_TIMEOUT_S)
+    risks = {"at_risk": 1, "at_risk_in_server": 1}
+    actor.consuming(bus.address or "", "auto", prefetch=_PREFETCH_OVER_SOCKET, transport="socket", **risks)
+    for _ in actor.each(bus.listen(poll_interval_s=actor.poll_interval_s)):
+        actor.pause(0, 0.002)
 
 
-def keep_ledger(part: Part) -> None:
-    """Ack each, write a row, and send on: in one commit. One of the two claims, the other listens."""
-    bus = BusClient.at("ledger:kill9", part.db, max_attempts=1000)
-    part.consuming(bus.address, "transaction", lease_s=LEASE_S)
-    if part.role == "ledger-listen":
-        for message in part.each(
-            bus.listen(ack="manual", lease_s=LEASE_S, max_per_poll=1, poll_interval_s=part.poll_interval_s)
+def consume_in_transactions(actor: Actor) -> None:
+    """Ack each message, write a row, and send on, in one commit. One of the two actors claims, the other listens."""
+    bus = BusClient.at("transaction:kill9", actor.db, max_attempts=1000)
+    actor.consuming(bus.address, "transaction", lease_s=LEASE_S)
+    if actor.mode == "transaction-listen":
+        for message in actor.each(
+            bus.listen(ack="manual", lease_s=LEASE_S, max_per_poll=1, poll_interval_s=actor.poll_interval_s)
         ):
-            book(part, bus, message)
+            ack_in_transaction(actor, bus, message)
     while True:
-        part.journal.write("asking")
+        actor.journal.write("asking")
         messages = bus.claim(1, LEASE_S)
         for message in messages:
-            part.received(message)
-            book(part, bus, message)
+            actor.received(message)
+            ack_in_transaction(actor, bus, message)
         if not messages:
             time.sleep(_IDLE_S)
 
 
-def book(part: Part, bus: BusClient, message: Message) -> None:
-    """Ack a message, write a row, and send on, in one transaction and in any order."""
-    call = part.next_call()
+def ack_in_transaction(actor: Actor, bus: BusClient, message: Message) -> None:
+    """Ack a message, write a row, and send on, in one transaction and in random order."""
+    call = actor.next_call()
     body = {"token": f"on:{message.body['token']}", "text": ""}
-    told = [[body["token"], ["audit:kill9"], "prompt", journal.digest(body), 1000]]
-    part.journal.write("acking", call=call, id=message.id, lease=message.lease)
-    part.journal.write("sending", call=call, posts=told, key=None)
+    described = [[body["token"], ["audit:kill9"], "prompt", journal.digest(body), 1000]]
+    actor.journal.write("acking", call=call, id=message.id, lease=message.lease)
+    actor.journal.write("sending", call=call, messages=described, key=None)
 
     def commit() -> list[Message]:
         sent: list[Message] = []
         with bus.transaction() as tx:
             steps: list[Callable[[], object]] = [
-                lambda: sent.append(tx.send("audit:kill9", "booked", body)),
-                lambda: tx.execute(ADD_EFFECT, (message.id, part.life)),
+                lambda: sent.append(tx.send("audit:kill9", "done", body)),
+                lambda: tx.execute(ADD_EFFECT, (message.id, actor.process)),
                 lambda: tx.ack(message.id),
             ]
-            part.random.shuffle(steps)
+            actor.random.shuffle(steps)
             for step in steps:
                 step()
         return sent
 
-    sent = part.outcome(call, "sent", commit)
+    sent = actor.outcome(call, "sent", commit)
     if sent is not None:
-        part.journal.write("acked", call=call)
+        actor.journal.write("acked", call=call)
 
 
-def finish(part: Part, bus: Any, message: Message) -> None:
-    """Ack a message or give it back, under its own lease or the one that the client remembers, which is the last."""
-    given = {"lease": message.lease} if part.random.random() < 0.5 else {}
-    told = {"id": message.id, "lease": message.lease if given else part.leases[message.id]}
-    if part.random.random() < 0.05:
-        delay_s = part.random.choice((0, 0.05))
-        part.call("nacking", "nacked", lambda: bus.nack(message.id, delay_s, **given), **told)
+def ack_or_nack(actor: Actor, bus: Any, message: Message) -> None:
+    """Ack or nack a message, under its own lease or under the last one, which the client remembers."""
+    options = {"lease": message.lease} if actor.random.random() < 0.5 else {}
+    fields = {"id": message.id, "lease": message.lease if options else actor.leases[message.id]}
+    if actor.random.random() < 0.05:
+        delay_s = actor.random.choice((0, 0.05))
+        actor.call("nacking", "nacked", lambda: bus.nack(message.id, delay_s, **options), **fields)
     else:
-        part.call("acking", "acked", lambda: bus.ack(message.id, **given), **told)
+        actor.call("acking", "acked", lambda: bus.ack(message.id, **options), **fields)
 
 
-ROLES = {
+MODES = {
     "subscribe": subscribe,
     "listen": listen,
     "solo": listen_alone,
     "claim": claim,
     "manual": listen_manual,
-    "ledger-claim": keep_ledger,
-    "ledger-listen": keep_ledger,
+    "transaction-claim": consume_in_transactions,
+    "transaction-listen": consume_in_transactions,
     "audit": listen_over_socket,
-    "wire": listen_over_socket_auto,
+    "python": listen_over_socket_auto,
 }
 
 
-def go_on(part: Part) -> None:
-    """Play a role, and again where another writer was in the way for too long, or no helper came."""
+def run_forever(actor: Actor) -> None:
+    """Run the actor's mode, and start again after a BusyError or an UnreachableError."""
     while True:
         try:
-            ROLES[part.role](part)
+            MODES[actor.mode](actor)
         except (BusyError, UnreachableError):
-            part.journal.write("leaving")
+            actor.journal.write("leaving")
 
 
 if __name__ == "__main__":
-    play(go_on)
+    run_actor(run_forever)

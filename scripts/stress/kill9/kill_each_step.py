@@ -1,9 +1,8 @@
-"""Let one short run of a bus die at one step after another: `... every_step FOLDER STEPS STRIDE FIRST [MOMENT]`.
+"""Kill a short run of a bus at one step after another: `... kill_each_step FOLDER STEPS STRIDE FIRST MOMENT`.
 
-STEPS is `io` or `line`, see self_kill.py. Each death has a folder of its own with a fresh bus, the journals of the run,
-and what another process, that comes after it and is not killed, finds and writes down; then a line is printed: the
-folder, and whether the run has died. The last one has not, since it has fewer steps. Nothing but sqlite3 opens a bus in
-this process: the runs are its children.
+STEPS is `io` or `line`, see self_kill.py. Each run has a folder of its own: a fresh bus, its journals, and the results
+of a second run that follows and is not killed. Then a line is printed: the folder, and whether the run was killed. The
+last run is not killed, since it has fewer steps. This process opens a bus only with sqlite3: the runs are its children.
 """
 
 from __future__ import annotations
@@ -19,96 +18,96 @@ from pathlib import Path
 
 from raven import BusClient, Message
 from scripts.stress.history.call_recorder import EFFECTS
-from scripts.stress.history.dump import look
+from scripts.stress.history.dump import dump
 from scripts.stress.history.journal import Journal
 from scripts.stress.kill9 import message_factory, self_kill
-from scripts.stress.kill9.actor import LEASE_S, Part
-from scripts.stress.kill9.consumer import book, finish
+from scripts.stress.kill9.actor import LEASE_S, Actor
+from scripts.stress.kill9.consumer import ack_in_transaction, ack_or_nack
 from scripts.stress.kill9.producer import send, send_keyed
 
-_AUTO, _MANUAL, _LEDGER = "auto:kill9", "manual:kill9", "ledger:kill9"
-_CODE_OF_FAILURE = 1
+_AUTO, _MANUAL, _TRANSACTION = "auto:kill9", "manual:kill9", "transaction:kill9"
+_ACTORS = ("sender", "auto", "manual", "transaction")
+_FAILURE_CODE = 1
 
 
-def run(folder: Path, life: int, doom: tuple[str, int, str] | None) -> None:
-    """Send in every way, and take in every way; the parts are those of a storm, one after the other in one process."""
+def run(folder: Path, number: int, kill_point: tuple[str, int, str] | None) -> None:
+    """Send and receive in every mode: the actors of the trial, one after the other in one process."""
     db = str(folder / "bus.db")
-    sender, auto, manual, ledger = (
-        Part(f"{actor}.{life}", str(folder / "journals"), db, f"{actor}", None, False)
-        for actor in ("sender", "auto", "manual", "ledger")
+    sender, auto, manual, transaction = (
+        Actor(f"{name}.{number}", str(folder / "journals"), db, name, None, False) for name in _ACTORS
     )
-    armed = None if doom is None else self_kill.arm(sender.journal, *doom)
+    armed = None if kill_point is None else self_kill.arm(sender.journal, *kill_point)
     bus = BusClient.at("sender:outside", db)
-    for message in message_factory.left_unsure(sender):
+    for message in message_factory.unconfirmed(sender):
         send_keyed(sender, bus, message)
-    maker = message_factory.Maker(sender)
-    send(sender, bus, [maker.make([_AUTO, _MANUAL])], "send")
-    send(sender, bus, [maker.make(to) for to in (_AUTO, _MANUAL, _LEDGER)], "many")
-    keyed = {**maker.make(_AUTO), "dedup_key": f"{life}"}
+    factory = message_factory.MessageFactory(sender)
+    send(sender, bus, [factory.make([_AUTO, _MANUAL])], "send")
+    send(sender, bus, [factory.make(to) for to in (_AUTO, _MANUAL, _TRANSACTION)], "many")
+    keyed = {**factory.make(_AUTO), "dedup_key": f"{number}"}
     sender.journal.write("keyed", message=keyed)
     send_keyed(sender, bus, keyed)
-    send(sender, bus, [maker.make(to) for to in (_LEDGER, _MANUAL)], "transaction")
-    take_auto(auto, db, 2 if doom else 99)
-    take_manual(manual, db, 2 if doom else 99)
-    keep_ledger(ledger, db)
+    send(sender, bus, [factory.make(to) for to in (_TRANSACTION, _MANUAL)], "transaction")
+    receive_auto(auto, db, 2 if kill_point else 99)
+    receive_manual(manual, db, 2 if kill_point else 99)
+    receive_in_transactions(transaction, db)
     bus.close()
     del armed
 
 
-def take_auto(part: Part, db: str, most: int) -> None:
-    """Take what is ready with automatic acks, and leave before all is taken."""
+def receive_auto(actor: Actor, db: str, limit: int) -> None:
+    """Receive ready messages with automatic acks, and leave the loop after `limit` of them."""
     bus = BusClient.at(_AUTO, db)
-    part.consuming(bus.address, "auto", ahead=50, at_risk=1)
-    left = bus.listen(timeout_s=0.02)
-    for place, _ in enumerate(part.each(left), 1):
-        if place == most:
-            part.journal.write("leaving")
-            left.close()  # type: ignore[attr-defined]
+    actor.consuming(bus.address, "auto", prefetch=50, at_risk=1)
+    messages = bus.listen(timeout_s=0.02)
+    for count, _ in enumerate(actor.each(messages), 1):
+        if count == limit:
+            actor.journal.write("leaving")
+            messages.close()  # type: ignore[attr-defined]
             break
     bus.close()
 
 
-def take_manual(part: Part, db: str, most: int) -> None:
-    """Claim some, and listen for the others."""
+def receive_manual(actor: Actor, db: str, limit: int) -> None:
+    """Claim up to `limit` messages, and listen for the others."""
     bus = BusClient.at(_MANUAL, db)
-    part.consuming(bus.address, "manual", lease_s=LEASE_S)
-    part.journal.write("asking")
-    messages: list[Message] = bus.claim(most, LEASE_S)
+    actor.consuming(bus.address, "manual", lease_s=LEASE_S)
+    actor.journal.write("asking")
+    messages: list[Message] = bus.claim(limit, LEASE_S)
     for message in messages:
-        part.received(message)
+        actor.received(message)
     for message in messages:
-        finish(part, bus, message)
-    for message in part.each(bus.listen(ack="manual", lease_s=LEASE_S, timeout_s=0.02)):
-        finish(part, bus, message)
+        ack_or_nack(actor, bus, message)
+    for message in actor.each(bus.listen(ack="manual", lease_s=LEASE_S, timeout_s=0.02)):
+        ack_or_nack(actor, bus, message)
     bus.close()
 
 
-def keep_ledger(part: Part, db: str) -> None:
-    """Ack, write a row, and send on, in one transaction each."""
-    bus = BusClient.at(_LEDGER, db)
-    part.consuming(bus.address, "transaction", lease_s=LEASE_S)
+def receive_in_transactions(actor: Actor, db: str) -> None:
+    """Ack each message, write a row, and send on, in one transaction."""
+    bus = BusClient.at(_TRANSACTION, db)
+    actor.consuming(bus.address, "transaction", lease_s=LEASE_S)
     while True:
-        part.journal.write("asking")
+        actor.journal.write("asking")
         messages = bus.claim(1, LEASE_S)
         if not messages:
             break
-        part.received(messages[0])
-        book(part, bus, messages[0])
+        actor.received(messages[0])
+        ack_in_transaction(actor, bus, messages[0])
     bus.close()
 
 
-def found(folder: Path) -> None:
-    """Make a bus with its addresses and the table of the effects."""
-    with BusClient.at("founder:outside", str(folder / "bus.db")) as bus:
-        bus.register(_AUTO, _MANUAL, _LEDGER, "audit:kill9")
+def create_bus(folder: Path) -> None:
+    """Create a bus with its addresses and the table of the effects."""
+    with BusClient.at("setup:outside", str(folder / "bus.db")) as bus:
+        bus.register(_AUTO, _MANUAL, _TRANSACTION, "audit:kill9")
         bus.execute(EFFECTS)
 
 
 def in_child(act: Callable[[], None]) -> int:
-    """Do something in a child, and return its exit code, or the number of its signal with a minus."""
+    """Call `act` in a child process, and return its exit code, or its signal as a negative number."""
     child = os.fork()
     if child == 0:
-        code = _CODE_OF_FAILURE
+        code = _FAILURE_CODE
         try:
             act()
             code = 0
@@ -118,32 +117,32 @@ def in_child(act: Callable[[], None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def die_at(folder: Path, template: Path, doom: tuple[str, int, str]) -> bool:
-    """Have a run die at a step, another go on after it, and look; returns whether it has died."""
+def kill_at(folder: Path, template: Path, kill_point: tuple[str, int, str]) -> bool:
+    """Kill a run at a step, complete a second run, and dump the bus; returns whether the first run was killed."""
     shutil.copytree(template, folder)
-    watch = _keep_the_watch(folder)
+    lock = _hold_watcher_lock(folder)
     journal = Journal(folder / "journals", "parent")
     codes = []
-    for life, fate in ((1, doom), (2, None)):
-        names = [f"{actor}.{life}" for actor in ("sender", "auto", "manual", "ledger")]
-        for name in names:
-            journal.write("began", life=name)
-        code = in_child(lambda life=life, fate=fate: run(folder, life, fate))  # type: ignore[misc]
-        for name in names:
-            journal.write("ended", life=name, code=code)
+    for number, point in ((1, kill_point), (2, None)):
+        processes = [f"{name}.{number}" for name in _ACTORS]
+        for process in processes:
+            journal.write("began", process=process)
+        code = in_child(lambda number=number, point=point: run(folder, number, point))  # type: ignore[misc]
+        for process in processes:
+            journal.write("ended", process=process, code=code)
         codes.append(code)
     journal.close()
     bus = sqlite3.connect(folder / "bus.db", isolation_level=None)
-    checked = [row[0] for row in bus.execute("PRAGMA integrity_check")]
-    seen = {"codes": codes, "checked": checked, "look": look(bus)}
+    integrity = [row[0] for row in bus.execute("PRAGMA integrity_check")]
+    result = {"codes": codes, "integrity": integrity, "dump": dump(bus)}
     bus.close()
-    os.close(watch)
-    (folder / "look.json").write_text(json.dumps(seen), encoding="utf-8")
+    os.close(lock)
+    (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
     return codes[0] != 0
 
 
-def _keep_the_watch(folder: Path) -> int:
-    """Be the elected watch of a bus, so that none of its processes is: their steps are then those of one thread."""
+def _hold_watcher_lock(folder: Path) -> int:
+    """Hold the watcher's lock, so that the runs watch nothing: their steps are then the steps of one thread."""
     bells = folder / "bus.db-bells"
     bells.mkdir(mode=0o700, exist_ok=True)
     lock = os.open(bells / "watch.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -152,17 +151,17 @@ def _keep_the_watch(folder: Path) -> int:
 
 
 def main() -> None:
-    """Die at one step after another, until a run comes to its end."""
+    """Kill a run at one step after another, until a run completes."""
     folder, steps, stride, nth, moment = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
     template = folder / "template"
     template.mkdir()
-    if in_child(lambda: found(template)):
-        raise SystemExit("the bus cannot be made")
+    if in_child(lambda: create_bus(template)):
+        raise SystemExit("the bus could not be created")
     while True:
-        place = folder / f"{steps}-{moment}-{nth}"
-        died = die_at(place, template, (steps, nth, moment))
-        print(json.dumps([str(place), died]), flush=True)
-        if not died:
+        run_folder = folder / f"{steps}-{moment}-{nth}"
+        was_killed = kill_at(run_folder, template, (steps, nth, moment))
+        print(json.dumps([str(run_folder), was_killed]), flush=True)
+        if not was_killed:
             return
         nth += stride
 

@@ -1,4 +1,4 @@
-"""Posts: the messages that a storm's producers make up, and who gets them."""
+"""Message factory: random messages for the producers of the trial, and their recipients."""
 
 from __future__ import annotations
 
@@ -7,72 +7,72 @@ from collections.abc import Iterator
 from typing import Any
 
 from scripts.stress.history import journal
-from scripts.stress.history.call_recorder import post
-from scripts.stress.kill9.actor import Part
+from scripts.stress.history.call_recorder import describe
+from scripts.stress.kill9.actor import Actor
 
-# How the mail of each address is taken, so that each promise is put to the test.
+# Each address has consumers of another kind, so that each promise is tested.
 ADDRESSES = (
     "auto:kill9",  # two subscribers with automatic acks
-    "solo:kill9",  # one
-    "manual:kill9",  # one that claims, one that listens, with acks by hand
-    "ledger:kill9",  # two that ack, write a row and send on in one transaction
-    "audit:kill9",  # through the helper, with acks by hand; also what the ledgers send on
-    "wire:kill9",  # through the helper, the Python client with automatic acks
-    "raw:kill9",  # through the helper, raw lines with automatic acks
+    "solo:kill9",  # one subscriber with automatic acks
+    "manual:kill9",  # one process that claims and one that listens, with manual acks
+    "transaction:kill9",  # two processes that ack, write a row and send on in one transaction
+    "audit:kill9",  # a client of the server, with manual acks; it also gets the messages that the transactions send on
+    "python:kill9",  # the Python client of the server, with automatic acks
+    "raw:kill9",  # a client of the server that writes JSON lines itself, with automatic acks
 )
-EVERYBODY = "*:kill9"
+BROADCAST = "*:kill9"
 _URGENCIES = ("blocking", "prompt", "prompt", "prompt", "prompt", "prompt", "fyi")
 _LONG = 120_000
-# All but a few are handed out as often as it takes.
+# Most messages may be delivered many times, since consumers are killed; a few become dead letters.
 _MANY_ATTEMPTS, _FEW_ATTEMPTS = 1000, 2
 
 
-class Maker:
-    """Makes up messages, each with a token of its own."""
+class MessageFactory:
+    """Makes random messages, each with a unique token."""
 
-    def __init__(self, part: Part) -> None:
-        self._part = part
-        self._random = part.random
+    def __init__(self, actor: Actor) -> None:
+        self._actor = actor
+        self._random = actor.random
         self._count = 0
 
     def make(self, to: str | list[str] | None = None) -> dict[str, Any]:
-        """Return a message as the parameters of `send`, to somebody by chance where it is not said."""
+        """Return a message as the parameters of `send`; without `to`, the recipients are random."""
         self._count += 1
-        chance = self._random
+        rng = self._random
         if to is None:
-            to = chance.choices([chance.choice(ADDRESSES), chance.sample(ADDRESSES, 2), EVERYBODY], [20, 1, 1])[0]
-        long = chance.random() < 0.01
-        text = "é\u2028\"'\\\0"[chance.randrange(6) :] * chance.randrange(_LONG // 6 if long else 40)
+            to = rng.choices([rng.choice(ADDRESSES), rng.sample(ADDRESSES, 2), BROADCAST], [20, 1, 1])[0]
+        long = rng.random() < 0.01
+        text = "é\u2028\"'\\\0"[rng.randrange(6) :] * rng.randrange(_LONG // 6 if long else 40)
         return {
             "to": to,
-            "type": chance.choice(["job", "note"]),
-            "body": {"token": f"{self._part.life}-{self._count}", "text": text, "number": chance.random()},
-            "urgency": chance.choice(_URGENCIES),
-            "max_attempts": _FEW_ATTEMPTS if chance.random() < 0.03 else _MANY_ATTEMPTS,
+            "type": rng.choice(["job", "note"]),
+            "body": {"token": f"{self._actor.process}-{self._count}", "text": text, "number": rng.random()},
+            "urgency": rng.choice(_URGENCIES),
+            "max_attempts": _FEW_ATTEMPTS if rng.random() < 0.03 else _MANY_ATTEMPTS,
         }
 
 
-def told(messages: list[dict[str, Any]]) -> list[Any]:
-    """Return messages as an event tells of them."""
-    return [post(message, list(recipients(message["to"]))) for message in messages]
+def describe_all(messages: list[dict[str, Any]]) -> list[Any]:
+    """Return the descriptions of messages for a `sending` event."""
+    return [describe(message, list(recipients(message["to"]))) for message in messages]
 
 
 def recipients(to: str | list[str]) -> tuple[str, ...]:
-    """Return who gets what is sent so."""
-    return ADDRESSES if to == EVERYBODY else (to,) if isinstance(to, str) else tuple(to)
+    """Return the addresses that get a message with this `to`."""
+    return ADDRESSES if to == BROADCAST else (to,) if isinstance(to, str) else tuple(to)
 
 
-def left_unsure(part: Part) -> Iterator[dict[str, Any]]:
-    """Yield what earlier lives of this actor meant to send under a key, and never learned whether they had."""
-    known: dict[str, dict[str, Any]] = {}
-    for event in journal.read(part.journals, f"{part.actor}.*"):
-        if event.what == "keyed":
-            known[event.told["message"]["dedup_key"]] = event.told["message"]
-        elif event.what == "kept":
-            known.pop(event.told["key"], None)
-    yield from known.values()
+def unconfirmed(actor: Actor) -> Iterator[dict[str, Any]]:
+    """Yield the messages with a dedup_key whose send an earlier process of this actor began and did not confirm."""
+    messages: dict[str, dict[str, Any]] = {}
+    for event in journal.read(actor.journals, f"{actor.name}.*"):
+        if event.type == "keyed":
+            messages[event.fields["message"]["dedup_key"]] = event.fields["message"]
+        elif event.type == "kept":
+            messages.pop(event.fields["key"], None)
+    yield from messages.values()
 
 
-def choose(chance: random.Random, ways: dict[str, float]) -> str:
-    """Return the name of one way, by its weight."""
-    return chance.choices(list(ways), list(ways.values()))[0]
+def choose(rng: random.Random, weights: dict[str, float]) -> str:
+    """Return a random name, by weight."""
+    return rng.choices(list(weights), list(weights.values()))[0]

@@ -1,4 +1,4 @@
-"""Cast: who takes part in a storm, life after life."""
+"""Roles: the actors of the trial, each a series of processes."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from scripts.harness.program import Program
 
 
 class Role(NamedTuple):
-    """Which program plays it, as what, of what kind it is in the table, and by which steps it may die."""
+    """An actor's program and mode, its kind in the counts, and the steps at which it may kill itself."""
 
     program: str
-    role: str
+    mode: str
     kind: str
-    deaths: tuple[str, ...]
+    kill_steps: tuple[str, ...]
 
 
 _BOTH = ("io", "line")
-CAST = {
+ROLES = {
     "server": Role("server", "", "servers", _BOTH),
     "subscribe": Role("consumer", "subscribe", "consumers", _BOTH),
     "listen": Role("consumer", "listen", "consumers", _BOTH),
     "solo": Role("consumer", "solo", "consumers", _BOTH),
     "claim": Role("consumer", "claim", "consumers", _BOTH),
     "manual": Role("consumer", "manual", "consumers", _BOTH),
-    "ledger1": Role("consumer", "ledger-claim", "consumers", _BOTH),
-    "ledger2": Role("consumer", "ledger-listen", "consumers", _BOTH),
+    "transaction1": Role("consumer", "transaction-claim", "consumers", _BOTH),
+    "transaction2": Role("consumer", "transaction-listen", "consumers", _BOTH),
     "audit": Role("consumer", "audit", "socket clients", ("line",)),
-    "wire": Role("consumer", "wire", "socket clients", ("line",)),
-    "raw": Role("raw", "", "socket clients", ()),
+    "python": Role("consumer", "python", "socket clients", ("line",)),
+    "raw": Role("raw_client", "", "socket clients", ()),
     "producer1": Role("producer", "file", "producers", _BOTH),
     "producer2": Role("producer", "file", "producers", _BOTH),
     "producer3": Role("producer", "socket", "socket clients", ("line",)),
-    "foreign": Role("foreign", "", "external writers", ()),
+    "sql": Role("sql_sender", "", "external writers", ()),
 }
-SENDS_ONLY = ("producer1", "producer2", "producer3", "foreign")
+SENDS_ONLY = ("producer1", "producer2", "producer3", "sql")
 
 
-class Life:
-    """One process of one actor, and when it is to be killed from outside if it lives until then."""
+class ActorProcess:
+    """One process of an actor; `kill_at` is the time at which the trial kills it."""
 
-    def __init__(self, actor: str, name: str, program: Program, killed_at: float) -> None:
+    def __init__(self, actor: str, name: str, program: Program, kill_at: float) -> None:
         self.actor = actor
         self.name = name
         self.program = program
-        self.killed_at = killed_at
+        self.kill_at = kill_at

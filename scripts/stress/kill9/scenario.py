@@ -1,8 +1,8 @@
-"""Storm: producers, consumers of every mode, the elected watch and the helper, all killed with -9 again and again.
+"""Kill9: kills producers, consumers of every mode, the elected WAL watcher and the server with -9, again and again.
 
-First a short run dies at one step after another (exhaustive.py). Then half of the deaths come from outside at any
-moment, half from inside at the nth step (self_kill.py). Then all are killed at once, started again, and left alone
-until all mail is taken; and a checker judges by what they wrote down.
+First a short run is killed at one step after another (exhaustive.py). Then all actors run: the trial kills about half
+of their processes at random moments, and half kill themselves at their nth step (self_kill.py). At last it kills all at
+once, and starts all again until they have received all messages. The checker judges by their journals.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from scripts.harness.program import Program
 from scripts.stress.history import checker, journal
 from scripts.stress.history.assemble import history_of
 from scripts.stress.history.call_recorder import EFFECTS
-from scripts.stress.history.history import History, look_of
+from scripts.stress.history.history import History, dump_of
 from scripts.stress.kill9 import exhaustive
 from scripts.stress.kill9.message_factory import ADDRESSES
-from scripts.stress.kill9.roles import CAST, SENDS_ONLY, Life
+from scripts.stress.kill9.roles import ROLES, SENDS_ONLY, ActorProcess
 from scripts.stress.trial import Round
 
 _DRAINED_WITHIN_S = 90.0
 _WOKEN_WITHIN_S = 20.0
 _ENDED_WITHIN_S = 20.0
-_LIFE_S = 3.5
-# How many steps a life that dies from inside has at most, about as many as it takes in that time.
-_MOST_STEPS = {"io": 2500, "line": 60_000}
-_AIM_AT_WATCH_EVERY_S = 2.5
+_MEAN_LIFETIME_S = 3.5
+# A process that kills itself does so within this many steps, about as many as it takes in twice that time.
+_MAX_STEPS = {"io": 2500, "line": 60_000}
+_KILL_WATCHER_EVERY_S = 2.5
 _PAUSE_S = 0.01
-_STILL_S = 1.0
+_IDLE_S = 1.0
 _SELF_KILLS = {"io": "kills at an I/O call", "line": "kills at a line of code"}
-# In a round of so many seconds there is time to die at every step, in a shorter one at some.
-_STRIDE_S = 120.0
+# A round of this many seconds or more tries every step in the exhaustive part.
+_EVERY_STEP_S = 120.0
 
 
-class _Storm:
-    """The processes of one round, and what is written down of them."""
+class _Actors:
+    """The processes of one round, and the journal of their starts and ends."""
 
     def __init__(self, round: Round) -> None:
         self._round = round
@@ -50,201 +50,209 @@ class _Storm:
         self.db = str(round.folder / "bus.db")
         self.journals = round.folder / "journals"
         self._journal = journal.Journal(self.journals, "kill9")
-        self._lives: dict[str, Life] = {}
-        self._started: dict[str, int] = dict.fromkeys(CAST, 0)
-        self._aims_at = 0.0
+        self._processes: dict[str, ActorProcess] = {}
+        self._started: dict[str, int] = dict.fromkeys(ROLES, 0)
+        self._kill_watcher_at = 0.0
 
-    def rage(self, seconds: float) -> None:
-        """Kill and start again for so long, and then kill all at once."""
+    def kill_and_restart(self, seconds: float) -> None:
+        """Kill and restart processes for `seconds`, and then kill all at once."""
         over_at = time.monotonic() + seconds
-        self._aims_at = time.monotonic() + _AIM_AT_WATCH_EVERY_S
-        for actor in CAST:
+        self._kill_watcher_at = time.monotonic() + _KILL_WATCHER_EVERY_S
+        for actor in ROLES:
             self._start(actor)
         while (now := time.monotonic()) < over_at:
-            for life in list(self._lives.values()):
-                if life.program.has_ended:
-                    self._bury(life)
-                    self._start(life.actor)
-                elif now >= life.killed_at:
-                    self._kill(life, "kills from outside")
-                    self._start(life.actor)
-            if now >= self._aims_at:
-                self._kill_the_watch(now)
+            for process in list(self._processes.values()):
+                if process.program.has_ended:
+                    self._record_kill(process)
+                    self._start(process.actor)
+                elif now >= process.kill_at:
+                    self._kill(process, "kills from outside")
+                    self._start(process.actor)
+            if now >= self._kill_watcher_at:
+                self._kill_watcher(now)
             time.sleep(_PAUSE_S)
-        for life in list(self._lives.values()):
-            life.program.signal(signal.SIGKILL)
-        for life in list(self._lives.values()):
-            self._kill(life, "kills of all at once")
+        for process in list(self._processes.values()):
+            process.program.signal(signal.SIGKILL)
+        for process in list(self._processes.values()):
+            self._kill(process, "kills of all at once")
 
-    def calm(self) -> None:
-        """Start all again, let them take all that is left, and then what comes last, for which they must be woken."""
-        with Program("stress.history.dump", self.db) as look:
-            for actor in CAST:
+    def drain(self) -> None:
+        """Start all actors again and let them receive all messages, and then further ones that must wake them."""
+        with Program("stress.history.dump", self.db) as dump:
+            for actor in ROLES:
                 if actor not in SENDS_ONLY:
-                    self._start(actor, is_calm=True)
-            self._drain(look, "what the storm has left", _DRAINED_WITHIN_S)
+                    self._start(actor, is_draining=True)
+            self._await_no_open_deliveries(dump, "the remaining messages", _DRAINED_WITHIN_S)
             for actor in SENDS_ONLY:
-                life = self._start(actor, is_calm=True)
-                _until(lambda life=life: life.program.has_ended, _ENDED_WITHIN_S)
-                self._expect_end(life)
-                self._drain(look, f"what {actor} has sent in the calm", _WOKEN_WITHIN_S)
-            # What is acked in the file is in the hands of its consumer only a moment later.
-            self._round.expect(_until(self._is_still, _DRAINED_WITHIN_S), "all have received what there is")
-            for life in list(self._lives.values()):
-                life.program.signal(signal.SIGTERM)
-            for life in list(self._lives.values()):
-                _until(lambda life=life: life.program.has_ended, _ENDED_WITHIN_S)
-                self._expect_end(life)
+                process = self._start(actor, is_draining=True)
+                _until(lambda process=process: process.program.has_ended, _ENDED_WITHIN_S)
+                self._expect_end(process)
+                self._await_no_open_deliveries(dump, f"the messages of {actor} in the drain phase", _WOKEN_WITHIN_S)
+            # A consumer records a message a moment after its ack in the file.
+            self._round.expect(_until(self._is_idle, _DRAINED_WITHIN_S), "the consumers should become idle")
+            for process in list(self._processes.values()):
+                process.program.signal(signal.SIGTERM)
+            for process in list(self._processes.values()):
+                _until(lambda process=process: process.program.has_ended, _ENDED_WITHIN_S)
+                self._expect_end(process)
 
-    def _is_still(self) -> bool:
-        """Whether nobody has received anything for a while."""
+    def _is_idle(self) -> bool:
+        """Whether no consumer receives a message for a while."""
         before = self._received()
-        time.sleep(_STILL_S)
+        time.sleep(_IDLE_S)
         return self._received() == before
 
     def _received(self) -> int:
-        lives = [life.name for life in self._lives.values()]
-        return sum(event.what == "received" for name in lives for event in journal.read(self.journals, name))
+        names = [process.name for process in self._processes.values()]
+        return sum(event.type == "received" for name in names for event in journal.read(self.journals, name))
 
-    def look(self) -> History:
-        """Return what is known in the end, when nobody is there any more."""
-        with Program("stress.history.dump", self.db) as look:
-            look.tell("check")
-            self._round.expect((said := json.loads(look.line())) == "ok", f"the file should be sound, and is: {said}")
-            look.tell("look")
-            shape = json.loads(look.line())
-        return history_of(journal.read(self.journals), look_of(shape))
+    def history(self) -> History:
+        """Return the history, after the end of all processes."""
+        with Program("stress.history.dump", self.db) as dump:
+            dump.tell("check")
+            integrity = json.loads(dump.line())
+            self._round.expect(integrity == "ok", f"the file should be sound: {integrity}")
+            dump.tell("dump")
+            contents = json.loads(dump.line())
+        return history_of(journal.read(self.journals), dump_of(contents))
 
     def end(self) -> None:
-        """Leave nothing running."""
-        for life in self._lives.values():
-            life.program.end()
+        """End all processes."""
+        for process in self._processes.values():
+            process.program.end()
         self._journal.close()
 
-    def _start(self, actor: str, is_calm: bool = False) -> Life:
+    def _start(self, actor: str, is_draining: bool = False) -> ActorProcess:
         self._started[actor] += 1
         name = f"{actor}.{self._started[actor]}"
-        role = CAST[actor]
-        death: list[Any] | None = None
-        killed_at = time.monotonic() + self._random.expovariate(1 / _LIFE_S)
-        seed = f"{self._round.seed}/{name}"
-        if not is_calm and role.deaths and self._random.random() < 0.6:
-            of = self._random.choice(role.deaths)
-            death = [of, self._steps(of), self._random.choice(("before", "after", "halfway"))]
-            killed_at += 2 * _LIFE_S
-        part = {"life": name, "journals": str(self.journals), "db": self.db, "seed": seed, "death": death}
-        self._journal.write("began", life=name)
-        program = Program(f"stress.kill9.{role.program}", json.dumps({**part, "is_calm": is_calm, "role": role.role}))
-        life = self._lives[actor] = Life(actor, name, program, killed_at)
-        return life
+        role = ROLES[actor]
+        kill_point: list[Any] | None = None
+        kill_at = time.monotonic() + self._random.expovariate(1 / _MEAN_LIFETIME_S)
+        if not is_draining and role.kill_steps and self._random.random() < 0.6:
+            kind = self._random.choice(role.kill_steps)
+            kill_point = [kind, self._random_step(kind), self._random.choice(("before", "after", "halfway"))]
+            kill_at += 2 * _MEAN_LIFETIME_S
+        parameters = {
+            "process": name,
+            "journals": str(self.journals),
+            "db": self.db,
+            "seed": f"{self._round.seed}/{name}",
+            "kill_point": kill_point,
+            "is_draining": is_draining,
+            "mode": role.mode,
+        }
+        self._journal.write("began", process=name)
+        program = Program(f"stress.kill9.{role.program}", json.dumps(parameters))
+        process = self._processes[actor] = ActorProcess(actor, name, program, kill_at)
+        return process
 
-    def _steps(self, of: str) -> int:
-        """Return at which step to die: one of the first, or any that it may come to."""
-        most = _MOST_STEPS[of]
+    def _random_step(self, kind: str) -> int:
+        """Return a random step number: in three of ten cases one of the first steps, else any step."""
+        most = _MAX_STEPS[kind]
         return 1 + int(most ** self._random.random() if self._random.random() < 0.3 else most * self._random.random())
 
-    def _kill(self, life: Life, how: str) -> None:
-        life.program.signal(signal.SIGKILL)
-        self._bury(life, how)
+    def _kill(self, process: ActorProcess, how: str) -> None:
+        process.program.signal(signal.SIGKILL)
+        self._record_kill(process, how)
 
-    def _bury(self, life: Life, how: str | None = None) -> None:
-        """Write down that a life has ended, and count how."""
-        code = life.program.wait(_ENDED_WITHIN_S)
-        self._journal.write("ended", life=life.name, code=code)
-        life.program.end()
-        del self._lives[life.actor]
+    def _record_kill(self, process: ActorProcess, how: str | None = None) -> None:
+        """Record the end of a killed process, and count it."""
+        code = process.program.wait(_ENDED_WITHIN_S)
+        self._journal.write("ended", process=process.name, code=code)
+        process.program.end()
+        del self._processes[process.actor]
         if code != -signal.SIGKILL:
-            self._round.report("broken", f"{life.name} has ended by itself with {code}")
+            self._round.report("broken", f"{process.name} has ended by itself with {code}")
             return
-        dying = [event.told["of"] for event in journal.read(self.journals, life.name) if event.what == "dying"]
+        steps = [event.fields["of"] for event in journal.read(self.journals, process.name) if event.type == "dying"]
         self._round.count("kills")
-        self._round.count(_SELF_KILLS[dying[0]] if dying else how or "kills")
-        self._round.count(f"kills of {CAST[life.actor].kind}")
+        self._round.count(_SELF_KILLS[steps[0]] if steps else how or "kills")
+        self._round.count(f"kills of {ROLES[process.actor].kind}")
 
-    def _kill_the_watch(self, now: float) -> None:
-        for life in list(self._lives.values()):
-            if _has_the_watch(life.program.pid):
-                self._aims_at = now + self._random.expovariate(1 / _AIM_AT_WATCH_EVERY_S)
-                self._kill(life, "kills of the WAL watcher")
-                self._start(life.actor)
+    def _kill_watcher(self, now: float) -> None:
+        for process in list(self._processes.values()):
+            if _is_watcher(process.program.pid):
+                self._kill_watcher_at = now + self._random.expovariate(1 / _KILL_WATCHER_EVERY_S)
+                self._kill(process, "kills of the WAL watcher")
+                self._start(process.actor)
                 return
 
-    def _expect_end(self, life: Life) -> None:
-        """Write down the end of a life that nobody has killed, and say so where that was not as it should be."""
-        if not life.program.has_ended:
-            self._round.report("broken", f"{life.name} does not end")
-            life.program.signal(signal.SIGKILL)
-        code = life.program.wait(_ENDED_WITHIN_S)
-        self._journal.write("ended", life=life.name, code=code)
-        self._round.expect(code == 0, f"{life.name} should end with 0, and has ended with {code}")
-        life.program.end()
-        del self._lives[life.actor]
+    def _expect_end(self, process: ActorProcess) -> None:
+        """Record the end of a process that was not killed, and report an exit code other than 0."""
+        if not process.program.has_ended:
+            self._round.report("broken", f"{process.name} does not end")
+            process.program.signal(signal.SIGKILL)
+        code = process.program.wait(_ENDED_WITHIN_S)
+        self._journal.write("ended", process=process.name, code=code)
+        self._round.expect(code == 0, f"{process.name} should end with 0, and ended with {code}")
+        process.program.end()
+        del self._processes[process.actor]
 
-    def _drain(self, look: Program, what: str, within_s: float) -> None:
-        left: list[Any] = []
+    def _await_no_open_deliveries(self, dump: Program, messages: str, within_s: float) -> None:
+        remaining: list[Any] = []
 
         def is_drained() -> bool:
-            nonlocal left
-            look.tell("open")
-            left = json.loads(look.line())
-            return not left
+            nonlocal remaining
+            dump.tell("open")
+            remaining = json.loads(dump.line())
+            return not remaining
 
         if not _until(is_drained, within_s):
-            self._round.report("lost", f"{what} is not taken within {within_s:g} s: {left}")
+            self._round.report("lost", f"{messages} were not received within {within_s:g} s: {remaining}")
 
 
 def run(round: Round) -> None:
-    """Die at one step after another; then let it storm for most of the time, and let all come to an end."""
-    exhaustive.run(round, stride=max(1, int(_STRIDE_S / round.seconds)), seconds=0.15 * round.seconds)
-    storm = _Storm(round)
-    with BusClient("outside", "founder", storm.db) as bus:
+    """Kill a short run at each of its steps; then kill and restart all actors, drain the bus, and check the history."""
+    exhaustive.run(round, stride=max(1, int(_EVERY_STEP_S / round.seconds)), seconds=0.15 * round.seconds)
+    actors = _Actors(round)
+    with BusClient("outside", "setup", actors.db) as bus:
         bus.register(*ADDRESSES)
         bus.execute(EFFECTS)
     try:
-        storm.rage(0.7 * round.seconds)
-        round.count("doorbells left by killed processes", len(_doorbells(storm.db)))
-        storm.calm()
+        actors.kill_and_restart(0.7 * round.seconds)
+        round.count("doorbells left by killed processes", len(_doorbells(actors.db)))
+        actors.drain()
     finally:
-        storm.end()
-    found = storm.look()
-    for verdict in checker.check(found):
-        round.report(verdict.kind, verdict.what)
-    _count(round, found)
-    _sweep(round, storm.db)
+        actors.end()
+    history = actors.history()
+    for verdict in checker.check(history):
+        round.report(verdict.kind, verdict.text)
+    _count(round, history)
+    _sweep(round, actors.db)
 
 
-def _count(round: Round, found: History) -> None:
-    sent = [sending for sending in found.sendings if sending.outcome == "done"]
-    round.count("sends that returned", len(sent))
-    round.count("sends interrupted", sum(sending.outcome == "unknown" for sending in found.sendings))
-    round.count("messages", len(found.look.messages))
-    round.count("messages received", len(found.receipts))
-    round.count("transactions", len(found.look.effects))
-    round.count("at-most-once messages lost with the consumer that held them", _lost_in_hand(found))
+def _count(round: Round, history: History) -> None:
+    returned = [sending for sending in history.sendings if sending.outcome == "done"]
+    round.count("sends that returned", len(returned))
+    round.count("sends interrupted", sum(sending.outcome == "unknown" for sending in history.sendings))
+    round.count("messages", len(history.dump.messages))
+    round.count("messages received", len(history.receptions))
+    round.count("transactions", len(history.dump.effects))
+    round.count("at-most-once messages lost with the consumer that held them", _lost_with_consumer(history))
 
 
-def _lost_in_hand(found: History) -> int:
-    modes = found.modes()
-    received = {(receipt.address, receipt.id) for receipt in found.receipts}
-    auto = (delivery for delivery in found.look.deliveries if modes.get(delivery.recipient) == "auto")
+def _lost_with_consumer(history: History) -> int:
+    modes = history.modes()
+    received = {(reception.address, reception.id) for reception in history.receptions}
+    auto = (delivery for delivery in history.dump.deliveries if modes.get(delivery.recipient) == "auto")
     return sum((delivery.recipient, delivery.message) not in received for delivery in auto)
 
 
 def _sweep(round: Round, db: str) -> None:
-    """See that the doorbells of the dead go, and that none of the living is left."""
+    """Check that a sweep removes the doorbells of killed processes, and that ended processes have left none."""
     for path in _doorbells(db):
-        os.utime(path, (0, 0))  # what is half made has a while to become whole
+        os.utime(path, (0, 0))  # a sweep spares new files, which may be incomplete
     Doorbells(db).sweep()
     names = sorted(path.name for path in Path(f"{db}-bells").iterdir())
-    round.expect(names == ["watch.lock"], f"in the swept folder of doorbells only the lock should be left, not {names}")
+    round.expect(names == ["watch.lock"], f"only the lock should remain in the swept folder of doorbells, not {names}")
 
 
 def _doorbells(db: str) -> list[Path]:
     return [path for path in Path(f"{db}-bells").rglob("*") if path.is_fifo()]
 
 
-def _has_the_watch(pid: int) -> bool:
-    """Whether a process holds the lock of the watch, see proc(5); where that is not to be seen, none has."""
+def _is_watcher(pid: int) -> bool:
+    """Whether a process holds the watcher's lock, see proc(5); False if that cannot be read."""
     folder = Path(f"/proc/{pid}/fd")
     try:
         locks = [path.name for path in folder.iterdir() if os.readlink(path).endswith("-bells/watch.lock")]
@@ -254,7 +262,7 @@ def _has_the_watch(pid: int) -> bool:
 
 
 def _until(condition: Callable[[], bool], within_s: float) -> bool:
-    """Wait until a condition holds, and return whether it has come to."""
+    """Wait until a condition holds; returns False after `within_s`."""
     deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:

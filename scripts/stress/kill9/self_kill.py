@@ -1,7 +1,7 @@
-"""Death: a process that kills itself with -9 at the nth step it takes, so that a seed chooses where it dies.
+"""Self-kill: a process kills itself with -9 at its nth step, so that a seed decides the step.
 
-The steps are those that SQLite takes with its files (`io`: before one, after it, or with half of a write done) or
-the lines of raven's code that it comes to (`line`): among them are all moments between two steps of the bus.
+The steps are SQLite's calls on its files (`io`: before a call, after it, or halfway through a write) or the lines of
+raven's code (`line`). Every moment between two steps of the bus is among them.
 """
 
 from __future__ import annotations
@@ -21,47 +21,47 @@ import raven
 from scripts.stress.history.journal import Journal
 
 _RAVEN = str(Path(raven.__file__).parent)
-_HELPER = str(Path(raven.__file__).parents[1] / "rpc")
+_RPC = str(Path(raven.__file__).parents[1] / "rpc")
 
 
-class Death:
-    """Comes at the nth step; `moment` says whether before it, after it, or in the middle."""
+class SelfKill:
+    """Kills this process at its nth step; `moment` is `before`, `after` or `halfway`."""
 
-    def __init__(self, journal: Journal, of: str, nth: int, moment: str) -> None:
+    def __init__(self, journal: Journal, kind: str, nth: int, moment: str) -> None:
         self._journal = journal
-        self._of = of
-        self._left = nth
+        self._kind = kind
+        self._remaining = nth
         self._moment = moment
 
     def is_due(self) -> bool:
         """Count a step; returns whether it is the last."""
-        self._left -= 1
-        return self._left == 0
+        self._remaining -= 1
+        return self._remaining == 0
 
-    def come(self, place: str) -> None:
-        """Die."""
-        self._journal.write("dying", of=self._of, place=place)
+    def kill(self, place: str) -> None:
+        """Record the place, and kill this process."""
+        self._journal.write("dying", of=self._kind, place=place)
         os.kill(os.getpid(), signal.SIGKILL)
 
     def step(self, place: str, act: Callable[[], Any], half: Callable[[], Any] | None = None) -> Any:
-        """Do one step, and die in it if it is the last."""
+        """Do one step, or kill this process in it if it is the last."""
         if not self.is_due():
             return act()
         if self._moment == "halfway" and half is not None:
             half()
         elif self._moment == "after":
             act()
-        return self.come(f"{self._moment} {place}")
+        return self.kill(f"{self._moment} {place}")
 
 
 class _File(apsw.VFSFile):
-    """A file whose steps are counted. Locks on the shared memory pass by unseen: xFileControl stands around them."""
+    """A file that counts its calls. apsw hides the locks on the shared memory; xFileControl comes before and after."""
 
-    def __init__(self, base: str, name: Any, flags: list[int], death: Death) -> None:
+    def __init__(self, base: str, name: Any, flags: list[int], self_kill: SelfKill) -> None:
         super().__init__(base, name, flags)
         path = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
         self._kind = path.rpartition("-")[2] if path.endswith(("-wal", "-journal")) else "file"
-        self._death = death
+        self._self_kill = self_kill
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802 SQLite's names
         return self._step("xRead", lambda: super(_File, self).xRead(amount, offset))
@@ -93,38 +93,38 @@ class _File(apsw.VFSFile):
         self._step("xClose", super().xClose)
 
     def _step(self, name: str, act: Callable[[], Any], half: Callable[[], Any] | None = None) -> Any:
-        return self._death.step(f"{name} of the {self._kind}", act, half)
+        return self._self_kill.step(f"{name} of the {self._kind}", act, half)
 
 
-class _Files(apsw.VFS):
-    """SQLite's own way to files, in whose place this stands, with the steps counted."""
+class _CountingVFS(apsw.VFS):
+    """The default VFS, which counts its calls and passes them on to SQLite's own."""
 
-    def __init__(self, death: Death) -> None:
+    def __init__(self, self_kill: SelfKill) -> None:
         self._base = apsw.vfs_names()[0]
-        self._death = death
-        super().__init__("death", self._base, makedefault=True)
+        self._self_kill = self_kill
+        super().__init__("self-kill", self._base, makedefault=True)
 
     def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
-        return self._death.step("xOpen", lambda: _File(self._base, name, flags, self._death))
+        return self._self_kill.step("xOpen", lambda: _File(self._base, name, flags, self._self_kill))
 
     def xDelete(self, name: str, sync: bool) -> None:  # noqa: N802
-        self._death.step("xDelete", lambda: super(_Files, self).xDelete(name, sync))
+        self._self_kill.step("xDelete", lambda: super(_CountingVFS, self).xDelete(name, sync))
 
 
-def arm(journal: Journal, of: str, nth: int, moment: str) -> object:
-    """Let this process die at its nth step; what is returned must be kept as long as it lives."""
-    death = Death(journal, of, nth, moment)
-    if of == "io":
-        return _Files(death)
+def arm(journal: Journal, kind: str, nth: int, moment: str) -> object:
+    """Make this process kill itself at its nth step; the caller must keep the returned object."""
+    self_kill = SelfKill(journal, kind, nth, moment)
+    if kind == "io":
+        return _CountingVFS(self_kill)
 
     def on_line(frame: FrameType, event: str, _: object) -> Any:
-        if event == "line" and death.is_due():
-            death.come(f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}")
+        if event == "line" and self_kill.is_due():
+            self_kill.kill(f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}")
         return on_line
 
     def on_call(frame: FrameType, event: str, _: object) -> Any:
-        return on_line if frame.f_code.co_filename.startswith((_RAVEN, _HELPER)) else None
+        return on_line if frame.f_code.co_filename.startswith((_RAVEN, _RPC)) else None
 
     threading.settrace(on_call)
     sys.settrace(on_call)
-    return death
+    return self_kill

@@ -1,18 +1,18 @@
-"""Serve the bus as `raven serve` does, with leases of 3 s instead of 30, so that a storm sees them end."""
+"""Serve the bus as `raven serve` does, with leases of 3 s instead of 30 s, so that they expire within the trial."""
 
 from __future__ import annotations
 
 import signal
 
-from scripts.stress.kill9.actor import LEASE_S, Part, play
+from scripts.stress.kill9.actor import LEASE_S, Actor, run_actor
 from scripts.stress.short_leases import serve_with
 
 
-def run(part: Part) -> None:
-    """Serve until the end."""
+def run(actor: Actor) -> None:
+    """Serve until SIGTERM."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    serve_with(3 * LEASE_S, part.db, part.socket)
+    serve_with(3 * LEASE_S, actor.db, actor.socket)
 
 
 if __name__ == "__main__":
-    play(run)
+    run_actor(run)

@@ -1,4 +1,4 @@
-"""Send without end as a foreign program does: INSERT INTO outbox, by Python's own sqlite3. Nobody rings for it."""
+"""Send without end as an external writer: INSERT INTO outbox by Python's own sqlite3, which rings no doorbell."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sqlite3
 from typing import Any
 
 from scripts.stress.kill9 import message_factory
-from scripts.stress.kill9.actor import Part, play
+from scripts.stress.kill9.actor import Actor, run_actor
 
 _INSERT = (
     "INSERT INTO outbox (sender, recipient, type, body, urgency, max_attempts)"
@@ -15,23 +15,24 @@ _INSERT = (
 )
 
 
-def produce(part: Part) -> None:
-    """Send until the end; in the calm after the storm one to each, since only the watch can hear of it."""
-    bus = sqlite3.connect(part.db, timeout=5, isolation_level=None)
-    # Older copies of SQLite have a defect where the WAL is written back (see the README): that is left to raven's.
+def produce(actor: Actor) -> None:
+    """Send until the process is killed; when draining, send one message to each, of which only the watcher learns."""
+    bus = sqlite3.connect(actor.db, timeout=5, isolation_level=None)
+    # Older copies of SQLite have the WAL-reset defect (see docs/architecture.md), so that raven alone checkpoints.
     bus.execute("PRAGMA wal_autocheckpoint = 0")
-    maker = message_factory.Maker(part)
+    factory = message_factory.MessageFactory(actor)
     for to in message_factory.ADDRESSES:
-        _insert(part, bus, maker.make(to))
-    while not part.is_calm:
-        _insert(part, bus, maker.make(part.random.choice((*message_factory.ADDRESSES, message_factory.EVERYBODY))))
-        part.pause(0.01, 0.2)
+        _insert(actor, bus, factory.make(to))
+    while not actor.is_draining:
+        to = actor.random.choice((*message_factory.ADDRESSES, message_factory.BROADCAST))
+        _insert(actor, bus, factory.make(to))
+        actor.pause(0.01, 0.2)
 
 
-def _insert(part: Part, bus: sqlite3.Connection, message: dict[str, Any]) -> None:
-    call = part.next_call()
-    part.journal.write("sending", call=call, posts=message_factory.told([message]), key=None)
-    row = {**message, "sender": f"{part.actor}:abroad", "body": json.dumps(message["body"])}
+def _insert(actor: Actor, bus: sqlite3.Connection, message: dict[str, Any]) -> None:
+    call = actor.next_call()
+    actor.journal.write("sending", call=call, messages=message_factory.describe_all([message]), key=None)
+    row = {**message, "sender": f"{actor.name}:abroad", "body": json.dumps(message["body"])}
     try:
         bus.execute("BEGIN IMMEDIATE")
         bus.execute(_INSERT, row)
@@ -40,12 +41,12 @@ def _insert(part: Part, bus: sqlite3.Connection, message: dict[str, Any]) -> Non
     except sqlite3.OperationalError as error:
         if bus.in_transaction:
             bus.execute("ROLLBACK")
-        part.journal.write("refused", call=call, error=str(error))
+        actor.journal.write("refused", call=call, error=str(error))
         if "locked" not in str(error):
             raise
     else:
-        part.journal.write("sent", call=call, ids=[id])
+        actor.journal.write("sent", call=call, ids=[id])
 
 
 if __name__ == "__main__":
-    play(produce)
+    run_actor(produce)

@@ -76,9 +76,9 @@ def _beside(round: Round, db: str, socket: str, seconds: float) -> Iterator[Prog
     """Start those who fork, run out of descriptors, and are cancelled, over the file and over the socket."""
     for name, address, *between in (
         ("forking", "forked:s"),
-        ("starved", "starved:s"),
-        ("canceller", "cancelled:s", ""),
-        ("canceller", "socket-cancelled:s", socket),
+        ("no_descriptors", "starved:s"),
+        ("cancel_process", "cancelled:s", ""),
+        ("cancel_process", "socket-cancelled:s", socket),
     ):
         seed = str(round.random.randrange(1_000_000))
         own = [db, between[0], seed, f"{seconds / 2}", address] if between else [db, address, seed, f"{seconds / 2}"]

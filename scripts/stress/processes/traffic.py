@@ -10,7 +10,7 @@ from raven import BusClient
 from scripts.harness.program import Program
 from scripts.stress.history import checker, deliveries, order
 from scripts.stress.history.call_recorder import EFFECTS
-from scripts.stress.history.collect import left_in
+from scripts.stress.history.collect import collect_history
 from scripts.stress.history.history import History
 from scripts.stress.history.verdict import Verdict
 from scripts.stress.processes.traffic_process import RECEIVERS, address
@@ -23,7 +23,7 @@ _RULES = (*checker.RULES, *deliveries.RULES, order.ids_grow_in_time)
 
 
 class Crew:
-    """Processes that send and receive until they are told to stop; nobody kills them."""
+    """Processes that send and receive until they are fields to stop; nobody kills them."""
 
     def __init__(self, round: Round, db: str) -> None:
         self._round = round
@@ -60,10 +60,10 @@ class Crew:
             time.sleep(0.02)
         for part in RECEIVERS:
             self._stop(part)
-        history = left_in(self._db, self._folder, "crew")
+        history = collect_history(self._db, self._folder, "crew")
         self._round.count("messages", sum(sending.outcome == "done" for sending in history.sendings))
         for verdict in verdicts(history):
-            self._round.report(verdict.kind, verdict.what)
+            self._round.report(verdict.kind, verdict.text)
 
     def _left(self) -> dict[str, int]:
         ours = {address(part) for part in RECEIVERS}
@@ -92,11 +92,14 @@ def verdicts(history: History) -> Iterator[Verdict]:
     order: the order is that of the messages that came soon after they were sent.
     """
     yield from checker.check(history, rules=_RULES)
-    sent_at = {post.token: sending.begin for sending in history.sendings for post in sending.posts}
+    sent_at = {post.token: sending.begin for sending in history.sendings for post in sending.messages}
     prompt: dict[str, list[int]] = defaultdict(list)
-    for receipt in sorted(history.receipts, key=lambda receipt: receipt.at):
-        if history.lives[receipt.life].mode == "auto" and receipt.at - sent_at.get(receipt.token, 0.0) < _PROMPT_S:
-            prompt[receipt.life].append(receipt.id)
-    for life, ids in prompt.items():
+    for reception in sorted(history.receptions, key=lambda reception: reception.at):
+        if (
+            history.processes[reception.process].mode == "auto"
+            and reception.at - sent_at.get(reception.token, 0.0) < _PROMPT_S
+        ):
+            prompt[reception.process].append(reception.id)
+    for process, ids in prompt.items():
         if ids != sorted(ids):
-            yield Verdict("reordered", f"{life} got a message after a later one")
+            yield Verdict("reordered", f"{process} got a message after a later one")

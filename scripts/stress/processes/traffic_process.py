@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from raven import BusClient, BusyError
-from scripts.stress.history.call_recorder import ADD_EFFECT, Witness
+from scripts.stress.history.call_recorder import ADD_EFFECT, CallRecorder
 from scripts.stress.history.journal import Journal
 
 # How the mail of each address is taken.
@@ -24,7 +24,7 @@ _BUSY_TIMEOUT_S = 0.5
 _GAP_S = 0.004
 _TURN_S = 0.3
 _MANY_ATTEMPTS = 1000
-_AHEAD = 50
+_PREFETCH = 50
 _over = threading.Event()
 
 
@@ -33,54 +33,54 @@ def address(part: str) -> str:
     return f"{part}:crew"
 
 
-def produce(bus: BusClient, witness: Witness) -> None:
+def produce(bus: BusClient, recorder: CallRecorder) -> None:
     parts, number = list(RECEIVERS), 0
     while not _over.wait(_GAP_S):
         number += 1
-        to, body = address(parts[number % len(parts)]), {"token": f"{witness.life}-{number}"}
-        witness.send(bus, {"to": to, "type": "work", "body": body, "max_attempts": _MANY_ATTEMPTS})
+        to, body = address(parts[number % len(parts)]), {"token": f"{recorder.process}-{number}"}
+        recorder.send(bus, {"to": to, "type": "work", "body": body, "max_attempts": _MANY_ATTEMPTS})
 
 
-def take(bus: BusClient, witness: Witness) -> None:
-    for _ in witness.each(bus.listen(timeout_s=_TURN_S, poll_interval_s=0.5)):
+def take(bus: BusClient, recorder: CallRecorder) -> None:
+    for _ in recorder.each(bus.listen(timeout_s=_TURN_S, poll_interval_s=0.5)):
         if _over.is_set():
             return
 
 
-def loop(bus: BusClient, witness: Witness) -> None:
+def loop(bus: BusClient, recorder: CallRecorder) -> None:
     async def run() -> None:
-        witness.journal.write("asking")
+        recorder.journal.write("asking")
         async for message in bus.subscribe(timeout_s=_TURN_S, poll_interval_s=0.5):
-            witness.received(message)
+            recorder.received(message)
             if _over.is_set():
                 return
-            witness.journal.write("asking")
+            recorder.journal.write("asking")
 
     asyncio.run(run())
 
 
-def take_manually(bus: BusClient, witness: Witness) -> None:
-    for message in witness.each(bus.listen(ack="manual", lease_s=LEASE_S, timeout_s=_TURN_S, poll_interval_s=0.5)):
-        witness.ack(bus, message)
+def take_manually(bus: BusClient, recorder: CallRecorder) -> None:
+    for message in recorder.each(bus.listen(ack="manual", lease_s=LEASE_S, timeout_s=_TURN_S, poll_interval_s=0.5)):
+        recorder.ack(bus, message)
         if _over.is_set():
             return
 
 
-def take_exactly(bus: BusClient, witness: Witness) -> None:
-    witness.journal.write("asking")
+def take_exactly(bus: BusClient, recorder: CallRecorder) -> None:
+    recorder.journal.write("asking")
     for message in bus.claim(max=5, lease_s=LEASE_S):
-        witness.received(message)
+        recorder.received(message)
 
         def commit(id: int = message.id) -> None:
             with bus.transaction() as tx:
                 tx.ack(id)
-                tx.execute(ADD_EFFECT, (id, witness.life))
+                tx.execute(ADD_EFFECT, (id, recorder.process))
 
-        witness.call("acking", "acked", commit, id=message.id, lease=message.lease)
+        recorder.call("acking", "acked", commit, id=message.id, lease=message.lease)
     _over.wait(_GAP_S)
 
 
-PARTS: dict[str, Callable[[BusClient, Witness], None]] = {
+PARTS: dict[str, Callable[[BusClient, CallRecorder], None]] = {
     "producer": produce,
     "auto": take,
     "loop": loop,
@@ -96,19 +96,19 @@ def _await_end() -> None:
 
 def main() -> None:
     part, db, folder, name = sys.argv[1:]
-    witness = Witness(Journal(Path(folder), name))
+    recorder = CallRecorder(Journal(Path(folder), name))
     bus = BusClient.at(address(part), db, busy_timeout_s=_BUSY_TIMEOUT_S, max_attempts=_MANY_ATTEMPTS, register=False)
     threading.Thread(target=_await_end, daemon=True).start()
     print(f"{part} is ready", flush=True)
     while not _over.is_set():
         try:
             if part in RECEIVERS:
-                witness.consuming(bus.address, RECEIVERS[part], lease_s=LEASE_S, ahead=_AHEAD)
-            PARTS[part](bus, witness)
+                recorder.consuming(bus.address, RECEIVERS[part], lease_s=LEASE_S, prefetch=_PREFETCH)
+            PARTS[part](bus, recorder)
         except BusyError:
             continue
         finally:
-            witness.journal.write("leaving")
+            recorder.journal.write("leaving")
     bus.close()
 
 
