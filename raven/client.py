@@ -208,7 +208,7 @@ class BusClient(BusObserver):
         first counts. `options` are those of `send`. Raises WaitTimeoutError after `timeout_s` seconds; then, or when
         the wait is left by another exception, nobody begins with the request any more, and nothing is left behind.
         """
-        return self._ask(to, type, body, timeout_s, options).answer()
+        return self._ask(to, type, body, timeout_s, options).send_and_wait()
 
     async def request_async(
         self,
@@ -220,7 +220,7 @@ class BusClient(BusObserver):
         **options: Unpack[SendOptions],
     ) -> Message:
         """Do as `request` does, without blocking the event loop."""
-        return await self._ask(to, type, body, timeout_s, options).answer_async()
+        return await self._ask(to, type, body, timeout_s, options).send_and_wait_async()
 
     def _ask(self, to: str | Sequence[str], type: str, body: Any, timeout_s: float, options: Any) -> Request:
         from raven.receive.request import Request

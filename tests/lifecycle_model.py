@@ -120,15 +120,15 @@ class Bus:
     # What recipients do.
 
     def claim(
-        self, address: str, max: int, token: int, lease_s: int, *, rung: bool = False, again: bool = False
+        self, address: str, max: int, token: int, lease_s: int, *, notified: bool = False, again: bool = False
     ) -> list[int]:
-        return self._lease(self.ready(address, max, rung=rung, again=again), token, lease_s, counts=True)
+        return self._lease(self.ready(address, max, notified=notified, again=again), token, lease_s, counts=True)
 
-    def prefetch(self, address: str, max: int, token: int, lease_s: int, *, rung: bool = False) -> list[int]:
-        return self._lease(self.ready(address, max, rung=rung), token, lease_s, counts=False)
+    def prefetch(self, address: str, max: int, token: int, lease_s: int, *, notified: bool = False) -> list[int]:
+        return self._lease(self.ready(address, max, notified=notified), token, lease_s, counts=False)
 
-    def consume_ready(self, address: str, max: int, *, rung: bool = False) -> list[int]:
-        taken = self.ready(address, max, rung=rung)
+    def consume_ready(self, address: str, max: int, *, notified: bool = False) -> list[int]:
+        taken = self.ready(address, max, notified=notified)
         for one in taken:
             one.attempts += 1
             one.finish("acked")
@@ -143,9 +143,9 @@ class Bus:
         one.attempts += 1
         one.finish("acked")
 
-    def ready(self, address: str, max: int, *, rung: bool, again: bool = False) -> list[Delivery]:
+    def ready(self, address: str, max: int, *, notified: bool, again: bool = False) -> list[Delivery]:
         """Return what is ready, after what is due was settled; always by who claims `again`, never by who was rung."""
-        if not rung and (again or any(one.ready_at <= self.now() for one in self._open(address))):
+        if not notified and (again or any(one.ready_at <= self.now() for one in self._open(address))):
             self.release_due(address)
             self.expire()
             self.book()

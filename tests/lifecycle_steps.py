@@ -234,7 +234,7 @@ class Steps:
         store.close()
         for consumer in actor.bus._consumers:  # their threads die, too
             if isinstance(consumer, ManualAckConsumer) and consumer._renewer is not None:
-                consumer._renewer.end()
+                consumer._renewer.stop()
                 consumer._has_claimed = False
         actor.stop()
 

@@ -60,7 +60,7 @@ class ReplyCondition:
 
     def fetch(self, max: int, notified: bool) -> Message | None:
         """Return the reply, or None before it has come."""
-        messages = self._subscription.fetch(max, rung=notified)
+        messages = self._subscription.fetch(max, notified=notified)
         if messages:
             self._pending.cancel_others()
         return messages[0] if messages else None

@@ -91,7 +91,7 @@ class MailPush:
 
     def consume(self, message_id: int) -> None:
         """Ack a message that is still leased here, else raise LeaseLostError. Runs in the thread of the writer."""
-        self._subscription.take(message_id)
+        self._subscription.consume(message_id)
 
     def release(self, message_id: int) -> None:
         """Note that a message was acked or given back: there is room for another."""
@@ -111,14 +111,14 @@ class MailPush:
         if not self.poller.is_closed:
             self.poller.close()
             self._forget(self._unacked)
-            self._host.writer.submit(self._subscription.give_back, ignore)
+            self._host.writer.submit(self._subscription.release, ignore)
 
     def _fetch(self, max: int, notified: bool) -> list[Message]:
         """Take what is ready, acked or leased; runs in the thread of the writer."""
         if self._unacked and time.monotonic() - self._renewed_at > LEASE_S / 2:
             # This process stood still: what is held here must not come a second time.
             self._subscription.renew()
-        return self._subscription.fetch(max, rung=notified, max_bytes=_BATCH_BYTES)
+        return self._subscription.fetch(max, notified=notified, max_bytes=_BATCH_BYTES)
 
     def _renewed(self, asked: frozenset[int], outcome: Outcome) -> None:
         """Forget what was acked by other ways, or was lost to another; the consumer remembers whose lease it was."""

@@ -1,4 +1,4 @@
-"""Loops that deliver: acked before they are yielded, or leased until acked; and requests that wait for an answer.
+"""Loops that deliver messages, with automatic or manual acks; requests that wait for a reply.
 
-Imported by `client` and what stands on it; imports `delivery` and below.
+Imported by `client` and the rooms above it; imports `delivery` and below.
 """

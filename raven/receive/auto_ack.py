@@ -1,4 +1,4 @@
-"""Feeds: messages as they come, at most once, by pushed wake-ups."""
+"""Automatic acks: a loop gets each message at most once, acked before the loop yields it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from raven.store.database import Store
 from raven.wake.sigterm import raise_on_sigterm
 from raven.wake.waiter import Waiter
 
-# What is leased is meant to be taken within milliseconds; after a crash it is ready again after this long.
+# A prefetched message is normally consumed within milliseconds. After a crash it is ready again after this long.
 LEASE_S = 5.0
 _FAST_BATCH_S = 0.05
 _BUSY_NAP_S = 0.002
@@ -28,10 +28,10 @@ _T = TypeVar("_T")
 
 
 class AutoAckConsumer:
-    """Fetches leased batches and acks each message just before it is handed out; what was not goes back at the end.
+    """Prefetches a leased batch and acks each message just before the loop yields it; `release` returns the rest.
 
-    The batch is one message at first, doubles (up to `max_per_poll`) while the consumer keeps up and falls back to one
-    when it is slow, so that a slow consumer holds nothing that another could work on.
+    The first batch is one message. The size doubles, up to `max_per_poll`, while the consumer keeps up, and falls back
+    to one when the consumer is slow: a slow consumer keeps no message from another.
     """
 
     def __init__(self, mailbox: Mailbox, waiter: Waiter, max_per_poll: int) -> None:
@@ -43,9 +43,9 @@ class AutoAckConsumer:
         self._batch_size = 1
         self._fetched_at = 0.0
         self._claim: Claim | None = None
-        self._place = 0
+        self._next_row = 0
         self._queue_state = ASSUME_READY
-        self._rings_pay = True
+        self._skips_peek = True
         self._released = False
 
     def __enter__(self) -> Self:
@@ -61,46 +61,49 @@ class AutoAckConsumer:
             self.waiter.__exit__(kind, error, trace)
 
     def release(self) -> None:
-        """Take no more, and give back what was fetched and not handed out; others who wait for it are woken."""
+        """Stop, and release the prefetched messages that were not yielded; wakes other consumers of the address."""
         self._released = True
         claim, self._claim = self._claim, None
         if claim is not None and not self.waiter.is_inherited:
-            # If even this fails the lease ends by itself.
+            # If the release fails, the lease ends by itself after LEASE_S.
             with suppress(RavenError):
                 self._mailbox.release(claim.token)
 
-    def next(self, rung: bool = False) -> Message | None:
-        """Return the next message, acked, or None where nothing is ready; `rung` tells that the doorbell just was."""
+    def next(self, notified: bool = False) -> Message | None:
+        """Return the next message, acked, or None if no message is ready.
+
+        `notified` says that the doorbell has just been rung.
+        """
         self.check_open()
         while (claim := self._claim) is not None:
-            row = claim.rows[self._place]
-            # Only what was taken is passed: a BusyError leaves all as it was, to be tried again.
+            row = claim.rows[self._next_row]
+            # A BusyError leaves the position unchanged, so that the call can be repeated.
             message = self._mailbox.consume(claim, row)
-            self._place += 1
-            if self._place == len(claim.rows):
+            self._next_row += 1
+            if self._next_row == len(claim.rows):
                 self._claim = None
             if message is not None:
                 return message
-        # A ring mostly means mail: then a look first is in vain. Where others were quicker it saves taking the lock.
-        if rung and self._rings_pay:
+        # A ring usually means mail, so a peek would only cost time. It saves the write lock if others were quicker.
+        if notified and self._skips_peek:
             message = self._fetch(ASSUME_READY)
-            self._rings_pay = message is not None
+            self._skips_peek = message is not None
             if message is not None:
                 return message
         self._queue_state = self._mailbox.peek()
         if not self._queue_state.has_work():
             return None
         message = self._fetch(self._queue_state)
-        self._rings_pay = message is not None
+        self._skips_peek = message is not None
         return message
 
     def check_open(self) -> None:
-        """Raise ClosedError when this was released, or is a forked child's copy."""
+        """Raise ClosedError if this consumer was released, or is a forked child's copy."""
         if self._released or self.waiter.is_inherited:
             raise ClosedError("the loop was ended, or belongs to the process that this one was forked from")
 
     def due_s(self, deadline: float | None) -> float | None:
-        """Return in how many seconds to look again without being rung: a delay or lease ends, or the deadline comes."""
+        """Return the seconds until a delay or a lease ends, or until the deadline; None if nothing is due."""
         return min(
             (pause for pause in (self._queue_state.next_due_s(), remaining_s(deadline)) if pause is not None),
             default=None,
@@ -112,32 +115,32 @@ class AutoAckConsumer:
         keeps_up = now - self._fetched_at < _FAST_BATCH_S
         size = min(self._batch_size * 2, self._max_per_poll) if keeps_up else 1
         message, self._claim = self._mailbox.consume_and_prefetch(queue, size, LEASE_S)
-        self._place, self._batch_size, self._fetched_at = 0, size, now
-        if self._released:  # meanwhile, by another thread
+        self._next_row, self._batch_size, self._fetched_at = 0, size, now
+        if self._released:  # by another thread, during the fetch
             self.release()
         return message
 
 
 def iterate(consumer: AutoAckConsumer, timeout_s: float | None) -> Generator[Message, None, None]:
-    """Yield messages as they come, blocking this thread between them; ends after `timeout_s` or when closed."""
+    """Yield each message as it arrives and block this thread in between, until `timeout_s` is over or `release`."""
     deadline = deadline_after(timeout_s)
     raise_on_sigterm()
-    rung = False
+    notified = False
     with consumer, suppress(ClosedError):
         while True:
-            message = consumer.next(rung)
+            message = consumer.next(notified)
             if message is not None:
                 yield message
             if deadline is not None and time.monotonic() >= deadline:
                 return
-            rung = message is None and consumer.waiter.wait(consumer.due_s(deadline))
+            notified = message is None and consumer.waiter.wait(consumer.due_s(deadline))
 
 
 class AsyncMessageIterator:
-    """What `subscribe` returns: messages as they come, without blocking the event loop; ends as `iterate` does.
+    """The async iterator that `subscribe` returns: does not block the event loop, and ends as `iterate` does.
 
-    Not an async generator: a loop that is left by `break` drops that to be closed some time later, and what it had
-    fetched would be held until then. This gives everything back in the moment in which it is dropped.
+    It is not an async generator. Python closes a generator some time after `break`, and the prefetched messages would
+    stay leased until then. This class releases them as soon as its last reference is gone.
     """
 
     def __init__(self, consumer: AutoAckConsumer, store: Store, timeout_s: float | None) -> None:
@@ -172,13 +175,13 @@ class AsyncMessageIterator:
         return message
 
     async def aclose(self) -> None:
-        """Stop, and give back what was fetched and not handed out."""
+        """Stop, and release the messages that were fetched and not yielded."""
         self.close()
 
     def close(self) -> None:
-        """Do as `aclose` does, at once. Closing twice is allowed."""
+        """Do as `aclose` does, synchronously. A second call does nothing."""
         if self._state == "open":
-            # What cannot be given back at once comes back when its lease ends: no reason to block the event loop.
+            # If another writer is active the leases end by themselves: the event loop must not wait for it.
             with suppress(RavenError), self._store.no_wait():
                 self._consumer.release()
             self._consumer.__exit__(None, None, None)
@@ -192,18 +195,21 @@ class AsyncMessageIterator:
 
     async def _next(self) -> Message | None:
         """Return the next message, or None at the deadline."""
-        rung = False
+        notified = False
         while True:
-            message = await retry_when_busy(self._store, partial(self._consumer.next, rung))
+            message = await retry_when_busy(self._store, partial(self._consumer.next, notified))
             if message is not None:
                 return message
             if self._past_deadline():
                 return None
-            rung = await self._consumer.waiter.wait_async(self._consumer.due_s(self._deadline))
+            notified = await self._consumer.waiter.wait_async(self._consumer.due_s(self._deadline))
 
 
 async def retry_when_busy(store: Store, step: Callable[[], _T]) -> _T:
-    """Run a short step of the store; where another writer is in the way, wait in the event loop."""
+    """Run a short step of the store; while another writer is active, wait in the event loop and retry.
+
+    Raises BusyError after the store's busy timeout.
+    """
     import asyncio
 
     deadline = time.monotonic() + store.busy_timeout_s

@@ -1,4 +1,4 @@
-"""LeaseRenewer: a thread that prolongs a lease for as long as this process lives."""
+"""Lease renewal: a thread renews a lease while its process runs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from raven.model.address import parse_address
 from raven.model.leases import Window
 from raven.store.database import Store
 
-_TIMES_WITHIN_A_LEASE = 3
+_RENEWALS_PER_LEASE = 3
 
 
 class LeaseRenewer:
-    """Renews what is held under one lease, three times within its span, over a connection of its own.
+    """Renews all deliveries of one lease three times per lease period, over a connection of its own.
 
-    The loop that holds it may be busy for as long as it likes; when the process dies or is stopped, the lease ends.
-    What it finds to be held no longer leaves the loop's `window`.
+    The loop that holds the lease may work on one message for any time. If the process dies or is stopped, the lease
+    ends. A delivery that has lost its lease is removed from the loop's `window`.
     """
 
     def __init__(
@@ -33,26 +33,26 @@ class LeaseRenewer:
         self._window = window
         self._ring = ring
         self._stop = threading.Event()
-        self._gives_back = False
+        self._releases = False
         self._thread = threading.Thread(target=self._run, name="raven-lease-renewer", daemon=True)
         self._thread.start()
 
-    def end(self, *, give_back: bool = False) -> None:
-        """Renew no more; with `give_back` let the thread give back what is held, which it may have to wait for."""
-        self._gives_back = give_back
+    def stop(self, *, release: bool = False) -> None:
+        """Stop renewing; with `release` the thread then releases the lease, and may wait for another writer first."""
+        self._releases = release
         self._stop.set()
 
     def _run(self) -> None:
-        # Signals are the main thread's.
+        # The main thread handles signals.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         store: Store | None = None
         try:
             is_open = True
             while is_open:
-                is_open = not self._stop.wait(self._lease.span_s / _TIMES_WITHIN_A_LEASE)
-                # What fails once, for another writer or a full disk, may work the next time.
+                is_open = not self._stop.wait(self._lease.span_s / _RENEWALS_PER_LEASE)
+                # An error (another writer, a full disk) may be gone at the next attempt.
                 with suppress(RavenError):
-                    if is_open or self._gives_back:
+                    if is_open or self._releases:
                         store = store or self._store.new_connection()
                         self._renew_once(store, is_open)
         finally:

@@ -1,4 +1,4 @@
-"""Manual acks: messages as they come, at least once, each leased until it is acked."""
+"""Manual acks: a loop gets each message at least once, leased until the program acks it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from raven.receive.lease_renewal import LeaseRenewer
 from raven.wake.handle import Handle
 from raven.wake.waiter import Waiter
 
-_NOTHING = QueueState(ready=0, due_at=None, expired=0)
+_NO_WORK = QueueState(ready=0, due_at=None, expired=0)
 
 
 class ManualAckConsumer(AutoAckConsumer):
-    """Claims one message at a time, so that a consumer that dies costs no other message an attempt.
+    """Claims one message at a time: if its process dies, no other message loses an attempt.
 
-    What is handed out and not acked, at most `max_per_poll` messages, stays leased while this process lives; it goes
-    back at the end.
+    Up to `max_per_poll` yielded messages can be unacked. Their lease is renewed while this process runs, and `release`
+    ends it.
     """
 
     def __init__(
@@ -34,29 +34,29 @@ class ManualAckConsumer(AutoAckConsumer):
         self._has_claimed = False
 
     def release(self) -> None:
-        """Take no more, and give back what is not acked; others who wait for it are woken."""
+        """Stop, and release the unacked messages; wakes other consumers of the address."""
         self._released = True
         self._leases.close_window(self._lease.token)
         renewer, self._renewer = self._renewer, None
         had_claimed, self._has_claimed = self._has_claimed, False
         if not had_claimed or self.waiter.is_inherited:
             return
-        is_given = False
+        is_released = False
         try:
             self._mailbox.release(self._lease.token)
-            is_given = True
+            is_released = True
         except RavenError:
-            # Another writer is in the way, for instance: the thread has the patience. If even it fails the lease ends.
+            # Another writer may be active. The renewer's thread tries again; if it fails too, the lease ends by itself.
             pass
         finally:
             if renewer is not None:
-                renewer.end(give_back=not is_given)
+                renewer.stop(release=not is_released)
 
-    def next(self, rung: bool = False) -> Message | None:
-        """Return the next message, leased, or None where nothing is ready or too much is not acked."""
+    def next(self, notified: bool = False) -> Message | None:
+        """Return the next message, leased; None if no message is ready or `max_per_poll` messages are unacked."""
         self.check_open()
         if self._is_full():
-            self._queue_state = _NOTHING
+            self._queue_state = _NO_WORK
             return None
         self._queue_state = self._mailbox.peek()
         if not self._queue_state.has_work():
@@ -67,11 +67,11 @@ class ManualAckConsumer(AutoAckConsumer):
             self._start_renewer()
         messages, left = self._mailbox.lease_batch(self._queue_state, 1, None, self._lease, counts_attempt=True)
         self._leases.remember(messages)
-        if self._released:  # meanwhile, by another thread
+        if self._released:  # by another thread, during the fetch
             self._has_claimed = True
             self.release()
             self.check_open()
-        # Where another was quicker, or what was due has died: look once more at the next ring, or in time.
+        # Another consumer may have been quicker, or the due delivery has died: peek again when notified or due.
         self._queue_state = left
         return messages[0] if messages else None
 
@@ -79,7 +79,7 @@ class ManualAckConsumer(AutoAckConsumer):
         if len(self._window.ids) < self._max_per_poll:
             return False
         self._window.has_waiter = True
-        # What others have acked meanwhile, or have by now, is held here no longer.
+        # Remove the messages that another client has acked, or has leased after this lease ended.
         self._window.ids.intersection_update(self._mailbox.leased_ids(self._lease))
         return len(self._window.ids) >= self._max_per_poll
 

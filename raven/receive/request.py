@@ -1,4 +1,4 @@
-"""Request: a message that asks for a reply, and the private address at which its sender waits for the answer."""
+"""Request: a message with a private reply address, and the wait for its reply."""
 
 from __future__ import annotations
 
@@ -26,94 +26,94 @@ from raven.wake.waiter import Waiter
 if TYPE_CHECKING:
     from raven.model.new_message import NewMessage
 
-# So much of the asker's role and session shows in the private address, which must not be too long for one.
+# A reply address starts with this many characters of the sender's role and session, to stay within the length limit.
 _MAX_PART = 200
 _BUSY_PAUSE_S = 0.005
 
 
 class ReplyConsumer(AutoAckConsumer):
-    """Takes the one answer; `withdraw` is called when it ends without."""
+    """Takes the first reply; calls `withdraw` if it is released without one."""
 
     def __init__(self, mailbox: Mailbox, waiter: Waiter, withdraw: Callable[[], None]) -> None:
         super().__init__(mailbox, waiter, 1)
         self._withdraw = withdraw
-        self._is_answered = self._was_busy = False
-        # Whoever begins to watch rings everybody: a look comes before the lock.
+        self._has_reply = self._was_busy = False
+        # A new WAL watcher rings all doorbells once, without mail: peek before taking the write lock.
         self._rings_pay = False
 
-    def next(self, rung: bool = False) -> Message | None:
-        """Return the answer, acked, or None; where another writer is in the way it is looked for again shortly."""
+    def next(self, notified: bool = False) -> Message | None:
+        """Return the reply, acked, or None; also None if another writer is active, and `due_s` is then short."""
         self._was_busy = False
         try:
-            answer = super().next(rung)
+            reply = super().next(notified)
         except BusyError:
             self._was_busy = True
             return None
-        self._is_answered = answer is not None
-        return answer
+        self._has_reply = reply is not None
+        return reply
 
     def due_s(self, deadline: float | None) -> float | None:
-        """Return in how many seconds to look again without being rung."""
+        """Return the seconds until the next poll is due; at most 5 ms while another writer is active."""
         due = super().due_s(deadline)
         if not self._was_busy:
             return due
         return _BUSY_PAUSE_S if due is None else min(due, _BUSY_PAUSE_S)
 
     def release(self) -> None:
-        """Take no more, and let nobody answer any more."""
+        """Stop, and withdraw the request if no reply has arrived."""
         was_released = self._released
         super().release()
-        if not was_released and not self._is_answered and not self.waiter.is_inherited:
+        if not was_released and not self._has_reply and not self.waiter.is_inherited:
             self._withdraw()
 
 
 class Request:
-    """One request on its way: `consumer` takes its answer.
+    """One blocking or awaited request; `consumer` takes its reply.
 
-    However the wait ends without an answer, nobody begins with the request any more.
+    If the wait ends without a reply, for any reason, the request is withdrawn: no recipient can claim it any more.
     """
 
     def __init__(self, handle: Handle, pending: PendingRequest, timeout_s: float) -> None:
         self._store = handle.store
-        self._store.refuse_in_transaction("wait for an answer")
+        self._store.refuse_in_transaction("wait for a reply")
         self._pending = pending
         self._deadline = deadline_after(timeout_s)
         waiter = Waiter(handle, pending.reply_address, 1.0, delay_watch=True)
         self.consumer = ReplyConsumer(pending.mailbox(), waiter, pending.withdraw)
 
-    def answer(self) -> Message:
-        """Send it, block until the answer comes, and return that, acked; raises WaitTimeoutError."""
+    def send_and_wait(self) -> Message:
+        """Send the request, block until its reply arrives, and return the reply, acked; raises WaitTimeoutError."""
         self._pending.send()
-        with closing(iterate(self.consumer, remaining_s(self._deadline))) as answers:
-            return self._first(list(islice(answers, 1)))
+        with closing(iterate(self.consumer, remaining_s(self._deadline))) as replies:
+            return self._first(list(islice(replies, 1)))
 
-    async def answer_async(self) -> Message:
-        """Do as `answer` does, without blocking the event loop; a cancelled task leaves nothing behind either."""
+    async def send_and_wait_async(self) -> Message:
+        """Do as `send_and_wait` does, without blocking the event loop; a cancelled task withdraws the request."""
         await retry_when_busy(self._store, self._pending.send)
-        found = []
-        with closing(AsyncMessageIterator(self.consumer, self._store, remaining_s(self._deadline))) as answers:
-            async for answer in answers:
-                found.append(answer)
+        received = []
+        with closing(AsyncMessageIterator(self.consumer, self._store, remaining_s(self._deadline))) as replies:
+            async for reply in replies:
+                received.append(reply)
                 break
-        return self._first(found)
+        return self._first(received)
 
-    def _first(self, found: list[Message]) -> Message:
-        if found:
+    def _first(self, received: list[Message]) -> Message:
+        if received:
             self._pending.cancel_others()
-            return found[0]
+            return received[0]
         if remaining_s(self._deadline):
-            self._pending.withdraw()  # it may have been closed while it was being sent
-            raise ClosedError(f"the client was closed while it waited for the answer to {self._pending}")
+            self._pending.withdraw()  # the client may have been closed during the send
+            raise ClosedError(f"the client was closed while it waited for the reply to {self._pending}")
         raise self._pending.timeout_error()
 
 
 class PendingRequest:
-    """A request for an event loop of your own: `send` it, then fetch the answer from its `pull_subscription`.
+    """A request for an event loop of your own: `send` it, then fetch the reply from its `pull_subscription`.
 
-    The answer comes to `reply_address`, which nobody else knows or subscribes to: it is made for this request and
-    never registered, so that no broadcast reaches it. `withdraw` it when nobody waits for the answer any more. What
-    uses the store (`send`, `withdraw`, the fetch) may run in another thread, one call at a time. `message` is
-    one with a reply address, and `send` sends it in one transaction.
+    The reply goes to `reply_address`. That address is new for each request and is never registered: no broadcast
+    reaches it, and no other client subscribes to it. Call `withdraw` if you stop waiting. The calls that use the store
+    (`send`, `withdraw`, the fetch) may run in another thread, one at a time. `message` has a reply address; the
+    parameter `send` sends it in one transaction.
     """
 
     def __init__(
@@ -123,60 +123,60 @@ class PendingRequest:
         self._send_message = send
         self._timeout_s = timeout_s
         self.reply_address = str(message.row.reply_address)
-        # Many may wait for long: what they have asked is not kept beyond the moment at which it is sent.
+        # Many requests may wait for a long time: their bodies are dropped once they are sent.
         self._message: NewMessage | None = message
         self._sent_id: int | None = None
-        self._asked = 0
+        self._recipients = 0
 
     def send(self) -> Message:
-        """Send it, in one transaction; raises InputError where that was done already."""
+        """Send the request in one transaction; raises InputError if it was sent before."""
         if self._message is None:
             raise InputError(f"{self} was sent already: make another request")
         sent = self._send_message(self._message)
-        self._message, self._sent_id, self._asked = None, sent.id, len(sent.waiting or ())
+        self._message, self._sent_id, self._recipients = None, sent.id, len(sent.waiting or ())
         return sent
 
     def pull_subscription(self) -> PullSubscription:
-        """Return where the answer comes, acked when it is fetched; of several the first counts."""
+        """Return a subscription to the reply address; `fetch` acks the reply. The first of several replies counts."""
         return PullSubscription(self.mailbox(), Listener(self._handle, self.reply_address))
 
     def mailbox(self) -> Mailbox:
-        """Return the mailbox into which the answer comes."""
+        """Return the mailbox of the reply address."""
         store, doorbells = self._handle.store, self._handle.doorbells
         return Mailbox(store, Identity(store, parse_address(self.reply_address), registers=False), doorbells.ring)
 
     def cancel_others(self) -> None:
-        """Let those who were asked, too, not begin once one has answered."""
-        if self._asked > 1:
+        """Withdraw the request from the other recipients, after one of them has replied."""
+        if self._recipients > 1:
             self.withdraw()
 
     def withdraw(self) -> None:
-        """Let nobody begin with it any more; where that cannot be done now it expires by itself."""
+        """Let no recipient claim the request any more; if another writer is active it expires by itself."""
         if self._sent_id is not None:
             _withdraw(self._handle.store, self._handle.doorbells.ring, self._sent_id)
 
     def timeout_error(self) -> WaitTimeoutError:
-        """Return the error for an answer that has not come in time."""
-        return WaitTimeoutError(f"no answer to {self} came within {self._timeout_s:g} s")
+        """Return the error for a reply that has not arrived in time."""
+        return WaitTimeoutError(f"no reply to {self} arrived within {self._timeout_s:g} s")
 
     def __str__(self) -> str:
         return f"message #{'?' if self._sent_id is None else self._sent_id}"
 
 
 def make_reply_address(sender: str) -> str:
-    """Return an address that nobody else knows, whose likeness to the sender's helps whoever looks into the file."""
+    """Return a random address for one reply; it starts with the sender's role, which helps when reading the file."""
     role, _, session = sender.partition(":")
     return str(parse_address(f"{role[:_MAX_PART].strip()}+{os.urandom(8).hex()}:{session[:_MAX_PART].strip()}"))
 
 
 def _withdraw(store: Store, ring: Callable[[Iterable[str]], object], message_id: int) -> None:
-    """Let nobody begin with what nobody waits for any more, nor answer it.
+    """Let no recipient claim a request whose sender has stopped waiting, nor reply to it.
 
-    Where another writer is in the way it is left to expire by itself: whoever asked does not wait for that.
+    The sender does not wait for this: if another writer is active, the request expires by itself.
     """
     with suppress(RavenError), store.no_wait():
-        given_up = {"message_id": message_id, "now": clock.now()}
+        withdrawn = {"message_id": message_id, "now": clock.now()}
         with store.write() as tx:
-            tx.change("withdraw", given_up)
-            tx.change("withdraw_message", given_up)
+            tx.change("withdraw", withdrawn)
+            tx.change("withdraw_message", withdrawn)
         store.after_commit(ring, [receipt_address(message_id)])

@@ -1,4 +1,4 @@
-"""PullSubscription: the mail of one address for an event loop that is not raven's."""
+"""Pull subscription: the mail of one address, for an event loop of your own."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from raven.wake.listener import Listener
 
 
 class PullSubscription:
-    """Fetches what is ready for an address; its `listener` tells when to look.
+    """Fetches the ready messages of an address; its `listener` says when.
 
-    `fetch` when the listener was rung, when `due_s()` is over and at every tick. What uses the store may run in another
-    thread than the listener, one call at a time.
+    Call `fetch` when the listener is notified, after `due_s()` seconds, and at every fallback poll. The calls that use
+    the store may run in another thread than the listener, one at a time.
 
-    With `ack="auto"` what is fetched is acked already. Otherwise it is leased for `lease_s` seconds: `renew` that in
-    good time; what is not acked is ready again when its lease ends, or at `close`. With `"manual"` a message is in its
-    consumer's hands when it is fetched, and the client acks it. With `"prefetch"` it is only set apart, and in the
-    consumer's hands when it is taken: `take` acks it and counts the attempt.
+    With `ack="auto"` a fetched message is already acked. Otherwise it is leased for `lease_s` seconds: call `renew`
+    before that ends. An unacked message is ready again when its lease ends, or at `close`. With `"manual"` the fetch
+    counts an attempt, and the client acks the message. With `"prefetch"` the fetch counts no attempt: `consume` acks
+    the message and counts it.
     """
 
     def __init__(self, mailbox: Mailbox, listener: Listener, ack: AckMode = "auto", lease_s: float = 30.0) -> None:
@@ -31,16 +31,17 @@ class PullSubscription:
         self._queue_state = ASSUME_READY
         self._is_open = True
 
-    def fetch(self, max: int, *, rung: bool = False, max_bytes: int | None = None) -> list[Message]:
-        """Return up to `max` messages that are ready, by urgency, then id; `rung` tells that the doorbell just was.
+    def fetch(self, max: int, *, notified: bool = False, max_bytes: int | None = None) -> list[Message]:
+        """Return up to `max` ready messages, by urgency, then id.
 
-        With `max_bytes` it stops after the message with which they come to so much.
+        `notified` says that the doorbell has just been rung. `max_bytes`: stop after the message that brings the total
+        to this many bytes.
         """
         check_max(max)
         if not self._is_open or self.listener.is_inherited:
             return []
         queue = ASSUME_READY
-        if not rung:
+        if not notified:
             self._mailbox.verify()
             queue = self._mailbox.peek()
             if not queue.has_work():
@@ -55,38 +56,38 @@ class PullSubscription:
         return messages
 
     def due_s(self) -> float | None:
-        """Return in how many seconds to fetch without being rung: 0 if there may be more, None if nothing is due."""
+        """Return the seconds until the next fetch is due: 0 if more messages may be ready, None if nothing is due."""
         return 0.0 if self._queue_state.ready else self._queue_state.next_due_s()
 
-    def take(self, id: int) -> None:
-        """Ack a message that is leased here, as it is handed out; LeaseLostError where the lease has ended."""
+    def consume(self, id: int) -> None:
+        """Ack a leased message before it is processed; raises LeaseLostError if its lease has ended."""
         if self._lease is not None and self._is_prefetch:
             self._mailbox.consume_leased(id, self._lease.token)
         elif self._lease is not None:
             self._mailbox.ack(id, self._lease.token)
 
     def renew(self) -> set[int]:
-        """Lease what is not acked for another `lease_s`; returns the ids that are still held."""
+        """Lease the unacked messages for another `lease_s` seconds; returns the ids that are still leased."""
         return set() if self._lease is None else self._mailbox.renew(self._lease)
 
-    def give_back(self) -> None:
-        """Make ready again what was not acked, and wake others who wait for it. Raises DatabaseError."""
+    def release(self) -> None:
+        """Make the unacked messages ready again, and wake other consumers of the address. Raises DatabaseError."""
         if self._lease is not None:
             self._mailbox.release(self._lease.token)
 
     def close(self) -> None:
-        """Give back what was not acked and wake others who wait for it; closes the listener. Twice is allowed."""
+        """Release the unacked messages and close the listener. A second call does nothing."""
         if not self._is_open or self.listener.is_inherited:
             return
         self._is_open = False
         self.listener.close()
-        # If even this fails the leases end by themselves.
+        # If the release fails, the leases end by themselves.
         with suppress(RavenError):
-            self.give_back()
+            self.release()
 
 
 def check(ack: object, lease_s: object) -> None:
-    """Refuse what no subscription can be made with; raises InputError."""
+    """Raise InputError unless `ack` is a known mode and `lease_s` a valid lease."""
     if ack not in ("auto", "manual", "prefetch"):
         raise InputError(f"ack {ack!r} is not known: use 'auto', 'manual' or 'prefetch'")
     check_lease(lease_s)

@@ -92,7 +92,7 @@ def test_reply_to_a_message_of_several_recipients_wants_the_role(shell: Shell) -
 def test_request_that_times_out_is_one_line_and_nobody_begins_with_it_any_more(shell: Shell) -> None:
     said = shell.error(1, *REQUEST, "--timeout", "200ms")
 
-    assert said == "no answer to message #1 came within 0.2 s"
+    assert said == "no reply to message #1 arrived within 0.2 s"
     assert shell.ok("claim", "-a", "worker:s") == "(no messages)\n"
     assert shell.state(1) == "expired"
 

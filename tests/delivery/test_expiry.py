@@ -46,7 +46,7 @@ def fetched(ack: Any) -> Callable[[BusClient], list[Any]]:
     def fetch(bus: BusClient) -> list[Any]:
         subscription = bus.pull_subscription(ack=ack)
         try:
-            return [*subscription.fetch(10, rung=True), *subscription.fetch(10)]
+            return [*subscription.fetch(10, notified=True), *subscription.fetch(10)]
         finally:
             subscription.close()
 
@@ -205,7 +205,7 @@ def test_what_was_set_apart_cannot_be_taken_after_its_time(bus: BusClient, forei
 
     foreign.execute("UPDATE deliveries SET expires_at = 1")
     with pytest.raises(LeaseLostError, match="its time has ended"):
-        subscription.take(1)
+        subscription.consume(1)
 
     assert (bus.receipts(1)[0].state, bus.read(1).attempts) == ("expired", 0)
     subscription.close()

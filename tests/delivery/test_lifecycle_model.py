@@ -130,20 +130,20 @@ class Lifecycle(Steps, RuleBasedStateMachine):
         subscription = self.actors[client].bus.pull_subscription(ack=ack, lease_s=lease_s)
         token = subscription._lease.token if subscription._lease else 0
         self.actors[client].subscriptions.append(Held(subscription, ack, token, lease_s))
-        self.do_fetch(self.actors[client], self.actors[client].subscriptions[-1], 2, rung=False)
+        self.do_fetch(self.actors[client], self.actors[client].subscriptions[-1], 2, notified=False)
 
     @precondition(lambda self: any(actor.subscriptions for actor in self.actors.values()))
-    @rule(number=numbers, most=few, rung=st.booleans())
-    def fetch(self, number: int, most: int, rung: bool) -> None:
-        self.do_fetch(*self.some_subscription(number), most, rung)
+    @rule(number=numbers, most=few, notified=st.booleans())
+    def fetch(self, number: int, most: int, notified: bool) -> None:
+        self.do_fetch(*self.some_subscription(number), most, notified)
 
-    def do_fetch(self, actor: Actor, held: Held, most: int, rung: bool) -> None:
-        found = held.subscription.fetch(most, rung=rung)
+    def do_fetch(self, actor: Actor, held: Held, most: int, notified: bool) -> None:
+        found = held.subscription.fetch(most, notified=notified)
         if held.ack == "auto":
-            expected = self.model.consume_ready(actor.address, most, rung=rung)
+            expected = self.model.consume_ready(actor.address, most, notified=notified)
         else:
             lease = self.model.claim if held.ack == "manual" else self.model.prefetch
-            expected = lease(actor.address, most, held.token, held.lease_s, rung=rung)
+            expected = lease(actor.address, most, held.token, held.lease_s, notified=notified)
         assert [message.id for message in found] == expected
         self.look_at(actor, found)
 
@@ -154,7 +154,7 @@ class Lifecycle(Steps, RuleBasedStateMachine):
         self.clock.step(after_s)
         if held.ack == "prefetch":
             id = self.some_id(which, lambda one: one.lease == held.token)
-            self.agree(lambda: self.model.consume(id, actor.address, held.token), lambda: held.subscription.take(id))
+            self.agree(lambda: self.model.consume(id, actor.address, held.token), lambda: held.subscription.consume(id))
 
     @precondition(lambda self: any(actor.subscriptions for actor in self.actors.values()))
     @rule(number=numbers, after_s=st.sampled_from([0, 5, -10]))

@@ -102,10 +102,10 @@ class Delivery:
         # A subscription that was rung fetches what is ready, and settles nothing.
         events: dict[Event, Callable[[], object]] = {
             "show": self.worker.inbox,
-            "prefetch": lambda: self.subscription("prefetch").fetch(1, rung=True),
-            "claim": lambda: self.subscription("manual").fetch(1, rung=True),
+            "prefetch": lambda: self.subscription("prefetch").fetch(1, notified=True),
+            "claim": lambda: self.subscription("manual").fetch(1, notified=True),
             "consume": lambda: (
-                self.holder.take(self.id) if self.holder else self.subscription("auto").fetch(1, rung=True)
+                self.holder.consume(self.id) if self.holder else self.subscription("auto").fetch(1, notified=True)
             ),
             "ack": lambda: self.worker.ack(self.id),
             "nack": lambda: self.worker.nack(self.id, reason="why not"),

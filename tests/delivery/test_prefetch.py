@@ -44,7 +44,7 @@ def test_what_is_set_apart_counts_no_attempt_until_it_is_taken(
     subscription = subscribe()
 
     first, second = subscription.fetch(10)
-    subscription.take(first.id)
+    subscription.consume(first.id)
 
     worker = connect(WORKER)
     seen = [(worker.read(message.id).state, worker.read(message.id).attempts) for message in (first, second)]
@@ -58,7 +58,7 @@ def test_what_is_set_apart_and_given_back_is_as_it_was(
     subscription = subscribe()
     subscription.fetch(1)
 
-    subscription.give_back()
+    subscription.release()
 
     (again,) = subscribe().fetch(1)
     assert (again.state, again.attempts, again.delivered_at) == ("sent", 0, None)
@@ -75,9 +75,9 @@ def test_what_another_has_by_now_cannot_be_taken(
     assert same.id == message.id
 
     with pytest.raises(LeaseLostError, match="the lease on message #1 is lost"):
-        slow.take(message.id)
+        slow.consume(message.id)
 
-    quick.take(message.id)
+    quick.consume(message.id)
     assert connect(WORKER).read(message.id).attempts == 1
 
 

@@ -51,7 +51,7 @@ def fetch_when_rung(subscription: Any, max: int = 100) -> list[Message]:
     while time.monotonic() < deadline:
         assert is_rung(subscription.listener)
         subscription.listener.drain()
-        if messages := subscription.fetch(max, rung=True):
+        if messages := subscription.fetch(max, notified=True):
             return list(messages)
     raise AssertionError("there were rings, but no message")
 
@@ -280,7 +280,7 @@ def test_a_subscription_that_acks_what_it_fetches_has_nothing_more_to_take(hoste
     subscription = worker.pull_subscription(ack="auto")
     assert [message.id for message in subscription.fetch(10)] == [sent.id]
 
-    subscription.take(sent.id)
+    subscription.consume(sent.id)
 
     assert [receipt.state for receipt in worker.receipts(sent.id)] == ["acked"]
     subscription.close()

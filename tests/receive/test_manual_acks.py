@@ -282,5 +282,5 @@ def test_a_loop_that_waits_for_room_is_rung_when_a_renewal_finds_that_a_lease_is
     assert rung.wait(DEADLINE_S)
     assert addresses == ["worker:s"]
     assert not window.ids
-    renewer.end()
+    renewer.stop()
     renewer._thread.join(DEADLINE_S)

@@ -79,7 +79,7 @@ def cancel_once(boss: BusClient, ready: Callable[[], Any], **options: Any) -> No
 def test_a_request_that_nobody_answers_times_out_in_time(boss: BusClient, worker: BusClient, method: str) -> None:
     began = time.monotonic()
 
-    with pytest.raises(WaitTimeoutError, match=r"no answer to message #\d+ came within 0.3 s") as caught:
+    with pytest.raises(WaitTimeoutError, match=r"no reply to message #\d+ arrived within 0.3 s") as caught:
         ask(boss, method, timeout_s=0.3)
 
     assert 0.3 <= time.monotonic() - began < 2

@@ -53,7 +53,7 @@ def only_connection(bus: Client) -> bool:
 def test_a_request_that_nobody_answers_in_time_is_withdrawn(boss: Client, connect: Connect, mode: str) -> None:
     began = time.monotonic()
 
-    with pytest.raises(WaitTimeoutError, match=r"no answer to message #1 came within 0.4 s"):
+    with pytest.raises(WaitTimeoutError, match=r"no reply to message #1 arrived within 0.4 s"):
         request(boss, mode, WORKER, "add", timeout_s=0.4)
 
     assert 0.39 <= time.monotonic() - began < DEADLINE_S
