@@ -17,8 +17,8 @@ from raven.host.deferred import MAX_DEFERRED
 from raven.host.leases import MAX_REMEMBERED
 from raven.host.push import LEASE_S
 from raven.host.subscriptions import MAX_SUBSCRIPTIONS
-from raven_rpc.jsonrpc import messages as protocol
-from raven_rpc.jsonrpc.errors import FAULTS, STANDARD
+from raven_rpc.jsonrpc import messages
+from raven_rpc.jsonrpc.errors import ERROR_CODES, STANDARD
 from raven_rpc.methods import params
 from raven_rpc.methods.table import METHODS
 from raven_rpc.methods.transaction import MAX_CALLS
@@ -118,7 +118,7 @@ def test_the_table_of_errors_is_complete_and_right() -> None:
     rows = re.findall(r"^\| (-\d+) \| `(\w+)` \| (\w+)", section("## Errors"), re.MULTILINE)
 
     standard = {(str(code), kind, "no") for code, (kind, _) in STANDARD.items()}
-    ours = {(str(fault.code), fault.kind, "yes" if kind.retryable else "no") for kind, fault in FAULTS.items()}
+    ours = {(str(entry.code), entry.kind, "yes" if kind.retryable else "no") for kind, entry in ERROR_CODES.items()}
     assert set(rows) == standard | ours
     assert len(rows) == len(set(rows))
 
@@ -126,7 +126,7 @@ def test_the_table_of_errors_is_complete_and_right() -> None:
 def test_the_document_states_the_limits_that_hold() -> None:
     limits = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", section("## Limits"), re.MULTILINE))
 
-    assert limits["a request line"].startswith(f"{protocol.MAX_REQUEST // 1024**2} MiB ")
+    assert limits["a request line"].startswith(f"{messages.MAX_REQUEST // 1024**2} MiB ")
     assert limits["requests of one connection under way"] == f"{MAX_PENDING:,}"
     assert limits["connections"].startswith(f"{MAX_CONNECTIONS:,} ")
     assert limits["subscriptions of a connection"] == f"{MAX_SUBSCRIPTIONS:,}"
@@ -134,7 +134,7 @@ def test_the_document_states_the_limits_that_hold() -> None:
     assert limits["calls of a `transaction`"] == f"{MAX_CALLS:,}"
     assert f"(the last\n{MAX_REMEMBERED:,})" in section("### `claim`")
     assert limits["`window`"] == f"{params.MAX_WINDOW:,}"
-    assert limits["a batch"] == f"{protocol.MAX_BATCH:,} requests"
+    assert limits["a batch"] == f"{messages.MAX_BATCH:,} requests"
     assert limits["the answer to one line"] == f"{MAX_RESPONSE // 1024**2} MiB"
     assert f"leased for {LEASE_S:g} s" in section("## Subscriptions")
 

@@ -10,10 +10,8 @@ from typing import Any
 
 import pytest
 
-from raven_rpc.client import connection as wire
-from raven_rpc.jsonrpc import errors as faults
-from raven_rpc.jsonrpc import framing as lines
-from raven_rpc.jsonrpc import messages as protocol
+from raven_rpc.client import connection
+from raven_rpc.jsonrpc import errors, framing, messages
 from scripts.stress import trial
 from scripts.stress.fuzz import scenario as fuzz
 from scripts.stress.fuzz.corpus import REQUESTS, WORDS
@@ -42,34 +40,34 @@ def test_the_same_chance_makes_the_same_inputs() -> None:
 
 def lose_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take what has a key twice."""
-    monkeypatch.setattr(protocol, "_decode", json.JSONDecoder().decode)
+    monkeypatch.setattr(messages, "_decode", json.JSONDecoder().decode)
 
 
 def lose_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget half a line where another piece comes."""
-    cut = lines.Lines.cut
+    cut = framing.Lines.cut
 
     def forgetful(self: Any, data: bytes) -> Any:
         self._partial.clear()
         return cut(self, data)
 
-    monkeypatch.setattr(lines.Lines, "cut", forgetful)
+    monkeypatch.setattr(framing.Lines, "cut", forgetful)
 
 
 def lose_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answer errors without the id."""
-    failure = protocol.failure
-    monkeypatch.setattr(protocol, "failure", lambda id, error: failure(None, error))
+    failure = messages.failure
+    monkeypatch.setattr(messages, "failure", lambda id, error: failure(None, error))
 
 
 def lose_a_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make what is unforeseen of a parse error."""
-    monkeypatch.setattr(faults, "standard", lambda code, reason: {"code": -32603, "message": reason, "data": {}})
+    monkeypatch.setattr(errors, "standard", lambda code, reason: {"code": -32603, "message": reason, "data": {}})
 
 
 def lose_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a KeyError out of the client."""
-    monkeypatch.setattr(wire, "result_of", lambda shape: shape["result"])
+    monkeypatch.setattr(connection, "result_of", lambda shape: shape["result"])
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # What `sun_path` holds, its closing NUL included: unix(7); 104 on macOS.
 _PATH_SIZE = 108 if sys.platform == "linux" else 104
 BACKLOG = 4096
-_FIRST_PASSED_FD = 3
+_FIRST_INHERITED_FD = 3
 _LOCK_TIMEOUT_S = 5.0
 _LOCK_NAP_S = 0.01
 
@@ -52,11 +52,11 @@ class ListeningSocket:
         check_length(path)
         self.path = path
         folder = os.path.dirname(os.path.abspath(path))
-        _warn_of(folder)
+        _warn_if_writable(folder)
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            with _alone_in(folder):
-                _clear_way(path)
+            with _folder_lock(folder):
+                _remove_stale(path)
                 self._bind(0o666 if others else 0o600)
                 self._inode = _inode(path)
                 # Still alone: a socket that is bound and does not listen yet looks like one that was left behind.
@@ -82,7 +82,7 @@ class ListeningSocket:
             os.umask(before)
 
 
-class PassedSocket:
+class InheritedSocket:
     """The listening socket that systemd has passed to this process (sd_listen_fds(3)); it stays in its place."""
 
     def __init__(self) -> None:
@@ -91,9 +91,9 @@ class PassedSocket:
         os.environ.pop("LISTEN_FDNAMES", None)
         if count != "1":
             raise BindError(f"LISTEN_FDS is {count!r}: pass exactly one listening Unix socket")
-        os.set_inheritable(_FIRST_PASSED_FD, False)
+        os.set_inheritable(_FIRST_INHERITED_FD, False)
         try:
-            self.socket = socket.socket(fileno=_FIRST_PASSED_FD)
+            self.socket = socket.socket(fileno=_FIRST_INHERITED_FD)
         except OSError as error:
             raise BindError(f"descriptor 3, passed by LISTEN_FDS, is no socket: {error.strerror}") from None
         listens = self.socket.family == socket.AF_UNIX and self.socket.type == socket.SOCK_STREAM
@@ -105,7 +105,7 @@ class PassedSocket:
         """Leave the socket where systemd made it."""
 
 
-def is_passed() -> bool:
+def is_inherited() -> bool:
     """Whether a listening socket was passed to this very process."""
     return "LISTEN_FDS" in os.environ and os.environ.get("LISTEN_PID") == str(os.getpid())
 
@@ -143,7 +143,7 @@ def peer_closed(transport: asyncio.WriteTransport) -> bool:
 
 
 @contextmanager
-def _alone_in(folder: str) -> Iterator[None]:
+def _folder_lock(folder: str) -> Iterator[None]:
     """Keep other servers from clearing the way in the same folder at the same time."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -163,7 +163,7 @@ def _alone_in(folder: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _warn_of(folder: str) -> None:
+def _warn_if_writable(folder: str) -> None:
     """Say so where any user may remove the socket from its folder, and put another there."""
     with suppress(OSError):
         if os.stat(folder).st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
@@ -174,7 +174,7 @@ def _warn_of(folder: str) -> None:
             )
 
 
-def _clear_way(path: str) -> None:
+def _remove_stale(path: str) -> None:
     """Remove a socket that nobody listens at any more; refuse anything else that stands at the path."""
     try:
         mode = os.lstat(path).st_mode

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 
 from raven.model.message import SHAPE, Message, Report, State, Urgency
 from raven.model.version import __version__
-from raven_rpc.jsonrpc import errors as faults
+from raven_rpc.jsonrpc import errors
 from raven_rpc.methods.method import Method
 
 _TEXT = {"type": "string"}
@@ -137,8 +137,8 @@ def document(methods: Mapping[str, Method]) -> dict[str, Any]:
         "components": {
             "schemas": schemas,
             "errors": {
-                fault.kind: {"code": fault.code, "message": fault.text or (kind.__doc__ or "").splitlines()[0]}
-                for kind, fault in faults.FAULTS.items()
+                entry.kind: {"code": entry.code, "message": entry.text or (kind.__doc__ or "").splitlines()[0]}
+                for kind, entry in errors.ERROR_CODES.items()
             },
         },
     }

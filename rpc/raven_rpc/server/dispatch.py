@@ -15,8 +15,7 @@ from jsonrpcserver.dispatcher import create_request
 from oslash.either import Left
 
 from raven.errors import RavenError
-from raven_rpc.jsonrpc import errors as faults
-from raven_rpc.jsonrpc import messages as protocol
+from raven_rpc.jsonrpc import errors, messages
 from raven_rpc.methods.context import Context
 from raven_rpc.methods.method import Method, Work
 from raven_rpc.methods.params import bind
@@ -46,11 +45,11 @@ class Dispatcher:
         self.requests += 1
         reason = _malformed(request)
         if reason is not None:
-            return self._refusal(None, faults.standard(protocol.INVALID_REQUEST, reason))
+            return self._refusal(None, errors.standard(messages.INVALID_REQUEST, reason))
         wanted, id, method = "id" in request, request.get("id"), self._methods.get(request["method"])
         if method is None:
             reason = f"there is no method {request['method'][:100]!r}: ask rpc.discover which there are"
-            error: dict[str, Any] | None = faults.standard(protocol.METHOD_NOT_FOUND, reason)
+            error: dict[str, Any] | None = errors.standard(messages.METHOD_NOT_FOUND, reason)
             value = None
         else:
             value, error = _call(method, request, context)
@@ -58,11 +57,11 @@ class Dispatcher:
             return Dispatched(wanted, id, None, value)
         if not wanted:
             return Dispatched(False, None, None, None)
-        return Dispatched(True, id, protocol.success(id, value), None) if error is None else self._refusal(id, error)
+        return Dispatched(True, id, messages.success(id, value), None) if error is None else self._refusal(id, error)
 
     def _refusal(self, id: Any, error: dict[str, Any]) -> Dispatched:
         self.errors += 1
-        return Dispatched(True, id, protocol.failure(id, error), None)
+        return Dispatched(True, id, messages.failure(id, error), None)
 
 
 def _call(
@@ -84,10 +83,10 @@ def _adapted(method: Method) -> Callable[..., Result]:
         try:
             return Success(run(context, bind(params, args, kwargs)))
         except RavenError as error:
-            return Error(**faults.to_wire(error))
+            return Error(**errors.to_wire(error))
         except Exception as error:
             logging.getLogger("raven").exception("a request failed unexpectedly")
-            return Error(**faults.to_wire(error))
+            return Error(**errors.to_wire(error))
 
     return call
 

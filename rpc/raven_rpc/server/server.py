@@ -1,4 +1,4 @@
-"""Server: the server itself, from its socket to its end."""
+"""Server: one process that serves a bus on a Unix socket, from its start to its end."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from raven.host import limits
 from raven.host.host import Host
 from raven.model.address import parse_address
 from raven.model.version import __version__
-from raven_rpc.jsonrpc import messages as protocol
-from raven_rpc.jsonrpc import unix_socket as sockets
+from raven_rpc.jsonrpc import messages, unix_socket
 from raven_rpc.methods.table import METHODS
 from raven_rpc.server.connection import Connection
 from raven_rpc.server.dispatch import Dispatcher
@@ -34,9 +33,9 @@ _FALLBACK_POLL_S = 0.1
 _DRAIN_S = 10.0
 _TOLD_EVERY_S = 60.0
 _ACCEPTED_AT_ONCE = 64
-# What else is imported only where it is needed. A server that runs could not where its descriptors are used up, and
-# would get that of another version where one was installed meanwhile.
-_NEEDED_LATER = (
+# Modules that are imported only when they are used, and here before the server runs. A later import would fail if all
+# descriptors were in use, and would load another version if one was installed meanwhile.
+_LAZY_MODULES = (
     "raven.delivery.dead_letters",
     "raven.store.atomic",
     "raven.query.peers",
@@ -51,7 +50,7 @@ class Server:
     """Serves one bus at one socket until it is stopped.
 
     The event loop reads, dispatches and writes; SQLite is used in the threads of the Host. `bound` are the addresses
-    that clients may act as; all where none is.
+    that clients may act as; if it is empty, they may act as any address.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class Server:
         *,
         bound: Sequence[str] = (),
         allowed_uids: Sequence[int] = (),
-        max_request: int = protocol.MAX_REQUEST,
+        max_request: int = messages.MAX_REQUEST,
         max_connections: int = MAX_CONNECTIONS,
         group_commit: bool = True,
         retention: Any = None,
@@ -86,41 +85,41 @@ class Server:
         self.loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
         self._emptied = asyncio.Event()
-        for name in _NEEDED_LATER:
+        for name in _LAZY_MODULES:
             import_module(name)
-        place = self._take_place()
+        listening = self._bind_socket()
         allowed = _allow_descriptors(limits.descriptors_for(self.max_connections))
         self.host.start(self.loop, limits.quota_for(allowed, self.max_connections), self._write_responses)
-        # The socket is removed below, where that is right; newer Pythons would do it always.
+        # `remove` below unlinks the socket only if it is this server's; Python 3.13 and later would always unlink it.
         options: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
-        listening = await self.loop.create_unix_server(
-            lambda: Connection(self), sock=place.socket, backlog=_ACCEPTED_AT_ONCE, **options
+        server = await self.loop.create_unix_server(
+            lambda: Connection(self), sock=listening.socket, backlog=_ACCEPTED_AT_ONCE, **options
         )
-        # What asyncio takes for the length of the queue is also how many it lets in before it looks at those inside.
-        place.socket.listen(sockets.BACKLOG)
+        # asyncio accepts up to `backlog` clients before it serves the accepted ones; the queue may be longer.
+        listening.socket.listen(unix_socket.BACKLOG)
         self._ticker = self.loop.call_later(_TICK_S, self._tick)
         try:
             if ready is not None:
-                ready(place.path)
+                ready(listening.path)
             await self._stopped.wait()
         finally:
-            place.remove()
-            listening.close()
+            listening.remove()
+            server.close()
             self._ticker.cancel()
             await self._drain()
 
-    def _take_place(self) -> sockets.ListeningSocket | sockets.PassedSocket:
+    def _bind_socket(self) -> unix_socket.ListeningSocket | unix_socket.InheritedSocket:
         try:
-            if sockets.is_passed() and self._socket_path is None:
-                return sockets.PassedSocket()
+            if unix_socket.is_inherited() and self._socket_path is None:
+                return unix_socket.InheritedSocket()
             path = self._socket_path or f"{self.host.db_path}.sock"
-            return sockets.ListeningSocket(path, others=self._others)
+            return unix_socket.ListeningSocket(path, others=self._others)
         except BaseException:
             self.host.close()
             raise
 
     def stop(self) -> None:
-        """Stop: accept nobody, answer what was asked, give back what is held, and let `run` return."""
+        """Stop: accept no client, respond to all requests, release all leases, and let `run` return."""
         self.host.is_stopping = True
         self._stopped.set()
 
@@ -134,12 +133,12 @@ class Server:
             connection.abort()
         await asyncio.sleep(0)
         if not await self.host.end(_DRAIN_S):
-            _log.warning("the bus was busy for too long: what was held comes back when its lease ends")
+            _log.warning("the bus was busy for too long: leased messages are delivered again when their leases end")
 
     # What connections use
 
     def admit(self, connection: Connection) -> bool:
-        """Count a connection in, unless it is one too many."""
+        """Count a connection in; returns False at the limit."""
         if len(self._connections) >= self.max_connections:
             return False
         self._connections.add(connection)
@@ -160,7 +159,7 @@ class Server:
         return document(METHODS)
 
     def stats(self) -> dict[str, Any]:
-        """Return what was done since the start, and what waits."""
+        """Return counters since the start of the server, and the numbers of waiting requests."""
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -198,27 +197,27 @@ class Server:
             connection.tick(changed)
 
 
-class Shortage:
-    """An exception handler for the event loop that a server has for itself: loop.set_exception_handler.
+class FdExhaustionLogger:
+    """An exception handler for the server's event loop (loop.set_exception_handler) that reports a lack of descriptors.
 
-    Where no descriptor is left for another client asyncio accepts nobody for a second, and tries again; who waits is
-    let in then. That is told in one line, once a minute.
+    If no descriptor is left for another client, asyncio stops accepting for a second, then tries again: the waiting
+    client is then accepted. The log gets one line about that per minute.
     """
 
     def __init__(self) -> None:
         self._told_at = -_TOLD_EVERY_S
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Tell of a shortage; all else goes the way of asyncio's own."""
+        """Log a lack of descriptors; pass any other context to asyncio's default handler."""
         error = context.get("exception")
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             if time.monotonic() - self._told_at >= _TOLD_EVERY_S:
                 self._told_at = time.monotonic()
                 _log.warning(
-                    "no descriptor is left for another client, who waits: raise the limit (`ulimit -n`), or lower "
+                    "no descriptor is left for another client, which waits: raise the limit (`ulimit -n`), or lower "
                     "--max-connections"
                 )
-        # After a shortage asyncio begins to accept again, and does not see that the server has stopped meanwhile.
+        # After its pause asyncio accepts again, and raises this ValueError if the server has stopped meanwhile.
         elif not (isinstance(error, ValueError) and "_start_serving" in str(context.get("handle"))):
             loop.default_exception_handler(context)
 
@@ -231,13 +230,13 @@ def serve(
     **options: Any,
 ) -> None:
     """Serve a bus until SIGTERM or SIGINT; the options are those of Server. A second signal ends it at once."""
-    # What is there by now stays: let the collector look only at what comes.
+    # The objects of imported modules live as long as the process: exclude them from garbage collection.
     gc.freeze()
 
     async def run() -> None:
         server = Server(db_path, socket_path, **options)
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(Shortage())
+        loop.set_exception_handler(FdExhaustionLogger())
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _stop, loop, server)
         await server.run(ready)
@@ -253,7 +252,7 @@ def _stop(loop: asyncio.AbstractEventLoop, server: Server) -> None:
 
 
 def _allow_descriptors(count: int) -> float:
-    """Raise this process's limit on open descriptors to `count`, as far as the system lets it; returns the limit."""
+    """Raise this process's limit on open descriptors to `count`, or to the hard limit; returns the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
     if soft == resource.RLIM_INFINITY:

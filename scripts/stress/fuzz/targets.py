@@ -13,7 +13,7 @@ from typing import Any
 
 from raven import RavenError
 from raven_rpc import Client, Server
-from raven_rpc.jsonrpc import messages as protocol
+from raven_rpc.jsonrpc import messages
 from raven_rpc.jsonrpc.framing import Lines
 from raven_rpc.methods.table import METHODS
 from raven_rpc.server.connection import Connection
@@ -111,8 +111,8 @@ def parser(folder: Path) -> Iterator[Target]:
 def _parse(line: bytes) -> None:
     """Parse a line as the helper does and as Python's own json does, and write it again."""
     try:
-        value = protocol.parse(line)
-    except protocol.ParseError as error:
+        value = messages.parse(line)
+    except messages.ParseError as error:
         with suppress(ValueError, RecursionError):
             oracle.strict(line)
             if "nests too deep" not in str(error):
@@ -124,10 +124,10 @@ def _parse(line: bytes) -> None:
         return
     except ValueError as error:
         raise ViolationError(f"it takes what is no JSON: {error}") from None
-    written = protocol.encode(value)
+    written = messages.encode(value)
     if written.count(b"\n") != 1 or not written.endswith(b"\n"):
         raise ViolationError(f"what it writes is not one line: {written[:200]!r}")
-    if repr(value) != repr(same) or repr(protocol.parse(written)) != repr(value):
+    if repr(value) != repr(same) or repr(messages.parse(written)) != repr(value):
         raise ViolationError(f"it reads {value!r} where {same!r} stands, and writes {written[:200]!r}")
 
 

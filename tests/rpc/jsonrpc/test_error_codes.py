@@ -11,8 +11,7 @@ import pytest
 import raven
 import raven.errors
 from raven import DatabaseError, InputError, RavenError, SchemaValidationError, ServerError
-from raven_rpc.jsonrpc import errors as faults
-from raven_rpc.jsonrpc import messages as protocol
+from raven_rpc.jsonrpc import errors, messages
 
 ERRORS = [
     kind for _, kind in inspect.getmembers(raven.errors, inspect.isclass)
@@ -22,17 +21,17 @@ PATH = "/home/someone/secret/bus.db"
 
 
 def there_and_back(error: BaseException) -> RavenError:
-    return faults.from_wire(json.loads(json.dumps(faults.to_wire(error))))
+    return errors.from_wire(json.loads(json.dumps(errors.to_wire(error))))
 
 
 def test_every_error_of_raven_has_a_row_of_its_own_and_nothing_else_has() -> None:
-    assert set(faults.FAULTS) == set(ERRORS)
+    assert set(errors.ERROR_CODES) == set(ERRORS)
     assert len(ERRORS) > 20
 
 
 def test_no_kind_stands_for_two_errors_and_no_code_but_that_of_bad_parameters() -> None:
-    kinds = [fault.kind for fault in faults.FAULTS.values()]
-    codes = [fault.code for fault in faults.FAULTS.values() if fault.code != protocol.INVALID_PARAMS]
+    kinds = [entry.kind for entry in errors.ERROR_CODES.values()]
+    codes = [entry.code for entry in errors.ERROR_CODES.values() if entry.code != messages.INVALID_PARAMS]
 
     assert len(set(kinds)) == len(kinds)
     assert len(set(codes)) == len(codes)
@@ -41,9 +40,9 @@ def test_no_kind_stands_for_two_errors_and_no_code_but_that_of_bad_parameters() 
 
 
 def test_a_kind_that_the_specification_names_too_has_its_code() -> None:
-    codes = {fault.kind: fault.code for fault in faults.FAULTS.values()}
+    codes = {entry.kind: entry.code for entry in errors.ERROR_CODES.values()}
 
-    for code, (kind, _) in faults.STANDARD.items():
+    for code, (kind, _) in errors.STANDARD.items():
         assert codes.get(kind, code) == code
 
 
@@ -63,7 +62,7 @@ def test_an_error_is_of_the_same_class_and_as_retryable_at_the_other_end(
 
 @pytest.mark.parametrize("kind", ERRORS)
 def test_an_error_is_as_retryable_on_the_wire_as_its_class_says(kind: type[RavenError]) -> None:
-    assert faults.to_wire(kind("x"))["data"]["retryable"] is kind.retryable
+    assert errors.to_wire(kind("x"))["data"]["retryable"] is kind.retryable
 
 
 def test_the_fields_of_a_schema_error_come_through() -> None:
@@ -80,13 +79,13 @@ def test_the_number_of_the_call_that_failed_in_a_transaction_comes_through(call:
     error = raven.BodyError("too long")
     error.call = call
 
-    assert faults.to_wire(error)["data"].get("call", "none") == ("none" if call is None else call)
+    assert errors.to_wire(error)["data"].get("call", "none") == ("none" if call is None else call)
     assert there_and_back(error).call == call
 
 
 @pytest.mark.parametrize("told", [True, "7", 1.0, [], None])
 def test_what_is_no_number_of_a_call_is_passed_over(told: Any) -> None:
-    assert faults.from_wire({"code": -1, "message": "m", "data": {"kind": "body", "call": told}}).call is None
+    assert errors.from_wire({"code": -1, "message": "m", "data": {"kind": "body", "call": told}}).call is None
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ERRORS if issubclass(kind, InputError | raven.NotFoundError)])
@@ -98,7 +97,7 @@ def test_a_subclass_travels_as_the_nearest_class_that_the_table_knows() -> None:
     class NewError(raven.BusyError):
         pass
 
-    assert faults.to_wire(NewError(PATH))["data"] == {"kind": "busy", "retryable": True}
+    assert errors.to_wire(NewError(PATH))["data"] == {"kind": "busy", "retryable": True}
 
 
 @pytest.mark.parametrize(
@@ -107,7 +106,7 @@ def test_a_subclass_travels_as_the_nearest_class_that_the_table_knows() -> None:
     + [RavenError, raven.ConfigError, raven.ClosedError, raven.BindError, OSError, KeyError, ValueError, Exception],
 )
 def test_no_path_leaves_the_helper_with_an_error_of_the_store_or_a_foreign_one(kind: type[Exception]) -> None:
-    told = json.dumps(faults.to_wire(kind(f"the bus {PATH} cannot be used")))
+    told = json.dumps(errors.to_wire(kind(f"the bus {PATH} cannot be used")))
 
     assert "secret" not in told
     assert "bus.db" not in told
@@ -115,19 +114,19 @@ def test_no_path_leaves_the_helper_with_an_error_of_the_store_or_a_foreign_one(k
 
 @pytest.mark.parametrize("error", [ValueError("x"), RecursionError("x"), KeyboardInterrupt(), MemoryError()])
 def test_of_a_foreign_error_nothing_is_told_but_that_it_happened(error: BaseException) -> None:
-    told = faults.to_wire(error)
+    told = errors.to_wire(error)
 
     assert (told["code"], told["message"]) == (-32603, "Internal error")
     assert type(error).__name__ not in json.dumps(told)
 
 
-@pytest.mark.parametrize("code", faults.STANDARD)
+@pytest.mark.parametrize("code", errors.STANDARD)
 def test_an_error_of_the_specification_is_told_with_its_words_and_the_reason(code: int) -> None:
-    kind, message = faults.STANDARD[code]
-    told = faults.standard(code, "why")
+    kind, message = errors.STANDARD[code]
+    told = errors.standard(code, "why")
 
     assert told == {"code": code, "message": message, "data": {"kind": kind, "retryable": False, "reason": "why"}}
-    assert str(faults.from_wire(told)) == f"{message}: why"
+    assert str(errors.from_wire(told)) == f"{message}: why"
 
 
 @pytest.mark.parametrize(
@@ -137,10 +136,10 @@ def test_an_error_of_the_specification_is_told_with_its_words_and_the_reason(cod
      {"data": {"kind": "schema_validation"}}],
 )  # fmt: skip
 def test_whatever_comes_as_an_error_becomes_an_error_of_raven(shape: Any) -> None:
-    assert isinstance(faults.from_wire(shape), ServerError | SchemaValidationError)
+    assert isinstance(errors.from_wire(shape), ServerError | SchemaValidationError)
 
 
 def test_an_unknown_kind_keeps_its_words_and_whether_it_may_be_tried_again() -> None:
-    found = faults.from_wire({"code": -32050, "message": "new", "data": {"kind": "new_kind", "retryable": True}})
+    found = errors.from_wire({"code": -32050, "message": "new", "data": {"kind": "new_kind", "retryable": True}})
 
     assert (type(found), str(found), found.retryable) == (ServerError, "new", True)

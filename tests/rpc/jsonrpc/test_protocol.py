@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from raven import ForbiddenError
-from raven_rpc.jsonrpc import messages as protocol
+from raven_rpc.jsonrpc import messages
 from raven_rpc.methods.context import Context
 from raven_rpc.methods.method import Method, Work
 from raven_rpc.methods.params import Params
@@ -48,24 +48,24 @@ def request(method: str, params: Any = None, **more: Any) -> dict[str, Any]:
     "value", [None, True, 0, -1, 2**70, 0.1, "", "\x00\n\r\u2028é😀", [], {}, {"a": [1, {"b": None}]}]
 )
 def test_a_value_survives_the_wire_on_one_line(value: Any) -> None:
-    line = protocol.encode(value)
+    line = messages.encode(value)
 
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
-    assert protocol.parse(line) == value
+    assert messages.parse(line) == value
 
 
 def test_texts_are_the_same_where_python_has_no_json_encoder_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
     value: dict[str, Any] = {"text": 'é "quoted" \u2028', "list": [1, 2.5, None, True, {}], "empty": []}
-    fast = "".join(protocol._make_encode()(value, 0))
+    fast = "".join(messages._make_encode()(value, 0))
     monkeypatch.setattr(json.encoder, "c_make_encoder", None)
 
-    assert "".join(protocol._make_encode()(value, 0)) == fast
+    assert "".join(messages._make_encode()(value, 0)) == fast
 
 
 def test_a_lone_surrogate_survives_the_wire_as_an_escape() -> None:
-    assert protocol.encode(["\ud800"]) == b'["\\ud800"]\n'
-    assert protocol.parse(b'["\\ud800"]\n') == ["\ud800"]
+    assert messages.encode(["\ud800"]) == b'["\\ud800"]\n'
+    assert messages.parse(b'["\\ud800"]\n') == ["\ud800"]
 
 
 @pytest.mark.parametrize(
@@ -91,21 +91,21 @@ def test_a_lone_surrogate_survives_the_wire_as_an_escape() -> None:
     ],
 )
 def test_what_is_no_json_text_is_refused_with_the_reason(line: bytes, reason: str) -> None:
-    with pytest.raises(protocol.ParseError) as caught:
-        protocol.parse(line)
+    with pytest.raises(messages.ParseError) as caught:
+        messages.parse(line)
 
     assert reason in str(caught.value)
 
 
 def test_the_same_key_in_two_objects_is_no_duplicate() -> None:
-    assert protocol.parse(b'[{"a": 1}, {"a": {"a": 2}}]') == [{"a": 1}, {"a": {"a": 2}}]
+    assert messages.parse(b'[{"a": 1}, {"a": {"a": 2}}]') == [{"a": 1}, {"a": {"a": 2}}]
 
 
 @pytest.mark.parametrize("line", [b"1e999", b"[-1e999]", b'{"id": 1e400}'])
 def test_a_number_too_big_to_hold_is_refused_or_written_as_json(line: bytes) -> None:
     try:
-        written = protocol.encode(protocol.parse(line))
-    except (protocol.ParseError, ValueError):
+        written = messages.encode(messages.parse(line))
+    except (messages.ParseError, ValueError):
         return
     json.loads(written, parse_constant=pytest.fail)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from raven import BindError
-from raven_rpc.jsonrpc.unix_socket import PassedSocket
+from raven_rpc.jsonrpc.unix_socket import InheritedSocket
 from tests.failed_start import environment, refusal
 from tests.rpc_server import Line
 from tests.support import DEADLINE_S, PROGRAMS, bells, wait_until
@@ -136,7 +136,7 @@ def test_any_count_but_one_is_refused(monkeypatch: pytest.MonkeyPatch, count: st
     monkeypatch.setenv("LISTEN_FDS", count)
 
     with pytest.raises(BindError, match=f"LISTEN_FDS is {count!r}"):
-        PassedSocket()
+        InheritedSocket()
 
 
 def test_what_is_no_socket_is_refused(db: str, tmp_path: Path) -> None:

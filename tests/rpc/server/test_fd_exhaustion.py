@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from raven import BusClient
-from raven_rpc.server.server import Shortage
+from raven_rpc.server.server import FdExhaustionLogger
 from tests.processes import needs_proc, open_files
 from tests.rpc_server import Served
 from tests.support import DEADLINE_S, Program, wait_until
@@ -117,7 +117,7 @@ def test_an_error_of_the_event_loop_that_is_no_shortage_is_told_as_asyncio_does(
 ) -> None:
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(Shortage())
+        loop.set_exception_handler(FdExhaustionLogger())
         loop.call_soon(lambda: 1 / 0)
         await asyncio.sleep(0)
 

@@ -13,7 +13,7 @@ import pytest
 
 from raven import BusClient
 from raven.host import host
-from raven_rpc.jsonrpc import messages as protocol
+from raven_rpc.jsonrpc import messages
 from raven_rpc.jsonrpc.messages import MAX_BATCH, MAX_REQUEST
 from raven_rpc.server import responses
 from raven_rpc.server.server import MAX_CONNECTIONS
@@ -261,9 +261,9 @@ def test_answers_that_nobody_reads_are_not_piled_up(serve: Serve) -> None:
 def test_a_result_that_json_cannot_hold_is_answered_with_an_internal_error(depth: int) -> None:
     value: Any = reduce(lambda inner, _: [inner], range(depth), object() if not depth else None)
 
-    shape = json.loads(responses.immediate(protocol.success(7, value)).line())
+    shape = json.loads(responses.immediate(messages.success(7, value)).line())
 
-    assert (shape["id"], shape["error"]["code"]) == (7, protocol.INTERNAL_ERROR)
+    assert (shape["id"], shape["error"]["code"]) == (7, messages.INTERNAL_ERROR)
 
 
 def test_a_batch_whose_answers_come_to_too_much_has_errors_in_the_place_of_the_last(
@@ -273,7 +273,7 @@ def test_a_batch_whose_answers_come_to_too_much_has_errors_in_the_place_of_the_l
     with serve().connect() as line:
         line.ask("send", {"from": "a:s", "to": "b:s", "type": "note", "body": "x" * 1500})
 
-        line.write(json.dumps([protocol.request(id, "read", [1]) for id in (1, 2)]))
+        line.write(json.dumps([messages.request(id, "read", [1]) for id in (1, 2)]))
 
         first, second = line.read()
         assert first["result"]["id"] == 1
