@@ -1,4 +1,4 @@
-"""Groups: one transaction around many writes of one thread, each of which still fails alone."""
+"""Atomic blocks: one transaction around many writes of one thread, each of which can still fail alone."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from raven.store.database import Store
 class Atomic:
     """From enter to exit, every write of this thread on the store is part of one commit.
 
-    A write that raises is undone alone; an exception that leaves the block undoes all. Only after the commit are
-    doorbells rung. Groups nest. One that is dropped without its exit (a signal handler raised at the very door of it)
-    is undone. `on_implicit_join` is told of a write that says nothing of the group.
+    A write that raises is undone alone; an exception that leaves the block undoes all of them. Doorbells ring only
+    after the commit. Blocks nest. A block whose `__exit__` never ran, because a signal handler raised first, is undone
+    when it is garbage-collected. `on_implicit_join` is called for each write that joins the block without using its
+    methods.
     """
 
-    _thread = 0  # the one that has entered
+    _thread = 0  # the thread that entered the block
     _before: Callable[[], None] | None = None
 
     def __init__(self, store: Store, on_implicit_join: Callable[[], None] | None = None) -> None:
@@ -32,7 +33,7 @@ class Atomic:
             self._store.begin_atomic()
         except BaseException:
             self._thread = 0
-            if self._store.nesting() > depth:  # an exception of a signal handler came after it had begun
+            if self._store.nesting() > depth:  # a signal handler raised after the begin
                 self._store.end_atomic(commit=False)
             raise
         self._before, self._store.on_implicit_join = self._store.on_implicit_join, self._on_stray

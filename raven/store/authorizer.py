@@ -1,4 +1,4 @@
-"""Own SQL: statements of the user's own in the bus file, which may do anything but harm the bus."""
+"""User SQL: statements that a user runs in the bus file; the authorizer keeps them from changing raven's tables."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ if TYPE_CHECKING:
     import apsw
 
 _OK, _DENY = 0, 1
-# Action codes of SQLite's authorizer (https://sqlite.org/c3ref/c_alter_table.html): never allowed are PRAGMA, BEGIN and
-# COMMIT, ATTACH, DETACH, ANALYZE (the plans of raven's statements must stay as they are) and SAVEPOINT; of the others
-# it counts which of their two arguments names a table or a view.
+# Action codes of SQLite's authorizer (https://sqlite.org/c3ref/c_alter_table.html). Always denied: PRAGMA, BEGIN and
+# COMMIT, ATTACH, DETACH, ANALYZE (it would change the plans of raven's statements) and SAVEPOINT. For the other codes,
+# the sets below say which of the two arguments names the table or view.
 _FORBIDDEN = frozenset({19, 22, 24, 25, 28, 32})
 _INSERT, _FUNCTION = 18, 31
 _CREATE_TRIGGER = frozenset({5, 7})
 _TABLE_FIRST = frozenset({2, 4, 6, 8, 9, 11, 13, 15, 17, _INSERT, 23, 29, 30})
 _TABLE_SECOND = frozenset({1, 3, 5, 7, 10, 12, 14, 16, 26})
-# And what raven's statements call by a name that a table could take.
+# Raven's tables and views, and the table-valued function that its statements call.
 _RESERVED_NAMES = frozenset({"messages", "deliveries", "identities", "meta", "log", "pending", "outbox", "json_each"})
-# What SQLite calls within ALTER TABLE ... RENAME TO, where it does not tell the new name: that is seen after it.
+# The function that SQLite calls within ALTER TABLE ... RENAME TO. It does not pass the new name, so raven checks the
+# schema afterwards.
 _RENAME_FUNCTION = "sqlite_rename_table"
 _SHADOWING_TABLES = (
     "SELECT name FROM temp.sqlite_schema UNION ALL SELECT name FROM sqlite_schema WHERE lower(name) = 'json_each'"
 )
 _OUTBOX_TRIGGER = "outbox_insert"
-# By the names of the driver's exceptions: those that are the statement's fault, and not the file's.
+# The driver's exceptions that the statement causes, and not the file.
 _STATEMENT_ERRORS = frozenset({
     "SQLError", "ConstraintError", "AuthError", "MismatchError", "BindingsError", "RangeError", "TooBigError",
     "MisuseError", "SchemaChangeError",
@@ -35,7 +36,10 @@ _STATEMENT_ERRORS = frozenset({
 
 
 class Authorizer:
-    """What SQLite asks while it prepares a statement: is that allowed? Raven's own statements always are."""
+    """SQLite's authorizer callback: decides for each action of a statement that SQLite compiles.
+
+    Raven's own statements are always allowed.
+    """
 
     def __init__(self) -> None:
         self.is_active = self.saw_rename = False
@@ -43,7 +47,7 @@ class Authorizer:
     def __call__(
         self, action: int, first: str | None, second: str | None, database: str | None, trigger: str | None
     ) -> int:
-        """Return SQLite's word for yes or no."""
+        """Return SQLITE_OK or SQLITE_DENY for one action."""
         if not self.is_active or trigger == _OUTBOX_TRIGGER:
             return _OK
         if action in _FORBIDDEN:
@@ -58,16 +62,16 @@ class Authorizer:
 
 
 def run(connection: apsw.Connection, sql: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """Run statements in the transaction that is open, and return their rows; raises StatementError."""
+    """Run user SQL in the open transaction and return its rows; raises StatementError."""
     if isinstance(params, str | bytes) or not isinstance(params, Sequence | Mapping):
-        raise StatementError(f"params {params!r} is neither a list of values nor a dict of them")
-    # Only from the first such statement on: to set it makes SQLite compile all other statements anew.
+        raise StatementError(f"params {params!r} is neither a list nor a dict of values")
+    # Set at the first user statement only: setting an authorizer makes SQLite recompile all other statements.
     if not isinstance(connection.authorizer, Authorizer):
         connection.authorizer = Authorizer()
     authorizer = connection.authorizer
     authorizer.is_active, authorizer.saw_rename = True, False
     try:
-        # Not from the cache, where raven's own COMMIT is found, which was allowed.
+        # Without the statement cache: it holds raven's own COMMIT, which was compiled as allowed.
         rows = connection.execute(sql, params, can_cache=False).fetchall()
     except Exception as error:
         kind = type(error).__name__
@@ -77,12 +81,12 @@ def run(connection: apsw.Connection, sql: str, params: Sequence[Any] | Mapping[s
             raise
         shown = " ".join(str(sql).split())
         shown = shown if len(shown) <= 60 else shown[:57] + "..."
-        hint = "; raven's tables, and transactions, are not yours to change here" if kind == "AuthError" else ""
+        hint = "; user SQL cannot change raven's tables or end the transaction" if kind == "AuthError" else ""
         raise StatementError(f"the statement {shown!r} failed: {error}{hint}") from error
     finally:
         authorizer.is_active = False
     if authorizer.saw_rename:
         taken = [row[0] for row in connection.execute(_SHADOWING_TABLES) if row[0].lower() in _RESERVED_NAMES]
         if taken:
-            raise StatementError(f"the name {taken[0]!r} is raven's: rename your table to another")
+            raise StatementError(f"the name {taken[0]!r} is reserved by raven: choose another name for your table")
     return rows

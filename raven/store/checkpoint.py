@@ -1,9 +1,9 @@
-"""Checkpoints: what was committed goes from the WAL into the file before the WAL grows long; and waiting for locks.
+"""Checkpoints, which keep the WAL short by copying committed pages into the file; and the busy handler.
 
-SQLite by itself does it beside the other writers. While several of them are at work that never comes to the end of the
-WAL, which then grows without bound, and each further commit waits for the disk in vain. So what they have added in the
-meantime, which is little, is written back while they wait.
-See https://sqlite.org/wal.html#avoiding_excessively_large_wal_files.
+SQLite's own checkpoint runs beside the other writers. With several active writers it never reaches the end of the WAL:
+the WAL then grows without bound, and each further commit waits for the disk in vain. Raven's checkpoint therefore runs
+a second step that blocks the writers while it copies the few pages they added in the meantime. See
+https://sqlite.org/wal.html#avoiding_excessively_large_wal_files.
 """
 
 from __future__ import annotations
@@ -17,42 +17,42 @@ if TYPE_CHECKING:
 
     import apsw
 
-# To write back waits for the disk twice, however much it is: with SQLite's own 1,000 pages, four times as often.
+# A checkpoint waits for the disk twice, whatever its size: SQLite's own 1,000 pages would wait four times as often.
 PAGES = 4000
-# A WAL with so many pages is kept, to be written anew from its start: a longer one is cut.
+# A WAL up to this size in bytes is reused from its start; SQLite truncates a longer one to it.
 WAL_SIZE_LIMIT = 16 * 1024 * 1024
 _RESTART_TIMEOUT_S = 0.05
-# Nobody else can write meanwhile: much less than the others' busy timeout, or their sends would fail by it.
+# Blocks all other writers: much less than their busy timeout, or their sends would fail.
 _MAX_RESTART_TIMEOUT_S = 1.0
-# After a long wait that was in vain comes a rest of so many times its length.
+# After a long wait without success, no long wait for this many times its length.
 _REST_FACTOR = 10
-# A lock is mostly held for well under a millisecond: look again soon, then less often.
+# A lock is mostly held for well under a millisecond: retry soon, then less often.
 _FIRST_SLEEP_S = 0.0003
 _MAX_SLEEP_S = 0.01
 
 
 class BusyHandler:
-    """A busy handler for SQLite: called again and again while a lock is held, until it says no."""
+    """SQLite's busy handler: SQLite calls `wait` again and again while a lock is held, until it returns False."""
 
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s
         self._deadline = 0.0
 
     def wait(self, attempts: int) -> bool:
-        """Sleep once, longer after more `attempts` for this lock; return False when the limit is reached."""
+        """Sleep once, longer after more `attempts` for this lock; return False when the timeout is over."""
         now = time.monotonic()
         if attempts == 0:
             self._deadline = now + self.timeout_s
         if now >= self._deadline:
             return False
-        # Jitter from the clock's own noise keeps waiting processes out of step.
+        # Jitter from the clock keeps waiting processes out of step.
         pause = min(_FIRST_SLEEP_S * 2 ** min(attempts, 6), _MAX_SLEEP_S) * (0.5 + time.perf_counter_ns() % 1024 / 1024)
         time.sleep(min(pause, self._deadline - now))
         return True
 
 
 class Checkpointer:
-    """When and how far one connection writes the WAL back, as it is told of after each commit of its own.
+    """Decides after each commit of one connection whether to checkpoint, and how long to block other writers for it.
 
     See https://sqlite.org/c3ref/wal_hook.html.
     """
@@ -60,29 +60,29 @@ class Checkpointer:
     def __init__(self, busy_handler: BusyHandler) -> None:
         self._busy_handler = busy_handler
         self._next_pages = PAGES
-        self._checkpointed = 0  # pages that had been written back at the last try
+        self._checkpointed = 0  # pages checkpointed at the last attempt
         self._no_long_wait_before = 0.0
-        self.is_short = True  # nothing was tried since the WAL was begun anew
+        self.is_short = True  # no checkpoint was attempted since the WAL was restarted
 
     def checkpoint_if_long(self, connection: apsw.Connection, pages: int) -> None:
-        """Write back if the WAL has become long; the commit stands, whatever comes of it."""
+        """Run a checkpoint if the WAL is long. A failure does not undo the commit."""
         self.is_short = pages < PAGES
         if self.is_short:
             self._next_pages, self._checkpointed = PAGES, 0
         elif pages >= self._next_pages:
-            # Where a reader holds the rest back there is no sense in trying at each commit.
+            # If a reader blocks the checkpoint, another attempt at each commit would be useless.
             self._next_pages = pages + PAGES
-            # Whatever is in the way of this, a full disk for instance: it does not undo the commit.
+            # A failed checkpoint (a full disk, for example) must not fail the commit before it.
             with suppress(Exception):
                 self._checkpoint(connection, pages)
 
     def _checkpoint(self, connection: apsw.Connection, pages: int) -> None:
         row: Any = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()[0]
         is_busy, _, checkpointed = row
-        if is_busy:  # by another that writes back
+        if is_busy:  # another connection runs a checkpoint
             return
-        # Readers that come and go, one at least at any moment, are waited for much longer the more there is; for one
-        # that holds all back, where nothing was written back since the last time, there is no sense in it.
+        # Short readers, at least one at any moment, get a longer timeout the longer the WAL is. If one reader blocks
+        # everything (no page checkpointed since the last attempt), a long wait is useless.
         begin, timeout_s = time.monotonic(), _RESTART_TIMEOUT_S
         if checkpointed > self._checkpointed and begin > self._no_long_wait_before:
             timeout_s = min(_RESTART_TIMEOUT_S * (pages / PAGES) ** 2, _MAX_RESTART_TIMEOUT_S)
@@ -103,3 +103,16 @@ class Checkpointer:
             yield
         finally:
             self._busy_handler.timeout_s = before
+
+
+class WalHook:
+    """SQLite's WAL hook: SQLite calls it after each commit of a connection."""
+
+    def __init__(self, checkpointer: Checkpointer) -> None:
+        self._checkpointer = checkpointer
+
+    def __call__(self, connection: apsw.Connection, database: str, pages: int) -> int:
+        """Checkpoint if the WAL is long; always returns SQLITE_OK."""
+        if pages >= PAGES or not self._checkpointer.is_short:
+            self._checkpointer.checkpoint_if_long(connection, pages)
+        return 0

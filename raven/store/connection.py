@@ -1,8 +1,8 @@
-"""Connection: one long-lived connection to the bus file, and the only importer of the SQLite driver.
+"""Connection: one long-lived connection to the bus file; this module alone imports the SQLite driver.
 
-Who else can be in the file at any moment: other threads of this client (a lock), other processes and other SQLite
-clients (`BEGIN IMMEDIATE`, with a busy wait), a forked child (its own connection), and whoever deletes or replaces the
-file (its inode is checked before each write and on each tick).
+Concurrent users of the file, and the protection against each: other threads of this client (a lock); other processes
+and SQLite clients (`BEGIN IMMEDIATE` with a busy handler); a forked child (a connection of its own); a program that
+deletes or replaces the file (an inode check before each write and at each tick).
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
 
 
 def sqlite_version() -> tuple[int, ...]:
-    """Return the version of the SQLite that the driver brings."""
+    """Return the version of the driver's SQLite."""
     return tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
 
 
 def new_schema() -> list[Any]:
-    """Return kind, name, table and SQL of everything that stands in the schema of a new bus."""
+    """Return kind, name, table and SQL of each object in the schema of a new bus."""
     with closing(apsw.Connection(":memory:")) as connection:
         for script in migrations_after(0):
             connection.execute(script)
@@ -42,11 +42,11 @@ def new_schema() -> list[Any]:
 
 
 class Connection:
-    """A connection to the bus file at `path`, guarded for threads and forks, made anew when the file was replaced.
+    """A connection to the bus file at `path`, safe for threads and forks; it reconnects if the file is replaced.
 
-    With `durability="full"` a commit survives power loss, not only the death of processes. With `checkpoints=False` the
-    WAL is written back only by `checkpoint` (and by other connections). `create=False` refuses to make a file that is
-    not there. `usable` is the connection that may be used now, if any.
+    `durability="full"`: a commit survives power loss, not only the death of processes. `checkpoints=False`: only
+    `checkpoint` (and other connections) copy the WAL into the file. `create=False`: refuse to create a missing file.
+    `usable` is the connection if it may be used now, else None.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class Connection:
         if not is_number(busy_timeout_s, 0, 3600):
             raise ConfigError(f"busy_timeout_s {busy_timeout_s!r} is out of range: use 0 to 3600 seconds")
         if "\0" in path or not path.isprintable():
-            raise FileMissingError(f"the path {path!r} holds what no bus file may be called by: choose another")
-        # One bus is one real file, by whatever link it is reached: SQLite and the doorbells must agree on its name.
+            raise FileMissingError(f"invalid bus path {path!r}: it contains a NUL or unprintable character")
+        # Resolve symlinks: SQLite and the doorbells must agree on one name for the file.
         self.path = os.path.realpath(path)
         self.busy_timeout_s = busy_timeout_s
         self.durability = durability
@@ -73,16 +73,16 @@ class Connection:
         self.is_closed = False
         self._in_parents_transaction: apsw.Connection | None = None
         self.lock = threading.RLock()
-        self.replaced = 0  # how often another file took the place of this one
+        self.replaced = 0  # how often another file replaced this one
         self.connection: apsw.Connection | None = None
         self.usable: apsw.Connection | None = None
-        self._open_errno = 0  # the errno with which the system refused the last connection
+        self._open_errno = 0  # the errno of the last failed attempt to connect
         fork_safety.register(self)
-        with self.lock:  # held, so that no fork comes while SQLite is at work
+        with self.lock:  # no fork can happen while SQLite runs
             self._open(create)
 
     def verify(self) -> None:
-        """Notice that the file was replaced (go on with the new one, and log it) or is gone (FileMissingError)."""
+        """Reconnect, with a warning, if the file was replaced; raise FileMissingError if it is gone."""
         self.acquire()
         try:
             self._verify()
@@ -91,7 +91,7 @@ class Connection:
 
     @contextmanager
     def no_wait(self) -> Iterator[None]:
-        """Let this thread's calls inside raise BusyError at once, for callers that can wait without blocking it."""
+        """Let this thread's calls inside the block raise BusyError at once instead of waiting for a lock."""
         self.acquire()
         before, self.busy_handler.timeout_s = self.busy_handler.timeout_s, 0.0
         try:
@@ -104,20 +104,20 @@ class Connection:
         """Close the connection; every later call raises ClosedError. Closing twice is allowed."""
         with self.lock:
             before, self.is_closed, self.usable = self.is_closed, True, None
-            # A signal handler can come here from within this thread's own transaction, which then closes at its end.
+            # A signal handler can call this within this thread's own transaction, which then closes at its end.
             if self.connection is not None and not before and not self.connection.in_transaction:
                 self.connection.close()
 
     def before_fork(self, timeout_s: float = -1) -> bool:
-        """Let no other thread be inside SQLite while this process forks; returns whether that came about in time."""
+        """Keep other threads out of SQLite while this process forks; return False if the timeout is over first."""
         return self.lock.acquire(timeout=timeout_s)
 
     def after_fork(self) -> None:
-        """Go on in the parent."""
+        """Release the lock in the parent."""
         self.release()
 
     def abandon_in_child(self) -> None:
-        """Close the inherited connection in a forked child, leaving the file alone; the next use opens another."""
+        """Close the inherited connection in a forked child without touching the file; the next use opens another."""
         inherited, self.connection = self.connection, None
         self.usable = None
         self.lock = threading.RLock()
@@ -125,19 +125,19 @@ class Connection:
             return
         with suppress(apsw.ConnectionClosedError):
             if inherited.in_transaction:
-                # To close it would roll back what the parent is writing.
+                # Closing it would roll back the parent's transaction.
                 self._in_parents_transaction = inherited
                 return
             inherited.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             inherited.close()
 
     def acquire(self) -> apsw.Connection:
-        """Take the lock for this thread and return the connection; it is made anew where the last one had to go."""
+        """Take the lock for this thread and return the connection, opened again if necessary."""
         self.lock.acquire()
         return self.usable or self.make_usable()
 
     def make_usable(self) -> apsw.Connection:
-        """Return the connection, made anew where the last one had to go; lets go of the lock where none may be used."""
+        """Return the connection, opened again if necessary; release the lock if that fails."""
         try:
             if self.is_closed:
                 raise ClosedError(f"the client of {self.path} is closed: make a new BusClient")
@@ -149,14 +149,14 @@ class Connection:
             raise
 
     def release(self) -> None:
-        """Let go of the lock."""
-        try:  # noqa: SIM105 on the path of every write, where `suppress` costs several times the release
+        """Release the lock."""
+        try:  # noqa: SIM105 every write runs this, and `suppress` costs several times the release
             self.lock.release()
         except RuntimeError:
-            pass  # An exception of a signal handler came between this thread's last release and its book-keeping.
+            pass  # A signal handler raised between this thread's last release and its bookkeeping.
 
     def _is_writing(self) -> bool:
-        """Whether a transaction is open: where the lock is held, one of this very thread."""
+        """Whether a transaction is open; if this thread holds the lock, it is this thread's own."""
         return self.connection is not None and self.connection.in_transaction
 
     def _verify(self) -> None:
@@ -166,7 +166,7 @@ class Connection:
             logging.getLogger("raven").warning(
                 "the bus %s was replaced while in use: going on with the new file", self.path
             )
-            # While the old connection holds its WAL open, no other file can have that inode.
+            # While the old connection holds its WAL open, no other file can get that inode.
             file.remove_stale_wal(self.path, self._wal_inode)
             old, self.connection, self.usable = self.connection, None, None
             if old is not None:
@@ -183,7 +183,7 @@ class Connection:
                     self.connection = self._connect()
                 break
             except apsw.BusyError as error:
-                # SQLite calls no busy handler while another process turns a new file into WAL mode.
+                # SQLite calls no busy handler while another process switches a new file to WAL mode.
                 if not self.busy_handler.wait(attempts):
                     raise self.error_from(error) from error
                 attempts += 1
@@ -197,7 +197,7 @@ class Connection:
         connection = apsw.Connection(self.path, flags=apsw.SQLITE_OPEN_READWRITE)
         try:
             connection.set_busy_handler(self.busy_handler.wait)
-            # Plans must not depend on bound values: where they may, SQLite compiles a statement anew at each run.
+            # Plans must not depend on bound values: otherwise SQLite can recompile a statement at each run.
             connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
             self._make_ready(connection)
             self.inode = file.inode(self.path)
@@ -209,10 +209,10 @@ class Connection:
         return connection
 
     def _make_ready(self, connection: apsw.Connection) -> None:
-        """See that the file is a bus, of this raven's mode and schema."""
+        """Check that the file is a bus, and set raven's modes and schema."""
         migrations.check_format(connection, self.path)
-        # Where fsync leaves what it wrote to the disk's own cache, as on macOS, the first two make it go on; elsewhere
-        # they change nothing. Without the second, what is written back could reach the disk out of order.
+        # On macOS, fsync leaves data in the disk's own cache: the first two settings flush it; elsewhere they change
+        # nothing. Without the second, checkpointed pages could reach the disk out of order.
         for setting in (
             f"fullfsync = {self.durability == 'full':d}",
             "checkpoint_fullfsync = 1",

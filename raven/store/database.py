@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _VACUUM_BATCH = 1000
 _INCREMENTAL = "2"
-# While another thread has the connection: how long to wait before asking again whether it is in a group.
+# While another thread holds the connection: the interval at which to check whether it is in an atomic block.
 _SLICE_S = 0.01
 
 
 class Store(Writer):
     """One long-lived connection to the bus file at `path`, its reads, and its write transactions.
 
-    A write is `with store.write() as tx:`, see Transaction. Reads of a thread do not wait for a group that another has
-    open: they use a connection of their own. Every error of SQLite comes out as a DatabaseError.
+    A write is `with store.write() as tx:`, see Transaction. If another thread is in an atomic block, reads do not wait
+    for its end: they use a second connection. Each SQLite error is raised as a DatabaseError.
     """
 
     def __init__(self, path: str, **settings: Any) -> None:
@@ -35,7 +35,10 @@ class Store(Writer):
         super().__init__(path, **settings)
 
     def verify(self) -> None:
-        """Notice that the file was replaced or is gone; while another thread has a group open, the next read does."""
+        """Notice that the file was replaced or is gone.
+
+        While another thread is in an atomic block this does nothing; the next read notices.
+        """
         if self._acquire_for_read() is None:
             return
         try:
@@ -50,7 +53,7 @@ class Store(Writer):
             store.close()
 
     def rows(self, name: str, params: Params | None = None, max_bytes: int | None = None) -> list[Any]:
-        """Run a named SELECT in a transaction of its own and return its rows, as `fetch` does."""
+        """Run a named SELECT in its own transaction and return its rows, as `fetch` does."""
         return self._query(SQL[name], params, max_bytes)
 
     def value(self, name: str, params: Params | None = None) -> Any:
@@ -59,44 +62,44 @@ class Store(Writer):
         return rows[0][0] if rows else None
 
     def execute(self, sql: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """Run the user's own SQL in a write transaction, or as a step of the open group; raises StatementError."""
+        """Run user SQL in a write transaction, or in the open atomic block; raises StatementError."""
         from raven.store import authorizer
 
         with self.write(), self._connected() as connection:
             return authorizer.run(connection, sql, params)
 
     def pragma(self, name: str) -> str:
-        """Read one of SQLite's own settings, or run one of its checks, and return the answer as text."""
+        """Read one of SQLite's settings, or run one of its checks, and return the result as text."""
         return "; ".join(str(row[0]) for row in self._query(f"PRAGMA {name}"))
 
     def incremental_vacuum(self, pages: int) -> None:
-        """Shorten the file by at most so many of its free pages."""
+        """Remove at most this many free pages from the file."""
         with self._connected() as connection:
             connection.execute(f"PRAGMA incremental_vacuum({int(pages)})").fetchall()
 
     def vacuum(self) -> None:
-        """Shorten the file by its free pages, in small bites, and the WAL if no reader is in the way.
+        """Remove all free pages from the file, in small batches, and truncate the WAL unless a reader blocks that.
 
-        A file that other hands have made anew without INCREMENTAL auto-vacuum keeps its free pages, to use them again.
+        A file that another program has rebuilt without INCREMENTAL auto-vacuum keeps its free pages and reuses them.
         """
         while self.pragma("auto_vacuum") == _INCREMENTAL and int(self.pragma("freelist_count")):
             self.incremental_vacuum(_VACUUM_BATCH)
         self.truncate_wal()
 
     def truncate_wal(self) -> None:
-        """Write the WAL back into the file and cut it to nothing, unless somebody is using it just now."""
+        """Copy the WAL into the file and truncate it, unless another connection is using it."""
         with suppress(BusyError), self.no_wait(), self._connected() as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def wal_size(self) -> int:
-        """Return the size of the WAL in bytes, 0 where there is none."""
+        """Return the size of the WAL in bytes, or 0 if there is no WAL."""
         try:
             return os.stat(f"{self.path}-wal").st_size
         except OSError:
             return 0
 
     def checkpoint(self) -> None:
-        """Write the WAL back into the file, as far as its readers allow, so that it is written anew from its start."""
+        """Copy the WAL into the file as far as its readers allow, so that SQLite can reuse it from its start."""
         with suppress(BusyError), self._connected() as connection:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
@@ -118,7 +121,7 @@ class Store(Writer):
         connection = self._acquire_for_read()
         if connection is None:
             if not self._beside and not file.is_same(self.path, self.inode):
-                # A connection that is opened now would find this file's WAL beside the one that took its place.
+                # A connection opened now would find this file's WAL beside the file that replaced it.
                 super().verify()
                 return self._query(sql, params, max_bytes)
             beside = self._open_beside()
@@ -127,7 +130,7 @@ class Store(Writer):
         try:
             return fetch(connection, sql, params, max_bytes)
         except SqliteError as error:
-            # Of a file in whose place there is another now no error counts: its WAL may be gone already.
+            # Ignore errors of a file that was replaced: its WAL may already be gone.
             if self._is_writing() or file.is_same(self.path, self.inode):
                 raise self.error_from(error) from error
         finally:
@@ -136,14 +139,14 @@ class Store(Writer):
         return self._query(sql, params, max_bytes)
 
     def _acquire_for_read(self) -> apsw.Connection | None:
-        """Take the lock as `acquire` does; None, without it, while another thread has a group open."""
+        """Take the lock as `acquire` does; return None, without it, while another thread is in an atomic block."""
         is_taken = self.lock.acquire(blocking=False)
         while not is_taken and not self.atomic_elsewhere():
             is_taken = self.lock.acquire(timeout=_SLICE_S)
         return (self.usable or self.make_usable()) if is_taken else None
 
     def _open_beside(self) -> Store:
-        """Return the connection for reads beside a group of another thread; it is opened by the first."""
+        """Return the second connection, for reads beside another thread's atomic block; the first read opens it."""
         beside = self._beside.get("reads")
         if beside is None:
             opened = self.new_connection()

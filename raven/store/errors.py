@@ -1,4 +1,4 @@
-"""Translation: what SQLite's errors mean to a user of raven, in raven's own errors and words."""
+"""SQLite's errors, mapped to raven's own errors and messages."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _TOO_MANY: _Mapping = (
 )
 _BROKEN: _Mapping = (
     DatabaseError,
-    "could not be used: its disk failed; look into the system's log, run `raven doctor`",
+    "could not be used: its disk failed; see the system's log and run `raven doctor`",
 )
 
-# By the names of the driver's exceptions, which are those of SQLite's result codes (https://sqlite.org/rescode.html).
+# By the driver's exception names, which are SQLite's result codes (https://sqlite.org/rescode.html).
 _BY_EXCEPTION: dict[str, _Mapping] = {
     "BusyError": _LOCKED,
     "LockedError": _LOCKED,
@@ -43,21 +43,21 @@ _BY_EXCEPTION: dict[str, _Mapping] = {
     "NotADBError": (NotABusError, "is not an SQLite database: choose another path"),
     "CorruptError": (CorruptError, "is damaged: run `raven doctor`, and restore a backup"),
 }
-# What SQLITE_IOERR and SQLITE_CANTOPEN come from, as far as the system has said.
+# The causes of SQLITE_IOERR and SQLITE_CANTOPEN, by the errno of the system call.
 _BY_ERRNO: dict[int, _Mapping] = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FULL),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _READ_ONLY),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), _TOO_MANY),
     errno.EIO: _BROKEN,
 }
-# SQLITE_IOERR_WRITE: where the system has said nothing, a file size limit or a quota.
+# SQLITE_IOERR_WRITE: without an errno, the cause is a file size limit or a quota.
 _WRITE_FAILED = 778
 
 
 def from_sqlite(error: Exception, path: str, waited_s: float, os_errno: int = 0) -> DatabaseError:
     """Return raven's error for one of the driver's.
 
-    `waited_s` is how long a lock was waited for, `os_errno` the errno that SQLite has kept of its last failure.
+    `waited_s` is the time spent waiting for the lock, `os_errno` the errno that SQLite kept of its last failure.
     """
     kind = type(error).__name__
     mapping = _BY_EXCEPTION.get(kind)
@@ -75,14 +75,13 @@ def from_sqlite(error: Exception, path: str, waited_s: float, os_errno: int = 0)
 
 
 def _open_errno(path: str) -> int:
-    """Return what keeps a file, its WAL or its index from being opened, as an errno, or 0 where that cannot be seen.
+    """Return the errno that explains why the file, its WAL or its index cannot be opened, or 0 if none is visible.
 
-    SQLite itself cannot tell: what it may not make or write it tries to read, and what it remembers is that none is
-    there.
+    SQLite cannot say: if it may not create or write a file it tries to read it, and then keeps the errno of that.
     """
     folder = os.path.dirname(path)
     try:
-        # The folder, since to close a descriptor of the file would drop the locks that this process has on it.
+        # The folder, not the file: closing a descriptor of the file would drop this process's locks on it.
         os.close(os.open(folder, os.O_RDONLY | os.O_CLOEXEC))
         space = os.statvfs(folder)
     except OSError as error:
@@ -91,5 +90,5 @@ def _open_errno(path: str) -> int:
         os.path.exists(path + end) and not os.access(path + end, os.R_OK | os.W_OK) for end in ("", "-wal", "-shm")
     ):
         return errno.EACCES
-    # A file system that does not count its files says that it has none.
+    # A file system that does not count its files reports 0 for both.
     return errno.ENOSPC if not space.f_bavail or (space.f_files and not space.f_favail) else 0

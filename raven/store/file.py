@@ -1,4 +1,4 @@
-"""The bus file on disk: where it may lie, how it is made, and whether it is still the same."""
+"""The bus file: where it may be, how it is created, and whether it is still the same file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from raven.errors import (
 )
 from raven.store import filesystem
 
-# What keeps a file from being made, where it is not the permissions.
+# Causes for which a file cannot be created, other than permissions.
 _REMEDIES: dict[int, tuple[type[DatabaseError], str]] = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), (DiskFullError, "free some room, or remove some files")),
     **dict.fromkeys(
@@ -33,7 +33,10 @@ _LOCK_RETRY_S = 0.001
 
 
 def prepare(path: str, *, create: bool) -> None:
-    """Refuse a place where no bus can be, and make an empty file of mode 0600 where none is and `create` allows it."""
+    """Raise an error if `path` cannot hold a bus; create an empty file of mode 0600 if it is missing.
+
+    With `create=False`, raise FileMissingError if it is missing.
+    """
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         raise FileMissingError(f"the folder {folder} of the bus {path} does not exist: make it, or choose another")
@@ -51,29 +54,30 @@ def prepare(path: str, *, create: bool) -> None:
 
 
 def inode(path: str) -> tuple[int, int]:
-    """Return what tells this file from any other that ever stands at its path; FileMissingError where none does.
+    """Return the inode and device of the file at `path`; raises FileMissingError if there is no file.
 
-    A link is none, though it led to the same file: SQLite looks for the WAL beside the name that the link leads to.
+    A symlink is refused even if it points to the same file, because SQLite would look for the WAL next to the link's
+    target.
     """
     try:
         status = os.lstat(path)
     except FileNotFoundError:
         raise FileMissingError(
-            f"the bus {path} was deleted or moved while in use: restore it, or restart to make a new one"
+            f"the bus {path} was deleted or moved while in use: restore it, or restart to create a new one"
         ) from None
     except OSError as error:
         raise FileMissingError(f"the bus {path} cannot be reached: {error.strerror}") from None
     if stat.S_ISLNK(status.st_mode):
         raise FileMissingError(
-            f"the bus {path} was moved while in use, and a link put there: put the file back, or restart all its users"
+            f"the bus {path} was replaced by a symlink while in use: put the file back, or restart all its users"
         )
     return status.st_ino, status.st_dev
 
 
 def is_same(path: str, known: tuple[int, int]) -> bool:
-    """Whether the same file stands at `path` as when `inode` said `known`; FileMissingError where none does."""
+    """Whether `path` still has the inode and device `known`; raises FileMissingError if there is no file."""
     try:
-        # Asked before every write, so no detours: st_ino and st_dev by their places.
+        # Runs before every write, so without detours: st_ino and st_dev by index.
         if os.lstat(path)[1:3] == known:
             return True
     except OSError:
@@ -82,7 +86,7 @@ def is_same(path: str, known: tuple[int, int]) -> bool:
 
 
 def wal_inode(path: str) -> tuple[int, int] | None:
-    """Return what tells this file's present WAL from any other, or None where it has none."""
+    """Return the inode and device of this file's WAL, or None if it has no WAL."""
     try:
         return inode(f"{path}-wal")
     except FileMissingError:
@@ -90,9 +94,10 @@ def wal_inode(path: str) -> tuple[int, int] | None:
 
 
 def remove_stale_wal(path: str, known: tuple[int, int] | None) -> None:
-    """Remove the WAL that a file left behind when another was moved over it, lest its pages get into the new one.
+    """Remove the WAL of the old file after another file was moved over it; its pages must not get into the new file.
 
-    Several clients come here at once. No other opens the new file meanwhile: it would lose its own index to this.
+    Several clients may call this at once. The folder lock keeps others from opening the new file meanwhile: this call
+    would remove their index.
     """
     with lock_folder(path, fcntl.LOCK_EX):
         if known is not None and wal_inode(path) == known:
@@ -103,9 +108,9 @@ def remove_stale_wal(path: str, known: tuple[int, int] | None) -> None:
 
 @contextmanager
 def lock_folder(path: str, kind: int = fcntl.LOCK_SH) -> Iterator[None]:
-    """Hold the folder of a bus: shared by those who open the file, alone by one who removes a stale WAL.
+    """Hold a lock on the bus's folder: shared to open the file, exclusive to remove a stale WAL.
 
-    A folder that cannot be had within a second, since a process was stopped in here, is used all the same.
+    After one second without the lock (its holder may be a stopped process) the block runs all the same.
     """
     descriptor = -1
     with suppress(OSError):
@@ -125,16 +130,16 @@ def _try_lock(descriptor: int, kind: int) -> bool:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system that has no such locks
+    except OSError:  # the file system does not support flock
         return True
     return True
 
 
 def _create_private(path: str) -> None:
-    """Make the empty file before SQLite sees it; SQLite gives `-wal` and `-shm` the same mode.
+    """Create the empty file before SQLite opens it; SQLite gives `-wal` and `-shm` the same mode.
 
-    It is made and closed under another name: closing a descriptor of the file itself could drop the POSIX locks that
-    another thread of this process has just taken on it.
+    It is created and closed under a temporary name: closing a descriptor of the bus file itself could drop the POSIX
+    locks that another thread of this process has just taken on it.
     """
     temporary = f"{path}.{os.urandom(8).hex()}"
     try:
@@ -146,11 +151,11 @@ def _create_private(path: str) -> None:
             os.unlink(temporary)
     except OSError as error:
         error_class, remedy = _REMEDIES.get(error.errno or 0, (ReadOnlyError, "check its folder's permissions"))
-        raise error_class(f"the bus {path} cannot be made: {error.strerror or error}; {remedy}") from None
+        raise error_class(f"the bus {path} cannot be created: {error.strerror or error}; {remedy}") from None
 
 
 def _exists(path: str) -> bool:
-    """Whether something stands at the path; raises ReadOnlyError where this user may not even see that."""
+    """Whether the path exists; raises ReadOnlyError if this user's permissions do not allow the check."""
     try:
         os.stat(path)
     except PermissionError:

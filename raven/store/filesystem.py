@@ -1,6 +1,6 @@
-"""File systems: which one a path lies on, and whether SQLite's WAL can work there.
+"""File systems: the type of the one that holds a path, and whether SQLite's WAL works on it.
 
-WAL needs shared memory and POSIX locks among the processes of one host, which network file systems do not give
+WAL needs shared memory and POSIX locks among the processes of one host. Network file systems do not provide them
 (https://sqlite.org/wal.html, "Overview").
 """
 
@@ -18,22 +18,22 @@ NETWORK_TYPES = frozenset(
 def filesystem_type(path: str, mounts: str | None = None) -> str:
     """Return the type of the file system that holds `path` (`ext4`, `nfs4`), or `unknown`.
 
-    `mounts` is the text of a mount table; by default that of this host. Of nested mounts the innermost counts, and of
-    mounts stacked on one point the last.
+    `mounts` is the text of a mount table; the default is this host's. The innermost mount wins; of several mounts on
+    one mount point, the last wins.
     """
     table = _mount_table() if mounts is None else mounts
     entries = _parse_mountinfo(table) if " - " in table else _parse_mount_output(table)
     real = os.path.realpath(path)
     best, kind = "", "unknown"
-    for point, found in entries:
+    for point, mounted in entries:
         inside = real == point or real.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= len(best):
-            best, kind = point, found
+            best, kind = point, mounted
     return kind
 
 
 def is_network(kind: str) -> bool:
-    """Whether a file system of this type is shared among hosts."""
+    """Whether several hosts share a file system of this type."""
     return kind in NETWORK_TYPES
 
 

@@ -1,10 +1,9 @@
-"""Forks: what must happen around one, so that a child never shares what belongs to its parent.
+"""Fork safety: a forked child never shares its parent's connections, descriptors and locks.
 
-A doorbell's read end in a child would make a dead subscriber look alive, an inherited election lock would outlive its
-process, and an inherited SQLite connection is poison: while it is there, SQLite's own books in the child say that locks
-are held which only the parent holds, and a new connection would rely on them (https://sqlite.org/howtocorrupt.html,
-section 2.6). Descriptors and forks belong to the process, so the two sets here do too; they are the only module state
-in raven that changes.
+A doorbell's read end in a child would make a dead subscriber look alive. An inherited election lock would outlive its
+process. An inherited SQLite connection is dangerous: SQLite's bookkeeping in the child says that the child holds locks
+that only the parent holds, and a new connection would rely on it (https://sqlite.org/howtocorrupt.html, section 2.6).
+Descriptors and forks belong to the process, so the sets here do too; they are raven's only changing module state.
 """
 
 from __future__ import annotations
@@ -17,50 +16,51 @@ from weakref import WeakSet
 
 
 class ForkAware(Protocol):
-    """Something that must be still while the process forks, and be left behind in the child."""
+    """An object that must be idle while the process forks, and that the child abandons."""
 
     def before_fork(self, timeout_s: float = -1) -> bool:
-        """Let other threads finish what they do with it, and hold it; returns whether they have in time."""
+        """Wait until other threads stop using the object, and lock it; return False if the timeout is over first."""
 
     def after_fork(self) -> None:
-        """Let go of it in the parent."""
+        """Unlock it in the parent."""
 
     def abandon_in_child(self) -> None:
-        """Give it up in the child."""
+        """Abandon it in the child."""
 
 
 _descriptors: set[int] = set()
 _registered: WeakSet[ForkAware] = WeakSet()
 _held: list[ForkAware] = []
-# Whoever forks holds it, once all else is held: one fork at a time, and nothing is added during one.
+# The forking thread takes it after all other locks: one fork at a time, and no registration during a fork.
 _registry_lock = threading.RLock()
 _FIRST_TIMEOUT_S = 0.05
 _MAX_TIMEOUT_S = 5.0
 
 
 def close_on_fork(descriptor: int) -> int:
-    """Close `descriptor` in every child that is forked from now on; returns it."""
+    """Close `descriptor` in every child forked from now on; returns the descriptor."""
     _descriptors.add(descriptor)
     return descriptor
 
 
 def close_descriptor(descriptor: int) -> None:
-    """Close a descriptor that was kept from children; one that is closed already is passed over."""
+    """Close a descriptor that `close_on_fork` has recorded; do nothing if it is already closed."""
     if descriptor in _descriptors:
         _descriptors.discard(descriptor)
         os.close(descriptor)
 
 
 def register(resource: ForkAware) -> None:
-    """Guard something at every fork from now on, as long as it lives."""
+    """Prepare `resource` for every fork from now on, as long as it lives."""
     with _registry_lock:
         _registered.add(resource)
 
 
 def _before_fork() -> None:
-    """Hold everything.
+    """Lock every registered object.
 
-    Whoever has one of them may need another, or a new one, before it lets go: wait for one only while none is held.
+    A thread that holds one object may need another, or a new one, before it releases the first. So this waits for one
+    object only while it holds no other.
     """
     timeout_s = _FIRST_TIMEOUT_S
     busy = _acquire_all_but(None, timeout_s)
@@ -71,7 +71,10 @@ def _before_fork() -> None:
 
 
 def _acquire_all_but(held: ForkAware | None, timeout_s: float) -> ForkAware | None:
-    """Hold what is not held yet, and let nothing be added; or let go of all, and return which was not free in time."""
+    """Lock the objects not locked yet, and block registrations.
+
+    If one is not free in time, release all and return that one.
+    """
     _registry_lock.acquire()
     _held.extend([] if held is None else [held])
     for resource in list(_registered):
@@ -91,7 +94,7 @@ def _release_all() -> None:
 
 
 def _after_in_child() -> None:
-    global _registry_lock  # noqa: PLW0603 the inherited one belongs to a thread that is not here
+    global _registry_lock  # noqa: PLW0603 the inherited lock belongs to a thread that the child does not have
     _registry_lock = threading.RLock()
     while _held:
         _held.pop().abandon_in_child()

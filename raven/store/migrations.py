@@ -1,4 +1,4 @@
-"""Migrations: is a file a bus, of which version, and how it is brought up to this raven's."""
+"""Migrations: check that a file is a bus, read its schema version, and upgrade it to this raven's."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _INCREMENTAL = 2
 
 
 def check_format(connection: apsw.Connection, path: str) -> None:
-    """Refuse a database that is not a bus, or is one of a newer raven; prepare an empty file to become one."""
-    # One transaction, or another process could make the schema between the questions.
+    """Raise an error if the database is not a bus or comes from a newer raven; prepare an empty file."""
+    # In one transaction: another process could create the schema between the queries.
     connection.execute("BEGIN")
     application = connection.execute("PRAGMA application_id").get
     version = connection.execute("PRAGMA user_version").get
@@ -25,24 +25,24 @@ def check_format(connection: apsw.Connection, path: str) -> None:
     if application == APPLICATION_ID:
         _refuse_newer(version, path)
     elif application or version or tables:
-        raise NotABusError(f"{path} is an SQLite database of something else: choose another path")
+        raise NotABusError(f"{path} is an SQLite database of another program: choose another path")
     else:
-        # Only an empty file takes this; it lets `prune` shorten the file later.
+        # Works on an empty file only; `prune` needs it to shorten the file later.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         if connection.execute("PRAGMA auto_vacuum").get != _INCREMENTAL:
-            # A power cut has torn the first header: SQLite has read what was left of it, and only then undone that.
+            # After a power cut tore the first header: SQLite read the rest of it, and only then rolled it back.
             connection.execute("VACUUM")
 
 
 def migrate(connection: apsw.Connection) -> None:
-    """Run the migrations that the file has not seen, in one transaction; whoever comes second finds them done."""
+    """Run the migrations that the file lacks, in one transaction; a second process then finds none to run."""
     newest = len(migrations())
     if connection.execute("PRAGMA user_version").get == newest:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
         done = connection.execute("PRAGMA user_version").get
-        # Since the format was checked a newer raven may have been here.
+        # Since the format check, a newer raven may have upgraded the file.
         _refuse_newer(done, connection.filename)
         if done < newest:
             for script in migrations_after(done):

@@ -1,8 +1,8 @@
-"""Transaction: one open write transaction, from `BEGIN IMMEDIATE` to its end, and how rows are read.
+"""Transaction: one open write transaction, from `BEGIN IMMEDIATE` to its end, and the reading of rows.
 
-Who else can be here: other threads of the client (the connection's lock is held from begin to end), other processes
-(`BEGIN IMMEDIATE` waits for them), a signal handler or a finalizer within the block (it is refused), and an exception
-of a signal handler between any two lines (the next write, or the end of the group, undoes what was left open).
+Concurrent callers: other threads of the client (the connection's lock is held from begin to end); other processes
+(`BEGIN IMMEDIATE` waits for them); a signal handler or finalizer within the block (its write is refused); a signal
+handler that raises between any two lines (the next write, or the end of the atomic block, rolls back).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from raven.errors import DatabaseError, InputError
 from raven.store import file
-from raven.store.checkpoint import PAGES, Checkpointer
+from raven.store.checkpoint import Checkpointer, WalHook
 from raven.store.connection import Connection, SqliteError
 from raven.store.sql import SQL
 
@@ -28,7 +28,7 @@ _T = TypeVar("_T")
 
 
 class _AfterCommit(NamedTuple):
-    """What waits for a commit, and what is to be done if that does not come."""
+    """An action to run after the commit, and the one to run if the writes are rolled back."""
 
     run: Callable[[Iterable[str]], Any]
     addresses: Iterable[str]
@@ -36,15 +36,15 @@ class _AfterCommit(NamedTuple):
 
 
 class Transaction:
-    """One open `BEGIN IMMEDIATE`; what takes it as an argument writes with it and never commits."""
+    """One open `BEGIN IMMEDIATE`; functions that take it as an argument write with it and never commit."""
 
     __slots__ = ("_connection", "_run_many", "run")
 
-    run: Callable[..., apsw.Cursor]  # any SQL; only the Writer does so, to begin and to end
+    run: Callable[..., apsw.Cursor]  # any SQL; only the Writer uses it, to begin and end transactions
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
-        # One cursor for all statements: to make one for each costs a tenth of a small transaction.
+        # One cursor for all statements: a new one for each would take a tenth of a small transaction's time.
         cursor = connection.cursor()
         self.run = cursor.execute
         self._run_many = cursor.executemany
@@ -53,7 +53,7 @@ class Transaction:
         """Run a named statement and return its rows, as `fetch` does."""
         try:
             cursor = self.run(SQL[name], params)
-            return cursor.fetchall() if max_bytes is None else _some(cursor, max_bytes)
+            return cursor.fetchall() if max_bytes is None else _fetch(cursor, max_bytes)
         except UnicodeDecodeError:
             return fetch(self._connection, SQL[name], params, max_bytes)
 
@@ -68,46 +68,32 @@ class Transaction:
         return self._connection.changes()
 
     def insert(self, name: str, values: Sequence[Any]) -> int:
-        """Run a named INSERT, its values in the order of its parameters, and return the new row's id."""
-        # To bind them by name takes a tenth of a small send.
+        """Run a named INSERT with the values in the order of its parameters, and return the new row's id."""
+        # Binding by name would take a tenth of a small send's time.
         self.run(SQL[name], values)
         return self._connection.last_insert_rowid()
 
     def insert_many(self, name: str, rows: Iterable[Sequence[Any]]) -> int:
-        """Do as `insert` does for each row, and return the id of the last."""
+        """Run a named INSERT for each row, as `insert` does, and return the id of the last row."""
         self._run_many(SQL[name], rows)
         return self._connection.last_insert_rowid()
 
 
-class WalHook:
-    """What SQLite calls after each commit of a connection."""
-
-    def __init__(self, checkpointer: Checkpointer) -> None:
-        self._checkpointer = checkpointer
-
-    def __call__(self, connection: apsw.Connection, database: str, pages: int) -> int:
-        """Have the WAL written back if it is long; returns 0, for all is well."""
-        if pages >= PAGES or not self._checkpointer.is_short:
-            self._checkpointer.checkpoint_if_long(connection, pages)
-        return 0
-
-
 class Writer(Connection):
-    """A connection with its write transactions, one after the other.
+    """A connection and its write transactions, one at a time.
 
-    `with write() as tx:` is one transaction that is committed when the block ends and rolled back when it raises;
-    between `begin_atomic` and `end_atomic` it is a step of one larger transaction, undone alone. Every error of SQLite
-    comes out as a DatabaseError.
+    `with write() as tx:` is one transaction, committed at the block's end and rolled back if it raises. Inside an
+    atomic block it is a savepoint, and is rolled back alone. Each SQLite error is raised as a DatabaseError.
     """
 
     def __init__(self, path: str, **settings: Any) -> None:
-        self.entered: FrameType | None = None  # whose block the open transaction is
-        self._writer = 0  # the thread that was the last to begin a write
-        self.atomic_marks: list[int] = []  # of each open group, how many of the actions below came before it
+        self.entered: FrameType | None = None  # the frame whose `with` block is the open transaction
+        self._writer = 0  # the last thread that began a write
+        self.atomic_marks: list[int] = []  # for each open atomic block, the length of `_after_commit` at its begin
         self._in_savepoint = False
         self._savepoint_mark = 0
         self._after_commit: list[_AfterCommit] = []
-        self.on_implicit_join: Callable[[], None] | None = None  # told of a write that says nothing of the open group
+        self.on_implicit_join: Callable[[], None] | None = None  # called when a write joins the atomic block
         super().__init__(path, **settings)
 
     def _make_ready(self, connection: apsw.Connection) -> None:
@@ -117,24 +103,24 @@ class Writer(Connection):
             connection.set_wal_hook(WalHook(Checkpointer(self.busy_handler)))
 
     def write(self) -> Self:
-        """Return the context of one write transaction; the file is verified first."""
+        """Return the context of one write transaction, after verifying the file."""
         try:
-            # Asked before every write, so no detours: st_ino and st_dev by their places.
+            # Runs before every write, so without detours: st_ino and st_dev by index.
             is_same = os.lstat(self.path)[1:3] == self.inode
         except OSError:
             is_same = False
         if not is_same:
-            super().verify()  # which waits for the end of another thread's group, as this write has to
+            super().verify()  # waits for the end of another thread's atomic block, as this write must
         if self.on_implicit_join is not None and self.nesting():
             self.on_implicit_join()
         return self
 
     def write_unverified(self) -> Self:
-        """Do as `write` does without verifying the file: for a loop that verifies it at its ticks."""
+        """Return the context without verifying the file, for a loop that verifies it at its ticks."""
         return self
 
     def write_no_wait(self) -> NoWait:
-        """Do as `write` does, but raise BusyError at once where another writer is in the way."""
+        """Return the context of a write transaction that raises BusyError at once if another writer is active."""
         return NoWait(self.write())
 
     def __enter__(self) -> Transaction:
@@ -143,7 +129,7 @@ class Writer(Connection):
             self.make_usable()
         if self.entered is not None:
             self._end_interrupted()
-        # First: another thread may just be asking whether an action of its own has to wait for a commit.
+        # Set first: another thread may be checking whether its own action must wait for a commit.
         self._writer = threading.get_ident()
         try:
             self.entered = sys._getframe(1)
@@ -196,9 +182,10 @@ class Writer(Connection):
         addresses: Iterable[str] = (),
         undo: Callable[[], None] | None = None,
     ) -> _T | None:
-        """Run an action once what this thread has written so far is committed: now, unless it is inside a write.
+        """Run an action after the commit of this thread's writes: at once, unless it is inside a write.
 
-        Returns what the action does, or None if that is still to come. Where the writes are undone, `undo` is run.
+        Returns the action's result, or None if the action runs later. If the writes are rolled back, `undo` runs
+        instead.
         """
         if (self.atomic_marks or self.entered is not None) and self._writer == threading.get_ident():
             self._after_commit.append(_AfterCommit(action, addresses, undo))
@@ -206,21 +193,22 @@ class Writer(Connection):
         return action(addresses)
 
     def atomic_elsewhere(self) -> bool:
-        """Whether another thread has a group open: what only reads need not wait for its end."""
+        """Whether another thread is in an atomic block; a read need not wait for its end."""
         return bool(self.atomic_marks) and self._writer != threading.get_ident()
 
     def nesting(self) -> int:
-        """Return how many groups this thread has open."""
+        """Return the number of atomic blocks that this thread is in."""
         return len(self.atomic_marks) if self._writer == threading.get_ident() else 0
 
     def refuse_in_transaction(self, what: str) -> None:
-        """Refuse to wait in a transaction for what can only come after it; raises InputError."""
+        """Raise InputError in a transaction, for a call that waits for something only its commit can cause."""
         if self.nesting():
-            told = "what it sends is sent when it ends, so wait after it"
-            raise InputError(f"cannot {what} inside a transaction: {told}")
+            raise InputError(
+                f"cannot {what} inside a transaction: its messages are sent at the commit, so wait after it"
+            )
 
     def begin_atomic(self) -> None:
-        """Begin one transaction of all that this thread writes until `end_atomic`."""
+        """Begin one transaction for all writes of this thread until `end_atomic`, or a savepoint inside one."""
         if not self.atomic_marks or self._writer != threading.get_ident():
             super().verify()
         connection = self.acquire()
@@ -246,7 +234,7 @@ class Writer(Connection):
                     self.release()
 
     def end_atomic(self, commit: bool) -> None:
-        """Commit what the group has written and run what waits for that, or undo it all; an inner group is a step."""
+        """Commit the atomic block and run its after-commit actions, or roll it back; an inner block is a savepoint."""
         mark = self.atomic_marks[-1]
         try:
             self.atomic_marks.pop()
@@ -277,20 +265,22 @@ class Writer(Connection):
         self._transaction.run("SAVEPOINT step")
 
     def _check_atomic(self) -> None:
-        """Refuse to go on with a group that SQLite has undone already, or whose file is gone."""
+        """Raise DatabaseError if SQLite has rolled back the atomic block already, or if its file is gone."""
         if self.connection is None or not self.connection.in_transaction:
-            raise DatabaseError(f"the transaction on {self.path} was undone by an earlier error in it: begin it again")
+            raise DatabaseError(
+                f"the transaction on {self.path} was rolled back by an earlier error in it: begin it again"
+            )
         if not file.is_same(self.path, self.inode):
             raise DatabaseError(f"the bus {self.path} was replaced during a transaction: begin it again")
 
     def _undo(self, mark: int) -> None:
-        """Roll back the innermost step, or all where there is none."""
+        """Roll back the innermost savepoint, or the transaction if there is no savepoint."""
         self._drop_actions(mark)
         if self.connection is not None and self.connection.in_transaction:
             self.connection.execute("ROLLBACK TO step; RELEASE step" if self.atomic_marks else "ROLLBACK")
 
     def _finish(self) -> None:
-        """Roll back what was not committed, and close now if that was asked for meanwhile."""
+        """Roll back if there was no commit, and close if `close` was called meanwhile."""
         self.entered = None
         if self.connection is not None:
             if self._in_savepoint:
@@ -302,16 +292,16 @@ class Writer(Connection):
                 self.connection.close()
 
     def _drop_actions(self, mark: int) -> None:
-        """Drop what waited for a commit that will not come, the last first."""
+        """Drop the actions of a commit that failed, the last first, and run their `undo`."""
         while len(self._after_commit) > mark:
             action = self._after_commit.pop()
             if action.undo is not None:
                 action.undo()
 
     def _end_interrupted(self) -> None:
-        """End a transaction whose block was left by an exception of a signal handler at the very door of `__exit__`.
+        """Roll back a transaction whose block a signal handler interrupted before `__exit__` ran.
 
-        If that block still runs (this is a finalizer or a signal handler inside it) this write is refused.
+        If that block still runs (this is a finalizer or a signal handler inside it), refuse this write.
         """
         frame: FrameType | None = sys._getframe(1)
         while frame is not None and frame is not self.entered:
@@ -320,7 +310,7 @@ class Writer(Connection):
             self._finish()
         self.release()
         if frame is not None:
-            raise DatabaseError(f"this thread is in a transaction on {self.path} already: wait for its end")
+            raise DatabaseError(f"this thread is already in a transaction on {self.path}: wait for its end")
 
 
 class NoWait:
@@ -349,28 +339,28 @@ class NoWait:
 def fetch(
     connection: apsw.Connection, sql: str, params: Params | None = None, max_bytes: int | None = None
 ) -> list[Any]:
-    """Run a statement and return its rows; text that is no UTF-8, as foreign writers can store it, shows as U+FFFD.
+    """Run a statement and return its rows; invalid UTF-8 from external writers is shown as U+FFFD.
 
-    With `max_bytes` it stops after the row with which their texts come to so much. Raises InputError for a parameter
-    that UTF-8 cannot hold.
+    `max_bytes`: stop after the row that brings the total length of the texts to this many bytes. Raises InputError for
+    a parameter that UTF-8 cannot encode.
     """
     try:
-        return _some(connection.execute(sql, params), max_bytes)
+        return _fetch(connection.execute(sql, params), max_bytes)
     except UnicodeEncodeError as error:
         raise InputError(
-            f"{error.object[:40]!r} holds the lone surrogate {error.object[error.start]!r}, which UTF-8 cannot hold"
+            f"{error.object[:40]!r} has the lone surrogate {error.object[error.start]!r}, which UTF-8 cannot encode"
         ) from None
     except UnicodeDecodeError:
         names = [column[0] for column in connection.execute(sql, params).get_description()]
         columns = ", ".join(
             f"""CASE typeof("{n}") WHEN 'text' THEN CAST("{n}" AS BLOB) ELSE "{n}" END""" for n in names
         )
-        rows = _some(connection.execute(f"SELECT {columns} FROM ({sql})", params), max_bytes)  # noqa: S608 our own names
+        rows = _fetch(connection.execute(f"SELECT {columns} FROM ({sql})", params), max_bytes)  # noqa: S608 our own names
         return [tuple(v.decode(errors="replace") if isinstance(v, bytes) else v for v in row) for row in rows]
 
 
 def size_of(row: Sequence[Any]) -> int:
-    """Return how long the texts of a row are together: what `max_bytes` counts."""
+    """Return the total length of the texts of a row, which `max_bytes` limits."""
     size = 0
     for value in row:
         if isinstance(value, str | bytes):
@@ -378,7 +368,7 @@ def size_of(row: Sequence[Any]) -> int:
     return size
 
 
-def _some(cursor: apsw.Cursor, max_bytes: int | None) -> list[Any]:
+def _fetch(cursor: apsw.Cursor, max_bytes: int | None) -> list[Any]:
     if max_bytes is None:
         return cursor.fetchall()
     rows, size = [], 0
@@ -391,7 +381,7 @@ def _some(cursor: apsw.Cursor, max_bytes: int | None) -> list[Any]:
 
 
 def _run_actions(actions: Iterable[_AfterCommit]) -> None:
-    """Run what waited for a commit, each action once for all its addresses."""
+    """Run the actions after a commit, each action once for all its addresses."""
     merged: dict[Callable[[Iterable[str]], Any], dict[str, None]] = {}
     for action, addresses, _ in actions:
         merged.setdefault(action, {}).update(dict.fromkeys(addresses))

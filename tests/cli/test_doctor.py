@@ -66,7 +66,7 @@ def test_a_file_of_something_else_fails(shell: Shell) -> None:
     done = shell.run("doctor", "--db", "other.db")
 
     assert done.returncode == 1
-    assert "is an SQLite database of something else" in done.stdout
+    assert "is an SQLite database of another program" in done.stdout
 
 
 def test_a_bells_folder_that_cannot_be_is_a_warning(shell: Shell) -> None:

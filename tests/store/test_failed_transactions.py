@@ -125,12 +125,12 @@ def test_a_block_that_sqlite_has_undone_takes_nothing_more_and_cannot_end_well(
             tx.send("worker:s", "note", "lost")
             with pytest.raises(error, match=r"spoiled|UNIQUE constraint failed"):
                 spoil(tx)
-            with pytest.raises(DatabaseError, match="was undone by an earlier error in it"):
+            with pytest.raises(DatabaseError, match="was rolled back by an earlier error in it"):
                 tx.send("worker:s", "note", "lost, too")
-            with pytest.raises(DatabaseError, match="was undone by an earlier error in it"):
+            with pytest.raises(DatabaseError, match="was rolled back by an earlier error in it"):
                 tx.execute("INSERT INTO own VALUES (3)")
 
-    with pytest.raises(DatabaseError, match="was undone by an earlier error in it"):
+    with pytest.raises(DatabaseError, match="was rolled back by an earlier error in it"):
         work()
     bus.send("worker:s", "note", "later")
 
@@ -183,7 +183,7 @@ def test_an_address_whose_first_write_failed_in_a_block_registers_with_the_next_
 
 def test_a_write_inside_a_write_of_the_same_thread_is_refused_and_the_first_goes_on(store: Store) -> None:
     with store.write() as tx:
-        with pytest.raises(DatabaseError, match=r"in a transaction .* already"), store.write():
+        with pytest.raises(DatabaseError, match="already in a transaction"), store.write():
             pass
         put(tx, "late:s")
 

@@ -123,7 +123,7 @@ def test_an_sqlite_database_of_something_else_is_refused_untouched(
     other.execute(script)
     before = Path(db).read_bytes()
 
-    with pytest.raises(NotABusError, match="is an SQLite database of something else"):
+    with pytest.raises(NotABusError, match="is an SQLite database of another program"):
         connect("worker:s")
     with pytest.raises(NotABusError):
         BusObserver(db)

@@ -101,7 +101,7 @@ def test_a_moved_file_with_a_link_in_its_place_is_refused_and_used_again_when_it
     os.symlink(f"{db}.moved", db)
 
     for call in (lambda: bus.send("worker:s", "note", "lost"), bus.inbox):
-        with pytest.raises(FileMissingError, match=r"was moved while in use, and a link put there: put the file back"):
+        with pytest.raises(FileMissingError, match=r"was replaced by a symlink while in use: put the file back"):
             call()
     os.unlink(db)
     os.rename(f"{db}.moved", db)

@@ -160,7 +160,7 @@ class Sweep:
         wanted = DiskFullError if fault.number in _NO_ROOM else ReadOnlyError if fault.number in _NOT_ALLOWED else None
         # Why a file cannot be opened SQLite mostly does not tell, and nothing can be seen: this folder is well.
         # At the end of a transaction that an earlier error has undone, which was told then, only that is told.
-        if fault.kind != "open" and "undone by an earlier error" not in str(error):
+        if fault.kind != "open" and "rolled back by an earlier error" not in str(error):
             is_right = type(error) is wanted if wanted else not isinstance(error, DiskFullError | ReadOnlyError)
             self._expect(is_right, "broken", f"{case}: raised {name}: {error}")
         return error
