@@ -1,4 +1,4 @@
-"""What becomes of a message, inside one transaction: outbox, mailbox, expiry, dead letters, retention.
+"""The rules of deliveries, inside one transaction: outbox, mailbox, expiry, dead letters, retention.
 
-Imported by `receive`, `query` and what stands on them; imports `wake` and below.
+Imported by `receive`, `query` and the packages above them; imports `wake` and below.
 """

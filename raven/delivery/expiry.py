@@ -1,7 +1,7 @@
-"""Settlement: puts into effect what time has brought to deliveries, and tells senders who asked for it.
+"""Expiry: applies elapsed delays, leases and expiry times to deliveries, and reports undelivered messages.
 
-Whoever comes first settles: a claim for its own address, the watch and the server for all. What was settled already is
-passed over, so that any number of them may try at once.
+A claim applies the due timers of its own address; the WAL watcher and the server apply those of all addresses. Each
+function skips finished work, so several processes may run them at once.
 """
 
 from __future__ import annotations
@@ -18,37 +18,38 @@ from raven.store.database import Store
 from raven.store.transaction import Transaction
 from raven.wake.doorbell import ALL_TRAFFIC, receipt_address
 
-# A message of this type tells a sender that one of its messages has expired or died.
+# The type of a message that reports an expired or dead delivery to the sender.
 UNDELIVERED = "raven.undelivered"
-# So much is marked as expired in one transaction.
+# The deliveries that one transaction marks as expired.
 _BATCH = 500
 
 
 def release_due(tx: Transaction, recipient: str, now: int) -> list[str]:
-    """End what held back mail of a recipient until now; returns the doorbells to ring after the commit."""
-    ended = tx.rows("release_due", {"recipient": recipient, "now": now})
-    return [recipient, *report_undelivered(tx, (delivery_id for delivery_id, state in ended if state == DEAD))]
+    """Release a recipient's elapsed delays and leases; returns the doorbells to ring after the commit."""
+    released = tx.rows("release_due", {"recipient": recipient, "now": now})
+    return [recipient, *report_undelivered(tx, (delivery_id for delivery_id, state in released if state == DEAD))]
 
 
 def expire(tx: Transaction, now: int) -> list[str]:
-    """Mark some of what nobody took in time, for all recipients; returns the doorbells to ring after the commit."""
+    """Mark one batch of deliveries of all recipients as expired; returns the doorbells to ring after the commit."""
     return report_undelivered(tx, (row[0] for row in tx.rows("expire", {"now": now, "max": _BATCH})))
 
 
 def report_undelivered(tx: Transaction, delivery_ids: Iterable[int]) -> list[str]:
-    """Report deliveries that have died or expired to the senders who asked for it; returns the doorbells to ring."""
+    """Report dead or expired deliveries to senders that asked for reports; returns the doorbells to ring."""
     bells: list[str] = []
     for delivery_id in delivery_ids:
-        # None where a foreign writer has deleted the message.
-        for told in tx.rows("undelivered", {"delivery_id": delivery_id}):
-            bells.append(receipt_address(told[0]))
-            if told[4] is not None:
-                bells += [*_report(tx, *told), ALL_TRAFFIC]
+        # No row if an external writer has deleted the message.
+        for row in tx.rows("get_undelivered", {"delivery_id": delivery_id}):
+            message_id, report = row[0], row[4]
+            bells.append(receipt_address(message_id))
+            if report is not None:
+                bells += [*_report(tx, *row), ALL_TRAFFIC]
     return bells
 
 
 def apply_due(store: Store, ring: Callable[[Iterable[str]], object]) -> None:
-    """Settle all that is due on the bus, a transaction a recipient, and wake whom it concerns."""
+    """Apply all due timers on the bus, a transaction per recipient, and wake the affected waiters."""
     now = clock.now()
     for recipient, due_at in store.rows("recipients_with_mail"):
         if due_at is not None and due_at <= now:
@@ -79,17 +80,17 @@ def _report(
     reason: str | None,
     *inherited: str | None,
 ) -> list[str]:
-    """Send `raven.undelivered` to the sender, in the name of the recipient that it did not reach."""
-    told = {
+    """Send `raven.undelivered` to the sender; the missed recipient is its `sender`."""
+    body = {
         "message_id": message_id,
         "recipient": recipient,
         "type": type,
         "state": STATES[state],
         "attempts": attempts,
-        "reason": reason if state == DEAD else "its time ran out before anybody took it",
+        "reason": reason if state == DEAD else "it expired before a consumer claimed it",
     }
-    kept: dict[str, Any] = dict(zip(INHERITED, inherited, strict=True))
+    columns: dict[str, Any] = dict(zip(INHERITED, inherited, strict=True))
     row = MessageRow(
-        0, recipient, sender, UNDELIVERED, bodies.encode(told), urgency=urgency, reply_to=message_id, **kept
+        0, recipient, sender, UNDELIVERED, bodies.encode(body), urgency=urgency, reply_to=message_id, **columns
     )
     return outbox.insert(tx, NewMessage.from_row(row)).recipients

@@ -1,4 +1,4 @@
-"""Addresses: the only parser of `<role>:<session>`, of broadcast patterns and of lists of them."""
+"""Addresses: the only parser of `<role>:<session>`, of broadcast patterns and of lists of both."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from raven.errors import AddressError
 
 WILDCARD = "*"
 MAX_LENGTH = 512
-# Control characters, line and paragraph separators, and surrogates (which UTF-8 cannot hold).
+# Control characters, line and paragraph separators, and surrogates, which UTF-8 cannot encode.
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _EXAMPLE = "write it as <role>:<session>, for example architect:swarm-1"
 
@@ -30,12 +30,12 @@ class Address(NamedTuple):
 
     @property
     def is_pattern(self) -> bool:
-        """Whether this stands for every registered address that it matches."""
+        """Whether this is a broadcast pattern, for all registered addresses that match it."""
         return WILDCARD in (self.role, self.session)
 
 
 def make_address(session: str, role: str) -> Address:
-    """Build the address of one identity from its two parts; raises AddressError naming the bad part."""
+    """Build an address from its two parts; raises AddressError that names the bad part."""
     address = Address(role, session)
     for name, part in (("session", session), ("role", role)):
         problem = _problem_of(part)
@@ -46,10 +46,10 @@ def make_address(session: str, role: str) -> Address:
 
 
 def parse_address(text: str) -> Address:
-    """Parse the address of one identity; raises AddressError for a pattern or a malformed text."""
+    """Parse an address; raises AddressError for a broadcast pattern or malformed text."""
     address = parse_target(text)
     if address.is_pattern:
-        raise AddressError(f"address {text!r} is a broadcast pattern where one address is needed; {_EXAMPLE}")
+        raise AddressError(f"address {text!r} is a broadcast pattern, but one address is needed; {_EXAMPLE}")
     return address
 
 
@@ -62,7 +62,7 @@ def parse_target(text: str) -> Address:
 
 @lru_cache(maxsize=4096)
 def parse_text(text: str) -> Address:
-    """Do as `parse_target` does for what is a text; what was parsed lately is remembered."""
+    """Do as `parse_target` does for a str, with a cache of the latest 4,096 texts."""
     _check_length(text)
     role, colon, session = text.partition(":")
     if not colon:
@@ -75,11 +75,11 @@ def parse_text(text: str) -> Address:
 
 
 def parse_targets(to: str | Sequence[str]) -> dict[str, Address]:
-    """Parse what `send` takes as `to`, one address or pattern or a list of them, by their text and without repeats."""
+    """Parse the `to` of `send`, one target or a list of targets; returns each distinct text with its address."""
     if isinstance(to, str):
         return {to: parse_target(to)}
     if not isinstance(to, Sequence) or isinstance(to, bytes | bytearray):
-        raise AddressError(f"to is {type(to).__name__}, not an address or a list of addresses; {_EXAMPLE}")
+        raise AddressError(f"to is a {type(to).__name__}, not an address or a list of addresses; {_EXAMPLE}")
     if not to:
         raise AddressError(f"to is an empty list: name at least one address; {_EXAMPLE}")
     for item in to:
@@ -94,13 +94,13 @@ def _check_length(text: str) -> None:
 
 
 def _problem_of(part: str) -> str | None:
-    """Say what is wrong with a role or a session, or None."""
+    """Return the problem of a role or a session as text; None if it is valid."""
     if not isinstance(part, str):
-        return f"is {type(part).__name__}, not a string"
+        return f"is a {type(part).__name__}, not a string"
     if not part:
         return "is empty"
     if ":" in part or WILDCARD in part:
-        return f"contains {':' if ':' in part else WILDCARD!r}, which has a meaning in addresses"
+        return f"contains {':' if ':' in part else WILDCARD!r}, which is reserved in addresses"
     if part != part.strip():
         return "begins or ends with a blank"
     if not part.isascii() or not part.isprintable():

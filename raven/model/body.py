@@ -1,4 +1,4 @@
-"""Bodies: JSON values on their way into and out of the store."""
+"""Bodies: encodes JSON values for the store, and decodes them."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ MAX_DEPTH = 100
 
 
 def _make_encode() -> Callable[[Any], str]:
-    """Return the JSON encoder; CPython's own in C is made once here, and not for each text as JSONEncoder does."""
+    """Return a JSON encoder that builds CPython's C encoder once; JSONEncoder builds it for every text."""
     encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    make = getattr(json.encoder, "c_make_encoder", None)
-    if make is None:
+    c_make_encoder = getattr(json.encoder, "c_make_encoder", None)
+    if c_make_encoder is None:
         return encoder.encode
-    # Without the markers by which it finds circles: they would have to be made anew for each text, too.
-    encode = make(None, encoder.default, json.encoder.encode_basestring, None, ":", ",", False, False, False)
+    # None: no markers against circular references, because each text would need new ones.
+    encode = c_make_encoder(None, encoder.default, json.encoder.encode_basestring, None, ":", ",", False, False, False)
 
     def encode_in_c(body: Any) -> str:
         try:
             return "".join(encode(body, 0))
         except RecursionError:
-            return encoder.encode(body)  # says which it is, a circle or depth
+            return encoder.encode(body)  # raises ValueError for a circle, RecursionError for depth
 
     return encode_in_c
 
@@ -39,15 +39,15 @@ _encode_json = _make_encode()
 def encode(body: Any, max_bytes: int = DEFAULT_MAX_BYTES) -> str:
     """Encode any JSON value as compact JSON text.
 
-    A body may nest MAX_DEPTH levels, so that every reader's parser can take it. Raises BodyError for what JSON cannot
-    hold (NaN, sets, dates, lone surrogates), for deeper nesting, and for more than `max_bytes` of UTF-8.
+    A body may nest MAX_DEPTH levels, within the limit of every JSON parser. Raises BodyError for deeper nesting, for
+    more than `max_bytes` of UTF-8, and for values outside JSON (NaN, sets, dates, lone surrogates).
     """
     try:
         text = _encode_json(body)
         size = len(text) if text.isascii() else len(text.encode("utf-8"))
     except UnicodeEncodeError as error:
         raise BodyError(
-            f"body holds the lone surrogate {error.object[error.start]!r}, which UTF-8 cannot hold"
+            f"body contains the lone surrogate {error.object[error.start]!r}, which UTF-8 cannot encode"
         ) from None
     except RecursionError:
         raise BodyError(f"body nests deeper than {MAX_DEPTH} levels: flatten it") from None
@@ -58,7 +58,7 @@ def encode(body: Any, max_bytes: int = DEFAULT_MAX_BYTES) -> str:
             f"body has {size:,} bytes as JSON, over the limit of {max_bytes:,}: send a path to a file instead, "
             "or raise max_body_bytes"
         )
-    # So many levels take twice as many brackets.
+    # A shorter text cannot hold so many pairs of brackets.
     if len(text) > 2 * MAX_DEPTH and _nests_too_deep(text, body):
         raise BodyError(f"body nests deeper than {MAX_DEPTH} levels: flatten it")
     return text
@@ -67,7 +67,7 @@ def encode(body: Any, max_bytes: int = DEFAULT_MAX_BYTES) -> str:
 def _finite(text: str) -> float:
     number = float(text)
     if math.isinf(number):
-        raise ValueError(f"{text} is more than a float holds")
+        raise ValueError(f"{text} is beyond the range of a float")
     return number
 
 
@@ -76,10 +76,10 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def decode(text: str) -> Any:
-    """Decode what `encode` made, or what SQLite has checked to be JSON.
+    """Decode JSON text from `encode`, or from an external writer after SQLite's own check.
 
-    JSON of foreign writers that nests deeper than MAX_DEPTH, or holds numbers that Python cannot, comes as its text. A
-    lone surrogate of theirs, which UTF-8 cannot hold and many readers of JSON refuse, comes as U+FFFD.
+    External JSON that nests deeper than MAX_DEPTH, or exceeds the range of a float, is returned as text. An external
+    lone surrogate, which UTF-8 cannot encode and many JSON parsers refuse, becomes U+FFFD.
     """
     try:
         value = _decode_json(text.strip())[0]
@@ -91,13 +91,13 @@ def decode(text: str) -> Any:
 
 
 def _without_surrogates(value: Any) -> Any:
-    written = json.dumps(value, ensure_ascii=False)
-    whole = _SURROGATES.sub("\ufffd", written)
-    return value if whole == written else json.loads(whole)
+    text = json.dumps(value, ensure_ascii=False)
+    replaced = _SURROGATES.sub("\ufffd", text)
+    return value if replaced == text else json.loads(replaced)
 
 
 def parse(text: str) -> Any:
-    """Parse JSON text given by a user; raises BodyError that says where it goes wrong."""
+    """Parse a user's JSON text; raises BodyError with the position of the fault."""
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
@@ -110,11 +110,11 @@ def parse(text: str) -> Any:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 def copy(body: Any, text: str) -> Any:
-    """Return what `decode` makes of the text that `encode` has made of a body, mostly without reading it."""
+    """Return `decode(text)` for the encoded `text` of a body; flat dicts and scalars need no parse."""
     if type(body) is dict:
         for key, value in body.items():
             if type(key) is not str or type(value) not in _ATOMS:
@@ -123,20 +123,20 @@ def copy(body: Any, text: str) -> Any:
     return body if type(body) in _ATOMS else decode(text)
 
 
-# Values that nobody can change, and that come back from JSON as they are.
+# Immutable types that JSON preserves.
 _ATOMS = frozenset({str, int, bool, float, type(None)})
-# What is JSON already, at least at its top.
+# Types that are JSON values, at least at the top level.
 PLAIN = _ATOMS | {dict, list}
 
 
 def _nests_too_deep(text: str, value: Any) -> bool:
     opened = 0
     for bracket in "[{":
-        # Not counted: a text is searched ten times as fast.
-        place = text.find(bracket)
-        while place >= 0 and opened <= MAX_DEPTH:
+        # `find` in a loop is ten times as fast as `count` over the whole text.
+        index = text.find(bracket)
+        while index >= 0 and opened <= MAX_DEPTH:
             opened += 1
-            place = text.find(bracket, place + 1)
+            index = text.find(bracket, index + 1)
     return opened > MAX_DEPTH and _depth(value) > MAX_DEPTH
 
 

@@ -20,10 +20,10 @@ def to_micros(seconds: float) -> int:
     return round(seconds * 1_000_000)
 
 
-@lru_cache(maxsize=64)  # the messages of one batch mostly have their times in common
+@lru_cache(maxsize=64)  # most messages of one batch share their times
 def from_micros(micros: int) -> datetime:
-    """Convert microseconds since 1970 to a datetime in UTC, the first or the last where they are beyond all others."""
-    # A double holds today's seconds to a quarter of a microsecond, so that this rounds to the very same microsecond.
+    """Convert microseconds since 1970 to a datetime in UTC; out of range, to datetime.min or datetime.max."""
+    # A double holds today's seconds to a quarter of a microsecond, so this rounds to the exact microsecond.
     try:
         return datetime.fromtimestamp(micros / 1e6, UTC)
     except (ValueError, OverflowError, OSError):
@@ -40,17 +40,17 @@ def isoformat(moment: datetime) -> str: ...
 @overload
 def isoformat(moment: None) -> None: ...
 def isoformat(moment: datetime | None) -> str | None:
-    """Write a UTC time as ISO 8601 with a Z, as JSON readers of every language take it."""
+    """Format a UTC time as ISO 8601 with a Z, which JSON readers of all languages accept."""
     return None if moment is None else f"{moment.isoformat(timespec='microseconds').removesuffix('+00:00')}Z"
 
 
 def optional_from_isoformat(text: str | None) -> datetime | None:
-    """Read what `isoformat` has written."""
+    """Parse a time in the form of `isoformat`, and None as None."""
     return None if text is None else datetime.fromisoformat(text)
 
 
 def deadline_after(timeout_s: float | None) -> float | None:
-    """Return when `timeout_s` seconds are over, by the monotonic clock, or None; raises InputError."""
+    """Return the monotonic time `timeout_s` seconds from now; None if there is no timeout. Raises InputError."""
     if timeout_s is None:
         return None
     if not isinstance(timeout_s, int | float) or isinstance(timeout_s, bool) or not timeout_s >= 0:
@@ -59,5 +59,5 @@ def deadline_after(timeout_s: float | None) -> float | None:
 
 
 def remaining_s(deadline: float | None) -> float | None:
-    """Return how many seconds are left until a deadline, or None."""
+    """Return the seconds until a deadline, at least 0; None if there is no deadline."""
     return None if deadline is None else max(0.0, deadline - time.monotonic())

@@ -1,11 +1,11 @@
-"""Limits: the numbers that a bus allows, and the checks that name a number outside of them."""
+"""Limits: the ranges of a bus's numbers, and checks that raise InputError with the bad value."""
 
 from __future__ import annotations
 
 from raven.errors import InputError, MessageNotFoundError
 from raven.model import clock
 
-# What leaves room in 63 bits for the place of a recipient behind the id of a message.
+# A delivery's id is the message id and 20 bits of the recipient's ordinal, in SQLite's 63 bits.
 MAX_ID = (1 << 43) - 1
 MAX_ATTEMPTS = 1_000_000
 DEFAULT_MAX_ATTEMPTS = 5
@@ -18,19 +18,19 @@ _END_OF_TOKENS = 1 << 63
 
 
 def is_integer(value: object, low: int, high: int) -> bool:
-    """Whether a value is an integer from `low` to `high`; True and False are none."""
+    """Whether a value is an integer from `low` to `high`; a bool is not."""
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
 def is_number(value: object, low: float, high: float, *, above: bool = False) -> bool:
-    """Whether a value is a number from `low` (or, with `above`, from above it) to `high`; True and False are none."""
+    """Whether a value is a number from `low` (exclusive with `above`) to `high`; a bool is not."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
     return (low < value if above else low <= value) and value <= high
 
 
 def check_id(message_id: object) -> None:
-    """Refuse what cannot be the id of a message: InputError, or MessageNotFoundError for a number out of range."""
+    """Raise InputError unless `message_id` is an integer, and MessageNotFoundError if it is out of range."""
     if not isinstance(message_id, int) or isinstance(message_id, bool):
         raise InputError(f"id {message_id!r} is not a number: give the one that send or inbox showed")
     if not 0 < message_id <= MAX_ID:
@@ -38,31 +38,31 @@ def check_id(message_id: object) -> None:
 
 
 def check_max(max: object) -> None:
-    """Refuse a `max` that is not a number of messages; raises InputError."""
+    """Raise InputError unless `max` is a number of messages."""
     if not is_integer(max, 1, MAX_ID):
         raise InputError(f"max {max!r} is not a number of messages: use 1 or more, at most {MAX_ID}")
 
 
 def check_max_attempts(max_attempts: object) -> None:
-    """Refuse what is no number of attempts; None stands for the default. Raises InputError."""
+    """Raise InputError unless `max_attempts` is a number of attempts, or None for the default."""
     if max_attempts is not None and not is_integer(max_attempts, 1, MAX_ATTEMPTS):
         raise InputError(f"max_attempts {max_attempts!r} is not a number of attempts: use 1 to {MAX_ATTEMPTS:,}")
 
 
 def check_token(lease: object) -> None:
-    """Refuse what is no token of a lease; None stands for none. Raises InputError."""
+    """Raise InputError unless `lease` is a lease token or None."""
     if lease is not None and not is_integer(lease, 1, _END_OF_TOKENS - 1):
-        raise InputError(f"lease {lease!r} is not the token of a lease: give the one that the message has")
+        raise InputError(f"lease {lease!r} is not a lease token: give the `lease` of the claimed message")
 
 
 def check_lease(lease_s: object) -> None:
-    """Refuse what is no span for a lease; raises InputError."""
+    """Raise InputError unless `lease_s` is a valid lease duration."""
     if not is_number(lease_s, 0, _MAX_LEASE_S, above=True):
         raise InputError(f"lease_s {lease_s!r} is out of range: use more than 0, up to {_MAX_LEASE_S} seconds")
 
 
 def check_poll_interval(poll_interval_s: object) -> None:
-    """Refuse what is no pause between two looks; raises InputError."""
+    """Raise InputError unless `poll_interval_s` is a valid interval."""
     if not is_number(poll_interval_s, 0, _MAX_POLL_S, above=True):
         raise InputError(
             f"poll_interval_s {poll_interval_s!r} is out of range: use more than 0, up to {_MAX_POLL_S} seconds"
@@ -70,7 +70,7 @@ def check_poll_interval(poll_interval_s: object) -> None:
 
 
 def check_span(name: str, seconds: float | None, least: float) -> int | None:
-    """Return a span of seconds in microseconds; raises InputError where it is less than `least`, or endless."""
+    """Return seconds as microseconds, None as None; raises InputError outside of `least` to 100 years."""
     if seconds is None:
         return None
     if not is_number(seconds, least, MAX_SPAN_S):

@@ -1,4 +1,4 @@
-"""Message: what travels on the bus, as one recipient (or an observer) sees it."""
+"""Message: a message with one delivery, as its recipient or an observer sees it; and its row in the store."""
 
 # Without `from __future__ import annotations`: a NamedTuple would compile the text of each type when it is made.
 
@@ -16,20 +16,20 @@ AckMode = Literal["auto", "manual", "prefetch"]
 State = Literal["sent", "delivered", "acked", "expired", "dead"]
 Report = Literal["undelivered"]
 
-# The store keeps both as their place in these lists; the inbox order of urgencies is the order here.
+# The store keeps both as their index in these tuples; an inbox is sorted by the index of the urgency.
 URGENCIES: tuple[Urgency, ...] = ("blocking", "prompt", "fyi")
 STATES: tuple[State, ...] = ("sent", "delivered", "acked", "expired", "dead")
 
 SENT, DELIVERED, ACKED, EXPIRED, DEAD = range(len(STATES))
 
-# A message to a list of addresses keeps them in one column; no address can hold this character.
+# Joins a list of addresses in the column `to`; no address can contain this character.
 TO_SEPARATOR = "\n"
-_UNREAD = object()
+_NOT_DECODED = object()
 
 
-# Of a message that was claimed, and of one that was just sent.
-_ONLY_WHERE_KNOWN = ("lease", "waiting", "duplicate")
-# An answer to a message, and the report that it was not delivered, take these from it.
+# Only claimed messages have a lease; only messages returned by `send` have the other two.
+_OPTIONAL_KEYS = ("lease", "waiting", "duplicate")
+# A reply to a message, and the report of an undelivered one, inherit these columns.
 INHERITED = ("correlation_id", "task_id")
 
 
@@ -37,14 +37,14 @@ INHERITED = ("correlation_id", "task_id")
 class Message:
     """One message with the state of one delivery of it; immutable.
 
-    `to` is as the sender wrote it: an address, a pattern, or a tuple of them. `recipient` is the address whose
-    delivery this is; of a message seen as a whole (what `send` and `history` return) it is `to`, joined by ", ", and
-    the state is that of the delivery that has come least far. Times are datetimes in UTC.
+    `to` is the sender's text: an address, a pattern, or a tuple of both. `recipient` is the address of the delivery.
+    `send` and `history` return messages as a whole: then `recipient` is `to`, joined by ", ", and `state` is the least
+    advanced state of all deliveries. Times are datetimes in UTC.
 
-    `finished_at` is when it was acked, expired or died, `reason` why it was given back last, or died; `reply_address`
-    is where the sender of a request waits for the answer. `lease` is the token of the claim that handed it out. What
-    `send` returns tells in `waiting`, for each recipient, whether somebody was waiting for it there, and in `duplicate`
-    whether it is the message that an earlier send of its `dedup_key` has stored.
+    `finished_at` is the time of the ack, the expiry or the death. `reason` explains the latest release, or the death.
+    The sender of a request waits for the reply at `reply_address`. `lease` is the token of the claim. In the result
+    of `send`, `waiting` says for each recipient whether a subscriber was waiting there; `duplicate` says whether an
+    earlier send with the same `dedup_key` stored the message.
     """
 
     id: int
@@ -75,7 +75,7 @@ class Message:
 
     @property
     def status(self) -> State:
-        """The state, by the name that the first raven gave it."""
+        """The state, under its name in version 0.1."""
         return self.state
 
     @property
@@ -100,13 +100,13 @@ class Message:
         lease: int | None = None,
         waiting: dict[str, bool] | None = None,
         duplicate: bool = False,
-        value: Any = _UNREAD,
+        value: Any = _NOT_DECODED,
     ) -> "Message":
         """Build a message from a row with the columns of MessageRow; `value` is its body, if already decoded.
 
         An unleased delivery past its `expires_at` shows as expired, even before `expire` marks it in the file.
         """
-        # One long function, because it runs for every message that is sent or received.
+        # One long function, because it runs for each sent and each received message.
         to, body, urgency, tags, created_at, expires_at, recipient, state, delivered_at, finished_at, leased_until = (
             _converted(row)
         )
@@ -117,7 +117,7 @@ class Message:
             setattr(message, name, row[index])
         message.recipient = recipient or (to.replace(TO_SEPARATOR, ", ") if is_list else to)
         message.to = tuple(to.split(TO_SEPARATOR)) if is_list else to
-        message.body = bodies.decode(body) if value is _UNREAD else value
+        message.body = bodies.decode(body) if value is _NOT_DECODED else value
         message.state = (
             "expired"
             if expires_at is not None and expires_at <= now and state < 2 and (leased_until or 0) <= now
@@ -137,9 +137,9 @@ class Message:
         return cast(Message, message)
 
     @classmethod
-    def from_dict(cls, shape: Mapping[str, Any]) -> "Message":
-        """Build a message from the JSON shape that `as_dict` makes; raises KeyError or ValueError for another."""
-        values = {name: shape[name] for name in cls.__slots__ if name in shape or name not in _ONLY_WHERE_KNOWN}
+    def from_dict(cls, json: Mapping[str, Any]) -> "Message":
+        """Build a message from its JSON form, as `as_dict` returns it; raises KeyError or ValueError for bad input."""
+        values = {name: json[name] for name in cls.__slots__ if name in json or name not in _OPTIONAL_KEYS}
         for name in _TIMES:
             values[name] = optional_from_isoformat(values[name])
         to = values["to"]
@@ -147,34 +147,34 @@ class Message:
         return cls(**values)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the JSON shape that the command line and the socket print; times are ISO 8601 in UTC."""
-        shape: dict[str, Any] = dict(zip(SHAPE, _shown(self), strict=True))
-        shape["session_id"] = self.sender.partition(":")[2]
-        shape["recipient_role"], _, shape["recipient_session"] = self.recipient.partition(":")
-        shape["tags"] = list(self.tags)
+        """Return the JSON form that the command line and the socket print; times are ISO 8601 in UTC."""
+        json: dict[str, Any] = dict(zip(JSON_KEYS, _shown(self), strict=True))
+        json["session_id"] = self.sender.partition(":")[2]
+        json["recipient_role"], _, json["recipient_session"] = self.recipient.partition(":")
+        json["tags"] = list(self.tags)
         if not isinstance(self.to, str):
-            shape["to"] = list(self.to)
+            json["to"] = list(self.to)
         for name in _TIMES:
-            if shape[name] is not None:
-                shape[name] = isoformat(shape[name])
+            if json[name] is not None:
+                json[name] = isoformat(json[name])
         if self.lease is not None:
-            shape["lease"] = self.lease
+            json["lease"] = self.lease
         if self.waiting is not None:
-            shape.update(waiting=self.waiting, duplicate=self.duplicate)
-        return shape
+            json.update(waiting=self.waiting, duplicate=self.duplicate)
+        return json
 
 
 _TIMES = tuple(one.name for one in fields(Message) if one.type in (datetime, datetime | None))
 _DERIVED = {"id": ("session_id",), "recipient": ("recipient_role", "recipient_session"), "state": ("status",)}
-_MADE_OF = {"session_id": "sender", "recipient_role": "recipient", "recipient_session": "recipient", "status": "state"}
-# The keys of the JSON shape: the fields in their order, and behind three of them the names that are derived.
-SHAPE = tuple(
+_SOURCES = {"session_id": "sender", "recipient_role": "recipient", "recipient_session": "recipient", "status": "state"}
+# The keys of the JSON form: the fields in their order, each followed by the properties derived from it.
+JSON_KEYS = tuple(
     name
     for one in fields(Message)
-    if one.name not in _ONLY_WHERE_KNOWN
+    if one.name not in _OPTIONAL_KEYS
     for name in (one.name, *_DERIVED.get(one.name, ()))
 )
-_shown = attrgetter(*(_MADE_OF.get(name, name) for name in SHAPE))
+_shown = attrgetter(*(_SOURCES.get(name, name) for name in JSON_KEYS))
 
 
 class _MutableMessage:
@@ -187,11 +187,11 @@ class _MutableMessage:
 
 
 class MessageRow(NamedTuple):
-    """A row of the store in the column order that every statement which writes or reads messages keeps.
+    """A row of the store, in the column order of every statement that reads or writes messages.
 
-    First come the columns of the message, then those of a delivery of it, from `recipient` on, which is None for a
-    message seen as a whole. Times are microseconds since 1970, urgency and state places in URGENCIES and STATES. Of
-    what is still to be stored, `id` and `created_at` are 0.
+    The message's columns come first, then one delivery's, which start at `recipient`: None for a message as a whole.
+    Times are microseconds since 1970; urgency and state are indexes in URGENCIES and STATES. `id` and `created_at` are
+    0 until the insert.
     """
 
     id: int
@@ -218,13 +218,13 @@ class MessageRow(NamedTuple):
     leased_until: int | None = None
 
     def delivered_row(self, state: int, now: int, finished_at: int | None) -> tuple[Any, ...]:
-        """Return the row as a claim or a take has left it: the columns of a delivery's progress are the last."""
+        """Return the row after a claim or a consume; both change only the last six columns."""
         return (*self[:-6], state, self.attempts + 1, self.delivered_at or now, finished_at, self.reason, None)
 
 
 _DELIVERY_AT = MessageRow._fields.index("recipient")
 MESSAGE_COLUMNS, DELIVERY_COLUMNS = MessageRow._fields[:_DELIVERY_AT], MessageRow._fields[_DELIVERY_AT:]
-# A message shows other values than these columns hold; all others it shows as they are.
+# Message converts the values of these columns; it copies all others.
 _CONVERTED = (
     "to", "body", "urgency", "tags", "created_at", "expires_at", "recipient", "state", "delivered_at", "finished_at",
     "leased_until",
@@ -234,6 +234,6 @@ _AS_STORED = tuple((name, index) for index, name in enumerate(MessageRow._fields
 
 
 def _tags(text: str) -> tuple[str, ...]:
-    """Return the tags that a column holds: of what is no list of texts, as a foreign writer can store it, the text."""
+    """Return the tags in a column; an external writer's value that is no list of texts becomes a single tag."""
     tags = bodies.decode(text)
     return tuple(tags) if isinstance(tags, list) and all(isinstance(tag, str) for tag in tags) else (text,)

@@ -89,7 +89,7 @@ def _check_text(name: str, value: object) -> None:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise InputError(f"{name} {value!r} holds a lone surrogate, which UTF-8 cannot hold") from None
+            raise InputError(f"{name} {value!r} contains a lone surrogate, which UTF-8 cannot encode") from None
 
 
 def _check_urgency(name: str, value: Any) -> int:

@@ -1,4 +1,4 @@
-"""SchemaRegistry: pydantic models by message type, checked when a message is sent."""
+"""SchemaRegistry: pydantic models by message type; `send` validates bodies against them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class SchemaRegistry:
-    """Which pydantic model the bodies of a message type must fit, for all clients of this process.
+    """The pydantic models that validate bodies by message type, for all clients of this process.
 
-    Permissive by default: a type without a model takes any body. In strict mode it is refused. A body may also be an
-    instance of a model; it is sent as the model's JSON.
+    By default a type without a model accepts any body; in strict mode it accepts none. A body may also be an instance
+    of a pydantic model; it is sent as the model's JSON.
 
     >>> from pydantic import BaseModel
     >>> class PlanBody(BaseModel):
@@ -30,7 +30,7 @@ class SchemaRegistry:
     _models: ClassVar[dict[str, type[BaseModel]]] = {}
     _strict: ClassVar[bool] = False
     is_in_use: ClassVar[bool] = False
-    """Whether any body has anything to fit; else only instances of models have to be made JSON."""
+    """Whether `validate` must check plain bodies; if not, it only converts model instances to JSON."""
 
     @classmethod
     def register(cls, type: str, model: builtins.type[BaseModel]) -> None:
@@ -38,27 +38,27 @@ class SchemaRegistry:
         if not hasattr(model, "model_validate"):
             raise InputError(f"schema {model!r} for type {type!r} is not a pydantic model class")
         cls._models[type] = model
-        cls._note_use()
+        cls._update_in_use()
 
     @classmethod
     def unregister(cls, type: str) -> None:
-        """Stop checking bodies of `type`; nothing happens where it had no model."""
+        """Stop checking bodies of `type`; does nothing if the type has no model."""
         cls._models.pop(type, None)
-        cls._note_use()
+        cls._update_in_use()
 
     @classmethod
     def strict_mode(cls, on: bool = True) -> None:
-        """Refuse (or, with False, again allow) message types that have no model."""
+        """Refuse message types without a model, or allow them again if `on` is False."""
         cls._strict = on
-        cls._note_use()
+        cls._update_in_use()
 
     @classmethod
-    def _note_use(cls) -> None:
+    def _update_in_use(cls) -> None:
         cls.is_in_use = cls._strict or bool(cls._models)
 
     @classmethod
     def validate(cls, type: str, body: Any) -> Any:
-        """Return `body` as JSON values; raises SchemaValidationError that names the fields at fault."""
+        """Return `body` as JSON values; raises SchemaValidationError that names the invalid fields."""
         model = cls._models.get(type)
         if model is None and cls._strict:
             known = ", ".join(sorted(cls._models)) or "none"
@@ -71,11 +71,11 @@ class SchemaRegistry:
 
     @classmethod
     def _checked_dump(cls, type: str, model: builtins.type[BaseModel] | None, body: BaseModel) -> Any:
-        """Return an instance of a model as JSON values; one of the very model that the type has is valid already."""
+        """Return a model instance as JSON values; an instance of the type's own model is valid already."""
         try:
             plain = body.model_dump(mode="json", by_alias=True)
         except ValueError as error:
-            raise BodyError(f"body of type {type!r} cannot be made JSON: {error}") from None
+            raise BodyError(f"body of type {type!r} cannot be converted to JSON: {error}") from None
         if model is not None and not isinstance(body, model):
             cls._check(type, model, plain)
         return plain

@@ -1,4 +1,4 @@
-"""Status: how far deliveries are, who is there, how much waits and how fast it moves, as looks at the bus find it."""
+"""Status: receipts, peers, statistics and the progress of `prune`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from raven.model.message import State
 
 
 class Receipt(NamedTuple):
-    """How far one delivery has come.
+    """The progress of one delivery.
 
-    `delivered_at` is when its recipient first had it, `finished_at` when it was acked, expired or died. While it is
-    held back by a delay or a lease, `ready_at` is when that ends, and `leased` which of the two it is. `reason` is why
-    it was given back last, or died.
+    `delivered_at` is the time at which its recipient first saw it; `finished_at` the time of its ack, expiry or death.
+    `ready_at` is the end of its delay or, if `leased`, of its lease; None if it has neither. `reason` explains its
+    latest release, or its death.
     """
 
     recipient: str
@@ -33,24 +33,24 @@ class Receipt(NamedTuple):
     reason: str | None
 
     @classmethod
-    def from_dict(cls, shape: Mapping[str, Any]) -> Receipt:
-        """Build a receipt from the JSON shape that `as_dict` makes; raises KeyError or ValueError for another."""
-        times = {name: clock.optional_from_isoformat(shape[name]) for name in cls._fields if name.endswith("_at")}
-        return cls(**{**{name: shape[name] for name in cls._fields}, **times})
+    def from_dict(cls, json: Mapping[str, Any]) -> Receipt:
+        """Build a receipt from the JSON form, as `as_dict` returns it; raises KeyError or ValueError for bad input."""
+        times = {name: clock.optional_from_isoformat(json[name]) for name in cls._fields if name.endswith("_at")}
+        return cls(**{**{name: json[name] for name in cls._fields}, **times})
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the JSON shape; times are ISO 8601 in UTC."""
+        """Return the JSON form; times are ISO 8601 in UTC."""
         return {
             name: clock.isoformat(value) if isinstance(value, datetime) else value
             for name, value in self._asdict().items()
         }
 
     def reached(self, state: State) -> bool:
-        """Whether it has come as far as a state; what was acked or died after it was delivered has been delivered."""
+        """Whether it has reached a state; a finished delivery has reached `delivered` if its recipient saw it."""
         return state in (self.state, "sent") or (state == "delivered" and self.delivered_at is not None)
 
     def cannot_reach(self, state: State) -> bool:
-        """Whether it has come to another end."""
+        """Whether it is finished without reaching a state."""
         return self.state in FINAL and not self.reached(state)
 
     @renamed_to("reached")
@@ -65,10 +65,10 @@ class Receipt(NamedTuple):
 
 
 class Peer(NamedTuple):
-    """One address as `peers()` shows it: `waiting` subscribers right now, `pending` unfinished deliveries.
+    """One address as `peers()` lists it, with the numbers of `waiting` subscribers and `pending` unfinished deliveries.
 
-    An address that has mail but never used the bus has no `registered_at` and no `last_seen`. `last_seen` is kept to
-    within a few seconds, so that noting it costs no write of its own.
+    `registered_at` and `last_seen` are None if the address has mail but never used the bus. `last_seen` is exact to a
+    few seconds, because only every fifth second a write updates it.
     """
 
     address: str
@@ -80,13 +80,13 @@ class Peer(NamedTuple):
     pending: int
 
     @classmethod
-    def from_dict(cls, shape: Mapping[str, Any]) -> Peer:
-        """Build a peer from the JSON shape that `as_dict` makes; raises KeyError or ValueError for another."""
-        times = {name: clock.optional_from_isoformat(shape[name]) for name in ("registered_at", "last_seen")}
-        return cls(**{**{name: shape[name] for name in cls._fields}, **times})
+    def from_dict(cls, json: Mapping[str, Any]) -> Peer:
+        """Build a peer from the JSON form, as `as_dict` returns it; raises KeyError or ValueError for bad input."""
+        times = {name: clock.optional_from_isoformat(json[name]) for name in ("registered_at", "last_seen")}
+        return cls(**{**{name: json[name] for name in cls._fields}, **times})
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the JSON shape; times are ISO 8601 in UTC."""
+        """Return the JSON form; times are ISO 8601 in UTC."""
         return {
             "address": self.address,
             "role": self.role,
@@ -99,10 +99,10 @@ class Peer(NamedTuple):
 
 
 class AddressStats(NamedTuple):
-    """One address: subscribers that wait there now, deliveries by what holds them, and those that have died.
+    """One address, with the numbers of its waiting subscribers, unfinished deliveries and dead deliveries.
 
-    `oldest_s` is the age of the oldest message that is ready there, None where none is; `rate` is how many deliveries
-    per second were sent to it.
+    `oldest_s` is the age of the oldest ready message, None if no message is ready. `rate` counts deliveries sent to the
+    address per second.
     """
 
     address: str
@@ -121,12 +121,12 @@ class AddressStats(NamedTuple):
 
     @property
     def backlog(self) -> int:
-        """Deliveries that are unfinished and in nobody's hands."""
+        """Unfinished deliveries that no consumer has leased."""
         return self.ready + self.delayed
 
 
 class Rates(NamedTuple):
-    """Deliveries per second over the last minute, or over as much of it as the sample reaches back."""
+    """Deliveries per second over the last minute, or over the sample if it is shorter."""
 
     sent: float
     delivered: float
@@ -134,7 +134,7 @@ class Rates(NamedTuple):
 
 
 class Latency(NamedTuple):
-    """How long a step took: percentiles of so many samples, None where there is none."""
+    """The duration of a step as percentiles of its samples; None without samples."""
 
     samples: int
     p50_s: float | None
@@ -144,10 +144,10 @@ class Latency(NamedTuple):
 
     @classmethod
     def of(cls, spans: list[int]) -> Latency:
-        """Take the percentiles of spans in microseconds, each by the nearest rank."""
+        """Return the nearest-rank percentiles of spans in microseconds."""
         if not spans:
             return cls(0, None, None, None, None)
-        # Where a clock was set back, or rounds, nothing has taken less than no time.
+        # A span is negative after a clock was set back.
         ordered = [max(0, span) / 1e6 for span in sorted(spans)]
         count = len(ordered)
         p50_s, p90_s, p99_s = (ordered[(count * part + 99) // 100 - 1] for part in (50, 90, 99))
@@ -158,12 +158,12 @@ class Latency(NamedTuple):
 class Stats:
     """The bus at one moment; immutable.
 
-    `ready`, `delayed`, `in_flight` (leased) and `dead` count deliveries, `addresses` has the same for each address that
-    is registered or has mail. What has outlived its time counts as expired, noticed or not. `attempts` tells how many
-    unfinished deliveries are at their second attempt, their third, and so on. Rates and latencies are those of the
-    newest 10,000 deliveries; `free_bytes` is room in the file that `prune` gives back.
+    `ready`, `delayed`, `in_flight` (leased) and `dead` count deliveries; `addresses` has the same counts for each
+    address that is registered or has mail. Deliveries past their expiry count as expired. `attempts` maps 2, 3 and so
+    on to the number of unfinished deliveries at that attempt. Rates and latencies come from the newest 10,000
+    deliveries. `free_bytes` is the space in the file that `prune` can release.
 
-    None stands for what only a full look counts: `messages`, `deliveries` (by state), `attempts` and the latencies.
+    `messages`, `deliveries` (by state), `attempts` and the latencies are None without `full`.
     """
 
     messages: int | None
@@ -182,9 +182,9 @@ class Stats:
     free_bytes: int
 
     @classmethod
-    def from_dict(cls, shape: Mapping[str, Any]) -> Stats:
-        """Build statistics from the JSON shape that `as_dict` makes; raises KeyError or ValueError for another."""
-        values = {field.name: shape[field.name] for field in fields(cls)}
+    def from_dict(cls, json: Mapping[str, Any]) -> Stats:
+        """Build statistics from the JSON form, as `as_dict` returns it; raises KeyError or ValueError for bad input."""
+        values = {field.name: json[field.name] for field in fields(cls)}
         values["addresses"] = tuple(_rebuilt(AddressStats, one) for one in values["addresses"])
         values["rates"] = _rebuilt(Rates, values["rates"])
         if values["attempts"] is not None:
@@ -195,27 +195,27 @@ class Stats:
         return cls(**values)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the JSON shape that the command line and the socket print."""
-        shape = {field.name: getattr(self, field.name) for field in fields(self)}
-        shape["addresses"] = [one._asdict() for one in self.addresses]
-        shape["rates"] = self.rates._asdict()
+        """Return the JSON form that the command line and the socket print."""
+        json = {field.name: getattr(self, field.name) for field in fields(self)}
+        json["addresses"] = [one._asdict() for one in self.addresses]
+        json["rates"] = self.rates._asdict()
         if self.deliveries is not None:
-            shape["deliveries"] = dict(self.deliveries)
+            json["deliveries"] = dict(self.deliveries)
         if self.attempts is not None:
-            shape["attempts"] = {str(attempt): count for attempt, count in self.attempts.items()}
+            json["attempts"] = {str(attempt): count for attempt, count in self.attempts.items()}
         for name in ("send_to_delivery", "delivery_to_ack"):
-            if shape[name] is not None:
-                shape[name] = shape[name]._asdict()
-        return shape
+            if json[name] is not None:
+                json[name] = json[name]._asdict()
+        return json
 
 
 class Pruned(NamedTuple):
-    """Progress so far: messages and their bytes of body dropped, of `candidates` old enough to be looked at."""
+    """The progress of `prune`: deleted messages, the bytes of their bodies, and `candidates` that are old enough."""
 
     messages: int
     bytes: int
     candidates: int
 
 
-def _rebuilt(kind: Any, shape: Mapping[str, Any]) -> Any:
-    return kind(**{name: shape[name] for name in kind._fields})
+def _rebuilt(kind: Any, json: Mapping[str, Any]) -> Any:
+    return kind(**{name: json[name] for name in kind._fields})

@@ -138,7 +138,7 @@ def test_send_json_prints_the_message(shell: Shell) -> None:
         (["--from", "*:s", "--to", "b:s", "-t", "x"], "'*:s' is a broadcast pattern"),
         (["--from", "a:s", "--to", "b:s", "-t", " "], "type ' ' must be a text"),
         (["--from", "a:s", "--to", "b:s", "-t", "x", "--body", "{bad"], "body '{bad' is not JSON"),
-        (["--from", "a:s", "--to", "b:s", "-t", "x", "--body", "NaN"], "NaN is no JSON value"),
+        (["--from", "a:s", "--to", "b:s", "-t", "x", "--body", "NaN"], "NaN is not a JSON value"),
         (["--from", "a:s", "--to", "b:s", "-t", "x", "--body", "[" * 101 + "]" * 101], "deeper than 100 levels"),
         (["--from", "a:s", "--to", "b:s", "-t", "x", "--body", "1", "--body-file", "-"], "exclude each other"),
         (["--from", "a:s", "--to", "b:s", "-t", "x", "--body-file", "missing.json"], "missing.json"),

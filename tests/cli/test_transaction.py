@@ -167,7 +167,7 @@ def test_a_wrong_line_is_named_and_nothing_is_done(shell: Shell, line: str, said
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('{"method": "ack", "params": {"id": 1, "lease": [1]}}', "line 2: ack: lease [1] is not the token of a lease"),
+        ('{"method": "ack", "params": {"id": 1, "lease": [1]}}', "line 2: ack: lease [1] is not a lease token"),
         ('{"method": "nack", "params": {"id": 1, "delay_s": "1s"}}', "line 2: nack: delay_s '1s' is not a number"),
         ('{"method": "execute", "params": {"sql": "COMMIT"}}', "line 2: execute: the statement 'COMMIT' failed"),
         ('{"method": "execute", "params": {"sql": "SELECT ?", "params": 1}}', "line 2: execute: params 1 is neither"),

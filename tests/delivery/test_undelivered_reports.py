@@ -17,7 +17,7 @@ from tests.support import DEADLINE_S, NEVER_POLLS_S, Foreign, ForeignError, Prog
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 BOSS, WORKER = "boss:s", "worker:s"
-TOO_LATE = "its time ran out before anybody took it"
+TOO_LATE = "it expired before a consumer claimed it"
 # Far below the poll interval, and far above what a wake takes.
 AT_ONCE_S = 5.0
 

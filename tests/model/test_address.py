@@ -99,7 +99,7 @@ def test_the_longest_address_is_taken_and_one_more_character_is_refused() -> Non
 def test_a_pattern_is_a_target_but_no_address(text: str) -> None:
     assert parse_target(text).is_pattern
     assert str(parse_target(text)) == text
-    with pytest.raises(AddressError, match="broadcast pattern where one address is needed"):
+    with pytest.raises(AddressError, match="broadcast pattern, but one address is needed"):
         parse_address(text)
 
 

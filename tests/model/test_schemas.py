@@ -162,5 +162,5 @@ def test_a_model_that_cannot_be_made_json_is_a_body_error(connect: Connect) -> N
         model_config = ConfigDict(arbitrary_types_allowed=True)
         thing: object
 
-    with pytest.raises(BodyError, match="cannot be made JSON"):
+    with pytest.raises(BodyError, match="cannot be converted to JSON"):
         connect("boss:s").send("worker:s", "note", Odd(thing=object()))

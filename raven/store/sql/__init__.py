@@ -1,4 +1,4 @@
-"""Statements: the named SQL of `queries.sql`, the numbered migrations and the views beside it."""
+"""SQL: the named statements of `queries.sql`, the numbered migrations and the views."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def _read(name: str) -> str:
 
 
 def _named_statements(text: str) -> dict[str, str]:
-    """Split at the headings `-- name --`; each statement loses its heading and its description."""
+    """Split the text at its headings `-- name --`; returns the statements by name, without comments."""
     statements = {}
-    # Without regular expressions: to compile them takes longer than all of this.
+    # No regular expressions: compiling them takes longer than this loop.
     for part in text.split("\n\n-- ")[1:]:
         name, _, rest = part.partition(" --\n")
         lines = [line for line in rest.split("\n") if not line.startswith("--")]
@@ -28,18 +28,18 @@ def _named_statements(text: str) -> dict[str, str]:
 
 
 def _listed(names: Iterable[str], table: str = "") -> str:
-    """Write columns as a list; `to` is a word of SQL, too."""
+    """Return a column list; `to` is quoted, because it is an SQL keyword."""
     return ", ".join(f'{table}"to"' if name == "to" else f"{table}{name}" for name in names)
 
 
 def _fragments() -> dict[str, str]:
-    """Return the lists of columns for which `queries.sql` has names."""
-    given = MESSAGE_COLUMNS[1:]  # SQLite gives a message its id
-    # The last column of a delivery tells when its lease ends, which the table does not keep by itself.
+    """Return the column lists that `queries.sql` inserts by name."""
+    insertable = MESSAGE_COLUMNS[1:]  # SQLite assigns the id
+    # `leased_until` is not a column of the table: while a delivery is leased, `ready_at` holds the end of the lease.
     leased_until = "CASE WHEN d.lease IS NOT NULL THEN d.ready_at END AS leased_until"
     return {
-        "@columns": _listed(given),
-        "@values": ", ".join(f":{name}" for name in given),
+        "@columns": _listed(insertable),
+        "@values": ", ".join(f":{name}" for name in insertable),
         "@delivery": f"{_listed(MESSAGE_COLUMNS, 'm.')}, {_listed(DELIVERY_COLUMNS[:-1], 'd.')}, {leased_until}",
         "@whole": _listed(MESSAGE_COLUMNS + DELIVERY_COLUMNS),
         "@inherited": _listed(INHERITED, "m."),
@@ -54,12 +54,12 @@ def _expanded(text: str) -> str:
 
 @cache
 def migrations() -> tuple[str, ...]:
-    """Return the names of the migrations in order; their number is the schema version that this raven writes."""
+    """Return the names of the migrations in order; their count is the schema version of this raven."""
     return tuple(sorted(name for name in os.listdir(_FOLDER) if name[:4].isdigit() and name.endswith(".sql")))
 
 
 def migrations_after(version: int) -> tuple[str, ...]:
-    """Return what brings a file of a schema version up to date: the migrations it has not seen, and the views."""
+    """Return the scripts that bring a file of a schema version up to date: newer migrations, then the views."""
     return tuple(_read(name) for name in (*migrations()[version:], "views.sql"))
 
 

@@ -95,7 +95,7 @@ UPDATE deliveries NOT INDEXED
 -- Let nobody answer a message that its sender waits for no longer.
 UPDATE messages SET expires_at = :now WHERE id = :message_id;
 
--- undelivered --
+-- get_undelivered --
 -- What the sender of a message is told of a delivery that has expired or died.
 SELECT m.id, m.sender, m.type, m.urgency, m.report, d.recipient, d.state, d.attempts, d.reason, @inherited
   FROM deliveries AS d

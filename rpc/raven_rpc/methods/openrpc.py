@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, get_args, get_type_hints
 
-from raven.model.message import SHAPE, Message, Report, State, Urgency
+from raven.model.message import JSON_KEYS, Message, Report, State, Urgency
 from raven.model.version import __version__
 from raven_rpc.jsonrpc import errors
 from raven_rpc.methods.method import Method
@@ -53,7 +53,7 @@ _BY_NAME = {"attempts": _COUNT, "status": {"description": "the same as state"}}
 def _message() -> dict[str, Any]:
     """Describe the JSON shape of a message: its fields, and the names that are derived, which are texts."""
     types = get_type_hints(Message)
-    return _object(**{name: _BY_NAME.get(name) or _BY_TYPE[types.get(name, str)] for name in SHAPE})
+    return _object(**{name: _BY_NAME.get(name) or _BY_TYPE[types.get(name, str)] for name in JSON_KEYS})
 
 
 SCHEMAS: dict[str, dict[str, Any]] = {
