@@ -166,7 +166,7 @@ class SendOptions(TypedDict, total=False):
             "Message that this one replies to.",
             metavar="ID",
             not_of="reply",
-            description="id of the message that this one replies to",
+            description="ID of the message that this one replies to",
         ),
     ]
     task_id: Annotated[

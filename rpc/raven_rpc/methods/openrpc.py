@@ -1,4 +1,4 @@
-"""OpenRPC: the description of all methods, made from the table of methods and their models.
+"""OpenRPC: the description of all methods, generated from the table of methods and their models.
 
 https://spec.open-rpc.org, version 1.2.6.
 """
@@ -32,7 +32,7 @@ def _ref(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-# How JSON has a value of each type.
+# The JSON schema of each Python type.
 _BY_TYPE: dict[Any, dict[str, Any]] = {
     int: {"type": "integer"},
     str: _TEXT,
@@ -51,14 +51,14 @@ _BY_NAME = {"attempts": _COUNT, "status": {"description": "the same as state"}}
 
 
 def _message() -> dict[str, Any]:
-    """Describe the JSON shape of a message: its fields, and the names that are derived, which are texts."""
+    """Return the schema of a message: its fields, and the derived names, which are texts."""
     types = get_type_hints(Message)
     return _object(**{name: _BY_NAME.get(name) or _BY_TYPE[types.get(name, str)] for name in JSON_KEYS})
 
 
 SCHEMAS: dict[str, dict[str, Any]] = {
     "Message": _message()
-    | {"description": "also lease, of what was claimed or pushed; waiting and duplicate, of what was sent"},
+    | {"description": "also lease, if claimed or pushed; waiting and duplicate, in the result of a send"},
     "Receipt": _object(
         recipient=_TEXT,
         state={"enum": ["sent", "delivered", "acked", "expired", "dead"]},
@@ -86,7 +86,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "Nacked": _object(nacked={"type": "integer"}, state={"enum": ["sent", "delivered", "dead"]}),
     "Extended": _object(extended={"type": "integer"}),
     "Receipts": _object(receipts=_list(_ref("Receipt"))),
-    "Results": _object(results=_list({"description": "what the method answers"})),
+    "Results": _object(results=_list({"description": "the result of the method"})),
     "Requeued": _object(requeued=_COUNT),
     "Purged": _object(purged=_COUNT),
     "Pruned": _object(messages=_COUNT, bytes=_COUNT, dry_run={"type": "boolean"}),

@@ -1,6 +1,7 @@
-"""Params: what each method takes, as models; unknown parameters are refused, and nothing is converted.
+"""Params: the parameters of each method as models; unknown parameters are refused, and no value is converted.
 
-The order of the fields is the order of the parameters by position.
+The order of the fields is the order of the parameters by position. `x-default` in a schema names a default that depends
+on the connection; the tables of PROTOCOL.md show it.
 """
 
 from __future__ import annotations
@@ -25,29 +26,43 @@ from raven.model.new_message import OPTION_TYPES, OPTIONS, Option
 
 MAX_WINDOW = 10_000
 
-_UNLESS_KNOWN = "may be left out after hello, and on a socket bound to one address"
-Role = Annotated[str | None, Field(description=f"whose mail: <role>:<session>; {_UNLESS_KNOWN}")]
-From = Annotated[str | None, Field(alias="from", description=f"the sender; {_UNLESS_KNOWN}")]
+_OWN = {"x-default": "own"}
+_ALL = {"x-default": "all"}
+_MAX_OF_LOG = "at most this many messages; error `limit` if they are larger than 16 MiB in sum"
+From = Annotated[str | None, Field(alias="from", description="address of the sender", json_schema_extra=_OWN)]
 
 
 class _FailFast(FailFast):
-    """Stop at the first wrong element: of a million, one is told. Unlike its base it can stand inside a union."""
+    """Stop at the first wrong element, so that an error names one of a million; unlike its base, fit for a union."""
 
     def __hash__(self) -> int:
         return id(type(self))
 
 
 Texts = Annotated[list[str], _FailFast()]
-MessageId = Annotated[int, Field(description="the id of a message")]
-Lease = Annotated[int | None, Field(ge=1, le=2**63 - 1, description="else the one that this connection had it under")]
-OnlyAddress = Annotated[str | None, Field(description="only deliveries to this address")]
+MessageId = Annotated[int, Field(description="ID of the message")]
+Lease = Annotated[
+    int | None,
+    Field(
+        ge=1, le=2**63 - 1, description="`lease` of the message; default: the lease that this connection got with it"
+    ),
+]
+LeaseSeconds = Annotated[float, Field(description="duration of the lease in seconds, up to 86,400")]
+Type = Annotated[str, Field(description="message type")]
+Body = Annotated[Any, Field(description="any JSON value, at most 4 MiB unless configured otherwise")]
+To = Annotated[str | Texts, Field(description="an address, a broadcast pattern, or a list of them")]
+OnlyAddress = Annotated[
+    str | None,
+    Field(description="only deliveries to this address; default on a bound socket: own", json_schema_extra=_ALL),
+]
 OnlyOf = Annotated[
-    str | Texts | None, Field(description="only what is from or to this address, or one of a list of them")
+    str | Texts | None,
+    Field(description="only messages from or to this address, or an address of this list", json_schema_extra=_ALL),
 ]
 
 
 class Params(BaseModel):
-    """What a method takes: nothing, unless a class below says more."""
+    """No parameters."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -56,50 +71,53 @@ _P = TypeVar("_P", bound=Params)
 
 
 class Options(Params):
-    """What a message may be sent with."""
+    """The options of a message."""
 
     def send_kwargs(self) -> dict[str, Any]:
-        """Return the parameters that were given, by the names that `BusClient.send` has for them."""
+        """Return the options that the request sets, by the names of the parameters of `BusClient.send`."""
         return {name: getattr(self, name) for name in self.model_fields_set if name not in _NOT_OF_THE_MESSAGE}
 
 
 _NOT_OF_THE_MESSAGE = frozenset({"from_", "id", "timeout_s"})
 
 
-def _takes_options(of: str) -> Callable[[type[_P]], type[_P]]:
-    """Give a class the options of a method as further fields: first those of every method, then its own.
+def _takes_options(of: str, notes: Mapping[str, str] = {}) -> Callable[[type[_P]], type[_P]]:
+    """Add the options of a method to a model: first the options of all methods, then options of single methods.
 
-    `send` takes them all, in the order of SendOptions.
+    `send` takes all of them, in the order of SendOptions. `notes` extends the description of an option.
     """
     names = [name for name, option in OPTIONS.items() if option.not_of != of]
     if of != "send":
         names.sort(key=lambda name: OPTIONS[name].not_of is not None)
 
     def add(model: type[_P]) -> type[_P]:
-        fields: dict[str, Any] = {name: _field(OPTION_TYPES[name], OPTIONS[name]) for name in names}
+        fields: dict[str, Any] = {
+            name: _field(OPTION_TYPES[name], OPTIONS[name], notes.get(name, "")) for name in names
+        }
         return create_model(model.__name__, __base__=model, __doc__=model.__doc__, __module__=__name__, **fields)
 
     return add
 
 
-def _field(type: Any, option: Option) -> tuple[Any, Any]:
-    """Return type and default of a field as pydantic takes them; a list that is left out has no default to show."""
+def _field(type: Any, option: Option, note: str) -> tuple[Any, Any]:
+    """Return type and default of a field as pydantic takes them."""
+    description = f"{option.description}{note}"
     if type == Sequence[str]:
-        return Texts, Field(default_factory=list)
-    return type, Field(option.default, description=option.description)
+        return Texts, Field(default_factory=list, description=description)
+    return type, Field(option.default, description=description)
 
 
 @_takes_options(of="send")
 class Content(Options):
-    """One message to be sent."""
+    """One message to send."""
 
-    to: Annotated[str | Texts, Field(description="an address, a broadcast pattern, or a list of them")]
-    type: Annotated[str, Field(description="what kind of message it is")]
-    body: Annotated[Any, Field(description="any JSON value")] = None
+    to: To
+    type: Type
+    body: Body = None
 
 
 class Sender(Params):
-    """Who sends."""
+    """The sender."""
 
     from_: From = None
 
@@ -130,72 +148,47 @@ class SendMany(Sender):
         return contents
 
 
-@_takes_options(of="reply")
+@_takes_options(
+    of="reply",
+    notes={
+        "correlation_id": "; default: the value of the message",
+        "task_id": "; default: the value of the message",
+        "expires_in_s": "; default for the reply to a `request`: the end of the request",
+    },
+)
 class Reply(Options):
-    """A message, and the answer to it; its correlation and task ids are those of the message unless given."""
+    """The message to reply to, and the reply."""
 
     id: MessageId
     from_: From = None
-    type: Annotated[str, Field(description="what kind of message the answer is")]
-    body: Annotated[Any, Field(description="any JSON value")] = None
+    type: Type
+    body: Body = None
 
 
 @_takes_options(of="request")
 class Request(Options, Sender):
-    """A sender, one message, and how long to wait for the answer."""
+    """A sender, one message, and the timeout of the reply."""
 
-    to: Annotated[str | Texts, Field(description="an address, a broadcast pattern, or a list of them")]
-    type: Annotated[str, Field(description="what kind of message it is")]
-    body: Annotated[Any, Field(description="any JSON value")] = None
-    timeout_s: Annotated[float, Field(description="how long to wait for the answer")] = 30.0
+    to: To
+    type: Type
+    body: Body = None
+    timeout_s: Annotated[float, Field(description="timeout in seconds, up to 7 days")] = 30.0
 
 
 class Inbox(Params):
-    """Whose inbox, and how much of it."""
+    """The address of an inbox, and how many of its messages to return."""
 
-    role: Role = None
-    max: int = 100
-    peek: Annotated[bool, Field(description="mark nothing as delivered, register nobody")] = False
+    role: Annotated[str | None, Field(description="address of the inbox", json_schema_extra=_OWN)] = None
+    max: Annotated[int, Field(description="at most this many messages, and at most 16 MiB of them")] = 100
+    peek: Annotated[bool, Field(description="mark no message as delivered, and register no address")] = False
 
 
 class Claim(Params):
-    """Whose mail, how much of it, and for how long."""
+    """The address to claim for, the number of messages, and the duration of the lease."""
 
-    role: Role = None
-    max: int = 1
-    lease_s: float = 30.0
-
-
-class OfMessage(Params):
-    """A message, as one address has it."""
-
-    id: MessageId
-    role: Role = None
-
-
-class Ack(OfMessage):
-    """A message, and who acks it."""
-
-    subscription: Annotated[
-        int | None,
-        Field(description="ack it only if this subscription of this connection still has it leased"),
-    ] = None
-    lease: Lease = None
-
-
-class Nack(OfMessage):
-    """A message, who gives it back, from when on others may have it, and why."""
-
-    delay_s: float = 0
-    reason: str | None = None
-    lease: Lease = None
-
-
-class Extend(OfMessage):
-    """A message, and for how long from now it stays leased."""
-
-    lease_s: float = 30.0
-    lease: Lease = None
+    role: Annotated[str | None, Field(description="address to claim for", json_schema_extra=_OWN)] = None
+    max: Annotated[int, Field(description="at most this many messages, and about 16 MiB of them")] = 1
+    lease_s: LeaseSeconds = 30.0
 
 
 class OneMessage(Params):
@@ -204,27 +197,78 @@ class OneMessage(Params):
     id: MessageId
 
 
-class WaitReceipt(OneMessage):
-    """A message, how far its deliveries must have come, and how long to wait."""
+class Read(OneMessage):
+    """A message, and the recipient whose delivery to return."""
 
-    state: Literal["sent", "delivered", "acked", "expired", "dead"] = "acked"
-    timeout_s: Annotated[float | None, Field(ge=0, description="null waits for as long as it takes")] = 30.0
+    role: Annotated[
+        str | None,
+        Field(
+            description="return the delivery of this recipient; the message as a whole if it is not a recipient",
+            json_schema_extra={"x-default": "own, or none"},
+        ),
+    ] = None
+
+
+class OfMessage(OneMessage):
+    """A message, and the recipient whose delivery to change."""
+
+    role: Annotated[
+        str | None,
+        Field(description="the recipient", json_schema_extra={"x-default": "own, or the only recipient"}),
+    ] = None
+
+
+class Ack(OfMessage):
+    """A message, its recipient, and the lease."""
+
+    subscription: Annotated[
+        int | None,
+        Field(description="ack only if this subscription of this connection still holds the lease"),
+    ] = None
+    lease: Lease = None
+
+
+class Nack(OfMessage):
+    """A message, its recipient, the delay, the reason, and the lease."""
+
+    delay_s: Annotated[float, Field(description="seconds before the next delivery")] = 0
+    reason: Annotated[str | None, Field(description="reason, shown with the message")] = None
+    lease: Lease = None
+
+
+class Extend(OfMessage):
+    """A message, its recipient, the new duration of the lease, and the lease."""
+
+    lease_s: Annotated[float, Field(description="seconds from now until the lease ends, up to 86,400")] = 30.0
+    lease: Lease = None
+
+
+class WaitReceipt(OneMessage):
+    """A message, the state that its deliveries must reach, and the timeout."""
+
+    state: Annotated[
+        Literal["sent", "delivered", "acked", "expired", "dead"],
+        Field(description="`sent`, `delivered`, `acked`, `expired` or `dead`"),
+    ] = "acked"
+    timeout_s: Annotated[float | None, Field(ge=0, description="timeout in seconds; null: no timeout")] = 30.0
 
 
 class Thread(OneMessage):
-    """A message of the conversation."""
+    """A message of the conversation, and a filter."""
 
     role: OnlyOf = None
-    max: int = 1000
+    max: Annotated[int, Field(description=_MAX_OF_LOG)] = 1000
 
 
 class History(Params):
-    """A conversation or a task; one of the two."""
+    """A conversation or a task: one of the two."""
 
-    correlation_id: str | int | None = None
-    task_id: str | int | None = None
+    correlation_id: Annotated[
+        str | int | None, Field(description="name of the conversation; either this or `task_id` is required")
+    ] = None
+    task_id: Annotated[str | int | None, Field(description="name of the task")] = None
     role: OnlyOf = None
-    max: int = 1000
+    max: Annotated[int, Field(description=_MAX_OF_LOG)] = 1000
 
 
 class Call(Params):
@@ -240,42 +284,56 @@ class Transaction(Params):
     calls: Annotated[
         list[Any],
         WithJsonSchema({"type": "array", "items": Call.model_json_schema()}),
-        Field(description="objects with a method and its params"),
+        Field(description="objects with a `method` and its `params`, up to 1,000"),
     ]
 
 
 class Dead(Params):
-    """Whose dead, and how many of them."""
+    """A filter of dead deliveries."""
 
-    role: OnlyOf = None
-    max: int = 100
+    role: Annotated[
+        str | Texts | None,
+        Field(
+            description="only deliveries to this address, or an address of this list; default on a bound socket: own",
+            json_schema_extra=_ALL,
+        ),
+    ] = None
+    max: Annotated[int, Field(description="at most this many messages")] = 100
 
 
 class Requeue(Params):
-    """Which dead."""
+    """The dead deliveries to requeue."""
 
-    ids: Annotated[list[int], _FailFast(), Field(default_factory=list, description="ids of messages")]
-    all: Annotated[bool, Field(description="all there are")] = False
+    ids: Annotated[
+        list[int],
+        _FailFast(),
+        Field(default_factory=list, description="IDs of messages; either all of them are requeued or none"),
+    ]
+    all: Annotated[bool, Field(description="requeue all that have not expired; either this or `ids` is required")] = (
+        False
+    )
     role: OnlyAddress = None
 
 
 class PurgeDead(Params):
-    """Whose dead."""
+    """A filter of dead deliveries."""
 
     role: OnlyAddress = None
 
 
 class Prune(Params):
-    """How old, and whether only to count."""
+    """The minimum age, and whether to delete or only to count."""
 
-    older_than_s: float
-    dry_run: bool = False
+    older_than_s: Annotated[float, Field(description="minimum age in seconds, counted from the send")]
+    dry_run: Annotated[bool, Field(description="only count, delete nothing")] = False
 
 
 class Stats(Params):
-    """How much of the bus is counted."""
+    """The scope of the figures."""
 
-    full: Annotated[bool, Field(description="what is finished, too, which takes longer the more there is")] = True
+    full: Annotated[bool, Field(description="count finished messages too, which takes longer the more there are")] = (
+        True
+    )
 
 
 def _rename_ack(ack: object) -> object:
@@ -284,45 +342,50 @@ def _rename_ack(ack: object) -> object:
 
 
 class Subscribe(Params):
-    """Whose mail, how it is acked, and how much of it may be on its way."""
+    """The address to receive for, the mode of its acks, and the window."""
 
-    role: Role = None
-    ack: Annotated[Literal["auto", "manual", "prefetch"], BeforeValidator(_rename_ack)] = "auto"
+    role: Annotated[str | None, Field(description="address to receive for", json_schema_extra=_OWN)] = None
+    ack: Annotated[
+        Literal["auto", "manual", "prefetch"],
+        BeforeValidator(_rename_ack),
+        Field(description="`auto`: acked before the push; `manual`: ack after use; `prefetch`: ack before use"),
+    ] = "auto"
     window: Annotated[
-        int, Field(ge=1, le=MAX_WINDOW, description="at most so many messages that were pushed and not read or acked")
+        int,
+        Field(ge=1, le=MAX_WINDOW, description="at most this many pushed messages unread or unacked, up to 10,000"),
     ] = 64
 
 
 class Unsubscribe(Params):
     """A subscription of this connection."""
 
-    subscription: int
+    subscription: Annotated[int, Field(description="number of the subscription")]
 
 
 class Tail(Params):
-    """Where to begin, and whose messages."""
+    """The first message, and a filter."""
 
-    from_id: int = 1
+    from_id: Annotated[int, Field(description="ID of the first message; only new ones: `last_id` plus one")] = 1
     role: OnlyOf = None
-    follow: Annotated[bool, Field(description="go on with new messages; else end at the newest")] = True
+    follow: Annotated[bool, Field(description="continue with new messages; otherwise stop after the newest")] = True
 
 
 class Peers(Params):
-    """Which session; all where none is given."""
+    """A session."""
 
-    session: str | None = None
+    session: Annotated[str | None, Field(description="only addresses of this session", json_schema_extra=_ALL)] = None
 
 
 class Register(Params):
-    """An address, or a list of them."""
+    """One address or several."""
 
-    role: str | Texts
+    role: Annotated[str | Texts, Field(description="an address, or a list of addresses")]
 
 
 class Hello(Params):
-    """As whom this connection acts from now on; nothing changes where it is left out."""
+    """The address that this connection acts as from now on."""
 
-    as_: Annotated[str | None, Field(alias="as", description="<role>:<session>")] = None
+    as_: Annotated[str | None, Field(alias="as", description="the address; null changes nothing")] = None
 
 
 def bind(model: type[_P], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _P:

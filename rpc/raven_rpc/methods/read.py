@@ -18,7 +18,7 @@ from raven_rpc.methods.receive import MAX_PAGE_BYTES, as_messages
 _ONE_READ = 100
 
 
-def read(context: Context, args: params.OfMessage) -> Work:
+def read(context: Context, args: params.Read) -> Work:
     """Return one message, as the given address has it, or as a whole; changes nothing."""
     role = context.address_or_none(args.role)
     return Work("read", lambda: context.read_as(context.reader, args.id, role), Message.as_dict, weight=_ONE_READ)

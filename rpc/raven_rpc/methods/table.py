@@ -1,4 +1,4 @@
-"""Methods: the one table of what can be called, with its parameters and what it answers."""
+"""Methods: the one table of all methods, with their parameters and results."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from raven_rpc.methods.transaction import transact
 
 
 def _transaction(context: Context, args: params.Transaction) -> Work:
-    """Make one commit of several calls: all of them or none; the first error is that of the whole."""
+    """Run several calls in one commit, all or none; the first error is the error of the whole transaction."""
     return transact(context, args, METHODS)
 
 
 def _subscribe(context: Context, args: params.Subscribe) -> Work:
-    """Push messages of an address to this connection as they come, as notifications `message`."""
+    """Push the messages of an address to this connection as they arrive, as notifications `message`."""
     bus = context.client("role", args.role)
     return Work(
         "loop",
@@ -29,7 +29,7 @@ def _subscribe(context: Context, args: params.Subscribe) -> Work:
 
 
 def _tail(context: Context, args: params.Tail) -> Work:
-    """Push all messages from an id on to this connection, consuming none, as notifications `message`."""
+    """Push all messages from an ID on to this connection, as notifications `message`, without consuming them."""
     allowed = context.allowed(args.role)
     log = context.reader.log
     return Work(
@@ -41,7 +41,7 @@ def _tail(context: Context, args: params.Tail) -> Work:
 
 
 def _unsubscribe(context: Context, args: params.Unsubscribe) -> Work:
-    """End a subscription of this connection; what it pushed and nobody acked goes back at once."""
+    """End a subscription of this connection, and release its unacked messages at once."""
     return Work(
         "loop",
         lambda: context.subscriptions.remove(args.subscription),
@@ -58,19 +58,19 @@ def _register(context: Context, args: params.Register) -> Work:
 
 
 def _hello(context: Context, args: params.Hello) -> dict[str, Any]:
-    """Act as an address from now on, on this connection; `from` and `role` may then be left out."""
+    """Set the address of this connection, the default of `from` and `role` from now on."""
     if args.as_ is not None:
         context.address = context.check(args.as_)
     return {"as": context.address, "bound": list(context.bound), "version": __version__}
 
 
 def _ping(context: Context, args: Params) -> str:
-    """Answer at once, however busy the bus is."""
+    """Return `pong` at once, however busy the bus is."""
     return "pong"
 
 
 def _discover(context: Context, args: Params) -> dict[str, Any]:
-    """Describe all methods, as an OpenRPC document."""
+    """Return an OpenRPC document of all methods."""
     return context.facts.description
 
 
@@ -79,7 +79,7 @@ METHODS: dict[str, Method] = {
     "send_many": Method(params.SendMany, send.send_many, "Messages"),
     "inbox": Method(params.Inbox, receive.inbox, "Messages"),
     "claim": Method(params.Claim, receive.claim, "Messages"),
-    "read": Method(params.OfMessage, read.read, "Message"),
+    "read": Method(params.Read, read.read, "Message"),
     "recipients": Method(params.OneMessage, read.recipients, "Recipients"),
     "ack": Method(params.Ack, receive.ack, "Acked"),
     "nack": Method(params.Nack, receive.nack, "Nacked"),
