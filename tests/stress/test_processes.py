@@ -1,4 +1,4 @@
-"""The processes trial in short, and whether it would notice what it looks for."""
+"""The processes trial in its short form, and tests that it notices faults."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from scripts.stress.history.history import BusDump, Delivery, History, StoredMes
 from scripts.stress.history.journal import Event
 from scripts.stress.outcome import describe
 from scripts.stress.processes import scenario as processes
-from scripts.stress.processes.cancel_at_step import Stepped
-from scripts.stress.processes.cancel_cases import Bench, Subscribing
+from scripts.stress.processes.cancel_at_step import CancelAtStep
+from scripts.stress.processes.cancel_cases import CancelSetup, SubscribeCase
 from scripts.stress.processes.cancel_process import Canceller
 from scripts.stress.processes.damaged_doorbells import holds_lock
 from scripts.stress.processes.traffic import verdicts
@@ -30,7 +30,7 @@ ADDRESS = "worker:s"
 
 
 @pytest.mark.slow
-def test_a_short_round_finds_nothing_and_does_everything(tmp_path: Path) -> None:
+def test_a_short_round_runs_every_part_and_finds_nothing(tmp_path: Path) -> None:
     outcome = trial.run(processes.run, tmp_path, seconds=1, seed=1, rounds=1)
 
     assert outcome.is_clean, "\n".join(describe("processes", outcome))
@@ -48,20 +48,20 @@ def test_a_short_round_finds_nothing_and_does_everything(tmp_path: Path) -> None
         assert outcome.counts[what] > 0, what
 
 
-def test_a_lock_on_the_database_that_was_lost_is_noticed(db: str, connect: Connect) -> None:
+def test_a_lost_lock_on_the_database_is_noticed(db: str, connect: Connect) -> None:
     connect(ADDRESS)
     assert holds_lock(Path(db)) is not False
 
-    # To close any other descriptor of the file drops the locks that the process has on it.
+    # Closing any other descriptor of the file drops all locks of the process on it.
     os.close(os.open(db, os.O_RDONLY))
 
     assert holds_lock(Path(db)) is (False if Path("/proc/locks").exists() else None)
 
 
 def history(*but: tuple[str, str], more: Sequence[tuple[str, str]] = ()) -> History:
-    """Return what the processes of the load write down if all goes well, `but` some events, and some `more`.
+    """Return a valid history of the traffic, without the events `but` and with the events `more`.
 
-    An event is named by what it is and the key of its message: `auto-1` is the second to the address of `auto`.
+    An event is named by its type and the token of its message: `auto-1` is the second message to the address of `auto`.
     """
     events: list[Event] = []
     stored, deliveries, effects = [], [], []
@@ -102,7 +102,7 @@ def history(*but: tuple[str, str], more: Sequence[tuple[str, str]] = ()) -> Hist
 
 
 @pytest.mark.parametrize(
-    ("kind", "spoiled"),
+    ("kind", "broken_history"),
     [
         ("lost", history(("received", "auto-1"))),
         ("lost", history(("acking", "manual-2"), ("acked", "manual-2"))),
@@ -114,13 +114,13 @@ def history(*but: tuple[str, str], more: Sequence[tuple[str, str]] = ()) -> Hist
         ("reordered", history(("received", "auto-1"), more=[("received", "auto-1")])),
     ],
 )
-def test_a_history_in_which_a_promise_was_broken_is_noticed(kind: str, spoiled: History) -> None:
+def test_a_broken_promise_in_a_history_is_noticed(kind: str, broken_history: History) -> None:
     assert list(verdicts(history())) == []
-    assert {verdict.kind for verdict in verdicts(spoiled)} == {kind}
+    assert {verdict.kind for verdict in verdicts(broken_history)} == {kind}
 
 
 class Careless:
-    """A client whose loops suspend with a message in hand, and leave a descriptor open when they are cancelled."""
+    """A client whose loops suspend while they hold a message, and leak a descriptor when they are cancelled."""
 
     def __init__(self, bus: BusClient, fault: str) -> None:
         self._bus = bus
@@ -144,35 +144,35 @@ def test_a_loop_that_loses_or_leaks_when_it_is_cancelled_is_noticed(
     db: str, connect: Connect, monkeypatch: pytest.MonkeyPatch, fault: str, kind: str | None
 ) -> None:
     monkeypatch.setattr("scripts.stress.processes.cancel_cases._MESSAGES", 2)
-    if kind:  # no reason to wait for what will not be
-        monkeypatch.setattr("scripts.stress.processes.cancel_cases._PATIENCE_S", 0.1)
-        monkeypatch.setattr("scripts.stress.processes.cancel_process._LEAK_PATIENCE_S", 0.3)
+    if kind:  # the fault is certain, so that no timeout needs to be long
+        monkeypatch.setattr("scripts.stress.processes.cancel_cases._TIMEOUT_S", 0.1)
+        monkeypatch.setattr("scripts.stress.processes.cancel_process._LEAK_TIMEOUT_S", 0.3)
         monkeypatch.setattr("scripts.stress.processes.cancel_process._KEPT", 0)
     bus = connect(ADDRESS)
-    bench = Bench(db, ADDRESS, bus if fault == "none" else Careless(bus, fault))
+    setup = CancelSetup(db, ADDRESS, bus if fault == "none" else Careless(bus, fault))
     report = Report()
-    what = Subscribing(bench, "auto")
+    case = SubscribeCase(setup, "auto")
 
-    asyncio.run(Canceller(bench, 0, report).at_every_step(what))
-    bench.close()
+    asyncio.run(Canceller(setup, 0, report).at_every_step(case))
+    setup.close()
 
-    kinds = {found for found, _ in report.findings}
+    kinds = {kind_found for kind_found, _ in report.findings}
     assert (kind in kinds) if kind else not kinds, report.findings
 
 
-def test_a_message_of_an_earlier_round_does_not_count_for_one_that_is_on_its_way(db: str, connect: Connect) -> None:
-    bench = Bench(db, ADDRESS, connect(ADDRESS))
-    bench.boss.send(ADDRESS, "cancel", "of an earlier round")
-    wanted = bench.boss.send(ADDRESS, "cancel", "of this one", delay_s=0.2).id
+def test_a_message_of_an_earlier_round_does_not_count_for_an_expected_one(db: str, connect: Connect) -> None:
+    setup = CancelSetup(db, ADDRESS, connect(ADDRESS))
+    setup.sender.send(ADDRESS, "cancel", "of an earlier round")
+    expected = setup.sender.send(ADDRESS, "cancel", "of this one", delay_s=0.2).id
 
-    drained = bench.drain({wanted})
-    bench.close()
+    drained = setup.drain({expected})
+    setup.close()
 
-    assert wanted in drained
+    assert expected in drained
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_a_stepped_coroutine_is_cancelled_where_it_is_suspended(late: bool) -> None:
+def test_a_coroutine_is_cancelled_at_the_given_suspension(late: bool) -> None:
     steps: list[int] = []
 
     async def three_steps() -> None:
@@ -182,12 +182,12 @@ def test_a_stepped_coroutine_is_cancelled_where_it_is_suspended(late: bool) -> N
 
     async def cancel(at: int) -> tuple[bool, int, int]:
         steps.clear()
-        stepped = Stepped(three_steps(), at, late=late)
+        cancelled = CancelAtStep(three_steps(), at, late=late)
 
         async def run() -> None:
-            await stepped
+            await cancelled
 
         [outcome] = await asyncio.gather(asyncio.ensure_future(run()), return_exceptions=True)
-        return isinstance(outcome, asyncio.CancelledError), len(steps), stepped.suspensions
+        return isinstance(outcome, asyncio.CancelledError), len(steps), cancelled.suspensions
 
     assert [asyncio.run(cancel(at)) for at in range(1, 5)] == [(True, 0, 1), (True, 1, 2), (True, 2, 3), (False, 3, 3)]

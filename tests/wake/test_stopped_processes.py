@@ -110,7 +110,7 @@ def test_whoever_ends_in_mid_transaction_leaves_nothing_of_it_and_no_lock(
 ) -> None:
     bus = connect("boss:s", busy_timeout_s=20)
     bus.execute(TABLE)
-    job = bus.send(f"dying-{way}:s", "job")
+    job = bus.send(f"exiting-{way}:s", "job")
 
     with Actor("stress.processes.exit_in_transaction", db, "heir:s", way, greets=True) as dying:
         if way in ("kill", "thread"):
@@ -122,7 +122,7 @@ def test_whoever_ends_in_mid_transaction_leaves_nothing_of_it_and_no_lock(
     assert time.monotonic() - began < 10
     assert [(one.state, one.attempts) for one in bus.receipts(job.id)] == [("sent", 0)]
     assert leased(foreign) == 0
-    assert bus.execute("SELECT * FROM dying_rows") == []
+    assert bus.execute("SELECT * FROM exit_rows") == []
     assert [message.body for message in connect("heir:s").inbox()] == ["the only one"]
 
 
@@ -130,7 +130,7 @@ def test_whoever_ends_in_mid_transaction_leaves_nothing_of_it_and_no_lock(
 def test_when_inotify_instances_are_given_back_the_watch_takes_one_again(db: str, connect: Connect) -> None:
     bus = connect("boss:s")
     with Actor("stress.processes.use_up_inotify", db, ADDRESS, greets=True) as hoarder:
-        for line in ("hoard", "listen"):
+        for line in ("use up", "listen"):
             hoarder.tell(line)
         taken = int(hoarder.line())
         assert [hoarder.line() for _ in range(2)] == ["ready", "listening"]
@@ -140,9 +140,9 @@ def test_when_inotify_instances_are_given_back_the_watch_takes_one_again(db: str
         bus.send(ADDRESS, "note", "without")
         assert hoarder.line() == "without"
 
-        hoarder.tell("give back")
+        hoarder.tell("release")
 
-        assert hoarder.line() == "given back"
+        assert hoarder.line() == "released"
         assert taken > 0
         assert told == "warn"
         wait_for_watch(db, SimpleNamespace(pid=watcher(db)))

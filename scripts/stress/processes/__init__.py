@@ -1,1 +1,1 @@
-"""Processes: forks, stops, cancellation, and what runs out."""
+"""Processes: forks, SIGSTOP, cancellation, and exhausted descriptors and inotify instances."""

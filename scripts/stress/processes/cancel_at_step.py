@@ -1,4 +1,4 @@
-"""Stepped: a coroutine that is cancelled at one of its suspensions, for every one of them in turn."""
+"""Cancel at step: awaits a coroutine, and cancels it at its nth suspension."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any
 
 
-class Stepped:
-    """Awaits a coroutine, and cancels the task that does at its suspension number `at`, the first being 1.
+class CancelAtStep:
+    """Awaits a coroutine, and cancels its task at suspension number `at`; the first is 1.
 
-    With `late` the task is cancelled once what it waits for is there, and before it goes on: what it would have got is
-    then in nobody's hands. `suspensions` tells how often it was suspended: fewer than `at`, and it was not cancelled.
+    With `late` it cancels the task after the awaited future is done and before the task resumes, when no code has the
+    result yet. `suspensions` counts the suspensions; if there were fewer than `at`, it did not cancel.
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], at: int, *, late: bool) -> None:
@@ -41,7 +41,7 @@ class Stepped:
         task = asyncio.current_task()
         assert task is not None
         if self._late and isinstance(awaited, asyncio.Future):
-            # The task adds its own callback after this one.
+            # The task adds its own callback after this one, so that the cancellation comes first.
             awaited.add_done_callback(lambda _: task.cancel())
         else:
             task.cancel()

@@ -1,7 +1,7 @@
-"""Cancellable: what a program can await of raven, over the file or a socket, and what must be so once it was cancelled.
+"""Cancel cases: all that a program can await of raven, over the file or a socket, and the checks after a cancellation.
 
-Each is begun on mail that comes in little by little, while another writer is in the way now and then, so that it is
-suspended wherever it can be.
+Each runs while messages arrive one by one and another writer holds the lock now and then. So it is suspended at every
+point at which it can be.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from raven.wake.doorbell import Doorbells
 _MESSAGES = 5
 _GAP_S = 0.002
 _HOLD_S = 0.003
-# What is given up while another writer is in the way is left to end by itself: after so long.
+# A request that is cancelled while another process writes cannot be withdrawn: it expires after this time.
 _REQUEST_S = 3
-# More than the 30 s for which the helper leases: what it cannot give back, since another is writing, comes then.
-_PATIENCE_S = 45.0
+# Longer than the server's leases of 30 s: a message that it cannot release, since another process writes, comes then.
+_TIMEOUT_S = 45.0
 
 
 class Bus(Protocol):
-    """What a BusClient and a client of the helper have in common here."""
+    """The methods that BusClient and Client share here."""
 
     subscribe: Callable[..., Any]
     request_async: Callable[..., Coroutine[Any, Any, Any]]
@@ -33,81 +33,81 @@ class Bus(Protocol):
     ack: Callable[..., None]
 
 
-class Bench:
-    """The bus, the one who cancels what he awaits, and a client that feeds him and looks after him."""
+class CancelSetup:
+    """The bus of the cancelled calls, and clients that send to it and receive the remaining messages."""
 
     def __init__(self, db: str, address: str, bus: Bus) -> None:
         self.address = address
         self.bus = bus
-        self.boss = BusClient.at(f"boss-of-{address}", db, busy_timeout_s=30, register=False)
+        self.sender = BusClient.at(f"sender-of-{address}", db, busy_timeout_s=30, register=False)
         self.receiver = BusClient.at(address, db, busy_timeout_s=30, register=False)
-        self.doorbells = Doorbells(self.boss.db_path)
+        self.doorbells = Doorbells(self.sender.db_path)
         self._other = BusClient.at(f"other-of-{address}", db, busy_timeout_s=30, register=False)
 
     @contextmanager
-    def fed(self) -> Iterator[list[int]]:
-        """Send mail meanwhile, a transaction of another between one and the next; yields the ids."""
+    def sending(self) -> Iterator[list[int]]:
+        """Send messages in the background, with a transaction of another client between two; yields the ids."""
         sent: list[int] = []
 
-        def feed() -> None:
+        def send() -> None:
             for number in range(_MESSAGES):
-                sent.append(self.boss.send(self.address, "cancel", number).id)
+                sent.append(self.sender.send(self.address, "cancel", number).id)
                 time.sleep(_GAP_S)
                 with self._other.transaction() as tx:
-                    tx.send(f"nobody-{self.address}", "nothing", expires_in_s=0.001)
+                    tx.send(f"unread-{self.address}", "nothing", expires_in_s=0.001)
                     time.sleep(_HOLD_S)
 
-        with _thread(feed):
+        with _thread(send):
             yield sent
 
     @contextmanager
-    def answered(self) -> Iterator[None]:
-        """Answer the requests to `answerer-of-<address>` meanwhile, and ack what came there."""
-        over = threading.Event()
-        answerer = BusClient.at(f"answerer-of-{self.address}", self.boss.db_path, busy_timeout_s=30, register=False)
+    def replying(self) -> Iterator[None]:
+        """Reply in the background to the requests to `replier-of-<address>`, and ack them."""
+        stop = threading.Event()
+        replier = BusClient.at(f"replier-of-{self.address}", self.sender.db_path, busy_timeout_s=30, register=False)
 
         def answer() -> None:
-            while not over.is_set():
-                for msg in answerer.claim(max=10):
-                    over.wait(_GAP_S)
-                    with suppress(RavenError):  # given up meanwhile
-                        answerer.reply(msg, "answer", msg.body)
-                    answerer.ack(msg.id)
-                over.wait(_GAP_S)
+            while not stop.is_set():
+                for msg in replier.claim(max=10):
+                    stop.wait(_GAP_S)
+                    with suppress(RavenError):  # withdrawn meanwhile
+                        replier.reply(msg, "answer", msg.body)
+                    replier.ack(msg.id)
+                stop.wait(_GAP_S)
 
         with _thread(answer):
             try:
                 yield
             finally:
-                over.set()
-        answerer.close()
+                stop.set()
+        replier.close()
 
-    def drain(self, wanted: set[int], but: int = 0) -> list[int]:
-        """Take what is left for the address until all that is wanted `but` so many came, or for some time in vain.
+    def drain(self, expected: set[int], missing: int = 0) -> list[int]:
+        """Receive the remaining messages until all of `expected` but `missing` have come, or a timeout.
 
-        Returns the ids, also of what is left of earlier rounds: that must not count for what is wanted.
+        Returns their ids. These include messages of earlier rounds, which do not count as expected.
         """
         left: list[int] = []
-        give_up_at = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + _TIMEOUT_S
         while True:
             for msg in self.receiver.claim(max=100):
                 self.receiver.ack(msg.id)
                 left.append(msg.id)
-            if len(wanted.difference(left)) <= but or time.monotonic() > give_up_at:
+            if len(expected.difference(left)) <= missing or time.monotonic() > deadline:
                 return left
             time.sleep(0.001)
 
     def close(self) -> None:
         """Close the clients."""
-        for client in (self.boss, self.receiver, self._other):
+        for client in (self.sender, self.receiver, self._other):
             client.close()
 
 
-class Subscribing:
-    """A loop of `subscribe`: what was not handed out, and by hand what was not acked, goes back."""
+class SubscribeCase:
+    """A loop of `subscribe`: it must release undelivered messages, and with manual acks the unacked ones."""
 
-    def __init__(self, bench: Bench, ack: str) -> None:
-        self._bench = bench
+    def __init__(self, setup: CancelSetup, ack: str) -> None:
+        self._setup = setup
         self._ack = ack
         self.name = f"subscribe, {ack} acks"
         self._finished: list[int] = []
@@ -115,105 +115,105 @@ class Subscribing:
     @contextmanager
     def surroundings(self) -> Iterator[None]:
         self._finished = []
-        with self._bench.fed() as self._sent:
+        with self._setup.sending() as self._sent:
             yield
 
     async def run(self) -> None:
         count = 0
-        async for msg in self._bench.bus.subscribe(ack=self._ack, poll_interval_s=0.05, max_per_poll=4):
+        async for msg in self._setup.bus.subscribe(ack=self._ack, poll_interval_s=0.05, max_per_poll=4):
             count += 1
             if self._ack == "auto":
                 self._finished.append(msg.id)
             elif msg.id % 2 or msg.attempts > 1:
-                self._bench.bus.ack(msg.id)
+                self._setup.bus.ack(msg.id)
                 self._finished.append(msg.id)
             else:
-                self._bench.bus.nack(msg.id)  # type: ignore[attr-defined]
+                self._setup.bus.nack(msg.id)  # type: ignore[attr-defined]
             if len(self._finished) == _MESSAGES:
                 break
 
-    def faults(self, in_hand: int) -> Iterator[tuple[str, str]]:
-        """Tell what is lost beyond `in_hand` messages, and what came twice."""
-        found = self._finished + self._bench.drain(set(self._sent).difference(self._finished), in_hand)
-        lost = set(self._sent) - set(found)
-        if len(lost) > in_hand:
-            states = ", ".join(f"#{id} {self._bench.boss.receipts(id)[0].state}" for id in sorted(lost))
-            where = f"{self.name}, at {self._bench.address}"
-            yield "lost", f"{where}: of {len(self._sent)} messages these are gone after {_PATIENCE_S:g} s: {states}"
-        if len(found) > len(set(found)):
-            yield "duplicated", f"{self.name}: {sorted(found)}"
+    def faults(self, in_flight: int) -> Iterator[tuple[str, str]]:
+        """Yield an error if more than `in_flight` messages are lost, or if one came twice."""
+        received = self._finished + self._setup.drain(set(self._sent).difference(self._finished), in_flight)
+        lost = set(self._sent) - set(received)
+        if len(lost) > in_flight:
+            states = ", ".join(f"#{id} {self._setup.sender.receipts(id)[0].state}" for id in sorted(lost))
+            where = f"{self.name}, at {self._setup.address}"
+            yield "lost", f"{where}: of {len(self._sent)} messages these did not come within {_TIMEOUT_S:g} s: {states}"
+        if len(received) > len(set(received)):
+            yield "duplicated", f"{self.name}: {sorted(received)}"
 
 
-class Requesting:
-    """A request: nothing is left of it, and nobody begins with it any more."""
+class RequestCase:
+    """A request: it must leave nothing, and no recipient may get it afterwards."""
 
     name = "request_async"
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
-        self._to = f"answerer-of-{bench.address}"
+    def __init__(self, setup: CancelSetup) -> None:
+        self._setup = setup
+        self._to = f"replier-of-{setup.address}"
 
     @contextmanager
     def surroundings(self) -> Iterator[None]:
-        with self._bench.answered(), self._bench.fed():
+        with self._setup.replying(), self._setup.sending():
             yield
 
     async def run(self) -> None:
         for number in range(2):
-            answer = await self._bench.bus.request_async(self._to, "question", number, timeout_s=_REQUEST_S)
+            answer = await self._setup.bus.request_async(self._to, "question", number, timeout_s=_REQUEST_S)
             assert answer.body == number
 
-    def faults(self, in_hand: int) -> Iterator[tuple[str, str]]:
-        """Tell which requests, or answers to them, somebody could still begin with once their time is over."""
-        give_up_at = time.monotonic() + _PATIENCE_S
+    def faults(self, in_flight: int) -> Iterator[tuple[str, str]]:
+        """Yield an error if a recipient could still get a request, or a reply to one, after the timeout."""
+        deadline = time.monotonic() + _TIMEOUT_S
         while left := [
-            peer.address for peer in self._bench.boss.peers() if peer.pending and self._is_ours(peer.address)
+            peer.address for peer in self._setup.sender.peers() if peer.pending and self._is_ours(peer.address)
         ]:
-            if time.monotonic() > give_up_at:
-                yield "broken", f"what was asked or answered by a request that was cancelled is still there: {left}"
+            if time.monotonic() > deadline:
+                yield "broken", f"messages of a cancelled request are still pending: {left}"
                 break
             time.sleep(0.005)
-        self._bench.drain(set())
+        self._setup.drain(set())
 
     def _is_ours(self, address: str) -> bool:
-        """Whether an address is the one that is asked, or a private one of an asker's."""
-        return address == self._to or address.startswith(f"{self._bench.address.partition(':')[0]}+")
+        """Whether an address is the recipient of the requests, or a private reply address of their sender."""
+        return address == self._to or address.startswith(f"{self._setup.address.partition(':')[0]}+")
 
 
-class WaitingForReceipt:
-    """A wait for a receipt: nothing is left of it."""
+class ReceiptCase:
+    """A wait for a receipt: it must leave nothing."""
 
     name = "wait_receipt_async"
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
-        self._to = f"answerer-of-{bench.address}"
+    def __init__(self, setup: CancelSetup) -> None:
+        self._setup = setup
+        self._to = f"replier-of-{setup.address}"
 
     @contextmanager
     def surroundings(self) -> Iterator[None]:
-        self._id = self._bench.boss.send(self._to, "note", 0).id
-        with self._bench.answered():
+        self._id = self._setup.sender.send(self._to, "note", 0).id
+        with self._setup.replying():
             yield
 
     async def run(self) -> None:
-        await self._bench.bus.wait_receipt_async(self._id, "acked", timeout_s=20)
+        await self._setup.bus.wait_receipt_async(self._id, "acked", timeout_s=20)
 
-    def faults(self, in_hand: int) -> Iterator[tuple[str, str]]:
-        """Tell nothing: descriptors, doorbells and tasks are counted by who cancels."""
-        give_up_at = time.monotonic() + _PATIENCE_S
-        while self._bench.doorbells.count_waiting(f"*{self._id}"):
-            if time.monotonic() > give_up_at:
-                yield "broken", f"somebody still waits for the receipt of #{self._id}"
+    def faults(self, in_flight: int) -> Iterator[tuple[str, str]]:
+        """Yield an error if a doorbell remains; the canceller counts descriptors and tasks."""
+        deadline = time.monotonic() + _TIMEOUT_S
+        while self._setup.doorbells.count_waiting(f"*{self._id}"):
+            if time.monotonic() > deadline:
+                yield "broken", f"a doorbell still waits for the receipt of #{self._id}"
                 return
             time.sleep(0.001)
 
 
-Cancellable = Subscribing | Requesting | WaitingForReceipt
+CancelCase = SubscribeCase | RequestCase | ReceiptCase
 
 
-def all_of(bench: Bench) -> list[Cancellable]:
-    """Return everything that can be awaited."""
-    return [Subscribing(bench, "auto"), Subscribing(bench, "manual"), Requesting(bench), WaitingForReceipt(bench)]
+def all_cases(setup: CancelSetup) -> list[CancelCase]:
+    """Return all cases."""
+    return [SubscribeCase(setup, "auto"), SubscribeCase(setup, "manual"), RequestCase(setup), ReceiptCase(setup)]
 
 
 @contextmanager

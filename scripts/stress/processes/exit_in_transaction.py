@@ -1,6 +1,6 @@
-"""Begin a transaction, and end within it: `... dying DB ADDRESS WAY`; ways: see _WAYS.
+"""Begin a transaction, and end in it: `... exit_in_transaction DB ADDRESS WAY`; ways: see _WAYS.
 
-It prints a line when the transaction is open, and for `kill` waits to be killed.
+It prints a line when the transaction is open. With `kill` and `thread` it then waits for a signal.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 
 from raven import BusClient
 
-TABLE = "CREATE TABLE IF NOT EXISTS dying_rows (way TEXT)"
+TABLE = "CREATE TABLE IF NOT EXISTS exit_rows (way TEXT)"
 _WAYS = ("sys.exit", "os._exit", "exception", "kill", "abort", "sigterm", "thread", "atexit")
 
 
@@ -38,12 +38,12 @@ def main() -> None:
 
 
 def _begin_and(db: str, address: str, way: str, end: object) -> None:
-    bus = BusClient.at(f"dying-{way}:s", db, register=False, busy_timeout_s=10)
+    bus = BusClient.at(f"exiting-{way}:s", db, register=False, busy_timeout_s=10)
     with bus.transaction() as tx:
         [msg] = tx.claim()
         tx.ack(msg.id)
         tx.send(address, "note", way)
-        tx.execute("INSERT INTO dying_rows VALUES (?)", (way,))
+        tx.execute("INSERT INTO exit_rows VALUES (?)", (way,))
         print("open", flush=True)
         assert callable(end)
         end()

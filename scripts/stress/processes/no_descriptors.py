@@ -1,7 +1,8 @@
-"""Use the bus while descriptors run out, again and again: `... starved DB ADDRESS SEED SECONDS`.
+"""Use the bus while descriptors run out, again and again: `... no_descriptors DB ADDRESS SEED SECONDS`.
 
-The limit falls at random moments, in another thread than those that send, receive and ask, so that it strikes in the
-middle of each; then it is lifted, and all must go on. What was sent by a call that returned comes exactly once.
+The main thread lowers the limit at random moments, while other threads send, receive and request, so that it takes
+effect in the middle of a call. Then it raises the limit, and all must go on. The message of every send that returned
+must come exactly once.
 """
 
 from __future__ import annotations
@@ -21,83 +22,83 @@ from typing import TypeVar
 from raven import BusClient, DatabaseError, RavenError, WaitTimeoutError
 from scripts.stress.report import Report
 
-_QUIET_S = 20.0
+_DRAIN_S = 20.0
 _T = TypeVar("_T")
 
 
-class Starved:
-    """One process, its clients and its threads, whose descriptors run out."""
+class DescriptorShortage:
+    """A process whose descriptors run out, with its clients and threads."""
 
     def __init__(self, db: str, address: str) -> None:
         self._db = db
         self._address = address
         self.report = Report()
-        self._over = threading.Event()
+        self._stop = threading.Event()
         self._all_sent = threading.Event()
         self._sent: list[int] = []
-        self._got: list[int] = []
+        self._received: list[int] = []
         addresses = {"sender": f"sender-of-{address}", "receiver": address, "asker": f"asker-of-{address}"}
         self._clients = {name: BusClient.at(own, db, register=False) for name, own in addresses.items()}
 
     def send(self) -> None:
-        """Send with one client, and now and then with a new one."""
+        """Send with one client, and now and then open another."""
         bus = self._clients["sender"]
-        while not self._over.wait(0.001):
+        while not self._stop.wait(0.001):
             self._try(lambda: self._sent.append(bus.send(self._address, "note").id))
             if len(self._sent) % 20 == 0:
                 self._try(lambda: BusClient.at(f"another-of-{self._address}", self._db).close())
 
     def listen(self) -> None:
-        """Take what comes, in short loops."""
+        """Receive all messages, in short loops."""
         bus = self._clients["receiver"]
-        give_up_at = float("inf")
-        while not (self._all_sent.is_set() and len(self._got) >= len(self._sent)) and time.monotonic() < give_up_at:
-            self._try(lambda: self._got.extend(msg.id for msg in bus.listen(timeout_s=0.05, poll_interval_s=0.05)))
+        deadline = float("inf")
+        while not (self._all_sent.is_set() and len(self._received) >= len(self._sent)) and time.monotonic() < deadline:
+            self._try(lambda: self._received.extend(msg.id for msg in bus.listen(timeout_s=0.05, poll_interval_s=0.05)))
             if self._all_sent.is_set():
-                give_up_at = min(give_up_at, time.monotonic() + _QUIET_S)
+                deadline = min(deadline, time.monotonic() + _DRAIN_S)
 
     def ask(self) -> None:
-        """Ask what nobody answers."""
+        """Make requests that get no reply."""
         bus = self._clients["asker"]
-        while not self._over.is_set():
-            self._try(lambda: bus.request(f"nobody-of-{self._address}", "question", timeout_s=0.02))
+        while not self._stop.is_set():
+            self._try(lambda: bus.request(f"unread-{self._address}", "question", timeout_s=0.02))
 
     def run(self, seed: int, seconds: float) -> None:
-        """Let descriptors run out and be there again, until the time is over."""
+        """Lower and raise the limit until the time is over, and compare the sent and the received messages."""
         others = [threading.Thread(target=part) for part in (self.send, self.ask)]
         listener = threading.Thread(target=self.listen)
         self._warm_up()
         for thread in (*others, listener):
             thread.start()
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        chance = random.Random(seed)
-        give_up_at = time.monotonic() + seconds
-        while time.monotonic() < give_up_at:
-            # The limit is of numbers: with none above those that are open, any further open fails.
-            resource.setrlimit(resource.RLIMIT_NOFILE, (chance.choice((4, 8, 12, 16)), hard))
-            time.sleep(chance.random() * 0.1)
+        rng = random.Random(seed)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            # The limit applies to descriptor numbers: if it is below the open ones, every further open fails.
+            resource.setrlimit(resource.RLIMIT_NOFILE, (rng.choice((4, 8, 12, 16)), hard))
+            time.sleep(rng.random() * 0.1)
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             self.report.count("times without descriptors")
-            time.sleep(chance.random() * 0.1)
-        self._over.set()
+            time.sleep(rng.random() * 0.1)
+        self._stop.set()
         for thread in others:
             thread.join()
         self._all_sent.set()
         listener.join()
         for client in self._clients.values():
             client.close()
-        if lost := set(self._sent) - set(self._got):
+        if lost := set(self._sent) - set(self._received):
             self.report.report("lost", f"without descriptors: {sorted(lost)[:5]}")
-        if duplicated := [id for id, count in Counter(self._got).items() if count > 1]:
+        if duplicated := [id for id, count in Counter(self._received).items() if count > 1]:
             self.report.report("duplicated", f"without descriptors: {duplicated[:5]}")
         self.report.count("messages sent without descriptors", len(self._sent))
 
     def _warm_up(self) -> None:
-        """Import all that these threads need: to import takes descriptors, and fails as Python says it."""
+        """Import all modules that the threads need: an import takes descriptors, and fails with Python's own errors."""
         with BusClient.at(f"warm-{self._address}", self._db, register=False) as bus:
             bus.send(bus.address, "note")
             list(bus.listen(timeout_s=0.01))
-            self._try(lambda: bus.request(f"nobody-of-{self._address}", "question", timeout_s=0.02))
+            self._try(lambda: bus.request(f"unread-{self._address}", "question", timeout_s=0.02))
             self._try(lambda: BusClient.at("a:b", f"{self._db}-is-not-there/bus.db"))
 
     def _try(self, step: Callable[[], _T]) -> _T | None:
@@ -112,18 +113,18 @@ class Starved:
         except OSError as error:
             named = str(error.filename or "")
             if error.errno != errno.EMFILE or not named.endswith((".py", ".pyc")):
-                self.report.report("broken", f"without descriptors a bare {type(error).__name__}: {error}")
+                self.report.report("broken", f"without descriptors a bare {type(error).__name__} was raised: {error}")
         return None
 
 
 def main() -> None:
     logging.getLogger("raven").setLevel(logging.ERROR)
     db, address, seed, seconds = sys.argv[1:]
-    starved = Starved(db, address)
-    starved.run(int(seed), float(seconds))
+    shortage = DescriptorShortage(db, address)
+    shortage.run(int(seed), float(seconds))
     descriptors = len(os.listdir("/dev/fd"))
-    starved.report.expect(descriptors < 40, f"{descriptors} descriptors are still open after they had run out")
-    starved.report.print()
+    shortage.report.expect(descriptors < 40, f"{descriptors} descriptors are open after the shortage")
+    shortage.report.print()
 
 
 if __name__ == "__main__":

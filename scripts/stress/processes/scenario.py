@@ -1,6 +1,6 @@
-"""Processes: forks, threads, cancelled tasks, stopped ones, no descriptors, no inotify, and spoiled doorbells.
+"""Processes: forks, threads, cancelled tasks, SIGSTOP, no descriptors, no inotify, and damaged doorbells.
 
-All of it beside a load that nobody kills, which is counted to the last message at the end.
+Other processes send and receive meanwhile, and the trial checks their history at the end.
 """
 
 from __future__ import annotations
@@ -19,64 +19,67 @@ from scripts.harness.program import Program, descriptors
 from scripts.harness.served import Served
 from scripts.stress import report
 from scripts.stress.processes import exit_in_transaction
-from scripts.stress.processes.damaged_doorbells import SpoiledBells
-from scripts.stress.processes.sigstop import Stops
-from scripts.stress.processes.traffic import Crew
+from scripts.stress.processes.damaged_doorbells import DamagedDoorbells
+from scripts.stress.processes.sigstop import Sigstops
+from scripts.stress.processes.traffic import Traffic
 from scripts.stress.trial import Round
 
-# How long a round should take at least; a long one is of many.
+# The longest round; a longer trial has several.
 _ROUND_S = 20.0
-_PATIENCE_S = 120.0
-_DEATHS = ("sys.exit", "os._exit", "exception", "kill", "abort", "sigterm", "thread", "atexit")
+_TIMEOUT_S = 120.0
+_ENDS = ("sys.exit", "os._exit", "exception", "kill", "abort", "sigterm", "thread", "atexit")
 
 
 def run(round: Round) -> None:
-    """Let all of it happen at once for some seconds, then count."""
+    """Run all parts at once for some seconds, then check the traffic."""
     db = str(round.folder / "bus.db")
     socket = str(round.folder / "s")
     seconds = min(round.seconds, _ROUND_S)
     longest_s = 1.0 if seconds < _ROUND_S else round.random.choice((2.0, 4.0, 10.0))
     end_at = time.monotonic() + seconds
     with ExitStack() as stack:
-        crew = stack.enter_context(Crew(round, db))
-        helper = stack.enter_context(Served(db, socket))
-        beside = [stack.enter_context(program) for program in _beside(round, db, socket, seconds)]
-        with SpoiledBells(round, db) as bells, Stops(round, db, crew, helper.pid, socket, longest_s) as stops:
+        traffic = stack.enter_context(Traffic(round, db))
+        server = stack.enter_context(Served(db, socket))
+        background = [stack.enter_context(program) for program in _background_programs(round, db, socket, seconds)]
+        with (
+            DamagedDoorbells(round, db) as doorbells,
+            Sigstops(round, db, traffic, server.pid, socket, longest_s) as sigstops,
+        ):
             if sys.platform == "linux":
-                hoarder = stack.enter_context(
-                    Program("stress.processes.use_up_inotify", db, "hearer:hoard", greets=True)
+                inotify_user = stack.enter_context(
+                    Program("stress.processes.use_up_inotify", db, "listener:inotify", greets=True)
                 )
-                _use_up_inotify(round, db, hoarder)
+                _use_up_inotify(round, db, inotify_user)
             while True:
-                for turn in _turns(round, db, socket, helper.pid, bells, stops, is_short=seconds < _ROUND_S):
-                    turn()
+                for step in _steps(round, db, socket, server.pid, doorbells, sigstops, is_short=seconds < _ROUND_S):
+                    step()
                 if time.monotonic() > end_at:
                     break
-        for program in beside:
-            report.add_to_round(round, program.line(_PATIENCE_S))
-        crew.settle()
+        for program in background:
+            report.add_to_round(round, program.line(_TIMEOUT_S))
+        traffic.stop_and_check()
 
 
-def _turns(
-    round: Round, db: str, socket: str, helper: int, bells: SpoiledBells, stops: Stops, *, is_short: bool
+def _steps(
+    round: Round, db: str, socket: str, server: int, doorbells: DamagedDoorbells, sigstops: Sigstops, *, is_short: bool
 ) -> list[Callable[[], None]]:
-    """Return what is done one after another, in an order left to chance: all of it, or some of each kind."""
+    """Return the steps in random order: all of them, or a sample of each kind in a short round."""
     kinds: list[tuple[int, list[Callable[[], None]]]] = [
-        (5, [partial(bells.spoil, way) for way in bells.ways]),
-        (1, [partial(_die, round, db, way) for way in _DEATHS]),
-        (len(stops.ways), list(stops.ways.values())),
-        (1, [partial(_starve_helper, round, helper, socket)]),
+        (5, [partial(doorbells.damage, way) for way in doorbells.cases]),
+        (1, [partial(_exit_in_transaction, round, db, way) for way in _ENDS]),
+        (len(sigstops.cases), list(sigstops.cases.values())),
+        (1, [partial(_take_server_descriptors, round, server, socket)]),
     ]
-    turns = [turn for few, kind in kinds for turn in (round.random.sample(kind, few) if is_short else kind)]
-    round.random.shuffle(turns)
-    return turns
+    steps = [step for few, kind in kinds for step in (round.random.sample(kind, few) if is_short else kind)]
+    round.random.shuffle(steps)
+    return steps
 
 
-def _beside(round: Round, db: str, socket: str, seconds: float) -> Iterator[Program]:
-    """Start those who fork, run out of descriptors, and are cancelled, over the file and over the socket."""
+def _background_programs(round: Round, db: str, socket: str, seconds: float) -> Iterator[Program]:
+    """Start the processes that fork, run out of descriptors, and cancel, over the file and over the socket."""
     for name, address, *between in (
         ("forking", "forked:s"),
-        ("no_descriptors", "starved:s"),
+        ("no_descriptors", "no-descriptors:s"),
         ("cancel_process", "cancelled:s", ""),
         ("cancel_process", "socket-cancelled:s", socket),
     ):
@@ -85,66 +88,69 @@ def _beside(round: Round, db: str, socket: str, seconds: float) -> Iterator[Prog
         yield Program(f"stress.processes.{name}", *own)
 
 
-def _die(round: Round, db: str, way: str) -> None:
-    """Let a process end in mid-transaction: nothing of it is there, and nobody waits for its lock."""
-    with BusClient.at("boss:dying", db, busy_timeout_s=30) as bus:
+def _exit_in_transaction(round: Round, db: str, way: str) -> None:
+    """Let a process end in a transaction: its changes must be undone, and its lock released."""
+    with BusClient.at("sender:exits", db, busy_timeout_s=30) as bus:
         bus.execute(exit_in_transaction.TABLE)
-        job = bus.send(f"dying-{way}:s", "job")
-        with Program("stress.processes.exit_in_transaction", db, "heir:dying", way, greets=True) as program:
+        job = bus.send(f"exiting-{way}:s", "job")
+        with Program("stress.processes.exit_in_transaction", db, "reader:exits", way, greets=True) as program:
             if way in ("kill", "thread"):
                 program.signal(signal.SIGKILL)
             program.wait()
         began = time.monotonic()
-        bus.send("nobody:dying", "note")
+        bus.send("unread:exits", "note")
         took = time.monotonic() - began
-        round.expect(took < 10, f"after a death by {way} a send took {took:.1f} s")
+        round.expect(took < 10, f"after an exit by {way} a send took {took:.1f} s")
         [receipt] = bus.receipts(job.id)
-        round.expect(receipt.state == "sent" and receipt.attempts == 0, f"a death by {way} has left {receipt}")
-        round.expect(not bus.execute("SELECT * FROM dying_rows"), f"a death by {way} has left a row")
-        bus.execute("DELETE FROM dying_rows")
-        with BusClient.at(f"dying-{way}:s", db, register=False, busy_timeout_s=30) as heir:
-            for msg in heir.claim(max=100):
-                heir.ack(msg.id)
+        round.expect(receipt.state == "sent" and receipt.attempts == 0, f"an exit by {way} has left {receipt}")
+        round.expect(not bus.execute("SELECT * FROM exit_rows"), f"an exit by {way} has left a row")
+        bus.execute("DELETE FROM exit_rows")
+        with BusClient.at(f"exiting-{way}:s", db, register=False, busy_timeout_s=30) as reader:
+            for msg in reader.claim(max=100):
+                reader.ack(msg.id)
     round.count("exits in a transaction")
 
 
-def _use_up_inotify(round: Round, db: str, hoarder: Program) -> None:
-    """Use up the instances of inotify: all goes on, the doctor says so, and is content once they are given back."""
-    hoarder.tell("hoard")
-    instances = int(hoarder.line())
-    round.expect(instances > 0, "there should be instances of inotify to use up")
-    hoarder.tell("doctor")
-    told = hoarder.line()
-    round.expect(told == "warn", f"the doctor finds inotify {told!r} where its instances are used up")
-    hoarder.tell("listen")
+def _use_up_inotify(round: Round, db: str, inotify_user: Program) -> None:
+    """Use up inotify: subscribers must still receive, and the doctor must warn until the instances are released."""
+    inotify_user.tell("use up")
+    instances = int(inotify_user.line())
+    round.expect(instances > 0, "there should be inotify instances to use up")
+    inotify_user.tell("doctor")
+    verdict = inotify_user.line()
+    round.expect(verdict == "warn", f"the doctor says {verdict!r} while all inotify instances are used up")
+    inotify_user.tell("listen")
     for line in ("ready", "listening"):
-        round.expect(hoarder.line() == line, f"the listener without inotify should be {line}")
-    with BusClient.at("boss:hoard", db, busy_timeout_s=30) as bus:
-        bus.send("hearer:hoard", "note", "own")
-        round.expect(hoarder.line() == "own", "who listens without inotify should hear")
-    hoarder.tell("give back")
-    hoarder.line()
-    hoarder.tell("doctor")
-    told = hoarder.line()
-    round.expect(told == "ok", f"the doctor finds inotify {told!r} when its instances are given back")
+        round.expect(inotify_user.line() == line, f"the listener without inotify should be {line}")
+    with BusClient.at("sender:inotify", db, busy_timeout_s=30) as bus:
+        bus.send("listener:inotify", "note", "own")
+        round.expect(inotify_user.line() == "own", "a subscriber without inotify should receive")
+    inotify_user.tell("release")
+    inotify_user.line()
+    inotify_user.tell("doctor")
+    verdict = inotify_user.line()
+    round.expect(verdict == "ok", f"the doctor says {verdict!r} after the inotify instances were released")
     round.count("inotify instances used up", instances)
 
 
-def _starve_helper(round: Round, pid: int, socket: str) -> None:
-    """Take the helper its descriptors: who is connected is served, who comes is as soon as there are some again."""
+def _take_server_descriptors(round: Round, pid: int, socket: str) -> None:
+    """Use up the server's descriptors: connected clients are served, and new ones as soon as there are some again."""
     if not hasattr(resource, "prlimit") or not descriptors(pid):
         return
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    with Client(socket, "caller:starve", timeout_s=20) as connected:
-        connected.send("nobody:starve", "note")
+    with Client(socket, "caller:descriptors", timeout_s=20) as connected:
+        connected.send("unread:descriptors", "note")
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (descriptors(pid), before[1]))
         try:
-            with suppress(RavenError), Client(socket, "newcomer:starve", timeout_s=0.2, patience_s=0.2) as newcomer:
-                newcomer.send("nobody:starve", "note")
-            connected.send("nobody:starve", "note")
+            with (
+                suppress(RavenError),
+                Client(socket, "newcomer:descriptors", timeout_s=0.2, patience_s=0.2) as newcomer,
+            ):
+                newcomer.send("unread:descriptors", "note")
+            connected.send("unread:descriptors", "note")
         finally:
             resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
-        connected.send("nobody:starve", "note")
-    with Client(socket, "newcomer:starve", timeout_s=20, patience_s=20) as newcomer:
-        newcomer.send("nobody:starve", "note")
+        connected.send("unread:descriptors", "note")
+    with Client(socket, "newcomer:descriptors", timeout_s=20, patience_s=20) as newcomer:
+        newcomer.send("unread:descriptors", "note")
     round.count("times the server had no descriptors")

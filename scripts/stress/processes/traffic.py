@@ -1,4 +1,4 @@
-"""Crew: the load of the processes trial, and the count of what it sent and received."""
+"""Traffic: processes that send and receive in the background of the trial, and the check of their history."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from scripts.stress.history.verdict import Verdict
 from scripts.stress.processes.traffic_process import RECEIVERS, address
 from scripts.stress.trial import Round
 
-_PATIENCE_S = 40.0
+_TIMEOUT_S = 40.0
 _PRODUCERS = 2
 _PROMPT_S = 4.0
 _RULES = (*checker.RULES, *deliveries.RULES, order.ids_grow_in_time)
 
 
-class Crew:
-    """Processes that send and receive until they are fields to stop; nobody kills them."""
+class Traffic:
+    """Processes that send and receive until they are told to stop; the trial never kills them."""
 
     def __init__(self, round: Round, db: str) -> None:
         self._round = round
         self._db = db
         self._folder = round.folder / "journal"
         self._folder.mkdir()
-        self._bus = BusClient.at("boss:crew", db, busy_timeout_s=30)
+        self._bus = BusClient.at("sender:traffic", db, busy_timeout_s=30)
         self._bus.execute(EFFECTS)
         names = [f"producer-{number}" for number in range(_PRODUCERS)] + [f"{part}-0" for part in RECEIVERS]
         self._programs = {name: self._program(name) for name in names}
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> Traffic:
         for program in self._programs.values():
             program.__enter__()
         return self
@@ -45,22 +45,22 @@ class Crew:
             program.end()
         self._bus.close()
 
-    def members(self) -> list[Program]:
-        """Return the processes, in an order that is always the same."""
+    def programs(self) -> list[Program]:
+        """Return the processes in a fixed order."""
         return list(self._programs.values())
 
-    def settle(self) -> None:
-        """Let the producers stop, then the others once nothing is left, and count."""
+    def stop_and_check(self) -> None:
+        """Stop the producers, then the receivers after they have received all, and check the history."""
         self._stop("producer")
-        give_up_at = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + _TIMEOUT_S
         while left := self._left():
-            if time.monotonic() > give_up_at:
-                self._round.report("lost", f"never taken: {left}")
+            if time.monotonic() > deadline:
+                self._round.report("lost", f"never received: {left}")
                 break
             time.sleep(0.02)
         for part in RECEIVERS:
             self._stop(part)
-        history = collect_history(self._db, self._folder, "crew")
+        history = collect_history(self._db, self._folder, "traffic")
         self._round.count("messages", sum(sending.outcome == "done" for sending in history.sendings))
         for verdict in verdicts(history):
             self._round.report(verdict.kind, verdict.text)
@@ -78,7 +78,7 @@ class Crew:
                 continue
             program.tell("over")
             code = program.wait()
-            self._round.expect(code == 0, f"{name} should end well, and not with {code}")
+            self._round.expect(code == 0, f"{name} should end with 0, and ended with {code}")
 
     def _program(self, name: str) -> Program:
         part = name.partition("-")[0]
@@ -86,10 +86,10 @@ class Crew:
 
 
 def verdicts(history: History) -> Iterator[Verdict]:
-    """Yield every promise that was not kept.
+    """Yield every broken promise.
 
-    What a loop cannot give back as it ends, since another process is writing, comes after a lease of 5 s, and out of
-    order: the order is that of the messages that came soon after they were sent.
+    If another process writes while a loop ends, the loop cannot release its messages: they come out of order after
+    their lease of 5 s. So only messages that came soon after their send count for the order.
     """
     yield from checker.check(history, rules=_RULES)
     sent_at = {post.token: sending.begin for sending in history.sendings for post in sending.messages}
@@ -102,4 +102,4 @@ def verdicts(history: History) -> Iterator[Verdict]:
             prompt[reception.process].append(reception.id)
     for process, ids in prompt.items():
         if ids != sorted(ids):
-            yield Verdict("reordered", f"{process} got a message after a later one")
+            yield Verdict("reordered", f"{process} received a message after a later one")

@@ -1,8 +1,8 @@
-"""Play a part in the load of the processes trial: `... crew PART DB FOLDER NAME`, until a line comes in.
+"""Send or receive in the background of the processes trial: `... traffic_process PART DB FOLDER NAME`.
 
-What it does is noted in the journal NAME of the folder. `producer` sends to the addresses of the other parts; `auto`
-and `loop` take their mail with `listen` and `subscribe`, `manual` acks each message, and `exact` notes each in a table,
-in the same transaction.
+It runs until a line comes in, and writes the journal NAME in the folder. `producer` sends to the addresses of the other
+parts. `auto` receives with `listen` and `loop` with `subscribe`, `manual` acks each message, and `exact` acks each and
+inserts its effect in one transaction.
 """
 
 from __future__ import annotations
@@ -17,56 +17,56 @@ from raven import BusClient, BusyError
 from scripts.stress.history.call_recorder import ADD_EFFECT, CallRecorder
 from scripts.stress.history.journal import Journal
 
-# How the mail of each address is taken.
+# The mode of each receiving part.
 RECEIVERS = {"auto": "auto", "loop": "auto", "manual": "manual", "exact": "transaction"}
 LEASE_S = 1.0
 _BUSY_TIMEOUT_S = 0.5
 _GAP_S = 0.004
-_TURN_S = 0.3
+_LOOP_S = 0.3
 _MANY_ATTEMPTS = 1000
 _PREFETCH = 50
-_over = threading.Event()
+_stop = threading.Event()
 
 
 def address(part: str) -> str:
-    """Return the address at which a part receives."""
-    return f"{part}:crew"
+    """Return the address of a receiving part."""
+    return f"{part}:traffic"
 
 
 def produce(bus: BusClient, recorder: CallRecorder) -> None:
     parts, number = list(RECEIVERS), 0
-    while not _over.wait(_GAP_S):
+    while not _stop.wait(_GAP_S):
         number += 1
         to, body = address(parts[number % len(parts)]), {"token": f"{recorder.process}-{number}"}
         recorder.send(bus, {"to": to, "type": "work", "body": body, "max_attempts": _MANY_ATTEMPTS})
 
 
-def take(bus: BusClient, recorder: CallRecorder) -> None:
-    for _ in recorder.each(bus.listen(timeout_s=_TURN_S, poll_interval_s=0.5)):
-        if _over.is_set():
+def receive(bus: BusClient, recorder: CallRecorder) -> None:
+    for _ in recorder.each(bus.listen(timeout_s=_LOOP_S, poll_interval_s=0.5)):
+        if _stop.is_set():
             return
 
 
 def loop(bus: BusClient, recorder: CallRecorder) -> None:
     async def run() -> None:
         recorder.journal.write("asking")
-        async for message in bus.subscribe(timeout_s=_TURN_S, poll_interval_s=0.5):
+        async for message in bus.subscribe(timeout_s=_LOOP_S, poll_interval_s=0.5):
             recorder.received(message)
-            if _over.is_set():
+            if _stop.is_set():
                 return
             recorder.journal.write("asking")
 
     asyncio.run(run())
 
 
-def take_manually(bus: BusClient, recorder: CallRecorder) -> None:
-    for message in recorder.each(bus.listen(ack="manual", lease_s=LEASE_S, timeout_s=_TURN_S, poll_interval_s=0.5)):
+def receive_manually(bus: BusClient, recorder: CallRecorder) -> None:
+    for message in recorder.each(bus.listen(ack="manual", lease_s=LEASE_S, timeout_s=_LOOP_S, poll_interval_s=0.5)):
         recorder.ack(bus, message)
-        if _over.is_set():
+        if _stop.is_set():
             return
 
 
-def take_exactly(bus: BusClient, recorder: CallRecorder) -> None:
+def receive_in_transactions(bus: BusClient, recorder: CallRecorder) -> None:
     recorder.journal.write("asking")
     for message in bus.claim(max=5, lease_s=LEASE_S):
         recorder.received(message)
@@ -77,21 +77,21 @@ def take_exactly(bus: BusClient, recorder: CallRecorder) -> None:
                 tx.execute(ADD_EFFECT, (id, recorder.process))
 
         recorder.call("acking", "acked", commit, id=message.id, lease=message.lease)
-    _over.wait(_GAP_S)
+    _stop.wait(_GAP_S)
 
 
 PARTS: dict[str, Callable[[BusClient, CallRecorder], None]] = {
     "producer": produce,
-    "auto": take,
+    "auto": receive,
     "loop": loop,
-    "manual": take_manually,
-    "exact": take_exactly,
+    "manual": receive_manually,
+    "exact": receive_in_transactions,
 }
 
 
 def _await_end() -> None:
     sys.stdin.readline()
-    _over.set()
+    _stop.set()
 
 
 def main() -> None:
@@ -100,7 +100,7 @@ def main() -> None:
     bus = BusClient.at(address(part), db, busy_timeout_s=_BUSY_TIMEOUT_S, max_attempts=_MANY_ATTEMPTS, register=False)
     threading.Thread(target=_await_end, daemon=True).start()
     print(f"{part} is ready", flush=True)
-    while not _over.is_set():
+    while not _stop.is_set():
         try:
             if part in RECEIVERS:
                 recorder.consuming(bus.address, RECEIVERS[part], lease_s=LEASE_S, prefetch=_PREFETCH)

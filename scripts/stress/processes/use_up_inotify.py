@@ -1,8 +1,8 @@
-"""Use up inotify, and run a bus beside that: `... hoarder DB ADDRESS`.
+"""Use up the inotify instances, and run a bus without them: `... use_up_inotify DB ADDRESS`.
 
-In a user namespace with few instances where that is allowed, so that nobody else runs short; else all of the user's.
-Lines: `hoard` takes all there are, `give back` closes them; `doctor` prints the verdict of the check of inotify;
-`listen` begins to listen, in a process of its own that prints each body.
+If the system allows it, it uses a user namespace with few instances, so that other programs keep theirs; else it uses
+up all instances of the user. Input lines: `use up` opens all instances, and `release` closes them. `doctor` prints the
+verdict of the inotify check, and `listen` starts a process that listens and prints each body.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main() -> None:
     if _libc.unshare(_CLONE_NEWUSER) == 0:
         with suppress(OSError):
             Path("/proc/sys/user/max_inotify_instances").write_text(_INSTANCES, encoding="utf-8")
-    # The instances shall run out, not the descriptors.
+    # The instances should run out before the descriptors.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     held: list[int] = []
@@ -36,22 +36,22 @@ def main() -> None:
     print("ready", flush=True)
     for line in sys.stdin:
         match line.strip():
-            case "hoard":
+            case "use up":
                 while (instance := _libc.inotify_init()) >= 0:
                     os.set_inheritable(instance, False)
                     held.append(instance)
                 print(len(held), flush=True)
-            case "give back":
+            case "release":
                 while held:
                     os.close(held.pop())
-                print("given back", flush=True)
+                print("released", flush=True)
             case "doctor":
-                told = subprocess.run(
+                result = subprocess.run(
                     [sys.executable, "-m", "raven", "doctor", "--db", db, "--json"],
                     stdout=subprocess.PIPE,
                     check=False,
                 )
-                checks = {check["name"]: check["verdict"] for check in json.loads(told.stdout)["checks"]}
+                checks = {check["name"]: check["verdict"] for check in json.loads(result.stdout)["checks"]}
                 print(checks["inotify"], flush=True)
             case "listen":
                 listener = subprocess.Popen(
