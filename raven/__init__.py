@@ -1,12 +1,12 @@
 """raven: a message bus for agent processes on one host, in one SQLite file.
 
-`BusClient` sends and receives, `BusObserver` looks on, `SchemaRegistry` checks bodies; `Bus` is what a client of the
-file and one of the socket have in common; `raven.errors` draws the tree of what they raise.
+`BusClient` sends and receives messages. `BusObserver` reads the bus without an address. `SchemaRegistry` checks bodies.
+`Bus` is the protocol that `BusClient` and the client of the socket share. `raven.errors` shows the tree of errors.
 """
 
 from importlib import import_module
 
-# Not that of `typing`, which takes ten times as long to import as all else here.
+# Not `typing.TYPE_CHECKING`: importing `typing` takes ten times as long as the rest of this module.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from raven.bus import Bus
@@ -141,7 +141,7 @@ _MOVED = {
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first used, so that `import raven` costs next to nothing (PEP 562)."""
+    """Import a public name at its first use, so that `import raven` takes almost no time (PEP 562)."""
     if name in _MOVED:
         from raven.deprecation import resolve
 

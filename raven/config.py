@@ -1,4 +1,4 @@
-"""Configuration: which bus and which settings; flag, then environment, then raven.yaml, then the default."""
+"""Configuration: the path of the bus and its settings, from flag, environment, raven.yaml or default, in this order."""
 
 # Without `from __future__ import annotations`: a NamedTuple would compile the text of each type when it is made.
 
@@ -17,9 +17,9 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 class Retention(NamedTuple):
-    """What a bus keeps of finished messages: those of an age, a number of the newest, or what fits a size of the file.
+    """Limits for finished messages: their age in seconds, their number, and the size of the file in bytes.
 
-    Where several are given, what is beyond any of them goes.
+    A finished message that is beyond any of the limits is dropped.
     """
 
     max_age_s: float | None = None
@@ -28,7 +28,7 @@ class Retention(NamedTuple):
 
     @classmethod
     def of(cls, limits: Mapping[str, Any]) -> "Retention | None":
-        """Check limits by their names; None where there are none. Raises ConfigError that names the value."""
+        """Check limits by their names; None if no limit is set. Raises a ConfigError that names the value."""
         if not isinstance(limits, Mapping):
             raise ConfigError(f"retention is {limits!r}, but must be limits: {', '.join(cls._fields)}")
         for name, value in limits.items():
@@ -37,12 +37,12 @@ class Retention(NamedTuple):
             fits, wanted = _LIMITS[name]
             if value is not None and not fits(value):
                 raise ConfigError(f"retention: {name} is {value!r}, but must be {wanted}")
-        found = cls(**limits)
-        return None if found == cls() else found
+        retention = cls(**limits)
+        return None if retention == cls() else retention
 
 
 class Config(NamedTuple):
-    """What raven goes by; `db_source` tells where the path of the bus was found, in words."""
+    """The settings in use; `db_source` names the source of the bus path, for messages."""
 
     db: str
     db_source: str
@@ -58,8 +58,8 @@ class Config(NamedTuple):
 def load(db: str | None = None, folder: str | None = None) -> Config:
     """Find the bus and the settings; raises ConfigError that names the file and the key.
 
-    `db` is the flag, `folder` where the search for raven.yaml begins (by default the working folder; then its parents).
-    The folder of the per-user default bus is made if it is not there.
+    `db` is the value of the flag. The search for raven.yaml starts at `folder`, by default the working folder, and goes
+    on with its parents. The folder of the per-user default bus is created if it is missing.
     """
     file = find_file(folder or os.getcwd())
     settings = _read_file(file) if file else {}
@@ -81,7 +81,7 @@ def load(db: str | None = None, folder: str | None = None) -> Config:
 
 
 def find_file(folder: str) -> str | None:
-    """Return the raven.yaml of a folder or of its nearest parent that has one."""
+    """Return the raven.yaml of a folder or of its nearest parent that has one, else None."""
     folder = os.path.abspath(folder)
     while True:
         path = os.path.join(folder, FILE_NAME)
@@ -94,34 +94,34 @@ def find_file(folder: str) -> str | None:
 
 
 def template(db: str) -> str:
-    """Return the text that `raven init` writes: every key, each with its meaning."""
+    """Return the raven.yaml that `raven init` writes: every key with its meaning."""
     import yaml
 
     quoted = yaml.safe_dump(db, default_style='"', allow_unicode=True, width=1 << 20).strip()
     return f"""\
 # raven: settings for every command run in this folder or below it.
-# A flag comes first, then the environment (RAVEN_DB, RAVEN_LOG_LEVEL), then this file.
+# A flag overrides the environment (RAVEN_DB, RAVEN_LOG_LEVEL), which overrides this file.
 
 # The bus file; a relative path starts at this file's folder.
 db: {quoted}
 
-# How much raven tells on stderr: {", ".join(LOG_LEVELS)}.
+# The least severe log messages on stderr: {", ".join(LOG_LEVELS)}.
 log_level: warning
 
 # How long a write waits for another writer, in seconds.
 busy_timeout_s: 5
 
-# normal: a send survives the death of any process. full: power loss too, at the cost of a disk flush per write.
+# normal: a commit survives the death of any process. full: also power loss, at the cost of a disk flush per write.
 durability: normal
 
 # The largest body of a message, in bytes of JSON.
 max_body_bytes: {DEFAULT_MAX_BYTES}
 
-# How often a message is handed out, unless it was sent with a number of its own, before it is dead.
+# A delivery is dead after this many attempts, unless its message was sent with a number of its own.
 max_attempts: 5
 
-# What is dropped of finished messages while the bus is in use; what is not finished, or dead, always stays. Any of
-# max_age_s (seconds since it was sent), max_messages (the newest are kept), max_bytes (of the file).
+# Finished messages beyond these limits are dropped while the bus is in use; unfinished and dead ones always stay.
+# Any of max_age_s (seconds since it was sent), max_messages (the newest are kept), max_bytes (of the file).
 retention: {{}}
 """
 
@@ -138,7 +138,7 @@ def _choose_db(flag: str | None, file: str | None, settings: dict[str, Any]) -> 
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"the folder {os.path.dirname(path)} cannot be made: {error.strerror}; set RAVEN_DB"
+            f"the folder {os.path.dirname(path)} cannot be created: {error.strerror}; set RAVEN_DB"
         ) from None
     return path, "the per-user default"
 

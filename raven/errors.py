@@ -3,47 +3,48 @@
 ::
 
     RavenError
-    ├── InputError (ValueError)         what was asked for is malformed; nothing was done
-    │   ├── AddressError                an address, pattern or list of them
-    │   ├── BodyError                   a body that is not JSON, or is over the limit
-    │   ├── SchemaValidationError       a body that does not fit the model of its type
-    │   └── StatementError              SQL of your own that SQLite or raven refuses
-    ├── ConfigError (ValueError)        raven.yaml, an environment variable or a setting
-    ├── NotFoundError (LookupError)
-    │   ├── MessageNotFoundError        no such message, or none for this address
-    │   └── UnknownAddressError         no such session or role is registered
-    ├── DeliveryError                   what has become of a delivery does not allow that; nothing was done
-    │   ├── LeaseLostError              its lease has ended: another has it, or it is finished
-    │   ├── ExpiredError                its time has run out
-    │   └── UndeliveredError            what was waited for will not come any more
-    ├── WaitTimeoutError (TimeoutError) what was waited for did not come in time
-    ├── ClosedError                     the client was closed
-    ├── ServerError                     the socket server, or the way to it
-    │   ├── BindError                   its socket cannot be made there
-    │   ├── UnreachableError            nobody answers at the socket (retryable)
-    │   ├── LostError                   the connection was lost: it may have been done, or not
-    │   ├── ForbiddenError              this socket does not allow that
-    │   └── LimitError                  more than the server takes
-    └── DatabaseError                   the bus file; nothing was written
-        ├── BusyError                   another writer held the lock for too long (retryable)
-        ├── FileMissingError            no bus file there, or gone while in use
-        ├── NotABusError                the file belongs to something else
-        ├── NewerSchemaError            the file was made by a newer raven
-        ├── NetworkFilesystemError      WAL does not work on that file system
-        ├── DiskFullError               no room (retryable once there is)
-        ├── ReadOnlyError               the file or its folder cannot be written
-        └── CorruptError                SQLite found the file damaged
+    ├── InputError (ValueError)         an argument is malformed; nothing was done.
+    │   ├── AddressError                an address, pattern or list of them.
+    │   ├── BodyError                   a body that is not JSON, or is over the limit.
+    │   ├── SchemaValidationError       a body that does not fit the model of its type.
+    │   └── StatementError              user SQL that SQLite or raven refuses.
+    ├── ConfigError (ValueError)        raven.yaml, an environment variable or a setting.
+    ├── NotFoundError (LookupError)     the named message or address does not exist.
+    │   ├── MessageNotFoundError        no such message, or none for this address.
+    │   └── UnknownAddressError         no such session or role is registered.
+    ├── DeliveryError                   the state of the delivery forbids the call; nothing was done.
+    │   ├── LeaseLostError              the lease has ended: another consumer has the message, or it is finished.
+    │   ├── ExpiredError                the message has expired.
+    │   └── UndeliveredError            a delivery has expired or died: the awaited state cannot be reached.
+    ├── WaitTimeoutError (TimeoutError) the wait has timed out.
+    ├── ClosedError                     the client was closed.
+    ├── ServerError                     the JSON-RPC server, or the connection to it.
+    │   ├── BindError                   the server cannot create its socket.
+    │   ├── UnreachableError            no server listens on the socket; nothing was done (retryable).
+    │   ├── LostError                   the connection was lost: the call may have been done, or not.
+    │   ├── ForbiddenError              this socket does not allow the call; nothing was done.
+    │   └── LimitError                  over a limit of the server; nothing was done.
+    └── DatabaseError                   the bus file; nothing was written.
+        ├── BusyError                   another writer held the lock for too long (retryable).
+        ├── FileMissingError            no bus file there, or gone while in use.
+        ├── NotABusError                the file belongs to another program.
+        ├── NewerSchemaError            the file was made by a newer raven.
+        ├── NetworkFilesystemError      WAL does not work on that file system.
+        ├── DiskFullError               the disk is full (retryable after space is freed).
+        ├── ReadOnlyError               the file or its folder cannot be written.
+        └── CorruptError                SQLite found the file damaged.
 
-Each message says what is wrong, with the value, and what to do about it.
+Each message names the wrong value and says what to do about it.
 """
 
 from __future__ import annotations
 
 
 class RavenError(Exception):
-    """Base of all; `retryable` tells whether the same call may succeed later unchanged.
+    """Base of all errors of raven.
 
-    `call` is the number of the call, from 0, that failed in a transaction over the socket; None for all other errors.
+    `retryable` is True if the same call may succeed later, unchanged. `call` is the number of the call, from 0, that
+    failed in a transaction over the socket; None for all other errors.
     """
 
     retryable = False
@@ -63,9 +64,9 @@ class BodyError(InputError):
 
 
 class SchemaValidationError(InputError):
-    """A body does not fit the model registered for its message type; `fields` names what is wrong.
+    """A body does not fit the pydantic model that is registered for its message type.
 
-    `fields` maps the dotted path of each offending field to the reason.
+    `fields` maps the dotted path of each wrong field to the reason.
     """
 
     def __init__(self, message: str, fields: dict[str, str] | None = None) -> None:
@@ -74,7 +75,7 @@ class SchemaValidationError(InputError):
 
 
 class StatementError(InputError):
-    """SQL of your own is malformed, breaks a constraint, or touches what is raven's; the statement did nothing."""
+    """User SQL is malformed, breaks a constraint, or changes tables of raven; the statement did nothing."""
 
 
 class ConfigError(RavenError, ValueError):
@@ -82,35 +83,35 @@ class ConfigError(RavenError, ValueError):
 
 
 class NotFoundError(RavenError, LookupError):
-    """What was named does not exist."""
+    """The named message or address does not exist."""
 
 
 class MessageNotFoundError(NotFoundError):
-    """There is no message of that id, or it was never addressed to this address."""
+    """No message has this id, or the message has no delivery to this address."""
 
 
 class UnknownAddressError(NotFoundError):
-    """No identity of that session or role is registered where one is required."""
+    """A broadcast pattern matches no registered address."""
 
 
 class DeliveryError(RavenError):
-    """What has become of a delivery does not allow what was asked for; nothing was done."""
+    """The state of a delivery forbids the call; nothing was done."""
 
 
 class LeaseLostError(DeliveryError):
-    """The lease has ended: another consumer has the message now, or it is finished."""
+    """The lease has ended: another consumer has the message, or the message is finished."""
 
 
 class ExpiredError(DeliveryError):
-    """The time of the message has run out: nobody waits for that any more."""
+    """The message has expired: its sender no longer waits for it."""
 
 
 class UndeliveredError(DeliveryError):
-    """A delivery has expired or died, so that the state that was waited for will not come."""
+    """A delivery has expired or died: it cannot reach the awaited state any more."""
 
 
 class WaitTimeoutError(RavenError, TimeoutError):
-    """What was waited for did not come in time."""
+    """The wait has timed out, without a reply or without the awaited state."""
 
 
 class ClosedError(RavenError):
@@ -118,29 +119,29 @@ class ClosedError(RavenError):
 
 
 class ServerError(RavenError):
-    """The socket server could not do what was asked, or is not what was expected."""
+    """The JSON-RPC server failed, or the program at its socket is not a server of raven."""
 
 
 class BindError(ServerError):
-    """The server's socket cannot be made at its path."""
+    """The server cannot create its socket at this path."""
 
 
 class UnreachableError(ServerError):
-    """Nobody answers at the socket; nothing was done."""
+    """No server listens on the socket; nothing was done."""
 
     retryable = True
 
 
 class LostError(ServerError):
-    """The connection was lost before the answer came: what was asked may have been done, or not."""
+    """The connection was lost before the response arrived: the call may have been done, or not."""
 
 
 class ForbiddenError(ServerError):
-    """The socket is bound to other addresses, or closed to this user; nothing was done."""
+    """The socket is bound to other addresses, or refuses this user; nothing was done."""
 
 
 class LimitError(ServerError):
-    """A request, a batch or the number of connections is over a limit of the server; nothing was done."""
+    """A request, a batch or the number of connections exceeds a limit of the server; nothing was done."""
 
 
 class DatabaseError(RavenError):
@@ -154,7 +155,7 @@ class BusyError(DatabaseError):
 
 
 class FileMissingError(DatabaseError):
-    """There is no bus file at the path, or it was deleted or moved while in use."""
+    """No bus file is at the path, or the file was deleted or moved while in use."""
 
 
 class NotABusError(DatabaseError):
@@ -170,7 +171,7 @@ class NetworkFilesystemError(DatabaseError):
 
 
 class DiskFullError(DatabaseError):
-    """There is no room left; nothing was written."""
+    """The disk is full; nothing was written."""
 
     retryable = True
 

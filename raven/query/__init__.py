@@ -1,4 +1,4 @@
 """Reads of the whole bus: the log, peers, receipts, counts.
 
-Imported by `observer` and what stands on it; imports `delivery` and below.
+Imported by `observer` and the rooms above it; imports `delivery` and below.
 """

@@ -1,4 +1,4 @@
-"""LogCursor: reads on through all messages of the bus, page by page."""
+"""Log: all messages of the bus in order, read page by page."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ PAGE = 500
 
 
 class LogCursor:
-    """A place in the log, from which `page` reads on; consumes nothing.
+    """A position in the log, from which `page` reads on; consumes nothing.
 
-    In pages, so that a long log is never held in memory nor pins the WAL. Where another file takes the place of the
-    bus, or a backup is restored into it, so that its newest message is an older one, it begins anew with the first.
+    Pages keep a long log out of memory, and their short reads let checkpoints finish. If another file replaces the bus,
+    or a restored backup has an older newest message, the cursor starts again at the first message.
     """
 
     def __init__(self, store: Store, from_id: int, role: str | Sequence[str] | None) -> None:
@@ -32,30 +32,30 @@ class LogCursor:
         self._addresses = encode_addresses(role)
 
     def page(self, max: int = PAGE, *, max_bytes: int | None = None) -> list[Message]:
-        """Return up to `max` more messages as a whole, in order; none where the newest was read.
+        """Return up to `max` more messages in order; empty after the newest message.
 
-        With `max_bytes` it stops after the message with which they come to so much.
+        `max_bytes`: stop after the message that brings the total to this many bytes.
         """
         check_max(max)
         self._store.verify()
         newest = int(self._store.value("last_message_id"))
         if self._file != self._store.replaced or newest < self._newest:
             self._file, self._next_id = self._store.replaced, 1
-        if not self._store.nesting():  # what a transaction has sent may yet be undone
+        if not self._store.nesting():  # a transaction's own sends may be rolled back
             self._newest = newest
         query = {"from_id": self._next_id, "addresses": self._addresses, "max": max}
         rows = self._store.rows("log_after", query, max_bytes)
         if rows:
             self._next_id = rows[-1][0] + 1
         if not rows and self._next_id <= newest:
-            # With a filter the rows may end before the newest that was there when they were read: no need to scan anew.
+            # With a filter the last rows may be older than the newest message: do not scan that range again.
             self._next_id = newest + 1
         now = clock.now()
         return [Message.from_row(row, now) for row in rows]
 
 
 def encode_addresses(role: str | Sequence[str] | None) -> str | None:
-    """Return an address, or a list of them, as the JSON array by which statements filter; None for all."""
+    """Return one or several addresses as the JSON array that statements filter by; None for all."""
     if role is None:
         return None
     return bodies.encode([str(parse_address(text)) for text in ([role] if isinstance(role, str) else role)])

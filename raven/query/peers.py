@@ -1,4 +1,4 @@
-"""Peers: who has used the bus, who is waiting now, and how much waits for whom."""
+"""Peers: the addresses on the bus, with their subscribers and their pending mail."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 
 def list_peers(store: Store, doorbells: Doorbells, session: str | None = None) -> list[Peer]:
-    """List the addresses that are registered or have mail, of one session where it is given."""
+    """List the addresses that are registered or have mail, of one session if `session` is given."""
     seen = {row[0]: row for row in store.rows("list_identities", {"session": session})}
     pending = {address: count for address, count, _ in store.rows("backlog", {"now": clock.now()})}
-    strangers = [address for address in pending if address not in seen]
+    unregistered = [address for address in pending if address not in seen]
     peers = []
-    for text in [*seen, *strangers]:
-        # Not parsed: what a foreign writer has slipped in must not keep anybody from seeing the rest.
-        role, _, its_session = text.partition(":")
-        if session in (None, its_session):
+    for text in [*seen, *unregistered]:
+        # Not parsed: one invalid address from an external writer must not hide the others.
+        role, _, own_session = text.partition(":")
+        if session in (None, own_session):
             _, registered_at, last_seen = seen.get(text, (text, None, None))
             peers.append(
                 Peer(
                     address=text,
                     role=role,
-                    session=its_session,
+                    session=own_session,
                     registered_at=clock.optional_from_micros(registered_at),
                     last_seen=clock.optional_from_micros(last_seen),
                     waiting=doorbells.count_waiting(text),

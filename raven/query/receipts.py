@@ -1,4 +1,4 @@
-"""Receipts: how far each delivery of a message has come, now or once it has come far enough."""
+"""Receipts: the state of each delivery of a message, at once or when all have reached a state."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from raven.wake.handle import Handle
 from raven.wake.sigterm import raise_on_sigterm
 from raven.wake.waiter import Waiter
 
-# What should be over already is settled by somebody else just now: look again, but not at once.
+# A timer that is past due is just being applied by another process: poll again after this pause.
 _SHORTEST_PAUSE_S = 0.005
 
 
 def receipts(store: Store, doorbells: Doorbells, message_id: int) -> list[Receipt]:
-    """Return the receipts of a message, in the order of its recipients; MessageNotFoundError where there is none."""
+    """Return the receipts of a message, in the order of its recipients; MessageNotFoundError if it does not exist."""
     rows = _rows(store, message_id)
     now = clock.now()
     if any(row[1] < 2 and (0 < row[4] <= now or (row[8] or now + 1) <= now) for row in rows):
-        # Where nothing can be written just now, what time has brought is put into effect a little later.
+        # If the bus cannot be written now, due timers are applied a little later.
         with suppress(DatabaseError), store.no_wait():
             expiry.apply_due(store, doorbells.ring)
         rows = _rows(store, message_id)
@@ -36,10 +36,10 @@ def receipts(store: Store, doorbells: Doorbells, message_id: int) -> list[Receip
 
 
 class ReceiptPoller:
-    """Sees whether all deliveries of a message have come as far as a state; for an event loop of your own.
+    """Checks whether all deliveries of a message have reached a state; for an event loop of your own.
 
-    `read` returns the receipts of the message. `poll` at once, then when a `listener` for them is rung, when `due_s()`
-    is over, and at every tick.
+    `read` returns the receipts of the message. Call `poll` at once, when a listener for them is notified, after
+    `due_s()` seconds, and at every fallback poll.
     """
 
     def __init__(self, read: Callable[[], list[Receipt]], message_id: int, state: State = "acked") -> None:
@@ -51,7 +51,7 @@ class ReceiptPoller:
         self._receipts: list[Receipt] = []
 
     def poll(self) -> list[Receipt] | None:
-        """Return the receipts if they have come so far; raises UndeliveredError where that will never be."""
+        """Return the receipts if all have reached the state, else None; raises UndeliveredError if one never can."""
         receipts = self._receipts = self._read()
         ended = [receipt for receipt in receipts if receipt.cannot_reach(self._state)]
         if ended:
@@ -62,9 +62,9 @@ class ReceiptPoller:
         return receipts if all(receipt.reached(self._state) for receipt in receipts) else None
 
     def due_s(self) -> float | None:
-        """Return in how many seconds a lease, a delay or a life ends, so that there may be news unrung, or None."""
+        """Return the seconds until the next lease, delay or expiry, which rings no doorbell; None if there is none."""
         now = clock.now()
-        # What is leased outlives its time: then the end of the lease counts.
+        # A leased delivery expires only when its lease ends.
         ends = [one.ready_at for one in self._receipts] + [
             one.expires_at for one in self._receipts if not (one.leased or one.state in FINAL)
         ]
@@ -74,7 +74,7 @@ class ReceiptPoller:
         )
 
     def timeout_error(self, timeout_s: float) -> WaitTimeoutError:
-        """Return the error for what was not so far in time, as the last look has shown it."""
+        """Return the error that names the recipients which had not reached the state at the last poll."""
         missing = [receipt.recipient for receipt in self._receipts if not receipt.reached(self._state)]
         return WaitTimeoutError(
             f"message #{self._message_id} was not {self._state} within {timeout_s:g} s by "
@@ -83,7 +83,7 @@ class ReceiptPoller:
 
 
 class ReceiptWait:
-    """Waits until all deliveries of a message have come as far as a state; pushed, with a look each second."""
+    """Waits until all deliveries of a message have reached a state; woken by doorbell, with a poll each second."""
 
     def __init__(self, handle: Handle, message_id: int, state: State, timeout_s: float | None) -> None:
         self._poller = ReceiptPoller(lambda: receipts(handle.store, handle.doorbells, message_id), message_id, state)
@@ -94,7 +94,7 @@ class ReceiptWait:
         self._waiter = Waiter(handle, receipt_address(message_id), 1.0, delay_watch=True)
 
     def wait(self) -> list[Receipt]:
-        """Block until then; raises UndeliveredError where it will never come, or WaitTimeoutError."""
+        """Block until then; raises UndeliveredError if one delivery never can, or WaitTimeoutError."""
         raise_on_sigterm()
         reached = self._poll()
         if reached is None:
@@ -114,7 +114,7 @@ class ReceiptWait:
         return reached
 
     def _poll(self) -> list[Receipt] | None:
-        """Return the receipts if they have come so far, or note in how many seconds to look again unrung."""
+        """Return the receipts if all have reached the state; else set `_due_s`, the seconds until the next poll."""
         reached = self._poller.poll()
         if reached is not None:
             return reached
@@ -136,10 +136,10 @@ def _receipt(row: Any, now: int) -> Receipt:
     recipient, state, attempts, max_attempts, ready_at, lease, delivered_at, finished_at, expires_at, reason = row
     is_open = state < 2
     is_held = is_open and ready_at > now
-    is_over = is_open and expires_at is not None and expires_at <= now and not (is_held and lease is not None)
+    is_expired = is_open and expires_at is not None and expires_at <= now and not (is_held and lease is not None)
     return Receipt(
         recipient=recipient,
-        state="expired" if is_over else STATES[state],
+        state="expired" if is_expired else STATES[state],
         attempts=attempts,
         max_attempts=max_attempts,
         leased=is_held and lease is not None,

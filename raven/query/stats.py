@@ -1,4 +1,4 @@
-"""Statistics: what is on the bus, how fast it moves, and how long it waits."""
+"""Statistics: counts, rates and latencies of the deliveries on a bus."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from raven.wake.doorbell import Doorbells
 
 _WINDOW = 60_000_000
 _SHORTEST_WINDOW = 100_000
-# From so many of the newest deliveries come rates and latencies.
+# Rates and latencies are computed from this many of the newest deliveries.
 _SAMPLE_SIZE = 10_000
-# What is just being worked off may be older than those: so many are looked at before the oldest ready one of an
-# address, at so many places.
+# A consumer with a large backlog works on older deliveries than those. For such addresses a sample of this size is
+# read before the oldest ready delivery, and at most this many samples.
 _LAG_SAMPLE_SIZE = 2_000
 _LAG_SAMPLES = 5
-# Fewer events than these tell no rate over less than a minute.
+# With fewer events than this, a rate over less than a minute would be noise.
 _MIN_EVENTS = 20
-# Each bite of a long count is a short read, so that no checkpoint has to wait for the whole.
+# A long count is read in batches: a checkpoint waits for one batch at most.
 _BATCH = 50_000
 _BEFORE_ALL = (1 << 63) - 1
 # The columns of a sample.
@@ -32,42 +32,42 @@ _ID, _RECIPIENT, _SENT, _DELIVERED, _ACKED = range(5)
 
 
 class _Sample(NamedTuple):
-    """Deliveries in a row, the newest first; where it `is_cut` there were more before them."""
+    """Consecutive deliveries, the newest first; `is_cut` if older ones exist."""
 
     rows: Sequence[tuple[Any, ...]]
     is_cut: bool
 
     @classmethod
     def newest_before(cls, store: Store, delivery_id: int, size: int) -> _Sample:
-        """Read the newest deliveries before an id."""
+        """Read the newest deliveries whose ids are less than `delivery_id`."""
         rows = store.rows("sample_before", {"before": delivery_id, "max": size})
         return cls(rows, len(rows) == size)
 
     def only(self, oldest_ready: Mapping[str, int]) -> _Sample:
-        """Return those of some addresses, of each before an id."""
+        """Return the rows of some addresses, each before the id of its oldest ready delivery."""
         return _Sample([row for row in self.rows if row[_ID] < oldest_ready.get(row[_RECIPIENT], 0)], self.is_cut)
 
     def start(self, event: int, now: int) -> int:
-        """Return from when on all events of a kind are in it, at most a minute ago."""
+        """Return the time from which on the sample is complete for a kind of event, at most a minute ago."""
         start = now - _WINDOW
         if self.is_cut and self.rows:
             start = max(start, self.rows[-1][_SENT])
             times = [row[event] for row in self.rows if row[event] is not None]
-            # Where most have come to it, they are worked off in order: what came before the first was cut off.
+            # If most rows have the event, consumers work in order: earlier events are before the cut.
             if 2 * len(times) > len(self.rows) and len(times) > _MIN_EVENTS:
                 start = max(start, min(times))
         return min(start, now - _SHORTEST_WINDOW)
 
     def rate(self, event: int, now: int) -> float:
-        """Return how many events of a kind there were per second."""
+        """Return the events of a kind per second."""
         start = self.start(event, now)
         return _per_second(sum(row[event] is not None and row[event] >= start for row in self.rows), start, now)
 
 
 def collect(store: Store, doorbells: Doorbells, *, full: bool = True) -> Stats:
-    """Take the statistics of a bus, in short reads that keep nobody waiting.
+    """Collect the statistics of a bus, in short reads that block no writer.
 
-    Without `full` what is finished is not counted: the cost grows with the backlog only.
+    Without `full`, finished deliveries are not counted: the cost grows with the backlog only.
     """
     store.verify()
     now = clock.now()
@@ -96,7 +96,7 @@ def collect(store: Store, doorbells: Doorbells, *, full: bool = True) -> Stats:
 
 
 def _samples(store: Store, unfinished: dict[str, Any]) -> list[_Sample]:
-    """Read the newest deliveries, and those before the oldest ready one of each address that lags far behind them."""
+    """Read the newest deliveries, and older ones for each address whose oldest ready delivery is far behind them."""
     samples = [_Sample.newest_before(store, _BEFORE_ALL, _SAMPLE_SIZE)]
     if not samples[0].is_cut:
         return samples
@@ -105,7 +105,7 @@ def _samples(store: Store, unfinished: dict[str, Any]) -> list[_Sample]:
     while lagging and len(samples) <= _LAG_SAMPLES:
         older = _Sample.newest_before(store, lagging[0][0], _LAG_SAMPLE_SIZE)
         end = older.rows[-1][_ID] if older.rows else 0
-        # One walk serves all who are about as far.
+        # One sample serves all addresses whose oldest ready delivery lies in it.
         reached = {address: oldest for oldest, address in lagging if oldest > end}
         samples.append(older.only(reached))
         lagging = lagging[len(reached) :]

@@ -216,7 +216,7 @@ def test_a_home_that_is_a_file_is_said(work: Path, tmp_path: Path, monkeypatch: 
     (tmp_path / "file").write_text("x")
     monkeypatch.setenv("HOME", str(tmp_path / "file"))
 
-    with pytest.raises(ConfigError, match=r"cannot be made: .*; set RAVEN_DB"):
+    with pytest.raises(ConfigError, match=r"cannot be created: .*; set RAVEN_DB"):
         load()
 
 
