@@ -1,4 +1,4 @@
-"""How a waiter learns of mail: doorbells, listeners, and the watch on the WAL for foreign writers.
+"""How a waiter learns of mail: doorbells, listeners, and the WAL watcher for external writers.
 
-Imported by `delivery` and what stands on it; imports `store` and below.
+Imported by `delivery` and the packages above it; imports `store` and below.
 """

@@ -1,13 +1,13 @@
-"""Doorbells: named pipes by which a sender wakes exactly the addressees, and by which it is seen who is waiting.
+"""Doorbells: named pipes by which a sender wakes exactly the addressees, and which show the waiting subscribers.
 
 A waiting subscriber holds the read end of a FIFO `<db>-bells/<address>/<pid>-<n>`. After its COMMIT a sender writes one
-byte into each FIFO of each recipient, never blocking: no reader (`ENXIO`), a full pipe (`EAGAIN`: it is ringing
-already) or something that is no FIFO is passed over, unopened: a link to the database that somebody put here, opened
-and closed, would drop this process's locks on it. FIFO semantics: fifo(7), open(2).
+byte into each FIFO of each recipient. It never blocks: it skips a FIFO without a reader (`ENXIO`) and a full pipe
+(`EAGAIN`: a ring is already pending). It does not open other file types: opening and closing a symlink to the database
+would drop this process's locks on it. FIFO semantics: fifo(7), open(2).
 
-Who else can be in a folder here: senders that list it, other subscribers that add and remove theirs, a subscriber that
-died and left its FIFO, and anyone who deletes the lot. A FIFO gets its name only once its read end is open, so a named
-one without a reader is always a dead one.
+Concurrent users of a folder here: senders that list it; subscribers that add and remove their FIFOs; a dead subscriber
+that left its FIFO; a program that deletes the whole folder. A FIFO gets its name only once its read end is open, so a
+named FIFO without a reader always belongs to a dead subscriber.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from contextlib import suppress
 
 from raven.store import fork_safety
 
-# The pseudo-address on whose doorbell observers listen; every send rings it.
+# The pseudo-address of the doorbell on which observers listen; every send rings it.
 ALL_TRAFFIC = "*"
-# For at most so long a signal can wait for its handler while a subscriber waits for mail.
+# The longest time that a signal's handler is delayed while a subscriber waits for mail.
 SIGNAL_SLICE_S = 1.0
 TEMPORARY_PREFIX = ".new-"
 _TEMPORARY_LIFETIME_S = 60
@@ -31,16 +31,16 @@ _MAX_NAME = 200
 _MAX_LISTED = 1024
 _MAX_FOLDERS = 4096
 _CLOCK_RESOLUTION_NS = 100_000_000
-# What a pipe holds at most, so that one read takes all rings.
+# The most that a pipe holds, so that one read drains all rings.
 _PIPE_SIZE = 1 << 16
-_IS_A_LINK = "it is a link, which is not followed"
+_IS_A_LINK = "it is a symlink, which raven does not follow"
 _FLAGS = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-# No capitals: there are file systems that take them for small letters.
+# No capitals: some file systems ignore case.
 _UNESCAPED = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_.:@+,=-")
 
 
 def receipt_address(message_id: int) -> str:
-    """Return the pseudo-address on whose doorbell those listen who wait for the receipts of a message."""
+    """Return the pseudo-address of the doorbell for the receipts of a message."""
     return f"{ALL_TRAFFIC}{message_id}"
 
 
@@ -53,28 +53,28 @@ class Doorbells:
         self._folders: dict[str, str] = {}
 
     def ring(self, addresses: Iterable[str]) -> list[str]:
-        """Wake whoever waits at these addresses, and return those where somebody does. Never raises, never blocks."""
+        """Wake the subscribers at these addresses, and return the addresses that have one. Never raises or blocks."""
         waiting = []
         for address in addresses:
             folder = self._folders.get(address) or self._folder_of(address)
-            # Mostly nobody waits, and to ask first is cheaper than to catch what a listing raises.
+            # Mostly no subscriber waits: this check is cheaper than catching the error of a listing.
             if os.access(folder, os.F_OK) and sum([_ping(path, ring=True) for path in self._doorbells_in(folder)]):
                 waiting.append(address)
         return waiting
 
     def ring_all(self) -> None:
-        """Wake everyone who waits, at whatever address."""
+        """Wake every subscriber, at all addresses."""
         for folder in self._list_folders():
             for path in _list_doorbells(folder) or []:
                 _ping(path, ring=True)
 
     def count_waiting(self, address: str) -> int:
-        """Return how many subscribers wait at an address right now."""
+        """Return the number of subscribers that wait at an address now."""
         folder = self._folder_of(address)
         return sum(_ping(path, ring=False) for path in (_list_doorbells(folder) or [] if _is_folder(folder) else []))
 
     def sweep(self) -> None:
-        """Remove the FIFOs of the dead and the folders left empty."""
+        """Remove the FIFOs of dead subscribers, and empty folders."""
         for folder in self._list_folders():
             for path in _list_doorbells(folder, temporaries=True) or []:
                 if not os.path.basename(path).startswith(TEMPORARY_PREFIX):
@@ -86,21 +86,21 @@ class Doorbells:
                 os.rmdir(folder)
 
     def folder_for(self, address: str) -> str:
-        """Return the folder in which the doorbells of an address hang."""
+        """Return the folder of an address's doorbells."""
         return self._folder_of(address)
 
     def create(self, address: str) -> Doorbell:
-        """Make a doorbell at an address; raises OSError where FIFOs are not to be had."""
+        """Create a doorbell at an address; raises OSError if FIFOs are unavailable."""
         return Doorbell(self._folder_of(address))
 
     def open_lock(self, name: str) -> int:
-        """Open a lock file among the doorbells, made where there is none; raises OSError, also where a link leads."""
+        """Open a lock file in the folder, created if missing; raises OSError, also if a symlink is in the way."""
         if os.path.islink(self.folder):
             raise NotADirectoryError(errno.ENOTDIR, _IS_A_LINK, self.folder)
         return os.open(os.path.join(self.folder, name), os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
 
     def _list_folders(self) -> list[str]:
-        """Return the folders of all addresses; none of a link's, which may lead to where nothing is raven's."""
+        """Return the folders of all addresses. Symlinks are skipped: they may point outside raven's folder."""
         if not _is_folder(self.folder):
             return []
         with suppress(OSError), os.scandir(self.folder) as entries:
@@ -108,7 +108,7 @@ class Doorbells:
         return []
 
     def _doorbells_in(self, folder: str) -> list[str]:
-        """List the FIFOs of a folder, anew only where it has changed since: a listing takes five system calls."""
+        """List the FIFOs of a folder, again only if it has changed: a listing takes five system calls."""
         try:
             status = os.stat(folder, follow_symlinks=False)
         except OSError:
@@ -118,11 +118,11 @@ class Doorbells:
         if known is not None and known[0] == changed_at:
             return known[1]
         paths = _list_doorbells(folder) if stat.S_ISDIR(status.st_mode) else []
-        if paths is None:  # for want of descriptors, for instance: the next ring lists them
+        if paths is None:  # out of descriptors, for instance: the next ring lists the folder
             return []
         if len(self._listed) >= _MAX_LISTED:
             self._listed.clear()
-        # Two changes within one tick of the file system's clock look like one: what is so new is listed again.
+        # Two changes within the file system's clock resolution look like one: list so new a folder again.
         if time.time_ns() - changed_at > _CLOCK_RESOLUTION_NS:
             self._listed[folder] = (changed_at, paths)
         return paths
@@ -131,7 +131,7 @@ class Doorbells:
         # Pseudo-addresses are file names as they are.
         is_receipts = address.startswith(ALL_TRAFFIC) and address[1:].isdecimal()
         folder = f"{self.folder}/{address if is_receipts or address == ALL_TRAFFIC else _folder_name(address)}"
-        # Those of receipts would only drive the others out.
+        # Receipt folders would only evict the others.
         if not is_receipts:
             if len(self._folders) >= _MAX_FOLDERS:
                 self._folders.clear()
@@ -140,7 +140,7 @@ class Doorbells:
 
 
 class Doorbell:
-    """One subscriber's doorbell: wait on `fileno()`, then `drain()` it, then look into the store."""
+    """One subscriber's doorbell: wait on `fileno()`, then `drain()` it, then query the store."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
@@ -151,14 +151,14 @@ class Doorbell:
         self._create()
 
     def fileno(self) -> int:
-        """Return the descriptor that turns readable when someone rings."""
+        """Return the descriptor that becomes readable at a ring."""
         return self._reader
 
     def wait(self, timeout_s: float) -> bool:
-        """Block until someone rings or the time is over; returns whether it rang, and silences it.
+        """Block until a ring or the timeout; drain the doorbell and return whether it rang.
 
-        It blocks in slices: a signal that another thread receives, or that comes just before the wait, interrupts none
-        of it, and its handler can only run in between.
+        It blocks in slices, because a handler can run only between them: a signal that another thread receives, or that
+        comes just before the wait, interrupts no slice.
         """
         deadline = time.monotonic() + timeout_s
         while not self._poller.poll(1000 * max(0.0, min(SIGNAL_SLICE_S, deadline - time.monotonic()))):
@@ -168,29 +168,29 @@ class Doorbell:
         return True
 
     def drain(self) -> None:
-        """Forget all rings so far."""
+        """Discard all rings so far."""
         with suppress(BlockingIOError):
             os.read(self._reader, _PIPE_SIZE)
 
     def exists(self) -> bool:
-        """Whether the FIFO is still in its place, and senders reach it there."""
+        """Whether the FIFO is still at its path, where senders reach it."""
         try:
             return _is_folder(self._folder) and _identity_at(self._path) == self._identity
         except OSError:
             return False
 
     def recreate(self) -> None:
-        """Make the FIFO anew if somebody removed it or replaced it; raises OSError where that fails."""
+        """Create the FIFO again if it was removed or replaced; raises OSError if that fails."""
         if not self.exists():
             self.close()
             self._create()
 
     def close(self) -> None:
-        """Remove the FIFO, and its folder if that is empty now. Twice is fine; a forked child's copy does nothing."""
+        """Remove the FIFO, and its folder if empty. Closing twice is allowed; a forked child's copy does nothing."""
         if self._reader < 0 or self._pid != os.getpid():
             return
         reader, writer, self._reader, self._writer = self._reader, self._writer, -1, -1
-        # What somebody put in its place is not raven's to remove.
+        # Leave the file alone if another program has replaced the FIFO.
         with suppress(OSError):
             if _identity_at(self._path) == self._identity:
                 os.unlink(self._path)
@@ -200,7 +200,7 @@ class Doorbell:
             os.rmdir(self._folder)
 
     def _create(self) -> None:
-        # Another subscriber that leaves may remove the empty folder under our feet: make it again.
+        # Another subscriber may remove the empty folder meanwhile: create it again.
         for attempt in range(10):
             try:
                 return self._create_once()
@@ -220,10 +220,10 @@ class Doorbell:
         os.mkfifo(temporary, 0o600)
         try:
             self._reader = fork_safety.close_on_fork(os.open(temporary, os.O_RDONLY | _FLAGS))
-            # A writer of our own keeps the pipe from reporting a hang-up when a ringing sender closes it.
+            # A write end of its own keeps the pipe from reporting a hang-up when a sender closes its end.
             self._writer = fork_safety.close_on_fork(os.open(temporary, os.O_WRONLY | _FLAGS))
             self._identity = _identity_at(temporary)
-            # Only who waits needs it.
+            # A program that only sends does not need this module.
             import select
 
             self._poller = select.poll()
@@ -240,9 +240,9 @@ class Doorbell:
 
 
 def _folder_name(address: str) -> str:
-    """Return the file name that stands for an address, and for no other on any file system.
+    """Return a file name for an address that no other address has, on any file system.
 
-    What is too long for one is hashed; and what is no address, as a foreign writer can store it: `..` for instance.
+    An address that is too long is hashed. So is an invalid one, which an external writer can store: `..`, for instance.
     """
     if len(address) <= _MAX_NAME and ":" in address:
         if _UNESCAPED.issuperset(address):
@@ -258,7 +258,7 @@ def _folder_name(address: str) -> str:
 
 
 def _ping(path: str, ring: bool) -> bool:
-    """Knock at one FIFO, and ring it if asked to; returns whether somebody is there. A dead one is removed."""
+    """Open one FIFO, and ring it if asked to; return whether it has a reader. Removes a FIFO without one."""
     try:
         pipe = os.open(path, os.O_WRONLY | _FLAGS)
     except OSError as error:
@@ -282,7 +282,7 @@ def _ping(path: str, ring: bool) -> bool:
 
 
 def _list_doorbells(folder: str, *, temporaries: bool = False) -> list[str] | None:
-    """List what may be FIFOs in a folder; None where it cannot be listed."""
+    """List the possible FIFOs in a folder; returns None if it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
             return [
@@ -295,12 +295,12 @@ def _list_doorbells(folder: str, *, temporaries: bool = False) -> list[str] | No
 
 
 def _may_be_fifo(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is no file, folder or link: the listing tells, without a system call."""
+    """Whether an entry is neither file, folder nor symlink: the listing knows this without a system call."""
     return not (entry.is_symlink() or entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False))
 
 
 def _is_folder(path: str) -> bool:
-    """Whether a folder is there, and no link to one."""
+    """Whether the path is a folder, and not a symlink to one."""
     try:
         return stat.S_ISDIR(os.stat(path, follow_symlinks=False).st_mode)
     except OSError:
@@ -308,7 +308,7 @@ def _is_folder(path: str) -> bool:
 
 
 def _identity_at(path: str) -> tuple[int, int]:
-    """Return the device and the inode of what stands at a path, itself."""
+    """Return the device and inode of a path, without following a symlink."""
     status = os.stat(path, follow_symlinks=False)
     return status.st_dev, status.st_ino
 

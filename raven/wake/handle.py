@@ -1,4 +1,4 @@
-"""Handle: what each way of waiting needs, the file with its doorbells and the watch on foreign writers."""
+"""Handle: the parts that every wait needs: the store, its doorbells and the WAL watcher."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class Handle:
-    """One client's hold on a bus; `on_idle` is what its watch calls between two looks.
+    """One client's store, doorbells and WAL watcher; the watcher calls `on_idle` between two checks.
 
-    `watchers` holds that watch once something has waited, see Listener.
+    `watchers` holds the WAL watcher after the client's first wait, see Listener.
     """
 
     def __init__(self, store: Store, doorbells: Doorbells, on_idle: Callable[[Store], object]) -> None:

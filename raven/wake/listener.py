@@ -1,4 +1,4 @@
-"""Listener: a doorbell at one address together with the watch for writers that do not ring."""
+"""Listener: a doorbell at one address, and a share of the process's WAL watcher for external writers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class Listener:
-    """Tells an event loop that there may be news: `fileno()` turns readable when somebody rings.
+    """Tells an event loop that new mail may be there: `fileno()` becomes readable at a ring.
 
-    After each ring `drain()` it, then look into the store. Call `tick()` once a second, and look then too; where no
-    FIFO can be made (`has_no_fifo`), every FALLBACK_POLL_S.
-    With `elect=False` the election waits for the first tick. Nothing here blocks. Closing twice is allowed.
+    After each ring `drain()` it, then query the store. Call `tick()` once a second and query the store then too; if no
+    FIFO can be created (`has_no_fifo`), every FALLBACK_POLL_S. With `elect=False` the election waits for the first
+    tick. Nothing here blocks. Closing twice is allowed.
     """
 
     def __init__(self, handle: Handle, address: str, *, elect: bool = True) -> None:
@@ -40,34 +40,34 @@ class Listener:
 
     @property
     def is_inherited(self) -> bool:
-        """Whether this is a forked child's copy: then what it holds belongs to the parent, and is left alone."""
+        """Whether this is a forked child's copy, which must not touch the parent's resources."""
         return self._pid != os.getpid()
 
     @property
     def has_no_fifo(self) -> bool:
-        """Whether no doorbell can be had here."""
+        """Whether no doorbell can be created here."""
         return self._doorbell is None
 
     def fileno(self) -> int:
-        """Return the descriptor that turns readable when somebody rings, or -1 where no doorbell is to be had."""
+        """Return the descriptor that becomes readable at a ring, or -1 if there is no doorbell."""
         return -1 if self._doorbell is None else self._doorbell.fileno()
 
     def doorbell_exists(self) -> bool:
-        """Whether the doorbell is in its place; where it is not, `tick` hangs another, with another descriptor."""
+        """Whether the doorbell is still there; if not, `tick` creates another, with another descriptor."""
         return self._doorbell is not None and self._doorbell.exists()
 
     def wait(self, timeout_s: float) -> bool:
-        """Block until somebody rings or the time is over; returns whether it rang, and silences it."""
-        # The numbers of descriptors that a child has not inherited are those of other files there.
+        """Block until a ring or the timeout; drain the doorbell and return whether it rang."""
+        # In a child, the parent's descriptor numbers belong to other files.
         return self._doorbell is not None and not self.is_inherited and self._doorbell.wait(timeout_s)
 
     def drain(self) -> None:
-        """Forget the rings so far."""
+        """Discard the rings so far."""
         if self._doorbell is not None and self._pid == os.getpid():
             self._doorbell.drain()
 
     def tick(self) -> None:
-        """Hang the doorbell where it does not, and see that somebody watches for writers that do not ring."""
+        """Recreate a missing doorbell, and stand for election if no process watches the WAL."""
         if not self._is_open or self.is_inherited:
             return
         self._ensure_doorbell()
@@ -83,7 +83,7 @@ class Listener:
             self._fall_back_to_polling(error)
 
     def close(self) -> None:
-        """Take the doorbell down; the last listener of a process ends its watch."""
+        """Remove the doorbell; the last listener of a process ends its WAL watcher."""
         if self._is_open and not self.is_inherited:
             self._is_open = False
             self._watcher.release()
@@ -91,13 +91,13 @@ class Listener:
                 self._doorbell.close()
 
     def _fall_back_to_polling(self, error: OSError) -> None:
-        # Where there is no descriptor for a FIFO there is none for an import: then it is told at a later tick.
+        # Without a descriptor for a FIFO there is none for an import: the warning then comes at a later tick.
         with suppress(OSError, ImportError):
             if self._doorbell is not None or not self._warned:
                 import logging
 
                 logging.getLogger("raven").warning(
-                    "no doorbell at %s (%s): looking every %g s instead; see `raven doctor`",
+                    "no doorbell at %s (%s): polling every %g s instead; see `raven doctor`",
                     self._doorbells.folder, error, FALLBACK_POLL_S,
                 )  # fmt: skip
                 self._warned = True
@@ -108,8 +108,8 @@ class Listener:
 
 
 def _watcher_of(handle: Handle) -> WalWatcher:
-    """Return the watch of a client, made when something waits for the first time: what only sends needs none."""
+    """Return the WAL watcher of a client, created at its first wait: a client that only sends needs none."""
     if not handle.watchers:
-        # Of two threads that come here at once, one has it.
+        # If two threads run this at once, one watcher is kept.
         handle.watchers.setdefault("wal", WalWatcher(handle.store, handle.doorbells, handle.on_idle))
     return handle.watchers["wal"]

@@ -1,4 +1,4 @@
-"""Signals: let SIGTERM unwind a waiting program as SIGINT does, so that nothing is left behind."""
+"""SIGTERM: end a waiting program by an exception, as SIGINT does, so that it cleans up."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import NoReturn
 
 
 def raise_on_sigterm() -> None:
-    """Make SIGTERM raise SystemExit(143) in the main thread, unless the program has a handler of its own.
+    """Make SIGTERM raise SystemExit(143) in the main thread, unless the program has its own handler.
 
-    The default action would end the process at once, with its doorbell hanging and its leases held.
+    The default action would end the process at once and leave its doorbell and its leases behind.
     """
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _exit)

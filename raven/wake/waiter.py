@@ -1,4 +1,4 @@
-"""Waiter: waits at one doorbell, with the tick behind it so that nothing is ever lost."""
+"""Waiter: waits at one doorbell, with a fallback poll so that no message is ever missed."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from raven.wake.handle import Handle
 from raven.wake.listener import Listener
 from raven.wake.watcher import FALLBACK_POLL_S
 
-# To begin a watch and to end it takes longer than most answers need: a brief wait begins without one.
+# Starting and ending a WAL watcher takes longer than most replies: a short wait starts without one.
 _WATCH_DELAY_S = 0.1
 
 
 class Waiter:
-    """One subscriber's way of waiting; a context manager that leaves no FIFO, thread or descriptor behind.
+    """One subscriber's wait; a context manager that leaves no FIFO, thread or descriptor behind.
 
-    Hang the bell first (enter), then look into the store, then wait: what is sent after the look rings. At every tick
-    the file, the bell and the election are checked. Where no FIFO can be made the tick shortens to 100 ms.
+    Create the doorbell first (enter), then query the store, then wait: a message sent after the query rings. Each tick
+    (the fallback poll) checks the file, the doorbell and the election. If no FIFO can be created, ticks are 100 ms
+    apart.
     """
 
     def __init__(self, handle: Handle, address: str, poll_interval_s: float, *, delay_watch: bool = False) -> None:
@@ -38,11 +39,11 @@ class Waiter:
         self._pid = os.getpid()
 
     def __enter__(self) -> Self:
-        # Loops that are left and begun anew before their first tick must notice, too, that the file was replaced; those
-        # of a client that is closed end by themselves.
+        # A loop that exits and restarts before its first tick must also notice a replaced file. A loop of a closed
+        # client ends by itself.
         with suppress(ClosedError):
             self._handle.store.verify()
-        # A loop that is still open when the interpreter exits must end before threads can no longer be joined.
+        # A loop still open at the interpreter's exit must end while threads can still be joined.
         atexit.register(self.close)
         try:
             self._listener = Listener(self._handle, self._address, elect=not self._delay_watch)
@@ -60,18 +61,18 @@ class Waiter:
         self.close()
 
     def close(self) -> None:
-        """Take the bell down and stop the watch. Closing twice is allowed; a forked child's copy does nothing."""
+        """Remove the doorbell and end the WAL watcher. Closing twice is allowed; a forked child's copy does nothing."""
         atexit.unregister(self.close)
         if self._listener is not None and not self.is_inherited:
             self._listener.close()
 
     @property
     def is_inherited(self) -> bool:
-        """Whether this is a forked child's copy: then what it holds belongs to the parent, and is left alone."""
+        """Whether this is a forked child's copy, which must not touch the parent's resources."""
         return self._pid != os.getpid()
 
     def wait(self, at_most_s: float | None) -> bool:
-        """Block until someone rings, the next tick is due or the time is over; returns whether it rang."""
+        """Block until a ring, the next tick or the timeout; return whether it rang."""
         pause = self._pause_s(at_most_s)
         rang = False
         if self._listener is None or self._listener.has_no_fifo:
@@ -82,7 +83,7 @@ class Waiter:
         return rang
 
     async def wait_async(self, at_most_s: float | None) -> bool:
-        """Do as `wait` does, without blocking the running event loop."""
+        """Wait as `wait` does, without blocking the running event loop."""
         pause = self._pause_s(at_most_s)
         rang = False
         if self._listener is None or self._listener.has_no_fifo:
@@ -90,15 +91,15 @@ class Waiter:
 
             await asyncio.sleep(pause)
         else:
-            give_up_at = time.monotonic() + pause
-            while not rang and (left := give_up_at - time.monotonic()) > 0:
-                await _readable(self._listener.fileno(), min(left, SIGNAL_SLICE_S))
+            deadline = time.monotonic() + pause
+            while not rang and (remaining_s := deadline - time.monotonic()) > 0:
+                await _readable(self._listener.fileno(), min(remaining_s, SIGNAL_SLICE_S))
                 rang = self._listener.wait(0)
         self.tick_if_due()
         return rang
 
     def tick_if_due(self) -> None:
-        """Check the file, the bell and the election if the time has come; for loops that are too busy to wait, too."""
+        """Check the file, the doorbell and the election if a tick is due; for busy loops that never wait, too."""
         if self._listener is not None and time.monotonic() >= self._next_tick:
             self._handle.store.verify()
             self._listener.tick()
@@ -114,20 +115,20 @@ class Waiter:
 
 
 async def _readable(descriptor: int, timeout_s: float) -> None:
-    """Wait until a descriptor is readable or the time is over."""
+    """Wait until a descriptor is readable or the timeout is over."""
     import asyncio
 
     loop = asyncio.get_running_loop()
-    rung: asyncio.Future[None] = loop.create_future()
+    notified: asyncio.Future[None] = loop.create_future()
 
-    def ring() -> None:
-        if not rung.done():
-            rung.set_result(None)
+    def notify() -> None:
+        if not notified.done():
+            notified.set_result(None)
 
-    loop.add_reader(descriptor, ring)
-    timer = loop.call_later(timeout_s, ring)
+    loop.add_reader(descriptor, notify)
+    timer = loop.call_later(timeout_s, notify)
     try:
-        await rung
+        await notified
     finally:
         timer.cancel()
         loop.remove_reader(descriptor)

@@ -1,14 +1,14 @@
-"""The WAL watch: one process per bus hears the writers that do not ring, and rings for them.
+"""The WAL watcher: one process per bus notices external writers, which do not ring, and rings for them.
 
-It also lets leases, delays and lives end in time, so that nobody has to ask.
+It also ends leases, delays and lifetimes on time, so that no other process needs to poll for them.
 
-Whoever waits at a doorbell tries to take a lock file in the bells folder; the one who has it watches the database's
-folder in a thread. The folder, not the WAL: a watch on the WAL itself goes deaf when SQLite deletes and recreates it.
-An event can come before its commit is visible, so after each there are a few more looks. When the elected process
-dies, the kernel frees the lock and another takes over within its tick.
+Each process that waits at a doorbell tries to lock a file in the bells folder. The one that holds the lock watches the
+database's folder in a thread. It watches the folder, not the WAL: a watch on the WAL itself would end when SQLite
+deletes and recreates it. An event can precede its commit's visibility, so each event leads to several checks. When the
+elected process dies, the kernel releases the lock and another process takes over within its tick.
 
-Where inotify is not to be had (its instances are used up, an odd file system), the elected process looks every 100 ms
-instead, on behalf of all, and tries again now and then.
+If inotify is unavailable (all instances in use, an unusual file system), the elected process polls every 100 ms on
+behalf of all, and retries inotify now and then.
 """
 
 from __future__ import annotations
@@ -28,23 +28,24 @@ from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
 
 LOCK_NAME = "watch.lock"
 FALLBACK_POLL_S = 0.1
-# What was used up may have been given back after so long.
+# Used-up inotify instances may be free again after this time.
 _RETRY_S = 3.0
-# watchfiles hands out events once a step has passed without another, at the latest after the debounce.
+# watchfiles delivers events after a step without another, at the latest after the debounce.
 _STEP_MS = 20
 _DEBOUNCE_MS = 60
-# Without an event there is a look all the same: for what came before the watch stood, and for the one event in a
-# hundred that (measured, two processes) never comes out of watchfiles.
+# A check without an event: for commits before the watch began, and for the one event in a hundred that watchfiles never
+# delivers (measured, two processes).
 _IDLE_CHECK_MS = 50
 _RECHECK_DELAYS_S = (0.002, 0.005, 0.01, 0.03)
 _SWEEP_EVERY_S = 60.0
 _TRUNCATE_WAL_FROM = 256 * 1024
-# To look for what has come due takes longer the more recipients there are: it rests so many times as long.
-_SETTLING_SHARE = 50
+# The search for due leases, delays and lifetimes takes longer with more recipients: it pauses for this many times its
+# duration.
+_REST_FACTOR = 50
 
 
 def probe(folder: str, timeout_s: float) -> bool:
-    """Write a file into an empty folder and say whether that was noticed in time; OSError where no watch can be set."""
+    """Write a file into an empty folder; return whether its event came in time. OSError: no watch can be set."""
     import watchfiles
 
     stop = threading.Event()
@@ -65,7 +66,7 @@ def probe(folder: str, timeout_s: float) -> bool:
 
 
 class _Election(NamedTuple):
-    """The thread that watches, what stops it, and the lock file's descriptor."""
+    """The watching thread, its stop event, and the lock file's descriptor."""
 
     thread: threading.Thread | None
     stop: threading.Event
@@ -73,19 +74,19 @@ class _Election(NamedTuple):
 
 
 class WalWatcher:
-    """A candidate for the watch of one bus, shared by all who wait in this process.
+    """A candidate for the WAL watcher of one bus, shared by all listeners in this process.
 
-    It holds nothing until somebody has joined and it is told to stand, and nothing once the last has left. `on_idle` is
-    called between two looks, with the watch's own connection: it lets leases, delays and lives end in time.
+    It holds resources only after an `acquire` and a `try_elect`, and until the last `release`. Between two checks it
+    calls `on_idle` with the watching thread's own connection: that ends leases, delays and lifetimes on time.
     """
 
     def __init__(self, store: Store, doorbells: Doorbells, on_idle: Callable[[Store], object]) -> None:
         self._on_idle = on_idle
         self._store = store
         self._doorbells = doorbells
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._users = 0
@@ -94,30 +95,30 @@ class WalWatcher:
         self._stop = threading.Event()
 
     def acquire(self) -> None:
-        """Count one more who waits."""
-        if self._pid != os.getpid():  # what a forked child has inherited is its parent's
-            self._begin()
+        """Count one more listener."""
+        if self._pid != os.getpid():  # a forked child's inherited watcher belongs to the parent
+            self._reset()
         with self._lock:
             self._users += 1
 
     def release(self) -> None:
-        """Count one less; the last to leave ends the watch, so that another process can take over."""
+        """Count one less; the last one ends the watch, so that another process can take over."""
         with self._lock:
             self._users -= 1
             ended = self._resign() if not self._users else None
         _end(ended)
 
     def try_elect(self) -> None:
-        """Become the watcher unless another process is; cheap, to be called at every tick."""
+        """Become the WAL watcher unless another process is; cheap enough to call at every tick."""
         if self._thread is not None and self._thread.is_alive():
             return
-        # OSError: another process watches. RuntimeError: no more threads are to be had. And where descriptors have run
-        # out an import raises OSError or ImportError.
+        # OSError: another process is the watcher. RuntimeError: no more threads. Without free descriptors an import
+        # raises OSError or ImportError.
         with self._lock, suppress(OSError, RuntimeError, ImportError):
             if not self._users or (self._thread is not None and self._thread.is_alive()):
                 return
-            # Here, for the sake of those who only send: `signal` is a large module. And not in the thread, where it
-            # would leave time for one to come.
+            # Imported here because `signal` is a large module that senders do not need; and not in the thread, where a
+            # signal could arrive during the import.
             import fcntl
             import signal
 
@@ -137,26 +138,26 @@ class WalWatcher:
             _end(ended)
 
     def _resign(self) -> _Election:
-        """Hand over what makes this the watcher, so that the guard need not be held while the thread ends."""
+        """Give up the thread and the lock, so that the caller can end them without holding `self._lock`."""
         election = _Election(self._thread, self._stop, self._lock_fd)
         self._thread, self._stop, self._lock_fd = None, threading.Event(), -1
         return election
 
     def _run(self, stop: threading.Event, block_signals: Callable[[], object]) -> None:
-        # Signals are the main thread's: one that came here would leave its wait uninterrupted.
+        # Signals are for the main thread: one delivered here would leave its wait uninterrupted.
         block_signals()
-        # OSError, ImportError: an import found no descriptor left.
+        # OSError, ImportError: no descriptor was left for an import.
         with suppress(RavenError, OSError, ImportError):
             store = self._store.new_connection()
             try:
                 self._watch(store, stop)
             finally:
                 store.close()
-        # The bus is gone or unusable: the subscribers notice it at their next tick, and say so or stand again.
+        # If the bus is gone or unusable, the subscribers notice at their next tick, and raise or elect again.
 
     def _watch(self, store: Store, stop: threading.Event) -> None:
         last = int(store.value("last_delivery_id"))
-        # What came before this moment may have gone unheard while nobody watched.
+        # Commits before this moment may be unnoticed, if no process was the watcher.
         self._doorbells.ring_all()
         swept_at = time.monotonic()
         due_at = 0.0
@@ -174,21 +175,21 @@ class WalWatcher:
                 swept_at = time.monotonic()
 
     def _events(self, store: Store, stop: threading.Event) -> Iterator[tuple[float, ...]]:
-        """Yield, for each change and now and then when idle, the pauses before the looks that it deserves."""
+        """Yield, for each change and now and then when idle, the delays before the checks that follow it."""
         is_warned = False
         while not stop.is_set():
             try:
                 yield from self._inotify_events(stop)
                 return
             except Exception as error:
-                # OSError and RuntimeError of the system; in a child that was forked while watchfiles was being
-                # imported, whatever a module that is half there raises.
-                with suppress(OSError, ImportError):  # for want of descriptors
+                # OSError and RuntimeError come from the system. In a child forked during the import of watchfiles, a
+                # half-imported module can raise any exception.
+                with suppress(OSError, ImportError):  # no descriptors left
                     if not is_warned:
                         import logging
 
                         logging.getLogger("raven").warning(
-                            "cannot watch %s (%s): looking every %g s instead",
+                            "cannot watch %s (%s): polling every %g s instead",
                             os.path.dirname(store.path), error, FALLBACK_POLL_S,
                         )  # fmt: skip
                         is_warned = True
@@ -218,10 +219,10 @@ class WalWatcher:
             yield (0.0,)
 
     def _notify_new(self, store: Store, last: int) -> int:
-        """Ring for deliveries after `last` that nobody has touched yet; returns the newest delivery's id."""
+        """Ring for unclaimed deliveries after `last`; return the newest delivery's id."""
         store.verify()
         newest = int(store.value("last_delivery_id"))
-        if newest < last:  # another file took the place of the old one
+        if newest < last:  # the file was replaced
             self._doorbells.ring_all()
         elif newest > last:
             recipients = [row[0] for row in store.rows("new_recipients_after", {"delivery_id": last})]
@@ -229,13 +230,13 @@ class WalWatcher:
         return newest
 
     def _apply_due(self, store: Store) -> float:
-        """Let leases, delays and lives end in time, and wake whom that concerns; returns when to do it again."""
+        """End due leases, delays and lifetimes, and wake their subscribers; return the time of the next run."""
         began = time.monotonic()
-        # Another writer may be in the way, or the disk full: whoever waits there tries too, and so does the next round.
+        # If another writer is active or the disk is full, the subscribers' own polls and the next run try again.
         with suppress(RavenError), store.no_wait():
             self._on_idle(store)
         ended = time.monotonic()
-        return ended + _SETTLING_SHARE * (ended - began)
+        return ended + _REST_FACTOR * (ended - began)
 
     def _truncate_wal(self, store: Store) -> None:
         if store.wal_size() >= _TRUNCATE_WAL_FROM:
@@ -243,13 +244,13 @@ class WalWatcher:
 
 
 def _end(election: _Election | None) -> None:
-    """Stop a watch, and then let another process have the lock."""
+    """Stop a watching thread, then release the lock for another process."""
     if election is None:
         return
     if election.thread is not None:
         election.stop.set()
-        # No join from this very thread (a loop that nobody holds can be collected in it), nor of one that a signal kept
-        # from starting.
+        # No join from within this thread (the garbage collector can close a dropped loop in it), nor of a thread that a
+        # signal kept from starting.
         with suppress(RuntimeError):
             election.thread.join()
     if election.lock_fd >= 0:

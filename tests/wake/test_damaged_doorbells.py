@@ -285,7 +285,7 @@ def test_no_lock_file_is_opened_behind_a_link(db: str, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     os.symlink(tmp_path / "elsewhere", f"{db}-bells")
 
-    with pytest.raises(NotADirectoryError, match="it is a link"):
+    with pytest.raises(NotADirectoryError, match="it is a symlink"):
         Doorbells(db).open_lock("watch.lock")
 
     assert not list((tmp_path / "elsewhere").iterdir())

@@ -264,5 +264,5 @@ def test_a_folder_that_cannot_be_watched_is_told_once_however_often_it_is_tried(
     assert looks == [(0.0,)] * 10
     assert time.monotonic() - began > 2 * 0.002
     assert len(caplog.records) == 1
-    assert "looking every" in caplog.records[0].message
+    assert "polling every" in caplog.records[0].message
     store.close()
