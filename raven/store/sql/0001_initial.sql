@@ -1,18 +1,18 @@
--- The tables of a raven bus, version 1; what came later is in the files that follow, the views are in views.sql.
+-- The tables of a raven bus, version 1. The next migrations have the later changes; views.sql has the views.
 -- Times are microseconds since 1970-01-01 UTC.
 -- urgency: 0 blocking, 1 prompt, 2 fyi.   state: 0 sent, 1 delivered, 2 acked, 3 expired, 4 dead.
 
--- Append-only. Ids grow and are never reused: `prune` keeps the newest row.
+-- Append-only. Ids grow, and SQLite never reuses one, because `prune` keeps the newest row.
 CREATE TABLE messages (
     id             INTEGER PRIMARY KEY,
     sender         TEXT NOT NULL,
-    "to"           TEXT NOT NULL,        -- as the sender wrote it; a list keeps one address a line
+    "to"           TEXT NOT NULL,        -- the sender's text; a list has one address per line
     type           TEXT NOT NULL,
     body           TEXT NOT NULL,        -- JSON
     urgency        INTEGER NOT NULL DEFAULT 1 CHECK (urgency BETWEEN 0 AND 2),
     tags           TEXT,                 -- JSON array of texts, or NULL
     correlation_id TEXT,
-    reply_to       INTEGER,              -- the id of the message that this one answers
+    reply_to       INTEGER,              -- the id of the message that this one replies to
     task_id        TEXT,
     dedup_key      TEXT,
     created_at     INTEGER NOT NULL,
@@ -24,30 +24,30 @@ CREATE INDEX messages_correlation ON messages (correlation_id) WHERE correlation
 CREATE INDEX messages_reply ON messages (reply_to) WHERE reply_to IS NOT NULL;
 CREATE INDEX messages_task ON messages (task_id) WHERE task_id IS NOT NULL;
 
--- One row per message and recipient; small, since it is rewritten at each step of the delivery.
--- Its id is the message's id * 2^20 plus its place among that message's recipients: from a message to its deliveries
--- leads a range of ids, without a second index to keep at every send.
+-- One row per message and recipient; small, because each step of the delivery rewrites it.
+-- Its id is the message's id * 2^20 plus the recipient's ordinal. A range of ids finds the deliveries of a message,
+-- without a second index to update at every send.
 CREATE TABLE deliveries (
     id           INTEGER PRIMARY KEY,
     message_id   INTEGER GENERATED ALWAYS AS (id >> 20) VIRTUAL,
     recipient    TEXT NOT NULL,
     urgency      INTEGER NOT NULL,
     state        INTEGER NOT NULL DEFAULT 0,
-    ready_at     INTEGER NOT NULL DEFAULT 0,   -- 0: ready now; else the time at which its delay or its lease ends
-    lease        INTEGER,                      -- token of the claim that holds it, or NULL
+    ready_at     INTEGER NOT NULL DEFAULT 0,   -- 0: ready now; else the end of its delay or lease
+    lease        INTEGER,                      -- token of the lease that holds it, or NULL
     attempts     INTEGER NOT NULL DEFAULT 0,
     delivered_at INTEGER,
     finished_at  INTEGER,
     expires_at   INTEGER,
-    reason       TEXT                          -- why it was given back, or died
+    reason       TEXT                          -- why it was released, or died
 ) STRICT;
 
--- The claim reads exactly the rows it takes: those of one recipient with ready_at 0, by urgency, then by id (the rowid
--- ends every index entry). Finished rows are not in it, so it does not grow with the history.
+-- A claim reads exactly the rows that it leases: one recipient's with ready_at 0, by urgency, then by id (the rowid ends
+-- every index entry). Finished rows are not in the index, so it does not grow with the history.
 CREATE INDEX deliveries_open ON deliveries (recipient, ready_at, urgency) WHERE state < 2;
 CREATE INDEX deliveries_expiry ON deliveries (expires_at) WHERE state < 2 AND expires_at IS NOT NULL;
 
--- Who has used the bus, by address; a broadcast goes to those who match.
+-- The registered addresses; a broadcast goes to all that match its pattern.
 CREATE TABLE identities (
     address       TEXT PRIMARY KEY,
     role          TEXT NOT NULL,

@@ -1,10 +1,10 @@
--- The views of a raven bus, for any SQLite client. They hold nothing, and are made anew whenever the schema changes.
+-- The views of a raven bus, for any SQLite client. Every schema change recreates them; they store nothing.
 
 DROP VIEW IF EXISTS log;
 DROP VIEW IF EXISTS pending;
 DROP VIEW IF EXISTS outbox;
 
--- Each message as a whole: with one recipient that delivery, else the state that has come least far.
+-- Each message as a whole: with its only delivery, or else with the least advanced state of all deliveries.
 CREATE VIEW log AS
 SELECT m.*,
        (SELECT CASE count(*) WHEN 1 THEN recipient END FROM deliveries
@@ -23,7 +23,7 @@ SELECT m.*,
          WHERE id >= m.id << 20 AND id < (m.id + 1) << 20 AND lease IS NOT NULL) AS leased_until
   FROM messages AS m;
 
--- What waits for whom, in words, for any SQLite client.
+-- The unfinished deliveries with readable states and times.
 CREATE VIEW pending AS
 SELECT m.id,
        d.recipient,
@@ -54,7 +54,7 @@ SELECT sender, "to" AS recipient, type, body,
 
 CREATE TRIGGER outbox_insert INSTEAD OF INSERT ON outbox
 BEGIN
-    -- The rules of address.py. The last line finds text that is no UTF-8: built anew from its characters it differs.
+    -- The rules of address.py. The last condition finds invalid UTF-8: rebuilt from its characters, the text differs.
     SELECT CASE a.name
         WHEN 'sender' THEN RAISE(ABORT, 'raven: sender must be <role>:<session>, for example worker:swarm-1')
         ELSE RAISE(ABORT, 'raven: recipient must be <role>:<session>; either part may be * for all') END
@@ -90,7 +90,7 @@ BEGIN
                                           OR NEW.delay_s < 0 OR NEW.delay_s > 3153600000)
         THEN RAISE(ABORT, 'raven: delay_s must be a number of seconds, 0 or more, at most 100 years')
         WHEN coalesce(NEW.report, 'undelivered') <> 'undelivered'
-        THEN RAISE(ABORT, 'raven: report must be undelivered, or nothing')
+        THEN RAISE(ABORT, 'raven: report must be undelivered, or NULL')
         WHEN NEW.max_attempts IS NOT NULL AND (typeof(NEW.max_attempts) <> 'integer'
                                                OR NEW.max_attempts NOT BETWEEN 1 AND 1000000)
         THEN RAISE(ABORT, 'raven: max_attempts must be a whole number, 1 to 1000000')
@@ -103,7 +103,7 @@ BEGIN
         THEN RAISE(ABORT, 'raven: no registered address matches that recipient')
     END;
 
-    -- A sender's dedup_key that is already there stores nothing, and then nothing below does.
+    -- A duplicate of the sender's dedup_key inserts nothing, here and below.
     INSERT INTO messages (sender, "to", type, body, urgency, tags, correlation_id, reply_to, task_id, dedup_key,
                           created_at, expires_at, report)
     SELECT NEW.sender, NEW.recipient, NEW.type, NEW.body,
