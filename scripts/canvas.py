@@ -1,4 +1,4 @@
-"""Canvas: an SVG that needs nothing else and grows downwards, for light and dark pages alike."""
+"""Canvas: a self-contained SVG that grows downwards, for light and dark pages alike."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Sequence
 WIDTH, EDGE = 860, 28
 INK, QUIET = "#1f2328", "#59636e"
 _FONT = "-apple-system, 'Segoe UI', 'Helvetica Neue', Arial, 'Liberation Sans', sans-serif"
-# How wide letters are in a wide font (DejaVu Sans), in parts of the font size: nothing here can measure text.
+# The width of letters in a wide font (DejaVu Sans), as a share of the font size: an estimate without a text renderer.
 _WIDTHS = {**dict.fromkeys("ijlft.,:;|!'()[] -/", 0.37), **dict.fromkeys("rcsz", 0.52), **dict.fromkeys("mwMW%@", 0.95)}
 
 
 class Canvas:
-    """A white page; what is drawn stands on the current line, whose middle is at height `y`."""
+    """A white page; each element is drawn on the current line, whose middle is at height `y`."""
 
     def __init__(self, title: str) -> None:
         self.y = 0.0
@@ -33,7 +33,7 @@ class Canvas:
         end: bool = False,
         room: float = WIDTH,
     ) -> None:
-        """Write a text that begins, or with `end` ends, at x; cut to `room`, with the whole one to hover over."""
+        """Write a text that begins (with `end`: ends) at x; cut to `room`, with the full text as its tooltip."""
         shown = shorten(text, room, size, bold=bold)
         element = self._add("text", x=x, y=self.y + 0.36 * size, font_size=size, fill=fill)
         element.text = shown
@@ -45,7 +45,7 @@ class Canvas:
             ET.SubElement(element, "title").text = text
 
     def paragraph(self, x: float, text: str, room: float, *, size: float = 12, bold: bool = False) -> None:
-        """Write a text in as many lines as it needs; the current line is then its last."""
+        """Write a text in as many lines as it needs; the last of them becomes the current line."""
         first, *others = wrap(text, room, size, bold=bold)
         self.text(x, first, size=size, bold=bold)
         for line in others:
@@ -53,7 +53,7 @@ class Canvas:
             self.text(x, line, size=size, bold=bold)
 
     def bar(self, x: float, width: float, fill: str, height: float) -> None:
-        """Draw a bar that begins at x; one of more than nothing can be seen."""
+        """Draw a bar that begins at x; any width above 0 is visible."""
         if width > 0:
             self._add("rect", x=x, y=self.y - height / 2, width=max(width, 1.5), height=height, fill=fill)
 
@@ -62,36 +62,36 @@ class Canvas:
         self._add("line", x1=x, y1=self.y, x2=x2, y2=self.y, stroke=stroke, stroke_width=width)
 
     def tick(self, x: float, height: float, *, stroke: str = INK, width: float = 1.3) -> None:
-        """Draw an upright line across the current one."""
+        """Draw a vertical line across the current line."""
         self._add("line", x1=x, y1=self.y - height / 2, x2=x, y2=self.y + height / 2, stroke=stroke, stroke_width=width)
 
     def curve(self, points: Sequence[tuple[float, float]], *, stroke: str = INK, width: float = 1.5) -> None:
-        """Draw a line through points that are given by x and by how far they lie above the current line."""
-        shape = " ".join(f"{_write(x)},{_write(self.y - above)}" for x, above in points)
-        self._add("polyline", points=shape, fill="none", stroke=stroke, stroke_width=width, stroke_linejoin="round")
+        """Draw a line through points; each is x and its height above the current line."""
+        line = " ".join(f"{_write(x)},{_write(self.y - above)}" for x, above in points)
+        self._add("polyline", points=line, fill="none", stroke=stroke, stroke_width=width, stroke_linejoin="round")
 
     def finish(self) -> str:
         """Return the SVG; the page ends a margin below the current line."""
         height = round(self.y + EDGE)
-        shape = {"viewBox": f"0 0 {WIDTH} {height}", "width": f"{WIDTH}", "height": f"{height}"}
-        self._svg.attrib.update(shape)
+        size = {"viewBox": f"0 0 {WIDTH} {height}", "width": f"{WIDTH}", "height": f"{height}"}
+        self._svg.attrib.update(size)
         self._page.attrib.update({"x": "0.5", "y": "0.5", "width": f"{WIDTH - 1}", "height": f"{height - 1}"})
         return ET.tostring(self._svg, encoding="unicode") + "\n"
 
     def _add(self, tag: str, **attributes: float | str) -> ET.Element:
-        shape = {name.replace("_", "-"): _write(value) for name, value in attributes.items()}
-        element = ET.SubElement(self._svg, tag, shape)
+        written = {name.replace("_", "-"): _write(value) for name, value in attributes.items()}
+        element = ET.SubElement(self._svg, tag, written)
         element.tail = "\n"
         return element
 
 
 def room_for(text: str, size: float = 12, *, bold: bool = False) -> float:
-    """Return how wide a text can be, in pixels."""
+    """Return the largest width of a text, in pixels."""
     return sum(_WIDTHS.get(letter, 0.63 if letter.isascii() else 1) for letter in text) * size * (1.09 if bold else 1)
 
 
 def shorten(text: str, room: float, size: float = 12, *, bold: bool = False) -> str:
-    """Cut a text so that it fits; what is cut is said with three dots."""
+    """Return a text that fits into `room`; three dots replace the cut part."""
     if room_for(text, size, bold=bold) <= room:
         return text
     while text and room_for(f"{text}...", size, bold=bold) > room:

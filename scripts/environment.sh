@@ -1,16 +1,16 @@
-# Sourced by the other scripts: makes a virtual environment and installs this checkout into it, unless that is done.
-# usage: use_environment EXTRAS [FOLDER [REQUIREMENTS]]     EXTRAS as in pip: dev,rpc; REQUIREMENTS is a file of more
+# Sourced by the other scripts: makes a virtual environment and installs this checkout into it, if needed.
+# usage: use_environment EXTRAS [FOLDER [REQUIREMENTS]]     EXTRAS as in pip: dev,rpc; REQUIREMENTS: a file
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 use_environment() {
     local extras="$1" folder="${2:-.venv}" requirements="${3:-}" python="${PYTHON:-python3}" stamp
-    # What was installed for the tests serves the demo as well, and stays.
+    # An environment with the packages for the tests also serves the demo.
     if [ -z "$extras" ] && grep -qs '^dev,rpc ' "$folder/.installed"; then
         extras=dev,rpc
     fi
     if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-        echo "error: raven needs Python 3.11 or newer, and $python is not: set PYTHON to one that is" >&2
+        echo "error: raven needs Python 3.11 or newer, and $python is older or missing: set PYTHON to a newer one" >&2
         return 1
     fi
     stamp="${extras:-plain} $("$python" --version) $(cat pyproject.toml ${requirements:+"$requirements"} | cksum)"

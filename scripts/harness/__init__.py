@@ -1,1 +1,1 @@
-"""Harness: the processes, servers and connections with which tests, benchmarks and trials use raven from outside."""
+"""Harness: processes, servers and connections through which tests, benchmarks and trials use raven from outside."""

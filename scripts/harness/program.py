@@ -1,4 +1,4 @@
-"""Program: a process with which a test, a benchmark or a trial talks in lines, and which it ends."""
+"""Program: a process that exchanges lines with a test, a benchmark or a trial, which also ends it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Program:
-    """`python -m scripts.<name>`, or a file of Python, with these arguments; left, it is no more.
+    """`python -m scripts.<name>`, or a Python file, with these arguments; it ends with the `with` block.
 
-    With `greets` it prints a line when it is ready, and has done so when this is entered.
+    With `greets` the program prints a line when it is ready, and `__enter__` waits for that line.
     """
 
     def __init__(self, name: str, *arguments: object, greets: bool = False, umask: int = -1) -> None:
@@ -28,7 +28,7 @@ class Program:
         self.read_so_far = b""
         self._greets = greets
         program = [name] if name.endswith(".py") else ["-m", f"scripts.{name}"]
-        # In a group of its own: Ctrl-C is this process's to hear, and to end the others.
+        # In its own process group, so that Ctrl-C reaches only this process, which then ends the program.
         self._process = subprocess.Popen(
             [sys.executable, *program, *map(str, arguments)],
             stdin=subprocess.PIPE,
@@ -52,7 +52,7 @@ class Program:
         return self
 
     def fileno(self) -> int:
-        """Return the descriptor that turns readable when the program has printed something."""
+        """Return the descriptor of the program's output, for poll."""
         return self._stdout.fileno()
 
     def tell(self, line: str) -> None:
@@ -60,26 +60,26 @@ class Program:
         self._stdin.write(f"{line}\n".encode())
 
     def line(self, timeout_s: float = 60) -> str:
-        """Return the next line that the program prints; raises TimeoutError, or RuntimeError if it has ended."""
+        """Return the next line of the program's output; TimeoutError after `timeout_s`, RuntimeError at its end."""
         poller = select.poll()
         poller.register(self._stdout, select.POLLIN)
         deadline = time.monotonic() + timeout_s
         while b"\n" not in self.read_so_far:
             if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                raise TimeoutError(f"{self.name} has said nothing for {timeout_s:g} s")
+                raise TimeoutError(f"{self.name} printed nothing for {timeout_s:g} s")
             if not self.fill():
                 raise RuntimeError(f"{self.name} has ended")
         line, _, self.read_so_far = self.read_so_far.partition(b"\n")
         return line.decode()
 
     def fill(self) -> bool:
-        """Read once from the program's output; returns whether something came, False at its end."""
+        """Read once from the program's output; returns False at its end."""
         data = os.read(self._stdout.fileno(), 1 << 16)
         self.read_so_far += data
         return bool(data)
 
     def lines(self) -> list[str]:
-        """Return the whole lines that were read and not yet returned."""
+        """Return the complete lines that `fill` has read and `line` has not returned."""
         *lines, self.read_so_far = self.read_so_far.split(b"\n")
         return [line.decode() for line in lines]
 
@@ -90,22 +90,22 @@ class Program:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the process is no more."""
+        """Whether the process has ended."""
         return self._process.poll() is not None
 
     def cpu_s(self) -> float:
-        """Return the CPU time that the process has used, to the nanosecond: see clock_getcpuclockid(3)."""
+        """Return the CPU time of the process so far, in nanosecond resolution: see clock_getcpuclockid(3)."""
         clock = ctypes.c_int()
         if ctypes.CDLL(None).clock_getcpuclockid(self._process.pid, ctypes.byref(clock)):
             raise RuntimeError(f"{self.name} has ended")
         return time.clock_gettime(clock.value)
 
     def memory_mib(self) -> float:
-        """Return the memory that the process holds; 0 if that cannot be known."""
+        """Return the resident memory of the process; 0 if it is unknown."""
         return memory_mib(self.pid)
 
     def signal(self, number: int) -> None:
-        """Send the process a signal; one that has ended gets none."""
+        """Send a signal to the process, unless it has ended."""
         self._process.send_signal(number)
 
     def wait(self, timeout_s: float = 60) -> int:
@@ -113,16 +113,16 @@ class Program:
         return self._process.wait(timeout_s)
 
     def kill(self) -> None:
-        """Kill the process with -9, and reap it; twice is fine."""
+        """Kill the process with SIGKILL, and reap it; a second call does nothing."""
         self._process.kill()
         self._process.wait()
 
     def close_input(self) -> None:
-        """End the program's standard input; twice is fine."""
+        """Close the program's standard input; a second call does nothing."""
         self._stdin.close()
 
     def end(self) -> None:
-        """Kill the process and close the pipes to it; twice is fine."""
+        """Kill the process and close its pipes; a second call does nothing."""
         self.kill()
         self.close_input()
         self._stdout.close()
@@ -134,14 +134,14 @@ class Program:
 
 
 def memory_mib(pid: int) -> float:
-    """Return the memory that a process holds, see proc(5); 0 if there is no /proc, or no such process."""
+    """Return the resident memory of a process, see proc(5); 0 without /proc or without such a process."""
     with suppress(OSError):
         return int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1]) * _PAGE / 2**20
     return 0.0
 
 
 def descriptors(pid: int) -> int:
-    """Return how many descriptors a process has open, see proc(5); 0 if there is no /proc, or no such process."""
+    """Return the number of open descriptors of a process, see proc(5); 0 without /proc or without such a process."""
     with suppress(OSError):
         return len(os.listdir(f"/proc/{pid}/fd"))
     return 0

@@ -17,9 +17,10 @@ from scripts.harness.program import descriptors, memory_mib
 
 
 class Served:
-    """`raven serve` for a bus, with options of that command; it listens when this is made, and is no more when left.
+    """`raven serve` for a bus, with options of that command; the constructor waits until the server listens.
 
-    The socket is `DB.sock` unless a path is given. Of the variables of raven it sees only those given here.
+    The server ends with the `with` block. The socket is `DB.sock` unless `path` is another one. Of all `RAVEN*`
+    variables the server sees only `environment`.
     """
 
     def __init__(
@@ -39,11 +40,11 @@ class Served:
         self.close()
 
     def start(self) -> None:
-        """Start it, again if it was ended; fails if it does not listen in time."""
+        """Start the server, or start it again after its end; AssertionError if it does not listen in time."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("RAVEN")}
         command = [sys.executable, "-m", "raven", "serve", "--db", self.db, "--socket", self.path, *self._options]
         with open(f"{self.path}.log", "ab") as log:
-            # In a group of its own: Ctrl-C is this process's to hear, and to end the others.
+            # In its own process group, so that Ctrl-C reaches only this process, which then ends the server.
             self.process = subprocess.Popen(
                 command,
                 stdout=subprocess.PIPE,
@@ -56,10 +57,10 @@ class Served:
         assert self.process.stdout is not None
         poller = select.poll()
         poller.register(self.process.stdout, select.POLLIN)
-        said = self.process.stdout.readline() if poller.poll(1000 * DEADLINE_S) else ""
-        if not said.startswith("listening at "):
+        greeting = self.process.stdout.readline() if poller.poll(1000 * DEADLINE_S) else ""
+        if not greeting.startswith("listening at "):
             self.kill()
-            raise AssertionError(f"{self.path} is not served: {said!r} {self.log()[-500:]}")
+            raise AssertionError(f"{self.path} is not served: {greeting!r} {self.log()[-500:]}")
 
     @property
     def pid(self) -> int:
@@ -68,15 +69,15 @@ class Served:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the process is no more."""
+        """Whether the process has ended."""
         return self.process.poll() is not None
 
     def memory_mib(self) -> float:
-        """Return the memory that the process holds; 0 if that cannot be known."""
+        """Return the resident memory of the process; 0 if it is unknown."""
         return memory_mib(self.pid)
 
     def descriptors(self) -> int:
-        """Return how many descriptors the process has open; 0 if that cannot be known."""
+        """Return the number of open descriptors of the process; 0 if it is unknown."""
         return descriptors(self.pid)
 
     def connect(self) -> Line:
@@ -84,27 +85,27 @@ class Served:
         return Line(self.path)
 
     def ask(self, method: str, params: Any = None) -> Any:
-        """Call a method over a connection of its own, and return its result; fails on an error."""
+        """Call a method over a new connection, and return its result; AssertionError if the response is an error."""
         with self.connect() as line:
             return line.ask(method, params)
 
     def log(self) -> str:
-        """Return what it has said on stderr."""
+        """Return the stderr of the server so far."""
         return Path(f"{self.path}.log").read_text(encoding="utf-8", errors="replace")
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Have it end by a signal, and return its exit code; raises subprocess.TimeoutExpired."""
+        """End the server by a signal, and return its exit code; raises subprocess.TimeoutExpired."""
         self.process.send_signal(number)
         return self.process.wait(DEADLINE_S)
 
     def kill(self) -> None:
-        """Kill it with -9, and reap it; twice is fine."""
+        """Kill the server with SIGKILL, and reap it; a second call does nothing."""
         self.process.kill()
         self.process.wait(DEADLINE_S)
 
     def close(self) -> None:
-        """End it, and close the pipe to it; twice is fine."""
-        # What it has run is known only when it ends in order (see scripts/coverage).
+        """End the server, and close its pipe; a second call does nothing."""
+        # Coverage data is written only at an orderly end (see scripts/coverage).
         if "COVERAGE_PROCESS_CONFIG" in os.environ and self.process.poll() is None:
             with suppress(subprocess.TimeoutExpired):
                 self.stop()

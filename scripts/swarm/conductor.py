@@ -63,7 +63,7 @@ class Conductor:
 
     def _show_messages(self) -> None:
         """Send a broadcast and the first jobs one by one, and print the time that each message took."""
-        self._screen.heading("MESSAGES", "from send to hand")
+        self._screen.heading("MESSAGES", "from send to delivery")
         start = self._bus.send("*:demo", "start", {"files": len(self._files)})
         times = self._times(start)
         self._screen.message(start, f"to all {len(times)} agents", max(times.values()))
@@ -90,7 +90,7 @@ class Conductor:
 
     def _kill_a_worker(self) -> tuple[Message, dict[str, Any]]:
         """Kill the worker that has the audit; return the audit and the result of the worker that took it over."""
-        self._screen.heading("A WORKER DIES", "from send to hand")
+        self._screen.heading("A WORKER DIES", "from send to delivery")
         audit = self._bus.send("audit:jobs", "audit", {"paths": self._files})
         self._screen.message(audit, f"{len(self._files)} files", self._times(audit)["audit:jobs"])
         progress = self._receive("progress")
@@ -115,7 +115,7 @@ class Conductor:
         return audit, result.body
 
     def _wake_the_idle_agent(self, report: dict[str, Any]) -> None:
-        self._screen.heading("AN IDLE AGENT WAKES", "from send to hand")
+        self._screen.heading("AN IDLE AGENT WAKES", "from send to delivery")
         sums = {key: sum(folder[key] for folder in report["folders"].values()) for key in ("files", "lines")}
         question = self._bus.send("checker:demo", "check", sums)
         answer = self._receive("checked")
@@ -161,7 +161,7 @@ class Conductor:
         return next((message for message in self._bus.thread(job.id) if message.reply_to == job.id), None)
 
     def _times(self, message: Message) -> dict[str, float]:
-        """Wait until each recipient has a message, and return the milliseconds from its send to the hand of each."""
+        """Wait until each recipient has a message, and return the milliseconds from its send to each delivery."""
 
         def look() -> dict[str, float] | None:
             taken = {receipt.recipient: receipt.delivered_at for receipt in self._bus.receipts(message.id)}

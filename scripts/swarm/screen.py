@@ -32,7 +32,7 @@ class Screen:
         self._print(f"  {self._coloured(_CYAN, f'{address:<16}')}{language:<8}pid {pid:<7}{task[:43]}")
 
     def message(self, message: Message, text: str, delivery_ms: float) -> None:
-        """Print a message in one line: its id, sender and recipient, a text, and the time from send to hand."""
+        """Print a message in one line: its id, sender and recipient, a text, and the time from send to delivery."""
         text = f"{message.type} {text}"
         time = f"{_milliseconds(delivery_ms)} ms"
         self._print(
@@ -41,7 +41,7 @@ class Screen:
         )
 
     def times(self, times: Sequence[tuple[str, float]]) -> None:
-        """Print the time from send to hand for each recipient of a broadcast."""
+        """Print the time from send to delivery for each recipient of a broadcast."""
         self._print(
             "         " + "   ".join(f"{name} {self._coloured(_GREEN, _milliseconds(ms))}" for name, ms in times)
         )

@@ -1,4 +1,4 @@
-"""The benchmark's command line, as a process, and docs/benchmarks.md; no metric's size is judged here."""
+"""The benchmark's command line as a process, and docs/benchmarks.md; no test judges the size of a value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark's metrics: what is computed of the rounds, what is held against a bar, and what is printed of it."""
+"""The benchmark's metrics: their computation from the rounds, their bars, and their printed form."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_every_percentile_of_one_value_is_that_value(percent: int) -> None:
 
 
 def recorder() -> tuple[list[str], Callable[[str], Callable[[], float]]]:
-    """Return a list of who was measured when, and what makes a side that finds the number of its own turn."""
+    """Return the list of measured sides, and a maker of sides; each side returns the number of its own turn."""
     turns: list[str] = []
 
     def make(name: str) -> Callable[[], float]:

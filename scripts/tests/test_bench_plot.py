@@ -20,7 +20,7 @@ METRICS = metrics_of(REPORT)
 
 
 class Span(NamedTuple):
-    """From where to where something reaches at a height."""
+    """The left and right end of an element, and its height on the page."""
 
     left: float
     right: float
@@ -29,18 +29,18 @@ class Span(NamedTuple):
 
 
 def drawn(*metrics: Metric) -> ET.Element:
-    """Return the picture of these metrics, or of the whole report."""
+    """Return the plot of these metrics, or of the whole report."""
     report = REPORT._replace(metrics={"one": list(metrics)}) if metrics else REPORT
     return ET.fromstring(plot.draw(report))
 
 
 def texts(svg: ET.Element) -> list[str]:
-    """Return all that is written, the whole of a shortened text instead of what is left of it."""
+    """Return all texts of the plot; a shortened text counts with its full form."""
     return [element.findtext(f"{SVG}title") or element.text or "" for element in svg.iter(f"{SVG}text")]
 
 
 def spans_of_texts(svg: ET.Element) -> list[Span]:
-    """Return how far each text can reach in a wide font."""
+    """Return the largest extent of each text in a wide font."""
     found = []
     for element in svg.iter(f"{SVG}text"):
         text, x = element.text or "", float(element.attrib["x"])
@@ -51,7 +51,7 @@ def spans_of_texts(svg: ET.Element) -> list[Span]:
 
 
 def spans_of_bars(svg: ET.Element) -> list[Span]:
-    """Return where the bars stand, in their order, without the page and the key."""
+    """Return the extents of the bars in their order, without the page and the key."""
     found = []
     for element in svg.findall(f"{SVG}rect"):
         x, y, width, height = (float(element.attrib[name]) for name in ("x", "y", "width", "height"))

@@ -1,4 +1,4 @@
-"""The simulated disk: what it keeps, what it may lose, and where in a log the commits are."""
+"""The disk model: the writes that it keeps, the writes that it may lose, and the commit points of a log."""
 
 from __future__ import annotations
 
