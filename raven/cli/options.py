@@ -181,7 +181,7 @@ def open_socket(path: str, address: str | None = None) -> Client:
     """Open the bus behind the socket of a server."""
     with import_rpc():
         from raven_rpc import Client
-    return Client(path, address, patience_s=connect_timeout_s())
+    return Client(path, address, connect_timeout_s=connect_timeout_s())
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from raven.errors import LostError
 from raven_rpc.client.connection import CHUNK
-from raven_rpc.client.exchange import Exchange, Shape, result_of, unanswered, unreachable
+from raven_rpc.client.exchange import Exchange, JsonObject, result_of, timeout_error, unreachable
 from raven_rpc.jsonrpc import unix_socket
 
 _T = TypeVar("_T")
@@ -52,10 +52,10 @@ class AsyncConnection:
                 response = await self._response(line)
         except TimeoutError:
             self.close()
-            raise unanswered(self.path, method, limit_s or 0.0) from None
+            raise timeout_error(self.path, method, limit_s or 0.0) from None
         return result_of(response)
 
-    async def next_notification(self) -> Shape:
+    async def next_notification(self) -> JsonObject:
         """Return the next notification; LostError when the connection ends."""
         return await self._read_until(self._exchange.notification)
 
@@ -72,7 +72,7 @@ class AsyncConnection:
         if connection is not None:
             connection.close()
 
-    async def _response(self, line: bytes) -> Shape:
+    async def _response(self, line: bytes) -> JsonObject:
         try:
             await self._step(lambda loop, connection: loop.sock_sendall(connection, line))
         except OSError as error:
@@ -83,13 +83,13 @@ class AsyncConnection:
 
     async def _read_until(self, step: Callable[[], _T | None]) -> _T:
         """Read until a step of the exchange returns a value, and return that."""
-        while (found := step()) is None:
+        while (value := step()) is None:
             try:
                 data = await self._step(lambda loop, connection: loop.sock_recv(connection, CHUNK))
             except OSError:
                 data = b""
             self._exchange.feed(data)
-        return found
+        return value
 
     async def _step(self, step: Callable[[asyncio.AbstractEventLoop, socket.socket], Awaitable[_T]]) -> _T:
         """Await a step of the socket; OSError if it was closed."""

@@ -14,8 +14,8 @@ from raven.model.new_message import NewMessage, SendOptions, build, build_many, 
 
 _T = TypeVar("_T")
 # The server knows who may send, how much, and to which address an answer goes: these only stand in for the check.
-_ANY_ADDRESS = "anybody:here"
-_NO_LIMIT = 1 << 62
+PLACEHOLDER_ADDRESS = "placeholder:client"
+UNLIMITED = 1 << 62
 
 
 class Call(NamedTuple, Generic[_T]):
@@ -29,14 +29,14 @@ class Call(NamedTuple, Generic[_T]):
 
 def send(address: str | None, to: str | Sequence[str], type: str, body: Any, options: SendOptions) -> Call[Message]:
     """Return the call for `send`; raises InputError."""
-    message = build(address or _ANY_ADDRESS, _NO_LIMIT, to, type, body, options)
+    message = build(address or PLACEHOLDER_ADDRESS, UNLIMITED, to, type, body, options)
     content = _content({**options, "to": to, "type": type}, message)
     return Call("send", _from(address, content), Message.from_dict, bool(options.get("dedup_key")))
 
 
 def send_many(address: str | None, messages: Sequence[Mapping[str, Any]]) -> Call[list[Message]]:
     """Return the call for `send_many`; raises InputError."""
-    checked = build_many(address or _ANY_ADDRESS, _NO_LIMIT, messages)
+    checked = build_many(address or PLACEHOLDER_ADDRESS, UNLIMITED, messages)
     contents = [_content(params, message) for params, message in zip(messages, checked, strict=True)]
     is_idempotent = all(content.get("dedup_key") for content in contents)
     return Call("send_many", _from(address, {"messages": contents}), messages_of, is_idempotent)
@@ -48,10 +48,10 @@ def reply(address: str | None, msg: Message | int, type: str, body: Any, options
         raise InputError(f"{msg!r} is neither a message nor the id of one: give what inbox or claim returned")
     id = msg if isinstance(msg, int) else msg.id
     check_id(id)
-    given: Any = {name: value for name, value in options.items() if name != "reply_to"}
-    message = build(address or _ANY_ADDRESS, _NO_LIMIT, _ANY_ADDRESS, type, body, given)
-    content = {**_content({**given, "type": type}, message), "id": id}
-    return Call("reply", _from(address, content), Message.from_dict, bool(given.get("dedup_key")))
+    params: Any = {name: value for name, value in options.items() if name != "reply_to"}
+    message = build(address or PLACEHOLDER_ADDRESS, UNLIMITED, PLACEHOLDER_ADDRESS, type, body, params)
+    content = {**_content({**params, "type": type}, message), "id": id}
+    return Call("reply", _from(address, content), Message.from_dict, bool(params.get("dedup_key")))
 
 
 def request(
@@ -94,7 +94,7 @@ def extend(address: str | None, leases: LeaseTracker, id: int, lease_s: float, l
 
 def messages_of(result: Any) -> list[Message]:
     """Return the messages that a result holds."""
-    return [Message.from_dict(shape) for shape in result["messages"]]
+    return [Message.from_dict(message) for message in result["messages"]]
 
 
 def without_none(params: Mapping[str, Any]) -> dict[str, Any]:

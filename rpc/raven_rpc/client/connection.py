@@ -11,7 +11,7 @@ from contextlib import closing, suppress
 from typing import Any, TypeVar
 
 from raven.errors import LostError
-from raven_rpc.client.exchange import Exchange, Shape, result_of, unanswered, unreachable
+from raven_rpc.client.exchange import Exchange, JsonObject, result_of, timeout_error, unreachable
 from raven_rpc.jsonrpc import unix_socket
 
 CHUNK = 1 << 18
@@ -64,10 +64,10 @@ class Connection:
         response = self._read_until(self._exchange.reply, None if limit_s is None else time.monotonic() + limit_s)
         if response is None:
             self.close()
-            raise unanswered(self.path, method, limit_s or 0.0)
+            raise timeout_error(self.path, method, limit_s or 0.0)
         return result_of(response)
 
-    def next_notification(self, timeout_s: float | None) -> Shape | None:
+    def next_notification(self, timeout_s: float | None) -> JsonObject | None:
         """Return the next notification, or None when the time is over; LostError when the connection ends."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         return self._read_until(self._exchange.notification, deadline)
@@ -83,7 +83,7 @@ class Connection:
 
     def _read_until(self, step: Callable[[], _T | None], deadline: float | None) -> _T | None:
         """Read until a step of the exchange returns a value, and return that, or None at the deadline."""
-        while (found := step()) is None:
+        while (value := step()) is None:
             if not self._is_readable(deadline):
                 return None
             try:
@@ -93,7 +93,7 @@ class Connection:
             if not data:
                 self.close()
             self._exchange.feed(data)
-        return found
+        return value
 
     def _is_readable(self, deadline: float | None) -> bool:
         poller = select.poll()

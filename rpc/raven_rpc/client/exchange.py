@@ -14,7 +14,7 @@ from raven.errors import BodyError, LostError, ServerError, UnreachableError
 from raven.model.message import Message
 from raven_rpc.jsonrpc import errors, messages
 
-Shape = dict[str, Any]
+JsonObject = dict[str, Any]
 _T = TypeVar("_T")
 
 
@@ -27,7 +27,7 @@ class Exchange:
     def __init__(self, path: str) -> None:
         self.path = path
         self._buffer = bytearray()
-        self._notifications: deque[Shape] = deque()
+        self._notifications: deque[JsonObject] = deque()
         self._last = 0
 
     def request(self, method: str, params: dict[str, Any] | list[Any]) -> bytes:
@@ -46,35 +46,35 @@ class Exchange:
             raise lost(self.path)
         self._buffer += data
 
-    def reply(self) -> Shape | None:
+    def reply(self) -> JsonObject | None:
         """Return the response to the last request, or None before it is whole; raises ServerError for other lines."""
-        while (shape := self._pop_line()) is not None:
-            if "method" in shape:
-                self._notifications.append(shape)
-            elif shape.get("id") in (self._last, None):
-                return shape
+        while (line := self._pop_line()) is not None:
+            if "method" in line:
+                self._notifications.append(line)
+            elif line.get("id") in (self._last, None):
+                return line
         return None
 
-    def notification(self) -> Shape | None:
+    def notification(self) -> JsonObject | None:
         """Return the next notification, or None before it is whole; responses that come too late are dropped."""
         if self._notifications:
             return self._notifications.popleft()
-        while (shape := self._pop_line()) is not None:
-            if "method" in shape:
-                return shape
+        while (line := self._pop_line()) is not None:
+            if "method" in line:
+                return line
         return None
 
-    def close_reason(self) -> Shape | None:
+    def close_reason(self) -> JsonObject | None:
         """Raise the error that the server wrote before it closed: one connection too many, or the wrong user.
 
         Returns the next line if it is no such error, and None before it is whole.
         """
-        shape = self._pop_line()
-        if shape is not None and shape.get("id") is None and "error" in shape:
-            result_of(shape)
-        return shape
+        line = self._pop_line()
+        if line is not None and line.get("id") is None and "error" in line:
+            result_of(line)
+        return line
 
-    def _pop_line(self) -> Shape | None:
+    def _pop_line(self) -> JsonObject | None:
         end = self._buffer.find(b"\n")
         if end < 0:
             return None
@@ -83,7 +83,7 @@ class Exchange:
         return _decoded(line)
 
 
-def result_of(response: Shape) -> Any:
+def result_of(response: JsonObject) -> Any:
     """Return the result that a response holds, or raise its error; ServerError if it holds neither."""
     if "error" in response:
         raise errors.from_wire(response["error"])
@@ -101,13 +101,13 @@ def decode_as(make: Callable[[Any], _T], result: Any) -> _T:
         raise _strange(error) from None
 
 
-def message_of(notification: Shape) -> Message | None:
+def message_of(notification: JsonObject) -> Message | None:
     """Return the message of a notification, or None if it says that no more will come; raises the error that it has."""
     if notification["method"] != "end":
-        return decode_as(lambda found: Message.from_dict(found["params"]["message"]), notification)
-    told = notification.get("params")
-    if isinstance(told, dict) and "error" in told:
-        raise errors.from_wire(told["error"])
+        return decode_as(lambda value: Message.from_dict(value["params"]["message"]), notification)
+    params = notification.get("params")
+    if isinstance(params, dict) and "error" in params:
+        raise errors.from_wire(params["error"])
     return None
 
 
@@ -116,7 +116,7 @@ def lost(path: str) -> LostError:
     return LostError(f"the connection to {path} was lost: what was asked may have been done, or not")
 
 
-def unanswered(path: str, method: str, timeout_s: float) -> LostError:
+def timeout_error(path: str, method: str, timeout_s: float) -> LostError:
     """Return the error for a reply that did not come in time."""
     return LostError(f"no answer to {method} came from {path} within {timeout_s:g} s: it may have been done")
 
@@ -131,12 +131,12 @@ def _strange(error: Exception) -> ServerError:
     return ServerError(f"the server answered in another shape than this raven knows: {error!r}")
 
 
-def _decoded(line: bytes) -> Shape:
+def _decoded(line: bytes) -> JsonObject:
     """Return the object that a line holds; raises ServerError for a line that is none of JSON-RPC."""
     try:
-        shape = messages.parse(line)
+        value = messages.parse(line)
     except messages.ParseError as error:
         raise ServerError(f"what answers there is no server of raven: {error}") from None
-    if not isinstance(shape, dict):
-        raise ServerError(f"what answers there is no server of raven: {shape!r}")
-    return shape
+    if not isinstance(value, dict):
+        raise ServerError(f"what answers there is no server of raven: {value!r}")
+    return value

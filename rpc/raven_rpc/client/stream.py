@@ -95,7 +95,7 @@ class _Stream:
         """Return the open connection, or make one and subscribe."""
         if self._connection is None:
             left = remaining_s(self._deadline)
-            self._connection = self._transport.persist(self._subscribe, lost_too=True, at_most_s=left)
+            self._connection = self._transport.retry(self._subscribe, retry_lost=True, at_most_s=left)
         return self._connection
 
     def _subscribe(self) -> Connection:
@@ -205,7 +205,7 @@ class AsyncMessageIterator:
         """Return the open connection, or make one and subscribe."""
         if self._connection is not None:
             return self._connection
-        return await self._transport.persist_async(lambda: self._subscribe(mail), lost_too=True)
+        return await self._transport.retry_async(lambda: self._subscribe(mail), retry_lost=True)
 
     async def _subscribe(self, mail: Mail) -> AsyncConnection:
         if self._is_closed:

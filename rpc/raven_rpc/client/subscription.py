@@ -15,7 +15,7 @@ from raven.model.leases import LeaseTracker
 from raven.model.limits import check_lease, check_poll_interval, is_integer
 from raven.model.message import AckMode, Message
 from raven_rpc.client.calls import without_none
-from raven_rpc.client.exchange import Shape, decode_as, message_of
+from raven_rpc.client.exchange import JsonObject, decode_as, message_of
 
 # With auto acks a message is acked when its turn comes; more than a few ahead would only be kept from others.
 _PREFETCH = 4
@@ -59,9 +59,9 @@ class Subscription:
 
     def begin(self, result: Any) -> None:
         """Note what the server has answered to `method`; raises ServerError for another shape."""
-        self._number = decode_as(lambda found: int(found["subscription"]), result)
+        self._number = decode_as(lambda value: int(value["subscription"]), result)
 
-    def message_of(self, notification: Shape) -> Message | None:
+    def message_of(self, notification: JsonObject) -> Message | None:
         """Return the message of a notification, or None at the end; raises the error that the server tells."""
         return message_of(notification)
 

@@ -33,7 +33,7 @@ class Transaction:
         self._address = address
         self._calls: list[Call[Any]] = []
         self._finished: list[int] = []
-        self._claims: list[int] = []  # by their places among the calls: those whose leases are remembered
+        self._claims: list[int] = []  # indexes of the calls whose leases are remembered
         self._is_open = False
 
     def send(
@@ -94,8 +94,8 @@ class Transaction:
     ) -> None:
         self._is_open = False
         if error is None and self._calls:
-            shapes = [{"method": call.method, "params": call.params} for call in self._calls]
-            self.results = self._transport.do(Call("transaction", {"calls": shapes}, self._read))
+            calls = [{"method": call.method, "params": call.params} for call in self._calls]
+            self.results = self._transport.do(Call("transaction", {"calls": calls}, self._read))
             self._note_leases()
 
     def _keep(self, call: Call[Any]) -> None:
@@ -104,11 +104,11 @@ class Transaction:
         self._calls.append(call)
 
     def _read(self, result: Any) -> list[Any]:
-        return [decode_as(call.read, found) for call, found in zip(self._calls, result["results"], strict=True)]
+        return [decode_as(call.read, value) for call, value in zip(self._calls, result["results"], strict=True)]
 
     def _note_leases(self) -> None:
         """Forget the leases that have ended, and remember those that are new."""
         for id in self._finished:
             self._leases.forget(id)
-        for place in self._claims:
-            self._leases.remember(self.results[place])
+        for index in self._claims:
+            self._leases.remember(self.results[index])

@@ -35,10 +35,10 @@ _Part = TypeVar("_Part", bound=Closable)
 class Transport:
     """One connection that all calls of a client share, and others for whatever may take long; for any thread."""
 
-    def __init__(self, path: str, timeout_s: float, patience_s: float) -> None:
+    def __init__(self, path: str, timeout_s: float, connect_timeout_s: float) -> None:
         self.path = path
         self.timeout_s = timeout_s
-        self.patience_s = patience_s
+        self.connect_timeout_s = connect_timeout_s
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._connection: Connection | None = None
@@ -51,7 +51,7 @@ class Transport:
 
         A call that makes no difference the second time is made again when the connection was lost.
         """
-        result = self.persist(lambda: self.ask(call.method, call.params), lost_too=call.is_idempotent)
+        result = self.retry(lambda: self.ask(call.method, call.params), retry_lost=call.is_idempotent)
         return decode_as(call.read, result)
 
     def ask(self, method: str, params: dict[str, Any] | list[Any]) -> Any:
@@ -96,13 +96,13 @@ class Transport:
         self._is_closed = True
         # A copy made in one step: other threads may be adding theirs, which then see that this is closed.
         for reference in self._parts.valuerefs():
-            found = reference()
-            if found is not None:
-                found.close()
+            part = reference()
+            if part is not None:
+                part.close()
 
-    def persist(self, step: Callable[[], _T], *, lost_too: bool, at_most_s: float | None = None) -> _T:
-        """Take a step again while the server cannot be reached, or is full, for up to `patience_s` or `at_most_s`."""
-        backoff = Backoff(self, lost_too=lost_too, at_most_s=at_most_s)
+    def retry(self, step: Callable[[], _T], *, retry_lost: bool, at_most_s: float | None = None) -> _T:
+        """Repeat a step while the server is unreachable or full, for up to `connect_timeout_s` or `at_most_s`."""
+        backoff = Backoff(self, retry_lost=retry_lost, at_most_s=at_most_s)
         while True:
             try:
                 return step()
@@ -110,11 +110,11 @@ class Transport:
                 pause_s = backoff.pause_s(error)
             time.sleep(pause_s)
 
-    async def persist_async(self, step: Callable[[], Awaitable[_T]], *, lost_too: bool) -> _T:
-        """Do as `persist` does, for a step that is awaited."""
+    async def retry_async(self, step: Callable[[], Awaitable[_T]], *, retry_lost: bool) -> _T:
+        """Do as `retry` does, for a step that is awaited."""
         import asyncio
 
-        backoff = Backoff(self, lost_too=lost_too)
+        backoff = Backoff(self, retry_lost=retry_lost)
         while True:
             try:
                 return await step()
@@ -129,10 +129,10 @@ class Backoff:
     Or since it was full: a limit of all its clients together passes, and nothing was done.
     """
 
-    def __init__(self, transport: Transport, *, lost_too: bool, at_most_s: float | None = None) -> None:
+    def __init__(self, transport: Transport, *, retry_lost: bool, at_most_s: float | None = None) -> None:
         self._transport = transport
-        self._lost_too = lost_too
-        self.limit_s = transport.patience_s if at_most_s is None else min(at_most_s, transport.patience_s)
+        self._lost_too = retry_lost
+        self.limit_s = transport.connect_timeout_s if at_most_s is None else min(at_most_s, transport.connect_timeout_s)
         self._give_up_at = time.monotonic() + self.limit_s
         self._pause_s = _FIRST_PAUSE_S
 

@@ -155,7 +155,7 @@ def socket_receiver(db: str, recorder: CallRecorder) -> None:
 
     With several loops, later messages could overtake the pushed messages that an ended loop releases a moment later.
     """
-    with Client(f"{db}.sock", ADDRESSES["socket"], patience_s=_TIMEOUT_S) as bus:
+    with Client(f"{db}.sock", ADDRESSES["socket"], connect_timeout_s=_TIMEOUT_S) as bus:
 
         def close() -> None:
             _stop.wait()

@@ -155,7 +155,7 @@ def client(folder: Path) -> Iterator[Target]:
             nonlocal answer
             answer = data[1:]
             call = _CALLS[data[0] % len(_CALLS)] if data else _CALLS[0]
-            with Client(path, "a:s", timeout_s=_DEADLINE_S, patience_s=0) as visitor, suppress(RavenError):
+            with Client(path, "a:s", timeout_s=_DEADLINE_S, connect_timeout_s=0) as visitor, suppress(RavenError):
                 call(visitor)
 
         try:
@@ -167,7 +167,7 @@ def client(folder: Path) -> Iterator[Target]:
 
 
 def _ask_address(bus: Client) -> None:
-    with Client(bus.db_path, timeout_s=_DEADLINE_S, patience_s=0) as nobody:
+    with Client(bus.db_path, timeout_s=_DEADLINE_S, connect_timeout_s=0) as nobody:
         assert nobody.address != ""
 
 

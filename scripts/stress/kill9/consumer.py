@@ -90,7 +90,7 @@ def listen_manual(actor: Actor) -> None:
 
 def listen_over_socket(actor: Actor) -> None:
     """Receive with manual acks over the socket; server.py gives leases that are three times as long."""
-    bus = Client(actor.socket, "audit:kill9", patience_s=CONNECT_TIMEOUT_S)
+    bus = Client(actor.socket, "audit:kill9", connect_timeout_s=CONNECT_TIMEOUT_S)
     _listen_manual(actor, bus, 3 * LEASE_S, _WINDOW, {})
 
 
@@ -115,7 +115,7 @@ def _listen_manual(actor: Actor, bus: Any, lease_s: float, prefetch: int, option
 
 def listen_over_socket_auto(actor: Actor) -> None:
     """Receive with automatic acks over the socket."""
-    bus = Client(actor.socket, "python:kill9", patience_s=CONNECT_TIMEOUT_S)
+    bus = Client(actor.socket, "python:kill9", connect_timeout_s=CONNECT_TIMEOUT_S)
     risks = {"at_risk": 1, "at_risk_in_server": 1}
     actor.consuming(bus.address or "", "auto", prefetch=_PREFETCH_OVER_SOCKET, transport="socket", **risks)
     for _ in actor.each(bus.listen(poll_interval_s=actor.poll_interval_s)):

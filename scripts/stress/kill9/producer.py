@@ -20,7 +20,7 @@ def produce(actor: Actor) -> None:
     address = f"{actor.name}:outside"
     bus: Any
     if actor.mode == "socket":
-        bus = Client(actor.socket, address, patience_s=CONNECT_TIMEOUT_S)
+        bus = Client(actor.socket, address, connect_timeout_s=CONNECT_TIMEOUT_S)
     else:
         bus = BusClient.at(address, actor.db)
     for message in message_factory.unconfirmed(actor):

@@ -144,13 +144,13 @@ def _take_server_descriptors(round: Round, pid: int, socket: str) -> None:
         try:
             with (
                 suppress(RavenError),
-                Client(socket, "newcomer:descriptors", timeout_s=0.2, patience_s=0.2) as newcomer,
+                Client(socket, "newcomer:descriptors", timeout_s=0.2, connect_timeout_s=0.2) as newcomer,
             ):
                 newcomer.send("unread:descriptors", "note")
             connected.send("unread:descriptors", "note")
         finally:
             resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
         connected.send("unread:descriptors", "note")
-    with Client(socket, "newcomer:descriptors", timeout_s=20, patience_s=20) as newcomer:
+    with Client(socket, "newcomer:descriptors", timeout_s=20, connect_timeout_s=20) as newcomer:
         newcomer.send("unread:descriptors", "note")
     round.count("times the server had no descriptors")

@@ -31,7 +31,7 @@ def send(path: str) -> None:
     over = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.readline(), over.set()), daemon=True).start()
     count, slowest_s = 0, 0.0
-    with Client(path, SENDER, timeout_s=_PATIENCE_S, patience_s=_PATIENCE_S) as bus:
+    with Client(path, SENDER, timeout_s=_PATIENCE_S, connect_timeout_s=_PATIENCE_S) as bus:
         bus.register(SENDER, READER)
         print("ready", flush=True)
         while not over.wait(_PAUSE_S):
@@ -54,7 +54,7 @@ def read(path: str) -> None:
         count, give_up_at = int(sys.stdin.readline()), time.monotonic() + _LAST_S
 
     threading.Thread(target=be_told, daemon=True).start()
-    with Client(path, READER, timeout_s=_PATIENCE_S, patience_s=_PATIENCE_S) as bus:
+    with Client(path, READER, timeout_s=_PATIENCE_S, connect_timeout_s=_PATIENCE_S) as bus:
         bus.register(READER)
         print("ready", flush=True)
         while len(set(numbers)) < count and time.monotonic() < give_up_at:

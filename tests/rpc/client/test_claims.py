@@ -59,7 +59,7 @@ def test_a_late_ack_over_another_connection_is_refused_where_another_has_the_mes
         messages = bus.subscribe(ack="manual")
         return taken_over(bus, await anext(messages))
 
-    with Client(served.path, WORKER, patience_s=DEADLINE_S) as bus:
+    with Client(served.path, WORKER, connect_timeout_s=DEADLINE_S) as bus:
         if mode == "subscribe":
             error = asyncio.run(subscribe(bus))
         else:

@@ -6,13 +6,14 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from raven import BusClient, ClosedError
+from raven import BusClient, ClosedError, UnreachableError
 from raven_rpc import Client
 from tests.rpc_server import Served
 from tests.support import DEADLINE_S, Program, wait_for_waiting
@@ -106,3 +107,13 @@ def test_a_client_of_a_relative_path_works_and_leaves_no_descriptor(serve: Serve
         assert next(iter(bus.listen())).type == "note"
         wait_for_waiting(served.db, "boss:s", 0)
     assert len(os.listdir("/dev/fd")) == before
+
+
+def test_patience_s_is_a_deprecated_name_of_connect_timeout_s(tmp_path: Path) -> None:
+    with pytest.warns(DeprecationWarning, match="patience_s is deprecated: use connect_timeout_s") as warned:
+        bus = Client(str(tmp_path / "none.sock"), patience_s=0)
+
+    began = time.monotonic()
+    with bus, pytest.raises(UnreachableError):
+        bus.last_id()
+    assert (warned[0].filename, time.monotonic() - began < 2) == (__file__, True)

@@ -134,7 +134,7 @@ def calls(bus: Client) -> list[Callable[[], Any]]:
 @pytest.mark.parametrize("result", ODD_RESULTS, ids=json.dumps)
 def test_a_result_of_another_shape_is_an_error_of_the_helper_s(ill: Answer, result: Any) -> None:
     path = ill([json.dumps({"jsonrpc": "2.0", "result": result, "id": 1}).encode()])
-    with Client(path, "a:s", timeout_s=DEADLINE_S, patience_s=0) as bus:
+    with Client(path, "a:s", timeout_s=DEADLINE_S, connect_timeout_s=0) as bus:
         for call in calls(bus):
             try:
                 call()
@@ -145,7 +145,7 @@ def test_a_result_of_another_shape_is_an_error_of_the_helper_s(ill: Answer, resu
 @pytest.mark.parametrize("line", ODD_LINES)
 def test_a_line_that_is_no_response_is_an_error_of_raven_s(ill: Answer, line: str) -> None:
     path = ill([line.encode()])
-    with Client(path, "a:s", timeout_s=DEADLINE_S, patience_s=0) as bus:
+    with Client(path, "a:s", timeout_s=DEADLINE_S, connect_timeout_s=0) as bus:
         for call in calls(bus):
             with pytest.raises(RavenError):
                 call()
@@ -153,7 +153,7 @@ def test_a_line_that_is_no_response_is_an_error_of_raven_s(ill: Answer, line: st
 
 def test_an_address_that_is_not_told_is_an_error_of_the_helper_s(ill: Answer) -> None:
     path = ill([json.dumps({"jsonrpc": "2.0", "result": {}, "id": 1}).encode()])
-    with Client(path, patience_s=0) as bus, pytest.raises(ServerError):
+    with Client(path, connect_timeout_s=0) as bus, pytest.raises(ServerError):
         print(bus.address)
 
 
@@ -181,7 +181,7 @@ def mail(connect: Callable[..., BusClient]) -> Mail:
 def test_a_loop_at_a_helper_that_takes_and_drops_everybody_ends_with_its_time(ill: Answer, loop: str) -> None:
     path = ill([json.dumps({**SUBSCRIBED, "id": 1}).encode()])
 
-    with Client(path, "a:s", patience_s=0) as bus:
+    with Client(path, "a:s", connect_timeout_s=0) as bus:
         begin, busy = time.monotonic(), time.thread_time()
         assert bodies(bus, loop, timeout_s=0.5) == []
         assert 0.5 <= time.monotonic() - begin < DEADLINE_S
@@ -205,7 +205,7 @@ def bodies(bus: Client, loop: str, **options: Any) -> list[Any]:
     [
         (lambda mail: [[[SUBSCRIBED, *mail], [LEASE_LOST], [ACKED, END]]], {}, [1]),
         (lambda mail: [[[SUBSCRIBED, mail[0]]], [[SUBSCRIBED, mail[1]], [ACKED, END]]], {}, [1]),
-        (lambda mail: [[], [[SUBSCRIBED, mail[0]], [ACKED, END]]], {"patience_s": 0}, [0]),
+        (lambda mail: [[], [[SUBSCRIBED, mail[0]], [ACKED, END]]], {"connect_timeout_s": 0}, [0]),
     ],
     ids=["its lease has ended", "its ack was lost", "it was never subscribed"],
 )
@@ -323,7 +323,7 @@ def test_a_helper_that_is_full_is_tried_again_until_it_has_room(serve: Callable[
     timer = threading.Timer(0.3, first.close)
     timer.start()
 
-    with Client(served.path, "a:s", patience_s=DEADLINE_S) as bus:
+    with Client(served.path, "a:s", connect_timeout_s=DEADLINE_S) as bus:
         assert bus.send("b:s", "note").id == 1
 
     timer.join()
@@ -333,7 +333,7 @@ def test_a_helper_that_stays_full_is_given_up_with_its_limit(serve: Callable[...
     served = serve("--max-connections", "1")
     with served.connect() as first:
         first.ask("ping")
-        with Client(served.path, "a:s", patience_s=0.1) as bus:
+        with Client(served.path, "a:s", connect_timeout_s=0.1) as bus:
             with pytest.raises(LimitError):
                 bus.send("b:s", "note")
             with pytest.raises(LimitError):

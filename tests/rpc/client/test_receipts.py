@@ -25,7 +25,7 @@ MODES = pytest.mark.parametrize("mode", ["blocking", "async"])
 @MODES
 def test_a_wait_for_receipts_is_asked_again_for_the_time_that_is_left(tmp_path: Path, mode: str) -> None:
     path = str(tmp_path / "dying.sock")
-    with dying(path) as asked, Client(path, "boss:s", patience_s=0.3) as bus:
+    with dying(path) as asked, Client(path, "boss:s", connect_timeout_s=0.3) as bus:
         with pytest.raises(LostError):
             wait_receipt(bus, mode, 1, timeout_s=600)
 
@@ -42,7 +42,7 @@ def test_a_wait_for_receipts_goes_on_with_a_helper_that_was_restarted(
     serve: Serve, connect: Connect, mode: str
 ) -> None:
     served, worker = serve(), connect(WORKER)
-    with Client(served.path, "boss:s", patience_s=DEADLINE_S) as bus:
+    with Client(served.path, "boss:s", connect_timeout_s=DEADLINE_S) as bus:
         sent = bus.send(WORKER, "note")
         waiting = Asking(lambda: wait_receipt(bus, mode, sent.id))
         for number in (signal.SIGTERM, signal.SIGKILL):

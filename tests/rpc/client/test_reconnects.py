@@ -45,7 +45,7 @@ def test_calls_go_on_with_a_helper_that_was_restarted(serve: Serve) -> None:
 
 def test_a_helper_that_comes_back_only_after_a_while_is_waited_for(serve: Serve) -> None:
     served = serve()
-    with Client(served.path, "boss:s", patience_s=DEADLINE_S) as bus:
+    with Client(served.path, "boss:s", connect_timeout_s=DEADLINE_S) as bus:
         bus.send(WORKER, "note")
         served.kill()
         back = threading.Timer(1.0, serve)
@@ -58,7 +58,7 @@ def test_a_helper_that_comes_back_only_after_a_while_is_waited_for(serve: Serve)
 
 def test_without_patience_an_unreachable_helper_is_said_at_once(serve: Serve) -> None:
     served = serve()
-    with Client(served.path, "boss:s", patience_s=0) as bus:
+    with Client(served.path, "boss:s", connect_timeout_s=0) as bus:
         bus.send(WORKER, "note")
         messages = bus.listen()
         served.stop()
@@ -71,7 +71,7 @@ def test_without_patience_an_unreachable_helper_is_said_at_once(serve: Serve) ->
 @MODES
 def test_a_loop_goes_on_with_a_helper_that_was_restarted(serve: Serve, connect: Connect, mode: str) -> None:
     boss, served = connect("boss:s"), serve()
-    with Client(served.path, WORKER, patience_s=DEADLINE_S) as bus:
+    with Client(served.path, WORKER, connect_timeout_s=DEADLINE_S) as bus:
         taking = Taking(bus, mode)
         sent = [boss.send(WORKER, "note").id]
         for number in ENDS:
@@ -87,7 +87,7 @@ def test_a_loop_goes_on_with_a_helper_that_was_restarted(serve: Serve, connect: 
 
 def test_a_tail_goes_on_without_gap_or_repeat(serve: Serve, connect: Connect) -> None:
     boss, served = connect("boss:s"), serve()
-    with Client(served.path, patience_s=DEADLINE_S) as bus:
+    with Client(served.path, connect_timeout_s=DEADLINE_S) as bus:
         sent = [message.id for message in boss.send_many([{"to": WORKER, "type": "note"}] * 300)]
         taking = Taking(bus, "tail")
         wait_until(lambda: taking.taken, "the beginning")
@@ -102,7 +102,7 @@ def test_a_tail_goes_on_without_gap_or_repeat(serve: Serve, connect: Connect) ->
 
 def test_a_manual_loop_gets_again_what_a_stopped_helper_gave_back(serve: Serve, connect: Connect) -> None:
     served = serve()
-    with Client(served.path, WORKER, patience_s=DEADLINE_S) as bus:
+    with Client(served.path, WORKER, connect_timeout_s=DEADLINE_S) as bus:
         sent = connect("boss:s").send(WORKER, "note")
         messages = bus.listen(ack="manual")
         assert next(messages).attempts == 1
@@ -119,7 +119,7 @@ def test_a_manual_loop_gets_again_what_a_stopped_helper_gave_back(serve: Serve, 
 @MODES
 def test_a_loop_ends_in_time_even_where_the_helper_is_gone(serve: Serve, connect: Connect, mode: str) -> None:
     served = serve()
-    with Client(served.path, WORKER, patience_s=600) as bus:
+    with Client(served.path, WORKER, connect_timeout_s=600) as bus:
         taking = Taking(bus, mode, timeout_s=2)
         wait_for_waiting(served.db, WORKER)
 
@@ -132,7 +132,7 @@ def test_a_loop_ends_in_time_even_where_the_helper_is_gone(serve: Serve, connect
 @MODES
 def test_close_ends_a_loop_that_waits_for_a_helper(serve: Serve, mode: str) -> None:
     served = serve()
-    bus = Client(served.path, WORKER, patience_s=600)
+    bus = Client(served.path, WORKER, connect_timeout_s=600)
     taking = Taking(bus, mode)
     wait_for_waiting(served.db, WORKER)
     served.kill()
@@ -148,7 +148,7 @@ def test_close_ends_a_loop_that_waits_for_a_helper(serve: Serve, mode: str) -> N
 @MODES
 def test_a_loop_whose_helper_stays_away_says_so_when_its_patience_is_over(serve: Serve, mode: str) -> None:
     served = serve()
-    with Client(served.path, WORKER, patience_s=0.2) as bus:
+    with Client(served.path, WORKER, connect_timeout_s=0.2) as bus:
         taking = Taking(bus, mode)
         wait_for_waiting(served.db, WORKER)
 
@@ -160,7 +160,7 @@ def test_a_loop_whose_helper_stays_away_says_so_when_its_patience_is_over(serve:
 
 def test_a_write_whose_connection_dies_after_it_was_asked_for_is_lost_and_not_asked_for_twice(tmp_path: Path) -> None:
     path = str(tmp_path / "dying.sock")
-    with dying(path) as asked, Client(path, "boss:s", patience_s=5) as bus:
+    with dying(path) as asked, Client(path, "boss:s", connect_timeout_s=5) as bus:
         for call in (
             lambda: bus.send(WORKER, "note"),
             lambda: bus.send_many([{"to": WORKER, "type": "note", "dedup_key": "k"}, {"to": WORKER, "type": "note"}]),
@@ -180,7 +180,7 @@ def test_a_write_whose_connection_dies_after_it_was_asked_for_is_lost_and_not_as
 
 def test_what_makes_no_difference_twice_is_asked_again(tmp_path: Path) -> None:
     path = str(tmp_path / "dying.sock")
-    with dying(path) as asked, Client(path, "boss:s", patience_s=0.3) as bus:
+    with dying(path) as asked, Client(path, "boss:s", connect_timeout_s=0.3) as bus:
         for call in (
             lambda: bus.send(WORKER, "note", dedup_key="k"),
             lambda: bus.send_many([{"to": WORKER, "type": "note", "dedup_key": "k"}]),
@@ -202,7 +202,7 @@ def test_what_makes_no_difference_twice_is_asked_again(tmp_path: Path) -> None:
 
 def test_an_answer_that_comes_too_late_is_not_taken_for_the_next(serve: Serve, connect: Connect) -> None:
     served = serve()
-    with Client(served.path, "boss:s", timeout_s=2, patience_s=0) as bus:
+    with Client(served.path, "boss:s", timeout_s=2, connect_timeout_s=0) as bus:
         bus.last_id()
         served.process.send_signal(signal.SIGSTOP)
         with pytest.raises(LostError, match=r"no answer to last_id came .* within 2 s"):
@@ -213,7 +213,7 @@ def test_an_answer_that_comes_too_late_is_not_taken_for_the_next(serve: Serve, c
 
 
 def test_a_closed_client_does_not_wait_for_a_helper(tmp_path: Path) -> None:
-    bus = Client(str(tmp_path / "none.sock"), "boss:s", patience_s=600)
+    bus = Client(str(tmp_path / "none.sock"), "boss:s", connect_timeout_s=600)
     asking = Taking(bus, "inbox")
     time.sleep(0.1)  # sooner, it would be closed before it waits, which ends in the same way
 

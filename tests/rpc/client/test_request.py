@@ -21,7 +21,7 @@ from raven import (
 )
 from raven_rpc import Client
 from raven_rpc.client.calls import Call
-from raven_rpc.client.long_call import LongCall
+from raven_rpc.client.long_poll import LongPoll
 from tests.dying_server import dying
 from tests.rpc_server import Served
 from tests.support import DEADLINE_S, wait_until
@@ -107,7 +107,7 @@ def test_a_cancelled_request_is_withdrawn(boss: Client, connect: Connect) -> Non
 
 @MODES
 def test_close_in_another_thread_ends_what_is_waited_for(serve: Serve, connect: Connect, mode: str) -> None:
-    bus, observer = Client(serve().path, "boss:s", patience_s=600), connect("watcher:s")
+    bus, observer = Client(serve().path, "boss:s", connect_timeout_s=600), connect("watcher:s")
     asking = Asking(lambda: request(bus, mode, WORKER, "add", timeout_s=600))
     wait_until(observer.last_id, "the request")
     waiting = Asking(lambda: wait_receipt(bus, mode, 1))
@@ -124,7 +124,7 @@ def test_close_in_another_thread_ends_what_is_waited_for(serve: Serve, connect: 
 @MODES
 def test_a_request_whose_connection_is_lost_is_not_asked_twice(tmp_path: Path, mode: str) -> None:
     path = str(tmp_path / "dying.sock")
-    with dying(path) as asked, Client(path, "boss:s", patience_s=5) as bus:
+    with dying(path) as asked, Client(path, "boss:s", connect_timeout_s=5) as bus:
         with pytest.raises(LostError, match="may have been done"):
             request(bus, mode, WORKER, "add", timeout_s=5)
 
@@ -134,6 +134,6 @@ def test_a_request_whose_connection_is_lost_is_not_asked_twice(tmp_path: Path, m
 def test_a_wait_over_the_socket_without_a_timeout_is_one_without_a_timeout(serve: Callable[..., Served]) -> None:
     with Client(serve().path, "worker:s") as bus:
         asked = Call("wait_receipt", {"id": 1, "state": "acked"}, lambda result: result)
-        call = LongCall(bus._transport, asked, None, may_wait_forever=True)
+        call = LongPoll(bus._transport, asked, None, may_wait_forever=True)
 
         assert call._params == {"id": 1, "state": "acked", "timeout_s": None}

@@ -240,7 +240,7 @@ def test_an_answer_to_a_request_may_be_part_of_a_transaction(worker: Client, con
 
 def test_a_transaction_whose_answer_is_lost_is_not_asked_for_twice(tmp_path: Path) -> None:
     path = str(tmp_path / "dying.sock")
-    with dying(path) as asked, Client(path, WORKER, patience_s=5) as bus:
+    with dying(path) as asked, Client(path, WORKER, connect_timeout_s=5) as bus:
         with pytest.raises(LostError, match="may have been done"):
             within(bus.transaction(), lambda tx: tx.ack(1), lambda tx: tx.send("boss:s", "done", dedup_key="k"))
 

@@ -15,7 +15,7 @@ from raven_rpc.client.transport import Backoff, Transport
 _T = TypeVar("_T")
 
 
-class LongCall(Generic[_T]):
+class LongPoll(Generic[_T]):
     """A call that is answered within `timeout_s` seconds, or some time (None); ends with its client: ClosedError.
 
     When the connection was lost, an idempotent call is made once more, for the time that is left. With
@@ -51,7 +51,7 @@ class LongCall(Generic[_T]):
                 if connection is not None:
                     connection.close()
             time.sleep(pause_s)
-            self._shorten()
+            self._reduce_timeout()
 
     async def ask_async(self) -> _T:
         """Do as `ask` does, without blocking the event loop; to cancel it ends the connection."""
@@ -70,7 +70,7 @@ class LongCall(Generic[_T]):
             finally:
                 connection.close()
             await asyncio.sleep(pause_s)
-            self._shorten()
+            self._reduce_timeout()
 
     def _pause_s(self, error: UnreachableError | LostError | LimitError | ClosedError) -> float:
         """Return how long to pause before it is asked again, or raise the error."""
@@ -83,9 +83,9 @@ class LongCall(Generic[_T]):
         return self._backoff.pause_s(error)
 
     def _new_backoff(self) -> Backoff:
-        return Backoff(self._transport, lost_too=self._call.is_idempotent, at_most_s=remaining_s(self._deadline))
+        return Backoff(self._transport, retry_lost=self._call.is_idempotent, at_most_s=remaining_s(self._deadline))
 
-    def _shorten(self) -> None:
+    def _reduce_timeout(self) -> None:
         """Ask only for the time that is left, next time; what may be asked only once has not begun yet."""
         if self._call.is_idempotent and self._deadline is not None:
             self._wait_s = self._params["timeout_s"] = remaining_s(self._deadline)
