@@ -1,4 +1,4 @@
-"""A bus inside an asyncio program that speaks for many addresses, free of sockets and JSON: threads, push, waits.
+"""A bus in an asyncio program that acts for many addresses: threads, pollers, push, deferred; no sockets, no JSON.
 
 Imported by `cli`, and by `methods` and `server` of `raven_rpc`; imports `client` and below.
 """

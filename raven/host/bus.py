@@ -26,34 +26,34 @@ from raven.wake.listener import Listener
 
 
 class HostedBus(BusClient):
-    """A BusClient that lends its connection to other addresses, and leaves waiting and upkeep to the program.
+    """A BusClient whose connection serves many addresses; the program itself waits and runs maintenance.
 
-    What it gives never blocks: the program waits as a `listener` says, and checks in one thread what it writes in
-    another. With `checkpoints=False` no write takes the time to write the WAL back: call `checkpoint` now and then.
+    Its subscriptions and requests never block: the program waits at their `listener`. One thread may `prepare` messages
+    that another sends. With `checkpoints=False` no write runs a checkpoint: call `checkpoint` now and then.
     """
 
-    _is_shared = False
+    _is_child = False
 
     def _take_part(self, address: Address, register: bool) -> None:
         super()._take_part(address, register)
-        self._shared: WeakSet[HostedBus] = WeakSet()
+        self._children: WeakSet[HostedBus] = WeakSet()
 
     def for_address(self, address: str, *, register: bool = True) -> Self:
         """Return a client of another address over this one's connection.
 
-        It registers with its first write, and ends with this one; its own `close` ends only its loops.
+        It registers with its first write, and is closed with this one; its own `close` ends only its loops.
         """
-        shared = copy(self)
-        shared._is_shared = True
-        shared._take_part(parse_address(address), register)
-        self._shared.add(shared)
-        return shared
+        child = copy(self)
+        child._is_child = True
+        child._take_part(parse_address(address), register)
+        self._children.add(child)
+        return child
 
     def close(self) -> None:
-        """Close the connection, or end only the loops of a client that was shared."""
-        for shared in members(self._shared):
-            shared.close()
-        if self._is_shared:
+        """Close the connection; the client of `for_address` only ends its loops."""
+        for child in members(self._children):
+            child.close()
+        if self._is_child:
             self._release_loops()
             self._doorbells.ring([self.address])
         else:
@@ -61,7 +61,7 @@ class HostedBus(BusClient):
 
     @property
     def durability(self) -> Durability:
-        """What a commit survives: "normal" the death of any process, "full" power loss, too."""
+        """The durability of a commit: "normal" survives the death of any process, "full" also a power loss."""
         return self._store.durability
 
     def prepare(self, to: str | Sequence[str], type: str, body: Any = None, **options: Any) -> NewMessage:
@@ -69,7 +69,7 @@ class HostedBus(BusClient):
         return self._prepare(to, type, body, options)
 
     def prepare_reply(self, msg: Message | int, type: str, body: Any = None, **options: Any) -> NewMessage:
-        """Check an answer for `send_prepared`; takes `reply`'s arguments."""
+        """Check a reply for `send_prepared`; takes `reply`'s arguments."""
         return self._prepare_reply(msg, type, body, options)
 
     def send_prepared(self, messages: Sequence[NewMessage]) -> list[Message]:
@@ -80,21 +80,21 @@ class HostedBus(BusClient):
         """Do as `send_prepared` does for one message, faster."""
         return self._outbox.send(message)
 
-    # Read with a bound: with `max_bytes` each stops after the message with which the texts come to so much
+    # Bounded reads: with `max_bytes` each stops after the message that brings the total of the texts to this many bytes
 
     def inbox(self, max: int = 100, peek: bool = False, *, max_bytes: int | None = None) -> list[Message]:
-        """Return what is not acked, as BusClient does."""
+        """Return the messages that are not acked, as BusClient does."""
         check_max(max)
         return self._mailbox.inbox(max, peek, max_bytes)
 
     def claim(
         self, max: int = 1, lease_s: float = 30.0, *, remember: bool = True, max_bytes: int | None = None
     ) -> list[Message]:
-        """Take ready messages under a lease, as BusClient does."""
+        """Claim ready messages, as BusClient does."""
         return self._claim(max, lease_s, max_bytes, remember)
 
     def dead(self, role: str | None = None, *, max: int = 100, max_bytes: int | None = None) -> list[Message]:
-        """Return the deliveries that have died, as BusObserver does."""
+        """Return the dead deliveries, as BusObserver does."""
         self._store.verify()
         return self._dead_letters().letters(role, max, max_bytes)
 
@@ -107,51 +107,51 @@ class HostedBus(BusClient):
         max: int = 1000,
         max_bytes: int | None = None,
     ) -> list[Message]:
-        """Return one conversation or task, as BusObserver does; LimitError where its texts come to `max_bytes`."""
+        """Return one conversation or task, as BusObserver does; LimitError if its texts reach `max_bytes`."""
         return self._history(correlation_id, task_id, role, max, max_bytes)
 
     def thread(
         self, id: int, *, role: str | Sequence[str] | None = None, max: int = 1000, max_bytes: int | None = None
     ) -> list[Message]:
-        """Return one conversation, as BusObserver does; LimitError where its texts come to `max_bytes`."""
+        """Return one conversation, as BusObserver does; LimitError if its texts reach `max_bytes`."""
         return self._thread(id, role, max, max_bytes)
 
-    # Wait and write as the program's event loop has time
+    # For the event loop of the program
 
     def pending_request(
         self, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float, **options: Any
     ) -> PendingRequest:
-        """Check a request, given as to `request`: `send` it, then fetch the answer from its `pull_subscription`."""
+        """Check a request, given as to `request`: `send` it, then fetch the reply from its `pull_subscription`."""
         return self._pending_request(to, type, body, timeout_s=timeout_s, **options)
 
     def read_whole(self, id: int) -> Message:
-        """Return one message as a whole, whoever its recipients are; raises MessageNotFoundError."""
+        """Return one message as a whole, not as one recipient sees it; raises MessageNotFoundError."""
         return BusObserver.read(self, id)
 
     def pull_subscription(self, *, ack: AckMode = "auto", lease_s: float = 30.0) -> PullSubscription:
-        """Return a subscription to the mail of this address: wait as its `listener` says, then fetch."""
+        """Return a subscription to the mail of this address: wait at its `listener`, then fetch."""
         check(ack, lease_s)
         return PullSubscription(self._mailbox, Listener(self._handle, self.address), ack, lease_s)
 
     def log(self, from_id: int = 1, *, role: str | Sequence[str] | None = None) -> LogCursor:
-        """Return a place in the log from which to read on; `role` as in `tail`."""
+        """Return a cursor in the log; `role` as in `tail`."""
         return LogCursor(self._store, from_id, role)
 
     def listener(self, *, receipts_of: int | None = None) -> Listener:
         """Return a listener that every send rings; the program then reads on in the `log`.
 
-        With `receipts_of` it is rung instead when a delivery of that message has come further.
+        With `receipts_of` it is rung instead when a delivery of that message changes its state.
         """
         bell = ALL_TRAFFIC if receipts_of is None else receipt_address(receipts_of)
         return Listener(self._handle, bell)
 
     def data_version(self) -> int:
-        """Return a number that changes when anyone but this connection has committed."""
+        """Return a number that changes when another connection has committed."""
         self._store.verify()
         return int(self._store.pragma("data_version"))
 
     def atomic(self) -> Atomic:
-        """Make one commit of all that this thread writes over this connection in a block, by shared clients, too."""
+        """Commit all writes of this thread in a block at once, also those by clients of `for_address`."""
         return Atomic(self._store)
 
     def no_wait(self) -> AbstractContextManager[None]:
@@ -159,9 +159,9 @@ class HostedBus(BusClient):
         return self._store.no_wait()
 
     def run_maintenance(self, at_most_s: float = 0.05) -> None:
-        """Settle what time has brought, and drop what is beyond the limits of retention, for about so many seconds.
+        """Apply due timers, and delete by the retention limits for about `at_most_s` seconds.
 
-        While anybody waits or sends there is no need for it; a program that serves many calls it now and then.
+        Waiting and sending clients do this themselves; a program that serves many addresses calls it now and then.
         """
         with suppress(BusyError), self._store.no_wait():
             expiry.apply_due(self._store, self._doorbells.ring)
@@ -169,9 +169,9 @@ class HostedBus(BusClient):
             self._retention.run(at_most_s)
 
     def wal_size(self) -> int:
-        """Return the size of the WAL in bytes: what a checkpoint has to write back."""
+        """Return the size of the WAL in bytes."""
         return self._store.wal_size()
 
     def checkpoint(self) -> None:
-        """Write the WAL back into the file; without `checkpoints=False` writes do so by themselves now and then."""
+        """Checkpoint the WAL; without `checkpoints=False` writes do so themselves now and then."""
         self._store.checkpoint()

@@ -26,7 +26,7 @@ class Host:
     """Three connections to one bus, each used by one thread: the writer's, the reader's and that of maintenance.
 
     Call `start` on the event loop, `tick` once a second, and at the end `end`, or `close` if it was never started. The
-    event loop submits its work on the bus to one of the `executors`. Settings are those of HostedBus.
+    event loop submits its work on the bus to one of the `executors`. The settings are HostedBus settings.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Leases: what was handed out and is not finished, by consumer, and over all consumers of a host."""
+"""Leases: the messages in flight, by consumer, and over all consumers of a host."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Protocol
 
 from raven.model.message import Message
 
-# Of what was handed out and never finished, so much is remembered: the oldest leases have ended long ago.
+# At most this many unfinished leases are remembered per consumer: older ones ended long ago.
 MAX_REMEMBERED = 100_000
 
 
 class Leases:
-    """The leases of one consumer, so that a late `ack` is refused where the lease has passed to another.
+    """The leases of one consumer: a late `ack` is refused if another consumer has leased the message since.
 
-    Also one that has ended stays here until its message is finished: just then it matters. The event loop writes it,
-    any thread may read it.
+    A lease that has ended stays here until its message is finished, because a late `ack` needs it. The event loop
+    writes, any thread may read.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Leases:
         return len(self._tokens)
 
     def remember(self, role: str, messages: Iterable[Message]) -> None:
-        """Note what was handed out to an address under a lease."""
+        """Remember the leases of messages that were delivered to an address."""
         for message in messages:
             if message.lease is not None:
                 self._tokens.pop((role, message.id), None)
@@ -34,29 +34,29 @@ class Leases:
             del self._tokens[next(iter(self._tokens))]
 
     def of(self, role: str, message_id: int) -> int | None:
-        """Return the lease under which a message was handed out here to an address, None where it was not."""
+        """Return the lease of a message that this consumer got for an address, or None."""
         return self._tokens.get((role, message_id))
 
     def forget(self, role: str, message_id: int, lease: int | None) -> None:
-        """Note that a message is finished, or was given back, under a lease; one that came later stays."""
+        """Forget the lease of a finished or released message; a later lease of the same message stays."""
         if lease is None or self._tokens.get((role, message_id)) == lease:
             self._tokens.pop((role, message_id), None)
 
 
 class Holder(Protocol):
-    """A subscription whose window messages fill until they are acked."""
+    """A subscription; unacked messages fill its window."""
 
     lease: int | None
 
     def release(self, message_id: int) -> None:
-        """Note that there is room for another message."""
+        """Note that a message no longer fills the window."""
 
 
 class Unacked:
-    """What subscriptions of a host were pushed and have not acked, each with the one that holds it.
+    """The unacked messages of all subscriptions of a host, each with the subscription that holds it.
 
-    An ack may come by any connection, and makes room in the window of the subscription that was pushed the message.
-    Used on the event loop only.
+    An ack may come over any connection, and frees a slot in the window of the subscription that holds the message. Use
+    it on the event loop only.
     """
 
     def __init__(self) -> None:
@@ -66,18 +66,18 @@ class Unacked:
         return len(self._holders)
 
     def hold(self, role: str, message_id: int, holder: Holder) -> None:
-        """Note which subscription a message was pushed to."""
+        """Remember the subscription that holds a message."""
         self._holders[role, message_id] = holder
 
     def release(self, role: str, message_id: int, lease: int | None = None) -> None:
-        """Note that a message is finished, or given back, for the subscription that holds it, if under this lease."""
+        """Tell the holder that a message is finished or released; with `lease`, only if the holder has this lease."""
         holder = self._holders.get((role, message_id))
         if holder is not None and lease in (None, holder.lease):
             del self._holders[role, message_id]
             holder.release(message_id)
 
     def drop(self, role: str, message_ids: Iterable[int], holder: Holder) -> None:
-        """Forget what a subscription holds no more; what another was pushed meanwhile stays."""
+        """Forget messages of one holder; messages that another subscription holds by now stay."""
         for message_id in message_ids:
             if self._holders.get((role, message_id)) is holder:
                 del self._holders[role, message_id]

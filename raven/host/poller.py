@@ -1,4 +1,4 @@
-"""Poller: has the store looked into when a doorbell rings or something is due, for what holds it."""
+"""Poller: fetches from the store when a doorbell rings or a time has come, on behalf of its owner."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ _BUSY_PAUSE_S = 0.2
 
 
 class Sink(Protocol):
-    """Where messages go: one consumer's connection, whatever it speaks. The poller calls all of it on the event loop.
+    """The destination of messages: one consumer's connection, of any protocol. Called on the event loop only.
 
-    When it is full no more it calls `resume` of its Subscriptions and its DeferredSet.
+    When it can write again it calls `resume` of its Subscriptions and its DeferredSet.
     """
 
-    is_full: bool  # the consumer does not read as fast as it is written to, or has gone
+    is_full: bool  # the consumer reads more slowly than the host writes, or has gone
 
     def unsent_bytes(self) -> int:
-        """Return how many bytes of what was written the consumer has not read, as far as the system tells."""
+        """Return how many written bytes the consumer has not read, as far as the system tells."""
 
     def write(self, subscription: int, messages: Sequence[Message]) -> None:
-        """Write what has come for a subscription."""
+        """Write the new messages of a subscription."""
 
     def end(self, subscription: int, reason: str, error: Exception | None = None) -> None:
-        """Tell that nothing more will come for a subscription, as its log is read ("done") or by an error ("error")."""
+        """Report the end of a subscription: `reason` is "done" after the last message of a log, or "error"."""
 
     def on_idle(self) -> None:
-        """Note that no message is on its way any more for a subscription that was paused or ended."""
+        """Note that a paused or ended subscription has no message on its way any more."""
 
 
 class PollOwner(Protocol):
@@ -46,17 +46,17 @@ class PollOwner(Protocol):
         """Return how many messages may be fetched now; after 0, call `poll_if_needed` or `poll_after` later."""
 
     def on_fetched(self, value: Any, /) -> None:
-        """Deal with what was fetched, also if the poller was closed meanwhile."""
+        """Process the fetched value, also if the poller was closed meanwhile."""
 
     def fail(self, error: Exception, /) -> None:
-        """Deal with an error that will not pass."""
+        """Process an error that is not retryable."""
 
 
 class Poller:
     """Runs `fetch(max, notified)` in an executor when the doorbell rings, and hands the result to its owner.
 
-    One fetch is under way at a time, so all that a slow consumer can pile up is one of them; the rest stays in the
-    store. While the sink is full nothing is fetched.
+    It runs one fetch at a time, so at most one batch waits in memory for a slow consumer; the rest stays in the store.
+    It does not fetch while the sink is full.
     """
 
     def __init__(
@@ -81,18 +81,18 @@ class Poller:
         self.is_fetching = self.is_paused = self.is_closed = False
 
     def start(self) -> None:
-        """Begin to look, unless it was closed meanwhile."""
+        """Begin to poll, unless it was closed meanwhile."""
         if not self.is_closed:
             self._attach()
             self.poll()
 
     def poll(self) -> None:
-        """See whether there is something to fetch."""
+        """Fetch now, or as soon as the owner has capacity."""
         self._is_due = True
         self.poll_if_needed()
 
     def poll_if_needed(self) -> None:
-        """Fetch if there is reason to, and room."""
+        """Fetch if the doorbell rang or a time has come, and the owner has capacity."""
         if self.is_fetching or self.is_paused or self.is_closed or not (self._notified or self._is_due):
             return
         if self._sink.is_full or (capacity := self._owner.capacity()) <= 0:
@@ -102,7 +102,7 @@ class Poller:
         self._worker.submit(partial(self._fetch, capacity, notified), self._on_fetch_done, capacity)
 
     def tick(self, changed: bool) -> None:
-        """Once a second: see to the doorbell, and look if the bus has changed."""
+        """Once a second: check the doorbell, and poll if the bus has changed."""
         if self.is_closed:
             return
         if self._listener.doorbell_exists():
@@ -116,11 +116,11 @@ class Poller:
             self.poll()
 
     def has_no_fifo(self) -> bool:
-        """Whether it has no doorbell."""
+        """Whether the listener has no doorbell."""
         return self._listener.has_no_fifo
 
     def poll_after(self, pause_s: float) -> None:
-        """Look after a pause, or earlier if that is planned already; at once after the fetch that is under way."""
+        """Poll after a pause, or earlier if that is planned already; with 0, right after the running fetch."""
         if pause_s <= 0:
             self._is_due = True
             return
@@ -132,14 +132,14 @@ class Poller:
         self._timer = self._loop.call_at(when, self.poll)
 
     def close(self) -> None:
-        """Look no more, and let go of the doorbell; twice is allowed."""
+        """Stop polling, and close the doorbell. Idempotent."""
         if self.is_closed:
             return
         self.is_closed = True
         self._detach()
         if self._timer is not None:
             self._timer.cancel()
-        # Not here: the last listener waits for the end of the watch.
+        # In a thread: closing the last listener waits for the end of the WAL watch.
         self._host.reader.submit(self._listener.close, ignore)
 
     def _on_ring(self) -> None:
@@ -148,7 +148,7 @@ class Poller:
         self.poll_if_needed()
 
     def _on_fetch_done(self, outcome: Outcome) -> None:
-        """Hand on what came of a fetch; look again if it rang meanwhile."""
+        """Hand the outcome of a fetch to the owner; poll again if the doorbell rang meanwhile."""
         self.is_fetching = False
         if outcome.error is None:
             self._owner.on_fetched(outcome.value)

@@ -1,4 +1,4 @@
-"""Pushers: have messages fetched for one subscription each, and write no faster than the consumer reads."""
+"""Push: fetches messages for one subscription, and writes them no faster than the consumer reads."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from raven.model.message import AckMode, Message
 from raven.query.log import LogCursor
 from raven.wake.listener import Listener
 
-# What is pushed with manual acks is leased so long, and the lease is renewed three times within it.
+# The lease of messages that are pushed with manual acks; it is renewed three times within this time.
 LEASE_S = 30.0
 _RENEW_S = LEASE_S / 3
-# One fetch brings so many messages at most, and stops at the one with which they come to so many bytes.
+# One fetch returns at most this many messages, and stops after the one that brings the total to this many bytes.
 _BATCH = 100
 _BATCH_BYTES = 256 * 1024
-_SHORTEST_PAUSE_S = 0.002
-_LONGEST_PAUSE_S = 0.05
+_MIN_PAUSE_S = 0.002
+_MAX_PAUSE_S = 0.05
 
 
 class Push(Protocol):
-    """One subscription: holds the poller that fetches for it, and writes to its sink what has come."""
+    """One subscription: owns the poller that fetches for it, and writes the messages to its sink."""
 
     number: int
     poller: Poller
@@ -34,7 +34,7 @@ class Push(Protocol):
         """Once a second."""
 
     def close(self) -> None:
-        """Push no more, and give back what is held; twice is allowed."""
+        """Stop pushing, and release the unacked messages. Idempotent."""
 
 
 class MailPush:
@@ -65,13 +65,13 @@ class MailPush:
         self._pace = _Pace(sink, self.poller)
 
     def capacity(self) -> int:
-        """Return what is left of the window: with auto acks, all of it once the consumer has read the last."""
+        """Return the free part of the window; with auto acks, all of it once the consumer has read the last batch."""
         if self._is_leased:
             return min(self._window - len(self._unacked), _BATCH)
         return self._pace.capacity_if_drained(min(self._window, _BATCH))
 
     def on_fetched(self, messages: list[Message]) -> None:
-        """Push what was fetched; what is leased for a subscription that was ended meanwhile is given back instead."""
+        """Push the messages; if a manual subscription has ended meanwhile, `close` releases them instead."""
         if messages and not (self._is_leased and self.poller.is_closed):
             self._sink.write(self.number, messages)
             self._host.pushed += len(messages)
@@ -85,7 +85,7 @@ class MailPush:
             self.poller.poll_after(due_s)
 
     def fail(self, error: Exception) -> None:
-        """End the subscription, and say why."""
+        """End the subscription with this error."""
         self._sink.end(self.number, "error", error)
         self._end(self.number)
 
@@ -94,36 +94,36 @@ class MailPush:
         self._subscription.consume(message_id)
 
     def release(self, message_id: int) -> None:
-        """Note that a message was acked or given back: there is room for another."""
+        """Note that a message was acked or released, and poll for another."""
         self._unacked.discard(message_id)
         self.poller.poll_if_needed()
 
     def tick(self, changed: bool) -> None:
-        """See to the doorbell, and renew the leases in good time."""
+        """Check the doorbell, and renew the leases in time."""
         self.poller.tick(changed)
         if self._unacked and not self.poller.is_closed and time.monotonic() - self._renewed_at >= _RENEW_S:
             self._renewed_at = time.monotonic()
-            asked = frozenset(self._unacked)
-            self._host.writer.submit(self._subscription.renew, lambda outcome: self._renewed(asked, outcome))
+            unacked = frozenset(self._unacked)
+            self._host.writer.submit(self._subscription.renew, lambda outcome: self._on_renewed(unacked, outcome))
 
     def close(self) -> None:
-        """Push no more, and give back what was not acked; twice is allowed."""
+        """Stop pushing, and release the unacked messages. Idempotent."""
         if not self.poller.is_closed:
             self.poller.close()
             self._forget(self._unacked)
             self._host.writer.submit(self._subscription.release, ignore)
 
     def _fetch(self, max: int, notified: bool) -> list[Message]:
-        """Take what is ready, acked or leased; runs in the thread of the writer."""
+        """Fetch ready messages, acked or leased; runs in the thread of the writer."""
         if self._unacked and time.monotonic() - self._renewed_at > LEASE_S / 2:
-            # This process stood still: what is held here must not come a second time.
+            # This process was suspended: renew the leases first, or the fetch would return unacked messages again.
             self._subscription.renew()
         return self._subscription.fetch(max, notified=notified, max_bytes=_BATCH_BYTES)
 
-    def _renewed(self, asked: frozenset[int], outcome: Outcome) -> None:
-        """Forget what was acked by other ways, or was lost to another; the consumer remembers whose lease it was."""
+    def _on_renewed(self, unacked: frozenset[int], outcome: Outcome) -> None:
+        """Forget messages that were acked elsewhere, or lost to another consumer; Leases still has their leases."""
         if outcome.error is None:
-            self._forget(asked - outcome.value)
+            self._forget(unacked - outcome.value)
             self.poller.poll_if_needed()
 
     def _forget(self, message_ids: frozenset[int] | set[int]) -> None:
@@ -132,7 +132,7 @@ class MailPush:
 
 
 class LogPush:
-    """Pushes all messages, or those of some addresses, from one on; `end` is called with its number at the end."""
+    """Pushes all messages from an id on, or only messages of some addresses; calls `end` with its number at the end."""
 
     def __init__(
         self,
@@ -154,11 +154,11 @@ class LogPush:
         self._pace = _Pace(sink, self.poller)
 
     def capacity(self) -> int:
-        """Return a page once the consumer has read the last."""
+        """Return the size of a page once the consumer has read the last one."""
         return self._pace.capacity_if_drained(_BATCH)
 
     def on_fetched(self, messages: list[Message]) -> None:
-        """Push a page and read on until one is empty: that is the end, unless it follows."""
+        """Push a page, and fetch the next; an empty page is the end, unless the subscription follows the log."""
         if messages:
             self._sink.write(self.number, messages)
             self._host.pushed += len(messages)
@@ -171,39 +171,39 @@ class LogPush:
             self._end(self.number)
 
     def fail(self, error: Exception) -> None:
-        """End the subscription, and say why."""
+        """End the subscription with this error."""
         self._sink.end(self.number, "error", error)
         self._end(self.number)
 
     def tick(self, changed: bool) -> None:
-        """See to the doorbell."""
+        """Check the doorbell."""
         self.poller.tick(changed)
 
     def close(self) -> None:
-        """Push no more; twice is allowed."""
+        """Stop pushing. Idempotent."""
         self.poller.close()
 
     def _fetch(self, max: int, notified: bool) -> list[Message]:
-        """Read on; runs in the thread of the reader."""
+        """Return the next page; runs in the thread of the reader."""
         return self._log.page(max, max_bytes=_BATCH_BYTES)
 
 
 class _Pace:
-    """Lets the next batch be fetched once the consumer has read the last.
+    """Delays the next batch until the consumer has read the last one.
 
-    The system tells when there is room in the pipe, but not when it has been read: then it looks again shortly.
+    The system reports free space in the socket's buffer, but no event when the consumer has read it: hence the poll.
     """
 
     def __init__(self, sink: Sink, poller: Poller) -> None:
         self._sink = sink
         self._poller = poller
-        self._pause_s = _SHORTEST_PAUSE_S
+        self._pause_s = _MIN_PAUSE_S
 
     def capacity_if_drained(self, most: int) -> int:
-        """Return `most` if all was read; else none, and have the poller look again."""
+        """Return `most` if the consumer has read everything; otherwise return 0, and poll again soon."""
         if not self._sink.unsent_bytes():
-            self._pause_s = _SHORTEST_PAUSE_S
+            self._pause_s = _MIN_PAUSE_S
             return most
         self._poller.poll_after(self._pause_s)
-        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        self._pause_s = min(2 * self._pause_s, _MAX_PAUSE_S)
         return 0

@@ -1,4 +1,4 @@
-"""Subscriptions: what one consumer has subscribed to."""
+"""Subscriptions: the subscriptions of one consumer."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ MAX_SUBSCRIPTIONS = 1000
 
 
 class Subscriptions:
-    """The subscriptions of one consumer, by their numbers; what comes for them goes to its sink."""
+    """The subscriptions of one consumer, by their numbers; their messages go to its sink."""
 
     def __init__(self, host: Host, sink: Sink) -> None:
         self._host = host
         self._sink = sink
         self._pushes: dict[int, Push] = {}
-        self._leaving: list[Push] = []  # those that ended while a fetch was under way
+        self._closing: list[Push] = []  # ended subscriptions whose last fetch still runs
         self._last = 0
         self._is_paused = False
 
@@ -39,40 +39,40 @@ class Subscriptions:
         return self._add(lambda number: LogPush(number, self._host, self._sink, self.remove, listen(), log, follow))
 
     def remove(self, number: int) -> None:
-        """End a subscription; raises InputError where there is none of that number."""
+        """End a subscription; raises InputError if no subscription has this number."""
         push = self._find(number)
         push.close()
-        self._leaving = [one for one in (*self._leaving, push) if one.poller.is_fetching]
+        self._closing = [one for one in (*self._closing, push) if one.poller.is_fetching]
         del self._pushes[number]
         self._host.wait_quota.release()
 
     def mail(self, number: int) -> MailPush:
-        """Return a subscription to the mail of an address; raises InputError where there is none of that number."""
+        """Return a subscription to the mail of an address; raises InputError if none has this number."""
         push = self._find(number)
         if not isinstance(push, MailPush):
             raise InputError(f"subscription {number} is to the log, where nothing is acked")
         return push
 
     def resume(self) -> None:
-        """Push what waited for the consumer to read."""
+        """Poll for each subscription that paused until the consumer would read."""
         for push in list(self._pushes.values()):
             push.poller.poll_if_needed()
 
     def is_fetching(self) -> bool:
-        """Whether messages are on their way to the consumer, acked already or leased."""
-        return any(push.poller.is_fetching for push in (*self._pushes.values(), *self._leaving))
+        """Whether acked or leased messages are on their way to the consumer."""
+        return any(push.poller.is_fetching for push in (*self._pushes.values(), *self._closing))
 
     def has_no_fifo(self) -> bool:
-        """Whether one of them has no doorbell, and must look more often."""
+        """Whether one of them has no doorbell, and must poll more often."""
         return any(push.poller.has_no_fifo() for push in self._pushes.values())
 
     def tick(self, changed: bool) -> None:
-        """Once a second."""
+        """Tick each subscription, once a second."""
         for push in list(self._pushes.values()):
             push.tick(changed)
 
     def pause(self) -> None:
-        """Push no more, nor for those that are still to come."""
+        """Stop pushing, also for later subscriptions."""
         self._is_paused = True
         for push in self._pushes.values():
             push.poller.is_paused = True
