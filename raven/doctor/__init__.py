@@ -1,4 +1,4 @@
-"""What `raven doctor` looks at, a module for each thing.
+"""The checks of `raven doctor`, a module for each subject.
 
 Imported by `cli`; imports `client` and below.
 """

@@ -1,4 +1,4 @@
-"""Mail: what waits for nobody, what has died, and whether the file grows without end."""
+"""Backlog: mail without a subscriber, dead letters, and a file that grows without limit."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ _LARGE_FILE = 1024 * _MIB
 
 
 def check_backlog(store: ReadOnlyStore, doorbells: Doorbells) -> Check:
-    """Look for mail that is ready where nobody waits."""
+    """Look for addresses that have ready mail and no subscriber."""
     now = clock.now()
-    attended = {bell.folder for bell in list_doorbells(doorbells.folder) if bell.has_reader}
+    attended = {info.folder for info in list_doorbells(doorbells.folder) if info.has_reader}
     unattended = [
         f"{recipient} ({ready}, oldest {max(0, now - sent_at) / 1e6:.0f} s)"
         for recipient, ready, _, _, _, _, sent_at in store.rows("unacked_by_recipient", {"now": now})
         if ready and doorbells.folder_for(recipient) not in attended
     ]
     if not unattended:
-        return Check("backlog", "ok", "no mail waits where nobody does")
+        return Check("backlog", "ok", "every address with ready mail has a subscriber")
     return Check(
         "backlog",
         "warn",
-        f"mail for nobody who waits now: {listed(unattended)}",
+        f"ready mail without a subscriber: {listed(unattended)}",
         "start those agents, or see `raven inbox -a`",
     )
 
 
 def check_dead_letters(store: ReadOnlyStore) -> Check:
-    """Count what died after its last attempt."""
+    """Count the dead letters."""
     count = store.value("count_dead")
     if not count:
         return Check("dead letters", "ok", "none")
@@ -48,13 +48,13 @@ def check_dead_letters(store: ReadOnlyStore) -> Check:
 
 
 def check_size(store: ReadOnlyStore, retention: Retention | None) -> Check | None:
-    """Look whether a large file is ever made smaller; None where it is, or is not large."""
+    """Warn about a large file without retention; returns None if the file is small or has retention."""
     return size_check(os.stat(store.path).st_size, retention)
 
 
 def size_check(size: int, retention: Retention | None) -> Check | None:
-    """Say what there is to be said of a file of so many bytes."""
+    """Return the warning for a file of this many bytes, or None."""
     if size < _LARGE_FILE or retention is not None:
         return None
-    problem = f"the file has {size / _MIB:,.0f} MiB, and nothing of what is finished is ever dropped"
+    problem = f"the file has {size / _MIB:,.0f} MiB, and no retention deletes finished messages"
     return Check("retention", "warn", problem, "`raven prune --older-than 7d`, or `retention:` in raven.yaml")

@@ -1,4 +1,4 @@
-"""Database: can the file be written, is its schema raven's, is every page sound, and does its WAL get written back."""
+"""Database: write access, schema, integrity, and readers that block the checkpoint."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ _WRITER_POLL_S = 0.02
 _RESTORE = "stop all users of the file, keep a copy of it, and restore a backup or try `sqlite3 .recover`"
 _INTEGRITY_S = 2.0
 _VIEW_KINDS = frozenset({"view", "trigger"})
-# Under the load of many writers raven itself lets it grow to less than half of this.
+# Under the load of many writers raven itself lets the WAL grow to less than half of this.
 _LARGE_WAL = 128 * _MIB
 _READERS_TIMEOUT_S = 2.0
 _READER_POLL_S = 0.025
 _CHECKPOINT_INTERVAL_S = 0.25
-# A process that rests inside a transaction computes nothing; one that reads again and again does.
+# A process idle inside a transaction uses no CPU; one that reads again and again does.
 _IDLE_TICKS = 5
 _END_READER = "end that transaction (COMMIT, or close the cursor), or that program"
 
 
 def check_access(path: str) -> Check | None:
-    """Say what keeps this user from writing the file; None where nothing does.
+    """Return the reason why this user cannot write the file, or None.
 
-    Such a file is better not opened: SQLite would make a WAL beside it with the same mode, and leave that behind.
+    Doctor does not open such a file: SQLite would create a WAL beside it with the same mode, and leave it behind.
     """
     if not os.path.isfile(path) or (os.access(path, os.R_OK) and os.access(path, os.W_OK)):
         return None
@@ -54,7 +54,7 @@ def check_access(path: str) -> Check | None:
 
 
 def check_refused(path: str, error: RavenError, processes: Sequence[BusProcess]) -> Check:
-    """Say why the bus could not be opened, and what to do."""
+    """Explain why the bus could not be opened, with a remedy."""
     if isinstance(error, NewerSchemaError):
         return Check("schema", "fail", str(error), "upgrade raven: `pip install -U raven-bus`, in every program here")
     if isinstance(error, NotABusError):
@@ -70,7 +70,7 @@ def check_refused(path: str, error: RavenError, processes: Sequence[BusProcess])
 
 
 def check_file(store: ReadOnlyStore) -> Check:
-    """See whether the file can be written now."""
+    """Check that the file can be written now."""
     folder = os.path.dirname(store.path)
     findings = []
     try:
@@ -87,7 +87,7 @@ def check_file(store: ReadOnlyStore) -> Check:
 
 
 def check_blank(path: str) -> Check:
-    """Say that the file is there and has nothing in it."""
+    """Report that the file exists and is empty."""
     return Check("file", "warn", f"{path} is empty: it becomes a bus when it is first used", "run `raven init`")
 
 
@@ -98,7 +98,7 @@ def _check_missing(path: str, error: RavenError, processes: Sequence[BusProcess]
     if isinstance(error, FileMissingError) and not os.path.lexists(path) and not permissions.why_not_accessible(path):
         return Check("file", "fail", str(error), "make a bus with `raven init`, or name another with --db or RAVEN_DB")
     if isinstance(error, FileMissingError) and os.path.islink(path) and not os.path.exists(path):
-        return Check("file", "fail", f"{path} is a symlink to nothing ({os.readlink(path)})", "mend the link")
+        return Check("file", "fail", f"{path} is a symlink to nothing ({os.readlink(path)})", "fix the link")
     return summarize("file", [_access_finding(path, error)], "")
 
 
@@ -106,14 +106,14 @@ def _access_finding(path: str, error: RavenError) -> Finding:
     reason = permissions.why_not_accessible(path)
     if reason:
         return Finding("fail", f"{error} ({reason})", permissions.access_remedy(path))
-    remedy = "see what the other checks say, or restore a backup"
+    remedy = "see the other checks, or restore a backup"
     if isinstance(error, ReadOnlyError):
-        remedy = "mend the permissions of the file and of its folder"
+        remedy = "fix the permissions of the file and its folder"
     return Finding("fail", str(error), remedy)
 
 
 def _recovery_of_deleted(path: str, processes: Sequence[BusProcess]) -> tuple[str, str] | None:
-    """Return who still has the file open that was deleted, and how it is saved."""
+    """Return the process that still has the deleted file open, and the commands that save the file."""
     if os.path.lexists(path):
         return None
     for process in processes:
@@ -125,13 +125,13 @@ def _recovery_of_deleted(path: str, processes: Sequence[BusProcess]) -> tuple[st
                 for suffix in ("", "-wal")
                 if suffix in deleted
             ]
-            how = f"save it before that ends: {' and '.join(steps)}, and then move {target} to its place"
+            how = f"save it before that process ends: {' and '.join(steps)}, and then move {target} to {path}"
             return f"{process.label} still has the deleted file open", how
     return None
 
 
 def _lock_holders(path: str) -> str:
-    """Say who has held the writer's lock all the while, as far as that can be told."""
+    """Name the processes that held the writer's lock at every sample, as far as /proc shows them."""
     pids = locks.writers(path)
     for _ in range(_WRITER_POLLS):
         time.sleep(_WRITER_POLL_S)
@@ -142,32 +142,32 @@ def _lock_holders(path: str) -> str:
 
 def _release_lock_hint(path: str) -> str:
     if proc.is_available() and locks.writers(path):
-        return "let that program commit, or end it: nothing of its transaction is stored then"
+        return "let that program commit, or end it, which rolls back its transaction"
     return f"find the program with {command('fuser', path)} or `lsof`, and let it commit"
 
 
 def check_schema(store: ReadOnlyStore) -> Check:
-    """Compare the schema with that of a new bus."""
+    """Compare the schema with a new bus's."""
     version, known = store.version(), len(sql_package.migrations())
     if version < known:
         return Check(
             "schema",
             "warn",
-            f"version {version} of {known}: the next raven that uses the bus brings it up to date",
+            f"version {version} of {known}: the next raven that uses the bus upgrades it",
             "end the older ravens that use it, and run `raven stats`",
         )
     return summarize("schema", list(_differences(store)), f"version {version} of {known}")
 
 
 def check_integrity(store: ReadOnlyStore) -> Check:
-    """Look through every page and index, as far as that goes in a short time."""
+    """Check every page and index, within a time limit."""
     answer = store.check_integrity(_INTEGRITY_S)
     if answer == "ok":
         return Check("integrity", "ok", "every page and index is sound")
     if answer is None:
         size = os.stat(store.path).st_size / _MIB
         how = command("sqlite3", store.path, "PRAGMA integrity_check")
-        return Check("integrity", "ok", f"{_INTEGRITY_S:g} s were too short for {size:,.0f} MiB: {how} looks at all")
+        return Check("integrity", "ok", f"{_INTEGRITY_S:g} s were too short for {size:,.0f} MiB: {how} checks all")
     return Check(
         "integrity", "fail", answer[:300], "stop all users, keep a copy, restore a backup or try `sqlite3 .recover`"
     )
@@ -197,46 +197,46 @@ def _differences(store: ReadOnlyStore) -> Iterator[Finding]:
 def _recreate_command(path: str, kind: str, definition: str) -> str:
     if kind in _VIEW_KINDS:
         script = os.path.join(os.path.dirname(sql_package.__file__), "views.sql")
-        return f"make the views anew while nobody uses the bus: {command('sqlite3', path, f'.read {script}')}"
+        return f"recreate the views while no process uses the bus: {command('sqlite3', path, f'.read {script}')}"
     if kind == "index":
-        return f"make it anew while nobody uses the bus: {' '.join(definition.split())}"
+        return f"recreate it while no process uses the bus: {' '.join(definition.split())}"
     return "stop all users of the file, keep a copy of it, and restore a backup"
 
 
 def _normalized(sql: str) -> str:
-    """Return SQL without comments, and with single blanks: what of it has a meaning."""
+    """Return SQL without comments and with single blanks, for a comparison."""
     return " ".join(re.sub(r"--[^\n]*", "", sql).split())
 
 
 def check_journal(store: ReadOnlyStore) -> Check:
-    """Look at the mode, the size, and at who reads for long."""
+    """Check the journal mode, the WAL's size, and long readers."""
     mode = store.pragma("journal_mode")
     if mode != "wal":
         return Check(
             "journal",
             "fail",
             f"mode {mode}, not wal: readers and writers wait for each other",
-            "end the programs that are not raven, then run `raven stats`: raven sets the mode when it is alone",
+            "end all other programs, then run `raven stats`: raven sets the mode when it is alone",
         )
     findings, busy_readers = _find_readers(store)
     size = store.wal_size()
     if size > _LARGE_WAL:
         problem, remedy = f"the WAL has {size / _MIB:.0f} MiB", ""
         if busy_readers and not findings:
-            problem += f", and {_describe_all(busy_readers)} reads or writes without a pause"
-            remedy = "give it pauses: raven begins the WAL anew, and cuts it, when for a moment nobody reads from it"
+            problem += f", and {_describe_all(busy_readers)} reads or writes without pausing"
+            remedy = "let it pause: raven restarts and truncates the WAL in a moment without a reader"
         elif not findings:
-            remedy = "no reader stays in it: raven's next writes begin it anew, and cut it"
+            remedy = "no reader blocks it: raven's next writes restart and truncate it"
         findings.append(Finding("warn", problem, remedy))
-    unknown = "" if proc.is_available() else "; which processes use the bus cannot be told without /proc"
+    unknown = "" if proc.is_available() else "; the processes that use the bus are unknown without /proc"
     return summarize("journal", findings, f"WAL, {size / _MIB:.1f} MiB{unknown}")
 
 
 def _find_readers(store: ReadOnlyStore) -> tuple[list[Finding], set[int]]:
-    """Watch for a while whether pages stay in the WAL for a reader's sake; returns that, and who reads all the while.
+    """Watch for readers that keep pages in the WAL; return the findings and the processes that read all the time.
 
-    On a busy bus there is a reader at nearly every moment; but what was in the WAL at the first look gets into the file
-    between two of them, unless one of them stays.
+    A busy bus has a reader at nearly every moment. But a page that was in the WAL at the first sample reaches the file
+    in a pause between two readers, unless one reader stays.
     """
     started = time.monotonic()
     first = last = _checkpoint_state(store)
@@ -260,7 +260,7 @@ def _find_readers(store: ReadOnlyStore) -> tuple[list[Finding], set[int]]:
     if _holds_back(first, last):
         kept = last.pages - last.checkpointed if last else 0
         who = _describe_all(reading - writing or reading)
-        problem = f"{who} has read for {span:.1f} s and more: {kept:,} pages of the WAL cannot be written back"
+        problem = f"{who} has read for {span:.1f} s and more: {kept:,} pages of the WAL cannot be checkpointed"
         return [Finding("warn", problem, _END_READER)], reading
     idle = {pid for pid in reading - writing if proc.cpu_ticks(pid) - ticks[pid] <= _IDLE_TICKS}
     if idle and first == last:
@@ -270,7 +270,7 @@ def _find_readers(store: ReadOnlyStore) -> tuple[list[Finding], set[int]]:
 
 
 def _holds_back(first: CheckpointState | None, last: CheckpointState | None) -> bool:
-    """Whether something of what the WAL held at first is not in the file yet; a WAL that began anew is shorter."""
+    """Whether a page that was in the WAL at first is still not in the file; a restarted WAL is shorter."""
     return first is not None and last is not None and last.checkpointed < first.pages <= last.pages
 
 
@@ -281,4 +281,4 @@ def _checkpoint_state(store: ReadOnlyStore) -> CheckpointState | None:
 
 
 def _describe_all(pids: Iterable[int]) -> str:
-    return listed([proc.describe(pid) for pid in sorted(pids)]) or "a program that cannot be seen from here"
+    return listed([proc.describe(pid) for pid in sorted(pids)]) or "a program that is not visible from here"

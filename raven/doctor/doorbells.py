@@ -1,4 +1,4 @@
-"""Bells: the folder of the doorbells, what stands in it, and whether a ring is heard."""
+"""Doorbells: the folder, the files in it, and a test ring."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
 from raven.wake.watcher import LOCK_NAME
 
 _RING_TIMEOUT_S = 1.0
-_RESTART_SUBSCRIBER = "restart who waits there if it does not hang another by itself within its poll_interval_s"
+_RESTART_SUBSCRIBER = "restart its subscriber if it does not create another within its poll_interval_s"
 
 
 class DoorbellInfo(NamedTuple):
-    """What stands in a bell's place: for whom, whose by its name, with how many unread_rings that nobody has answered.
+    """A file in an address's doorbell folder: its address, its process (by the name), its unread rings.
 
-    `kind` is what it is, be it no FIFO; `is_heard` whether somebody has it open; `is_full` whether it takes no more.
+    `kind` is the file's type, also if it is no FIFO; `has_reader`: a process has its read end open; `is_full`: the pipe
+    takes no more.
     """
 
     folder: str
@@ -39,33 +40,33 @@ class DoorbellInfo(NamedTuple):
 
     @property
     def path(self) -> str:
-        """Where it is."""
+        """The path of the file."""
         return os.path.join(self.folder, self.name)
 
     @property
     def address(self) -> str:
-        """The address that its folder stands for (of a very long one a hash)."""
+        """The address that its folder stands for (a hash for a very long address)."""
         return unquote(os.path.basename(self.folder))
 
     @property
     def pid(self) -> int:
-        """The process that infos it, by its name; 0 where that tells none."""
+        """The process that created it, by the file's name; 0 if the name has none."""
         number = self.name.partition("-")[0]
         return int(number) if number.isascii() and number.isdigit() else 0
 
 
 def list_doorbells(folder: str) -> list[DoorbellInfo]:
-    """Return what hangs in the folder of all doorbells; nothing in it is removed, rung or silenced by that."""
+    """Return the files in the folders of all doorbells, without removing, ringing or draining any."""
     return [
         _inspect(address_folder, name)
         for address_folder in _list_folders(folder)
         for name in _list_names(address_folder)
-        if not name.startswith(".")  # one that is just being made
+        if not name.startswith(".")  # a doorbell that is just being created
     ]
 
 
 def check_doorbells(doorbells: Doorbells, infos: Sequence[DoorbellInfo], db_path: str) -> Check:
-    """Look at the folder and what is in it, and let one ring be heard."""
+    """Check the folder and its files, and try one ring."""
     findings = [*_folder_findings(doorbells.folder, infos, db_path), *_foreign_files(infos), *_dead_readers(infos)]
     if not any(one.verdict == "fail" for one in findings):
         findings.extend(_test_ring(doorbells))
@@ -77,14 +78,14 @@ def _folder_findings(folder: str, infos: Sequence[DoorbellInfo], db_path: str) -
     if kind == "a symlink":
         yield Finding(
             "warn",
-            f"{folder} is a symlink to {os.readlink(folder)}: no sender goes there, and subscribers look every 100 ms",
-            f"{command('rm', folder)}; it is made anew as a folder",
+            f"{folder} is a symlink to {os.readlink(folder)}: no sender follows it, and subscribers poll every 100 ms",
+            f"{command('rm', folder)}; raven recreates it as a folder",
         )
     if kind != "a folder":
         return
-    # Root may do all, but what is root's is closed to the others.
+    # Root can access all files, but root's files are closed to other users.
     owners = {os.stat(db_path).st_uid} | ({os.geteuid()} - {0})
-    pipes = [bell.path for bell in infos if bell.kind == "a FIFO"]
+    pipes = [info.path for info in infos if info.kind == "a FIFO"]
     for path in (folder, os.path.join(folder, LOCK_NAME), *_list_folders(folder), *pipes):
         status = _status(path)
         if status is None:
@@ -93,8 +94,8 @@ def _folder_findings(folder: str, infos: Sequence[DoorbellInfo], db_path: str) -
         if status.st_uid not in owners:
             yield Finding(
                 "warn",
-                f"{path} is user {status.st_uid}'s, and no other can hang or ring doorbells there",
-                f"{command('rm', '-r', path)} as root or as that user; it is made anew",
+                f"{path} is user {status.st_uid}'s, and no other user can create or ring doorbells there",
+                f"{command('rm', '-r', path)} as root or as that user; raven recreates it",
             )
         elif mode & 0o077:
             mode_wanted = "700" if stat.S_ISDIR(status.st_mode) else "600"
@@ -102,30 +103,30 @@ def _folder_findings(folder: str, infos: Sequence[DoorbellInfo], db_path: str) -
 
 
 def _foreign_files(infos: Sequence[DoorbellInfo]) -> Iterator[Finding]:
-    for bell in infos:
-        if bell.kind != "a FIFO":
-            problem = f"{bell.path} is {bell.kind} in the place of a doorbell: who waited there hears nothing"
-            remove = command("rm", *(["-r"] if bell.kind == "a folder" else []), bell.path)
+    for info in infos:
+        if info.kind != "a FIFO":
+            problem = f"{info.path} is {info.kind} in the place of a doorbell: its subscriber hears nothing"
+            remove = command("rm", *(["-r"] if info.kind == "a folder" else []), info.path)
             yield Finding("warn", problem, f"{remove}; {_RESTART_SUBSCRIBER}")
 
 
 def _dead_readers(infos: Sequence[DoorbellInfo]) -> Iterator[Finding]:
-    """Find those who died while they waited for mail, where nobody has taken their place."""
-    heard = {bell.folder for bell in infos if bell.has_reader}
+    """Find addresses whose subscriber died while it waited, and that have no other subscriber."""
+    heard = {info.folder for info in infos if info.has_reader}
     dead = [
-        bell
-        for bell in infos
-        if bell.kind == "a FIFO"
-        and not bell.has_reader
-        and bell.folder not in heard
-        and not bell.address.startswith(ALL_TRAFFIC)
+        info
+        for info in infos
+        if info.kind == "a FIFO"
+        and not info.has_reader
+        and info.folder not in heard
+        and not info.address.startswith(ALL_TRAFFIC)
     ]
     if dead:
-        words = [f"{bell.address} (pid {bell.pid})" for bell in dead]
+        words = [f"{info.address} (pid {info.pid})" for info in dead]
         yield Finding(
             "warn",
-            f"waited and ended without taking the doorbell down: {listed(words)}",
-            "start those again that should be there; the next ring removes what they have left",
+            f"ended while waiting, without removing its doorbell: {listed(words)}",
+            "start them again if they should run; the next ring removes the old doorbells",
         )
 
 
@@ -133,22 +134,22 @@ def _test_ring(doorbells: Doorbells) -> Iterator[Finding]:
     address = f"doctor:{os.getpid()}"
     folder_existed = bool(permissions.kind_of(doorbells.folder))
     try:
-        bell = doorbells.create(address)
+        doorbell = doorbells.create(address)
     except OSError as error:
         where = error.filename or doorbells.folder
         yield Finding(
             "warn",
-            f"no FIFO can be made at {where} ({error.strerror}): subscribers look every 100 ms instead",
-            f"make {doorbells.folder} a folder that this user can write, on a file system that has FIFOs",
+            f"no FIFO can be created at {where} ({error.strerror}): subscribers poll every 100 ms instead",
+            f"make {doorbells.folder} a folder that this user can write, on a file system that supports FIFOs",
         )
         return
     try:
         doorbells.ring([address])
-        if not bell.wait(_RING_TIMEOUT_S):
+        if not doorbell.wait(_RING_TIMEOUT_S):
             yield Finding("warn", "a ring was not heard", "put the bus on another file system")
     finally:
-        bell.close()
-        # A folder that root has made would be closed to all others.
+        doorbell.close()
+        # A folder that root created would be closed to all other users.
         if not folder_existed:
             with suppress(OSError):
                 os.rmdir(doorbells.folder)
@@ -160,7 +161,8 @@ def _inspect(folder: str, name: str) -> DoorbellInfo:
     if kind != "a FIFO":
         return DoorbellInfo(folder, name, kind or "a FIFO", not kind)
     try:
-        # As a sender does that has nothing to say. The reader has a writer of its own, and sees nothing of this.
+        # Opens the FIFO as a sender does, without ringing. The reader holds a write end of its own, so it notices
+        # nothing.
         pipe = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         return DoorbellInfo(folder, name, kind, error.errno != errno.ENXIO)
@@ -171,7 +173,7 @@ def _inspect(folder: str, name: str) -> DoorbellInfo:
 
 
 def _count_unread_rings(pipe: int) -> int:
-    """Return how much lies in a pipe; elsewhere than on Linux only its reader is told."""
+    """Return the number of bytes in a pipe; only Linux reports it to a writer."""
     if sys.platform != "linux":
         return 0
     answer = fcntl.ioctl(pipe, termios.FIONREAD, struct.pack("i", 0))
@@ -179,7 +181,7 @@ def _count_unread_rings(pipe: int) -> int:
 
 
 def _is_full(pipe: int) -> bool:
-    """Whether a pipe takes no more; without select(2), which knows no descriptor above 1023."""
+    """Whether a pipe takes no more; without select(2), which supports no descriptor above 1023."""
     poller = select.poll()
     poller.register(pipe, select.POLLOUT)
     return not poller.poll(0)

@@ -1,8 +1,7 @@
-"""Doctor: is this bus healthy, and if not, what to do about it.
+"""Doctor: checks a bus, and gives a remedy for each problem.
 
-Nothing in the bus is changed: its mode and its schema are looked at as they are. What is tried is tried in files beside
-it that are gone afterwards. Each check is one look, bounded in time; the modules beside this one are the things
-that can be at fault.
+It changes nothing in the bus: neither its journal mode nor its schema. It tries writes in temporary files beside the
+bus. Each check is bounded in time; the other modules of this package hold the checks.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from raven.wake.doorbell import Doorbells
 
 __all__ = ["Check", "Verdict", "examine"]
 
-# For so long a lock is waited for at most, however patient the clients are.
+# The longest wait for a lock, however long the clients' busy timeout is.
 _MAX_BUSY_TIMEOUT_S = 2.0
 
 Checks = dict[str, Callable[[], Check | None]]
@@ -46,12 +45,17 @@ Checks = dict[str, Callable[[], Check | None]]
 def examine(config: Config) -> Iterator[Check]:
     """Examine the bus that `config` names, one check after the other; changes nothing in it.
 
-    A check that has nothing to look at (a server where none was started) says nothing.
+    A check without a subject (a server that was never started) yields nothing.
     """
     yield Check("bus", "ok", f"{config.db}, from {config.db_source}")
     yield _check_sqlite(sqlite_version())
     if "\0" in config.db:
-        yield Check("file", "fail", f"the path {config.db!r} can be no file's", "name another with --db or RAVEN_DB")
+        yield Check(
+            "file",
+            "fail",
+            f"invalid path {config.db!r}: it contains a NUL character",
+            "name another with --db or RAVEN_DB",
+        )
         return
     path = os.path.realpath(config.db)
     folder = os.path.dirname(path)
@@ -73,7 +77,7 @@ def examine(config: Config) -> Iterator[Check]:
 
 
 def _checks_without_store(path: str, processes: Sequence[BusProcess]) -> Checks:
-    """Return what can be looked at though the file cannot be opened."""
+    """Return the checks that work although the file cannot be opened."""
     if not os.path.isdir(os.path.dirname(path)):
         return {}
     checks: Checks = {"permissions": lambda: check_permissions(path)} if os.path.isfile(path) else {}
@@ -104,7 +108,7 @@ def _checks_of_bus(store: ReadOnlyStore, config: Config, processes: Sequence[Bus
         "inotify": lambda: check_inotify(os.path.dirname(path)),
         "socket": lambda: check_socket(path),
     }
-    # What an older schema holds is not in the words of this raven's statements.
+    # This raven's statements do not fit an older schema.
     if store.version() == len(migrations()):
         checks |= {
             "clock": lambda: check_clock(store),
@@ -117,25 +121,25 @@ def _checks_of_bus(store: ReadOnlyStore, config: Config, processes: Sequence[Bus
 
 
 def _run(checks: Checks) -> Iterator[Check]:
-    """Make each check; one that the fault itself keeps from being made says that."""
+    """Run each check; a check that the fault itself prevents reports that."""
     for name, run_check in checks.items():
         try:
             check = run_check()
         except BusyError as error:
             check = Check(name, "warn", str(error), "end the writer that `file` names, and try again")
         except DiskFullError as error:
-            check = Check(name, "fail", str(error), "free some room")
+            check = Check(name, "fail", str(error), "free some space")
         except RavenError as error:
             check = Check(name, "fail", str(error), "stop all users of the file, keep a copy of it, restore a backup")
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            check = Check(name, "warn", f"cannot be told ({where}{error.strerror or error})", "see the other checks")
+            check = Check(name, "warn", f"the check failed ({where}{error.strerror or error})", "see the other checks")
         if check is not None:
             yield check
 
 
 def _check_sqlite(version: tuple[int, ...]) -> Check:
-    """Look for the WAL-reset defect: SQLite 3.7.0 to 3.51.2, is_fixed in 3.51.3, 3.50.7 and 3.44.6.
+    """Look for the WAL-reset defect: SQLite 3.7.0 to 3.51.2, fixed in 3.51.3, 3.50.7 and 3.44.6.
 
     Source: https://sqlite.org/wal.html, section on the WAL-reset bug.
     """

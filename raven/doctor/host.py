@@ -1,4 +1,4 @@
-"""Host: its disk has room, it notices writes, and its clock agrees with the times in the bus."""
+"""Host: free disk space, inotify, and a clock that agrees with the times in the bus."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ _LOW_DISK = 200 * _MIB
 _DISK_FULL = 10 * _MIB
 _LOW_INODES = 100
 _TEST_SIZE = 100 * 1024
-# A file size limit that is nearer than this to the size of a file of the bus will soon be met.
+# A file size limit closer than this to the size of a file of the bus will soon be reached.
 _NEAR_LIMIT = 32 * _MIB
-_FREE_SPACE = "free some room; sends fail without it"
+_FREE_SPACE = "free some space; sends fail without it"
 _RAISE_LIMIT = "raise the limit on file sizes (`ulimit -f unlimited`) where that program is started"
 
 _REMEDIES = {
     errno.ENOSPC: _FREE_SPACE,
-    errno.EDQUOT: "this user's quota is used up: free some room, or have it raised; sends fail without it",
+    errno.EDQUOT: "this user's quota is used up: free some space, or have it raised; sends fail without it",
     errno.EFBIG: _RAISE_LIMIT,
     errno.EMFILE: "close some files, or raise the limit (`ulimit -n`)",
 }
 _EVENT_TIMEOUT_S = 2.0
 _INOTIFY_LINK = "anon_inode:inotify"
 _MAX_SHOWN = 3
-# What is written meanwhile, and what a time server corrects step by step.
+# Allows for writes during the check, and for a time server's stepwise corrections.
 _TOLERANCE_S = 3.0
-# What a claim can ask for.
+# The longest lease that a claim can request.
 _MAX_LEASE_S = 86400
 _START_OF_2020 = 1_577_836_800_000_000
 _SET_CLOCK = "set the clock (`timedatectl`); leases, delays and expiry follow it, and nothing is lost by it"
 
 
 def check_disk(path: str, processes: Sequence[BusProcess] = ()) -> Check:
-    """Look at what is free where the bus at `path` lies, and try to write some of it."""
+    """Check the free space beside the bus at `path`, and try to write there."""
     folder = os.path.dirname(path)
     space = os.statvfs(folder)
     free = space.f_bavail * space.f_frsize
@@ -55,9 +55,9 @@ def check_disk(path: str, processes: Sequence[BusProcess] = ()) -> Check:
         problem = f"{free / _MIB:,.0f} MiB free"
         is_full = free < _DISK_FULL
         findings.append(
-            Finding("fail", problem, _FREE_SPACE) if is_full else Finding("warn", problem, "free some room")
+            Finding("fail", problem, _FREE_SPACE) if is_full else Finding("warn", problem, "free some space")
         )
-    # Where files are not counted both numbers are 0.
+    # A file system that does not count files reports 0 for both.
     if space.f_files and space.f_favail < _LOW_INODES:
         problem = f"{space.f_favail} of {space.f_files:,} inodes are free on the file system of {folder}"
         findings.append(Finding("fail" if not space.f_favail else "warn", problem, "remove some files, however small"))
@@ -71,13 +71,13 @@ def check_disk(path: str, processes: Sequence[BusProcess] = ()) -> Check:
 
 
 def _try_to_write(folder: str) -> OSError | None:
-    """Write a little into a file of its own, which is gone afterwards; returns what the system says against it."""
+    """Write a little into a temporary file; return the system's error, or None."""
     try:
         with tempfile.TemporaryFile(prefix=".raven-doctor-", dir=folder, buffering=0) as file:
             left = _TEST_SIZE
             while left > 0:
                 left -= file.write(b"\0" * left)
-            # Some file systems find out only now.
+            # Some file systems fail only at fsync.
             os.fsync(file.fileno())
     except OSError as error:
         return error
@@ -85,7 +85,7 @@ def _try_to_write(folder: str) -> OSError | None:
 
 
 def _near_size_limits(path: str, processes: Sequence[BusProcess]) -> Iterator[Finding]:
-    """Find the limits on file sizes that a file of the bus has nearly reached: this process's, and the others'."""
+    """Find file size limits, of this process and the others, that a file of the bus has nearly reached."""
     size = max((_size(path + suffix) for suffix in ("", "-wal")), default=0)
     own, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     limits = {"this shell": None if own == resource.RLIM_INFINITY else own}
@@ -107,15 +107,15 @@ def _size(path: str) -> int:
 
 
 def check_inotify(folder: str) -> Check:
-    """See whether a write in a new folder beside the bus is noticed, as foreign writes to the bus must be."""
+    """Check whether a write in a new folder beside the bus is noticed, as external writes to the bus must be."""
     try:
         temporary = tempfile.TemporaryDirectory(prefix=".raven-doctor-", dir=folder, ignore_cleanup_errors=True)
     except OSError as error:
         return Check(
             "inotify",
             "warn",
-            f"cannot be tried: no folder can be made in {folder} ({error.strerror})",
-            "mend what `disk` and `file` say first",
+            f"not tried: no folder can be created in {folder} ({error.strerror})",
+            "first solve the problems of `disk` and `file`",
         )
     started = time.monotonic()
     try:
@@ -125,23 +125,23 @@ def check_inotify(folder: str) -> Check:
         return _check_exhausted(error)
     if not noticed:
         return Check(
-            "inotify", "warn", "a write was not noticed: it may take 1 s until one is heard", "use a local disk"
+            "inotify", "warn", "a write was not noticed: external writes may take 1 s to be noticed", "use a local disk"
         )
     return Check("inotify", "ok", f"a write was noticed after {(time.monotonic() - started) * 1000:.0f} ms")
 
 
 def _check_exhausted(error: OSError) -> Check:
-    """Say what has run out, how much of it there is, and who holds most of it."""
+    """Name the exhausted limit, its value, and the processes that use most of it."""
     instances, watches = _inotify_usage()
     kind, held = ("watches", watches) if "watch limit" in str(error).lower() else ("instances", instances)
     limits = {name: proc.setting(name) for name in (f"fs.inotify.max_user_{kind}", f"user.max_inotify_{kind}")}
     known = {name: limit for name, limit in limits.items() if limit is not None}
-    problem = f"no watch can be set ({error}): writers without raven are heard within 100 ms instead"
+    problem = f"no watch can be set ({error}): external writes are noticed within 100 ms instead"
     remedy = "end programs that watch many files"
     if known:
-        # The second binds in a user namespace besides the first, see namespaces(7).
+        # In a user namespace the second limit applies besides the first, see namespaces(7).
         tightest = min(known, key=lambda name: known[name])
-        problem += f"; {tightest} is {known[tightest]}, and this user's programs hold {sum(held.values())} {kind}"
+        problem += f"; {tightest} is {known[tightest]}, and this user's programs use {sum(held.values())} {kind}"
         remedy = f"raise it (as root, `sysctl -w {tightest}={max(1024, 2 * known[tightest])}`), or {remedy}"
     largest = sorted(held, key=lambda pid: -held[pid])[:_MAX_SHOWN]
     if largest:
@@ -150,7 +150,7 @@ def _check_exhausted(error: OSError) -> Check:
 
 
 def _inotify_usage() -> tuple[dict[int, int], dict[int, int]]:
-    """Return how many instances and how many watches each process of this user holds."""
+    """Return the number of inotify instances and of watches for each process of this user."""
     instances: dict[int, int] = {}
     watches: dict[int, int] = {}
     for pid in proc.pids():
@@ -165,7 +165,7 @@ def _inotify_usage() -> tuple[dict[int, int], dict[int, int]]:
 
 
 def check_clock(store: ReadOnlyStore) -> Check | None:
-    """Compare the newest times in the bus with now; None where there are none, and the clock is set."""
+    """Compare the newest times in the bus with the clock; returns None if the bus has no times and the clock is set."""
     findings = []
     if clock.now() < _START_OF_2020:
         day = clock.isoformat(clock.from_micros(clock.now()))
@@ -174,12 +174,12 @@ def check_clock(store: ReadOnlyStore) -> Check | None:
     now = clock.now()
     ahead_s = (max((moment or 0 for moment in event_times), default=0) - now) / 1e6
     if ahead_s > _TOLERANCE_S:
-        problem = f"the newest entry is {ahead_s:,.0f} s in the future: the clock went back by as much"
+        problem = f"the newest entry is {ahead_s:,.0f} s in the future: the clock went back by that much"
         findings.append(Finding("warn", problem, _SET_CLOCK))
     lease_s = ((leased_until or 0) - now) / 1e6
     if lease_s > _MAX_LEASE_S + _TOLERANCE_S:
         problem = f"a lease ends in {lease_s:,.0f} s, and none is longer than {_MAX_LEASE_S:,}: the clock went back"
-        findings.append(Finding("warn", problem, f"`raven nack` gives back what it holds; {_SET_CLOCK}"))
+        findings.append(Finding("warn", problem, f"`raven nack` releases its delivery; {_SET_CLOCK}"))
     if not findings and not any(event_times):
         return None
-    return summarize("clock", findings, "no entry of the bus is of the future")
+    return summarize("clock", findings, "no entry of the bus is in the future")

@@ -1,4 +1,4 @@
-"""Place: where a bus or a socket lies, and who else could put something in its stead."""
+"""Permissions: the file system of a bus or socket, and the users who could replace it."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _RECHECK_S = 0.05
 
 
 def check_filesystem(folder: str) -> Check:
-    """Look at which file system it is."""
+    """Check the type of the file system."""
     kind = filesystem.filesystem_type(folder)
     if filesystem.is_network(kind):
         return Check(
             "file system", "fail", f"{kind} is shared among hosts; WAL does not work there", "use a local disk"
         )
     if kind == "unknown":
-        return Check("file system", "warn", "cannot be told", "make sure that it is a local disk")
+        return Check("file system", "warn", "its type is unknown", "make sure that it is a local disk")
     return Check("file system", "ok", f"{kind}, local")
 
 
 def check_permissions(path: str) -> Check:
-    """Look at who can reach the file, who can put another in its place, and whether it has another name."""
+    """Check which users can open or replace the file, and whether it has hard links."""
     mode = stat.S_IMODE(os.stat(path).st_mode)
     findings = list(writable_by_others(path))
     if mode & 0o077:
-        findings.append(Finding("warn", f"mode {mode:04o}: other users can reach it", _chmod("600", path)))
+        findings.append(Finding("warn", f"mode {mode:04o}: other users can open it", _chmod("600", path)))
     else:
         findings.extend(_exposed_companions(path))
     links = _count_links(path)
@@ -39,7 +39,7 @@ def check_permissions(path: str) -> Check:
         findings.append(
             Finding(
                 "warn",
-                f"the file has {links} names (hard links): who opens it by another has another WAL, which corrupts it",
+                f"the file has {links} names (hard links): each name has its own WAL, which corrupts the file",
                 f"find the others with {command('find', _mount_point(path), '-xdev', '-samefile', path)}, remove them",
             )
         )
@@ -47,13 +47,13 @@ def check_permissions(path: str) -> Check:
         kind = kind_of(companion)
         if kind not in ("", "a file"):
             findings.append(
-                Finding("fail", f"{companion} is {kind}", f"{command('rm', companion)}, when nobody uses the bus")
+                Finding("fail", f"{companion} is {kind}", f"{command('rm', companion)}, when no process uses the bus")
             )
-    return summarize("permissions", findings, f"mode {mode:04o}, this user's alone")
+    return summarize("permissions", findings, f"mode {mode:04o}, only this user can open it")
 
 
 def writable_by_others(path: str) -> Iterator[Finding]:
-    """Find the folders and links on the way to `path` by which others could put something else there."""
+    """Find folders and symlinks on the way to `path` that let other users replace the file."""
     folder = os.path.dirname(os.path.abspath(path))
     while True:
         try:
@@ -64,11 +64,11 @@ def writable_by_others(path: str) -> Iterator[Finding]:
         if stat.S_ISLNK(status.st_mode):
             if status.st_uid not in (0, os.geteuid()):
                 yield Finding(
-                    "warn", f"{folder} is a link of user {status.st_uid}, who can lead it elsewhere",
-                    f"use the path behind it: {os.path.realpath(folder)}",
+                    "warn", f"{folder} is a symlink of user {status.st_uid}, who can change its target",
+                    f"use its target: {os.path.realpath(folder)}",
                 )  # fmt: skip
         elif mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            yield Finding("warn", f"anybody can replace what is in {folder} (mode {mode:04o})", _chmod("o-w", folder))
+            yield Finding("warn", f"any user can replace files in {folder} (mode {mode:04o})", _chmod("o-w", folder))
         above = os.path.dirname(folder)
         if above == folder:
             return
@@ -76,11 +76,11 @@ def writable_by_others(path: str) -> Iterator[Finding]:
 
 
 def why_not_accessible(path: str) -> str:
-    """Say in words what keeps this user from using the file at `path`; empty where nothing that can be seen does."""
+    """Return why this user cannot use the file at `path`; empty if no reason is visible."""
     folder = os.path.dirname(path)
     for ancestor in _ancestors(folder):
         if os.path.isdir(ancestor) and not os.access(ancestor, os.X_OK):
-            return f"{_describe_owner(ancestor)} and lets user {os.geteuid()} not in"
+            return f"{_describe_owner(ancestor)} and denies access to user {os.geteuid()}"
     if _is_read_only(folder):
         return f"the file system of {folder} is mounted read-only"
     for companion in (path, f"{path}-wal", f"{path}-shm"):
@@ -88,21 +88,21 @@ def why_not_accessible(path: str) -> str:
             continue
         for right, word in ((os.R_OK, "read"), (os.W_OK, "write")):
             if not os.access(companion, right):
-                return f"{_describe_owner(companion)}, which user {os.geteuid()} may not {word}"
+                return f"{_describe_owner(companion)}, which user {os.geteuid()} cannot {word}"
     if os.path.isdir(folder) and not os.access(folder, os.W_OK):
-        return f"{_describe_owner(folder)}, in which user {os.geteuid()} may make no file"
+        return f"{_describe_owner(folder)}, where user {os.geteuid()} cannot create files"
     return ""
 
 
 def access_remedy(path: str) -> str:
-    """Say how to let this user use the file at `path`."""
+    """Return how to let this user use the file at `path`."""
     if _is_read_only(os.path.dirname(path)):
-        return "mount it for writing, or move the bus to another disk while nobody uses it"
-    return f"mend that with chmod or chown (as its owner, or root), or run raven as user {_owner(path)}"
+        return "mount it for writing, or move the bus to another disk while no process uses it"
+    return f"fix that with chmod or chown (as its owner, or root), or run raven as user {_owner(path)}"
 
 
 def kind_of(path: str) -> str:
-    """Say in words what stands at a path, itself and not what a link leads to; empty where nothing does."""
+    """Return the type of a path in words, without following a symlink; empty if it does not exist."""
     try:
         mode = os.lstat(path).st_mode
     except OSError:
@@ -118,19 +118,19 @@ def kind_of(path: str) -> str:
 
 
 def _exposed_companions(path: str) -> Iterator[Finding]:
-    """Find a WAL or an index of it that others can reach: they have the mode that the file had when they were made."""
+    """Find a -wal or -shm that other users can open: each has the mode that the file had at its creation."""
     for companion in (f"{path}-wal", f"{path}-shm"):
         if kind_of(companion) != "a file":
             continue
-        with suppress(FileNotFoundError):  # the last user of the bus takes them away
+        with suppress(FileNotFoundError):  # the last process that uses the bus removes them
             mode = stat.S_IMODE(os.lstat(companion).st_mode)
             if mode & 0o077:
-                problem = f"{companion} has mode {mode:04o}: other users can reach what is in it"
+                problem = f"{companion} has mode {mode:04o}: other users can read it"
                 yield Finding("warn", problem, _chmod("600", companion))
 
 
 def _ancestors(folder: str) -> list[str]:
-    """Return the folders on the way to one, from the root on, itself the last."""
+    """Return the folders from the root to this one, itself the last."""
     above = os.path.dirname(folder)
     return [folder] if above == folder else [*_ancestors(above), folder]
 
@@ -141,7 +141,7 @@ def _describe_owner(path: str) -> str:
 
 
 def _owner(path: str) -> int:
-    """Return the user whose file it is, or whose folder where the file cannot be seen."""
+    """Return the owner of the file, or of its folder if the file is not visible."""
     for place in (path, *reversed(_ancestors(os.path.dirname(path)))):
         try:
             return os.stat(place).st_uid
@@ -164,12 +164,12 @@ def _mount_point(path: str) -> str:
 
 
 def _count_links(path: str) -> int:
-    """Return how many names a file has; a file that is just being made has two for a moment."""
+    """Return the number of hard links; a file that is just being created has two for a moment."""
     if os.stat(path).st_nlink > 1:
         time.sleep(_RECHECK_S)
     return os.stat(path).st_nlink
 
 
 def _chmod(mode: str, path: str) -> str:
-    # As one would type it.
+    # Without the backticks.
     return command("chmod", mode, path).strip("`")

@@ -1,4 +1,4 @@
-"""Specimen: a bus as it stands, opened so that nothing in it changes by that."""
+"""ReadOnlyStore: a bus opened without changing its journal mode or schema."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from raven.store.connection import SqliteConnection
 from raven.store.database import Store
 from raven.store.transaction import Transaction
 
-# For so many steps of SQLite's machine nobody looks at the clock.
+# The number of SQLite's virtual machine steps between two checks of the clock.
 _PROGRESS_STEPS = 1000
 
 
 class CheckpointState(NamedTuple):
-    """How many pages the WAL holds, and how many of them are written back into the file."""
+    """The number of pages in the WAL, and how many of them are checkpointed."""
 
     pages: int
     checkpointed: int
 
 
 class ReadOnlyStore(Store):
-    """A store that neither turns the file into WAL mode nor brings its schema up to date, as other stores do."""
+    """A store that, unlike others, neither sets WAL mode nor upgrades the schema."""
 
     def __init__(self, path: str, busy_timeout_s: float) -> None:
         super().__init__(path, busy_timeout_s=busy_timeout_s, create=False)
@@ -32,23 +32,23 @@ class ReadOnlyStore(Store):
         self._transaction = Transaction(connection)
         queries = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_schema")
         self._is_blank = not any(connection.execute(query).get for query in queries)
-        if not self._is_blank:  # that would be prepared to become a bus
+        if not self._is_blank:  # check_format would prepare an empty file to become a bus
             migrations.check_format(connection, self.path)
 
     def is_blank(self) -> bool:
-        """Whether there is nothing in the file yet."""
+        """Whether the file is empty."""
         return self._is_blank
 
     def version(self) -> int:
-        """Return the version of its schema."""
+        """Return the schema version."""
         return int(self.pragma("user_version"))
 
     def schema(self) -> list[Any]:
-        """Return kind, name, table and SQL of everything that stands in its schema."""
+        """Return kind, name, table and SQL of each object in the schema."""
         return self._query(connection.SCHEMA)
 
     def check_integrity(self, timeout_s: float) -> str | None:
-        """Look through all of the file and return `ok` or what is wrong with it; None where the time was too short."""
+        """Check the whole file; return `ok` or the damage, or None if the timeout was too short."""
         deadline = time.monotonic() + timeout_s
         self._interrupt_at(deadline)
         try:
@@ -63,7 +63,7 @@ class ReadOnlyStore(Store):
             self._interrupt_at(None)
 
     def run_checkpoint(self) -> CheckpointState | None:
-        """Write the WAL back as far as its readers allow; None where another does that now."""
+        """Checkpoint as far as the readers allow; return None if another connection is checkpointing."""
         with self._connected() as connection:
             row: Any = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         busy, pages, checkpointed = row

@@ -1,4 +1,4 @@
-"""Check: what was looked at, how it is, and what to do where it is not well."""
+"""Check: the subject of a check, its verdict, and a remedy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MAX_LISTED = 5
 
 
 class Check(NamedTuple):
-    """One finding: what was looked at, how it is, in words, and what to do where it is not ok."""
+    """The result of one check: its subject, a verdict, the findings in words, and a remedy if it is not ok."""
 
     name: str
     verdict: Verdict
@@ -20,12 +20,12 @@ class Check(NamedTuple):
     remedy: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the JSON shape."""
+        """Return the JSON form."""
         return self._asdict()
 
 
 class Finding(NamedTuple):
-    """One thing that is not as it should be, and what to do about it."""
+    """One problem and its remedy."""
 
     verdict: Verdict
     found: str
@@ -33,7 +33,7 @@ class Finding(NamedTuple):
 
 
 def summarize(name: str, findings: Sequence[Finding], ok_text: str) -> Check:
-    """Make one check of all findings, as bad as the worst of them; where there is none it is ok, `ok_text`."""
+    """Combine findings into one check, as bad as the worst of them; without findings it is ok, with `ok_text`."""
     if not findings:
         return Check(name, "ok", ok_text)
     verdict = next(verdict for verdict in _BY_SEVERITY if any(finding.verdict == verdict for finding in findings))
@@ -43,11 +43,11 @@ def summarize(name: str, findings: Sequence[Finding], ok_text: str) -> Check:
 
 
 def listed(items: Sequence[object]) -> str:
-    """Name items in words, the first of many."""
+    """List the first few items in words, and count the rest."""
     shown = ", ".join(map(str, items[:_MAX_LISTED]))
     return f"{shown} and {len(items) - _MAX_LISTED} more" if len(items) > _MAX_LISTED else shown
 
 
 def command(*words: object) -> str:
-    """Return a command as a shell takes it, whatever its words hold."""
+    """Return a command quoted for the shell."""
     return f"`{shlex.join(map(str, words))}`"

@@ -1,4 +1,4 @@
-"""Socket: what stands where the server should listen, who it is, and whether it answers."""
+"""Socket: the file at the server's path, its owner, and the server's answer to a ping."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from raven.doctor import permissions
 from raven.doctor.linux import proc
 from raven.doctor.report import Check, Finding, command, summarize
 
-# What `sun_path` holds, its closing NUL included: unix(7); 104 on macOS.
+# The size of `sun_path`, with the closing NUL: 108 in unix(7), 104 on macOS.
 _MAX_PATH_BYTES = 108 if sys.platform == "linux" else 104
 _REPLY_TIMEOUT_S = 2.0
 _PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}\n'
@@ -27,7 +27,7 @@ _ALLOW_UID = "--allow-uid"
 
 
 def check_socket(db_path: str) -> Check | None:
-    """Look at the server's socket: that of RAVEN_SOCKET, else the bus's own; None where nothing is wanted or there."""
+    """Check the server's socket, by RAVEN_SOCKET or else the bus's own; None if neither is set or present."""
     configured = os.environ.get("RAVEN_SOCKET")
     path = configured or f"{db_path}.sock"
     length = len(os.fsencode(path))
@@ -39,7 +39,7 @@ def check_socket(db_path: str) -> Check | None:
         if not configured:
             return None
         remedy = f"start {command('raven', 'serve', '--socket', path)}, or unset RAVEN_SOCKET"
-        return Check("socket", "warn", f"nothing stands at {path}, which RAVEN_SOCKET names", remedy)
+        return Check("socket", "warn", f"{path}, which RAVEN_SOCKET names, does not exist", remedy)
     findings = list(permissions.writable_by_others(path))
     if kind != "a socket":
         target = f" to {os.readlink(path)}" if kind == "a symlink" else ""
@@ -51,11 +51,11 @@ def check_socket(db_path: str) -> Check | None:
 
 
 def _probe(path: str, db_path: str) -> tuple[list[Finding], str]:
-    """Connect and ask whether a server is there; returns what is wrong, and what is to be said where nothing is."""
+    """Connect and ping; return the problems, and the text for a server without any."""
     try:
         status = os.lstat(path)
     except OSError:
-        return [], f"{path} was just taken away"
+        return [], f"{path} was just removed"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(_REPLY_TIMEOUT_S)
         started = time.monotonic()
@@ -78,25 +78,25 @@ def _owner_findings(path: str, status: os.stat_result, db_path: str, pid: int | 
         owners.add(os.stat(db_path).st_uid)
     mode = stat.S_IMODE(status.st_mode)
     if status.st_uid not in owners:
-        problem = f"{path} is user {status.st_uid}'s, not yours: what is sent there, that user reads"
+        problem = f"{path} is user {status.st_uid}'s, not yours: that user reads every message sent there"
         yield Finding("fail", problem, f"do not use it; {command('rm', path)} as root, or choose another with --socket")
     elif mode & 0o077 and pid and not _allows_other_users(pid):
-        problem = f"{path} can be reached by others (mode {mode:04o}), whom the server turns away"
+        problem = f"{path} is open to other users (mode {mode:04o}), whom the server refuses"
         yield Finding("warn", problem, command("chmod", "600", path))
 
 
 def _allows_other_users(pid: int) -> bool:
-    """Whether a server was started for other users, too, or cannot be asked."""
+    """Whether a server was started for other users too, or its arguments are unknown."""
     words = proc.arguments(pid)
     return not words or any(word.partition("=")[0] == _ALLOW_UID for word in words)
 
 
 def _unreachable(path: str, error: OSError) -> Finding:
     if error.errno == errno.ECONNREFUSED:
-        remedy = f"start `raven serve`, which puts its own in its place, or {command('rm', path)}"
-        return Finding("warn", f"nobody listens at {path}: its server was killed", remedy)
+        remedy = f"start `raven serve`, which replaces it, or {command('rm', path)}"
+        return Finding("warn", f"no process listens at {path}: its server was killed", remedy)
     if error.errno in (errno.EAGAIN, errno.ETIMEDOUT) or isinstance(error, TimeoutError):
-        return Finding("warn", f"the queue at {path} is full: its server takes nobody in", _find_stopped(path))
+        return Finding("warn", f"the queue at {path} is full: its server accepts no connections", _find_stopped(path))
     return Finding(
         "warn", f"{path} cannot be connected to: {error.strerror or error}", f"see {command('ls', '-l', path)}"
     )
@@ -113,7 +113,7 @@ def _diagnose(reply: Any, path: str, who: str, pid: int | None) -> list[Finding]
         return []
     error = reply.get("error") if isinstance(reply, dict) else None
     if not isinstance(error, dict):
-        problem = f"{who} listens at {path} and does not speak raven's protocol"
+        problem = f"{who} listens at {path} and does not use raven's protocol"
         return [Finding("warn", problem, "end that program, or choose another path with --socket")]
     data = error.get("data")
     kind = data.get("kind") if isinstance(data, dict) else None
@@ -125,11 +125,11 @@ def _diagnose(reply: Any, path: str, who: str, pid: int | None) -> list[Finding]
 
 
 def _ask(client: socket.socket) -> Any:
-    """Return the first line of what comes back: its JSON value, the text where it is none, None where nothing comes."""
+    """Return the first line received: its JSON value, its text if it is not JSON, or None if no data comes."""
     received = b""
     deadline = time.monotonic() + _REPLY_TIMEOUT_S
     with suppress(OSError):
-        # One that refuses may have answered, and closed, before it is asked.
+        # A server that refuses may have answered and closed before the ping.
         with suppress(BrokenPipeError):
             client.sendall(_PING)
         while b"\n" not in received and len(received) < _MAX_REPLY:
@@ -147,7 +147,7 @@ def _ask(client: socket.socket) -> Any:
 
 
 def _peer(client: socket.socket) -> int | None:
-    """Return the process that listens, where the system tells it."""
+    """Return the pid of the listening process, or None if the system does not report it."""
     if sys.platform != "linux":
         return None
     pid, _, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
@@ -155,4 +155,4 @@ def _peer(client: socket.socket) -> int | None:
 
 
 def _find_stopped(path: str) -> str:
-    return f"find it with {command('fuser', path)} or `ss -xlp`; let it go on (`kill -CONT`), or restart it"
+    return f"find it with {command('fuser', path)} or `ss -xlp`; continue it (`kill -CONT`), or restart it"

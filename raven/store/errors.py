@@ -18,7 +18,7 @@ from raven.errors import (
 _Mapping = tuple[type[DatabaseError], str]
 
 _LOCKED: _Mapping = (BusyError, "is locked by another writer: try again, or find the program that holds it")
-_FULL: _Mapping = (DiskFullError, "cannot grow: the disk, the quota or the file size limit is used up; free some room")
+_FULL: _Mapping = (DiskFullError, "cannot grow: the disk, the quota or the file size limit is used up; free some space")
 _READ_ONLY: _Mapping = (
     ReadOnlyError,
     "cannot be written: check the permissions of the file, of its -wal and -shm, and of its folder",

@@ -22,7 +22,7 @@ from raven.store import filesystem
 
 # Causes for which a file cannot be created, other than permissions.
 _REMEDIES: dict[int, tuple[type[DatabaseError], str]] = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), (DiskFullError, "free some room, or remove some files")),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), (DiskFullError, "free some space, or remove some files")),
     **dict.fromkeys(
         (errno.EMFILE, errno.ENFILE), (DatabaseError, "close some files, or raise the limit (`ulimit -n`)")
     ),

@@ -35,7 +35,7 @@ def on_disk(spawn: Spawn, disk: Path, options: str) -> Examiner:
 @pytest.mark.parametrize(
     ("left", "verdict", "words"),
     [
-        (0, "fail", ["0 MiB free", "100 KiB cannot be written", "No space left", "free some room"]),
+        (0, "fail", ["0 MiB free", "100 KiB cannot be written", "No space left", "free some space"]),
         (50 * MIB, "warn", ["50 MiB free"]),
     ],
 )

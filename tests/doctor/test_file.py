@@ -94,7 +94,7 @@ def test_the_file_of_an_older_raven_is_told_and_left_as_it_is(db: str, connect: 
     older = look(db)
 
     assert trouble(older).keys() == {"schema"}
-    assert_told(older["schema"], "warn", f"version 1 of {len(migrations())}", "brings it up to date", "raven stats")
+    assert_told(older["schema"], "warn", f"version 1 of {len(migrations())}", "upgrades it", "raven stats")
     assert schema_version(db) == 1
     connect("worker:s").close()
     assert not trouble(look(db))
@@ -108,8 +108,8 @@ def test_a_file_that_may_not_be_written_is_told_with_owner_and_mode(bus: str, sp
     closed = examiner.look()
     os.chmod(bus, 0o600)
 
-    assert_told(read_only["file"], "fail", f"{bus} is user {os.geteuid()}'s with mode 0400", "may not write", "chmod")
-    assert_told(closed["file"], "fail", f"{bus} is user {os.geteuid()}'s with mode 0000", "may not read", "chmod")
+    assert_told(read_only["file"], "fail", f"{bus} is user {os.geteuid()}'s with mode 0400", "cannot write", "chmod")
+    assert_told(closed["file"], "fail", f"{bus} is user {os.geteuid()}'s with mode 0000", "cannot read", "chmod")
     assert not trouble(examiner.look())
 
 
@@ -122,7 +122,7 @@ def test_a_wal_that_may_not_be_written_is_named_though_the_file_may(bus: str, sp
 
     check = examiner.look()["file"]
 
-    assert_told(check, "fail", f"({bus}-", f"is user {os.geteuid()}'s with mode 0400", "may not write", "chmod")
+    assert_told(check, "fail", f"({bus}-", f"is user {os.geteuid()}'s with mode 0400", "cannot write", "chmod")
     for path in (Path(f"{bus}-wal"), Path(f"{bus}-shm")):
         if path.exists():
             path.chmod(0o600)
@@ -140,7 +140,7 @@ def test_a_folder_on_the_way_that_lets_nobody_in_is_named(tmp_path: Path, spawn:
     finally:
         (tmp_path / "closed").chmod(0o700)
 
-    assert_told(checks["file"], "fail", f"{tmp_path / 'closed'} is user", "mode 0600", "not in")
+    assert_told(checks["file"], "fail", f"{tmp_path / 'closed'} is user", "mode 0600", "denies access")
     assert not trouble(examiner.look())
 
 
@@ -285,7 +285,7 @@ def test_damage_that_is_found_is_quoted_and_stops_no_other_check(
 
 @pytest.mark.parametrize(
     ("mounts", "verdict", "words"),
-    [("1 1 0:1 / / rw - nfs4 host:/x rw\n", "fail", "nfs4"), ("", "warn", "cannot be told")],
+    [("1 1 0:1 / / rw - nfs4 host:/x rw\n", "fail", "nfs4"), ("", "warn", "its type is unknown")],
 )
 def test_a_file_system_that_is_not_local_or_not_known_is_named(
     bus: str, monkeypatch: pytest.MonkeyPatch, mounts: str, verdict: str, words: str

@@ -57,7 +57,7 @@ def test_a_stopped_writer_is_told_as_such(bus: str, spawn: Spawn) -> None:
         checks["processes"],
         "warn",
         f"pid {holder.program.pid} ",
-        "holds the lock of the writer",
+        "holds the writer's lock",
         f"kill -CONT {holder.program.pid}",
     )
     holder.program.signal(signal.SIGCONT)
@@ -86,7 +86,7 @@ def test_a_reader_that_pins_the_wal_is_named_while_that_is_still_small(
     check = look(bus)["journal"]
 
     assert_told(
-        check, "warn", f"pid {reader.program.pid} (python", "has read for 2", "pages of the WAL cannot be written back"
+        check, "warn", f"pid {reader.program.pid} (python", "has read for 2", "pages of the WAL cannot be checkpointed"
     )
     assert "MiB" not in check.found
     reader.execute("COMMIT")

@@ -45,7 +45,7 @@ def test_a_helper_that_answers_is_well_and_one_that_was_never_wanted_is_not_miss
 def test_a_socket_that_a_killed_helper_has_left_is_told(bus: str, serve: Serve) -> None:
     serve().kill()
 
-    assert_told(look(bus)["socket"], "warn", f"nobody listens at {bus}.sock", "raven serve", f"rm {bus}.sock")
+    assert_told(look(bus)["socket"], "warn", f"no process listens at {bus}.sock", "raven serve", f"rm {bus}.sock")
     serve()
     assert not trouble(look(bus))
 
@@ -145,7 +145,7 @@ def test_a_folder_in_which_anybody_can_replace_the_socket_is_told(
 
     check = look(bus)["socket"]
 
-    assert_told(check, "warn", f"anybody can replace what is in {folder}", f"chmod o-w {folder}")
+    assert_told(check, "warn", f"any user can replace files in {folder}", f"chmod o-w {folder}")
     subprocess.run(check.remedy, shell=True, check=True)
     assert not trouble(look(bus))
 
@@ -164,10 +164,10 @@ def test_a_link_of_another_user_on_the_way_to_the_socket_is_told(
     check = look(bus)["socket"]
 
     assert not trouble(own)
-    assert_told(check, "warn", f"{tmp_path / 'link'} is a link of user 12345", str(tmp_path / "real"))
+    assert_told(check, "warn", f"{tmp_path / 'link'} is a symlink of user 12345", str(tmp_path / "real"))
 
 
-@pytest.mark.parametrize(("name", "words"), [("gone.sock", "nothing stands at"), ("x" * 110, "bytes, but the system")])
+@pytest.mark.parametrize(("name", "words"), [("gone.sock", "does not exist"), ("x" * 110, "bytes, but the system")])
 def test_a_socket_that_is_named_and_cannot_be_there_is_told(
     bus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str
 ) -> None:
@@ -201,7 +201,7 @@ def answering(path: str, answer: bytes) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        *((answer, ["bus.db.sock", "does not speak raven's protocol"]) for answer in OF_SOMETHING_ELSE),
+        *((answer, ["bus.db.sock", "does not use raven's protocol"]) for answer in OF_SOMETHING_ELSE),
         (b'{"error": {"message": "full", "data": {"kind": "limit"}}}\n', ["refuses", "--max-connections"]),
         (b'{"error": {"message": "not you", "data": {"kind": "forbidden"}}}\n', ["refuses", "--allow-uid"]),
         (b'{"error": {"message": "broken"}}\n', ["refuses", "see its log"]),

@@ -44,7 +44,7 @@ def test_who_died_while_it_waited_is_named_until_it_waits_again(bus: str, spawn:
     worker = subscribe(spawn, bus)
     worker.kill()
 
-    assert_told(look(bus)["doorbells"], "warn", f"{WORKER} (pid {worker.pid})", "start those again")
+    assert_told(look(bus)["doorbells"], "warn", f"{WORKER} (pid {worker.pid})", "start them again")
     assert bell(bus).is_fifo(), "the doctor removes nothing"
     subscribe(spawn, bus)
     assert not trouble(look(bus))
@@ -59,7 +59,7 @@ def test_what_stands_in_the_place_of_a_doorbell_is_named(bus: str, spawn: Spawn,
 
     checks = look(bus)
 
-    assert_told(checks["doorbells"], "warn", f"{place} is {kind} in the place of a doorbell", "restart who waits")
+    assert_told(checks["doorbells"], "warn", f"{place} is {kind} in the place of a doorbell", "restart its subscriber")
     worker.kill()
     subprocess.run(checks["doorbells"].remedy.split("`")[1], shell=True, check=True)
     assert not trouble(look(bus))
@@ -170,7 +170,7 @@ def test_that_nobody_watches_is_told_until_somebody_does(bus: str, spawn: Spawn)
 
     check = look(bus)["watch"]
 
-    assert_told(check, "warn", "nobody watches", "at the next poll_interval_s", "restart a subscriber")
+    assert_told(check, "warn", "no process watches the WAL", "only every poll_interval_s", "restart a subscriber")
     waiting.kill()
     subscribe(spawn, bus)
     assert not trouble(look(bus))
@@ -188,7 +188,7 @@ def test_who_watches_and_cannot_be_seen_is_not_missed(bus: str, spawn: Spawn) ->
 
     checks = {check["name"]: check for check in json.loads(told)["checks"]}
     assert checks["watch"]["verdict"] == "ok"
-    assert "cannot be seen" in checks["watch"]["found"]
+    assert "is not visible" in checks["watch"]["found"]
 
 
 @needs_proc

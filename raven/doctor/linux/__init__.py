@@ -1,4 +1,4 @@
-"""What Linux tells of processes, their locks and open files, read from /proc.
+"""Linux: processes, their locks and their open files, read from /proc.
 
 Imported by `doctor`; imports `doctor.report`, `store` and below.
 """

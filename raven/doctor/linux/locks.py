@@ -1,8 +1,8 @@
-"""Locks: which processes hold SQLite's locks on a bus, and the lock of the watch.
+"""Locks: the processes that hold SQLite's locks on a bus, and the lock of the WAL watcher.
 
-In WAL mode they are POSIX locks on single bytes of the `-shm` file: 120 is the one writer's, 123 to 127 are those of
-the readers (https://sqlite.org/walformat.html#locks, and UNIX_SHM_BASE in os_unix.c). In other modes, and where one
-keeps the file to itself, they are on the database.
+In WAL mode SQLite uses POSIX locks on single bytes of the `-shm` file: 120 for the writer, 123 to 127 for readers
+(https://sqlite.org/walformat.html#locks, and UNIX_SHM_BASE in os_unix.c). In other modes, and in exclusive locking
+mode, the locks are on the database.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ _READ = range(123, 128)
 
 
 def writers(path: str) -> set[int]:
-    """Return the processes that hold the lock of the writer of the bus at `path`."""
+    """Return the processes that hold the writer's lock of the bus at `path`."""
     shm_locks = {lock.pid for lock in _locks_on(f"{path}-shm", "POSIX") if lock.is_write and _overlaps(lock, _WRITE)}
     return shm_locks | {lock.pid for lock in _locks_on(path, "POSIX") if lock.is_write}
 
 
 def readers(path: str) -> set[int]:
-    """Return the processes that are in a transaction that reads the bus at `path`, or writes it."""
+    """Return the processes that are in a read or write transaction of the bus at `path`."""
     return {lock.pid for lock in _locks_on(f"{path}-shm", "POSIX") if not lock.is_write and _overlaps(lock, _READ)}
 
 
 def elected(path: str) -> set[int]:
-    """Return the process that watches for writers that do not ring, on behalf of all."""
+    """Return the process that holds the WAL watcher's lock."""
     return {lock.pid for lock in _locks_on(f"{path}-bells/{LOCK_NAME}", "FLOCK")}
 
 
 def is_elected(path: str) -> bool:
-    """Whether somebody watches, be it one who cannot be seen from here: in another container, for instance."""
+    """Whether a process is the WAL watcher, even one not visible from here: in another container, for instance."""
     try:
         descriptor = os.open(f"{path}-bells/{LOCK_NAME}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -50,7 +50,7 @@ def is_elected(path: str) -> bool:
 
 
 def _locks_on(path: str, kind: str) -> Iterator[proc.Lock]:
-    # Only asked for its number: to open and close it would drop this process's own locks.
+    # Only stat: opening and closing the file would drop this process's own locks.
     try:
         status = os.stat(path, follow_symlinks=False)
     except OSError:
@@ -59,7 +59,7 @@ def _locks_on(path: str, kind: str) -> Iterator[proc.Lock]:
     for lock in proc.locks():
         if lock.kind != kind or lock.inode != status.st_ino or lock.pid <= 0:
             continue
-        # Some file systems (overlayfs, btrfs) tell another device here than there.
+        # Some file systems (overlayfs, btrfs) report another device in /proc/locks than in stat.
         if lock.device == device or path in proc.links(lock.pid).values():
             yield lock
 

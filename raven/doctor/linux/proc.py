@@ -1,6 +1,6 @@
-"""Proc: what the system tells of processes and of their locks, see proc(5); elsewhere than on Linux it tells nothing.
+"""Proc: processes and their locks, from proc(5); empty on other systems than Linux.
 
-All of it may be gone in the next moment, and much belongs to others: what cannot be read is left out.
+A process may end at any moment, and many belong to other users: unreadable entries are left out.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class Lock(NamedTuple):
 
 
 def is_available() -> bool:
-    """Whether there is anything to be told here."""
+    """Whether the system has /proc."""
     return os.path.isdir("/proc/self/fd")
 
 
 def pids() -> list[int]:
-    """Return the processes that can be seen."""
+    """Return the visible processes."""
     try:
         return [int(name) for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
@@ -39,7 +39,7 @@ def pids() -> list[int]:
 
 
 def links(pid: int) -> dict[int, str]:
-    """Return what the descriptors of a process lead to; of a process of another user nothing."""
+    """Return the targets of a process's descriptors; empty for a process of another user."""
     targets = {}
     for number in _descriptors(pid):
         with suppress(OSError):
@@ -48,17 +48,17 @@ def links(pid: int) -> dict[int, str]:
 
 
 def count_descriptors(pid: int) -> int:
-    """Return how many descriptors a process has open."""
+    """Return the number of open descriptors of a process."""
     return len(_descriptors(pid))
 
 
 def count_watches(pid: int, descriptor: int) -> int:
-    """Return how many watches an inotify instance of a process has."""
+    """Return the number of watches of a process's inotify instance."""
     return _read(f"/proc/{pid}/fdinfo/{descriptor}").count("inotify wd:")
 
 
 def limit(pid: int, name: str) -> int | None:
-    """Return a soft limit of a process by its name there (`Max open files`); None where none is told."""
+    """Return a process's soft limit by its name in /proc (`Max open files`), or None if it is unknown."""
     for line in _read(f"/proc/{pid}/limits").splitlines():
         if line.startswith(name):
             soft = line[len(name) :].split()[0]
@@ -67,18 +67,18 @@ def limit(pid: int, name: str) -> int | None:
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether a process was stopped, by a signal or by a debugger."""
+    """Whether a signal or a debugger has stopped a process."""
     return _status(pid)[:1] in (["T"], ["t"])
 
 
 def cpu_ticks(pid: int) -> int:
-    """Return how much a process has computed, in ticks of which there are mostly 100 a second."""
+    """Return the CPU time of a process in ticks, usually 100 per second."""
     fields = _status(pid)
     return int(fields[11]) + int(fields[12]) if len(fields) > 12 else 0
 
 
 def describe(pid: int) -> str:
-    """Name a process by its number and its program; of what that was told no more than which command it is."""
+    """Return `pid N (program)`; arguments are hidden except the raven subcommand."""
     program = _program(arguments(pid)) or _read(f"/proc/{pid}/comm").strip()
     return f"pid {pid} ({program[:_MAX_PROGRAM]})" if program else f"pid {pid}"
 
@@ -89,12 +89,12 @@ def arguments(pid: int) -> list[str]:
 
 
 def locks() -> list[Lock]:
-    """Return the locks on files that processes hold; who waits for one is left out."""
+    """Return the file locks that processes hold; waiting processes are left out."""
     return list(_parse_locks(_read("/proc/locks")))
 
 
 def setting(name: str) -> int | None:
-    """Return a setting of the kernel by its name in sysctl(8)."""
+    """Return a kernel setting by its sysctl(8) name."""
     text = _read(f"/proc/sys/{name.replace('.', '/')}").strip()
     return int(text) if text.isdigit() else None
 
@@ -102,7 +102,7 @@ def setting(name: str) -> int | None:
 def _parse_locks(text: str) -> Iterator[Lock]:
     for line in text.splitlines():
         with suppress(ValueError):
-            # `1: POSIX ADVISORY WRITE 708 08:01:2753 128 128`, with `->` behind the number for one that waits.
+            # `1: POSIX ADVISORY WRITE 708 08:01:2753 128 128`, with `->` after the number for a waiting process.
             _, kind, _, mode, pid, file, first, last = line.split()
             major, minor, inode = file.split(":")
             device = f"{int(major, 16)}:{int(minor, 16)}"
@@ -111,7 +111,7 @@ def _parse_locks(text: str) -> Iterator[Lock]:
 
 
 def _program(words: list[str]) -> str:
-    """Return the part of a command line that says which program it is."""
+    """Return the part of a command line that names the program."""
     shown = [os.path.basename(words[0])] if words else []
     rest = iter(words[1:])
     for word in rest:
@@ -137,7 +137,7 @@ def _descriptors(pid: int) -> list[str]:
 
 
 def _status(pid: int) -> list[str]:
-    """Return the fields of a process from its state on: before it stands a name that may hold anything."""
+    """Return a process's fields from its state on: the name before them may contain any character."""
     return _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
 
 

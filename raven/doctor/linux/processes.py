@@ -1,4 +1,4 @@
-"""Processes that have the files of a bus open: which are stopped, hold a file that is no longer it, run short."""
+"""Processes that have the bus's files open: stopped ones, stale files, and full descriptor tables."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from raven.wake.watcher import LOCK_NAME
 
 _DELETED = " (deleted)"
 _RECHECK_S = 0.2
-# Nearly reached: a tenth is left, or less than it takes to open the bus.
+# A limit is nearly reached if a tenth of it is left, or fewer descriptors than opening the bus takes.
 _LEFT = 10
 _TO_OPEN = 4
 _FEWEST = 64
 
 
 class OpenFile(NamedTuple):
-    """A file of the bus that a process has open: its name behind the bus's own (`-wal`, `-bells/...`, none)."""
+    """A file of the bus that a process has open; `suffix` follows the bus's own name (`-wal`, `-bells/...`, '')."""
 
     descriptor: int
     suffix: str
@@ -37,27 +37,27 @@ class BusProcess(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The process by its number and its program."""
+        """The pid and program of the process."""
         return proc.describe(self.pid)
 
     def has(self, suffix: str) -> bool:
-        """Whether it has the file of that name open, be it deleted or not."""
+        """Whether the process has the file with this suffix open, deleted or not."""
         return any(file.suffix == suffix for file in self.files)
 
     def doorbells(self) -> list[OpenFile]:
-        """Return the doorbells that it has open: its own, since others are only opened to ring them."""
+        """Return the process's own doorbells; it opens others only to ring them."""
         lock = f"-bells/{LOCK_NAME}"
         return [file for file in self.files if file.suffix.startswith("-bells/") and file.suffix != lock]
 
 
 def list_processes(path: str) -> list[BusProcess]:
-    """Return the processes that have files of the bus at `path` open, but for this one."""
+    """Return the other processes that have files of the bus at `path` open."""
     candidates = [BusProcess(pid, _files(pid, path)) for pid in proc.pids() if pid != os.getpid()]
     return [process for process in candidates if process.files]
 
 
 def reload(process: BusProcess, path: str) -> BusProcess:
-    """Look at a process once more."""
+    """Read the open files of a process again."""
     return BusProcess(process.pid, _files(process.pid, path))
 
 
@@ -74,7 +74,7 @@ def _files(pid: int, path: str) -> tuple[OpenFile, ...]:
 
 
 def check_processes(path: str, processes: Sequence[BusProcess]) -> Check | None:
-    """Look at the processes that have the bus open; None where there is none, and this one is well."""
+    """Check the processes that have the bus open; returns None if there is none and this one is fine."""
     findings = [*_stopped_processes(path, processes), *_stale_files(path, processes), *_low_descriptors(processes)]
     if not processes and not findings:
         return None
@@ -90,17 +90,17 @@ def _stopped_processes(path: str, processes: Sequence[BusProcess]) -> Iterator[F
         waits = sorted({unquote(doorbell.suffix.split("/")[1]) for doorbell in process.doorbells()})
         parts = [f"waits at {', '.join(waits)}"] if waits else []
         if process.pid in writers:
-            parts.append("holds the lock of the writer")
+            parts.append("holds the writer's lock")
         does = f"; it {' and '.join(parts)}" if parts else ""
         yield Finding(
             "warn",
             f"{process.label} is stopped{does}",
-            f"`kill -CONT {process.pid}` lets it go on; `kill -KILL {process.pid}` ends it, and its leases expire",
+            f"`kill -CONT {process.pid}` continues it; `kill -KILL {process.pid}` ends it, and its leases expire",
         )
 
 
 def _stale_files(path: str, processes: Sequence[BusProcess]) -> Iterator[Finding]:
-    """Find those who have a file open that was deleted, replaced or moved away, and are not just closing it."""
+    """Find processes with an open file that was deleted, replaced or moved, unless they are just closing it."""
     suspects = [process for process in processes if _has_stale_file(process)]
     if suspects:
         time.sleep(_RECHECK_S)
@@ -109,8 +109,8 @@ def _stale_files(path: str, processes: Sequence[BusProcess]) -> Iterator[Finding
             yield Finding(
                 "warn",
                 f"{process.label} has a file of the bus open that was deleted, moved or replaced: "
-                "what it writes is in no other's sight",
-                f"restart pid {process.pid}; raven's own clients notice at their next call or tick, others never do",
+                "no other process sees its writes",
+                f"restart pid {process.pid}; raven's clients notice this at their next call or tick, others never do",
             )
 
 

@@ -45,7 +45,7 @@ ERROR_CODES: dict[type[RavenError], ErrorCode] = {
     errors.NotABusError: ErrorCode(-32013, "not_a_bus", "the bus file is something else: choose another"),
     errors.NewerSchemaError: ErrorCode(-32014, "newer_schema", "the bus was made by a newer raven: update the server"),
     errors.NetworkFilesystemError: ErrorCode(-32015, "network_filesystem", "the bus lies on a network file system"),
-    errors.DiskFullError: ErrorCode(-32016, "disk_full", "the bus cannot grow: free some room on its disk"),
+    errors.DiskFullError: ErrorCode(-32016, "disk_full", "the bus cannot grow: free some space on its disk"),
     errors.ReadOnlyError: ErrorCode(-32017, "read_only", "the bus cannot be written: check its permissions"),
     errors.CorruptError: ErrorCode(-32018, "corrupt", "the bus is damaged: run `raven doctor`, and restore a backup"),
     errors.ServerError: ErrorCode(-32020, "helper"),  # older clients know this kind, and no other for it
