@@ -1,7 +1,7 @@
-"""A bus in memory, as plainly as it can be said: what a bus file must agree with after every step.
+"""A plain model of a bus in memory; a bus file must agree with it after every step.
 
 It knows nothing of SQLite and shares no code with raven. Times are microseconds, 0 for ready; a lease is the token of
-its holder. What raven must refuse it refuses, by the name of the error.
+its holder. It refuses each call that raven must refuse, with the name of the error.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ REPORT = "raven.undelivered"
 
 
 class Refused(Exception):  # noqa: N818 not an error of the model
-    """Raven must raise the error of this name, and nothing must have changed."""
+    """Raven must raise the error of this name and change nothing."""
 
 
 @dataclass
@@ -59,16 +59,18 @@ class Delivery:
 
 @dataclass
 class Bus:
-    """All deliveries, what time it is, and the reports that are owed to senders and not sent yet."""
+    """All deliveries, the time, and the reports that raven must still send."""
 
     now: Callable[[], int]
-    book: Callable[[], None]  # takes over the reports that are owed, with the ids that they were given
+    book: Callable[[], None]  # copies the sent reports with their ids
     newest: int = 0
-    messages: dict[int, Delivery] = field(default_factory=dict)  # of each message one delivery, for what all share
+    messages: dict[int, Delivery] = field(
+        default_factory=dict
+    )  # one delivery of each message, for the columns that all share
     deliveries: dict[tuple[int, str], Delivery] = field(default_factory=dict)
     owed: list[tuple[int, str, str]] = field(default_factory=list)
 
-    # What senders do.
+    # Senders.
 
     def send(self, id: int, sender: str, recipients: Iterable[str], **options: Any) -> None:
         now, life, delay = self.now(), options.get("expires_in_s"), options.get("delay_s")
@@ -88,7 +90,7 @@ class Bus:
         self.newest = id
 
     def first_of(self, sender: str, dedup_key: str | None) -> int | None:
-        """Return the id of the message that a sender has sent under a key."""
+        """Return the id of the sender's first message with a dedup_key."""
         same = [m.id for m in self.messages.values() if m.sender == sender and m.dedup_key == dedup_key]
         return min(same) if same and dedup_key is not None else None
 
@@ -99,7 +101,7 @@ class Bus:
             if one.is_open and one.lease is None:
                 one.finish("expired")
 
-    # What time does.
+    # Time.
 
     def release_due(self, address: str | None) -> None:
         for one in self._open(address):
@@ -117,7 +119,7 @@ class Bus:
         self.expire()
         self.book()
 
-    # What recipients do.
+    # Recipients.
 
     def claim(
         self, address: str, max: int, token: int, lease_s: int, *, notified: bool = False, again: bool = False
@@ -144,7 +146,7 @@ class Bus:
         one.finish("acked")
 
     def ready(self, address: str, max: int, *, notified: bool, again: bool = False) -> list[Delivery]:
-        """Return what is ready, after what is due was settled; always by who claims `again`, never by who was rung."""
+        """Return the ready deliveries; first apply due timers, always with `again`, never if notified."""
         if not notified and (again or any(one.ready_at <= self.now() for one in self._open(address))):
             self.release_due(address)
             self.expire()
@@ -153,13 +155,13 @@ class Bus:
         return self._in_order(found)[:max]
 
     def claimable(self, address: str) -> list[int]:
-        """Return what a claim would find, in its order; changes nothing."""
+        """Return the ids that a claim would return, in its order; changes nothing."""
         now = self.now()
         found = [one for one in self._open(address) if one.ready_at <= now and not one.is_over(now)]
         return [one.id for one in self._in_order(found) if not (one.lease and one.is_spent())]
 
     def visible(self, address: str) -> list[Delivery]:
-        """Return what an inbox shows, in its order."""
+        """Return the deliveries of an inbox, in its order."""
         now = self.now()
         found = [one for one in self._open(address) if one.lease is not None or one.ready_at <= now]
         return self._in_order(one for one in found if not one.is_over(now))
@@ -209,7 +211,7 @@ class Bus:
             self.apply_due()
         return [(one.recipient, one.state, one.attempts, one.is_open and one.is_leased(now)) for one in found]
 
-    # What becomes of the finished.
+    # Finished deliveries.
 
     def requeue(self, id: int, address: str | None) -> int:
         self.apply_due()

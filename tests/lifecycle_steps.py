@@ -1,4 +1,4 @@
-"""Steps of the lifecycle, each done to a bus file by its clients and to a plain model, which must answer alike."""
+"""Steps of the life cycle: clients run each on a bus file and on a plain model, and compare the results."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ CLIENTS = {"quick": WORKER, "slow": WORKER, "other": OTHER, "boss": BOSS}
 
 
 class Undone(Exception):  # noqa: N818 it is meant
-    """What leaves a transaction that is to be undone."""
+    """The exception that rolls a transaction back."""
 
 
 @dataclass
 class Loop:
-    """A manual loop that stands at its yield, or before its first message."""
+    """A manual loop, paused at its yield or before its first message."""
 
     messages: Generator[Message]
     most: int
@@ -43,7 +43,7 @@ class Loop:
 
 @dataclass
 class Held:
-    """A subscription, and the token of what it leases."""
+    """A subscription with the token of its lease."""
 
     subscription: PullSubscription
     ack: str
@@ -53,7 +53,7 @@ class Held:
 
 @dataclass
 class Actor:
-    """A client, and what it must remember: its leases, and which of them it knows to be lost."""
+    """A client with its expected memory: its leases, and the leases that it knows to be lost."""
 
     bus: HostedBus
     leases: dict[int, int] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Actor:
             self.lost.discard(message.id)
 
     def forget_finished(self) -> None:
-        """Forget leases whose end is committed, unless the same was claimed again since."""
+        """Forget leases whose end is committed, unless the message was claimed again since."""
         for id, lease in self.finished:
             if self.leases.get(id) == lease:
                 self.leases.pop(id, None)
@@ -82,7 +82,7 @@ class Actor:
         self.finished.clear()
 
     def stop(self) -> None:
-        """End what waits here; where the client has crashed, nothing of it is given back."""
+        """End the client's loops and subscriptions; after a crash this releases no lease."""
         for held in self.subscriptions:
             held.subscription.close()
         for loop in self.loops:
@@ -93,7 +93,7 @@ class Actor:
 
 
 class Steps:
-    """A bus file and a model of it, a clock that both go by, and the clients that do the same to both."""
+    """A bus file and its model, their common clock, and clients that run the same calls on both."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class Steps:
             self.connect(name)
         self.probes = [BusClient.at(address, db, register=False) for address in (WORKER, OTHER, BOSS)]
         self.file = apsw.Connection(db)
-        self.read: Callable[..., Any] = self.file.execute  # in a transaction, as its client sees it
+        self.read: Callable[..., Any] = self.file.execute  # inside a transaction, on its client's connection
         self.open.enter_context(elected(db))
 
     def connect(self, name: str) -> None:
@@ -124,10 +124,10 @@ class Steps:
         self.file.close()
         self.open.close()
 
-    # What one client does, in a transaction or out of it.
+    # The calls of one client, in a transaction or outside.
 
     def agree(self, model: Callable[[], Any], raven: Callable[[], Any]) -> str | None:
-        """Do the same to both; returns the name of the error that both agree on."""
+        """Run the same call on both; returns the name of the error of both, or None."""
         try:
             found, error = raven(), None
         except RavenError as raised:
@@ -140,7 +140,7 @@ class Steps:
         return error
 
     def some_id(self, number: int, *wanted: Callable[[Delivery], bool]) -> int:
-        """Return an id, counting from the newest, of what is wanted most, else next; now and then of any, or none."""
+        """Return an id from the newest of the first matching filter; sometimes any id, or an unused one."""
         for is_wanted in (*wanted[number // 8 * 2 :], lambda _: True):
             ids = sorted({one.id for one in self.model.deliveries.values() if is_wanted(one)})
             if ids and number < 9:
@@ -148,7 +148,7 @@ class Steps:
         return self.model.newest + 1
 
     def some_id_of(self, actor: Actor, number: int) -> int:
-        """Return the id of a message of a client's own mail: one that it has claimed, else one that is open."""
+        """Return the id of one of the client's own messages: a claimed one, else an open one."""
         return self.some_id(
             number,
             lambda one: one.recipient == actor.address and one.is_open and one.id in actor.leases,
@@ -224,7 +224,7 @@ class Steps:
             actor.lost.add(id)
 
     def kill(self, actor: Actor, midway: bool) -> None:
-        """Do to the file what the end of a process does: SQLite undoes what was not committed, and nothing more."""
+        """Do to the file what the end of a process does: SQLite rolls an open transaction back."""
         store = actor.bus._store
         if midway:
             store.begin_atomic()
@@ -232,7 +232,7 @@ class Steps:
             actor.bus.send(OTHER, "never sent")
             store.end_atomic(commit=False)
         store.close()
-        for consumer in actor.bus._consumers:  # their threads die, too
+        for consumer in actor.bus._consumers:  # their threads die too
             if isinstance(consumer, ManualAckConsumer) and consumer._renewer is not None:
                 consumer._renewer.stop()
                 consumer._has_claimed = False
@@ -251,10 +251,10 @@ class Steps:
             case ("extend", number, lease_s):
                 self.do_extend(actor, self.some_id_of(actor, number), None, lease_s)
 
-    # What is compared after each step.
+    # The comparison after each step.
 
     def book_reports(self) -> None:
-        """Take over into the model the reports that were sent since; they must be those that it owes."""
+        """Copy new reports into the model; they must be the expected ones."""
         found = []
         new = self.read(
             'SELECT id, sender, "to", type, body, urgency FROM messages WHERE id > ? ORDER BY id', (self.model.newest,)
@@ -270,7 +270,7 @@ class Steps:
         self.model.owed.clear()
 
     def compare(self) -> None:
-        """Compare every delivery, who may claim it, and what each address sees, in which order."""
+        """Compare every delivery, the claimable ids, and each address's inbox, in order."""
         self.book_reports()
         rows = self.file.execute(
             "SELECT message_id, recipient, state, attempts, ready_at, lease, reason, finished_at, delivered_at"
@@ -290,6 +290,6 @@ class Steps:
             assert [(m.id, m.state) for m in probe.inbox(peek=True)] == seen
             with suppress(Undone), Atomic(probe._store):
                 found = [m.id for m in probe.claim(100, remember=False)]
-                # Besides the reports that this claim makes its sender.
+                # Without the reports that this claim sends.
                 assert [id for id in found if id <= self.model.newest] == self.model.claimable(probe.address)
                 raise Undone

@@ -1,4 +1,4 @@
-"""Broadcasts: one message, stored once, for all who are registered at that moment."""
+"""Broadcasts: one message, stored once, for all addresses registered at that moment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def boss(connect: Connect) -> BusClient:
 
 
 def counts(foreign: Foreign) -> tuple[int, int]:
-    """Return how many messages and how many deliveries there are."""
+    """Return the number of messages and of deliveries."""
     return foreign.value("SELECT count(*) FROM messages"), foreign.value("SELECT count(*) FROM deliveries")
 
 
@@ -39,7 +39,7 @@ def test_one_body_is_stored_for_a_hundred_recipients(db: str, boss: BusClient, f
 
 
 @pytest.mark.parametrize("pattern", ["*:s", "late:*", "*:*"])
-def test_who_comes_late_gets_only_what_was_sent_since(boss: BusClient, connect: Connect, pattern: str) -> None:
+def test_a_late_address_gets_only_later_broadcasts(boss: BusClient, connect: Connect, pattern: str) -> None:
     boss.register("early:s", "late:t")
     boss.send(pattern, "note", "before")
     late = connect("late:s")
@@ -49,14 +49,14 @@ def test_who_comes_late_gets_only_what_was_sent_since(boss: BusClient, connect: 
     assert [msg.body for msg in late.inbox()] == ["after"]
 
 
-def test_who_was_registered_in_advance_gets_it_when_it_comes(boss: BusClient, connect: Connect) -> None:
+def test_an_address_registered_in_advance_gets_broadcasts(boss: BusClient, connect: Connect) -> None:
     boss.register("later:s")
     boss.send("*:s", "note", 1)
 
     assert [msg.body for msg in connect("later:s").inbox()] == [1]
 
 
-def test_who_got_mail_but_never_came_is_no_part_of_a_broadcast(boss: BusClient) -> None:
+def test_an_unregistered_address_with_mail_gets_no_broadcast(boss: BusClient) -> None:
     boss.send("stranger:s", "note")
     boss.register("a:s")
 
@@ -75,7 +75,7 @@ def test_a_bad_address_inside_a_transaction_costs_only_its_own_message(boss: Bus
     assert counts(foreign) == (2, 3)
 
 
-def test_who_registers_in_the_same_transaction_gets_it(boss: BusClient) -> None:
+def test_an_address_registered_in_the_same_transaction_gets_the_broadcast(boss: BusClient) -> None:
     with boss.transaction() as tx:
         tx.register("a:s")
         first = tx.send("*:s", "note")

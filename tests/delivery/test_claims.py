@@ -1,4 +1,4 @@
-"""Claims: messages are handed out under a lease, to one consumer at a time, and nobody waits for anybody."""
+"""Claims: a message is leased to one consumer at a time, and no claim waits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.both_ways
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 WORKER = "worker:s"
-# Far below how long a write may wait here, and far above what a claim takes.
+# Far below the busy timeout, and far above the time of a claim.
 AT_ONCE_S = 5.0
 
 
@@ -56,7 +56,7 @@ def test_a_claim_takes_one_unless_more_are_asked_for_and_never_more_than_there_a
     assert [ids(bus.claim()), ids(bus.claim(2)), ids(bus.claim(max=100)), bus.claim()] == [[1], [2, 3], [4, 5, 6], []]
 
 
-def test_what_is_claimed_is_delivered_counts_an_attempt_and_has_the_token_of_its_lease(bus: BusClient) -> None:
+def test_a_claimed_message_is_delivered_counts_an_attempt_and_has_a_lease_token(bus: BusClient) -> None:
     send_some(bus, 3)
 
     first, second = bus.claim(max=2)
@@ -71,9 +71,7 @@ def test_what_is_claimed_is_delivered_counts_an_attempt_and_has_the_token_of_its
     assert (seen.state, seen.attempts, seen.delivered_at, seen.lease) == ("delivered", 1, first.delivered_at, None)
 
 
-def test_what_is_not_acked_is_ready_for_another_when_its_lease_ends_and_not_before(
-    bus: BusClient, connect: Connect
-) -> None:
+def test_an_unacked_message_is_ready_again_when_its_lease_ends_and_not_before(bus: BusClient, connect: Connect) -> None:
     send_some(bus, 1)
     other = connect(WORKER)
     began = time.monotonic()
@@ -98,7 +96,7 @@ def test_the_default_lease_keeps_a_message_for_half_a_minute(bus: BusClient) -> 
     assert (receipt.ready_at - message.delivered_at).total_seconds() == 30
 
 
-def test_what_the_inbox_has_shown_can_still_be_claimed_and_what_is_acked_cannot(bus: BusClient) -> None:
+def test_a_message_seen_in_the_inbox_can_be_claimed_and_an_acked_one_cannot(bus: BusClient) -> None:
     send_some(bus, 2)
     bus.inbox()
     bus.ack(1)
@@ -163,7 +161,7 @@ def test_a_lease_that_was_rolled_back_is_not_held_against_its_client(bus: BusCli
 
 
 @pytest.mark.file_only
-def test_a_claim_and_what_follows_from_it_can_be_one_commit(bus: BusClient, foreign: Foreign) -> None:
+def test_a_claim_and_its_ack_can_be_one_commit(bus: BusClient, foreign: Foreign) -> None:
     send_some(bus, 1)
 
     with bus.transaction() as tx:
@@ -244,7 +242,7 @@ def test_a_claim_that_finds_nothing_does_not_wait_for_another_writer(
     assert took_s < AT_ONCE_S / 2
 
 
-def test_what_is_delayed_is_claimed_once_it_is_due(bus: BusClient) -> None:
+def test_a_delayed_message_is_claimed_once_it_is_due(bus: BusClient) -> None:
     sent = bus.send(WORKER, "job", delay_s=0.3)
     assert bus.claim() == []
 

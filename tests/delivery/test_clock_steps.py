@@ -1,4 +1,4 @@
-"""What one step of the clock does: delays, leases and lives go by it; order, timeouts and all else do not."""
+"""Clock steps: delays, leases and expiry follow the wall clock; order and timeouts do not."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TIMEOUT_S = 0.3
 
 @pytest.fixture
 def shift(tmp_path: Path) -> Shift:
-    """Return what steps the clock of all actors and programs of a test."""
+    """Return a function that steps the clock of all processes of a test."""
     return Shift(tmp_path / "shift")
 
 
@@ -43,7 +43,7 @@ def act(spawn: Spawn, shift: Shift, db: str) -> Act:
 
 
 def to_year(year: int) -> float:
-    """Return how far that is from here."""
+    """Return the seconds from now until a time."""
     return YEARS[year].timestamp() - time.time()
 
 
@@ -52,7 +52,7 @@ def ids(messages: list[Any]) -> list[int]:
 
 
 @pytest.mark.parametrize(("delay_s", "step_s"), [(1000, HOUR_S), (1e6, 30 * DAY_S)])
-def test_a_subscriber_sees_what_a_step_has_made_ready_although_nobody_rings(
+def test_a_subscriber_sees_mail_that_a_clock_step_made_ready_without_a_ring(
     act: Act, spawn: Spawn, shift: Shift, db: str, delay_s: float, step_s: float
 ) -> None:
     sent = act("boss:s").call("send", "worker:s", "job", delay_s=delay_s)
@@ -119,7 +119,7 @@ def test_a_manual_loop_goes_on_with_its_lease_after_the_clock_went_back(
     assert other.call("receipts", sent["id"])[0]["state"] == "acked"
 
 
-def test_a_renewal_after_the_clock_went_forward_keeps_the_message_where_nobody_else_took_it(
+def test_a_renewal_after_the_clock_went_forward_keeps_an_unclaimed_message(
     act: Act, spawn: Spawn, shift: Shift, db: str
 ) -> None:
     boss = act("boss:s")
@@ -135,7 +135,7 @@ def test_a_renewal_after_the_clock_went_forward_keeps_the_message_where_nobody_e
         assert consumer.read()["attempts"] == 2
 
 
-def test_what_expires_goes_by_the_clock_each_way(act: Act, shift: Shift) -> None:
+def test_expiry_follows_the_clock_in_both_directions(act: Act, shift: Shift) -> None:
     boss = act("boss:s")
     early, late = (boss.call("send", "worker:s", "job", expires_in_s=span_s) for span_s in (100, 10_000))
     shift.set(-HOUR_S)
@@ -180,7 +180,7 @@ def test_a_dedup_key_holds_for_good_whatever_the_clock_says(act: Act, shift: Shi
         ("wait_receipt_async", [1]),
     ],
 )
-def test_a_timeout_is_what_it_was_though_the_clock_steps(
+def test_a_timeout_keeps_its_length_when_the_clock_steps(
     act: Act, shift: Shift, method: str, arguments: list[Any], step_s: float
 ) -> None:
     boss = act("boss:s")
@@ -196,7 +196,7 @@ def test_a_timeout_is_what_it_was_though_the_clock_steps(
 
 
 @pytest.mark.parametrize("step_s", [-HOUR_S, HOUR_S])
-def test_nobody_who_waits_spins_after_a_step(
+def test_no_waiter_spins_after_a_clock_step(
     act: Act, spawn: Spawn, shift: Shift, db: str, foreign: Foreign, step_s: float
 ) -> None:
     boss = act("boss:s")
@@ -211,7 +211,7 @@ def test_nobody_who_waits_spins_after_a_step(
 
     shift.set(step_s)
     before = [cpu_s(program) for program in waiting]
-    time.sleep(1.0)  # there is nothing to wait for: what is looked for is that nothing happens
+    time.sleep(1.0)  # a fixed pause, because the test expects that nothing happens
 
     used = [after - first for after, first in zip(map(cpu_s, waiting), before, strict=True)]
     assert max(used) < 0.4, used

@@ -1,4 +1,4 @@
-"""Dead letters: whose attempts ran out is set aside with the reason, to be looked at, revived or dropped."""
+"""Dead letters: a delivery without attempts left is dead with a reason; it can be listed, requeued or purged."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_nack_without_a_reason_or_with_a_delay_is_death_at_once_and_says_so(bu
     assert [message.reason for message in bus.dead()] == ["attempt 1 of 1 was nacked"]
 
 
-def test_the_lapse_of_the_last_lease_is_death_at_its_end(bus: BusClient) -> None:
+def test_a_message_is_dead_at_the_end_of_its_last_lease(bus: BusClient) -> None:
     bus.send(WORKER, "job", max_attempts=1)
     bus.claim(lease_s=0.2)
     lease_ends = bus.receipts(1)[0].ready_at
@@ -85,7 +85,7 @@ def test_the_lapse_of_the_last_lease_is_death_at_its_end(bus: BusClient) -> None
     assert (bus.claim(), bus.receipts(1)[0].state) == ([], "dead")
 
 
-def test_a_message_is_handed_out_five_times_unless_it_is_said_otherwise(bus: BusClient) -> None:
+def test_a_message_has_five_attempts_by_default(bus: BusClient) -> None:
     bus.send(WORKER, "job")
     for number in range(1, 6):
         assert [message.attempts for message in bus.claim()] == [number]
@@ -169,7 +169,7 @@ def test_a_requeue_by_ids_revives_all_dead_deliveries_of_each_once_or_one_recipi
     assert dead(bus) == [(2, "a:s")]
 
 
-def test_a_requeue_of_all_takes_bites_and_passes_over_what_is_past_its_time(bus: BusClient, kill: Kill) -> None:
+def test_a_requeue_of_all_works_in_batches_and_skips_expired_deliveries(bus: BusClient, kill: Kill) -> None:
     kill(3, to=["a:s", "b:s"])
     (late,) = kill(expires_in_s=0.5)
     kill(1200)
@@ -189,9 +189,7 @@ def test_a_requeue_of_all_takes_bites_and_passes_over_what_is_past_its_time(bus:
      ("another's", MessageNotFoundError, "there is no message #3 to worker:s"),
      ("unknown", MessageNotFoundError, "there is no message #77")],
 )  # fmt: skip
-def test_a_requeue_by_ids_is_all_or_none(
-    bus: BusClient, last: str, error: type[Exception], words: str, kill: Kill
-) -> None:
+def test_a_requeue_by_ids_is_atomic(bus: BusClient, last: str, error: type[Exception], words: str, kill: Kill) -> None:
     kill(2)
     if last == "alive":
         bus.send(WORKER, "job")
@@ -208,7 +206,7 @@ def test_a_requeue_by_ids_is_all_or_none(
     assert bus.claim() == [] or last == "alive"
 
 
-def test_a_requeue_of_what_is_no_message_or_of_some_and_all_is_refused(bus: BusClient, kill: Kill) -> None:
+def test_a_requeue_of_a_missing_id_or_of_ids_and_all_is_refused(bus: BusClient, kill: Kill) -> None:
     kill()
 
     for ids, options in [((), {}), ((1,), {"all": True}), (("1",), {}), ((None,), {}), ((True,), {})]:
@@ -217,7 +215,7 @@ def test_a_requeue_of_what_is_no_message_or_of_some_and_all_is_refused(bus: BusC
     assert dead(bus) == [(1, WORKER)]
 
 
-def test_a_purge_drops_the_dead_and_then_messages_without_any_delivery(
+def test_a_purge_deletes_dead_deliveries_and_then_messages_without_deliveries(
     bus: BusClient, connect: Connect, foreign: Foreign, kill: Kill
 ) -> None:
     kill()
@@ -242,7 +240,7 @@ def test_a_purge_of_many_takes_bites_and_no_id_is_used_twice(bus: BusClient, for
 
     assert bus.purge_dead(WORKER) == 1200
 
-    # The newest message keeps ids from being used again; its delivery tells that it has ended.
+    # The newest message stays, so that SQLite does not reuse its id; its delivery is marked as expired.
     assert foreign.execute("SELECT id FROM messages") == [[1200]]
     assert [(receipt.state, receipt.reason is not None) for receipt in bus.receipts(1200)] == [("expired", True)]
     assert foreign.value("SELECT count(*) FROM deliveries") == 1

@@ -1,4 +1,4 @@
-"""Dedup keys: what is sent twice is stored once, and whoever sends it again is told so."""
+"""Dedup keys: a message sent twice is stored once, and the second send says so."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def worker(connect: Connect) -> BusClient:
 
 
 def once(bus: BusClient, body: Any = None, **options: Any) -> Message:
-    """Send under the one key of these tests."""
+    """Send with the dedup_key of these tests."""
     return bus.send("worker:s", "note", body, dedup_key="once", **options)
 
 
@@ -117,7 +117,7 @@ def test_of_eight_processes_at_once_exactly_one_stores(db: str, boss: BusClient,
     for actor in actors:
         actor.ask(["peers", [], {}])
 
-    with boss.transaction():  # all stand before the lock until it ends
+    with boss.transaction():  # all other writers wait for the lock until it ends
         for number, actor in enumerate(actors):
             actor.tell(["send", ["worker:s", "note", number], {"dedup_key": "once"}])
     results = [actor.read()["result"] for actor in actors]
@@ -139,7 +139,9 @@ def test_a_key_is_free_again_once_its_message_was_pruned(boss: BusClient, worker
     assert told(once(boss), once(boss)) == [(3, False), (3, True)]
 
 
-def test_a_duplicate_rings_nobody_and_tells_who_waits_now(db: str, boss: BusClient, spawn: Spawn) -> None:
+def test_a_duplicate_rings_no_doorbell_and_says_which_recipients_wait_now(
+    db: str, boss: BusClient, spawn: Spawn
+) -> None:
     once(boss)
     bells = [Doorbells(db).create(address) for address in ("worker:s", "other:s")]
 

@@ -1,4 +1,4 @@
-"""Delivery: every message to one consumer, once, in order; and a crash loses at most the one in hand."""
+"""Delivery: each message goes to one consumer, once, in order; a crash loses at most the message in flight."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def ids(lines: list[Any]) -> list[int]:
 
 
 def assert_all_taken_once(foreign: Foreign, count: int) -> None:
-    """Assert that the store agrees: each delivery was handed out once, and the file is sound."""
+    """Assert that the file is sound and that it counts one attempt for each delivery."""
     assert foreign.execute("SELECT state, attempts, count(*) FROM deliveries GROUP BY 1, 2") == [[2, 1, count]]
     assert foreign.value("PRAGMA integrity_check") == "ok"
 
@@ -73,7 +73,7 @@ def test_eight_producers_and_eight_consumers_at_once_lose_and_double_nothing(
 
 
 @pytest.mark.slow
-def test_a_subscriber_killed_with_messages_fetched_loses_none_but_the_one_in_hand(
+def test_a_killed_subscriber_loses_only_the_message_in_flight(
     db: str, connect: Connect, spawn: Spawn, foreign: Foreign
 ) -> None:
     connect("boss:s").send_many([{"to": "worker:s", "type": "work"}] * 200)
@@ -85,7 +85,7 @@ def test_a_subscriber_killed_with_messages_fetched_loses_none_but_the_one_in_han
     heir = spawn("subscriber", db, "worker:s", '{"poll_interval_s": 60}')
     rest = ids([heir.read() for _ in range(200 - len(handed_out))])
 
-    # What the victim had fetched comes last: it is free when its lease of 5 s has ended.
+    # The victim's prefetched messages come last, when their lease of 5 s has ended.
     assert handed_out + sorted(rest) == [*range(1, 201)]
     assert rest[-fetched:] == [*range(len(handed_out) + 1, len(handed_out) + 1 + fetched)]
     assert_all_taken_once(foreign, 200)
@@ -174,7 +174,7 @@ def test_a_subscriber_takes_nothing_while_its_body_is_at_work_on_one(connect: Co
     assert len(connect("worker:s").inbox()) == 2
 
 
-def test_a_taken_message_says_that_it_was_acked_and_when(connect: Connect) -> None:
+def test_a_consumed_message_has_its_ack_time(connect: Connect) -> None:
     bus = connect("worker:s")
     sent = bus.send("worker:s", "work")
 

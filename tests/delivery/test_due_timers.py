@@ -1,4 +1,4 @@
-"""Who puts into effect what time brings: whoever waits anywhere on the bus, and at the latest who asks."""
+"""Due timers: any waiter on the bus applies them soon, and a read applies them at the latest."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from tests.support import DEADLINE_S, NEVER_POLLS_S, Foreign, Program, wait_for_
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 WORKER = "worker:s"
-# The watch looks several times a second; a machine that is busy with other things may keep it for a while.
+# The WAL watcher polls several times a second; a busy machine may delay it.
 SOON_S = 1.5
 
 
 @pytest.fixture
 def bus(connect: Connect) -> BusClient:
-    """Return a client of the worker, which itself never waits."""
+    """Return a client of the worker that never waits."""
     return connect(WORKER)
 
 
 @pytest.fixture
 def watch(db: str, spawn: Spawn) -> Callable[[], Program]:
-    """Let somebody wait elsewhere on the bus, in a process of its own, and watch for all."""
+    """Start another process that waits on the bus, and so runs the WAL watcher."""
 
     def start() -> Program:
         program = spawn("subscriber", db, "elsewhere:s", json.dumps({"poll_interval_s": NEVER_POLLS_S}))
@@ -37,21 +37,21 @@ def watch(db: str, spawn: Spawn) -> Callable[[], Program]:
 
 
 def state(foreign: Foreign, message_id: int = 1) -> int:
-    """Return the state that the store has, which to look at settles nothing: 3 is expired, 4 dead."""
+    """Return the state in the file, without applying due timers: 3 is expired, 4 dead."""
     number = foreign.value("SELECT state FROM deliveries WHERE id >> 20 = ?", message_id)
     assert isinstance(number, int)
     return number
 
 
 def lapse(bus: BusClient, foreign: Foreign) -> float:
-    """Let the only attempt at a message lapse, and return when that was."""
+    """Let the lease of a message's only attempt end, and return its time."""
     bus.send(WORKER, "job", max_attempts=1)
     (message,) = bus.claim(lease_s=0.2)
     ready_at = foreign.value("SELECT ready_at FROM deliveries WHERE id >> 20 = ?", message.id)
     return float(ready_at / 1e6)
 
 
-def test_while_anybody_waits_anywhere_a_last_lease_that_lapses_is_death_soon(
+def test_while_any_process_waits_the_end_of_a_last_lease_is_death_soon(
     bus: BusClient, watch: Callable[[], Program], foreign: Foreign
 ) -> None:
     watch()
@@ -62,7 +62,7 @@ def test_while_anybody_waits_anywhere_a_last_lease_that_lapses_is_death_soon(
     assert 0 <= time.time() - ended_at < SOON_S
 
 
-def test_while_anybody_waits_anywhere_what_expires_or_comes_due_is_seen_to_soon(
+def test_while_any_process_waits_expiry_and_due_timers_are_applied_soon(
     bus: BusClient, watch: Callable[[], Program], foreign: Foreign
 ) -> None:
     watch()
@@ -76,7 +76,7 @@ def test_while_anybody_waits_anywhere_what_expires_or_comes_due_is_seen_to_soon(
     assert time.monotonic() - began < 0.2 + SOON_S
 
 
-def test_what_lapsed_while_another_wrote_is_seen_to_soon_after(
+def test_a_lease_that_ended_during_another_write_is_released_soon_after(
     db: str, bus: BusClient, watch: Callable[[], Program], spawn: Spawn, foreign: Foreign
 ) -> None:
     watch()
@@ -94,7 +94,7 @@ def test_what_lapsed_while_another_wrote_is_seen_to_soon_after(
     assert time.monotonic() - released_at < SOON_S
 
 
-def test_who_takes_over_the_watch_sees_to_what_came_before(
+def test_a_new_wal_watcher_applies_earlier_due_timers(
     db: str, bus: BusClient, watch: Callable[[], Program], foreign: Foreign
 ) -> None:
     watch().kill()
@@ -144,9 +144,7 @@ def test_the_dead_stay_when_old_messages_are_pruned(bus: BusClient, foreign: For
     assert [message.id for message in bus.claim(max=10)] == [1, 2, 5]
 
 
-def test_a_delivery_whose_message_was_deleted_by_hand_keeps_no_other_from_being_settled(
-    connect: Connect, foreign: Foreign
-) -> None:
+def test_a_delivery_without_its_message_does_not_block_due_timers_of_others(connect: Connect, foreign: Foreign) -> None:
     bus = connect("worker:s")
     orphan, other = (bus.send("worker:s", "note", max_attempts=1) for _ in range(2))
     bus.claim(max=2, lease_s=0.01)

@@ -1,4 +1,4 @@
-"""Exactly once: what was received, what was made of it and what was sent on are one commit, or nothing at all."""
+"""Exactly once: the ack, the worker's own rows and its sends are one commit, or do not happen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support import DEADLINE_S, Foreign, Program, wait_until
 
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
-# Long over when a test looks, and long enough not to be over before it is needed.
+# Ends before a test checks it, but not before the test needs it.
 SHORT_S = 0.05
 
 
@@ -27,7 +27,7 @@ def bus(connect: Connect) -> BusClient:
 
 
 def consume(bus: BusClient, id: int, by: str) -> None:
-    """Do all that comes of a message in one commit; the ack comes last, when there is something to undo."""
+    """Process a message in one commit; the ack comes last, so that a refused ack has writes to undo."""
     with bus.transaction() as tx:
         tx.execute("INSERT INTO done VALUES (?, ?)", (id, by))
         tx.send("next:s", "done", by)
@@ -35,7 +35,7 @@ def consume(bus: BusClient, id: int, by: str) -> None:
 
 
 def claim_again(bus: BusClient) -> None:
-    """Claim what another has claimed and left: its lease ends, and this one has it."""
+    """Claim a message after the lease of another consumer has ended."""
     wait_until(bus.claim, "a lapsed lease")
 
 
@@ -62,7 +62,7 @@ def test_an_ack_a_send_and_an_own_row_come_in_one_commit(bus: BusClient, foreign
     assert bus.read(sent.id).state == "acked"
 
 
-def test_what_failed_as_a_whole_can_be_done_again_under_the_same_lease(bus: BusClient, foreign: Foreign) -> None:
+def test_a_failed_transaction_can_be_repeated_under_the_same_lease(bus: BusClient, foreign: Foreign) -> None:
     sent = bus.send("worker:s", "job")
     (msg,) = bus.claim()
 
@@ -157,7 +157,7 @@ def test_a_consumer_that_is_killed_leaves_its_message_to_the_next_and_nothing_el
     assert (done(foreign), sent_on(foreign)) == ([[sent.id, "next"]], ["next"])
 
 
-def test_a_consumer_that_was_stopped_for_longer_than_its_lease_undoes_what_it_has_begun(
+def test_a_consumer_that_was_stopped_for_longer_than_its_lease_rolls_back(
     db: str, bus: BusClient, spawn: Spawn, foreign: Foreign
 ) -> None:
     sent = bus.send("worker:s", "job", "of the stopped")
@@ -175,7 +175,7 @@ def test_a_consumer_that_was_stopped_for_longer_than_its_lease_undoes_what_it_ha
 def test_many_consumers_of_one_address_count_each_message_once(
     bus: BusClient, connect: Connect, foreign: Foreign
 ) -> None:
-    """With leases too short for the work: many are lost, and each loss undoes what it must."""
+    """With leases too short for the work, many are lost, and each loss rolls its commit back."""
     sent = bus.send_many([{"to": "worker:s", "type": "job", "max_attempts": 1000} for _ in range(40)])
     workers = [connect("worker:s") for _ in range(4)]
 

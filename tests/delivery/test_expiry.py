@@ -1,4 +1,4 @@
-"""Expiry: what nobody took in time is gone on every way to it, and what is in hand is left to its holder."""
+"""Expiry: no call returns an expired message; a leased message stays with its holder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def other(connect: Connect) -> BusClient:
 
 
 def wait_for_end(bus: BusClient, message_id: int = 1) -> None:
-    """Wait until the time of a message has run out."""
+    """Wait until a message has expired."""
     expires_at = bus.read(message_id).expires_at
     assert expires_at is not None
     wait_until(lambda: time.time() > expires_at.timestamp(), "the end of a message's time")
@@ -68,7 +68,7 @@ WAYS: dict[str, Callable[[BusClient], list[Any]]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_has_expired_is_handed_out_on_no_way_even_where_nobody_has_noticed(bus: BusClient, way: str) -> None:
+def test_no_call_delivers_an_expired_message_even_before_it_is_marked(bus: BusClient, way: str) -> None:
     bus.send(WORKER, "job", expires_in_s=1e-6)
     bus.send(WORKER, "job", expires_in_s=1e-6, urgency="blocking")
     bus.send(WORKER, "job", expires_in_s=3600)
@@ -78,7 +78,7 @@ def test_what_has_expired_is_handed_out_on_no_way_even_where_nobody_has_noticed(
     assert [(bus.read(id).state, bus.read(id).attempts) for id in (1, 2)] == [("expired", 0)] * 2
 
 
-def test_whoever_looks_at_what_has_expired_sees_that(db: str, bus: BusClient, foreign: Foreign) -> None:
+def test_every_read_shows_an_expired_message_as_expired(db: str, bus: BusClient, foreign: Foreign) -> None:
     bus.send(WORKER, "job", expires_in_s=1e-6, correlation_id="c", task_id="t")
 
     with BusObserver(db) as observer:
@@ -94,7 +94,7 @@ def test_whoever_looks_at_what_has_expired_sees_that(db: str, bus: BusClient, fo
     assert foreign.execute("SELECT * FROM pending") == []
 
 
-def test_what_is_delayed_beyond_its_time_never_comes(bus: BusClient) -> None:
+def test_a_message_delayed_beyond_its_expiry_is_never_delivered(bus: BusClient) -> None:
     bus.send(WORKER, "job", delay_s=0.1, expires_in_s=0.05)
 
     assert list(bus.listen(timeout_s=0.4)) == []
@@ -117,7 +117,7 @@ def test_a_holder_may_finish_after_the_time_of_its_message(bus: BusClient, other
     assert (bus.read(1).state, bus.receipts(1)[0].state) == ("acked", "acked")
 
 
-def test_what_is_given_back_after_its_time_is_gone(bus: BusClient, other: BusClient) -> None:
+def test_a_message_released_after_its_expiry_is_expired(bus: BusClient, other: BusClient) -> None:
     bus.send(WORKER, "job", expires_in_s=0.1)
     bus.claim(lease_s=60)
 
@@ -128,7 +128,7 @@ def test_what_is_given_back_after_its_time_is_gone(bus: BusClient, other: BusCli
     assert (bus.read(1).state, bus.read(1).attempts) == ("expired", 1)
 
 
-def test_what_lapses_after_its_time_is_gone_too(bus: BusClient, other: BusClient) -> None:
+def test_a_message_whose_lease_ends_after_its_expiry_is_expired(bus: BusClient, other: BusClient) -> None:
     bus.send(WORKER, "job", expires_in_s=0.05)
     bus.claim(lease_s=0.2)
 
@@ -140,7 +140,7 @@ def test_what_lapses_after_its_time_is_gone_too(bus: BusClient, other: BusClient
 
 
 @pytest.mark.parametrize("by", ["claim", "dead", "receipts"])
-def test_what_lapses_at_its_last_attempt_and_after_its_time_ends_the_same_whoever_sees_to_it(
+def test_a_last_lease_that_ends_after_the_expiry_has_one_result_for_every_process(
     bus: BusClient, other: BusClient, foreign: Foreign, by: str
 ) -> None:
     bus.send(WORKER, "job", expires_in_s=0.05, max_attempts=1)
@@ -155,7 +155,7 @@ def test_what_lapses_at_its_last_attempt_and_after_its_time_ends_the_same_whoeve
 
 
 @both_modes
-def test_a_manual_loop_keeps_what_it_holds_beyond_its_time(bus: BusClient, other: BusClient, mode: str) -> None:
+def test_a_manual_loop_keeps_its_message_beyond_its_expiry(bus: BusClient, other: BusClient, mode: str) -> None:
     bus.send(WORKER, "job", expires_in_s=0.2)
     loop = Loop(bus, mode, ack="manual", lease_s=0.3)
     next(loop)
@@ -170,7 +170,7 @@ def test_a_manual_loop_keeps_what_it_holds_beyond_its_time(bus: BusClient, other
     assert (bus.read(1).state, bus.read(1).attempts) == ("acked", 1)
 
 
-def test_what_a_manual_loop_gives_back_after_its_time_is_gone(bus: BusClient, other: BusClient) -> None:
+def test_a_message_that_a_manual_loop_releases_after_its_expiry_is_expired(bus: BusClient, other: BusClient) -> None:
     bus.send(WORKER, "job", expires_in_s=0.1)
 
     for _ in bus.listen(ack="manual"):
@@ -182,9 +182,7 @@ def test_what_a_manual_loop_gives_back_after_its_time_is_gone(bus: BusClient, ot
 
 
 @both_modes
-def test_what_a_loop_had_fetched_ahead_is_not_handed_out_after_its_time(
-    bus: BusClient, foreign: Foreign, mode: str
-) -> None:
+def test_a_prefetched_message_is_not_delivered_after_its_expiry(bus: BusClient, foreign: Foreign, mode: str) -> None:
     bus.send_many([{"to": WORKER, "type": "job", "expires_in_s": 1.5}] * 60)
     loop = Loop(bus, mode, timeout_s=2.5)
     last = next(message.id for message in loop if leased(foreign))
@@ -198,7 +196,7 @@ def test_what_a_loop_had_fetched_ahead_is_not_handed_out_after_its_time(
     assert leased(foreign) == 0
 
 
-def test_what_was_set_apart_cannot_be_taken_after_its_time(bus: BusClient, foreign: Foreign) -> None:
+def test_a_prefetched_message_cannot_be_consumed_after_its_expiry(bus: BusClient, foreign: Foreign) -> None:
     bus.send(WORKER, "job", expires_in_s=600)
     subscription = bus.pull_subscription(ack="prefetch", lease_s=60)
     assert len(subscription.fetch(1)) == 1

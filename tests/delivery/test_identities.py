@@ -1,4 +1,4 @@
-"""Identities: who registers, who does not, and what `peers` shows."""
+"""Identities: which calls register an address, and the list of `peers`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_client_that_does_not_register_leaves_no_trace_by_reading_acking_or_se
         worker.send("worker:*", "note")
 
 
-def test_an_observer_registers_nobody(db: str, connect: Connect, foreign: Foreign) -> None:
+def test_an_observer_registers_no_address(db: str, connect: Connect, foreign: Foreign) -> None:
     connect("boss:s")
 
     with BusObserver(db) as observer:
@@ -46,7 +46,7 @@ def test_an_observer_registers_nobody(db: str, connect: Connect, foreign: Foreig
     assert registered(foreign) == ["boss:s"]
 
 
-def test_addresses_can_be_registered_in_advance_all_or_none(connect: Connect, foreign: Foreign) -> None:
+def test_addresses_can_be_registered_in_advance_in_one_transaction(connect: Connect, foreign: Foreign) -> None:
     bus = connect("boss:s")
 
     bus.register("a:s", "b:s")
@@ -60,7 +60,7 @@ def test_addresses_can_be_registered_in_advance_all_or_none(connect: Connect, fo
 
 
 @pytest.mark.both_ways
-def test_peers_shows_the_registered_and_those_who_only_have_mail(connect: Connect) -> None:
+def test_peers_lists_registered_addresses_and_addresses_with_mail(connect: Connect) -> None:
     bus = connect("boss:s")
     bus.register("worker:t")
     bus.send("stranger:s", "note")
@@ -78,7 +78,7 @@ def test_peers_shows_the_registered_and_those_who_only_have_mail(connect: Connec
 
 
 @pytest.mark.both_ways
-def test_pending_counts_what_is_not_finished(connect: Connect) -> None:
+def test_pending_counts_unfinished_deliveries(connect: Connect) -> None:
     bus = connect("worker:s")
     sent = bus.send_many([{"to": "worker:s", "type": "note"}] * 3)
 
@@ -88,7 +88,7 @@ def test_pending_counts_what_is_not_finished(connect: Connect) -> None:
     assert bus.peers()[0].pending == 2
 
 
-def test_last_seen_moves_with_what_a_client_does_and_registered_at_does_not(connect: Connect) -> None:
+def test_a_clients_calls_update_last_seen_but_not_registered_at(connect: Connect) -> None:
     first = connect("worker:s").peers()[0]
     assert first.registered_at == first.last_seen
     assert first.last_seen is not None
@@ -128,7 +128,7 @@ def test_a_peer_has_a_json_shape(connect: Connect) -> None:
     }  # fmt: skip
 
 
-def test_whoever_looks_into_an_empty_inbox_is_seen(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_of_an_empty_inbox_updates_last_seen(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identity, "_REFRESH_S", 0.1)
     bus = connect("worker:s")
     [registered] = bus.peers()

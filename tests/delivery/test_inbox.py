@@ -1,4 +1,4 @@
-"""Reading: the inbox shows what is not acked, again and again, and a read changes nothing."""
+"""Reading: the inbox shows unacked messages until the ack, and a read changes nothing."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_peek_marks_nothing(connect: Connect, foreign: Foreign) -> None:
     assert foreign.value("PRAGMA data_version") == version
 
 
-def test_only_what_is_shown_is_marked(connect: Connect) -> None:
+def test_only_the_messages_shown_are_marked_as_delivered(connect: Connect) -> None:
     bus = connect("worker:s")
     bus.send_many([{"to": "worker:s", "type": "note"}] * 3)
 
@@ -77,7 +77,7 @@ def test_others_mail_is_not_shown(connect: Connect) -> None:
     assert connect("Worker:s").inbox() == []
 
 
-def test_what_expires_is_not_shown_and_says_so_when_read(connect: Connect) -> None:
+def test_an_expired_message_is_not_shown_and_reads_as_expired(connect: Connect) -> None:
     bus = connect("worker:s")
     sent = bus.send("worker:s", "note", expires_in_s=0.3)
     assert [msg.id for msg in bus.inbox()] == [sent.id]
@@ -89,7 +89,7 @@ def test_what_expires_is_not_shown_and_says_so_when_read(connect: Connect) -> No
     assert list(bus.listen(timeout_s=0.1)) == []
 
 
-def test_what_is_delayed_is_not_shown_before_its_time(connect: Connect) -> None:
+def test_a_delayed_message_is_not_shown_before_its_time(connect: Connect) -> None:
     bus = connect("worker:s")
     sent = bus.send("worker:s", "note", delay_s=0.3)
     assert bus.inbox() == []
@@ -100,7 +100,7 @@ def test_what_is_delayed_is_not_shown_before_its_time(connect: Connect) -> None:
     assert time.time() >= sent.created_at.timestamp() + 0.3
 
 
-def test_what_another_holds_under_a_lease_is_still_in_the_inbox(connect: Connect) -> None:
+def test_a_message_that_another_consumer_leases_is_still_in_the_inbox(connect: Connect) -> None:
     bus = connect("worker:s")
     bus.send_many([{"to": "worker:s", "type": "note"}] * 50)
     loop = iter(bus.listen())

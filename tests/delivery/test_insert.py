@@ -1,4 +1,4 @@
-"""Posting: many messages in one transaction are the same as one after the other, only quicker."""
+"""Inserts: many messages in one transaction have the same rows as one after the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leases: who may ack, give back or keep a message, and what the one hears who comes too late."""
+"""Leases: which consumer may ack, nack or extend, and the error for a lost lease."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def other(connect: Connect) -> BusClient:
 
 
 def claim_after_lapse(client: BusClient) -> Message:
-    """Claim the message as soon as the lease of another has ended."""
+    """Claim the message as soon as the lease of another consumer has ended."""
     message = wait_until(client.claim, "the end of a lease")[0]
     assert isinstance(message, Message)
     return message
 
 
 def be_late(late: BusClient, quick: BusClient) -> None:
-    """Let one client hold a lease too long, so that another has the message now."""
+    """Let one client's lease end, so that another client holds the message now."""
     late.claim(lease_s=0.05)
     claim_after_lapse(quick)
 
@@ -64,7 +64,7 @@ def test_its_claimer_acks_a_message(bus: BusClient) -> None:
     assert outcome(bus) == ("acked", False)
 
 
-def test_its_claimer_gives_a_message_back_for_anyone_at_once(bus: BusClient, other: BusClient) -> None:
+def test_a_nack_makes_a_message_ready_for_every_consumer_at_once(bus: BusClient, other: BusClient) -> None:
     bus.claim()
 
     state = bus.nack(1)
@@ -90,7 +90,7 @@ def test_another_client_of_the_address_that_has_claimed_nothing_has_its_owners_w
 @pytest.mark.parametrize(
     ("call", "then"), [("ack", ("acked", False)), ("nack", ("delivered", False)), ("extend", ("delivered", True))]
 )
-def test_a_lease_can_be_handed_to_another_process(
+def test_a_lease_can_be_passed_to_another_process(
     db: str, bus: BusClient, spawn: Spawn, call: str, then: tuple[str, bool]
 ) -> None:
     actor = Actor(spawn("actor", db, WORKER))
@@ -105,7 +105,7 @@ def test_a_lease_can_be_handed_to_another_process(
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_who_comes_too_late_hears_that_another_has_it_and_changes_nothing(
+def test_a_late_call_raises_that_another_consumer_holds_the_message_and_changes_nothing(
     bus: BusClient, other: BusClient, call: str
 ) -> None:
     be_late(bus, other)
@@ -120,7 +120,9 @@ def test_who_comes_too_late_hears_that_another_has_it_and_changes_nothing(
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_who_comes_after_the_other_has_finished_hears_how(bus: BusClient, other: BusClient, call: str) -> None:
+def test_a_late_call_after_the_message_is_finished_raises_its_state(
+    bus: BusClient, other: BusClient, call: str
+) -> None:
     be_late(bus, other)
     other.ack(1)
 
@@ -129,7 +131,7 @@ def test_who_comes_after_the_other_has_finished_hears_how(bus: BusClient, other:
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_who_comes_after_a_death_hears_of_it(connect: Connect, call: str) -> None:
+def test_a_late_call_after_a_death_raises_it(connect: Connect, call: str) -> None:
     bus, other = connect(WORKER), connect(WORKER)
     bus.send(WORKER, "job", max_attempts=2)
     be_late(bus, other)
@@ -141,10 +143,12 @@ def test_who_comes_after_a_death_hears_of_it(connect: Connect, call: str) -> Non
 
 
 @pytest.mark.parametrize("call", ["ack", "nack"])
-def test_a_lapsed_lease_counts_as_long_as_no_other_has_the_message(bus: BusClient, other: BusClient, call: str) -> None:
+def test_an_expired_lease_is_valid_until_another_consumer_holds_the_message(
+    bus: BusClient, other: BusClient, call: str
+) -> None:
     bus.claim(lease_s=0.05)
     wait_until(lambda: not bus.receipts(1)[0].leased, "the end of the lease")
-    bus.dead()  # settles what is due
+    bus.dead()  # applies due timers
 
     getattr(bus, call)(1)
 
@@ -152,16 +156,16 @@ def test_a_lapsed_lease_counts_as_long_as_no_other_has_the_message(bus: BusClien
     assert len(other.claim()) == (call == "nack")
 
 
-def test_a_lapsed_lease_that_was_noticed_cannot_be_extended(bus: BusClient) -> None:
+def test_a_released_lease_cannot_be_extended(bus: BusClient) -> None:
     bus.claim(lease_s=0.05)
     wait_until(lambda: not bus.receipts(1)[0].leased, "the end of the lease")
-    bus.dead()  # settles what is due
+    bus.dead()  # applies due timers
 
     with pytest.raises(LeaseLostError, match="#1 is lost: it is not leased now"):
         bus.extend(1)
 
 
-def test_what_was_never_leased_cannot_be_extended(bus: BusClient) -> None:
+def test_a_message_without_a_lease_cannot_be_extended(bus: BusClient) -> None:
     with pytest.raises(LeaseLostError, match="#1 is lost: it is not leased now"):
         bus.extend(1)
 
@@ -219,20 +223,20 @@ def test_a_nack_says_why_and_holds_the_message_back(bus: BusClient, other: BusCl
     assert (again.reason, again.attempts) == ("the disk is full", 2)
 
 
-def test_a_nack_of_what_was_never_claimed_counts_no_attempt(bus: BusClient) -> None:
+def test_a_nack_of_an_unclaimed_message_counts_no_attempt(bus: BusClient) -> None:
     assert bus.nack(1, reason="not mine") == "sent"
 
     assert (bus.read(1).attempts, bus.read(1).reason) == (0, "not mine")
 
 
 @pytest.mark.parametrize("end", ["acked", "expired", "dead"])
-def test_what_is_finished_cannot_be_given_back(connect: Connect, end: str) -> None:
+def test_a_finished_message_cannot_be_nacked(connect: Connect, end: str) -> None:
     bus = connect(WORKER)
     bus.send(WORKER, "job", max_attempts=1, expires_in_s=1e-6 if end == "expired" else None)
     if end != "expired":
         bus.claim()
         getattr(bus, {"acked": "ack", "dead": "nack"}[end])(1)
-    bus.dead()  # settles what is due
+    bus.dead()  # applies due timers
 
     with pytest.raises(DeliveryError, match=f"#1 is {end}: only an unfinished message can be nacked") as caught:
         bus.nack(1)

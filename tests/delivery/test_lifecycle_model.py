@@ -1,4 +1,4 @@
-"""The lifecycle of deliveries under whatever clients do, in any order: a bus file agrees with a plain model."""
+"""The life cycle of deliveries under random calls of clients: a bus file agrees with a plain model."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ steps = st.one_of(
 
 
 class Lifecycle(Steps, RuleBasedStateMachine):
-    """Each rule is done to the file and to the model, which must answer alike; then all that is in them is compared."""
+    """Each rule runs on the file and on the model, which must return the same; then their contents are compared."""
 
     def teardown(self) -> None:
         self.close()
@@ -77,7 +77,7 @@ class Lifecycle(Steps, RuleBasedStateMachine):
 
     @rule(client=clients, delay_s=delays, reason=reasons)
     def fail(self, client: str, delay_s: int, reason: str | None) -> None:
-        """Claim a message, and make nothing of it."""
+        """Claim a message, and neither ack nor nack it."""
         actor = self.actors[client]
         self.step(actor, ("claim", 1, 10))
         self.step(actor, ("nack", 0, delay_s, reason))
@@ -85,7 +85,7 @@ class Lifecycle(Steps, RuleBasedStateMachine):
     @precondition(lambda self: self.handed_out)
     @rule(client=clients, number=numbers, how=st.sampled_from(["ack", "nack", "extend"]))
     def show_a_lease(self, client: str, number: int, how: str) -> None:
-        """Finish, with the lease that somebody was given once, what may have passed to another since."""
+        """Ack or nack with an earlier lease; another client may hold the message by now."""
         id, lease = self.handed_out[-1 - number % len(self.handed_out)]
         match how:
             case "ack":
@@ -97,7 +97,7 @@ class Lifecycle(Steps, RuleBasedStateMachine):
 
     @rule(client=clients, todo=st.lists(steps, min_size=1, max_size=5), commits=st.booleans())
     def transact(self, client: str, todo: list[Any], commits: bool) -> None:
-        """Do several things in one transaction; if it is undone, nothing of them is left, in the client neither."""
+        """Run several steps in one transaction; a rollback must undo all of them, in the client's memory too."""
         actor, model = self.actors[client], self.model
         before = deepcopy((model.newest, model.messages, model.deliveries, actor.leases, actor.lost))
         handed_out = len(self.handed_out)
@@ -173,7 +173,7 @@ class Lifecycle(Steps, RuleBasedStateMachine):
 
     @rule(client=clients, most=few)
     def listen(self, client: str, most: int) -> None:
-        """Take some messages from an automatic loop, and leave it."""
+        """Consume some messages from an auto-ack loop, and leave it."""
         actor = self.actors[client]
         most = min(most, len(self.model.claimable(actor.address)))
         loop = actor.bus.listen(timeout_s=PATIENCE_S if most else 0, max_per_poll=3)
@@ -198,12 +198,12 @@ class Lifecycle(Steps, RuleBasedStateMachine):
         self.do_next(*self.some_loop(number))
 
     def do_next(self, actor: Actor, loop: Loop) -> None:
-        """Take the next message of a manual loop, if there is one and room for it: else it would wait."""
+        """Take the next message of a manual loop, unless the loop would wait."""
         held, token = actor.holds(loop.token), loop.token or 0
         others = {id for id in held if self.model.deliveries[id, actor.address].lease != token}
         if not self.model.claimable(actor.address) or len(held - others) >= loop.most:
             return
-        if len(held) >= loop.most:  # it looks whether what it has in hand is still its own
+        if len(held) >= loop.most:  # it checks which of its leases it still holds
             self.model.renew(actor.address, token, LONG_S)
             actor.lost |= others
         message = next(loop.messages)
@@ -244,7 +244,7 @@ class Lifecycle(Steps, RuleBasedStateMachine):
 
     @rule(how=st.sampled_from(["settle", "receipts", "withdraw", "prune"]), number=numbers)
     def look_around(self, how: str, number: int) -> None:
-        """Do what the elected watch does, or who asks for receipts, or a request that was not answered in time."""
+        """Apply due timers as the WAL watcher does, read receipts, or withdraw a request."""
         id = self.some_id(number)
         match how:
             case "settle":
@@ -268,12 +268,12 @@ class Lifecycle(Steps, RuleBasedStateMachine):
 
     @rule(client=clients, midway=st.booleans())
     def crash(self, client: str, midway: bool) -> None:
-        """Let a client die, in a transaction or not; another takes its place and knows nothing of its leases."""
+        """Kill a client, in a transaction or not; its successor knows none of its leases."""
         self.kill(self.actors[client], midway)
         self.connect(client)
 
 
-# Given a number of examples it looks for new ones, and for the shortest that fails, which can take long.
+# With a number of examples it searches for new ones, and for the shortest failing one, which can take long.
 EXAMPLES = os.environ.get("LIFECYCLE_EXAMPLES")
 Lifecycle.TestCase.settings = settings(
     max_examples=int(EXAMPLES or 100),

@@ -1,4 +1,4 @@
-"""The lifecycle of a delivery: every event in every stage, on a real file, does what the table says, and no more."""
+"""The life cycle of a delivery: on a real file, every event in every state has exactly the result in the table."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from tests.frozen_clock import Clock, elected
 
 WORKER = "worker:s"
 HOUR_S = 3600
-STAGES = [
+DELIVERY_STATES = [
     *(DeliveryState(state, hold) for state, hold in product(OPEN, get_args(Availability))),
     *(DeliveryState(state, None) for state in STATES if state in FINAL),
 ]
 CASES = [
     pytest.param(
-        stage, event, is_last, id=f"{stage.state}-{stage.availability}-{event}-{'last' if is_last else 'more'}"
+        state, event, is_last, id=f"{state.state}-{state.availability}-{event}-{'last' if is_last else 'more'}"
     )
-    for stage, event, is_last in product(STAGES, get_args(Event), (False, True))
+    for state, event, is_last in product(DELIVERY_STATES, get_args(Event), (False, True))
 ]
 
 
 class Row(NamedTuple):
-    """A delivery as it lies in the file."""
+    """The columns of a delivery in the file."""
 
     state: int
     ready_at: int
@@ -50,7 +50,7 @@ class Row(NamedTuple):
 
 
 class Delivery:
-    """One delivery, its recipient's client, and the subscription that leases it where it is leased."""
+    """One delivery, its recipient's client, and the subscription that leases it, if any."""
 
     def __init__(self, boss: BusClient, worker: HostedBus, time: Clock) -> None:
         self.boss, self.worker, self.time = boss, worker, time
@@ -67,7 +67,7 @@ class Delivery:
         return Row(*row)
 
     def make_up(self, assignments: str) -> None:
-        """Set columns to what cannot be brought about, or not by that alone."""
+        """Set columns to values that no single call produces."""
         with apsw.Connection(self.boss.db_path) as connection:
             connection.execute(f"UPDATE deliveries SET {assignments} WHERE id >> 20 = {self.id}")
         connection.close()
@@ -76,20 +76,20 @@ class Delivery:
         self.subscriptions.append(self.worker.pull_subscription(ack=ack, lease_s=60))
         return self.subscriptions[-1]
 
-    def bring_to(self, stage: DeliveryState, is_last: bool) -> None:
-        """Send it and bring it to a stage by what users call; only a last attempt that is not leased is made up."""
-        if stage.availability is None:
-            self._finish(stage)
-        elif stage.availability in ("leased", "lease_expired"):
+    def bring_to(self, state: DeliveryState, is_last: bool) -> None:
+        """Send it and bring it to a state by public calls; only an unleased last attempt is written by SQL."""
+        if state.availability is None:
+            self._finish(state)
+        elif state.availability in ("leased", "lease_expired"):
             self.send()
-            self._lease("manual" if stage.state == "delivered" else "prefetch")
-        elif stage.state == "sent":
-            self.send(delay_s=None if stage.availability == "ready" else 60)
+            self._lease("manual" if state.state == "delivered" else "prefetch")
+        elif state.state == "sent":
+            self.send(delay_s=None if state.availability == "ready" else 60)
         else:
             self.send()
             self.worker.inbox()
-            self.worker.nack(self.id, 0 if stage.availability == "ready" else 60)
-        if stage.availability in ("due", "lease_expired"):
+            self.worker.nack(self.id, 0 if state.availability == "ready" else 60)
+        if state.availability in ("due", "lease_expired"):
             self.time.step(HOUR_S)
         if is_last:
             self.make_up("attempts = max(attempts, 1), max_attempts = max(attempts, 1)")
@@ -98,8 +98,8 @@ class Delivery:
         self.id = self.boss.send(self.worker.address, "job", **options).id
 
     def meet(self, event: Event) -> None:
-        """Let an event come, with nothing settled before it; an answer that it comes too late is an answer."""
-        # A subscription that was rung fetches what is ready, and settles nothing.
+        """Run one event, without due timers before it; a refused event is a valid result."""
+        # A notified subscription fetches ready messages without applying due timers.
         events: dict[Event, Callable[[], object]] = {
             "show": self.worker.inbox,
             "prefetch": lambda: self.subscription("prefetch").fetch(1, notified=True),
@@ -127,7 +127,7 @@ class Delivery:
             expiry.expire(tx, self.time.now())
 
     def _run(self, name: str) -> None:
-        """Run a named statement, whose method would settle first."""
+        """Run a statement alone, because its method would apply due timers first."""
         params = {"message_id": self.id, "delivery_id": self.id << 20, "recipient": None, "now": self.time.now()}
         with self.boss._store.write() as tx:
             tx.change(name, params)
@@ -137,12 +137,12 @@ class Delivery:
         (message,) = self.holder.fetch(1)
         assert message.id == self.id
 
-    def _finish(self, stage: DeliveryState) -> None:
-        if stage.state == "expired":
+    def _finish(self, state: DeliveryState) -> None:
+        if state.state == "expired":
             self.send(expires_in_s=1)
             self.time.step(HOUR_S)
             expiry.apply_due(self.boss._store, self.boss._doorbells.ring)
-        elif stage.state == "dead":
+        elif state.state == "dead":
             self.send(max_attempts=1)
             self.worker.claim()
             self.worker.nack(self.id, reason="no good")
@@ -153,7 +153,7 @@ class Delivery:
 
 
 def state_of(row: Row, now: int) -> DeliveryState:
-    """Read from the file's columns how far a delivery has come."""
+    """Return the state that the columns of the file describe."""
     if STATES[row.state] in FINAL:
         return DeliveryState(STATES[row.state], None)
     is_over = row.ready_at <= now
@@ -172,7 +172,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def delivery(time: Clock, hosted: Callable[..., HostedBus], db: str) -> Iterator[Delivery]:
-    """Return a delivery that is yet to be sent."""
+    """Return a delivery before its send."""
     one = Delivery(hosted("boss:s"), hosted(WORKER), time)
     with elected(db):
         yield one
@@ -180,27 +180,27 @@ def delivery(time: Clock, hosted: Callable[..., HostedBus], db: str) -> Iterator
             subscription.close()
 
 
-@pytest.mark.parametrize(("stage", "event", "is_last"), CASES)
-def test_an_event_does_to_a_delivery_what_the_table_says(
-    delivery: Delivery, stage: DeliveryState, event: Event, is_last: bool
+@pytest.mark.parametrize(("state", "event", "is_last"), CASES)
+def test_an_event_changes_a_delivery_as_the_table_says(
+    delivery: Delivery, state: DeliveryState, event: Event, is_last: bool
 ) -> None:
-    delivery.bring_to(stage, is_last)
+    delivery.bring_to(state, is_last)
     before = delivery.row()
-    assert state_of(before, delivery.time.now()) == stage
+    assert state_of(before, delivery.time.now()) == state
 
     delivery.meet(event)
 
     after = delivery.row()
-    assert state_of(after, delivery.time.now()) == next_state(stage, event, is_last_attempt=is_last)
+    assert state_of(after, delivery.time.now()) == next_state(state, event, is_last_attempt=is_last)
     if not any(
-        row.event == event and stage.state in row.states and stage.availability in row.availabilities
+        row.event == event and state.state in row.states and state.availability in row.availabilities
         for row in LIFECYCLE
     ):
         assert after == before
 
 
 @pytest.mark.parametrize("first", ["the watch", "its recipient", "another"])
-def test_what_lapsed_at_its_last_attempt_is_dead_though_its_time_ran_out_since(
+def test_a_delivery_whose_last_lease_ended_is_dead_even_if_it_expired_since(
     delivery: Delivery, connect: Callable[..., BusClient], first: str
 ) -> None:
     delivery.send(max_attempts=1, expires_in_s=60, report="undelivered")
@@ -232,7 +232,7 @@ def test_every_statement_that_changes_a_delivery_is_an_event_of_the_table() -> N
     assert {row.event for row in LIFECYCLE} == set(get_args(Event))
 
 
-def test_what_is_finished_comes_back_by_a_requeue_alone() -> None:
+def test_only_a_requeue_reopens_a_finished_delivery() -> None:
     ways_back = {
         (state, event)
         for state, event, is_last in product(FINAL, get_args(Event), (False, True))

@@ -1,4 +1,4 @@
-"""Prefetching subscriptions (`ack="prefetch"`): a message is its consumer's once it is taken."""
+"""Prefetching subscriptions (`ack="prefetch"`): a message is acked when its consumer consumes it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def boss(connect: Connect) -> BusClient:
 
 @pytest.fixture
 def subscribe(hosted: Hosted) -> Iterator[Callable[..., PullSubscription]]:
-    """Make subscriptions of the worker that set messages apart."""
+    """Return a function that opens prefetching subscriptions of the worker."""
     made = []
 
     def make(lease_s: float = 30.0) -> PullSubscription:
@@ -37,7 +37,7 @@ def subscribe(hosted: Hosted) -> Iterator[Callable[..., PullSubscription]]:
         one.close()
 
 
-def test_what_is_set_apart_counts_no_attempt_until_it_is_taken(
+def test_a_prefetched_message_counts_no_attempt_until_it_is_consumed(
     boss: BusClient, subscribe: Callable[..., PullSubscription], connect: Connect
 ) -> None:
     boss.send_many([{"to": WORKER, "type": "job", "body": n} for n in range(2)])
@@ -51,7 +51,7 @@ def test_what_is_set_apart_counts_no_attempt_until_it_is_taken(
     assert seen == [("acked", 1), ("sent", 0)]
 
 
-def test_what_is_set_apart_and_given_back_is_as_it_was(
+def test_a_prefetched_and_released_message_is_unchanged(
     boss: BusClient, subscribe: Callable[..., PullSubscription]
 ) -> None:
     boss.send(WORKER, "job")
@@ -64,7 +64,7 @@ def test_what_is_set_apart_and_given_back_is_as_it_was(
     assert (again.state, again.attempts, again.delivered_at) == ("sent", 0, None)
 
 
-def test_what_another_has_by_now_cannot_be_taken(
+def test_a_message_that_another_consumer_holds_cannot_be_consumed(
     boss: BusClient, subscribe: Callable[..., PullSubscription], connect: Connect
 ) -> None:
     boss.send(WORKER, "job")
@@ -82,7 +82,7 @@ def test_what_another_has_by_now_cannot_be_taken(
 
 
 @pytest.mark.parametrize("ack", ["prefetch", "ahead"])  # the second is the old name of the first
-def test_over_the_socket_an_ack_for_a_subscription_takes_only_what_that_still_has(
+def test_over_the_socket_an_ack_for_a_subscription_needs_its_lease(
     serve: Callable[..., Served], connect: Connect, ack: str
 ) -> None:
     connect("boss:s").send_many([{"to": WORKER, "type": "job", "body": n} for n in range(2)])

@@ -1,4 +1,4 @@
-"""Retention: what is finished and old goes, what is not finished stays, and the file shrinks."""
+"""Pruning: old finished messages are deleted, unfinished ones stay, and the file shrinks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Connect = Callable[..., BusClient]
 
 
 def prune(bus: BusClient, older_than_s: float = 0, **options: Any) -> Any:
-    """Prune what is older than nothing, unless said otherwise."""
+    """Prune messages of any age, unless the options say otherwise."""
     return bus.prune(older_than_s, **options)
 
 
@@ -27,7 +27,9 @@ def ids(foreign: Foreign, table: str = "messages") -> list[int]:
     return [row[0] for row in foreign.execute(f"SELECT DISTINCT id{shift} FROM {table} ORDER BY id")]
 
 
-def test_what_every_recipient_has_finished_goes_with_its_deliveries(connect: Connect, foreign: Foreign) -> None:
+def test_a_message_finished_by_all_recipients_is_deleted_with_its_deliveries(
+    connect: Connect, foreign: Foreign
+) -> None:
     a, b = connect("a:s"), connect("b:s")
     for _ in range(3):
         a.send(["a:s", "b:s"], "note", "x")
@@ -53,7 +55,7 @@ def test_the_newest_message_stays_so_that_no_id_is_used_twice(connect: Connect, 
     assert bus.send("worker:s", "note").id == 4
 
 
-def test_what_expired_goes_even_if_nobody_noticed_that_it_did(connect: Connect, foreign: Foreign) -> None:
+def test_an_expired_message_is_deleted_even_before_it_is_marked(connect: Connect, foreign: Foreign) -> None:
     bus = connect("worker:s")
     bus.send("worker:s", "note", expires_in_s=0.000001)
     bus.send("worker:s", "note", expires_in_s=1000)
@@ -74,7 +76,7 @@ def test_a_message_without_recipients_goes(connect: Connect, foreign: Foreign) -
     assert ids(foreign) == [2]
 
 
-def test_only_what_is_older_than_the_span_goes(connect: Connect, foreign: Foreign) -> None:
+def test_only_messages_older_than_the_span_are_deleted(connect: Connect, foreign: Foreign) -> None:
     bus = connect("worker:s")
     for message in bus.send_many([{"to": "worker:s", "type": "note"}] * 3):
         bus.ack(message.id)
@@ -85,7 +87,7 @@ def test_only_what_is_older_than_the_span_goes(connect: Connect, foreign: Foreig
     assert ids(foreign) == [2, 3]
 
 
-def test_a_dry_run_counts_the_same_and_drops_nothing(connect: Connect, foreign: Foreign) -> None:
+def test_a_dry_run_counts_the_same_and_deletes_nothing(connect: Connect, foreign: Foreign) -> None:
     bus = connect("worker:s")
     for message in bus.send_many([{"to": "worker:s", "type": "note", "body": "x" * 98}] * 3):
         bus.ack(message.id)

@@ -1,4 +1,4 @@
-"""Retention by ordinary use: the bus stays within its limits, and what is not finished is never touched."""
+"""Retention in normal use: the bus stays within its limits, and unfinished messages stay."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WORKER = "worker:s"
 
 
 def work_off(boss: BusClient, worker: BusClient, count: int, body: Any = "x") -> None:
-    """Send so many messages, one after the other, and ack each."""
+    """Send this many messages, one after the other, and ack each."""
     for _ in range(count):
         boss.send(WORKER, "job", body)
         (message,) = worker.claim()
@@ -32,7 +32,7 @@ def work_off(boss: BusClient, worker: BusClient, count: int, body: Any = "x") ->
 
 
 def kept(foreign: Foreign) -> tuple[int, int, int]:
-    """Return how many messages there are, the oldest and the newest."""
+    """Return the number of messages, the oldest id and the newest id."""
     ((count, oldest, newest),) = foreign.execute("SELECT count(*), min(id), max(id) FROM messages")
     return count, oldest, newest
 
@@ -51,7 +51,7 @@ def test_the_newest_are_kept_and_never_many_more(connect: Connect, foreign: Fore
     assert foreign.value("SELECT count(*) FROM deliveries WHERE id >> 20 NOT IN (SELECT id FROM messages)") == 0
 
 
-def test_what_is_older_than_the_limit_goes_and_what_is_younger_stays(connect: Connect, foreign: Foreign) -> None:
+def test_messages_older_than_the_limit_are_deleted_and_younger_ones_stay(connect: Connect, foreign: Foreign) -> None:
     boss, worker = connect("boss:s", retention={"max_age_s": 3600}), connect(WORKER)
     work_off(boss, worker, 60)
     foreign.execute("UPDATE messages SET created_at = created_at - 7200000000 WHERE id <= 40")
@@ -71,7 +71,7 @@ def test_the_file_stays_below_its_size(hosted: Hosted, db: str, foreign: Foreign
     assert kept(foreign)[0] < 400
 
 
-def test_what_is_not_finished_or_dead_stays_whatever_the_limits(connect: Connect, foreign: Foreign) -> None:
+def test_unfinished_and_dead_messages_stay_at_any_limit(connect: Connect, foreign: Foreign) -> None:
     boss = connect("boss:s", retention={"max_messages": 1, "max_age_s": 0.000001, "max_bytes": 1})
     worker, stuck = connect(WORKER), connect("stuck:s")
     waiting = boss.send_many([{"to": "stuck:s", "type": "job"} for _ in range(30)])
@@ -134,7 +134,7 @@ def test_nothing_goes_inside_a_transaction(connect: Connect, foreign: Foreign) -
     assert kept(foreign)[0] == 10
 
 
-def test_who_keeps_the_limits_makes_room_for_what_others_send(connect: Connect, foreign: Foreign) -> None:
+def test_a_client_with_limits_deletes_enough_for_the_sends_of_others(connect: Connect, foreign: Foreign) -> None:
     boss, worker = connect("boss:s"), connect(WORKER)
     limited = connect("limited:s", retention={"max_messages": 100})
 
@@ -146,7 +146,7 @@ def test_who_keeps_the_limits_makes_room_for_what_others_send(connect: Connect, 
     assert kept(foreign)[0] < 1500
 
 
-def test_while_another_writer_is_in_the_way_nothing_waits_and_it_goes_later(
+def test_while_another_writer_holds_the_lock_maintenance_returns_and_deletes_later(
     hosted: Hosted, spawn: Callable[..., Program], db: str, foreign: Foreign
 ) -> None:
     boss, worker = hosted("boss:s"), hosted(WORKER)
@@ -167,7 +167,7 @@ def test_while_another_writer_is_in_the_way_nothing_waits_and_it_goes_later(
     assert (during, kept(foreign)[0]) == (100, 10)
 
 
-def test_upkeep_drops_all_that_is_beyond_the_limits(hosted: Hosted, foreign: Foreign) -> None:
+def test_maintenance_deletes_all_messages_beyond_the_limits(hosted: Hosted, foreign: Foreign) -> None:
     boss, worker = hosted("boss:s"), hosted(WORKER)
     work_off(boss, worker, 500)
     maintainer = hosted("maintainer:s", retention={"max_messages": 10})
@@ -189,12 +189,12 @@ def test_upkeep_drops_all_that_is_beyond_the_limits(hosted: Hosted, foreign: For
         (7, "retention is 7, but must be limits"),
     ],
 )
-def test_a_limit_that_is_none_is_refused_with_its_value(connect: Connect, limits: Any, words: str) -> None:
+def test_an_invalid_limit_is_refused_with_its_value(connect: Connect, limits: Any, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         connect("boss:s", retention=limits)
 
 
-def test_what_was_found_to_be_old_in_one_file_is_not_dropped_from_another(db: str, store: Store) -> None:
+def test_messages_selected_in_one_file_are_not_deleted_from_another(db: str, store: Store) -> None:
     found_in = store.replaced
     another_file(db)
 
@@ -204,7 +204,7 @@ def test_what_was_found_to_be_old_in_one_file_is_not_dropped_from_another(db: st
     assert store.replaced == found_in + 1
 
 
-def test_a_bus_within_limits_gives_back_many_free_pages(
+def test_a_bus_within_limits_shrinks_by_many_free_pages(
     db: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "_SPARE_PAGES", 8)

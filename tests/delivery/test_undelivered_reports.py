@@ -1,4 +1,4 @@
-"""Reports: a sender that asks for it is told of each delivery that has expired or died."""
+"""Reports: a sender that asks for reports gets one for each expired or dead delivery."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 BOSS, WORKER = "boss:s", "worker:s"
 TOO_LATE = "it expired before a consumer claimed it"
-# Far below the poll interval, and far above what a wake takes.
+# Far below the poll interval, and far above the time of a wake-up.
 AT_ONCE_S = 5.0
 
 
 @pytest.fixture
 def boss(connect: Connect) -> BusClient:
-    """Return the client that sends, and is told."""
+    """Return the client that sends and gets the reports."""
     return connect(BOSS)
 
 
 @pytest.fixture
 def worker(connect: Connect) -> BusClient:
-    """Return the client to which nothing comes through."""
+    """Return the client whose deliveries fail."""
     return connect(WORKER)
 
 
 def reports(boss: BusClient) -> list[Message]:
-    boss.dead()  # settles what is due
+    boss.dead()  # applies due timers
     return [message for message in boss.inbox(max=5000) if message.type == "raven.undelivered"]
 
 
-def test_a_report_of_what_expired_carries_what_its_sender_needs(boss: BusClient) -> None:
+def test_a_report_about_an_expired_message_has_all_its_fields(boss: BusClient) -> None:
     options: dict[str, Any] = {"urgency": "blocking", "correlation_id": "c", "task_id": "t"}
     boss.send(WORKER, "job", {"x": 1}, report="undelivered", expires_in_s=1e-6, **options)
 
@@ -54,12 +54,12 @@ def test_a_report_of_what_expired_carries_what_its_sender_needs(boss: BusClient)
     assert [message.id for message in boss.thread(1)] == [1, 2]
 
 
-@pytest.mark.parametrize("death", ["nack", "lapse", "give back"])
+@pytest.mark.parametrize("death", ["nack", "lease end", "release"])
 def test_a_report_of_a_death_says_why(boss: BusClient, worker: BusClient, death: str) -> None:
     boss.send(WORKER, "job", report="undelivered", max_attempts=2)
     worker.claim()
     worker.nack(1, reason="no room")
-    if death == "give back":
+    if death == "release":
         next(worker.listen(ack="manual"))
     else:
         worker.claim(lease_s=0.05)
@@ -68,17 +68,17 @@ def test_a_report_of_a_death_says_why(boss: BusClient, worker: BusClient, death:
 
     (report,) = wait_until(lambda: reports(boss), "the report")
 
-    why = {"nack": "no time", "lapse": "attempt 2 of 2 ended without an ack: its lease ran out",
-           "give back": "attempt 2 of 2 ended without an ack: it was given back"}  # fmt: skip
+    why = {"nack": "no time", "lease end": "attempt 2 of 2 ended without an ack: its lease ran out",
+           "release": "attempt 2 of 2 ended without an ack: it was released"}  # fmt: skip
     assert (report.sender, report.reply_to) == (WORKER, 1)
     assert report.body == {
         "message_id": 1, "recipient": WORKER, "type": "job", "state": "dead", "attempts": 2, "reason": why[death],
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("end", ["expiry", "lapse", "nack"])
+@pytest.mark.parametrize("end", ["expiry", "lease end", "nack"])
 @pytest.mark.parametrize("mode", ["listen", "subscribe"])
-def test_a_report_wakes_a_waiting_sender_even_if_nobody_reads_the_mailbox_any_more(
+def test_a_report_wakes_a_waiting_sender_even_if_no_process_reads_the_mailbox(
     db: str, boss: BusClient, worker: BusClient, spawn: Spawn, mode: str, end: str
 ) -> None:
     program = spawn("subscriber", db, BOSS, json.dumps({"mode": mode, "poll_interval_s": NEVER_POLLS_S}))
@@ -123,7 +123,7 @@ def test_without_asking_there_is_no_report(boss: BusClient, worker: BusClient) -
     assert ([boss.read(id).state for id in (1, 2)], boss.last_id()) == (["expired", "dead"], 2)
 
 
-def test_what_is_acked_is_not_reported_even_after_its_time(boss: BusClient, worker: BusClient) -> None:
+def test_an_acked_message_is_not_reported_even_after_its_expiry(boss: BusClient, worker: BusClient) -> None:
     sent = boss.send(WORKER, "job", report="undelivered", expires_in_s=0.1)
     worker.claim()
     wait_until(lambda: time.time() > sent.created_at.timestamp() + 0.1, "the end of its time")
@@ -144,7 +144,7 @@ def test_a_report_never_makes_another_report(boss: BusClient) -> None:
     assert boss.last_id() == report.id
 
 
-def test_who_sends_to_itself_is_told_too_and_a_second_death_is_told_again(boss: BusClient) -> None:
+def test_a_sender_to_itself_gets_a_report_for_each_death(boss: BusClient) -> None:
     boss.send(BOSS, "job", report="undelivered", max_attempts=1)
 
     for _ in range(2):
@@ -166,9 +166,7 @@ def test_a_death_that_is_rolled_back_is_not_reported(boss: BusClient, worker: Bu
     assert (reports(boss), boss.receipts(1)[0].leased) == ([], True)
 
 
-def test_many_that_expire_at_once_are_each_reported_once_whoever_sees_to_it(
-    db: str, boss: BusClient, worker: BusClient
-) -> None:
+def test_each_of_many_expired_messages_is_reported_once(db: str, boss: BusClient, worker: BusClient) -> None:
     boss.send_many([{"to": WORKER, "type": "job", "report": "undelivered", "expires_in_s": 0.001}] * 1500)
     start = threading.Barrier(3)
 
@@ -190,7 +188,7 @@ def test_many_that_expire_at_once_are_each_reported_once_whoever_sees_to_it(
     assert sorted(report.reply_to or 0 for report in found) == [*range(1, 1501)]
 
 
-def test_a_foreign_sender_is_told_what_it_asked_for_in_the_outbox(
+def test_an_external_sender_gets_the_reports_that_it_asked_for_in_the_outbox(
     boss: BusClient, worker: BusClient, foreign: Foreign
 ) -> None:
     foreign.send(WORKER, sender=BOSS, report="undelivered", max_attempts=2)

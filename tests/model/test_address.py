@@ -1,4 +1,4 @@
-"""Addresses: what is one, what is none, and that every refusal names the value."""
+"""Addresses: valid and invalid ones; each error names the value."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ def test_a_second_colon_is_refused() -> None:
 
 
 @pytest.mark.parametrize("value", [None, 5, 5.0, b"architect:swarm-1", ("architect", "swarm-1"), ["a:s"], {"a": "s"}])
-def test_what_is_not_a_string_is_no_address(value: object) -> None:
+def test_a_value_that_is_not_a_string_is_no_address(value: object) -> None:
     with pytest.raises(AddressError, match="not a string"):
         parse_address(value)  # type: ignore[arg-type]
 
 
-def test_the_longest_address_is_taken_and_one_more_character_is_refused() -> None:
+def test_the_longest_address_is_valid_and_one_more_character_is_refused() -> None:
     longest = "r" * 200 + ":" + "s" * (MAX_LENGTH - 201)
 
     assert str(parse_address(longest)) == longest

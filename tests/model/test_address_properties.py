@@ -1,4 +1,4 @@
-"""Addresses by properties: as written so read, patterns mean what is documented, and folders of two differ."""
+"""Addresses by properties: they parse as written, patterns match as documented, and no two share a folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from raven.model.address import Address, make_address, parse_address, parse_targ
 from raven.wake.doorbell import Doorbells, receipt_address
 from scripts.stress.injection.texts import addresses
 
-# Few letters, so that addresses are often alike: capitals, what is composed and what is not, signs of paths and of SQL.
+# Few letters, so that addresses are often similar: capitals, composed and decomposed ones, signs of paths and of SQL.
 ALIKE = st.text(st.sampled_from("aAäÄ.%_/~ -x\u0308ﬁfiKk\u212a[2e]"), min_size=1, max_size=6)
 PARTS = st.one_of(ALIKE, st.text(st.characters(), min_size=1, max_size=20), st.sampled_from(["..", ".", "watch.lock"]))
 HALVES = PARTS | st.sampled_from(["", "a:b", "*", " "])
@@ -25,14 +25,14 @@ HALVES = PARTS | st.sampled_from(["", "a:b", "*", " "])
 
 @st.composite
 def good_addresses(draw: st.DrawFn) -> str:
-    """Return an address that is one by the documented rule."""
+    """Return an address that is valid by the documented rule."""
     role, session = draw(PARTS), draw(PARTS)
     assume(all(is_part(part) for part in (role, session)))
     return f"{role}:{session}"
 
 
 def is_part(part: str) -> bool:
-    """Tell by DESIGN.md whether something is a role or a session."""
+    """Return whether a text is a valid role or session by DESIGN.md."""
     return (
         part != ""
         and not set(part) & {":", "*"}
@@ -57,7 +57,7 @@ def test_an_address_that_is_written_and_read_is_the_same(text: str) -> None:
 
 @settings(max_examples=150, deadline=None, database=None)
 @given(HALVES, HALVES)
-def test_what_the_rule_allows_is_taken_and_nothing_else(role: str, session: str) -> None:
+def test_exactly_the_addresses_of_the_rule_are_valid(role: str, session: str) -> None:
     try:
         address = parse_target(f"{role}:{session}")
     except AddressError:
@@ -81,7 +81,7 @@ def test_two_addresses_have_two_folders_on_every_file_system(one: str, other: st
 @settings(max_examples=150, deadline=None, database=None)
 @given(st.one_of(good_addresses(), st.text(st.characters(exclude_categories=["Cs"]))))
 def test_a_folder_is_one_plain_name_below_the_bells(address: str) -> None:
-    """Also of what is no address, since a foreign writer can store it as one."""
+    """Also for invalid addresses, because an external writer can store them."""
     folder = folder_of(address)
     name = os.path.basename(folder)
 
@@ -94,14 +94,14 @@ def test_a_folder_is_one_plain_name_below_the_bells(address: str) -> None:
 @pytest.mark.parametrize(
     "stored", ["..", ".", "", "*/../../x", "*x", "*1/../x", "watch.lock", "/tmp/x", "a/b", "x" * 600]
 )
-def test_what_a_foreign_writer_stored_as_a_recipient_leads_nowhere_else(stored: str) -> None:
+def test_an_external_writers_recipient_has_a_folder_inside_the_doorbells(stored: str) -> None:
     name = folder_of(stored).removeprefix("/bus.db-bells/")
 
     assert len(name) == 64
     assert name.isalnum()
 
 
-def test_the_doorbells_of_observers_and_receipts_are_no_address_of_anybody() -> None:
+def test_the_doorbells_of_observers_and_receipts_are_not_addresses() -> None:
     names = {folder_of(text) for text in addresses()}
 
     assert len(names) == len(addresses())
@@ -112,7 +112,7 @@ def test_the_doorbells_of_observers_and_receipts_are_no_address_of_anybody() -> 
 
 @settings(max_examples=20, deadline=None, database=None)
 @given(st.lists(good_addresses(), min_size=1, max_size=8, unique=True), st.data())
-def test_a_pattern_reaches_exactly_those_whose_role_or_session_it_names(known: list[str], data: st.DataObject) -> None:
+def test_a_pattern_reaches_exactly_the_addresses_that_match(known: list[str], data: st.DataObject) -> None:
     part = data.draw(st.sampled_from([half for text in known for half in text.split(":")] + ["%", "_", "a"]))
     pattern = data.draw(st.sampled_from([f"*:{part}", f"{part}:*", "*:*"]))
     role, session = pattern.split(":")

@@ -1,4 +1,4 @@
-"""Bodies: every JSON value goes through, and what JSON cannot hold is refused with a reason."""
+"""Bodies: every JSON value comes back; values outside JSON are refused with a reason."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def nested(levels: int, opening: Any = list) -> Any:
 
 
 @pytest.mark.parametrize("body", [(1, 2), {"a": (1,)}, {1: "a"}, {"a": {"b": 1}}, IntEnum("Kind", "A").A, {None: True}])
-def test_a_copy_of_what_json_changes_is_what_json_makes_of_it(body: Any) -> None:
+def test_a_copy_of_a_body_is_its_decoded_json(body: Any) -> None:
     text = encode(body)
 
     assert repr(copy(body, text)) == repr(json.loads(text))
@@ -58,7 +58,7 @@ def test_the_text_is_compact_and_keeps_unicode_readable() -> None:
         ({("a", "b"): 1}, "tuple"),
     ],
 )
-def test_what_is_no_json_value_is_refused_by_its_name(value: Any, said: str) -> None:
+def test_a_value_outside_json_is_refused_by_its_name(value: Any, said: str) -> None:
     with pytest.raises(BodyError, match=said):
         encode(value)
 
@@ -72,7 +72,7 @@ def test_a_circular_body_is_refused() -> None:
 
 
 @pytest.mark.parametrize("opening", [list, dict])
-def test_the_deepest_body_is_taken_and_one_more_level_is_refused(opening: Any) -> None:
+def test_the_deepest_body_is_valid_and_one_more_level_is_refused(opening: Any) -> None:
     assert decode(encode(nested(MAX_DEPTH, opening))) == nested(MAX_DEPTH, opening)
     with pytest.raises(BodyError, match=f"deeper than {MAX_DEPTH} levels"):
         encode(nested(MAX_DEPTH + 1, opening))
@@ -89,7 +89,7 @@ def test_brackets_in_text_are_not_depth() -> None:
     assert decode(encode(body)) == body
 
 
-def test_the_largest_body_is_taken_and_one_more_byte_is_refused_with_the_remedy() -> None:
+def test_the_largest_body_is_valid_and_one_more_byte_is_refused_with_the_remedy() -> None:
     largest = "x" * (DEFAULT_MAX_BYTES - 2)  # and its quotes
 
     assert len(encode(largest)) == DEFAULT_MAX_BYTES == 4 * 1024 * 1024
@@ -104,7 +104,7 @@ def test_the_limit_can_be_set_and_counts_bytes_of_utf8_not_characters() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "hello", "{", "[1,]", "{'a': 1}", "NaN", "[Infinity]", "-Infinity", "1 2"])
-def test_parse_refuses_what_is_not_json_and_shows_it(text: str) -> None:
+def test_parse_refuses_invalid_json_and_shows_it(text: str) -> None:
     with pytest.raises(BodyError) as caught:
         parse(text)
 

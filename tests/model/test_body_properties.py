@@ -1,4 +1,4 @@
-"""Bodies by properties: every JSON value comes back as it was, types and all; what is none is refused, not stored."""
+"""Bodies by properties: every JSON value comes back with its types; any other value is refused and not stored."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ INSIDE = st.sampled_from(
 
 @pytest.fixture(scope="module")
 def bus(shared: Served) -> Iterator[BusClient]:
-    """Return one client for all examples, which writes the file itself."""
+    """Return one client of the file for all examples."""
     with BusClient.at("bodies:s", shared.db) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def client(shared: Served) -> Iterator[Client]:
-    """Return one client for all examples, which goes through the server."""
+    """Return one client of the server for all examples."""
     with Client(shared.path, "bodies:s") as client:
         yield client
 
 
 def exactly(value: Any) -> str:
-    """Return what tells 1 from 1.0 and True, and 0.0 from -0.0."""
+    """Return a key that differs for 1, 1.0 and True, and for 0.0 and -0.0."""
     return repr(value)
 
 
@@ -78,7 +78,7 @@ def test_a_value_comes_back_exactly_and_so_does_its_copy(body: Any) -> None:
 
 @settings(max_examples=60, deadline=None, database=None)
 @given(VALUES)
-def test_the_store_and_the_socket_give_back_the_same(bus: BusClient, client: Client, body: Any) -> None:
+def test_the_store_and_the_socket_return_the_same_body(bus: BusClient, client: Client, body: Any) -> None:
     stored, pushed = bus.send("reader:s", "note", body), client.send("reader:s", "note", body)
 
     bodies = [one.body for one in (stored, pushed)]
@@ -88,7 +88,7 @@ def test_the_store_and_the_socket_give_back_the_same(bus: BusClient, client: Cli
 
 @settings(max_examples=60, deadline=None, database=None)
 @given(NO_JSON, INSIDE)
-def test_what_is_no_json_is_refused_on_both_ways_and_nothing_is_stored(
+def test_a_value_outside_json_is_refused_by_both_clients_and_not_stored(
     bus: BusClient, client: Client, bad: Any, inside: Any
 ) -> None:
     before = bus.last_id()
@@ -141,7 +141,7 @@ def test_any_text_is_read_as_json_or_refused(text: str) -> None:
 
 @settings(max_examples=150, deadline=None, database=None)
 @given(VALUES)
-def test_what_others_wrote_in_their_own_way_reads_the_same(body: Any) -> None:
+def test_json_in_another_writers_style_reads_the_same(body: Any) -> None:
     assert exactly(decode(f"\n {json.dumps(body, indent=1)} \n")) == exactly(body)
 
 
@@ -156,9 +156,7 @@ def test_what_others_wrote_in_their_own_way_reads_the_same(body: Any) -> None:
         ("9" * 5000, "9" * 5000),
     ],
 )
-def test_what_others_wrote_and_utf_8_or_python_cannot_hold_comes_so_that_all_can_read_it(
-    written: str, read: Any
-) -> None:
+def test_external_json_beyond_utf_8_or_python_reads_as_plain_text(written: str, read: Any) -> None:
     body = decode(written)
 
     assert body == read

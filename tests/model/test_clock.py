@@ -1,4 +1,4 @@
-"""The clock: microseconds, UTC and ISO 8601 agree with each other and with Python's own."""
+"""The clock: microseconds, UTC and ISO 8601 agree with each other and with Python's datetime."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_no_microsecond_is_lost_between_number_time_and_text(moment: datetime) -
     assert datetime.fromisoformat(clock.isoformat(moment)) == moment
 
 
-def test_what_no_calendar_reaches_is_its_first_or_its_last_moment() -> None:
+def test_a_time_out_of_range_is_the_first_or_the_last_datetime() -> None:
     assert clock.from_micros((1 << 63) - 1) == datetime.max.replace(tzinfo=UTC)
     assert clock.from_micros(-(1 << 63)) == datetime.min.replace(tzinfo=UTC)
 
@@ -48,7 +48,7 @@ def test_spans_are_rounded_to_microseconds() -> None:
     assert clock.to_micros(1e-6) == 1
 
 
-def test_none_stays_none() -> None:
+def test_none_converts_to_none() -> None:
     assert clock.optional_from_micros(None) is None
     assert clock.optional_from_micros(0) == clock.from_micros(0)
     assert clock.isoformat(None) is None

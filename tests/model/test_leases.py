@@ -1,4 +1,4 @@
-"""The leases that a client remembers: which, how many, and for how long."""
+"""LeaseTracker: the leases of one client, their limit and their end."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from raven.model.leases import LeaseTracker
 
 
 class Claimed(NamedTuple):
-    """What of a message its holder remembers."""
+    """The fields of a message that LeaseTracker reads."""
 
     id: int
     lease: int | None
 
 
-def test_what_was_fetched_without_a_lease_is_not_remembered() -> None:
+def test_a_message_without_a_lease_is_not_remembered() -> None:
     known = LeaseTracker()
 
     known.remember([Claimed(1, None), Claimed(2, 7)])
@@ -35,7 +35,7 @@ def test_of_too_many_leases_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyP
     assert [known.lease_of(id) for id in range(1, 6)] == [None, None, None, 7, 7]
 
 
-def test_the_end_of_a_loop_forgets_its_leases_but_not_those_that_others_have_by_then(
+def test_the_end_of_a_loop_forgets_its_leases_but_not_newer_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(leases, "_MAX_REMEMBERED", 2)

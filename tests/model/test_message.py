@@ -1,4 +1,4 @@
-"""Messages: immutable, derived names agree, and the JSON shape is what the command line and the socket promise."""
+"""Messages: immutable; derived names agree; the JSON form has the documented keys."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ def test_urgencies_sort_as_the_inbox_does() -> None:
 @pytest.mark.parametrize(
     ("state", "shown"), [(0, "expired"), (1, "expired"), (2, "acked"), (3, "expired"), (4, "dead")]
 )
-def test_what_outlived_its_time_unfinished_shows_as_expired(state: int, shown: str) -> None:
+def test_an_unfinished_message_past_its_expiry_shows_as_expired(state: int, shown: str) -> None:
     assert message(state=state, expires_at=NOW).state == shown
     assert message(state=state, expires_at=NOW - 1).state == shown
 
 
-def test_what_has_time_left_is_not_expired() -> None:
+def test_a_message_before_its_expiry_is_not_expired() -> None:
     assert message(expires_at=NOW + 1).state == "sent"
 
 
@@ -129,7 +129,7 @@ def test_the_json_shape_has_every_field_and_every_derived_name() -> None:
     assert fields - shape.keys() == {"lease", "waiting", "duplicate"}
 
 
-def test_the_json_shape_has_the_lease_of_a_claim_and_what_a_send_tells_only_where_there_is_one() -> None:
+def test_the_json_form_has_lease_waiting_and_duplicate_only_if_set() -> None:
     claimed = Message.from_row(row(), NOW, lease=5)
     sent = Message.from_row(row(), NOW, waiting={"architect:swarm-2": True})
 

@@ -1,4 +1,4 @@
-"""SchemaRegistry: permissive until told otherwise, and a refusal names the fields."""
+"""SchemaRegistry: permissive by default; an error names the invalid fields."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PlanBody(BaseModel):
 
 @pytest.fixture(autouse=True)
 def clean_registry() -> Iterator[None]:
-    """Leave the registry, which belongs to the process, empty and permissive."""
+    """Leave the registry of the process empty and permissive."""
     yield
     for type in ("plan", "note"):
         SchemaRegistry.unregister(type)

@@ -166,7 +166,7 @@ UPDATE deliveries
    SET state = CASE WHEN attempts >= max_attempts THEN 4 ELSE state END,
        finished_at = CASE WHEN attempts >= max_attempts THEN :now END,
        reason = CASE WHEN attempts >= max_attempts
-                     THEN 'attempt ' || attempts || ' of ' || max_attempts || ' ended without an ack: it was given back'
+                     THEN 'attempt ' || attempts || ' of ' || max_attempts || ' ended without an ack: it was released'
                      ELSE reason END,
        ready_at = 0, lease = NULL
  WHERE state < 2 AND recipient = :recipient AND ready_at > 0 AND lease = :lease
