@@ -202,7 +202,7 @@ def test_a_prefetched_message_cannot_be_consumed_after_its_expiry(bus: BusClient
     assert len(subscription.fetch(1)) == 1
 
     foreign.execute("UPDATE deliveries SET expires_at = 1")
-    with pytest.raises(LeaseLostError, match="its time has ended"):
+    with pytest.raises(LeaseLostError, match="the message has expired"):
         subscription.consume(1)
 
     assert (bus.receipts(1)[0].state, bus.read(1).attempts) == ("expired", 0)
