@@ -29,7 +29,7 @@ GROUPS = {
     "documents": [
         *ROOT.glob("*.md"),
         *(page for page in ROOT.glob("docs/*.md") if page.name != "python.md"),  # it repeats docstrings
-        *ROOT.glob("rpc/systemd/*.md"),
+        *ROOT.glob("rpc/**/*.md"),
     ],
     "raven/cli": [*ROOT.glob("raven/cli/**/*.py")],
 }
