@@ -1,11 +1,11 @@
-"""What a file must hold by the ledger, and which words are said of one that does not."""
+"""The expectations of a power cut: which facts a file must have, and the kind of each broken promise."""
 
 from __future__ import annotations
 
 import pytest
 
 from scripts.stress.outcome import Kind
-from scripts.stress.power.expectations import Step, breaches
+from scripts.stress.power.expectations import Step, broken_promises
 
 CRASH = 100
 
@@ -15,34 +15,34 @@ def step(*facts: str, begun: int, returned: int | None = None, durable: bool = F
 
 
 def kinds(steps: list[Step], *present: str) -> list[Kind]:
-    return [kind for kind, _ in breaches(steps, CRASH, present)]
+    return [kind for kind, _ in broken_promises(steps, CRASH, present)]
 
 
-def test_all_that_had_returned_is_enough() -> None:
+def test_the_facts_of_returned_steps_are_enough() -> None:
     steps = [step("sent:1", begun=1, returned=2, durable=True), step("sent:2", begun=3, durable=True)]
 
     assert kinds(steps, "sent:1") == []
     assert kinds(steps, "sent:1", "sent:2") == []
 
 
-def test_what_had_returned_and_is_gone_is_lost() -> None:
+def test_a_missing_fact_of_a_returned_step_is_lost() -> None:
     assert kinds([step("sent:1", begun=1, returned=2, durable=True)]) == ["lost"]
     assert kinds([step("sent:1", begun=1, returned=CRASH + 1, durable=True)]) == []
 
 
-def test_a_tail_may_be_missing_where_nobody_asked_for_more() -> None:
+def test_without_durability_the_last_steps_may_be_missing() -> None:
     steps = [step("sent:1", begun=1, returned=2), step("sent:2", begun=3, returned=4)]
 
     assert kinds(steps) == kinds(steps, "sent:1") == []
 
 
-def test_a_hole_is_no_tail() -> None:
+def test_a_missing_step_before_a_present_one_is_reordered() -> None:
     steps = [step("sent:1", begun=1, returned=2), step("sent:2", begun=3, returned=4)]
 
     assert kinds(steps, "sent:2") == ["reordered"]
 
 
-def test_steps_that_overlapped_may_come_in_either_order() -> None:
+def test_overlapping_steps_may_come_in_either_order() -> None:
     steps = [step("sent:1", begun=1, returned=4), step("sent:2", begun=2, returned=3)]
 
     assert kinds(steps, "sent:1") == kinds(steps, "sent:2") == []
@@ -53,11 +53,11 @@ def test_half_of_a_step_is_broken() -> None:
 
 
 @pytest.mark.parametrize("begun", [CRASH, CRASH + 5])
-def test_what_began_only_after_the_crash_cannot_be_there(begun: int) -> None:
+def test_a_fact_of_a_step_after_the_crash_is_broken(begun: int) -> None:
     assert kinds([step("sent:1", begun=begun)], "sent:1") == ["broken"]
 
 
-def test_what_was_acked_may_be_dropped_and_nothing_else() -> None:
+def test_only_acked_messages_may_be_dropped() -> None:
     steps = [
         step("sent:1", begun=1, returned=2, durable=True),
         step("sent:2", begun=3, returned=4, durable=True),

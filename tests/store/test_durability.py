@@ -10,7 +10,7 @@ import pytest
 from raven import BusClient
 from raven.config import Durability
 from scripts.stress.power.recorder import Recorder
-from scripts.stress.power.write_log import Made, SyncBegun, Synced, WriteLog, Wrote
+from scripts.stress.power.write_log import Created, SyncBegun, Synced, WriteLog, Written
 
 
 def sends(folder: Path, durability: Durability, count: int = 5) -> tuple[list[SyncBegun], list[int]]:
@@ -22,7 +22,7 @@ def sends(folder: Path, durability: Durability, count: int = 5) -> tuple[list[Sy
             for number in range(count):
                 bus.send("worker:s", "note", number)
                 counts.append(sum(isinstance(entry, Synced) for entry in log.entries))
-        names = [entry.name if isinstance(entry, Made) else "" for entry in log.entries]
+        names = [entry.name if isinstance(entry, Created) else "" for entry in log.entries]
         begin = names.index("bus.db-wal")
     return [entry for entry in log.entries[begin:] if isinstance(entry, SyncBegun)], counts
 
@@ -55,11 +55,11 @@ def test_a_new_file_whose_first_page_a_power_cut_has_torn_becomes_a_bus_that_can
     torn.mkdir()
     with Recorder(made, log):
         BusClient.at("boss:s", str(made / "bus.db")).close()
-    numbers = {entry.name: entry.file for entry in reversed(log.entries) if isinstance(entry, Made)}
-    pages = [entry for entry in log.entries if isinstance(entry, Wrote) and entry.file == numbers["bus.db"]]
+    numbers = {entry.name: entry.file for entry in reversed(log.entries) if isinstance(entry, Created)}
+    pages = [entry for entry in log.entries if isinstance(entry, Written) and entry.file == numbers["bus.db"]]
     journal = bytearray()
     for entry in log.entries:
-        if isinstance(entry, Wrote) and entry.file == numbers["bus.db-journal"]:
+        if isinstance(entry, Written) and entry.file == numbers["bus.db-journal"]:
             journal[entry.offset : entry.offset + len(entry.data)] = entry.data
     (torn / "bus.db").write_bytes(pages[0].data[:length])
     (torn / "bus.db-journal").write_bytes(journal)

@@ -1,1 +1,1 @@
-"""Power: cuts of it, simulated."""
+"""Power: simulated power cuts."""

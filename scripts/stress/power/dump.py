@@ -1,4 +1,4 @@
-"""Look at files after a power cut with Python's own SQLite, which is not raven's; a line each way for each file."""
+"""Dump files after a power cut with Python's own SQLite; it reads one path per line, and answers one line."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _FACTS = {
 }
 
 
-def look(path: str) -> dict[str, Any]:
-    """Return what stands in a file: whether it is sound, a digest of all its rows, and the facts of the ledger."""
+def dump(path: str) -> dict[str, Any]:
+    """Return the integrity of a file, a digest of all its rows, and the facts of its messages."""
     with closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         integrity = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(3)")]
@@ -42,7 +42,7 @@ def look(path: str) -> dict[str, Any]:
 def main() -> None:
     for line in sys.stdin:
         try:
-            answer = look(line.rstrip("\n"))
+            answer = dump(line.rstrip("\n"))
         except sqlite3.Error as error:
             answer = {"integrity": f"{type(error).__name__}: {error}", "digest": "", "facts": [], "auto_vacuum": 0}
         print(json.dumps(answer), flush=True)

@@ -1,4 +1,4 @@
-"""Programs that have the bus open while their power is to fail, and do little, so that much of it can be tried."""
+"""Programs: short uses of a bus, during which the power is cut."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from raven.config import Durability
 from raven.host.bus import HostedBus
 from raven.store.migrations import APPLICATION_ID
 from raven.store.sql import migrations_after
-from scripts.stress.power.client import DirectHand, Hand
-from scripts.stress.power.expectations import Ledger
+from scripts.stress.power.client import FileStepClient, StepClient
+from scripts.stress.power.expectations import Expectations
 
 _BOSS, _WORKER = "boss:s", "worker:s"
 _PARTNERS = {_BOSS: _WORKER, _WORKER: _BOSS}
-# As the first released schema had it.
+# Rows of the first released schema.
 _OLD_MAIL = """
 INSERT INTO messages (id, sender, "to", type, body, created_at) VALUES (1, 'boss:s', 'worker:s', 'job', '{"n":900}', 5);
 INSERT INTO messages (id, sender, "to", type, body, created_at) VALUES (2, 'boss:s', 'worker:s', 'job', '{"n":901}', 6);
@@ -34,81 +34,95 @@ INSERT INTO deliveries (id, recipient, urgency, state, attempts) VALUES (2 << 20
 
 
 class _UndoneError(Exception):
-    """Leaves a transaction."""
+    """Ends a transaction without a commit."""
 
 
-class Scene(NamedTuple):
-    """Where a program runs, and what its clients ask for."""
+class ProgramContext(NamedTuple):
+    """The file of a program, and the settings of its clients."""
 
     db: Path
-    ledger: Ledger
-    chance: random.Random
+    expectations: Expectations
+    rng: random.Random
     durability: Durability
     numbers: count[int]
 
     @contextmanager
-    def hand(self, address: str, durability: Durability | None = None, **options: Any) -> Iterator[DirectHand]:
-        """Open a client, and close it in the end."""
+    def open_client(
+        self, address: str, durability: Durability | None = None, **options: Any
+    ) -> Iterator[FileStepClient]:
+        """Open a client, and close it at the end."""
         durability = self.durability if durability is None else durability
         durable = durability == "full"
-        with self.ledger.step([], durable=durable):
+        with self.expectations.step([], durable=durable):
             bus = HostedBus.at(address, str(self.db), durability=durability, **options)
         with bus:
-            yield DirectHand(bus, _PARTNERS[address], self.ledger, self.chance, self.numbers, durable=durable)
+            yield FileStepClient(bus, _PARTNERS[address], self.expectations, self.rng, self.numbers, durable=durable)
 
 
 class Program(NamedTuple):
-    """What is done, and before it, before the power can fail.
+    """A program, and its preparation, before which the power cannot fail.
 
-    At `moments` chosen from near syncs and returns, and at as many others, the power is cut; where there are none, at
-    every moment.
+    The power is cut at `moments` moments near syncs and returns, and at as many others; with 0, at every moment.
     """
 
-    run: Callable[[Scene], None]
-    prepare: Callable[[Scene], None] | None = None
+    run: Callable[[ProgramContext], None]
+    prepare: Callable[[ProgramContext], None] | None = None
     moments: int = 25
     threads: int = 1
 
 
-def birth(scene: Scene) -> None:
-    """Make the file, use it a little, and close it; then open it once more."""
-    with scene.hand(_BOSS) as boss:
+def create(context: ProgramContext) -> None:
+    """Create the file, use it a little, and close it; then open it once more."""
+    with context.open_client(_BOSS) as boss:
         boss.send()
-    with scene.hand(_WORKER) as worker:
+    with context.open_client(_WORKER) as worker:
         worker.ack()
         worker.send_many()
 
 
-def work(scene: Scene) -> None:
-    """Let two clients send, claim, ack and transact, while a reader holds the WAL back now and then."""
-    with scene.hand(_BOSS) as boss, scene.hand(_WORKER) as worker, closing(_reader(scene.db)) as reader:
+def work(context: ProgramContext) -> None:
+    """Two clients send, claim, ack and commit transactions; a reader sometimes prevents a checkpoint."""
+    with (
+        context.open_client(_BOSS) as boss,
+        context.open_client(_WORKER) as worker,
+        closing(_reader(context.db)) as reader,
+    ):
         for _ in range(50):
-            hand = scene.chance.choice((boss, worker))
-            scene.chance.choice(
-                (hand.send, hand.send, hand.send_many, hand.ack, hand.listen, hand.nack, hand.transact, hand.work)
+            client = context.rng.choice((boss, worker))
+            context.rng.choice(
+                (
+                    client.send,
+                    client.send,
+                    client.send_many,
+                    client.ack,
+                    client.listen,
+                    client.nack,
+                    client.transact,
+                    client.work,
+                )
             )()
-            if scene.chance.random() < 0.15:
+            if context.rng.random() < 0.15:
                 reader.execute("COMMIT" if reader.in_transaction else "BEGIN; SELECT count(*) FROM messages").fetchall()
 
 
-def upkeep(scene: Scene) -> None:
-    """Let the file grow and be made short again."""
+def upkeep(context: ProgramContext) -> None:
+    """Let the file grow, and vacuum it."""
     with (
-        scene.hand(_BOSS, retention={"max_messages": 6}) as boss,
-        scene.hand(_WORKER) as worker,
+        context.open_client(_BOSS, retention={"max_messages": 6}) as boss,
+        context.open_client(_WORKER) as worker,
     ):
         for _ in range(5):
-            for _ in range(scene.chance.randint(1, 3)):
+            for _ in range(context.rng.randint(1, 3)):
                 boss.send_many()
             for _ in range(4):
                 worker.ack()
-            scene.chance.choice((boss.upkeep, worker.prune))()
+            context.rng.choice((boss.upkeep, worker.prune))()
             boss.send()
 
 
-def spill(scene: Scene) -> None:
-    """Send so much at once that a transaction goes to the WAL before its end, and undo some of that."""
-    with scene.hand(_BOSS) as boss:
+def spill(context: ProgramContext) -> None:
+    """Send so much at once that SQLite writes to the WAL before the commit, and roll some of it back."""
+    with context.open_client(_BOSS) as boss:
         for length in (300, 70_000, 300):
             boss.send_many(40, length)
             with suppress(_UndoneError), boss.bus.transaction() as tx:
@@ -116,61 +130,61 @@ def spill(scene: Scene) -> None:
                 raise _UndoneError
 
 
-def upgrade(scene: Scene) -> None:
+def upgrade(context: ProgramContext) -> None:
     """Open a file of the first schema, and use it."""
-    with scene.hand(_WORKER) as worker:
+    with context.open_client(_WORKER) as worker:
         worker.send()
         worker.ack()
-    with scene.hand(_BOSS) as boss:
+    with context.open_client(_BOSS) as boss:
         boss.transact()
 
 
-def make_old_file(scene: Scene) -> None:
-    """Make a file as the first schema wrote it."""
-    with closing(apsw.Connection(str(scene.db))) as connection:
+def make_old_file(context: ProgramContext) -> None:
+    """Create a file as the first schema wrote it."""
+    with closing(apsw.Connection(str(context.db))) as connection:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL").fetchall()
         connection.execute(f"BEGIN; {migrations_after(0)[0]}; {_OLD_MAIL}; COMMIT").fetchall()
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1")
-    scene.ledger.keep(["sent:900", "acked:900", "sent:901"])
+    context.expectations.add_old(["sent:900", "acked:900", "sent:901"])
 
 
-def crowd(scene: Scene) -> None:
-    """Let several threads work at once, each with a connection of its own; not all ask for the same."""
+def concurrent(context: ProgramContext) -> None:
+    """Several threads work at once, each with a connection of its own, and with different durabilities."""
 
-    def take_part(address: str, durability: Durability, chance: random.Random) -> None:
-        with scene._replace(chance=chance).hand(address, durability) as hand:
+    def run_client(address: str, durability: Durability, rng: random.Random) -> None:
+        with context._replace(rng=rng).open_client(address, durability) as client:
             for _ in range(8):
-                chance.choice((hand.send, hand.send_many, hand.ack, hand.nack, hand.transact, hand.work))()
+                rng.choice((client.send, client.send_many, client.ack, client.nack, client.transact, client.work))()
 
-    parts = (_BOSS, scene.durability), (_WORKER, scene.durability), (_WORKER, "normal")
-    _at_once([partial(take_part, *part, random.Random(scene.chance.random())) for part in parts])
+    parts = (_BOSS, context.durability), (_WORKER, context.durability), (_WORKER, "normal")
+    _at_once([partial(run_client, *part, random.Random(context.rng.random())) for part in parts])
 
 
-def helper(scene: Scene) -> None:
-    """Serve the bus at a socket, with several clients at once: what is written together is committed together."""
+def server(context: ProgramContext) -> None:
+    """Serve the bus at a socket to several clients at once, so that one commit has the writes of several."""
     from raven_rpc import Client
 
-    durable = scene.durability == "full"
+    durable = context.durability == "full"
 
-    def take_part(path: str, address: str, chance: random.Random) -> None:
+    def run_client(path: str, address: str, rng: random.Random) -> None:
         with Client(path, address=address) as bus:
-            hand = Hand(bus, _PARTNERS[address], scene.ledger, chance, scene.numbers, durable=durable)
+            client = StepClient(bus, _PARTNERS[address], context.expectations, rng, context.numbers, durable=durable)
             for _ in range(8):
-                chance.choice((hand.send, hand.send, hand.send_many, hand.ack, hand.nack, hand.transact))()
+                rng.choice((client.send, client.send, client.send_many, client.ack, client.nack, client.transact))()
 
-    with _serving(scene) as path:
-        parts = [(path, address, random.Random(scene.chance.random())) for address in (_BOSS, _BOSS, _WORKER)]
-        _at_once([partial(take_part, *part) for part in parts])
+    with _serving(context) as path:
+        parts = [(path, address, random.Random(context.rng.random())) for address in (_BOSS, _BOSS, _WORKER)]
+        _at_once([partial(run_client, *part) for part in parts])
 
 
 PROGRAMS = {
-    "birth": Program(birth, moments=0),
+    "create": Program(create, moments=0),
     "work": Program(work),
     "upkeep": Program(upkeep),
-    "spill": Program(spill, moments=5),
+    "spill": Program(spill, moments=8),
     "upgrade": Program(upgrade, make_old_file, moments=0),
-    "crowd": Program(crowd, threads=3),
-    "helper": Program(helper, threads=3),
+    "concurrent": Program(concurrent, threads=3),
+    "server": Program(server, threads=3),
 }
 
 
@@ -185,17 +199,17 @@ def _at_once(parts: Sequence[Callable[[], None]]) -> None:
 
 
 @contextmanager
-def _serving(scene: Scene) -> Iterator[str]:
+def _serving(context: ProgramContext) -> Iterator[str]:
     from raven_rpc import Server
 
-    path = f"{scene.db}.sock"
-    server = Server(str(scene.db), path, durability=scene.durability)
+    path = f"{context.db}.sock"
+    server = Server(str(context.db), path, durability=context.durability)
     is_ready = threading.Event()
     thread = threading.Thread(target=lambda: asyncio.run(server.run(lambda _: is_ready.set())))
     thread.start()
     try:
         if not is_ready.wait(20):
-            raise TimeoutError("the helper is not ready")
+            raise TimeoutError("the server is not ready")
         yield path
     finally:
         server.loop.call_soon_threadsafe(server.stop)

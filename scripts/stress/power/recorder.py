@@ -1,6 +1,6 @@
-"""Recorder: an SQLite VFS that does what the system's own does, and keeps a log of it.
+"""Recorder: an SQLite VFS that passes all calls to the default VFS, and logs them.
 
-While it is registered it is the default one, so that raven and its helper use it without knowing.
+While it is registered it is the default, so that raven and its server use it without any change.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Self
 
 import apsw
 
-from scripts.stress.power.write_log import Cut, SyncBegun, Synced, WriteLog, Wrote
+from scripts.stress.power.write_log import SyncBegun, Synced, Truncated, WriteLog, Written
 
-# The first sync of one of these that was opened to be made syncs the folder, too: see unixOpen in SQLite's os_unix.c.
+# If SQLite creates a file of these types, the first sync of the file also syncs the folder: see unixOpen in os_unix.c.
 _SYNCS_FOLDER = apsw.SQLITE_OPEN_MAIN_JOURNAL | apsw.SQLITE_OPEN_SUPER_JOURNAL | apsw.SQLITE_OPEN_WAL
 
 
 class Recorder(apsw.VFS):
-    """Records the files of one folder, from the first to the last; the others it leaves alone.
+    """Records all files of one folder; other files are not recorded.
 
-    A sync takes `flush_s` seconds more than the disk takes, so that other threads come in between.
+    A sync takes `flush_s` seconds longer, so that other threads run during it.
     """
 
     def __init__(self, folder: Path, log: WriteLog, *, flush_s: float = 0.0) -> None:
@@ -30,7 +30,7 @@ class Recorder(apsw.VFS):
         self._flush_s = flush_s
         for path in sorted(folder.iterdir()):
             if path.is_file() and not path.name.endswith("-shm"):
-                log.keep(path.name, path.read_bytes())
+                log.add_old(path.name, path.read_bytes())
         self.begin = len(log.entries)
         self.base = apsw.vfs_names()[0]
         super().__init__(f"recorder-{id(self)}", self.base, makedefault=True)
@@ -42,7 +42,7 @@ class Recorder(apsw.VFS):
         self.unregister()
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 SQLite's name
-        """Open a file, and note it where it is new."""
+        """Open a file, and record it if it is new."""
         path = name.filename() if isinstance(name, apsw.URIFilename) else name
         if path is None or os.path.dirname(path) != self._folder:
             return super().xOpen(name, flags)
@@ -55,7 +55,7 @@ class Recorder(apsw.VFS):
         return opened
 
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
-        """Delete a file, and note it."""
+        """Delete a file, and record it."""
         with self._log.lock:
             super().xDelete(filename, syncdir)
             if os.path.dirname(filename) == self._folder:
@@ -77,11 +77,11 @@ class _File(apsw.VFSFile):
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
         super().xWrite(data, offset)
-        self._log.add(Wrote(self.file, offset, bytes(data)))
+        self._log.add(Written(self.file, offset, bytes(data)))
 
     def xTruncate(self, newsize: int) -> None:  # noqa: N802
         super().xTruncate(newsize)
-        self._log.add(Cut(self.file, newsize))
+        self._log.add(Truncated(self.file, newsize))
 
     def xSync(self, flags: int) -> None:  # noqa: N802
         wholly = flags & apsw.SQLITE_SYNC_FULL == apsw.SQLITE_SYNC_FULL
@@ -93,12 +93,12 @@ class _File(apsw.VFSFile):
         self.syncs_folder = False
 
 
-class Hasty(apsw.VFS):
-    """While it is registered, no sync waits for the disk: for files that nobody wants to keep."""
+class NoSyncVFS(apsw.VFS):
+    """While this VFS is registered, no sync waits for the disk: for files that only the trial reads."""
 
     def __init__(self) -> None:
         self.base = apsw.vfs_names()[0]
-        super().__init__(f"hasty-{id(self)}", self.base, makedefault=True)
+        super().__init__(f"no-sync-{id(self)}", self.base, makedefault=True)
 
     def __enter__(self) -> Self:
         return self
@@ -108,9 +108,9 @@ class Hasty(apsw.VFS):
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
         """Open a file."""
-        return _HastyFile(self.base, name, flags)
+        return _NoSyncFile(self.base, name, flags)
 
 
-class _HastyFile(apsw.VFSFile):
+class _NoSyncFile(apsw.VFSFile):
     def xSync(self, flags: int) -> None:  # noqa: N802
         pass

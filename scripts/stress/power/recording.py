@@ -1,4 +1,4 @@
-"""History: a program's run, as the disk was told of it."""
+"""Recording: the run of a program, as the log of its writes to the disk."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pathlib import Path
 
 from raven.config import Durability
 from raven.store import checkpoint, connection
-from scripts.stress.power.expectations import Ledger, Step
-from scripts.stress.power.programs import Program, Scene
+from scripts.stress.power.expectations import Expectations, Step
+from scripts.stress.power.programs import Program, ProgramContext
 from scripts.stress.power.recorder import Recorder
 from scripts.stress.power.write_log import Entry, WriteLog
 
 DB = "bus.db"
-# Small enough that the WAL is written back and begun anew many times in a short history.
+# A checkpoint after so few pages gives a short recording many checkpoints and restarts of the WAL.
 _PAGES = (6, 12, 30)
 
 
 @dataclass(frozen=True)
-class History:
-    """The log, from `begin` on what the power can cut short, and what each step was to leave behind.
+class Recording:
+    """The log, whose entries from `begin` on a power cut can affect, and the steps of the program.
 
-    Where `is_single`, no step began before the last had returned. `moments` are how many to try, as in a Program.
+    With `is_single`, no step began before the previous one had returned. `moments` is the number of cuts, see Program.
     """
 
     entries: Sequence[Entry]
@@ -37,33 +37,33 @@ class History:
 
 
 def record(
-    program: Program, folder: Path, chance: random.Random, durability: Durability, numbers: count[int]
-) -> History:
-    """Run a program in an empty folder and return what came to the disk."""
+    program: Program, folder: Path, rng: random.Random, durability: Durability, numbers: count[int]
+) -> Recording:
+    """Run a program in an empty folder, and return its recording."""
     log = WriteLog()
-    ledger = Ledger(log)
-    place = folder / "recorded"
-    place.mkdir()
-    scene = Scene(place / DB, ledger, chance, durability, numbers)
+    expectations = Expectations(log)
+    subfolder = folder / "recorded"
+    subfolder.mkdir()
+    context = ProgramContext(subfolder / DB, expectations, rng, durability, numbers)
     if program.prepare is not None:
-        program.prepare(scene)
-    # With several threads a slow disk, so that one of them is at work while another waits for it.
+        program.prepare(context)
+    # With several threads, slow down the syncs, so that other threads work during each.
     flush_s = 0.002 if program.threads > 1 else 0.0
-    with _small_limits(chance.choice(_PAGES)), Recorder(place, log, flush_s=flush_s) as recorder:
-        program.run(scene)
-    return History(log.entries, recorder.begin, ledger.steps, durability, program.moments, program.threads == 1)
+    with _small_limits(rng.choice(_PAGES)), Recorder(subfolder, log, flush_s=flush_s) as recorder:
+        program.run(context)
+    return Recording(log.entries, recorder.begin, expectations.steps, durability, program.moments, program.threads == 1)
 
 
 @contextmanager
 def _small_limits(pages: int) -> Iterator[None]:
-    """Let raven write the WAL back after so many pages, and cut it to about half of what those take."""
+    """Lower raven's limits: checkpoint after so many pages, and truncate the WAL to about half of them."""
     from raven.host import worker as work
 
     small = [
         (checkpoint, "PAGES", pages),
         (connection, "WAL_SIZE_LIMIT", pages * 2048),
         (work, "_MAX_WAL", pages * 4096),
-        (work, "_LOOK_AT_WAL_EVERY", 3),
+        (work, "_CHECK_WAL_EVERY", 3),
     ]
     before = [(module, name, getattr(module, name)) for module, name, _ in small]
     for module, name, value in small:

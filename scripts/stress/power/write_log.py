@@ -1,4 +1,4 @@
-"""Write log: what was done to the files of one folder, in order, as a disk is told of it."""
+"""Write log: the calls on the files of one folder, in the order in which the disk gets them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """A name in the folder was given to a new, empty file."""
+class Created:
+    """A new, empty file got a name in the folder."""
 
     file: int
     name: str
@@ -16,15 +16,15 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """A name was taken away; with `folder`, the folder was synced as well."""
+    """A name was removed; with `folder`, the folder was synced as well."""
 
     name: str
     folder: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Wrote:
-    """Bytes went to a place in a file."""
+class Written:
+    """Bytes were written to a file."""
 
     file: int
     offset: int
@@ -32,8 +32,8 @@ class Wrote:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """A file was cut, or stretched, to a size."""
+class Truncated:
+    """A file was truncated, or extended, to a size."""
 
     file: int
     size: int
@@ -41,7 +41,7 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class SyncBegun:
-    """A file's writes so far are to be made safe; with `wholly` past the disk's own cache, where that is asked for."""
+    """A sync of a file began; with `wholly`, also of the disk's own cache (F_FULLFSYNC)."""
 
     file: int
     wholly: bool = False
@@ -49,7 +49,7 @@ class SyncBegun:
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """What a file was written before the entry at `begun` is safe now; with `folder`, the names are, too."""
+    """A sync ended: the writes before the entry at `begun` are safe; with `folder`, the names are safe, too."""
 
     file: int
     begun: int
@@ -57,18 +57,18 @@ class Synced:
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
-    """A step of the program began, or returned."""
+class StepMark:
+    """A step of the program began or returned."""
 
     step: int
     has_returned: bool
 
 
-Entry = Made | Removed | Wrote | Cut | SyncBegun | Synced | Noted
+Entry = Created | Removed | Written | Truncated | SyncBegun | Synced | StepMark
 
 
 class WriteLog:
-    """The entries of all threads in one order. A write stands here before anybody else can build on it."""
+    """The entries of all threads in one order. A write is logged before any other thread can read it."""
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
@@ -77,31 +77,31 @@ class WriteLog:
         self._count = 0
 
     def add(self, entry: Entry) -> int:
-        """Add an entry; returns its place."""
+        """Add an entry; returns its index."""
         with self.lock:
             self.entries.append(entry)
             return len(self.entries) - 1
 
-    def keep(self, name: str, content: bytes) -> None:
-        """Begin with a file that has been on the disk for long."""
+    def add_old(self, name: str, content: bytes) -> None:
+        """Add a file that is safe on the disk before the first step."""
         file = self.make(name)
-        self.add(Wrote(file, 0, content))
+        self.add(Written(file, 0, content))
         self.add(Synced(file, self.add(SyncBegun(file)), True))
 
     def make(self, name: str) -> int:
-        """Note a new file; returns its number."""
+        """Record a new file; returns its number."""
         with self.lock:
             self._count += 1
             self._files[name] = self._count
-            self.add(Made(self._count, name))
+            self.add(Created(self._count, name))
             return self._count
 
     def file_of(self, name: str) -> int | None:
-        """Return the number of the file that has a name."""
+        """Return the number of the file with this name, or None."""
         return self._files.get(name)
 
     def remove(self, name: str, *, folder: bool) -> None:
-        """Note that a name is no more."""
+        """Record the removal of a name."""
         with self.lock:
             self._files.pop(name, None)
             self.add(Removed(name, folder))
