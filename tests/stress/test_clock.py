@@ -1,4 +1,4 @@
-"""The clock steps under a moving bus for a few seconds; and what its notes would show if a promise were broken."""
+"""The clock trial in its short form, and tests that its accounting finds broken promises."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STEPS = [8.0]
 
 
 @pytest.mark.slow
-def test_the_clock_steps_forward_and_back_and_nothing_is_lost(tmp_path: Path) -> None:
+def test_steps_of_the_clock_lose_nothing(tmp_path: Path) -> None:
     outcome = TRIALS["clock"].run(tmp_path, seconds=4, seed=7, rounds=1)
 
     assert outcome.is_clean, "\n".join(describe("clock", outcome))
@@ -42,7 +42,7 @@ def test_the_clock_steps_forward_and_back_and_nothing_is_lost(tmp_path: Path) ->
         assert outcome.counts[what] > 0, outcome.counts
 
 
-def test_notes_of_a_bus_that_kept_its_promises_show_nothing() -> None:
+def test_valid_notes_show_no_problem() -> None:
     assert list(problems(GOOD, STATES, STEPS)) == []
     assert open_ids(GOOD) == set()
 
@@ -56,28 +56,28 @@ def add(*more: Note) -> Callable[[list[Note]], list[Note]]:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "kind", "said"),
+    ("change", "kind", "text"),
     [
-        (drop("received", 1), "lost", "#1 at auto:clock is acked, and never came"),
+        (drop("received", 1), "lost", "#1 at auto:clock is acked, and was never received"),
         (drop("acked", 2), "lost", "#2 at manual:clock is acked, and was never acked"),
         (add(["sent", 1.6, 9, 9, "brief:clock", False]), "lost", "#9 was sent, and is not in the bus"),
-        (add(["received", 2.7, 1, 1, "auto:clock", 2, 2.6]), "duplicated", "#1 at auto:clock came 2 times"),
-        (add(["received", 2.45, 2, 2, "manual:clock", 3, 2.41]), "duplicated", "came after it was acked"),
-        (add(["received", 2.45, 2, 2, "manual:clock", 2, 2.3]), "duplicated", "came at one attempt twice"),
+        (add(["received", 2.7, 1, 1, "auto:clock", 2, 2.6]), "duplicated", "#1 at auto:clock was received 2 times"),
+        (add(["received", 2.45, 2, 2, "manual:clock", 3, 2.41]), "duplicated", "was received after it was acked"),
+        (add(["received", 2.45, 2, 2, "manual:clock", 2, 2.3]), "duplicated", "was received at one attempt twice"),
         (add(["acked", 2.45, 2]), "duplicated", "was acked under 2 leases"),
         (add(["sent", 1.6, 1, 5, "auto:clock", False]), "duplicated", "job 5 was sent twice under one dedup_key"),
-        (add(["received", 1.5, 5, 5, "auto:clock", 1, 1.4]), "reordered", "#1 came to its one consumer after #5"),
+        (add(["received", 1.5, 5, 5, "auto:clock", 1, 1.4]), "reordered", "#1 was received after #5"),
         (add(["waited", 3.1, "tail", 0.1]), "broken", "tail with a timeout of 0.3 s took 0.10 s"),
         (add(["waited", 3.1, "tail", 1 + SLACK_S]), "broken", "tail with a timeout of 0.3 s took 16.00 s"),
         (add(["unanswered", 7.0, 4.01]), "lost", "got no answer"),
         (add(["unanswered", 8.1, 0.2]), "broken", "was given up after 0.20 s"),
         (add(["answered", 30.0, 20.0]), "broken", "was answered after 20.00 s"),
-        (add(["received", 2.7, 4, 1, "auto:clock", 1, 2.6]), "broken", "#4 came as another"),
+        (add(["received", 2.7, 4, 1, "auto:clock", 1, 2.6]), "broken", "#4 was received with another"),
     ],
 )
-def test_notes_of_a_broken_promise_are_recognised(
-    spoil: Callable[[list[Note]], list[Note]], kind: str, said: str
+def test_a_broken_promise_in_the_notes_is_found(
+    change: Callable[[list[Note]], list[Note]], kind: str, text: str
 ) -> None:
-    found = list(problems(spoil(GOOD), STATES, STEPS))
+    actual = list(problems(change(GOOD), STATES, STEPS))
 
-    assert any(kind == a and said in b for a, b in found), found
+    assert any(kind == a and text in b for a, b in actual), actual

@@ -1,1 +1,1 @@
-"""Clock: steps of the time of day."""
+"""Clock: steps of the calendar clock."""

@@ -1,4 +1,4 @@
-"""Shift: how far the clocks of a trial's processes are off, for all of them at once."""
+"""Clock offset: the offset of the clocks of all processes of a trial."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import mmap
 import struct
 from pathlib import Path
 
-_FORM = struct.Struct("q")
+_FORMAT = struct.Struct("q")
 
 
-class Shift:
-    """So many microseconds, in a file that processes share as memory: whoever reads it next sees what was set last."""
+class ClockOffset:
+    """An offset in microseconds, in a file that processes map as shared memory: each read gets the last value set."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
         with open(path, "a+b") as file:
-            file.truncate(_FORM.size)
-            self._memory = mmap.mmap(file.fileno(), _FORM.size)
+            file.truncate(_FORMAT.size)
+            self._memory = mmap.mmap(file.fileno(), _FORMAT.size)
 
     def micros(self) -> int:
-        """Return how far the clocks are off."""
-        return int(_FORM.unpack_from(self._memory)[0])
+        """Return the offset in microseconds."""
+        return int(_FORMAT.unpack_from(self._memory)[0])
 
     def set(self, seconds: float) -> None:
-        """Step the clocks of all processes that are `shifted` by this file to so far from the machine's own."""
-        _FORM.pack_into(self._memory, 0, round(seconds * 1_000_000))
+        """Set the offset of all processes that run_with_offset.py runs with this file, in seconds."""
+        _FORMAT.pack_into(self._memory, 0, round(seconds * 1_000_000))

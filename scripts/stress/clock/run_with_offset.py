@@ -1,11 +1,12 @@
-"""Run a program with a clock that is off: `shifted FILE MODULE|PATH.py ARGUMENTS...`.
+"""Run a program with a clock offset: `run_with_offset FILE MODULE|PATH.py ARGUMENTS...`.
 
-A trial must not set the system's clock: it is that of the whole machine, few have the right, and the time namespaces of
-Linux shift only the clocks that no step can reach. So the one function by which raven reads the time of day (a test
-holds that there is no other) adds what the FILE says, which all processes of a trial share as memory: a step comes to
-all at the same moment, in whatever they just do, as one of the system's clock does. Nothing else is replaced: SQLite,
-files, sockets, and the monotonic clock, which no step of the other moves, are the real ones. Not shifted are the times
-of files, and SQLite's own `now` in `outbox` and `pending`.
+A trial must not set the system's clock: all programs share it, few users may set it, and the time namespaces of Linux
+do not cover the calendar clock. Only one function of raven reads the calendar time (a test checks this), and this
+program makes it add the offset in FILE. All processes of a trial share FILE as memory. So a step
+reaches all of them at the same moment, whatever they are doing, as a step of the system's clock does.
+
+Nothing else is replaced: SQLite, files, sockets and the monotonic clock are real. File times, and SQLite's own `now` in
+`outbox` and `pending`, have no offset.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import runpy
 import sys
 
 from raven.model import clock
-from scripts.stress.clock.clock_offset import Shift
+from scripts.stress.clock.clock_offset import ClockOffset
 
 
 def main() -> None:
     _, path, program, *arguments = sys.argv
-    shift, read = Shift(path), clock.now
-    clock.now = lambda: read() + shift.micros()
+    offset, read = ClockOffset(path), clock.now
+    clock.now = lambda: read() + offset.micros()
     sys.argv = [program, *arguments]
     if program.endswith(".py"):
         runpy.run_path(program, run_name="__main__")

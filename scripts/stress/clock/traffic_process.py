@@ -1,7 +1,7 @@
-"""Play one part while the clock steps, until a line comes: `clocked PART DB OUT`, run by `shifted`.
+"""Run one part of the traffic while the clock steps: `traffic_process PART DB OUT`, run by run_with_offset.py.
 
-Each step is noted in the file OUT, a JSON array a line that begins with what happened and the monotonic time. The
-process prints a line when it is ready.
+It ends at an input line. It writes each event to the file OUT, one JSON array per line that begins with the event type
+and the monotonic time. It prints a line when it is ready.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from raven_rpc import Client
 ADDRESSES = ("auto:clock", "manual:clock", "claim:clock", "socket:clock", "brief:clock")
 POLL_INTERVAL_S = 0.5
 TIMEOUT_S = 0.3
-ASK_S = 4.0
+REQUEST_TIMEOUT_S = 4.0
 LEASE_S = 2.0
 _PAUSE_S = 0.004
-_TURN_S = 0.5
+_LOOP_S = 0.5
 _HOLD_S = 0.03
-_over = threading.Event()
+_stop = threading.Event()
 _out: TextIO
 
 
 def send(bus: BusClient) -> None:
-    """Send to every address in turn: some with a delay, some with a dedup_key and twice, some that expire soon."""
+    """Send to each address in turn: some with a delay, some twice with a dedup_key, some with a short expiry."""
     number = 0
-    while not _over.wait(_PAUSE_S):
+    while not _stop.wait(_PAUSE_S):
         number += 1
         to = ADDRESSES[number % len(ADDRESSES)]
         delay = 0.2 if number % 7 == 0 else None
@@ -43,59 +43,59 @@ def send(bus: BusClient) -> None:
             sent = bus.send(
                 to, "job", number, delay_s=delay, expires_in_s=expires, dedup_key=key, max_attempts=1_000_000
             )
-            _note("sent", sent.id, number, to, delay is not None)
+            _record("sent", sent.id, number, to, delay is not None)
 
 
-def listen(bus: BusClient) -> None:
-    """Take what comes at most once."""
-    while not _over.is_set():
-        for message in bus.listen(timeout_s=_TURN_S, poll_interval_s=POLL_INTERVAL_S):
-            _note("received", message.id, message.body, bus.address, message.attempts, time.monotonic())
-            if _over.is_set():
+def receive_auto(bus: BusClient) -> None:
+    """Receive with automatic acks."""
+    while not _stop.is_set():
+        for message in bus.listen(timeout_s=_LOOP_S, poll_interval_s=POLL_INTERVAL_S):
+            _record("received", message.id, message.body, bus.address, message.attempts, time.monotonic())
+            if _stop.is_set():
                 return
 
 
-def keep(bus: BusClient | Client) -> None:
-    """Take what comes at least once, and ack it after a moment."""
-    while not _over.is_set():
+def receive_manual(bus: BusClient | Client) -> None:
+    """Receive with manual acks, and ack each message after a moment."""
+    while not _stop.is_set():
         asked = time.monotonic()
-        for message in bus.listen(ack="manual", lease_s=LEASE_S, timeout_s=_TURN_S, poll_interval_s=POLL_INTERVAL_S):
-            _finish(bus, message, asked)
-            if _over.is_set():
+        for message in bus.listen(ack="manual", lease_s=LEASE_S, timeout_s=_LOOP_S, poll_interval_s=POLL_INTERVAL_S):
+            _ack(bus, message, asked)
+            if _stop.is_set():
                 return
             asked = time.monotonic()
 
 
 def claim(bus: BusClient) -> None:
-    """Claim some, and ack them one after the other."""
-    while not _over.wait(_PAUSE_S):
+    """Claim several messages, and ack them one by one."""
+    while not _stop.wait(_PAUSE_S):
         asked = time.monotonic()
         for message in bus.claim(3, LEASE_S):
-            _finish(bus, message, asked)
+            _ack(bus, message, asked)
 
 
 def ask(bus: BusClient) -> None:
-    """Ask one question after the other, and note how long each answer took."""
-    while not _over.wait(_PAUSE_S):
-        began, what = time.monotonic(), "answered"
+    """Send one request after the other, and record the time of each reply."""
+    while not _stop.wait(_PAUSE_S):
+        began, result = time.monotonic(), "answered"
         try:
-            bus.request("answer:clock", "question", timeout_s=ASK_S)
+            bus.request("answer:clock", "question", timeout_s=REQUEST_TIMEOUT_S)
         except WaitTimeoutError:
-            what = "unanswered"
-        _note(what, time.monotonic() - began)
+            result = "unanswered"
+        _record(result, time.monotonic() - began)
 
 
 def answer(bus: BusClient) -> None:
-    """Answer every question; what a step has let expire while it was in hand is refused, and left."""
-    while not _over.is_set():
-        for message in bus.listen(timeout_s=_TURN_S):
+    """Reply to every request; a request that a step has expired meanwhile is refused, and skipped."""
+    while not _stop.is_set():
+        for message in bus.listen(timeout_s=_LOOP_S):
             with suppress(ExpiredError):
                 bus.reply(message, "answer")
 
 
 def wait(bus: BusClient) -> None:
-    """Wait for what never comes, in each way that has a timeout, and note how long that took."""
-    never = bus.send("nobody:clock", "job").id
+    """Wait for events that never come, in each call with a timeout, and record the duration."""
+    never = bus.send("unread:clock", "job").id
 
     async def subscribe() -> None:
         async for _ in bus.subscribe(timeout_s=TIMEOUT_S):
@@ -106,65 +106,65 @@ def wait(bus: BusClient) -> None:
             bus.wait_receipt(never, timeout_s=TIMEOUT_S)
         except WaitTimeoutError:
             return
-        raise RuntimeError("what nobody acks was acked")
+        raise RuntimeError("a receipt of an unread message is acked")
 
-    ways: dict[str, Callable[[], object]] = {
+    calls: dict[str, Callable[[], object]] = {
         "listen": lambda: list(bus.listen(timeout_s=TIMEOUT_S)),
         "subscribe": lambda: asyncio.run(subscribe()),
         "wait_receipt": receipt,
         "tail": lambda: list(bus.tail(bus.last_id() + 1_000_000, timeout_s=TIMEOUT_S)),
     }
-    while not _over.is_set():
-        for name, way in ways.items():
+    while not _stop.is_set():
+        for name, run in calls.items():
             began = time.monotonic()
-            way()
-            _note("waited", name, time.monotonic() - began)
+            run()
+            _record("waited", name, time.monotonic() - began)
 
 
 def sleep(bus: BusClient) -> None:
-    """Wait for what is delayed for long, without turns, so that nothing but the clock's step makes it look again."""
+    """Wait for messages with long delays in one long call, so that only the step of the clock can wake it."""
     for message in bus.listen(poll_interval_s=POLL_INTERVAL_S, timeout_s=3600):
-        _note("woke", message.id)
+        _record("woke", message.id)
 
 
 def call(bus: BusClient) -> None:
-    """Call what the lines say, `["send", ["worker:s", "note"], {}]`, and print what it came to as JSON."""
+    """Call the method of each input line, `["send", ["worker:s", "note"], {}]`, and print its result as JSON."""
     for line in sys.stdin:
         method, arguments, options = json.loads(line)
-        print(json.dumps(_shape(getattr(bus, method)(*arguments, **options))), flush=True)
+        print(json.dumps(_to_json(getattr(bus, method)(*arguments, **options))), flush=True)
 
 
-def _shape(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     if isinstance(value, list):
-        return [_shape(one) for one in value]
+        return [_to_json(one) for one in value]
     return None if value is None else value.as_dict()
 
 
-def _finish(bus: BusClient | Client, message: Any, asked: float) -> None:
-    _note("received", message.id, message.body, bus.address, message.attempts, asked)
-    # So that some steps come while a message is in hand.
-    _over.wait(_HOLD_S if message.body % 3 == 0 else 0)
+def _ack(bus: BusClient | Client, message: Any, asked: float) -> None:
+    _record("received", message.id, message.body, bus.address, message.attempts, asked)
+    # So that some steps come while a message is leased.
+    _stop.wait(_HOLD_S if message.body % 3 == 0 else 0)
     try:
         bus.ack(message.id)
     except LeaseLostError:
-        _note("late", message.id)
+        _record("late", message.id)
     else:
-        _note("acked", message.id)
+        _record("acked", message.id)
 
 
-def _note(what: str, *told: object) -> None:
-    _out.write(json.dumps([what, time.monotonic(), *told]) + "\n")
+def _record(type: str, *values: object) -> None:
+    _out.write(json.dumps([type, time.monotonic(), *values]) + "\n")
     _out.flush()
 
 
 _PARTS: dict[str, tuple[str, Callable[[Any], None]]] = {
     "send": ("sender:clock", send),
-    "auto": ("auto:clock", listen),
-    "brief": ("brief:clock", listen),
-    "manual": ("manual:clock", keep),
-    "second": ("manual:clock", keep),
+    "auto": ("auto:clock", receive_auto),
+    "brief": ("brief:clock", receive_auto),
+    "manual": ("manual:clock", receive_manual),
+    "second": ("manual:clock", receive_manual),
     "claim": ("claim:clock", claim),
-    "socket": ("socket:clock", keep),
+    "socket": ("socket:clock", receive_manual),
     "ask": ("asker:clock", ask),
     "answer": ("answer:clock", answer),
     "wait": ("waiter:clock", wait),
@@ -181,7 +181,7 @@ def main() -> None:
     with bus, open(path, "a", encoding="utf-8") as _out:
         print("ready", flush=True)
         if part != "call":
-            threading.Thread(target=lambda: (sys.stdin.readline(), _over.set()), daemon=True).start()
+            threading.Thread(target=lambda: (sys.stdin.readline(), _stop.set()), daemon=True).start()
         play(bus)
 
 
