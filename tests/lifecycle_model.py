@@ -151,20 +151,20 @@ class Bus:
             self.release_due(address)
             self.expire()
             self.book()
-        found = [one for one in self._open(address) if one.ready_at == 0 and not one.is_over(self.now())]
-        return self._in_order(found)[:max]
+        ready = [one for one in self._open(address) if one.ready_at == 0 and not one.is_over(self.now())]
+        return self._in_order(ready)[:max]
 
     def claimable(self, address: str) -> list[int]:
         """Return the ids that a claim would return, in its order; changes nothing."""
         now = self.now()
-        found = [one for one in self._open(address) if one.ready_at <= now and not one.is_over(now)]
-        return [one.id for one in self._in_order(found) if not (one.lease and one.is_spent())]
+        due = [one for one in self._open(address) if one.ready_at <= now and not one.is_over(now)]
+        return [one.id for one in self._in_order(due) if not (one.lease and one.is_spent())]
 
     def visible(self, address: str) -> list[Delivery]:
         """Return the deliveries of an inbox, in its order."""
         now = self.now()
-        found = [one for one in self._open(address) if one.lease is not None or one.ready_at <= now]
-        return self._in_order(one for one in found if not one.is_over(now))
+        seen = [one for one in self._open(address) if one.lease is not None or one.ready_at <= now]
+        return self._in_order(one for one in seen if not one.is_over(now))
 
     def ack(self, id: int, address: str, lease: int | None) -> None:
         one = self._of(id, address)
@@ -206,19 +206,19 @@ class Bus:
     def receipts(self, id: int) -> list[tuple[str, str, int, bool]]:
         if id not in self.messages:
             raise Refused("MessageNotFoundError")
-        found, now = self._of_message(id), self.now()
-        if any(one.is_open and (one.has_waited(now) or one.is_over(now)) for one in found):
+        deliveries, now = self._of_message(id), self.now()
+        if any(one.is_open and (one.has_waited(now) or one.is_over(now)) for one in deliveries):
             self.apply_due()
-        return [(one.recipient, one.state, one.attempts, one.is_open and one.is_leased(now)) for one in found]
+        return [(one.recipient, one.state, one.attempts, one.is_open and one.is_leased(now)) for one in deliveries]
 
     # Finished deliveries.
 
     def requeue(self, id: int, address: str | None) -> int:
         self.apply_due()
-        found = [one for one in self._of_message(id) if address in (None, one.recipient)]
-        dead = [one for one in found if one.state == "dead"]
+        deliveries = [one for one in self._of_message(id) if address in (None, one.recipient)]
+        dead = [one for one in deliveries if one.state == "dead"]
         if not dead:
-            raise Refused("DeliveryError" if found else "MessageNotFoundError")
+            raise Refused("DeliveryError" if deliveries else "MessageNotFoundError")
         revived = self._revive(dead)
         if not revived:
             raise Refused("ExpiredError")
@@ -267,20 +267,20 @@ class Bus:
     def _open(self, address: str | None = None) -> list[Delivery]:
         return [one for one in self.deliveries.values() if one.is_open and address in (None, one.recipient)]
 
-    def _in_order(self, found: Iterable[Delivery]) -> list[Delivery]:
-        return sorted(found, key=lambda one: (one.urgency, one.id))
+    def _in_order(self, deliveries: Iterable[Delivery]) -> list[Delivery]:
+        return sorted(deliveries, key=lambda one: (one.urgency, one.id))
 
     def _check_lease(self, one: Delivery, lease: int | None) -> None:
         if lease is not None and one.lease != lease and one.is_leased(self.now()):
             raise Refused("LeaseLostError")
 
-    def _lease(self, found: list[Delivery], token: int, lease_s: int, *, counts: bool) -> list[int]:
-        for one in found:
+    def _lease(self, deliveries: list[Delivery], token: int, lease_s: int, *, counts: bool) -> list[int]:
+        for one in deliveries:
             one.ready_at, one.lease = self.now() + lease_s * 1_000_000, token
             if counts:
                 one.state = "delivered"
                 one.attempts += 1
-        return [one.id for one in found]
+        return [one.id for one in deliveries]
 
     def _release(self, one: Delivery) -> None:
         if one.lease is not None and one.is_spent():

@@ -129,14 +129,14 @@ class Steps:
     def agree(self, model: Callable[[], Any], raven: Callable[[], Any]) -> str | None:
         """Run the same call on both; returns the name of the error of both, or None."""
         try:
-            found, error = raven(), None
+            result, error = raven(), None
         except RavenError as raised:
-            found, error = None, type(raised).__name__
+            result, error = None, type(raised).__name__
         try:
             expected, refused = model(), None
         except Refused as refusal:
             expected, refused = None, str(refusal)
-        assert (found, error) == (expected, refused)
+        assert (result, error) == (expected, refused)
         return error
 
     def some_id(self, number: int, *wanted: Callable[[Delivery], bool]) -> int:
@@ -182,10 +182,10 @@ class Steps:
         expected = self.model.claim(actor.address, max, token or 0, lease_s, again=actor.was_filled)
         assert [m.id for m in messages] == expected
         actor.was_filled = len(messages) == max
-        self.look_at(actor, messages)
+        self.check_messages(actor, messages)
         actor.remember(messages)
 
-    def look_at(self, actor: Actor, messages: list[Message]) -> None:
+    def check_messages(self, actor: Actor, messages: list[Message]) -> None:
         for message in messages:
             one = self.model.deliveries[message.id, actor.address]
             assert (message.state, message.attempts) == (one.state, one.attempts)
@@ -255,18 +255,18 @@ class Steps:
 
     def book_reports(self) -> None:
         """Copy new reports into the model; they must be the expected ones."""
-        found = []
+        reports = []
         new = self.read(
             'SELECT id, sender, "to", type, body, urgency FROM messages WHERE id > ? ORDER BY id', (self.model.newest,)
         )
         for id, sender, to, type, body, urgency in list(new):
-            told = json.loads(body)
-            one = self.model.messages[told["message_id"]]
-            found.append((told["message_id"], told["recipient"], told["state"]))
-            assert (type, sender, to, urgency) == (REPORT, told["recipient"], one.sender, one.urgency)
-            assert told["reason"]
+            report = json.loads(body)
+            one = self.model.messages[report["message_id"]]
+            reports.append((report["message_id"], report["recipient"], report["state"]))
+            assert (type, sender, to, urgency) == (REPORT, report["recipient"], one.sender, one.urgency)
+            assert report["reason"]
             self.model.send(id, sender, [to], urgency=URGENCIES[urgency])
-        assert sorted(found) == sorted(self.model.owed)
+        assert sorted(reports) == sorted(self.model.owed)
         self.model.owed.clear()
 
     def compare(self) -> None:
@@ -289,7 +289,7 @@ class Steps:
             seen = [(one.id, one.state) for one in self.model.visible(probe.address)]
             assert [(m.id, m.state) for m in probe.inbox(peek=True)] == seen
             with suppress(Undone), Atomic(probe._store):
-                found = [m.id for m in probe.claim(100, remember=False)]
+                claimed = [m.id for m in probe.claim(100, remember=False)]
                 # Without the reports that this claim sends.
-                assert [id for id in found if id <= self.model.newest] == self.model.claimable(probe.address)
+                assert [id for id in claimed if id <= self.model.newest] == self.model.claimable(probe.address)
                 raise Undone

@@ -36,7 +36,7 @@ class Condition(Protocol):
     def fetch(self, max: int, notified: bool) -> Any:
         """Poll; `notified` is true just after the doorbell rang."""
 
-    def due_s(self) -> float | None:
+    def next_due_s(self) -> float | None:
         """Return after how many seconds to poll again without a ring, or None."""
 
     def final_poll(self) -> Any:
@@ -65,9 +65,9 @@ class ReplyCondition:
             self._pending.cancel_others()
         return messages[0] if messages else None
 
-    def due_s(self) -> float | None:
+    def next_due_s(self) -> float | None:
         """Return after how many seconds a delayed reply is ready."""
-        return self._subscription.due_s()
+        return self._subscription.next_due_s()
 
     def final_poll(self) -> Message | None:
         """Return the reply if it has come and the consumer reads; otherwise withdraw the request."""
@@ -99,9 +99,9 @@ class ReceiptCondition:
         """Return the receipts if all deliveries have reached the state."""
         return self._receipts.poll()
 
-    def due_s(self) -> float | None:
+    def next_due_s(self) -> float | None:
         """Return after how many seconds a lease, a delay or a message's time ends."""
-        return self._receipts.due_s()
+        return self._receipts.next_due_s()
 
     def final_poll(self) -> list[Receipt] | None:
         """Poll a last time."""
@@ -138,8 +138,8 @@ class Deferred:
         """Complete with the value, or poll again in time if it is None."""
         if value is not None:
             self._complete(Outcome(value))
-        elif not self.poller.is_closed and (due_s := self._condition.due_s()) is not None:
-            self.poller.poll_after(due_s)
+        elif not self.poller.is_closed and (next_due_s := self._condition.next_due_s()) is not None:
+            self.poller.poll_after(next_due_s)
 
     def fail(self, error: Exception) -> None:
         """Complete with an error."""

@@ -80,9 +80,9 @@ class MailPush:
                 for message in messages:
                     self._unacked.add(message.id)
                     self._host.unacked.hold(self.role, message.id, self)
-        due_s = self._subscription.due_s()
-        if due_s is not None and not self.poller.is_closed:
-            self.poller.poll_after(due_s)
+        next_due_s = self._subscription.next_due_s()
+        if next_due_s is not None and not self.poller.is_closed:
+            self.poller.poll_after(next_due_s)
 
     def fail(self, error: Exception) -> None:
         """End the subscription with this error."""

@@ -39,7 +39,7 @@ class ReceiptPoller:
     """Checks whether all deliveries of a message have reached a state; for an event loop of your own.
 
     `read` returns the receipts of the message. Call `poll` at once, when a listener for them is notified, after
-    `due_s()` seconds, and at every fallback poll.
+    `next_due_s()` seconds, and at every fallback poll.
     """
 
     def __init__(self, read: Callable[[], list[Receipt]], message_id: int, state: State = "acked") -> None:
@@ -61,7 +61,7 @@ class ReceiptPoller:
             raise UndeliveredError(f"message #{self._message_id} will not be {self._state}: {reasons}")
         return receipts if all(receipt.reached(self._state) for receipt in receipts) else None
 
-    def due_s(self) -> float | None:
+    def next_due_s(self) -> float | None:
         """Return the seconds until the next lease, delay or expiry, which rings no doorbell; None if there is none."""
         now = clock.now()
         # A leased delivery expires only when its lease ends.
@@ -121,7 +121,7 @@ class ReceiptWait:
         left = remaining_s(self._deadline)
         if left == 0 and self._timeout_s is not None:
             raise self._poller.timeout_error(self._timeout_s)
-        self._due_s = min((pause for pause in (self._poller.due_s(), left) if pause is not None), default=None)
+        self._due_s = min((pause for pause in (self._poller.next_due_s(), left) if pause is not None), default=None)
         return None
 
 

@@ -102,7 +102,7 @@ class AutoAckConsumer:
         if self._released or self.waiter.is_inherited:
             raise ClosedError("the loop was ended, or belongs to the process that this one was forked from")
 
-    def due_s(self, deadline: float | None) -> float | None:
+    def next_due_s(self, deadline: float | None) -> float | None:
         """Return the seconds until a delay or a lease ends, or until the deadline; None if nothing is due."""
         return min(
             (pause for pause in (self._queue_state.next_due_s(), remaining_s(deadline)) if pause is not None),
@@ -133,7 +133,7 @@ def iterate(consumer: AutoAckConsumer, timeout_s: float | None) -> Generator[Mes
                 yield message
             if deadline is not None and time.monotonic() >= deadline:
                 return
-            notified = message is None and consumer.waiter.wait(consumer.due_s(deadline))
+            notified = message is None and consumer.waiter.wait(consumer.next_due_s(deadline))
 
 
 class AsyncMessageIterator:
@@ -202,7 +202,7 @@ class AsyncMessageIterator:
                 return message
             if self._past_deadline():
                 return None
-            notified = await self._consumer.waiter.wait_async(self._consumer.due_s(self._deadline))
+            notified = await self._consumer.waiter.wait_async(self._consumer.next_due_s(self._deadline))
 
 
 async def retry_when_busy(store: Store, step: Callable[[], _T]) -> _T:

@@ -42,7 +42,7 @@ class ReplyConsumer(AutoAckConsumer):
         self._rings_pay = False
 
     def next(self, notified: bool = False) -> Message | None:
-        """Return the reply, acked, or None; also None if another writer is active, and `due_s` is then short."""
+        """Return the reply, acked, or None; also None if another writer is active, and `next_due_s` is then short."""
         self._was_busy = False
         try:
             reply = super().next(notified)
@@ -52,9 +52,9 @@ class ReplyConsumer(AutoAckConsumer):
         self._has_reply = reply is not None
         return reply
 
-    def due_s(self, deadline: float | None) -> float | None:
+    def next_due_s(self, deadline: float | None) -> float | None:
         """Return the seconds until the next poll is due; at most 5 ms while another writer is active."""
-        due = super().due_s(deadline)
+        due = super().next_due_s(deadline)
         if not self._was_busy:
             return due
         return _BUSY_PAUSE_S if due is None else min(due, _BUSY_PAUSE_S)

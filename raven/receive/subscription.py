@@ -14,7 +14,7 @@ from raven.wake.listener import Listener
 class PullSubscription:
     """Fetches the ready messages of an address; its `listener` says when.
 
-    Call `fetch` when the listener is notified, after `due_s()` seconds, and at every fallback poll. The calls that use
+    Call `fetch` when the listener is notified, after `next_due_s()` seconds, and at every fallback poll. The calls that use
     the store may run in another thread than the listener, one at a time.
 
     With `ack="auto"` a fetched message is already acked. Otherwise it is leased for `lease_s` seconds: call `renew`
@@ -55,7 +55,7 @@ class PullSubscription:
         self._queue_state = left
         return messages
 
-    def due_s(self) -> float | None:
+    def next_due_s(self) -> float | None:
         """Return the seconds until the next fetch is due: 0 if more messages may be ready, None if nothing is due."""
         return 0.0 if self._queue_state.ready else self._queue_state.next_due_s()
 

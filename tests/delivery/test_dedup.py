@@ -33,7 +33,7 @@ def once(bus: BusClient, body: Any = None, **options: Any) -> Message:
     return bus.send("worker:s", "note", body, dedup_key="once", **options)
 
 
-def told(*sent: Message) -> list[tuple[int, bool]]:
+def id_and_duplicate(*sent: Message) -> list[tuple[int, bool]]:
     return [(msg.id, msg.duplicate) for msg in sent]
 
 
@@ -43,30 +43,30 @@ def test_the_second_send_returns_the_first_message_and_says_so(boss: BusClient, 
 
     second = boss.send(["other:s", "*:s"], "other", {"a": 2}, dedup_key="once", urgency="blocking", expires_in_s=1)
 
-    assert told(first, second) == [(1, False), (1, True)]
+    assert id_and_duplicate(first, second) == [(1, False), (1, True)]
     assert (second.type, second.body, second.tags, second.urgency, second.to) == ("note", 1, ("a",), "fyi", "worker:s")
     assert (second.state, second.delivered_at, second.expires_at) == ("delivered", seen.delivered_at, None)
     assert (boss.last_id(), boss.recipients(1)) == (1, ["worker:s"])
 
 
 def test_json_says_which_send_was_a_duplicate(boss: BusClient) -> None:
-    shapes = [json.loads(json.dumps(once(boss).as_dict())) for _ in range(3)]
+    json_forms = [json.loads(json.dumps(once(boss).as_dict())) for _ in range(3)]
 
-    assert [shape["duplicate"] for shape in shapes] == [False, True, True]
-    assert [Message.from_dict(shape).duplicate for shape in shapes] == [False, True, True]
-    assert [shape["waiting"] for shape in shapes] == [{"worker:s": False}] * 3
+    assert [json_form["duplicate"] for json_form in json_forms] == [False, True, True]
+    assert [Message.from_dict(json_form).duplicate for json_form in json_forms] == [False, True, True]
+    assert [json_form["waiting"] for json_form in json_forms] == [{"worker:s": False}] * 3
 
 
 def test_another_sender_has_keys_of_its_own(boss: BusClient, worker: BusClient) -> None:
     sent = [once(boss), once(worker), once(boss), once(worker)]
 
-    assert told(*sent) == [(1, False), (2, False), (1, True), (2, True)]
+    assert id_and_duplicate(*sent) == [(1, False), (2, False), (1, True), (2, True)]
 
 
 def test_a_number_and_its_text_are_the_same_key(boss: BusClient) -> None:
     sent = [boss.send("worker:s", "note", dedup_key=key) for key in ("7", "07", "7")]
 
-    assert told(*sent) == [(1, False), (2, False), (1, True)]
+    assert id_and_duplicate(*sent) == [(1, False), (2, False), (1, True)]
 
 
 def test_within_one_send_many_and_against_the_store(boss: BusClient, worker: BusClient) -> None:
@@ -78,7 +78,7 @@ def test_within_one_send_many_and_against_the_store(boss: BusClient, worker: Bus
         {**one, "body": 4, "dedup_key": "once"}, {**one, "body": 5},
     ])  # fmt: skip
 
-    assert told(*sent) == [(2, False), (3, False), (2, True), (1, True), (4, False)]
+    assert id_and_duplicate(*sent) == [(2, False), (3, False), (2, True), (1, True), (4, False)]
     assert [msg.body for msg in worker.inbox()] == ["stored before", 1, 2, 5]
 
 
@@ -86,7 +86,7 @@ def test_within_one_send_many_and_against_the_store(boss: BusClient, worker: Bus
 def test_a_key_whose_transaction_was_undone_is_free(boss: BusClient, worker: BusClient) -> None:
     def undo() -> None:
         with boss.transaction():
-            assert told(once(boss, 1), once(boss, 2)) == [(1, False), (1, True)]
+            assert id_and_duplicate(once(boss, 1), once(boss, 2)) == [(1, False), (1, True)]
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -136,7 +136,7 @@ def test_a_key_is_free_again_once_its_message_was_pruned(boss: BusClient, worker
     boss.send("worker:s", "note")
     boss.prune(0)
 
-    assert told(once(boss), once(boss)) == [(3, False), (3, True)]
+    assert id_and_duplicate(once(boss), once(boss)) == [(3, False), (3, True)]
 
 
 def test_a_duplicate_rings_no_doorbell_and_says_which_recipients_wait_now(

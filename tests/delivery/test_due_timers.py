@@ -43,7 +43,7 @@ def state(foreign: Foreign, message_id: int = 1) -> int:
     return number
 
 
-def lapse(bus: BusClient, foreign: Foreign) -> float:
+def end_last_lease(bus: BusClient, foreign: Foreign) -> float:
     """Let the lease of a message's only attempt end, and return its time."""
     bus.send(WORKER, "job", max_attempts=1)
     (message,) = bus.claim(lease_s=0.2)
@@ -55,7 +55,7 @@ def test_while_any_process_waits_the_end_of_a_last_lease_is_death_soon(
     bus: BusClient, watch: Callable[[], Program], foreign: Foreign
 ) -> None:
     watch()
-    ended_at = lapse(bus, foreign)
+    ended_at = end_last_lease(bus, foreign)
 
     wait_until(lambda: state(foreign) == 4, "the death", DEADLINE_S)
 
@@ -80,7 +80,7 @@ def test_a_lease_that_ended_during_another_write_is_released_soon_after(
     db: str, bus: BusClient, watch: Callable[[], Program], spawn: Spawn, foreign: Foreign
 ) -> None:
     watch()
-    ended_at = lapse(bus, foreign)
+    ended_at = end_last_lease(bus, foreign)
     writer = spawn("lock_holder", db)
     writer.read()
     wait_until(lambda: time.time() > ended_at + 0.3, "the end of the lease")
@@ -98,7 +98,7 @@ def test_a_new_wal_watcher_applies_earlier_due_timers(
     db: str, bus: BusClient, watch: Callable[[], Program], foreign: Foreign
 ) -> None:
     watch().kill()
-    ended_at = lapse(bus, foreign)
+    ended_at = end_last_lease(bus, foreign)
     wait_until(lambda: time.time() > ended_at, "the end of the lease")
     assert state(foreign) == 1
 
@@ -111,7 +111,7 @@ def test_to_ask_for_the_dead_or_a_receipt_does_not_wait_for_another_writer(
     db: str, connect: Connect, spawn: Spawn, foreign: Foreign
 ) -> None:
     bus = connect(WORKER, busy_timeout_s=60)
-    ended_at = lapse(bus, foreign)
+    ended_at = end_last_lease(bus, foreign)
     writer = spawn("lock_holder", db)
     writer.read()
     wait_until(lambda: time.time() > ended_at, "the end of the lease")
@@ -127,7 +127,7 @@ def test_to_ask_for_the_dead_or_a_receipt_does_not_wait_for_another_writer(
 
 
 def test_the_dead_stay_when_old_messages_are_pruned(bus: BusClient, foreign: Foreign) -> None:
-    lapse(bus, foreign)
+    end_last_lease(bus, foreign)
     bus.send(WORKER, "job", max_attempts=1)
     bus.claim()
     bus.nack(2)

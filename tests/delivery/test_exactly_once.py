@@ -36,7 +36,7 @@ def consume(bus: BusClient, id: int, by: str) -> None:
 
 def claim_again(bus: BusClient) -> None:
     """Claim a message after the lease of another consumer has ended."""
-    wait_until(bus.claim, "a lapsed lease")
+    wait_until(bus.claim, "the end of the lease")
 
 
 def done(foreign: Foreign) -> list[Any]:

@@ -138,14 +138,14 @@ class Lifecycle(Steps, RuleBasedStateMachine):
         self.do_fetch(*self.some_subscription(number), most, notified)
 
     def do_fetch(self, actor: Actor, held: Held, most: int, notified: bool) -> None:
-        found = held.subscription.fetch(most, notified=notified)
+        messages = held.subscription.fetch(most, notified=notified)
         if held.ack == "auto":
             expected = self.model.consume_ready(actor.address, most, notified=notified)
         else:
             lease = self.model.claim if held.ack == "manual" else self.model.prefetch
             expected = lease(actor.address, most, held.token, held.lease_s, notified=notified)
-        assert [message.id for message in found] == expected
-        self.look_at(actor, found)
+        assert [message.id for message in messages] == expected
+        self.check_messages(actor, messages)
 
     @precondition(lambda self: any(actor.subscriptions for actor in self.actors.values()))
     @rule(number=numbers, which=numbers, after_s=st.sampled_from([0, 0, 5, 10]))
@@ -177,9 +177,9 @@ class Lifecycle(Steps, RuleBasedStateMachine):
         actor = self.actors[client]
         most = min(most, len(self.model.claimable(actor.address)))
         loop = actor.bus.listen(timeout_s=PATIENCE_S if most else 0, max_per_poll=3)
-        found = [next(loop) for _ in range(most)] if most else [*loop]
-        assert [message.id for message in found] == self.model.consume_ready(actor.address, most or 1)
-        self.look_at(actor, found)
+        messages = [next(loop) for _ in range(most)] if most else [*loop]
+        assert [message.id for message in messages] == self.model.consume_ready(actor.address, most or 1)
+        self.check_messages(actor, messages)
         loop.close()  # type: ignore[attr-defined]
 
     @rule(client=clients, most=st.integers(1, 2), message=messages)
@@ -209,7 +209,7 @@ class Lifecycle(Steps, RuleBasedStateMachine):
         message = next(loop.messages)
         loop.token = message.lease
         assert [message.id] == self.model.claim(actor.address, 1, message.lease or 0, LONG_S)
-        self.look_at(actor, [message])
+        self.check_messages(actor, [message])
         actor.remember([message])
 
     @precondition(lambda self: any(actor.loops for actor in self.actors.values()))
@@ -238,16 +238,16 @@ class Lifecycle(Steps, RuleBasedStateMachine):
             case "purge":
                 assert self.boss.purge_dead(role) == self.model.purge(role)
             case "dead":
-                found = [(letter.id, letter.recipient, letter.attempts) for letter in self.boss.dead(role)]
+                letters = [(letter.id, letter.recipient, letter.attempts) for letter in self.boss.dead(role)]
                 self.model.apply_due()
-                assert sorted(found) == sorted((one.id, one.recipient, one.attempts) for one in self.model.dead(role))
+                assert sorted(letters) == sorted((one.id, one.recipient, one.attempts) for one in self.model.dead(role))
 
-    @rule(how=st.sampled_from(["settle", "receipts", "withdraw", "prune"]), number=numbers)
+    @rule(how=st.sampled_from(["apply_due", "receipts", "withdraw", "prune"]), number=numbers)
     def look_around(self, how: str, number: int) -> None:
         """Apply due timers as the WAL watcher does, read receipts, or withdraw a request."""
         id = self.some_id(number)
         match how:
-            case "settle":
+            case "apply_due":
                 expiry.apply_due(self.boss._store, self.boss._doorbells.ring)
                 self.model.apply_due()
             case "receipts":

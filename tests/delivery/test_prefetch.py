@@ -26,14 +26,14 @@ def boss(connect: Connect) -> BusClient:
 @pytest.fixture
 def subscribe(hosted: Hosted) -> Iterator[Callable[..., PullSubscription]]:
     """Return a function that opens prefetching subscriptions of the worker."""
-    made = []
+    subscriptions = []
 
     def make(lease_s: float = 30.0) -> PullSubscription:
-        made.append(hosted(WORKER).pull_subscription(ack="prefetch", lease_s=lease_s))
-        return made[-1]
+        subscriptions.append(hosted(WORKER).pull_subscription(ack="prefetch", lease_s=lease_s))
+        return subscriptions[-1]
 
     yield make
-    for one in made:
+    for one in subscriptions:
         one.close()
 
 

@@ -95,8 +95,8 @@ def test_a_dry_run_counts_the_same_and_deletes_nothing(connect: Connect, foreign
     dry = prune(bus, dry_run=True)
     assert ids(foreign) == [1, 2, 3]
 
-    told: list[Any] = []
-    assert prune(bus, progress=told.append) == dry == told[-1]
+    calls: list[Any] = []
+    assert prune(bus, progress=calls.append) == dry == calls[-1]
     assert (dry.messages, dry.bytes, dry.candidates) == (2, 200, 2)
 
 

@@ -106,9 +106,9 @@ def test_each_recipient_that_a_message_does_not_reach_has_a_report_of_its_own(
     worker.claim()
     worker.nack(1, reason="no")
 
-    found = wait_until(lambda: len(told := reports(boss)) == 2 and told, "both reports")
+    received = wait_until(lambda: len(both := reports(boss)) == 2 and both, "both reports")
 
-    assert [(one.sender, one.body["recipient"], one.body["state"]) for one in found] == [
+    assert [(one.sender, one.body["recipient"], one.body["state"]) for one in received] == [
         (WORKER, WORKER, "dead"), ("gone:s", "gone:s", "expired"),
     ]  # fmt: skip
 
@@ -184,8 +184,8 @@ def test_each_of_many_expired_messages_is_reported_once(db: str, boss: BusClient
     for thread in threads:
         thread.join(DEADLINE_S)
 
-    found = wait_until(lambda: len(told := reports(boss)) >= 1500 and told, "all reports")
-    assert sorted(report.reply_to or 0 for report in found) == [*range(1, 1501)]
+    received = wait_until(lambda: len(several := reports(boss)) >= 1500 and several, "all reports")
+    assert sorted(report.reply_to or 0 for report in received) == [*range(1, 1501)]
 
 
 def test_an_external_sender_gets_the_reports_that_it_asked_for_in_the_outbox(
@@ -199,8 +199,8 @@ def test_an_external_sender_gets_the_reports_that_it_asked_for_in_the_outbox(
         assert worker.claim()
         worker.nack(1, reason="no")
 
-    found = [(report.reply_to, report.body["state"], report.body["attempts"]) for report in reports(boss)]
-    assert sorted(found) == [(1, "dead", 2), (2, "expired", 0)]
+    states = [(report.reply_to, report.body["state"], report.body["attempts"]) for report in reports(boss)]
+    assert sorted(states) == [(1, "dead", 2), (2, "expired", 0)]
     assert [boss.receipts(id)[0].max_attempts for id in (1, 2, 3)] == [2, 5, 5]
     assert [boss.read(id).report for id in (1, 2, 3)] == ["undelivered", "undelivered", None]
 

@@ -86,12 +86,12 @@ def test_what_is_fetched_is_acked_already_unless_it_is_asked_otherwise(connect: 
     subscription = subscribe()
 
     (message,) = subscription.fetch(1)
-    due = subscription.due_s()
+    due = subscription.next_due_s()
     rest = subscription.fetch(10)
 
     assert (message.body, message.state, message.attempts) == ("sooner", "acked", 1)
     assert message == bus.read(message.id)
-    assert ([msg.body for msg in rest], due, subscription.due_s()) == (["later"], 0.0, None)
+    assert ([msg.body for msg in rest], due, subscription.next_due_s()) == (["later"], 0.0, None)
     assert subscription.fetch(10) == []
     assert subscription.renew() == set()
 
@@ -119,17 +119,17 @@ def test_what_is_fetched_by_hand_is_leased_and_each_attempt_is_counted(
 def test_due_s_tells_when_a_delay_or_the_lease_of_another_ends(connect: Connect, subscribe: Subscribe) -> None:
     bus = connect(ADDRESS)
     subscription = subscribe()
-    assert (subscription.fetch(10), subscription.due_s()) == ([], None)
+    assert (subscription.fetch(10), subscription.next_due_s()) == ([], None)
 
     bus.send(ADDRESS, "note", delay_s=60)
     subscription.fetch(10)
-    delay = subscription.due_s()
+    delay = subscription.next_due_s()
     bus.send(ADDRESS, "note")
     subscribe(ack="manual", lease_s=30).fetch(10)
     subscription.fetch(10)
 
     assert 40 < delay <= 60
-    assert 10 < subscription.due_s() <= 30
+    assert 10 < subscription.next_due_s() <= 30
 
 
 def test_renew_prolongs_what_is_still_held_and_tells_which_that_is(connect: Connect, subscribe: Subscribe) -> None:

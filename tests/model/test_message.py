@@ -93,7 +93,9 @@ def test_a_list_of_recipients_comes_back_as_a_tuple() -> None:
 
 
 def test_the_json_shape_has_every_field_and_every_derived_name() -> None:
-    shape = message(tags='["x","y"]', expires_at=NOW + 5_000_000, state=2, finished_at=NOW, delivered_at=NOW).as_dict()
+    json_form = message(
+        tags='["x","y"]', expires_at=NOW + 5_000_000, state=2, finished_at=NOW, delivered_at=NOW
+    ).as_dict()
     expected = {
         "id": 7,
         "session_id": "swarm-1",
@@ -123,10 +125,10 @@ def test_the_json_shape_has_every_field_and_every_derived_name() -> None:
         "reason": None,
     }
 
-    assert list(shape.items()) == list(expected.items())
-    assert json.loads(json.dumps(shape)) == shape
+    assert list(json_form.items()) == list(expected.items())
+    assert json.loads(json.dumps(json_form)) == json_form
     fields = {field.name for field in dataclasses.fields(Message)}
-    assert fields - shape.keys() == {"lease", "waiting", "duplicate"}
+    assert fields - json_form.keys() == {"lease", "waiting", "duplicate"}
 
 
 def test_the_json_form_has_lease_waiting_and_duplicate_only_if_set() -> None:
