@@ -14,8 +14,8 @@ from raven.wake.listener import Listener
 class PullSubscription:
     """Fetches the ready messages of an address; its `listener` says when.
 
-    Call `fetch` when the listener is notified, after `next_due_s()` seconds, and at every fallback poll. The calls that use
-    the store may run in another thread than the listener, one at a time.
+    Call `fetch` when the listener is notified, after `next_due_s()` seconds, and at every fallback poll. The calls that
+    use the store may run in another thread than the listener, one at a time.
 
     With `ack="auto"` a fetched message is already acked. Otherwise it is leased for `lease_s` seconds: call `renew`
     before that ends. An unacked message is ready again when its lease ends, or at `close`. With `"manual"` the fetch

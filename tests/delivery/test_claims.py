@@ -36,7 +36,7 @@ def send_some(bus: BusClient, count: int) -> None:
     bus.send_many([{"to": WORKER, "type": "job", "body": number} for number in range(count)])
 
 
-def wait_for_lapse(bus: BusClient) -> Message:
+def claim_after_lease_end(bus: BusClient) -> Message:
     """Claim again once the lease on the only message has ended."""
     (message,) = wait_until(bus.claim, "the end of a lease")
     assert isinstance(message, Message)
@@ -77,7 +77,7 @@ def test_an_unacked_message_is_ready_again_when_its_lease_ends_and_not_before(bu
     began = time.monotonic()
     (message,) = bus.claim(lease_s=0.3)
 
-    again = wait_for_lapse(other)
+    again = claim_after_lease_end(other)
 
     assert time.monotonic() - began >= 0.3
     assert (again.id, again.attempts, again.delivered_at) == (message.id, 2, message.delivered_at)
@@ -246,7 +246,7 @@ def test_a_delayed_message_is_claimed_once_it_is_due(bus: BusClient) -> None:
     sent = bus.send(WORKER, "job", delay_s=0.3)
     assert bus.claim() == []
 
-    message = wait_for_lapse(bus)
+    message = claim_after_lease_end(bus)
 
     assert (message.id, message.attempts) == (sent.id, 1)
     assert time.time() >= sent.created_at.timestamp() + 0.3

@@ -145,8 +145,8 @@ def test_a_last_lease_that_ends_after_the_expiry_has_one_result_for_every_proces
 ) -> None:
     bus.send(WORKER, "job", expires_in_s=0.05, max_attempts=1)
     bus.claim(lease_s=0.1)
-    lapsed_at = foreign.value("SELECT ready_at FROM deliveries") / 1e6
-    wait_until(lambda: time.time() > lapsed_at, "the end of the lease")
+    lease_ended_at = foreign.value("SELECT ready_at FROM deliveries") / 1e6
+    wait_until(lambda: time.time() > lease_ended_at, "the end of the lease")
 
     {"claim": other.claim, "dead": other.dead, "receipts": lambda: other.receipts(1)}[by]()
 

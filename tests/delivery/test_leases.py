@@ -34,7 +34,7 @@ def other(connect: Connect) -> BusClient:
     return connect(WORKER)
 
 
-def claim_after_lapse(client: BusClient) -> Message:
+def claim_after_lease_end(client: BusClient) -> Message:
     """Claim the message as soon as the lease of another consumer has ended."""
     message = wait_until(client.claim, "the end of a lease")[0]
     assert isinstance(message, Message)
@@ -44,7 +44,7 @@ def claim_after_lapse(client: BusClient) -> Message:
 def be_late(late: BusClient, quick: BusClient) -> None:
     """Let one client's lease end, so that another client holds the message now."""
     late.claim(lease_s=0.05)
-    claim_after_lapse(quick)
+    claim_after_lease_end(quick)
 
 
 def outcome(client: BusClient) -> tuple[str, bool]:
@@ -181,13 +181,13 @@ def test_an_extended_lease_keeps_others_away_until_its_end(bus: BusClient, other
     extended_at = time.monotonic()
     bus.extend(1, lease_s=0.2)
 
-    assert claim_after_lapse(other).attempts == 2
+    assert claim_after_lease_end(other).attempts == 2
     assert time.monotonic() - extended_at >= 0.2
 
 
 def test_a_client_that_claims_again_after_its_lease_has_the_new_one(bus: BusClient) -> None:
     (first,) = bus.claim(lease_s=0.05)
-    again = claim_after_lapse(bus)
+    again = claim_after_lease_end(bus)
 
     with pytest.raises(LeaseLostError):
         bus.ack(1, lease=first.lease)
@@ -214,7 +214,7 @@ def test_a_nack_says_why_and_holds_the_message_back(bus: BusClient, other: BusCl
     bus.nack(1, delay_s=0.4, reason="the disk is full")
     (receipt,) = bus.receipts(1)
     at_once = other.claim()
-    again = claim_after_lapse(other)
+    again = claim_after_lease_end(other)
 
     assert (receipt.reason, receipt.leased, at_once) == ("the disk is full", False, [])
     assert receipt.ready_at is not None
@@ -252,7 +252,7 @@ def test_an_end_that_is_rolled_back_leaves_the_lease_with_its_claimer(bus: BusCl
         with suppress(ZeroDivisionError), bus.transaction():
             call(1)
             raise ZeroDivisionError
-    claim_after_lapse(other)
+    claim_after_lease_end(other)
 
     with pytest.raises(LeaseLostError, match="another consumer holds it"):
         bus.ack(1)
