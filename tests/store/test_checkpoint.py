@@ -1,4 +1,4 @@
-"""Write-back: the WAL stays short whoever writes, and whatever is in the way harms no send."""
+"""Checkpoints: the WAL stays short with any number of writers, and no obstacle harms a send."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tests.support import Foreign, Program, wait_until
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 
-# A message of so many bytes fills a page of its own, and some of the other tables' pages with it.
+# A message of this size fills a page of its own and parts of the other tables' pages.
 BODY = "x" * 4000
-# The commits that make the WAL as long as it is let grow.
+# The number of commits that bring the WAL to its limit.
 COMMITS = PAGES // 3
 
 
@@ -30,7 +30,7 @@ def wal_size(db: str) -> int:
         return 0
 
 
-def test_one_sender_writes_the_same_wal_anew(connect: Connect, db: str) -> None:
+def test_one_sender_reuses_the_same_wal(connect: Connect, db: str) -> None:
     bus = connect("boss:s")
 
     sizes = []
@@ -44,7 +44,7 @@ def test_one_sender_writes_the_same_wal_anew(connect: Connect, db: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_wal_does_not_grow_with_all_that_several_processes_write(spawn: Spawn, connect: Connect, db: str) -> None:
+def test_the_wal_stays_short_while_several_processes_write(spawn: Spawn, connect: Connect, db: str) -> None:
     bus, each = connect("boss:s"), 12_000
     flooders = [spawn("producer", db, f"flooder-{number}:s", each, "worker:s") for number in range(3)]
     for flooder in flooders:
@@ -57,8 +57,8 @@ def test_the_wal_does_not_grow_with_all_that_several_processes_write(spawn: Spaw
         largest = max(largest, wal_size(db))
         time.sleep(0.01)
 
-    # A send writes three pages at least. With checkpoints as SQLite has them nearly all are in the WAL in the end; how
-    # many are here depends on how long the disk takes.
+    # A send writes three pages at least. With SQLite's own checkpoints nearly all of them stay in the WAL; with
+    # raven's, the number depends on the disk's speed.
     assert largest < 3 * each * 3 * 4096 / 2
 
 
@@ -82,7 +82,7 @@ def test_readers_that_take_turns_do_not_let_the_wal_grow_for_good(connect: Conne
 
 
 @pytest.mark.slow
-def test_a_reader_that_holds_the_wal_back_slows_no_send_for_long(connect: Connect, foreign: Foreign, db: str) -> None:
+def test_a_reader_that_blocks_checkpoints_slows_no_send_for_long(connect: Connect, foreign: Foreign, db: str) -> None:
     bus = connect("boss:s")
     bus.send("worker:s", "note")
     foreign.execute("BEGIN")
@@ -94,7 +94,7 @@ def test_a_reader_that_holds_the_wal_back_slows_no_send_for_long(connect: Connec
         bus.send("worker:s", "note", BODY)
         spans.append(time.monotonic() - begin)
 
-    # Of all these commits two at most have tried to write back, and each gave up soon.
+    # At most two of these commits attempted a checkpoint, and each gave up soon.
     assert len([span for span in spans if span > 0.04]) <= 10
     assert wal_size(db) > WAL_SIZE_LIMIT
     foreign.execute("COMMIT")
@@ -103,7 +103,7 @@ def test_a_reader_that_holds_the_wal_back_slows_no_send_for_long(connect: Connec
     assert wal_size(db) <= WAL_SIZE_LIMIT
 
 
-def test_a_reader_that_comes_while_the_wal_is_long_keeps_all_senders_waiting_for_no_more_than_a_moment(
+def test_a_reader_that_arrives_while_the_wal_is_long_blocks_senders_only_briefly(
     connect: Connect, spawn: Spawn, foreign: Foreign, db: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writeback, "PAGES", 10)
@@ -120,13 +120,13 @@ def test_a_reader_that_comes_while_the_wal_is_long_keeps_all_senders_waiting_for
     begin = time.monotonic()
     bus.send_many([{"to": "worker:s", "type": "note", "body": BODY}] * 50)
 
-    # Whoever else sends meanwhile waits for as long, and fails after a busy timeout of 5 s.
+    # Any other sender waits as long, and fails after a busy timeout of 5 s.
     assert time.monotonic() - begin < 2.5
     other.execute("COMMIT")
 
 
 @pytest.mark.parametrize("durability", ["normal", "full"])
-def test_what_was_written_back_is_all_in_the_file_alone(tmp_path: Path, durability: str) -> None:
+def test_checkpointed_messages_are_in_the_file_without_its_wal(tmp_path: Path, durability: str) -> None:
     path = tmp_path / "bus.db"
     with BusClient.at("boss:s", str(path), durability=durability) as bus:
         for number in range(2 * COMMITS):

@@ -1,4 +1,4 @@
-"""A client that is closed while its threads are at work: each ends with a ClosedError, and what returned was done."""
+"""A client closed while its threads work: each thread gets a ClosedError, and every call that returned is committed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Connect = Callable[..., BusClient]
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_threads_whose_client_is_closed_end_with_the_error_that_says_so(db: str, connect: Connect, seed: int) -> None:
+def test_closing_a_client_ends_its_threads_with_a_closed_error(db: str, connect: Connect, seed: int) -> None:
     bus, boss = connect("worker:s", busy_timeout_s=20), connect("boss:s", busy_timeout_s=20)
     sent: list[int] = []
     acked: list[int] = []
@@ -46,7 +46,7 @@ def test_threads_whose_client_is_closed_end_with_the_error_that_says_so(db: str,
             rows.append(id)
 
     def listen() -> None:
-        # A loop ends without a word.
+        # A loop ends without an error.
         got.extend(message.id for message in bus.listen())
 
     def subscribe() -> None:
@@ -88,7 +88,7 @@ def test_threads_whose_client_is_closed_end_with_the_error_that_says_so(db: str,
     assert bells(db) == []
 
 
-def test_a_store_that_is_closed_within_a_write_closes_once_that_is_committed(db: str, store: Store) -> None:
+def test_a_store_closed_within_a_write_closes_after_the_commit(db: str, store: Store) -> None:
     with store.write() as tx:
         put(tx, "late:s")
         store.close()

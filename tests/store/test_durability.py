@@ -1,4 +1,4 @@
-"""Durability: what is asked of the disk for each commit, seen from below SQLite."""
+"""Durability: the syncs that reach the disk for each commit, recorded below SQLite."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scripts.stress.power.write_log import Created, SyncBegun, Synced, WriteLog,
 
 
 def sends(folder: Path, durability: Durability, count: int = 5) -> tuple[list[SyncBegun], list[int]]:
-    """Send some messages and close; returns all syncs since there is a WAL, and after each send how many there were."""
+    """Send messages and close; return all syncs since the WAL exists, and their number after each send."""
     log = WriteLog()
     counts = []
     with Recorder(folder, log):
@@ -35,26 +35,26 @@ def test_with_full_durability_each_send_is_synced_past_the_cache_of_the_disk_bef
     assert all(sync.wholly for sync in syncs)
 
 
-def test_with_normal_durability_no_send_waits_for_the_disk_and_what_is_written_back_goes_past_its_cache(
+def test_with_normal_durability_no_send_waits_for_the_disk_and_a_checkpoint_is_synced_past_its_cache(
     tmp_path: Path,
 ) -> None:
     syncs, counts = sends(tmp_path, "normal")
 
     assert len(set(counts)) == 1
-    # The WAL's own header, the WAL before it is written back, and the file.
+    # The WAL's header, the WAL before the checkpoint, and the file.
     assert [sync.wholly for sync in syncs] == [True] * 3
 
 
 @pytest.mark.parametrize("length", [1, 17, 40, 55, 100, 4095])
-def test_a_new_file_whose_first_page_a_power_cut_has_torn_becomes_a_bus_that_can_be_shortened(
+def test_a_new_file_whose_first_page_was_torn_by_a_power_cut_becomes_a_bus_that_can_shrink(
     tmp_path: Path, length: int
 ) -> None:
     log = WriteLog()
-    made, torn = tmp_path / "made", tmp_path / "torn"
-    made.mkdir()
+    intact, torn = tmp_path / "intact", tmp_path / "torn"
+    intact.mkdir()
     torn.mkdir()
-    with Recorder(made, log):
-        BusClient.at("boss:s", str(made / "bus.db")).close()
+    with Recorder(intact, log):
+        BusClient.at("boss:s", str(intact / "bus.db")).close()
     numbers = {entry.name: entry.file for entry in reversed(log.entries) if isinstance(entry, Created)}
     pages = [entry for entry in log.entries if isinstance(entry, Written) and entry.file == numbers["bus.db"]]
     journal = bytearray()

@@ -1,4 +1,4 @@
-"""What a foreign writer has put into raven's own tables keeps nobody from the rest of the mail."""
+"""Invalid rows that an external writer put into raven's tables do not block the rest of the mail."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 @pytest.mark.parametrize(("stored", "shown"), [((1 << 63) - 1, LAST), (-(1 << 63), FIRST), (1 << 60, LAST)])
-def test_a_time_that_no_calendar_reaches_shows_as_its_end(
+def test_a_time_beyond_the_calendar_shows_as_the_latest_time(
     connect: Connect, foreign: Foreign, stored: int, shown: datetime
 ) -> None:
     bus = connect("worker:s")
@@ -37,7 +37,7 @@ def test_a_time_that_no_calendar_reaches_shows_as_its_end(
 
 
 @pytest.mark.parametrize(("stored", "shown"), [("x", ("x",)), ("5", ("5",)), ("[1, null]", ("[1, null]",)), ("[]", ())])
-def test_tags_that_are_no_list_of_texts_show_as_their_text(
+def test_tags_that_are_not_a_list_of_texts_show_as_their_text(
     connect: Connect, foreign: Foreign, stored: str, shown: tuple[str, ...]
 ) -> None:
     bus = connect("worker:s")
@@ -49,7 +49,7 @@ def test_tags_that_are_no_list_of_texts_show_as_their_text(
 
 
 @pytest.mark.parametrize("stored", ["..", "*/../../elsewhere/x", "../elsewhere/x", "*x/../../elsewhere"])
-def test_a_recipient_that_is_a_path_leads_to_no_file_outside_of_the_bells(
+def test_a_recipient_that_is_a_path_creates_no_file_outside_the_bells_folder(
     connect: Connect, foreign: Foreign, db: str, tmp_path: Path, stored: str
 ) -> None:
     bus = connect("worker:s")

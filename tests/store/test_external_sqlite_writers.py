@@ -1,4 +1,4 @@
-"""Foreign hands on a bus that is in use: VACUUM, checkpoints, other journals, tables and triggers of the user's own."""
+"""External writers on a bus in use: VACUUM, checkpoints, other journal modes, and user tables and triggers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REWRITES = [
 
 
 @pytest.mark.parametrize("statement", REWRITES)
-def test_what_rewrites_the_file_changes_no_message_lease_or_order(
+def test_rewriting_the_file_changes_no_message_lease_or_order(
     connect: Connect, foreign: Foreign, statement: str
 ) -> None:
     boss, worker = connect("boss:s"), connect("worker:s")
@@ -53,7 +53,7 @@ def test_what_rewrites_the_file_changes_no_message_lease_or_order(
     assert foreign.value("PRAGMA integrity_check") == "ok"
 
 
-def test_a_waiting_subscriber_hears_what_is_sent_after_a_vacuum(db: str, connect: Connect, spawn: Spawn) -> None:
+def test_a_waiting_subscriber_is_woken_after_a_vacuum(db: str, connect: Connect, spawn: Spawn) -> None:
     boss = connect("boss:s")
     listener = spawn("subscriber", db, "worker:s", f'{{"poll_interval_s": {NEVER_POLLS_S}}}')
     wait_for_waiting(db, "worker:s")
@@ -66,7 +66,7 @@ def test_a_waiting_subscriber_hears_what_is_sent_after_a_vacuum(db: str, connect
     assert [listener.read()["body"] for _ in range(2)] == ["by raven", "by SQL"]
 
 
-def test_a_bus_in_use_stays_in_wal_mode_whatever_others_ask(connect: Connect, foreign: Foreign) -> None:
+def test_a_bus_in_use_stays_in_wal_mode_whatever_an_external_program_sets(connect: Connect, foreign: Foreign) -> None:
     bus = connect("worker:s")
     bus.send("worker:s", "note")
 
@@ -77,21 +77,19 @@ def test_a_bus_in_use_stays_in_wal_mode_whatever_others_ask(connect: Connect, fo
     assert foreign.value("PRAGMA journal_mode") == "wal"
 
 
-def test_a_file_that_was_taken_out_of_wal_mode_is_in_it_again_when_it_is_opened(
-    db: str, connect: Connect, foreign: Foreign
-) -> None:
+def test_opening_a_file_sets_wal_mode_again(db: str, connect: Connect, foreign: Foreign) -> None:
     with BusClient.at("boss:s", db) as boss:
         boss.send("worker:s", "note", "kept")
     assert foreign.value("PRAGMA journal_mode = DELETE") == "delete"
 
     worker = connect("worker:s")
 
-    assert foreign.value("SELECT count(*) FROM messages") == 1  # it looks into the file again
+    assert foreign.value("SELECT count(*) FROM messages") == 1  # it reads the file again
     assert foreign.value("PRAGMA journal_mode") == "wal"
     assert [msg.body for msg in worker.inbox()] == ["kept"]
 
 
-def test_a_file_made_anew_with_other_pages_and_no_room_to_shrink_is_used_and_pruned(db: str, foreign: Foreign) -> None:
+def test_a_rebuilt_file_with_another_page_size_and_no_auto_vacuum_is_used_and_pruned(db: str, foreign: Foreign) -> None:
     with BusClient.at("boss:s", db) as boss:
         for number in range(100):
             boss.send("worker:s", "note", [number, "x" * 2000])
@@ -101,7 +99,7 @@ def test_a_file_made_anew_with_other_pages_and_no_room_to_shrink_is_used_and_pru
 
     with BusClient.at("worker:s", db) as worker:
         bodies = [msg.body[0] for msg in taken(worker)]
-        # The file keeps its free pages: to wait until they are gone would be to wait for ever.
+        # The file keeps its free pages: waiting for their removal would never end.
         pruned = worker.prune(0.000001)
 
         assert bodies == [*range(100)]
@@ -111,7 +109,7 @@ def test_a_file_made_anew_with_other_pages_and_no_room_to_shrink_is_used_and_pru
         assert worker.send("worker:s", "note").id == 101
 
 
-def test_an_old_writer_in_rollback_mode_keeps_raven_out_for_a_while_and_is_named_busy(
+def test_a_writer_in_rollback_mode_blocks_raven_for_a_while_and_raises_busy(
     db: str, connect: Connect, foreign: Foreign
 ) -> None:
     with BusClient.at("boss:s", db) as boss:
@@ -126,7 +124,7 @@ def test_an_old_writer_in_rollback_mode_keeps_raven_out_for_a_while_and_is_named
     assert [msg.body for msg in connect("worker:s").inbox()] == ["kept"]
 
 
-def test_tables_indexes_and_triggers_of_the_users_own_are_in_nobodys_way(connect: Connect, foreign: Foreign) -> None:
+def test_the_users_own_tables_indexes_and_triggers_do_not_disturb_raven(connect: Connect, foreign: Foreign) -> None:
     bus = connect("worker:s")
     for statement in (
         "CREATE TABLE audit (message INTEGER, at TEXT)",
@@ -150,7 +148,7 @@ def test_tables_indexes_and_triggers_of_the_users_own_are_in_nobodys_way(connect
     assert bus.prune(0.000001).messages == 4
 
 
-def test_a_trigger_of_the_users_own_that_refuses_a_row_is_an_error_of_raven_and_stores_nothing(
+def test_a_users_trigger_that_refuses_a_row_raises_a_raven_error_and_stores_nothing(
     connect: Connect, foreign: Foreign
 ) -> None:
     bus = connect("worker:s")
@@ -166,7 +164,7 @@ def test_a_trigger_of_the_users_own_that_refuses_a_row_is_an_error_of_raven_and_
     assert bus.send("worker:s", "note").id == 1
 
 
-def test_a_subscriber_waits_through_a_long_lock_and_has_its_mail_when_it_ends(
+def test_a_subscriber_waits_through_a_long_lock_and_gets_its_mail_afterwards(
     db: str, connect: Connect, spawn: Spawn
 ) -> None:
     connect("boss:s")
@@ -177,7 +175,7 @@ def test_a_subscriber_waits_through_a_long_lock_and_has_its_mail_when_it_ends(
     hand.execute("BEGIN IMMEDIATE")
     hand.send("worker:s", "written under the lock")
 
-    # For some of the subscriber's ticks.
+    # For several of the subscriber's fallback polls.
     deadline = time.monotonic() + 1
     while time.monotonic() < deadline:
         with pytest.raises(BusyError) as caught:
@@ -188,7 +186,7 @@ def test_a_subscriber_waits_through_a_long_lock_and_has_its_mail_when_it_ends(
     assert listener.read()["body"] == "written under the lock"
 
 
-def test_rows_that_were_changed_or_deleted_by_hand_trouble_nobody_else(connect: Connect, foreign: Foreign) -> None:
+def test_rows_changed_or_deleted_externally_affect_no_other_address(connect: Connect, foreign: Foreign) -> None:
     bus = connect("worker:s")
     for number in range(5):
         bus.send("worker:s", "note", number)
@@ -206,7 +204,7 @@ def test_rows_that_were_changed_or_deleted_by_hand_trouble_nobody_else(connect: 
 
 
 @pytest.mark.parametrize("way", ["VACUUM INTO", ".backup"])
-def test_a_backup_taken_beside_senders_is_a_bus_with_all_that_was_sent_before(
+def test_a_backup_taken_during_sends_is_a_bus_with_all_earlier_messages(
     db: str, connect: Connect, spawn: Spawn, way: str
 ) -> None:
     if way == ".backup":

@@ -1,4 +1,4 @@
-"""Transactions that do not reach their end: killed, dropped, forked, or with the file gone from under them."""
+"""Transactions that do not reach their end: killed, dropped, forked, or with their file replaced."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ BODIES = "SELECT body ->> '$' FROM messages ORDER BY id"
 
 
 def addresses(bus: BusClient) -> list[str]:
-    """Return who is registered."""
+    """Return the registered addresses."""
     return [peer.address for peer in bus.peers() if peer.registered_at]
 
 
-def test_a_block_that_is_dropped_without_its_end_is_undone(connect: Connect, foreign: Foreign) -> None:
+def test_a_block_dropped_without_its_end_is_rolled_back(connect: Connect, foreign: Foreign) -> None:
     bus = connect("worker:s")
     group = bus.transaction()
     group.__enter__()
@@ -51,7 +51,7 @@ def test_a_block_that_is_dropped_without_its_end_is_undone(connect: Connect, for
 
 
 @pytest.mark.parametrize("then", ["ends", "writes again", "begins another"])
-def test_a_block_whose_file_was_replaced_is_an_error_and_neither_file_has_half_of_it(
+def test_a_block_whose_file_was_replaced_raises_and_neither_file_has_half_of_it(
     db: str, tmp_path: Path, connect: Connect, then: str
 ) -> None:
     bus = connect("worker:s")
@@ -79,7 +79,7 @@ def test_a_block_whose_file_was_replaced_is_an_error_and_neither_file_has_half_o
 
 
 @pytest.mark.parametrize("writes_again", [True, False])
-def test_a_block_whose_file_was_deleted_is_an_error_until_it_is_back(
+def test_a_block_whose_file_was_deleted_raises_until_the_file_is_restored(
     db: str, connect: Connect, writes_again: bool
 ) -> None:
     bus = connect("worker:s")
@@ -109,10 +109,10 @@ def test_a_block_whose_file_was_deleted_is_an_error_until_it_is_back(
         (lambda tx: tx.execute("INSERT OR ROLLBACK INTO own VALUES (1); INSERT INTO own VALUES (2)"), StatementError),
     ],
 )
-def test_a_block_that_sqlite_has_undone_takes_nothing_more_and_cannot_end_well(
+def test_a_block_that_sqlite_rolled_back_refuses_writes_and_its_commit(
     connect: Connect, foreign: Foreign, spoil: Callable[[BusTransaction], object], error: type[RavenError]
 ) -> None:
-    """As where the disk is full: SQLite then rolls back the whole transaction, not only the statement."""
+    """Raise as a full disk does: SQLite then rolls back the whole transaction, not only the statement."""
     bus = connect("worker:s")
     bus.execute("CREATE TABLE own (id INTEGER PRIMARY KEY); INSERT INTO own VALUES (1)")
     foreign.execute(
@@ -138,7 +138,7 @@ def test_a_block_that_sqlite_has_undone_takes_nothing_more_and_cannot_end_well(
     assert foreign.execute("SELECT id FROM own") == [[1]]
 
 
-def test_a_block_goes_on_after_a_fork_inside_it_and_the_child_has_no_part_in_it(
+def test_a_block_continues_after_a_fork_inside_it_and_the_child_cannot_use_it(
     db: str, connect: Connect, spawn: Spawn, foreign: Foreign
 ) -> None:
     connect("worker:s")
@@ -153,7 +153,7 @@ def test_a_block_goes_on_after_a_fork_inside_it_and_the_child_has_no_part_in_it(
     assert foreign.execute(BODIES) == [["before the fork"], ["after the fork"]]
 
 
-def test_an_address_whose_first_block_was_undone_registers_with_its_next_write(hosted: Hosted) -> None:
+def test_an_address_whose_first_block_was_rolled_back_registers_with_its_next_write(hosted: Hosted) -> None:
     bus = hosted("boss:s")
     newcomer = bus.for_address("newcomer:s")
 
@@ -181,7 +181,7 @@ def test_an_address_whose_first_write_failed_in_a_block_registers_with_the_next_
     assert addresses(bus) == ["boss:s", "newcomer:s"]
 
 
-def test_a_write_inside_a_write_of_the_same_thread_is_refused_and_the_first_goes_on(store: Store) -> None:
+def test_a_write_inside_a_write_of_the_same_thread_is_refused_and_the_outer_one_continues(store: Store) -> None:
     with store.write() as tx:
         with pytest.raises(DatabaseError, match="already in a transaction"), store.write():
             pass
@@ -190,7 +190,7 @@ def test_a_write_inside_a_write_of_the_same_thread_is_refused_and_the_first_goes
     assert "late:s" in registered(store)
 
 
-def test_a_write_that_was_left_at_the_very_door_of_its_exit_is_undone_by_the_next(store: Store) -> None:
+def test_a_write_interrupted_before_its_exit_is_rolled_back_by_the_next(store: Store) -> None:
     def interrupted() -> None:
         put(store.write().__enter__(), "lost:s")
 
@@ -202,7 +202,7 @@ def test_a_write_that_was_left_at_the_very_door_of_its_exit_is_undone_by_the_nex
     assert "lost:s" not in registered(store)
 
 
-def test_a_group_that_is_interrupted_as_it_begins_leaves_no_transaction_behind(store: Store, db: str) -> None:
+def test_an_atomic_block_interrupted_as_it_begins_leaves_no_transaction_open(store: Store, db: str) -> None:
     class Interrupted(Store):
         def begin_atomic(self) -> None:
             super().begin_atomic()

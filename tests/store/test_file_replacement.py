@@ -1,4 +1,4 @@
-"""Every call, and every loop however brief, notices that the file under it was replaced or deleted."""
+"""Every call, and every loop however short, notices that the file was replaced or deleted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def subscribed(bus: BusClient) -> list[Any]:
     return [msg.body async for msg in bus.subscribe(timeout_s=0)]
 
 
-# Each with what it returns of the new file, which holds one message to worker:s.
+# Each call with its result from the new file, which holds one message to worker:s.
 CALLS: dict[str, tuple[Call, Any]] = {
     "read": (lambda bus: bus.read(1).body, "new"),
     "recipients": (lambda bus: bus.recipients(1), ["worker:s"]),
@@ -49,7 +49,7 @@ CALLS: dict[str, tuple[Call, Any]] = {
 
 
 def busy(connect: Connect) -> BusClient:
-    """Return a client of a bus with some mail."""
+    """Return a client of a bus with mail."""
     bus = connect("worker:s")
     for _ in range(3):
         bus.send("worker:s", "note", "old", correlation_id="c")
@@ -58,7 +58,7 @@ def busy(connect: Connect) -> BusClient:
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_the_first_call_after_the_file_was_replaced_sees_the_new_one(db: str, connect: Connect, call: str) -> None:
+def test_the_first_call_after_a_replacement_reads_the_new_file(db: str, connect: Connect, call: str) -> None:
     bus = busy(connect)
     new = f"{db}.new"
     with BusClient.at("new:s", new) as other:
@@ -73,7 +73,7 @@ def test_the_first_call_after_the_file_was_replaced_sees_the_new_one(db: str, co
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_the_first_call_after_the_file_was_deleted_is_an_error(db: str, connect: Connect, call: str) -> None:
+def test_the_first_call_after_a_deletion_raises(db: str, connect: Connect, call: str) -> None:
     bus = busy(connect)
     os.unlink(db)
 
@@ -83,15 +83,15 @@ def test_the_first_call_after_the_file_was_deleted_is_an_error(db: str, connect:
     assert not Path(db).exists()
 
 
-def test_loops_that_are_each_shorter_than_a_tick_notice_a_new_file(db: str, connect: Connect) -> None:
+def test_loops_shorter_than_a_tick_notice_a_new_file(db: str, connect: Connect) -> None:
     bus = busy(connect)
     assert len(taken(bus)) == 3
     with BusClient.at("worker:s", f"{db}.new") as other:
         other.send("worker:s", "note", "new")
     os.replace(f"{db}.new", db)
 
-    found = [msg.body for msg in taken(bus, poll_interval_s=60)]
+    bodies = [msg.body for msg in taken(bus, poll_interval_s=60)]
 
-    assert found == ["new"]
+    assert bodies == ["new"]
     with pytest.raises(MessageNotFoundError):
         bus.read(3)

@@ -1,4 +1,4 @@
-"""File systems: mount tables of Linux and macOS, read as their manuals say."""
+"""File systems: mount tables of Linux and macOS, in the formats of their manuals."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ server:/export on /zz/net (nfs, nodev, nosuid)
         (MACOS, "/Volumes/Stick (1)/a", "exfat"),
     ],
 )
-def test_the_innermost_mount_counts_and_of_stacked_ones_the_last(table: str, path: str, kind: str) -> None:
+def test_the_innermost_mount_wins_and_of_stacked_mounts_the_last(table: str, path: str, kind: str) -> None:
     assert filesystem_type(path, table) == kind
 
 
 @pytest.mark.parametrize("table", ["", "\n\n", "nonsense", "a - b", "1 2 3 - ext4 x"])
-def test_a_table_that_says_nothing_leaves_the_type_unknown(table: str) -> None:
+def test_an_empty_table_leaves_the_type_unknown(table: str) -> None:
     assert filesystem_type("/zz", table) == "unknown"
     assert not is_network("unknown")
 
@@ -83,7 +83,7 @@ LOCAL = ["ext4", "xfs", "btrfs", "zfs", "tmpfs", "overlay", "apfs", "hfs", "fuse
 
 
 @pytest.mark.parametrize("kind", [*NETWORK, *LOCAL])
-def test_types_of_the_network_are_told_from_local_ones(kind: str) -> None:
+def test_network_types_are_distinguished_from_local_ones(kind: str) -> None:
     assert is_network(kind) == (kind in NETWORK)
 
 
@@ -93,7 +93,7 @@ def test_the_table_of_this_host_is_read() -> None:
         assert filesystem_type("/proc/self") == "proc"
 
 
-def test_a_bus_on_a_network_file_system_is_refused_before_it_is_made(
+def test_a_bus_on_a_network_file_system_is_refused_before_it_is_created(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(filesystem, "NETWORK_TYPES", frozenset({filesystem.filesystem_type(str(tmp_path))}))

@@ -1,4 +1,4 @@
-"""A fork waits for what other threads do with the bus, and never in such a way that they wait for it."""
+"""A fork waits until other threads finish with the bus, without a deadlock."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Connect = Callable[..., BusClient]
 
 @pytest.mark.parametrize("attempt", range(3))  # the order in which clients are held is left to chance
 @pytest.mark.parametrize("what", ["other", "new", "fork"])
-def test_a_fork_while_a_thread_in_a_transaction_needs_another_client_or_forks_does_not_hang(
+def test_a_fork_does_not_deadlock_with_a_thread_in_a_transaction_that_opens_a_client_or_forks(
     db: str, spawn: Callable[..., Program], what: str, attempt: int
 ) -> None:
     assert spawn("fork_in_call", db, f"{db}.other-{attempt}", what).read() == 0
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of newer Pythons, about a fork beside threads
-def test_a_fork_waits_for_a_thread_that_takes_long_with_the_bus(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fork_waits_for_a_slow_call_of_another_thread(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fork_safety, "_FIRST_TIMEOUT_S", 0.001)
     main, held = threading.get_ident(), threading.Event()
 
@@ -56,7 +56,7 @@ def test_a_fork_waits_for_a_thread_that_takes_long_with_the_bus(store: Store, mo
     assert "late:s" in registered(store)
 
 
-def test_a_loop_that_a_forked_child_goes_on_with_ends_there(
+def test_a_loop_that_a_forked_child_continues_ends_there(
     connect: Connect, spawn: Callable[..., object], db: str
 ) -> None:
     connect("boss:s")

@@ -1,4 +1,4 @@
-"""No room for a client, a subscriber or the server: all wait or fail with words, and go on when there is some."""
+"""No space for a client, a subscriber or the server: each waits or fails with a clear error, and recovers."""
 
 from __future__ import annotations
 
@@ -23,15 +23,17 @@ only_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limi
 
 
 @contextmanager
-def no_room_for(pid: int) -> Iterator[None]:
-    """Let a process write to no file at all, as if each were as long as it may be."""
+def no_space_for(pid: int) -> Iterator[None]:
+    """Let a process write to no file, as if each had reached its size limit."""
     _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
     yield
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
 
 
-def test_a_client_that_cannot_be_made_has_nothing_open_though_its_error_is_kept(db: str, connect: Connect) -> None:
+def test_a_client_that_cannot_be_created_leaves_nothing_open_even_if_its_error_is_kept(
+    db: str, connect: Connect
+) -> None:
     connect("boss:s").close()
     before = descriptors()
 
@@ -44,34 +46,32 @@ def test_a_client_that_cannot_be_made_has_nothing_open_though_its_error_is_kept(
 
 @only_linux
 @pytest.mark.parametrize("ack", ["auto", "manual"])
-def test_a_loop_that_cannot_take_its_mail_ends_with_an_error_and_the_next_one_takes_it(
-    db: str, connect: Connect, ack: str
-) -> None:
+def test_a_loop_that_cannot_consume_raises_and_the_next_loop_gets_the_mail(db: str, connect: Connect, ack: str) -> None:
     boss = connect("boss:s")
     with Program("stress.disk.reader", db, "worker:s", ack) as reader:
         assert json.loads(reader.line(DEADLINE_S)) == {"waits": True}
-        with no_room_for(reader.pid):
+        with no_space_for(reader.pid):
             sent = boss.send("worker:s", "note").id
-            told = json.loads(reader.line(DEADLINE_S))
+            failure = json.loads(reader.line(DEADLINE_S))
             states = [receipt.state for receipt in boss.receipts(sent)]
         while "error" in (later := json.loads(reader.line(DEADLINE_S))):
             pass
 
-    assert told == {"error": "DiskFullError"}
+    assert failure == {"error": "DiskFullError"}
     assert states == ["sent"]
     assert later == {"id": sent}
 
 
 @only_linux
 @pytest.mark.process
-def test_a_subscription_over_the_socket_waits_until_there_is_room(connect: Connect, serve: Serve) -> None:
+def test_a_subscription_over_the_socket_waits_until_there_is_space(connect: Connect, serve: Serve) -> None:
     boss = connect("boss:s")
     served = serve()
     with Program("stress.disk.reader", served.path, "worker:s", "socket") as reader:
         assert json.loads(reader.line(DEADLINE_S)) == {"waits": True}
         with Client(served.path, "boss:s") as client:
             client.send("other:s", "note")
-            with no_room_for(served.pid):
+            with no_space_for(served.pid):
                 sent = boss.send("worker:s", "note").id
                 with pytest.raises(DiskFullError) as refused:
                     client.send("other:s", "note")

@@ -1,4 +1,4 @@
-"""Others in the file: writers that hold the lock, threads that share a client, and forked children."""
+"""Concurrent use: writers that hold the lock, threads that share a client, and forked children."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 
 
-def test_a_send_that_cannot_get_the_lock_is_busy_and_wrote_nothing_and_works_later(
+def test_a_send_without_the_lock_raises_busy_writes_nothing_and_works_later(
     db: str, connect: Connect, spawn: Spawn
 ) -> None:
     bus = connect("worker:s", busy_timeout_s=0.3)
@@ -41,7 +41,7 @@ def test_a_send_that_cannot_get_the_lock_is_busy_and_wrote_nothing_and_works_lat
 
 @pytest.mark.parametrize("busy_timeout_s", [0, 0.05])
 @pytest.mark.parametrize("call", ["inbox", "ack", "register", "listen", "execute", "transaction"])
-def test_every_write_is_busy_while_the_lock_is_held_and_works_after(
+def test_every_write_raises_busy_while_the_lock_is_held_and_works_after(
     db: str, connect: Connect, spawn: Spawn, call: str, busy_timeout_s: float
 ) -> None:
     bus = connect("worker:s", busy_timeout_s=busy_timeout_s)
@@ -70,7 +70,7 @@ def test_every_write_is_busy_while_the_lock_is_held_and_works_after(
     calls[call]()
 
 
-def test_reads_go_on_while_another_holds_the_lock(db: str, connect: Connect, spawn: Spawn) -> None:
+def test_reads_work_while_another_process_holds_the_lock(db: str, connect: Connect, spawn: Spawn) -> None:
     bus = connect("worker:s", busy_timeout_s=0.05)
     sent = bus.send("worker:s", "note", "x")
     spawn("lock_holder", db).read()
@@ -81,7 +81,7 @@ def test_reads_go_on_while_another_holds_the_lock(db: str, connect: Connect, spa
     assert [msg.body for msg in bus.tail(follow=False)] == ["x"]
 
 
-def test_a_send_waits_for_a_lock_that_is_given_up_in_time(db: str, connect: Connect, spawn: Spawn) -> None:
+def test_a_send_waits_for_a_lock_that_is_released_in_time(db: str, connect: Connect, spawn: Spawn) -> None:
     bus = connect("worker:s", busy_timeout_s=20)
     holder = spawn("lock_holder", db)
     holder.read()
@@ -112,7 +112,7 @@ def test_threads_may_share_a_client(db: str, connect: Connect) -> None:
     assert Store(db).pragma("integrity_check") == "ok"
 
 
-def test_threads_that_use_a_client_for_the_first_time_at_once_know_the_leases_of_each_other(connect: Connect) -> None:
+def test_threads_that_first_use_a_client_at_once_share_its_leases(connect: Connect) -> None:
     boss, before = connect("boss:s"), sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
@@ -159,7 +159,7 @@ def test_threads_that_listen_with_one_client_share_its_messages(connect: Connect
     assert all(mine == sorted(mine) for mine in taken)
 
 
-def test_a_forked_child_and_its_parent_both_send_and_take(db: str, spawn: Spawn, foreign: Foreign) -> None:
+def test_a_forked_child_and_its_parent_both_send_and_consume(db: str, spawn: Spawn, foreign: Foreign) -> None:
     program = spawn("forker", db)
     results = [program.read(), program.read()]
     assert program.wait() == 0
@@ -171,7 +171,7 @@ def test_a_forked_child_and_its_parent_both_send_and_take(db: str, spawn: Spawn,
     assert foreign.value("PRAGMA integrity_check") == "ok"
 
 
-def test_what_a_forked_child_sends_after_its_parent_has_gone_is_kept(db: str, spawn: Spawn, connect: Connect) -> None:
+def test_a_message_of_a_forked_child_survives_its_parents_exit(db: str, spawn: Spawn, connect: Connect) -> None:
     program = spawn("daemon", db)
     program.read()
 

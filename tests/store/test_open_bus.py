@@ -1,4 +1,4 @@
-"""Opening a bus: what is made, what is refused, and that many may do it at once."""
+"""Opening a bus: creation, refusals, and many processes at once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def mode(path: str) -> int:
     return stat.S_IMODE(os.stat(path).st_mode)
 
 
-def test_the_first_client_makes_a_marked_file_in_wal_mode(db: str, connect: Connect, foreign: Foreign) -> None:
+def test_the_first_client_creates_a_marked_file_in_wal_mode(db: str, connect: Connect, foreign: Foreign) -> None:
     connect("worker:s")
 
     assert foreign.value("PRAGMA application_id").to_bytes(4, "big") == b"RAVN"
@@ -48,7 +48,7 @@ def test_the_driver_brings_an_sqlite_without_the_wal_reset_defect() -> None:
     assert sqlite_version() >= (3, 51, 3)
 
 
-def test_a_second_client_finds_what_the_first_stored(connect: Connect) -> None:
+def test_a_second_client_reads_the_first_clients_message(connect: Connect) -> None:
     first = connect("worker:s")
     first.send("worker:s", "note", 1)
     first.close()
@@ -76,7 +76,7 @@ def test_an_empty_file_becomes_a_bus_and_keeps_its_mode(db: str, connect: Connec
     assert [mode(db + end) for end in ("", "-wal", "-shm")] == [0o640] * 3
 
 
-def test_eight_processes_that_open_new_buses_at_once_all_get_in(tmp_path: Path, spawn: Spawn) -> None:
+def test_eight_processes_open_new_buses_at_once(tmp_path: Path, spawn: Spawn) -> None:
     buses = [str(tmp_path / f"{number}.db") for number in range(20)]
     programs = [spawn("opener", f"opener-{number}:s", *buses) for number in range(8)]
     for program in programs:
@@ -92,7 +92,7 @@ def test_eight_processes_that_open_new_buses_at_once_all_get_in(tmp_path: Path, 
             assert sorted(msg.body for msg in bus.inbox()) == [f"opener-{number}:s" for number in range(8)]
             assert len(bus.peers("s")) == 9
         assert Store(db).pragma("integrity_check") == "ok"
-    # Nothing else is left of their making it.
+    # No temporary file is left.
     assert {name.split(".db")[1] for name in os.listdir(tmp_path)} <= {"", "-wal", "-shm"}
 
 
@@ -116,7 +116,7 @@ def test_a_newer_file_is_refused_untouched(db: str, connect: Connect, foreign: F
         "CREATE VIEW one AS SELECT 1",
     ],
 )
-def test_an_sqlite_database_of_something_else_is_refused_untouched(
+def test_an_sqlite_database_of_another_program_is_refused_untouched(
     db: str, connect: Connect, spawn: Spawn, script: str
 ) -> None:
     other = Foreign(spawn("external_writer", db))
@@ -133,7 +133,7 @@ def test_an_sqlite_database_of_something_else_is_refused_untouched(
 @pytest.mark.parametrize(
     "content", [b"hello\n", b"x" * 100, b"\x00" * 50 + b"y", b"SQLite format 3", b"garbage" * 5000]
 )
-def test_a_file_that_is_no_database_is_refused_untouched(db: str, connect: Connect, content: bytes) -> None:
+def test_a_file_that_is_not_a_database_is_refused_untouched(db: str, connect: Connect, content: bytes) -> None:
     Path(db).write_bytes(content)
 
     with pytest.raises(NotABusError, match=r"bus\.db is not an SQLite database: choose another path"):
@@ -149,7 +149,7 @@ def test_a_file_that_is_no_database_is_refused_untouched(db: str, connect: Conne
         ("file/bus.db", FileMissingError, "does not exist"),
     ],
 )
-def test_a_path_at_which_no_file_can_be_is_refused_and_nothing_made(
+def test_an_impossible_path_is_refused_and_nothing_is_created(
     tmp_path: Path, path: str, error: type[RavenError], reason: str
 ) -> None:
     (tmp_path / "file").touch()
@@ -159,18 +159,18 @@ def test_a_path_at_which_no_file_can_be_is_refused_and_nothing_made(
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_an_observer_makes_no_file(db: str, tmp_path: Path) -> None:
+def test_an_observer_creates_no_file(db: str, tmp_path: Path) -> None:
     with pytest.raises(FileMissingError, match=r"there is no bus at .*: run `raven init`"):
         BusObserver(db)
     assert os.listdir(tmp_path) == []
 
 
-def test_a_path_like_object_will_do(tmp_path: Path) -> None:
+def test_a_path_like_object_is_accepted(tmp_path: Path) -> None:
     with BusClient("s", "worker", tmp_path / "bus.db") as bus:  # type: ignore[arg-type]
         assert bus.db_path == str((tmp_path / "bus.db").resolve())
 
 
-def test_without_a_path_the_bus_is_the_one_that_the_environment_names(db: str, tmp_path: Path) -> None:
+def test_without_a_path_the_environment_names_the_bus(db: str, tmp_path: Path) -> None:
     program = "from raven import BusClient; print(BusClient('s', 'worker').db_path)"
     environment = {**os.environ, "RAVEN_DB": db}
 
@@ -191,16 +191,16 @@ def test_a_bad_option_is_refused_with_its_name_and_value(db: str, option: dict[s
 
 
 @pytest.mark.parametrize("call", ["send", "inbox", "peers", "last_id", "listen", "ack", "read", "history", "execute"])
-def test_a_closed_client_says_so(connect: Connect, call: str) -> None:
+def test_a_closed_client_raises_closed_error(connect: Connect, call: str) -> None:
     bus = connect("worker:s")
     bus.close()
-    bus.close()  # twice is allowed
+    bus.close()  # closing twice is allowed
     needed: dict[str, list[object]] = {
         "send": ["worker:s", "note"], "ack": [1], "read": [1], "history": ["c"], "execute": ["SELECT 1"],
     }  # fmt: skip
     arguments = needed.get(call, [])
 
-    if call == "listen":  # a loop ends, as its docstring says
+    if call == "listen":  # a loop ends without an error, as documented
         assert list(bus.listen()) == []
         return
     with pytest.raises(ClosedError, match="is closed: make a new BusClient"):

@@ -44,7 +44,7 @@ def test_every_other_column_arrives_too(connect: Connect, foreign: Foreign) -> N
     assert message.expires_at == message.created_at + timedelta(seconds=1000)
 
 
-def test_foreign_and_own_messages_stand_in_one_order(connect: Connect, foreign: Foreign) -> None:
+def test_external_and_own_messages_have_one_order(connect: Connect, foreign: Foreign) -> None:
     bus = connect("worker:s")
 
     for number in range(3):
@@ -79,7 +79,7 @@ def test_a_glob_character_in_a_plain_address_is_just_a_character(connect: Connec
     assert [msg.body for msg in bus.inbox()] == ["x"]
 
 
-def test_what_expires_is_shown_until_then(connect: Connect, foreign: Foreign) -> None:
+def test_an_expiring_message_is_shown_until_it_expires(connect: Connect, foreign: Foreign) -> None:
     bus = connect("worker:s")
     foreign.send("worker:s", "brief", expires_in_s=0.001)
     foreign.send("worker:s", "lasting", expires_in_s=1000)
@@ -88,7 +88,7 @@ def test_what_expires_is_shown_until_then(connect: Connect, foreign: Foreign) ->
     assert bus.read(1).state == "expired"
 
 
-def test_what_is_delayed_comes_when_its_time_has_come(connect: Connect, foreign: Foreign) -> None:
+def test_a_delayed_message_arrives_when_its_delay_ends(connect: Connect, foreign: Foreign) -> None:
     bus = connect("worker:s")
     foreign.send("worker:s", "later", delay_s=0.4)
     assert bus.inbox() == []
@@ -101,7 +101,7 @@ def test_what_is_delayed_comes_when_its_time_has_come(connect: Connect, foreign:
     assert time.time() - began < 10
 
 
-def test_a_dedup_key_of_the_same_sender_stores_one_message_across_foreign_and_own_sends(
+def test_a_dedup_key_of_one_sender_stores_one_message_across_external_and_own_sends(
     connect: Connect, foreign: Foreign
 ) -> None:
     bus = connect("worker:s")
@@ -127,7 +127,7 @@ def test_many_rows_in_one_insert_are_many_messages(connect: Connect, foreign: Fo
     assert [msg.body for msg in bus.inbox()] == [1, 2, 3]
 
 
-def test_the_outbox_shows_what_was_sent_in_the_words_of_send(connect: Connect, foreign: Foreign) -> None:
+def test_the_outbox_shows_sent_messages_in_the_terms_of_send(connect: Connect, foreign: Foreign) -> None:
     bus = connect("worker:s")
     bus.send("a:s", "plan", {"step": 1}, urgency="fyi", tags=["x"], task_id="t")
 
@@ -136,7 +136,7 @@ def test_the_outbox_shows_what_was_sent_in_the_words_of_send(connect: Connect, f
     ]
 
 
-def test_the_sqlite3_program_can_send_and_look(db: str, connect: Connect) -> None:
+def test_the_sqlite3_program_can_send_and_query(db: str, connect: Connect) -> None:
     needs("sqlite3")
     program = "sqlite3"
     bus = connect("worker:s")

@@ -1,4 +1,4 @@
-"""What the outbox refuses, it refuses readably; and nothing that it takes may harm a reader."""
+"""The outbox refuses bad values with a readable error; no accepted value can harm a reader."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BAD_ADDRESSES = [
     "NULL", "''", "'worker'", "':s'", "'worker:'", "':'", "'a:b:c'", "' worker:s'", "'worker:s '", "'worker :s'",
     "'worker: s'", "'wor*:s'", "'worker:s*'", "'**:s'", "'a' || char(9) || 'b:s'", "'a:b' || char(10)",
     "'a:b' || char(127)", "'a:' || char(133) || 'b'", "'w:' || replace(hex(zeroblob(300)), '00', 'xx')",
-    # What Python's parser of addresses refuses besides: see tests/model/test_address.py.
+    # Further addresses that Python's parser refuses: see tests/model/test_address.py.
     "'worker:s' || char(160)", "char(12288) || 'worker:s'", "'wor' || char(8232) || 'ker:s'",
     "'worker:s' || char(0)", "'worker:s' || char(0) || 'x'", "CAST(x'613a73ff' AS TEXT)", "CAST(x'613aeda080' AS TEXT)",
 ]  # fmt: skip
@@ -39,14 +39,14 @@ def refusal(foreign: Foreign, **columns: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("column", "address", "told"),
+    ("column", "address", "message"),
     [("sender", address, SENDER) for address in [*BAD_ADDRESSES, "'*:s'", "'worker:*'", "'*:*'"]]
     + [("recipient", address, RECIPIENT) for address in BAD_ADDRESSES],
 )
-def test_a_bad_address_is_refused(connect: Connect, foreign: Foreign, column: str, address: str, told: str) -> None:
+def test_a_bad_address_is_refused(connect: Connect, foreign: Foreign, column: str, address: str, message: str) -> None:
     bus = connect("worker:s")
 
-    assert refusal(foreign, **{column: address}) == told
+    assert refusal(foreign, **{column: address}) == message
     assert bus.last_id() == 0
 
 
@@ -84,7 +84,7 @@ def test_a_bad_address_is_refused(connect: Connect, foreign: Foreign, column: st
         ("recipient", "'*:nowhere'", "no registered address matches that recipient"),
     ],
 )
-def test_a_bad_value_is_refused_in_words_and_stores_nothing(
+def test_a_bad_value_is_refused_with_a_clear_error_and_stores_nothing(
     connect: Connect, foreign: Foreign, column: str, value: str, reason: str
 ) -> None:
     bus = connect("worker:s")
@@ -130,11 +130,11 @@ def test_one_bad_row_of_many_stores_none_of_them(connect: Connect, foreign: Fore
         ("recipient", "CAST(x'613aff' AS TEXT)"),
     ],
 )
-def test_whatever_a_foreign_client_inserts_the_next_message_is_still_delivered(
+def test_after_any_insert_of_an_external_client_the_next_message_is_still_delivered(
     connect: Connect, foreign: Foreign, column: str, value: str
 ) -> None:
     bus = connect("worker:s")
-    with suppress(ForeignError):  # a refusal is as good
+    with suppress(ForeignError):  # a refusal is allowed, too
         insert(foreign, **{column: value})
     bus.send("worker:s", "note", "next")
 

@@ -1,4 +1,4 @@
-"""The view `pending`: what waits for whom, in words, for any SQLite client."""
+"""The view `pending` shows unfinished deliveries in words to any SQLite client."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def states(foreign: Foreign) -> list[list[object]]:
     return foreign.execute("SELECT id, state FROM pending ORDER BY id")
 
 
-def test_it_shows_who_waits_for_what(connect: Connect, foreign: Foreign) -> None:
+def test_it_shows_recipients_and_their_messages(connect: Connect, foreign: Foreign) -> None:
     bus = connect("boss:s")
     bus.send(["a:s", "b:s"], "plan", {"step": 1}, urgency="fyi", expires_in_s=1000)
 
@@ -47,7 +47,7 @@ def test_a_state_has_its_word(connect: Connect, foreign: Foreign) -> None:
     assert states(foreign) == [[1, "delivered"], [2, "delayed"]]
 
 
-def test_what_is_leased_says_so(connect: Connect, foreign: Foreign) -> None:
+def test_a_leased_delivery_shows_its_lease(connect: Connect, foreign: Foreign) -> None:
     bus = connect("worker:s")
     bus.send_many([{"to": "worker:s", "type": "note"}] * 100)
 
@@ -59,10 +59,10 @@ def test_what_is_leased_says_so(connect: Connect, foreign: Foreign) -> None:
     assert last == [100, "sent"]
 
 
-def test_what_is_acked_or_expired_is_gone(connect: Connect, foreign: Foreign) -> None:
+def test_acked_and_expired_deliveries_are_absent(connect: Connect, foreign: Foreign) -> None:
     bus = connect("worker:s")
     bus.ack(bus.send("worker:s", "note").id)
     bus.send("worker:s", "note", expires_in_s=0.000001)
 
-    # The clock of SQL has milliseconds.
+    # SQL's clock has a resolution of milliseconds.
     wait_until(lambda: states(foreign) == [], "the end of the second")

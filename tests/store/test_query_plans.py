@@ -1,4 +1,4 @@
-"""The index decides the speed (DESIGN.md, section 4): each hot statement finds its rows, and none walks a table."""
+"""The index decides the speed (DESIGN.md, section 4): no hot statement scans a table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from raven.store.sql import SQL, migrations_after
 
 OPEN = "SEARCH deliveries USING INDEX deliveries_open (recipient=?"
-# By statement: what its plan must say, piece by piece.
+# For each statement, the parts that its plan must contain.
 EXPECTED = {
     "claim": [f"{OPEN} AND ready_at=?)", "SEARCH deliveries USING INTEGER PRIMARY KEY (rowid=?)"],
     "next_ready": [
@@ -59,7 +59,7 @@ EXPECTED = {
 
 @pytest.fixture(scope="module", params=["fresh", "analyzed"])
 def database(request: pytest.FixtureRequest) -> Iterator[apsw.Connection]:
-    """Make a bus with a history, as it is and with statistics, as after a foreign client's `PRAGMA optimize`."""
+    """Make a bus with a history, as it is and with statistics, as after an external client's `PRAGMA optimize`."""
     connection = apsw.Connection(":memory:")
     for script in migrations_after(0):
         connection.execute(script)
@@ -101,13 +101,13 @@ def test_a_statement_in_index_order_sorts_nothing(database: apsw.Connection, nam
     assert not [step for step in plan(database, name) if "TEMP B-TREE" in step]
 
 
-def test_the_backlog_reads_only_the_index_of_what_is_open(database: apsw.Connection) -> None:
+def test_the_backlog_reads_only_the_index_of_unfinished_deliveries(database: apsw.Connection) -> None:
     (step,) = plan(database, "backlog")
 
     assert step.endswith("INDEX deliveries_open")
 
 
-def test_statistics_of_what_is_not_finished_read_no_history(database: apsw.Connection) -> None:
+def test_statistics_of_unfinished_deliveries_read_no_history(database: apsw.Connection) -> None:
     steps = [
         step
         for name in ("unacked_by_recipient", "retried_by_attempt", "dead_by_recipient")

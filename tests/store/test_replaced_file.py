@@ -1,4 +1,4 @@
-"""The file under a running process: deleted, replaced, reached by a link, on a full disk."""
+"""The file under a running process: deleted, replaced, reached by a symlink, on a full disk."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ Spawn = Callable[..., Program]
 
 
 def make_bus(path: Path, *bodies: object) -> Path:
-    """Make another bus, closed, that holds some mail for worker:s."""
+    """Create another bus with mail for worker:s, and close it."""
     with BusClient.at("backup:s", str(path)) as bus:
         bus.send_many([{"to": "worker:s", "type": "note", "body": body} for body in bodies])
     return path
 
 
 def put_in_place(new: Path, db: str) -> None:
-    """Put another file in a bus's place as its documentation says: with the old one's WAL gone."""
+    """Replace a bus file as documented: without the old file's WAL."""
     for end in ("-wal", "-shm", ""):
         os.unlink(db + end)
     os.rename(new, db)
 
 
-def test_a_backup_moved_over_the_file_is_not_overwritten_by_the_old_files_wal_and_the_log_says_so(
+def test_the_old_wal_does_not_overwrite_a_backup_moved_over_the_file_and_the_log_warns(
     db: str, tmp_path: Path, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     bus = connect("worker:s")
@@ -90,7 +90,7 @@ def test_a_bus_in_a_linked_folder_is_the_same_bus(db: str, tmp_path: Path, conne
         assert [msg.body for msg in bus.inbox()] == [1]
 
 
-def test_a_send_that_finds_no_room_is_an_error_of_raven_and_stores_nothing(db: str, spawn: Spawn) -> None:
+def test_a_send_without_space_raises_a_raven_error_and_stores_nothing(db: str, spawn: Spawn) -> None:
     result = spawn("size_limit", db).read()
 
     assert result["error"] == "DiskFullError"
@@ -99,9 +99,7 @@ def test_a_send_that_finds_no_room_is_an_error_of_raven_and_stores_nothing(db: s
     assert result["id"] == 1
 
 
-def test_a_read_that_fails_on_a_file_that_is_no_longer_there_is_answered_by_the_new_one(
-    db: str, connect: Connect
-) -> None:
+def test_a_read_that_fails_on_a_replaced_file_is_repeated_on_the_new_one(db: str, connect: Connect) -> None:
     bus = connect("boss:s")
     bus.send_many([{"to": "boss:s", "type": "note", "body": "x" * 4000}] * 200)
     bus._store.truncate_wal()
@@ -119,12 +117,12 @@ def test_a_read_that_fails_on_a_file_that_is_no_longer_there_is_answered_by_the_
 
 @contextmanager
 def undone_since_replaced(bus: BusClient) -> Iterator[None]:
-    """Hold a transaction open that fails, since the file is replaced in the block."""
+    """Hold a transaction open that fails, because the file is replaced within it."""
     with pytest.raises(DatabaseError, match="was replaced during a transaction"), bus.transaction():
         yield
 
 
-def test_what_another_thread_writes_once_a_transaction_on_an_old_file_has_failed_is_in_the_new_file(
+def test_another_threads_write_after_a_failed_transaction_on_the_old_file_is_in_the_new_file(
     db: str, connect: Connect
 ) -> None:
     bus = connect("boss:s")
@@ -135,7 +133,7 @@ def test_what_another_thread_writes_once_a_transaction_on_an_old_file_has_failed
             another_file(db)
             sending = others.submit(bus.send, "boss:s", "note", "late")
             beginning = others.submit(committed, bus, "later")
-            with pytest.raises(TimeoutError):  # it does not write into the old file, nor into the new one with its WAL
+            with pytest.raises(TimeoutError):  # it must write neither into the old file nor beside its WAL
                 sending.result(0.2)
         sending.result(DEADLINE_S)
         beginning.result(DEADLINE_S)
@@ -150,7 +148,7 @@ def committed(bus: BusClient, body: str) -> None:
         tx.send("boss:s", "note", body)
 
 
-def test_what_another_thread_reads_first_while_a_transaction_is_open_on_an_old_file_is_of_the_new_one(
+def test_another_threads_first_read_during_a_transaction_on_the_old_file_is_of_the_new_file(
     db: str, connect: Connect
 ) -> None:
     bus = connect("boss:s")

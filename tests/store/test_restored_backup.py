@@ -1,4 +1,4 @@
-"""A backup put back into a bus, and what others do to its files: moved, linked, taken away, with no WAL any more."""
+"""A backup restored into a bus in use, and its files moved, linked or deleted by other programs."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Spawn = Callable[..., Program]
 
 
 def restore(db: str, copy: str) -> None:
-    """Put a backup back into a bus that is in use, by the `sqlite3` program."""
+    """Restore a backup into a bus in use, with the `sqlite3` program."""
     subprocess.run(["sqlite3", db, ".timeout 20000", f".restore {copy}"], check=True, timeout=60)
 
 
 def killed_sender(db: str, spawn: Spawn, count: int) -> None:
-    """Let a process that nothing else is beside send so many messages, and kill it, so that all is in the WAL."""
+    """Let a lone process send this many messages, and kill it, so that all are in the WAL."""
     sender = spawn("actor", db, "boss:s")
     for number in range(count):
         assert sender.ask(["send", ["worker:s", "note", number], {}])["result"]["id"] == number + 1
@@ -34,9 +34,7 @@ def killed_sender(db: str, spawn: Spawn, count: int) -> None:
     assert os.stat(f"{db}-wal").st_size
 
 
-def test_a_backup_restored_into_a_bus_in_use_is_what_everybody_goes_on_with(
-    db: str, connect: Connect, spawn: Spawn
-) -> None:
+def test_all_clients_continue_with_a_backup_restored_into_a_bus_in_use(db: str, connect: Connect, spawn: Spawn) -> None:
     needs("sqlite3")
     boss = connect("boss:s")
     boss.send("worker:s", "note", "in the backup")
@@ -50,7 +48,7 @@ def test_a_backup_restored_into_a_bus_in_use_is_what_everybody_goes_on_with(
 
     restore(db, copy)
 
-    # The bus is again as it was when the backup was taken: what was acked since then comes again.
+    # The bus has the state of the backup: messages acked since then come again.
     assert listener.read()["body"] == "in the backup"
     assert boss.send("worker:s", "note", "after").id == 2
     assert listener.read()["body"] == "after"
@@ -61,7 +59,7 @@ def test_a_backup_restored_into_a_bus_in_use_is_what_everybody_goes_on_with(
     assert Store(db).pragma("integrity_check") == "ok"
 
 
-def test_who_follows_the_log_begins_anew_when_a_backup_is_restored_into_it(db: str, hosted: Hosted) -> None:
+def test_a_tail_starts_again_when_a_backup_is_restored(db: str, hosted: Hosted) -> None:
     needs("sqlite3")
     boss = hosted("boss:s")
     boss.send("worker:s", "note", "in the backup")
@@ -79,7 +77,7 @@ def test_who_follows_the_log_begins_anew_when_a_backup_is_restored_into_it(db: s
     assert log.page() == []
 
 
-def test_a_place_beyond_the_end_of_the_log_is_kept_until_it_is_reached(hosted: Hosted) -> None:
+def test_a_tail_position_beyond_the_end_of_the_log_is_kept_until_it_is_reached(hosted: Hosted) -> None:
     boss = hosted("boss:s")
     log = boss.log(from_id=4)
 
@@ -91,10 +89,8 @@ def test_a_place_beyond_the_end_of_the_log_is_kept_until_it_is_reached(hosted: H
     assert pages == [[], [], [], [4], [5]]
 
 
-def test_a_moved_file_with_a_link_in_its_place_is_refused_and_used_again_when_it_is_back(
-    db: str, connect: Connect
-) -> None:
-    # SQLite would keep another WAL beside the name that the link leads to, and neither would know of the other.
+def test_a_moved_file_with_a_symlink_in_its_place_is_refused_until_it_is_back(db: str, connect: Connect) -> None:
+    # SQLite would use a second WAL next to the symlink's target; the two would not know of each other.
     bus = connect("worker:s")
     bus.send("worker:s", "note", "before")
     os.rename(db, f"{db}.moved")
@@ -110,7 +106,7 @@ def test_a_moved_file_with_a_link_in_its_place_is_refused_and_used_again_when_it
     assert [msg.body for msg in bus.inbox()] == ["before", "after"]
 
 
-def test_a_link_to_another_bus_in_the_place_of_a_file_in_use_is_refused(
+def test_a_symlink_to_another_bus_in_the_place_of_a_file_in_use_is_refused(
     db: str, tmp_path: Path, connect: Connect
 ) -> None:
     bus = connect("worker:s")
@@ -124,13 +120,13 @@ def test_a_link_to_another_bus_in_the_place_of_a_file_in_use_is_refused(
     with pytest.raises(FileMissingError):
         bus.send("worker:s", "note", "lost")
 
-    # Who begins now follows the link.
+    # A new client follows the symlink.
     with BusClient.at("worker:s", db) as fresh:
         assert [msg.body for msg in fresh.inbox()] == ["theirs"]
 
 
 @pytest.mark.parametrize("intruder", ["a folder", "a text", "a link to nothing"])
-def test_whatever_takes_the_place_of_a_bus_in_use_is_told_in_words_and_left_alone(
+def test_a_foreign_file_in_the_place_of_a_bus_in_use_raises_and_is_left_alone(
     db: str, tmp_path: Path, connect: Connect, intruder: str
 ) -> None:
     bus = connect("worker:s")
@@ -148,7 +144,7 @@ def test_whatever_takes_the_place_of_a_bus_in_use_is_told_in_words_and_left_alon
         os.symlink(tmp_path / "nothing", db)
 
     for call in (lambda: bus.send("worker:s", "note", "lost"), bus.inbox):
-        # Each in a thread of its own: the first must not keep the client's lock from the second.
+        # Each call has its own thread: the first must not keep the client's lock from the second.
         with ThreadPoolExecutor(1) as pool, pytest.raises((NotABusError, FileMissingError)):
             pool.submit(call).result(DEADLINE_S)
 
@@ -176,7 +172,7 @@ def test_an_empty_file_in_the_place_of_a_bus_in_use_becomes_a_bus(db: str, conne
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.9, 1.0])
-def test_without_shm_after_a_kill_nothing_is_missing_and_without_the_end_of_the_wal_only_an_end_of_the_mail(
+def test_after_a_kill_a_missing_shm_loses_no_mail_and_a_cut_wal_loses_only_the_latest(
     db: str, connect: Connect, spawn: Spawn, share: float
 ) -> None:
     connect("worker:s").close()
@@ -188,16 +184,16 @@ def test_without_shm_after_a_kill_nothing_is_missing_and_without_the_end_of_the_
         os.unlink(f"{db}-wal")
 
     worker = connect("worker:s")
-    found = [msg.body for msg in worker.inbox()]
+    bodies = [msg.body for msg in worker.inbox()]
 
-    assert found == [*range(len(found))]
-    assert (len(found) > 0) == (share > 0)
-    assert (len(found) == 20) == (share == 1)
-    assert worker.send("worker:s", "note").id == len(found) + 1
+    assert bodies == [*range(len(bodies))]
+    assert (len(bodies) > 0) == (share > 0)
+    assert (len(bodies) == 20) == (share == 1)
+    assert worker.send("worker:s", "note").id == len(bodies) + 1
     assert Store(db).pragma("integrity_check") == "ok"
 
 
-def test_many_clients_under_which_the_file_is_replaced_all_go_on_with_the_one_new_file(
+def test_many_clients_all_continue_with_the_one_new_file_after_a_replacement(
     db: str, tmp_path: Path, connect: Connect
 ) -> None:
     clients = [connect(f"client-{number}:s") for number in range(6)]

@@ -1,4 +1,4 @@
-"""What SQLite's errors are translated to, by what the system has said."""
+"""SQLite's errors, mapped to raven's by result code and errno."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ IOERR_READ, IOERR_WRITE, IOERR_SHMSIZE, CANTOPEN = 266, 778, 4874, 14
 
 
 def failure(code: int) -> apsw.Error:
-    found = apsw.exception_for(code)
-    assert isinstance(found, apsw.Error)
-    return found
+    exception = apsw.exception_for(code)
+    assert isinstance(exception, apsw.Error)
+    return exception
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 @pytest.mark.parametrize("code", [IOERR_WRITE, IOERR_SHMSIZE, CANTOPEN])
-def test_no_room_a_quota_and_a_size_limit_are_a_full_disk_wherever_they_are_met(code: int, number: int) -> None:
+def test_no_space_a_quota_and_a_size_limit_are_all_a_full_disk(code: int, number: int) -> None:
     error = from_sqlite(failure(code), "/bus.db", 0, number)
 
     assert type(error) is DiskFullError
@@ -31,12 +31,12 @@ def test_no_room_a_quota_and_a_size_limit_are_a_full_disk_wherever_they_are_met(
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
 @pytest.mark.parametrize("code", [IOERR_WRITE, CANTOPEN])
-def test_what_is_not_allowed_is_read_only(code: int, number: int) -> None:
+def test_denied_access_is_read_only(code: int, number: int) -> None:
     assert type(from_sqlite(failure(code), "/bus.db", 0, number)) is ReadOnlyError
 
 
 @pytest.mark.parametrize("code", [IOERR_WRITE, IOERR_READ, CANTOPEN])
-def test_a_disk_that_fails_is_not_full_and_is_not_tried_again(code: int) -> None:
+def test_an_io_error_is_neither_a_full_disk_nor_retryable(code: int) -> None:
     error = from_sqlite(failure(code), "/bus.db", 0, errno.EIO)
 
     assert type(error) is DatabaseError
@@ -44,25 +44,25 @@ def test_a_disk_that_fails_is_not_full_and_is_not_tried_again(code: int) -> None
     assert not error.retryable
 
 
-def test_too_many_open_files_are_told_with_the_remedy() -> None:
+def test_too_many_open_files_come_with_a_remedy() -> None:
     error = from_sqlite(failure(CANTOPEN), "/bus.db", 0, errno.EMFILE)
 
     assert type(error) is DatabaseError
     assert "ulimit -n" in str(error)
 
 
-def test_a_write_of_which_the_system_has_said_nothing_is_a_full_disk() -> None:
+def test_a_failed_write_without_an_errno_is_a_full_disk() -> None:
     assert type(from_sqlite(failure(IOERR_WRITE), "/bus.db", 0)) is DiskFullError
 
 
-def test_what_nothing_can_be_seen_of_is_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
+def test_an_unexplained_open_failure_is_a_missing_file(tmp_path: Path) -> None:
     path = tmp_path / "bus.db"
     path.touch()
 
     assert type(from_sqlite(failure(CANTOPEN), str(path), 0, errno.ENOENT)) is FileMissingError
 
 
-def test_a_file_whose_very_folder_is_gone_is_one_that_cannot_be_opened(tmp_path: Path) -> None:
+def test_a_file_whose_folder_is_gone_is_a_missing_file(tmp_path: Path) -> None:
     failure = apsw.exception_for(CANTOPEN)
 
     error = from_sqlite(failure, str(tmp_path / "gone" / "bus.db"), 0)

@@ -20,7 +20,7 @@ QUERIES = (PACKAGE / "store" / "sql" / "queries.sql").read_text(encoding="utf-8"
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[apsw.Connection]:
-    """Make an empty bus in memory: only the schema matters here."""
+    """Create an empty bus in memory: only the schema matters here."""
     connection = apsw.Connection(":memory:")
     for script in migrations_after(0):
         connection.execute(script)
@@ -29,7 +29,7 @@ def database() -> Iterator[apsw.Connection]:
 
 
 def names_used() -> set[str]:
-    """Collect the names that raven gives to the store, wherever it calls it."""
+    """Collect the statement names in all of raven's calls of the store."""
     used = set()
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -96,15 +96,15 @@ def test_the_schema_stands_once() -> None:
 
 
 def test_sql_lives_in_its_folder_and_not_in_python() -> None:
-    # Besides, the store speaks of transactions, PRAGMAs and sqlite_schema.
+    # The store itself may use transactions, PRAGMAs and sqlite_schema.
     for path in PACKAGE.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
-        found = re.findall(
+        statements = re.findall(
             r"\b(?:SELECT\b.*\bFROM (?!(?:temp\.)?sqlite_schema)|INSERT INTO(?! results)|UPDATE \w+ SET|DELETE FROM)"
             r" ?\w+",
             text,
         )
-        assert not found, path.name
+        assert not statements, path.name
 
 
 def test_migrations_are_numbered_from_one_without_a_gap() -> None:

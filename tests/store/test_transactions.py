@@ -1,4 +1,4 @@
-"""Transactions: many writes of one thread in one commit, each of which still fails alone."""
+"""Transactions: many writes of one thread in one commit, each of which can still fail alone."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Spawn = Callable[..., Program]
 
 @contextmanager
 def undone(bus: BusClient) -> Iterator[BusTransaction]:
-    """Make a transaction around a block, and leave it by an exception."""
+    """Run a transaction around a block, and leave it by an exception."""
     with suppress(ZeroDivisionError), bus.transaction() as tx:
         yield tx
         raise ZeroDivisionError
 
 
 def bodies(foreign: Foreign) -> list[Any]:
-    """Return what another process sees on the bus."""
+    """Return the messages that another process sees on the bus."""
     return [row[0] for row in foreign.execute("SELECT body ->> '$' FROM messages ORDER BY id")]
 
 
@@ -70,7 +70,7 @@ def test_a_block_sees_its_own_writes(connect: Connect) -> None:
     assert bus.read(sent.id).state == "acked"
 
 
-def test_a_write_that_raises_is_undone_alone(connect: Connect, foreign: Foreign) -> None:
+def test_a_write_that_raises_is_rolled_back_alone(connect: Connect, foreign: Foreign) -> None:
     bus = connect("worker:s")
 
     with bus.transaction() as tx:
@@ -85,7 +85,7 @@ def test_a_write_that_raises_is_undone_alone(connect: Connect, foreign: Foreign)
     assert foreign.value("SELECT count(*) FROM deliveries") == 2
 
 
-def test_an_exception_that_leaves_the_block_undoes_all_of_it(connect: Connect, foreign: Foreign) -> None:
+def test_an_exception_that_leaves_the_block_rolls_it_back(connect: Connect, foreign: Foreign) -> None:
     bus = connect("worker:s")
     first = bus.send("worker:s", "note", "first")
 
@@ -105,9 +105,9 @@ def test_an_exception_that_leaves_the_block_undoes_all_of_it(connect: Connect, f
     assert [peer.address for peer in bus.peers()] == ["worker:s"]
 
 
-def test_doorbells_are_rung_after_the_commit_and_only_of_what_was_committed(db: str, connect: Connect) -> None:
+def test_doorbells_ring_after_the_commit_and_only_for_committed_messages(db: str, connect: Connect) -> None:
     bus = connect("boss:s")
-    hung = {name: Doorbells(db).create(f"{name}:s") for name in ("kept", "failed", "inner", "undone")}
+    doorbells = {name: Doorbells(db).create(f"{name}:s") for name in ("kept", "failed", "inner", "undone")}
 
     with bus.transaction() as tx:
         tx.send("kept:s", "note")
@@ -115,32 +115,34 @@ def test_doorbells_are_rung_after_the_commit_and_only_of_what_was_committed(db: 
             tx.send(["failed:s", "*:nowhere"], "note")
         with undone(bus):
             tx.send("inner:s", "note")
-        assert not any(bell.wait(0) for bell in hung.values())
-    rung = [name for name, bell in hung.items() if bell.wait(0)]
+        assert not any(doorbell.wait(0) for doorbell in doorbells.values())
+    ringing = [name for name, doorbell in doorbells.items() if doorbell.wait(0)]
     with undone(bus):
         bus.send("undone:s", "note")
 
-    assert rung == ["kept"]
-    assert not any(bell.wait(0) for bell in hung.values())
-    for bell in hung.values():
-        bell.close()
+    assert ringing == ["kept"]
+    assert not any(doorbell.wait(0) for doorbell in doorbells.values())
+    for doorbell in doorbells.values():
+        doorbell.close()
 
 
 def test_one_commit_rings_for_every_recipient_in_it(db: str, connect: Connect) -> None:
     bus = connect("boss:s")
-    hung = [Doorbells(db).create(address) for address in ("a:s", "b:s", "*")]
+    doorbells = [Doorbells(db).create(address) for address in ("a:s", "b:s", "*")]
 
     with bus.transaction() as tx:
         tx.send("a:s", "note")
         with tx.transaction():
             tx.send("b:s", "note")
 
-    assert all(bell.wait(0) for bell in hung)
-    for bell in hung:
-        bell.close()
+    assert all(doorbell.wait(0) for doorbell in doorbells)
+    for doorbell in doorbells:
+        doorbell.close()
 
 
-def test_an_inner_block_is_committed_with_the_outer_one_and_undone_alone(connect: Connect, foreign: Foreign) -> None:
+def test_an_inner_block_is_committed_with_the_outer_one_and_rolled_back_alone(
+    connect: Connect, foreign: Foreign
+) -> None:
     bus = connect("worker:s")
     bus.execute("CREATE TABLE own (value)")
 
@@ -160,7 +162,7 @@ def test_an_inner_block_is_committed_with_the_outer_one_and_undone_alone(connect
     assert foreign.execute("SELECT value FROM own") == [["outer"], ["inner"]]
 
 
-def test_an_outer_block_that_fails_undoes_the_inner_ones(connect: Connect, foreign: Foreign) -> None:
+def test_an_outer_block_that_fails_rolls_back_the_inner_ones(connect: Connect, foreign: Foreign) -> None:
     bus = connect("worker:s")
 
     with undone(bus), bus.transaction() as tx, bus.transaction() as tx:
@@ -198,20 +200,20 @@ def test_other_connections_cannot_write_until_the_block_ends(connect: Connect) -
     assert [msg.body for msg in bus.inbox()] == ["later"]
 
 
-def test_a_block_of_another_process_is_seen_when_it_has_ended(
+def test_a_block_of_another_process_is_visible_after_its_end(
     db: str, connect: Connect, spawn: Spawn, foreign: Foreign
 ) -> None:
-    bell = Doorbells(db).create("worker:s")
+    doorbell = Doorbells(db).create("worker:s")
     bus = connect("worker:s")
     other = spawn("transaction_sender", db, "worker:s", "a", "b")
     other.read()
-    assert (bodies(foreign), bell.wait(0)) == ([], False)
+    assert (bodies(foreign), doorbell.wait(0)) == ([], False)
 
     other.ask(None)
 
-    assert bell.wait(0)
+    assert doorbell.wait(0)
     assert [msg.body for msg in bus.inbox()] == ["a", "b"]
-    bell.close()
+    doorbell.close()
 
 
 def test_a_wrapper_that_yields_inside_a_block_makes_one_commit(connect: Connect, foreign: Foreign) -> None:
@@ -245,14 +247,14 @@ def test_a_stack_of_contexts_holds_a_block_open(connect: Connect, foreign: Forei
     assert bodies(foreign) == ["kept", "kept, too"]
 
 
-def test_what_another_thread_reads_through_the_client_does_not_wait_for_the_end(connect: Connect) -> None:
+def test_a_read_of_another_thread_does_not_wait_for_the_end_of_a_block(connect: Connect) -> None:
     bus = connect("worker:s")
     first = bus.send("worker:s", "note", "first")
 
     with ThreadPoolExecutor(1) as other, bus.transaction() as tx:
         tx.ack(first.id)
         tx.send("worker:s", "note", "second")
-        # While the transaction is open, and of what was committed before it.
+        # Read while the transaction is open, and limited to earlier commits.
         shown = other.submit(bus.inbox, peek=True).result(DEADLINE_S)
         seen = other.submit(bus.read, first.id).result(DEADLINE_S)
         mine = tx.inbox(peek=True)
@@ -263,7 +265,7 @@ def test_what_another_thread_reads_through_the_client_does_not_wait_for_the_end(
     assert [msg.body for msg in bus.inbox(peek=True)] == ["second"]
 
 
-def test_what_another_thread_reads_is_of_the_file_that_is_there(db: str, connect: Connect) -> None:
+def test_a_read_of_another_thread_uses_the_current_file(db: str, connect: Connect) -> None:
     bus, boss = connect("worker:s"), connect("boss:s")
     with ThreadPoolExecutor(1) as other:
         for number in range(3):
@@ -274,7 +276,7 @@ def test_what_another_thread_reads_is_of_the_file_that_is_there(db: str, connect
             assert [msg.body for msg in shown] == [*range(number + 1)]
 
 
-def test_a_transaction_takes_calls_of_its_own_thread_only_and_only_within_its_block(connect: Connect) -> None:
+def test_a_transaction_accepts_calls_only_of_its_own_thread_and_within_its_block(connect: Connect) -> None:
     bus = connect("worker:s")
     tx = bus.transaction()
 
@@ -294,17 +296,17 @@ def test_old_code_that_writes_through_the_client_in_its_block_is_warned_at_its_o
     bus = connect("worker:s")
 
     with suppress(ZeroDivisionError), bus.transaction() as tx:
-        with pytest.warns(DeprecationWarning, match="use the transaction's own methods") as told:
+        with pytest.warns(DeprecationWarning, match="use the transaction's own methods") as warned:
             bus.send("worker:s", "note", "undone, too")
         with pytest.warns(DeprecationWarning, match="a transaction has no peers"):
             tx.peers()
         raise ZeroDivisionError
 
-    assert [one.filename for one in told] == [__file__]
+    assert [one.filename for one in warned] == [__file__]
     assert bus.inbox() == []
 
 
-def test_results_are_those_of_the_calls_that_came_through(connect: Connect) -> None:
+def test_results_holds_the_results_of_the_successful_calls(connect: Connect) -> None:
     bus = connect("worker:s")
     first = bus.send("worker:s", "note", 1)
 

@@ -1,6 +1,6 @@
-"""Upgrading: what the first release has written is brought up to date when it is opened, with all that is in it.
+"""Upgrading: opening a bus of the first release upgrades it and keeps all its content.
 
-`tests/data/bus-0.2.0.sql` tells what that bus holds, and how it was made.
+`tests/data/bus-0.2.0.sql` describes that bus's content and origin.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def old(db: str) -> str:
 
 
 @pytest.mark.parametrize("state", old_bus.STATES)
-def test_what_the_first_release_has_kept_is_all_there(db: str, state: old_bus.State) -> None:
+def test_all_messages_of_the_first_release_are_kept(db: str, state: old_bus.State) -> None:
     old_bus.write(Path(db), state)
 
     assert old_bus.flaws(db) == []
@@ -47,14 +47,14 @@ def test_old_mail_is_claimed_in_order_acked_and_dies_after_its_attempts(old: str
         (again,) = crash.claim()
         crash.nack(again.id, reason="the fifth time")
 
-    # The lease of a subscriber that was killed with 0.2.0 has ended long ago.
+    # The lease of a subscriber killed under 0.2.0 ended long ago.
     assert [(msg.id, msg.body, msg.attempts) for msg in claimed] == [(14, 2, 1), (15, 3, 1), (16, 4, 1), (17, 5, 1)]
     assert crash.read(14).state == "acked"
     assert [(msg.id, msg.reason) for msg in crash.dead()] == [(15, "the fifth time")]
     assert [msg.id for msg in crash.inbox()] == [16, 17]
 
 
-def test_old_mail_is_handed_to_subscribers_and_what_is_too_late_to_nobody(old: str, connect: Connect) -> None:
+def test_old_mail_is_delivered_to_subscribers_and_expired_mail_is_not(old: str, connect: Connect) -> None:
     worker, tester = connect("worker:s"), connect("tester:t")
 
     assert [msg.id for msg in taken(worker)] == [2, 3, 4, 11, 19, 5]
@@ -73,14 +73,14 @@ def test_old_dedup_keys_and_registrations_still_count(old: str, connect: Connect
     assert news.id == 20
 
 
-def test_an_old_question_is_answered_and_old_mail_pruned(old: str, connect: Connect) -> None:
+def test_an_old_request_is_answered_and_old_mail_pruned(old: str, connect: Connect) -> None:
     worker = connect("worker:s")
 
     worker.reply(6, "answer", "late")
     pruned = worker.prune(0.001)
 
     assert [msg.body for msg in connect("boss:s").inbox()] == ["☃ and 🐦", "late"]
-    # Those that every recipient has acked, or that have expired.
+    # Messages that every recipient has acked, or that have expired.
     assert pruned.messages == 5
     assert [msg.id for msg in worker.tail(follow=False)] == [2, 3, 4, 5, 7, 8, 10, 11, 14, 15, 16, 17, 19, 20]
 
@@ -96,7 +96,7 @@ def test_the_views_are_those_of_the_newest_schema(old: str, connect: Connect, fo
     assert foreign.value("SELECT reply_address IS NULL FROM pending WHERE id = 20") == 1
 
 
-def test_a_foreign_client_that_had_the_old_file_open_goes_on_sending(
+def test_an_external_client_that_had_the_old_file_open_can_still_send(
     old: str, connect: Connect, foreign: Foreign
 ) -> None:
     foreign.send("worker:s", "before")
@@ -131,7 +131,9 @@ def test_a_file_that_a_newer_raven_upgrades_meanwhile_is_refused_and_stays_marke
     assert foreign.value("PRAGMA user_version") == len(migrations()) + 1
 
 
-def test_a_running_client_goes_on_when_a_newer_raven_adds_columns(old: str, connect: Connect, foreign: Foreign) -> None:
+def test_a_running_client_still_works_when_a_newer_raven_adds_columns(
+    old: str, connect: Connect, foreign: Foreign
+) -> None:
     worker, boss = connect("worker:s"), connect("boss:s")
     log = foreign.value("SELECT sql FROM sqlite_schema WHERE name = 'log'")
     before = [msg.id for msg in worker.inbox(peek=True)]

@@ -1,4 +1,4 @@
-"""Own SQL: statements of the user's own in the bus file, by themselves and as part of a transaction."""
+"""User SQL: a user's own statements in the bus file, alone and within a transaction."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def bus(hosted: Hosted) -> HostedBus:
 
 
 def own(foreign: Foreign) -> list[Any]:
-    """Return what another process sees in the table."""
+    """Return the rows that another process sees in the table."""
     return foreign.execute("SELECT id, value FROM own ORDER BY id")
 
 
-def test_rows_come_back_as_tuples_of_what_sqlite_holds(bus: BusClient) -> None:
+def test_rows_are_tuples_of_sqlites_values(bus: BusClient) -> None:
     values = [None, 7, 2.5, "naïve ☕", b"\x00\xff", -(2**63)]
 
     bus.execute(f"INSERT INTO own (value) VALUES {', '.join('(?)' for _ in values)}", values)
@@ -60,13 +60,13 @@ def test_parameters_go_in_by_position_or_by_name(connect: Connect, sql: str, par
     assert connect("worker:s").execute(sql, params) == [(1, "two")]
 
 
-def test_several_statements_are_one_step_and_share_their_parameters(bus: BusClient) -> None:
+def test_several_statements_are_one_savepoint_and_share_their_parameters(bus: BusClient) -> None:
     rows = bus.execute("INSERT INTO own VALUES (?, ?); SELECT value FROM own; -- and more\nSELECT ?;", (1, "a", "b"))
 
     assert rows == [("a",), ("b",)]
 
 
-def test_own_tables_are_made_changed_and_dropped_for_everyone(bus: BusClient, foreign: Foreign) -> None:
+def test_user_tables_are_created_changed_and_dropped_for_all_connections(bus: BusClient, foreign: Foreign) -> None:
     bus.execute("INSERT INTO own VALUES (1, 'a'); ALTER TABLE own ADD COLUMN more DEFAULT 'b'")
     bus.execute("CREATE INDEX own_value ON own (value); CREATE VIEW shown AS SELECT more FROM own")
     bus.execute("CREATE TRIGGER own_copy AFTER INSERT ON own BEGIN UPDATE own SET more = 'c' WHERE id = NEW.id; END")
@@ -78,7 +78,7 @@ def test_own_tables_are_made_changed_and_dropped_for_everyone(bus: BusClient, fo
     assert bus.execute("SELECT name FROM sqlite_schema WHERE tbl_name IN ('own', 'shown', 'renamed')") == [("renamed",)]
 
 
-def test_own_rows_are_committed_with_the_block_they_are_in(bus: BusClient, foreign: Foreign) -> None:
+def test_user_rows_are_committed_with_their_block(bus: BusClient, foreign: Foreign) -> None:
     with bus.transaction() as tx:
         tx.execute("INSERT INTO own VALUES (1, 'a')")
         sent = tx.send("other:s", "note")
@@ -91,7 +91,7 @@ def test_own_rows_are_committed_with_the_block_they_are_in(bus: BusClient, forei
     assert bus.read(sent.id).state == "sent"
 
 
-def test_an_exception_that_leaves_the_block_undoes_own_rows_and_own_tables(bus: BusClient, foreign: Foreign) -> None:
+def test_an_exception_that_leaves_the_block_rolls_back_user_rows_and_tables(bus: BusClient, foreign: Foreign) -> None:
     with suppress(ZeroDivisionError), bus.transaction() as tx:
         tx.send("other:s", "note")
         tx.execute("INSERT INTO own VALUES (1, 'undone'); CREATE TABLE undone (id); DROP TABLE own")
@@ -103,7 +103,7 @@ def test_an_exception_that_leaves_the_block_undoes_own_rows_and_own_tables(bus: 
     assert foreign.value("SELECT count(*) FROM sqlite_schema WHERE name = 'undone'") == 0
 
 
-def test_an_error_in_an_inner_block_that_leaves_both_undoes_everything(bus: BusClient, foreign: Foreign) -> None:
+def test_an_error_in_an_inner_block_that_leaves_both_rolls_back_everything(bus: BusClient, foreign: Foreign) -> None:
     def work() -> None:
         with bus.transaction() as tx:
             tx.execute("INSERT INTO own VALUES (1, 'undone')")
@@ -117,7 +117,7 @@ def test_an_error_in_an_inner_block_that_leaves_both_undoes_everything(bus: BusC
 
 
 @pytest.mark.parametrize("in_block", [True, False])
-def test_of_several_statements_none_is_done_when_a_later_one_fails(
+def test_several_statements_are_all_rolled_back_when_a_later_one_fails(
     bus: BusClient, foreign: Foreign, in_block: bool
 ) -> None:
     several = "INSERT INTO own VALUES (1, 'half'); INSERT INTO own VALUES (2, 'half'), (1, 'twice')"
@@ -135,7 +135,7 @@ def test_of_several_statements_none_is_done_when_a_later_one_fails(
     assert own(foreign) == ([[7, "before"], [8, "after"]] if in_block else [])
 
 
-def test_the_outbox_takes_mail_from_own_sql_and_wakes_whoever_waits(db: str, bus: BusClient, spawn: Spawn) -> None:
+def test_an_insert_into_the_outbox_by_user_sql_wakes_the_subscriber(db: str, bus: BusClient, spawn: Spawn) -> None:
     subscriber = spawn("subscriber", db, "other:s", f'{{"poll_interval_s": {NEVER_POLLS_S}}}')
     wait_for_waiting(db, "other:s")
     wait_for_watch(db, subscriber)
@@ -148,7 +148,7 @@ def test_the_outbox_takes_mail_from_own_sql_and_wakes_whoever_waits(db: str, bus
     assert [subscriber.read()["body"] for _ in range(2)] == ["by itself", "by a trigger"]
 
 
-def test_tables_of_raven_can_be_read_with_own_ones(bus: BusClient) -> None:
+def test_ravens_tables_can_be_joined_with_the_users(bus: BusClient) -> None:
     sent = bus.send("worker:s", "note", "text")
     bus.execute("INSERT INTO own SELECT id, body ->> '$' FROM pending WHERE recipient = ?", (bus.address,))
 
@@ -158,7 +158,7 @@ def test_tables_of_raven_can_be_read_with_own_ones(bus: BusClient) -> None:
     assert bus.execute("SELECT recipient FROM deliveries WHERE message_id = ?", (sent.id,)) == [("worker:s",)]
 
 
-def test_threads_take_turns_and_a_block_keeps_the_others_out(bus: BusClient, foreign: Foreign) -> None:
+def test_threads_take_turns_and_a_block_excludes_the_others(bus: BusClient, foreign: Foreign) -> None:
     bus.execute("INSERT INTO own VALUES (1, 0)")
 
     def count(_: int) -> None:
@@ -185,7 +185,7 @@ def test_clients_that_share_a_connection_share_the_block(bus: BusClient, foreign
     assert own(foreign) == []
 
 
-def test_text_that_is_no_utf_8_is_refused_as_a_row_and_readable_as_a_blob(bus: BusClient, foreign: Foreign) -> None:
+def test_invalid_utf_8_is_refused_as_text_and_readable_as_a_blob(bus: BusClient, foreign: Foreign) -> None:
     with pytest.raises(StatementError, match="utf-8"):
         bus.execute("INSERT INTO own VALUES (1, CAST(x'61ff' AS TEXT)) RETURNING value")
     bus.execute("INSERT INTO own VALUES (2, CAST(x'61ff' AS TEXT))")
@@ -193,7 +193,7 @@ def test_text_that_is_no_utf_8_is_refused_as_a_row_and_readable_as_a_blob(bus: B
     assert bus.execute("SELECT id, CAST(value AS BLOB) FROM own") == [(2, b"a\xff")]
 
 
-def test_own_sql_goes_on_in_the_file_that_replaced_the_bus_and_is_guarded_there(
+def test_user_sql_continues_in_a_file_that_replaced_the_bus_and_is_authorized_there(
     db: str, tmp_path: Path, bus: BusClient
 ) -> None:
     new = BusClient.at("backup:s", str(tmp_path / "new.db"))
@@ -210,7 +210,7 @@ def test_own_sql_goes_on_in_the_file_that_replaced_the_bus_and_is_guarded_there(
         bus.execute("DELETE FROM messages")
 
 
-def test_both_sides_of_a_fork_run_own_sql_and_are_guarded(
+def test_both_sides_of_a_fork_run_user_sql_and_are_authorized(
     db: str, connect: Connect, spawn: Spawn, foreign: Foreign
 ) -> None:
     connect("worker:s")

@@ -1,4 +1,4 @@
-"""What own SQL may not do: be malformed, end raven's transaction, or write to what is raven's."""
+"""User SQL that is refused: malformed statements, the end of raven's transaction, and writes to raven's tables."""
 
 from __future__ import annotations
 
@@ -105,10 +105,10 @@ RAVENS = [
     "ALTER TABLE own RENAME TO json_each",
 ]
 HOLES = [
-    # In the schema temp, where nothing of that name is yet, and which SQLite searches first.
+    # In the schema temp, which has no such name yet and which SQLite searches first.
     "CREATE TEMP TABLE mine (id); ALTER TABLE mine RENAME TO messages",
     "CREATE TEMP TRIGGER outbox_insert INSERT ON own BEGIN DELETE FROM messages; END; INSERT INTO own VALUES (1,1)",
-    # In the place of what raven's own statements call as a function.
+    # In the place of a function that raven's statements call.
     "CREATE TABLE json_each (value)",
     "CREATE TEMP VIEW json_each AS SELECT 1 AS value",
 ]
@@ -122,7 +122,7 @@ BY_TRIGGER = [
 
 @pytest.fixture
 def bus(connect: Connect) -> BusClient:
-    """Return a client with a table of its own, and one message that waits."""
+    """Return a client with a user table and one unacked message."""
     client = connect("worker:s")
     client.execute("CREATE TABLE own (id INTEGER PRIMARY KEY, value)")
     client.send("worker:s", "note", "first")
@@ -130,7 +130,7 @@ def bus(connect: Connect) -> BusClient:
 
 
 def everything(foreign: Foreign) -> list[Any]:
-    """Return all that is in the file but for when an address was seen last, as another process sees it."""
+    """Return the whole content of the file, except last_seen, as another process sees it."""
     tables = ("sqlite_schema", "messages", "deliveries", "meta", "own")
     return [foreign.execute(f"SELECT * FROM {table}") for table in tables] + [
         foreign.execute("SELECT address, registered_at FROM identities")
@@ -138,7 +138,7 @@ def everything(foreign: Foreign) -> list[Any]:
 
 
 def check_that_raven_goes_on(bus: BusClient) -> None:
-    """See that raven's own statements do as ever: to send, to broadcast, to claim, to give back, to ack, to read."""
+    """Check that raven's own statements still work: send, broadcast, claim, nack, ack and read."""
     bus.register("other:s")
     second = bus.send(["worker:s", "*:s"], "note", "after")
     assert sorted(bus.recipients(second.id)) == ["other:s", "worker:s"]
@@ -153,9 +153,7 @@ def check_that_raven_goes_on(bus: BusClient) -> None:
 
 
 @pytest.mark.parametrize("sql", [*TRANSACTION_CONTROL, *SETTINGS_AND_FILES, *RAVENS, *HOLES])
-def test_a_statement_that_is_not_the_users_to_make_is_refused_and_changes_nothing(
-    bus: BusClient, foreign: Foreign, sql: str
-) -> None:
+def test_a_forbidden_statement_is_refused_and_changes_nothing(bus: BusClient, foreign: Foreign, sql: str) -> None:
     before = everything(foreign)
 
     with pytest.raises(StatementError):
@@ -166,7 +164,7 @@ def test_a_statement_that_is_not_the_users_to_make_is_refused_and_changes_nothin
 
 
 @pytest.mark.parametrize("sql", TRANSACTION_CONTROL + SETTINGS_AND_FILES)
-def test_such_a_statement_in_a_block_is_undone_alone(bus: BusClient, foreign: Foreign, sql: str) -> None:
+def test_a_forbidden_statement_in_a_block_is_rolled_back_alone(bus: BusClient, foreign: Foreign, sql: str) -> None:
     with bus.transaction() as tx:
         tx.execute("INSERT INTO own VALUES (7, 'before')")
         with pytest.raises(StatementError):
@@ -179,7 +177,9 @@ def test_such_a_statement_in_a_block_is_undone_alone(bus: BusClient, foreign: Fo
 
 
 @pytest.mark.parametrize("sql", BY_TRIGGER)
-def test_a_trigger_on_an_own_table_may_not_write_to_ravens_either(bus: BusClient, foreign: Foreign, sql: str) -> None:
+def test_a_trigger_on_a_user_table_cannot_write_to_ravens_tables_either(
+    bus: BusClient, foreign: Foreign, sql: str
+) -> None:
     bus.execute(f"CREATE TRIGGER mine AFTER INSERT ON own BEGIN {sql}; END")
     before = everything(foreign)
 
@@ -190,8 +190,8 @@ def test_a_trigger_on_an_own_table_may_not_write_to_ravens_either(bus: BusClient
     check_that_raven_goes_on(bus)
 
 
-def test_every_table_and_view_of_raven_is_guarded(bus: BusClient, foreign: Foreign) -> None:
-    """So that a new one of a later version is not forgotten."""
+def test_every_table_and_view_of_raven_is_protected(bus: BusClient, foreign: Foreign) -> None:
+    """A table of a later version cannot be forgotten."""
     names = foreign.execute("SELECT type, name FROM sqlite_schema WHERE type IN ('table', 'view') AND name <> 'own'")
 
     assert len(names) >= 7
@@ -229,7 +229,7 @@ def test_every_table_and_view_of_raven_is_guarded(bus: BusClient, foreign: Forei
         ("SELECT zeroblob(9999999999)", (), "too big"),
     ],
 )
-def test_a_malformed_statement_says_what_is_wrong_and_does_nothing(
+def test_a_malformed_statement_raises_a_clear_error_and_does_nothing(
     bus: BusClient, foreign: Foreign, sql: Any, params: Any, why: str
 ) -> None:
     before = everything(foreign)
