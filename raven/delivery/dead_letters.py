@@ -42,11 +42,11 @@ class DeadLetters:
         recipient = _recipient(role)
         self._apply_due()
         with self._store.write() as tx:
-            revived = [
-                address for message_id in dict.fromkeys(ids) for address in self._revive(tx, message_id, recipient)
+            requeued = [
+                address for message_id in dict.fromkeys(ids) for address in self._requeue(tx, message_id, recipient)
             ]
-        self._wake(revived)
-        return len(revived)
+        self._wake(requeued)
+        return len(requeued)
 
     def requeue_all(self, role: str | None) -> int:
         """Requeue all dead deliveries, or one recipient's, a transaction per batch; skips expired ones."""
@@ -55,15 +55,15 @@ class DeadLetters:
         while True:
             with self._store.write() as tx:
                 batch = tx.rows("dead_after", {"recipient": recipient, "after": after, "max": _BATCH})
-                revived = [
+                requeued = [
                     row[0]
                     for message_id in dict.fromkeys(row[1] for row in batch)
                     for row in tx.rows(
                         "requeue", {"message_id": message_id, "recipient": recipient, "now": clock.now()}
                     )
                 ]
-            self._wake(revived)
-            count += len(revived)
+            self._wake(requeued)
+            count += len(requeued)
             if len(batch) < _BATCH:
                 return count
             after = batch[-1][0]
@@ -92,10 +92,10 @@ class DeadLetters:
         with suppress(DatabaseError), self._store.no_wait():
             expiry.apply_due(self._store, self._doorbells.ring)
 
-    def _revive(self, tx: Transaction, message_id: int, recipient: str | None) -> list[str]:
-        revived = tx.rows("requeue", {"message_id": message_id, "recipient": recipient, "now": clock.now()})
-        if revived:
-            return [row[0] for row in revived]
+    def _requeue(self, tx: Transaction, message_id: int, recipient: str | None) -> list[str]:
+        requeued = tx.rows("requeue", {"message_id": message_id, "recipient": recipient, "now": clock.now()})
+        if requeued:
+            return [row[0] for row in requeued]
         receipts = tx.rows("receipts_of", {"message_id": message_id, "recipient": recipient})
         if any(row[1] == DEAD for row in receipts):
             raise ExpiredError(f"message #{message_id} is dead and past its expiry: send it again")

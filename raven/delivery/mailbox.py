@@ -181,7 +181,7 @@ class Mailbox:
         """Remember the leases of claimed messages so that a late ack is refused; a rollback undoes this."""
         if self._store.atomic_marks and self._store.nesting():
             before = {message.id: self.leases.lease_of(message.id) for message in messages}
-            self._store.after_commit(_nothing, undo=lambda: self.leases.restore(before))
+            self._store.after_commit(_do_nothing, undo=lambda: self.leases.restore(before))
         self.leases.remember(messages)
 
     def consume_and_prefetch(self, queue: QueueState, max: int, lease_s: float) -> tuple[Message | None, Claim | None]:
@@ -222,9 +222,9 @@ class Mailbox:
             rows = self._ready(tx, queue, query, max_bytes)
             for row in rows:
                 tx.change("consume", {**query, "message_id": row.id, "lease": None})
-            left = QueueState(*tx.rows("peek_ready", query)[0]) if len(rows) < max else ASSUME_READY
+            queue = QueueState(*tx.rows("peek_ready", query)[0]) if len(rows) < max else ASSUME_READY
         self._ring_receipts(*[row.id for row in rows])
-        return [_consumed_message(row, now) for row in rows], left
+        return [_consumed_message(row, now) for row in rows], queue
 
     def lease_batch(
         self, queue: QueueState, max: int, max_bytes: int | None, lease: Lease, *, counts_attempt: bool
@@ -242,8 +242,8 @@ class Mailbox:
             if rows:
                 until = now + clock.to_micros(lease.span_s)
                 tx.change("prefetch", {**query, "until": until, "lease": lease.token, "max": len(rows)})
-            left = QueueState(*tx.rows("peek_ready", query)[0]) if len(rows) < max else ASSUME_READY
-        return [Message.from_row(row, now) for row in rows], left
+            queue = QueueState(*tx.rows("peek_ready", query)[0]) if len(rows) < max else ASSUME_READY
+        return [Message.from_row(row, now) for row in rows], queue
 
     def _deliver(
         self,
@@ -267,10 +267,10 @@ class Mailbox:
             if rows:
                 query["max"] = len(rows)
                 tx.change("claim", query)
-            left = QueueState(*tx.rows("peek_ready", query)[0]) if peeks_after and len(rows) < max else ASSUME_READY
+            queue = QueueState(*tx.rows("peek_ready", query)[0]) if peeks_after and len(rows) < max else ASSUME_READY
         self._ring_receipts(*[row.id for row in rows if row.state != DELIVERED])
         messages = [Message.from_row(row.delivered_row(DELIVERED, now, None), now, lease.token) for row in rows]
-        return messages, left
+        return messages, queue
 
     def consume_leased(self, message_id: int, token: int) -> None:
         """Consume a message that is leased under `token`; raises LeaseLostError if it is not."""
@@ -391,5 +391,5 @@ def _consumed_message(row: MessageRow, now: int) -> Message:
     return Message.from_row(row.delivered_row(ACKED, now, now), now)
 
 
-def _nothing(addresses: Iterable[str]) -> None:
+def _do_nothing(addresses: Iterable[str]) -> None:
     """Do nothing: only the rollback needs an action."""
