@@ -1,4 +1,4 @@
-"""The trial of the socket under abuse in its short form, and its oracle with answers that must be found wrong."""
+"""The socket trial in its short form, and its oracle with wrong responses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scripts.stress import trial
 from scripts.stress.fuzz import oracle
 from scripts.stress.fuzz.oracle import ViolationError
 from scripts.stress.outcome import describe
-from scripts.stress.socket import scenario as abuse
+from scripts.stress.socket import scenario as attacks
 
 PING = b'{"jsonrpc":"2.0","method":"ping","id":1}\n'
 NOTIFICATION = b'{"jsonrpc":"2.0","method":"ping"}\n'
@@ -24,23 +24,23 @@ PARSE_ERROR = (
 LIMIT = 1000
 
 
-def judge(data: bytes, found: bytes) -> None:
-    oracle.check(found, oracle.owed(data, LIMIT, METHODS))
+def judge(data: bytes, response: bytes) -> None:
+    oracle.check(response, oracle.owed(data, LIMIT, METHODS))
 
 
 @pytest.mark.slow
-def test_a_short_round_of_abuse_harms_nobody(tmp_path: Path) -> None:
-    outcome = trial.run(abuse.run, tmp_path, seconds=6, seed=1, rounds=1)
+def test_a_short_round_of_attacks_harms_no_control_client(tmp_path: Path) -> None:
+    outcome = trial.run(attacks.run, tmp_path, seconds=6, seed=1, rounds=1)
 
     assert outcome.is_clean, "\n".join(describe("socket", outcome))
-    for what in ("control messages", "connects", "waiting requests", "requests through a bound socket"):
-        assert outcome.counts[what] > 0, outcome.counts
-    assert sum(times for what, times in outcome.counts.items() if what.startswith("conversations truncated")) >= 40
-    assert sum(times for what, times in outcome.counts.items() if what.startswith("servers restarted after")) == 1
+    for action in ("control messages", "connects", "waiting requests", "requests through a bound socket"):
+        assert outcome.counts[action] > 0, outcome.counts
+    assert sum(times for action, times in outcome.counts.items() if action.startswith("conversations truncated")) >= 40
+    assert sum(times for action, times in outcome.counts.items() if action.startswith("servers restarted after")) == 1
 
 
 @pytest.mark.parametrize(
-    ("data", "found"),
+    ("data", "response"),
     [
         (PING, PONG),
         (NOTIFICATION, b""),
@@ -52,12 +52,12 @@ def test_a_short_round_of_abuse_harms_nobody(tmp_path: Path) -> None:
         (b"GET / HTTP/1.1\r\nHost: a\r\n", PARSE_ERROR),
     ],
 )
-def test_the_oracle_takes_what_is_owed(data: bytes, found: bytes) -> None:
-    judge(data, found)
+def test_the_oracle_accepts_owed_responses(data: bytes, response: bytes) -> None:
+    judge(data, response)
 
 
 @pytest.mark.parametrize(
-    ("data", "found"),
+    ("data", "response"),
     [
         (PING, b""),
         (PING, PONG + PONG),
@@ -80,12 +80,12 @@ def test_the_oracle_takes_what_is_owed(data: bytes, found: bytes) -> None:
         (PING, PONG + b'{"jsonrpc":"2.0","method":"other","params":{}}\n'),
     ],
 )
-def test_the_oracle_finds_what_is_not(data: bytes, found: bytes) -> None:
+def test_the_oracle_rejects_other_responses(data: bytes, response: bytes) -> None:
     with pytest.raises(ViolationError):
-        judge(data, found)
+        judge(data, response)
 
 
-def test_the_oracle_wants_nothing_for_sure_where_something_waits() -> None:
+def test_the_oracle_demands_no_response_to_a_waiting_request() -> None:
     waits = json.dumps({"jsonrpc": "2.0", "method": "wait_receipt", "params": [1], "id": 1}).encode()
 
     judge(waits, b"")

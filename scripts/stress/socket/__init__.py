@@ -1,1 +1,1 @@
-"""Abuse: the helper's socket, and all that can be done to it."""
+"""Socket: attacks on the server's socket."""

@@ -1,4 +1,4 @@
-"""Crowd: processes that connect to a helper as fast as they can, and leave in every manner."""
+"""Connect storm: processes that connect to a server as fast as they can, and close in every mode."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from contextlib import ExitStack
 
 from scripts.harness.program import Program
 from scripts.harness.served import Served
-from scripts.stress.socket.connector import MANNERS
+from scripts.stress.socket.connector import CLOSE_MODES
 from scripts.stress.trial import Round
 
 _PROCESSES = 3
 _SECONDS = 0.7
 
 
-def connects(round: Round, helper: Served) -> None:
-    """Connect from several processes for a moment, each in a manner of its own."""
-    manners = [round.random.choice(sorted(MANNERS)) for _ in range(_PROCESSES)]
-    made, failed = visit(helper.path, manners, _SECONDS)
+def connect_from_processes(round: Round, server: Served) -> None:
+    """Connect from several processes for a moment, each with a random close mode."""
+    modes = [round.random.choice(sorted(CLOSE_MODES)) for _ in range(_PROCESSES)]
+    made, failed = connect_repeatedly(server.path, modes, _SECONDS)
     round.count("connects", made)
     round.expect(made, f"of {failed} connects some should succeed")
-    print(f"socket: {made / _SECONDS:,.0f} connects a second ({', '.join(manners)})", file=sys.stderr)
+    print(f"socket: {made / _SECONDS:,.0f} connects a second ({', '.join(modes)})", file=sys.stderr)
 
 
-def visit(path: str, manners: Sequence[str], seconds: float) -> tuple[int, int]:
-    """Have a process for each manner connect for so long; returns how many connects there were, and how many failed."""
+def connect_repeatedly(path: str, modes: Sequence[str], seconds: float) -> tuple[int, int]:
+    """Run a process for each mode; returns the number of connects, and the number of failed ones."""
     with ExitStack() as stack:
-        visitors = [
-            stack.enter_context(Program("stress.socket.connector", manner, path, str(seconds))) for manner in manners
+        connectors = [
+            stack.enter_context(Program("stress.socket.connector", mode, path, str(seconds))) for mode in modes
         ]
-        counts = [json.loads(visitor.line()) for visitor in visitors]
+        counts = [json.loads(connector.line()) for connector in connectors]
     made, failed = (sum(column) for column in zip(*counts, strict=True))
     return made, failed

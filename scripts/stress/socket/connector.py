@@ -1,6 +1,6 @@
-"""Connect to a socket as often as can be: `python -m scripts.stress.socket.connector MANNER SOCKET SECONDS`.
+"""Connect to a socket as often as possible: `python -m scripts.stress.socket.connector MODE SOCKET SECONDS`.
 
-It prints how many connections were made, and how many were not to be had.
+It prints the number of connections, and the number of failed attempts.
 """
 
 from __future__ import annotations
@@ -20,29 +20,34 @@ def close(connection: socket.socket) -> None:
 
 
 def half_close(connection: socket.socket) -> None:
-    """Close the own half, and read to the end."""
+    """Shut down the write side, and read to the end."""
     connection.shutdown(socket.SHUT_WR)
     while connection.recv(1 << 16):
         pass
 
 
 def reset(connection: socket.socket) -> None:
-    """Ask, and close with the answer unread, which resets the connection."""
+    """Request, and close with an unread response, which resets the connection."""
     connection.sendall(_PING)
     connection.recv(1)
 
 
 def ask(connection: socket.socket) -> None:
-    """Ask, and read the answer."""
+    """Request, and read the response."""
     connection.sendall(_PING)
     connection.recv(1 << 16)
 
 
-MANNERS: dict[str, Callable[[socket.socket], None]] = {"close": close, "half": half_close, "reset": reset, "ask": ask}
+CLOSE_MODES: dict[str, Callable[[socket.socket], None]] = {
+    "close": close,
+    "half": half_close,
+    "reset": reset,
+    "ask": ask,
+}
 
 
 def main() -> None:
-    _, manner, path, seconds = sys.argv
+    _, mode, path, seconds = sys.argv
     made = failed = 0
     end = time.monotonic() + float(seconds)
     while time.monotonic() < end:
@@ -50,13 +55,13 @@ def main() -> None:
             connection.settimeout(20)
             try:
                 connection.connect(path)
-            except OSError:  # the queue of those who wait to be let in is full
+            except OSError:  # the listen backlog is full
                 failed += 1
                 time.sleep(0.001)
                 continue
             made += 1
             with suppress(OSError):
-                MANNERS[manner](connection)
+                CLOSE_MODES[mode](connection)
     print(json.dumps([made, failed]), flush=True)
 
 

@@ -1,8 +1,8 @@
-"""Be an honest client of a helper: `python -m scripts.stress.socket.control_client sender|reader SOCKET`.
+"""Send or receive correctly: `python -m scripts.stress.socket.control_client sender|reader SOCKET`.
 
-The sender sends numbers until it reads a line, and prints how many, and how long the slowest took. The reader takes
-them and acks each; it reads a line that says how many there are, and prints what became of them once all have come, or
-its time is over.
+The sender sends numbers until it reads a line, and prints their count and the slowest time. The reader receives and
+acks them; it reads the count, and prints the lost, duplicated and reordered numbers when all have come, or after a
+timeout.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from itertools import pairwise
 
 from raven_rpc import Client
 
-SENDER, READER = "sender:honest", "reader:honest"
-SECRET = "for the honest alone"
-_PATIENCE_S = 30.0
+SENDER, READER = "sender:control", "reader:control"
+SECRET = "for the control reader alone"
+_TIMEOUT_S = 30.0
 _PAUSE_S = 0.005
 _LAST_S = 45.0
-# Each turn of the reader gives back what it did not come to, and each push counts an attempt: on a busy machine five
-# are soon over.
+# Each loop of the reader releases its unread messages, and each push counts an attempt: on a busy machine five attempts
+# are soon used up.
 _MANY_ATTEMPTS = 1000
 
 
 def send(path: str) -> None:
-    """Send until told to stop."""
-    over = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.readline(), over.set()), daemon=True).start()
+    """Send until a line comes in."""
+    stop = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.readline(), stop.set()), daemon=True).start()
     count, slowest_s = 0, 0.0
-    with Client(path, SENDER, timeout_s=_PATIENCE_S, connect_timeout_s=_PATIENCE_S) as bus:
+    with Client(path, SENDER, timeout_s=_TIMEOUT_S, connect_timeout_s=_TIMEOUT_S) as bus:
         bus.register(SENDER, READER)
         print("ready", flush=True)
-        while not over.wait(_PAUSE_S):
+        while not stop.wait(_PAUSE_S):
             begin = time.monotonic()
             body = {"number": count, "at": begin, "secret": SECRET}
-            # With a key, so that it may be tried again: the helper may be killed before it answers.
+            # With a dedup_key the client may repeat the call: the server may be killed before it answers.
             bus.send(READER, "number", body, dedup_key=f"{count}", max_attempts=_MANY_ATTEMPTS)
             count += 1
             slowest_s = max(slowest_s, time.monotonic() - begin)
@@ -45,19 +45,19 @@ def send(path: str) -> None:
 
 
 def read(path: str) -> None:
-    """Take what comes, until all has come."""
+    """Receive until all messages have come."""
     numbers: list[int] = []
-    slowest_s, count, give_up_at = 0.0, sys.maxsize, float("inf")
+    slowest_s, count, deadline = 0.0, sys.maxsize, float("inf")
 
-    def be_told() -> None:
-        nonlocal count, give_up_at
-        count, give_up_at = int(sys.stdin.readline()), time.monotonic() + _LAST_S
+    def read_count() -> None:
+        nonlocal count, deadline
+        count, deadline = int(sys.stdin.readline()), time.monotonic() + _LAST_S
 
-    threading.Thread(target=be_told, daemon=True).start()
-    with Client(path, READER, timeout_s=_PATIENCE_S, connect_timeout_s=_PATIENCE_S) as bus:
+    threading.Thread(target=read_count, daemon=True).start()
+    with Client(path, READER, timeout_s=_TIMEOUT_S, connect_timeout_s=_TIMEOUT_S) as bus:
         bus.register(READER)
         print("ready", flush=True)
-        while len(set(numbers)) < count and time.monotonic() < give_up_at:
+        while len(set(numbers)) < count and time.monotonic() < deadline:
             for message in bus.listen(ack="manual", timeout_s=0.5):
                 if message.sender == SENDER and message.type == "number":
                     numbers.append(message.body["number"])
@@ -65,10 +65,10 @@ def read(path: str) -> None:
                 bus.ack(message.id)
                 if len(numbers) >= count:
                     break
-    found = Counter(numbers)
+    counts = Counter(numbers)
     report = {
-        "lost": sorted(set(range(count)) - set(found))[:20],
-        "duplicated": sorted(number for number, times in found.items() if times > 1)[:20],
+        "lost": sorted(set(range(count)) - set(counts))[:20],
+        "duplicated": sorted(number for number, times in counts.items() if times > 1)[:20],
         "reordered": sum(later < earlier for earlier, later in pairwise(numbers)),
         "slowest_s": slowest_s,
     }

@@ -1,4 +1,4 @@
-"""Honest: two clients who use a helper as it is meant, while others do not, and what came of their mail."""
+"""Control traffic: two clients that use the server correctly during the attacks, and checks of their messages."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Self
 from scripts.harness.program import Program
 from scripts.stress.trial import Round
 
-# Far longer than anything takes on a machine with nothing else to do, and far less than any of their timeouts.
+# Far longer than any call takes on an idle machine, and far shorter than the timeouts of the clients.
 _BOUND_S = 10.0
 
 
-class Honest:
-    """One who sends and one who reads, each in a process of its own, for as long as this is entered.
+class ControlTraffic:
+    """A sender and a reader, each in a process of its own, which run inside `with`.
 
-    Left, it tells the round what was lost, duplicated, reordered or late. With `is_disturbed` the helper was ended
-    meanwhile: then what was on its way may come twice, and late, and not in order.
+    At the end it reports messages that were lost, duplicated, reordered or late. With `is_disturbed` the server was
+    ended meanwhile: then messages may come twice, late and out of order.
     """
 
     def __init__(self, round: Round, path: str) -> None:
@@ -44,23 +44,23 @@ class Honest:
     ) -> None:
         with self._stack:
             if error is None:
-                self._tell()
+                self._check()
 
-    def _tell(self) -> None:
+    def _check(self) -> None:
         round = self._round
         self._sender.tell("over")
         sent = json.loads(self._sender.line())
         self._reader.tell(str(sent["count"]))
         read = json.loads(self._reader.line())
         round.count("control messages", sent["count"])
-        round.expect(sent["count"], "the honest should have sent something")
+        round.expect(sent["count"], "the control sender should have sent a message")
         for number in read["lost"]:
-            round.report("lost", f"message {number} of the honest was answered and never came")
+            round.report("lost", f"control message {number} was answered and never received")
         if not self.is_disturbed:
             for number in read["duplicated"]:
-                round.report("duplicated", f"message {number} of the honest came twice")
+                round.report("duplicated", f"control message {number} was received twice")
             if read["reordered"]:
-                round.report("reordered", f"messages of the honest came out of order {read['reordered']} times")
+                round.report("reordered", f"control messages came out of order {read['reordered']} times")
             for part, slowest_s in (("send", sent["slowest_s"]), ("delivery", read["slowest_s"])):
-                round.expect(slowest_s < _BOUND_S, f"a {part} of the honest took {slowest_s:.1f} s")
-                print(f"socket: the slowest {part} of the honest took {1000 * slowest_s:.0f} ms", file=sys.stderr)
+                round.expect(slowest_s < _BOUND_S, f"a control {part} took {slowest_s:.1f} s")
+                print(f"socket: the slowest control {part} took {1000 * slowest_s:.0f} ms", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Talk: bytes written to a helper, and all that it says to them."""
+"""Exchange: bytes written to a server, and all bytes of its answer."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from scripts.harness.deadline import DEADLINE_S
 from scripts.harness.line import connect
 
 
-def talk(path: str, data: bytes) -> bytes:
-    """Write some bytes over a connection of its own, end, and return what comes up to the close.
+def exchange(path: str, data: bytes) -> bytes:
+    """Write some bytes over a new connection, end the input, and return all bytes up to the close.
 
-    It writes and reads by turns: a helper that is not read from reads no further.
+    It writes and reads by turns, because a server stops reading from a client that does not read.
     """
     with connect(path) as connection:
-        return converse(connection, data)
+        return exchange_on(connection, data)
 
 
-def converse(connection: socket.socket, data: bytes) -> bytes:
-    """Do as `talk` does on a connection that is there; raises TimeoutError where it does not come to its end."""
-    found = bytearray()
-    left = memoryview(data)
+def exchange_on(connection: socket.socket, data: bytes) -> bytes:
+    """Exchange on an open connection; raises TimeoutError if the server does not close it."""
+    received = bytearray()
+    remaining = memoryview(data)
     has_ended = False
     connection.setblocking(False)
     poller = select.poll()
@@ -31,16 +31,18 @@ def converse(connection: socket.socket, data: bytes) -> bytes:
     while True:
         poller.register(connection, select.POLLIN | (0 if has_ended else select.POLLOUT))
         if not poller.poll(1000 * max(0.0, deadline - time.monotonic())):
-            raise TimeoutError(f"the connection was not closed within {DEADLINE_S:g} s; so far {bytes(found[:200])!r}")
+            raise TimeoutError(
+                f"the connection was not closed within {DEADLINE_S:g} s; so far {bytes(received[:200])!r}"
+            )
         if not has_ended:
             try:
-                left = left[connection.send(left[: 1 << 18]) :] if left else left
-                if not left:
+                remaining = remaining[connection.send(remaining[: 1 << 18]) :] if remaining else remaining
+                if not remaining:
                     connection.shutdown(socket.SHUT_WR)
                     has_ended = True
             except BlockingIOError:
                 pass
-            except OSError:  # it has closed: what it said before is still to be read
+            except OSError:  # the server has closed the connection; its last bytes can still be read
                 has_ended = True
         with suppress(BlockingIOError):
             try:
@@ -48,5 +50,5 @@ def converse(connection: socket.socket, data: bytes) -> bytes:
             except ConnectionResetError:
                 more = b""
             if not more:
-                return bytes(found)
-            found += more
+                return bytes(received)
+            received += more

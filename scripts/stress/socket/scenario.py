@@ -1,4 +1,4 @@
-"""Abuse: everything that a client of a helper can do wrong, beside two honest ones who must not be harmed."""
+"""Socket: all that a client can do wrong to a server, while two control clients must not be harmed."""
 
 from __future__ import annotations
 
@@ -17,75 +17,75 @@ from scripts.stress.socket import (
     truncated,
     unauthorized,
 )
-from scripts.stress.socket.control_traffic import Honest
+from scripts.stress.socket.control_traffic import ControlTraffic
 from scripts.stress.trial import Round
 
 _LIMIT = 400
-# How much of the time there is abuse beside the honest.
-_BESIDE_PART = 0.45
-# What a helper may hold more after abuse than it held before, in memory and in descriptors.
+# The share of the time for attacks beside the control clients.
+_ATTACK_SHARE = 0.45
+# The allowed growth of the server's memory and descriptors by the attacks.
 _MEMORY_MIB = 48.0
-_DESCRIPTORS = 4  # of the honest, whose reader connects anew now and then
-Abuse = Callable[[Round, Served], None]
+_DESCRIPTORS = 4  # the control reader connects again now and then
+Attack = Callable[[Round, Served], None]
 
-BESIDE: list[Abuse] = [
-    garbage.bytes_at_random,
-    garbage.json_at_random,
+ATTACKS: list[Attack] = [
+    garbage.random_bytes,
+    garbage.random_json,
     garbage.near_requests,
-    garbage.too_much,
+    garbage.oversized_lines,
     slow_clients.slow_senders,
-    slow_clients.long_halves,
-    partial(slow_clients.at_the_limit, limit=_LIMIT),
+    slow_clients.unfinished_lines,
+    partial(slow_clients.connections_to_the_limit, limit=_LIMIT),
     slow_clients.slow_readers,
-    slow_clients.many_waits,
-    connect_storm.connects,
-    unauthorized.behind_a_bound_socket,
+    slow_clients.many_waiting_requests,
+    connect_storm.connect_from_processes,
+    unauthorized.through_a_bound_socket,
     unauthorized.as_another_user,
-    occupied_path.places,
+    occupied_path.occupied_paths,
     server_death.without_descriptors,
 ]
-# Quick ones that leave much behind, if anything is left.
-_AGAIN = (slow_clients.slow_senders, garbage.near_requests)
+# Quick attacks that would leak much, if any did.
+_REPEATED = (slow_clients.slow_senders, garbage.near_requests)
 
 
 def run(round: Round) -> None:
-    """Do each abuse once, then any of them until half of the time is over; then end and cut what can be ended and cut.
+    """Run each attack once, then random attacks for about half of the time; then end the server, and truncate.
 
-    What the helper holds at the end is held against what it held after the first of each, and at most after any until
-    a quarter of the time was over: the system's allocator keeps some of what the largest took.
+    The memory at the end is compared with the most after the first run of each attack, and after any attack in the
+    first quarter of the time: the system's allocator keeps some of the largest allocation.
     """
     begin, descriptors, memory = time.monotonic(), 0, 0.0
-    with Served(round.folder / "bus.db", None, "--max-connections", str(_LIMIT)) as helper:
-        with Honest(round, helper.path) as honest:
-            for abuse in BESIDE:
-                memory = max(memory, _suffer(round, helper, abuse))
-            descriptors = helper.descriptors()
-            for abuse in _AGAIN:
-                _suffer(round, helper, abuse)
-            while (spent := (time.monotonic() - begin) / round.seconds) < _BESIDE_PART:
-                held = _suffer(round, helper, round.random.choice(BESIDE))
-                memory = max(memory, held) if spent < _BESIDE_PART / 2 else memory
-            _is_as_before(round, helper, descriptors, memory)
-            honest.is_disturbed = True
-            server_death.ended_and_started_again(round, helper)
-        truncated.conversations(round, helper)
-        round.expect(helper.stop() == 0, f"the helper should end well: {helper.log()[-1500:]}")
-        round.expect("Traceback" not in helper.log(), f"its log should hold nothing unforeseen: {helper.log()[-1500:]}")
+    with Served(round.folder / "bus.db", None, "--max-connections", str(_LIMIT)) as server:
+        with ControlTraffic(round, server.path) as control:
+            for attack in ATTACKS:
+                memory = max(memory, _run_attack(round, server, attack))
+            descriptors = server.descriptors()
+            for attack in _REPEATED:
+                _run_attack(round, server, attack)
+            while (spent := (time.monotonic() - begin) / round.seconds) < _ATTACK_SHARE:
+                used = _run_attack(round, server, round.random.choice(ATTACKS))
+                memory = max(memory, used) if spent < _ATTACK_SHARE / 2 else memory
+            _expect_no_growth(round, server, descriptors, memory)
+            control.is_disturbed = True
+            server_death.end_and_restart(round, server)
+        truncated.conversations(round, server)
+        round.expect(server.stop() == 0, f"the server should end with 0: {server.log()[-1500:]}")
+        round.expect("Traceback" not in server.log(), f"its log should have no traceback: {server.log()[-1500:]}")
 
 
-def _suffer(round: Round, helper: Served, abuse: Abuse) -> float:
-    """Let a helper suffer an abuse to its end, and return how much memory it holds then."""
-    abuse(round, helper)
-    wait_until(lambda: _is_alone(helper), "the end of the others' connections")
-    return helper.memory_mib()
+def _run_attack(round: Round, server: Served, attack: Attack) -> float:
+    """Run an attack to its end, and return the server's memory then."""
+    attack(round, server)
+    wait_until(lambda: _is_alone(server), "the end of the attackers' connections")
+    return server.memory_mib()
 
 
-def _is_alone(helper: Served) -> bool:
-    """Whether no one has a connection but the honest, one to send and two to read, and whoever asks this."""
-    return bool(helper.ask("stats", {"full": False})["connections"] <= 4)
+def _is_alone(server: Served) -> bool:
+    """Whether only the control clients, one sending and two reading, and this call have a connection."""
+    return bool(server.ask("stats", {"full": False})["connections"] <= 4)
 
 
-def _is_as_before(round: Round, helper: Served, descriptors: int, memory: float) -> None:
-    wait_until(lambda: helper.descriptors() <= descriptors + _DESCRIPTORS, f"{descriptors} descriptors")
-    held = helper.memory_mib()
-    round.expect(held < memory + _MEMORY_MIB, f"it held {memory:.0f} MiB, and then {held:.0f} MiB")
+def _expect_no_growth(round: Round, server: Served, descriptors: int, memory: float) -> None:
+    wait_until(lambda: server.descriptors() <= descriptors + _DESCRIPTORS, f"{descriptors} descriptors")
+    used = server.memory_mib()
+    round.expect(used < memory + _MEMORY_MIB, f"the server used {memory:.0f} MiB, and then {used:.0f} MiB")

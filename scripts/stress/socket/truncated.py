@@ -1,4 +1,4 @@
-"""Cuts: a conversation with a helper that ends at each of its bytes, in every way in which a connection can end."""
+"""Truncated: a conversation that ends at each of its bytes, in every mode in which a connection can end."""
 
 from __future__ import annotations
 
@@ -15,85 +15,85 @@ from scripts.harness.deadline import wait_until
 from scripts.harness.line import connect
 from scripts.harness.served import Served
 from scripts.stress.fuzz import oracle
-from scripts.stress.socket.exchange import talk
+from scripts.stress.socket.exchange import exchange
 from scripts.stress.trial import Round
 
-MANNERS = ("close", "half-close", "kill")
-ME, YOU = "cut:s", "claimed:s"
-# Of a quick round; a long one takes every byte.
-_FEW = 45
+CLOSE_MODES = ("close", "half-close", "kill")
+OWN, OTHER = "cut:s", "claimed:s"
+# The sample of a short round; a long round takes every byte.
+_SAMPLE = 45
 _LONG_S = 60
 
 
 def conversation(number: int, last_id: int) -> list[bytes]:
-    """Return the lines of one conversation, whose first message will be the one after `last_id`; of equal lengths."""
+    """Return the lines of a conversation, all of one length; its first message will be `last_id` + 1."""
     task = f"{number:06}"
 
     def call(number: int, method: str, **params: Any) -> dict[str, Any]:
         return {"jsonrpc": "2.0", "method": method, "params": params, "id": number}
 
     def send(number: int, to: str, **options: Any) -> dict[str, Any]:
-        return call(number, "send", **{"from": ME, "to": to, "type": "note", "task_id": task, **options})
+        return call(number, "send", **{"from": OWN, "to": to, "type": "note", "task_id": task, **options})
 
-    shapes: list[Any] = [
-        call(1, "hello", **{"as": ME}),
-        send(2, ME, dedup_key=task),
+    calls: list[Any] = [
+        call(1, "hello", **{"as": OWN}),
+        send(2, OWN, dedup_key=task),
         call(3, "subscribe", ack="manual", window=9),
-        send(4, YOU, body="é"),
-        [send(5, ME), call(6, "claim", role=YOU, lease_s=0.05), call(7, "ping"), send(8, ME)],
-        call(9, "ack", id=last_id + 1, role=ME),
+        send(4, OTHER, body="é"),
+        [send(5, OWN), call(6, "claim", role=OTHER, lease_s=0.05), call(7, "ping"), send(8, OWN)],
+        call(9, "ack", id=last_id + 1, role=OWN),
     ]
-    return [json.dumps(shape, ensure_ascii=False).encode().ljust(130) + b"\n" for shape in shapes]
+    return [json.dumps(one, ensure_ascii=False).encode().ljust(130) + b"\n" for one in calls]
 
 
-def conversations(round: Round, helper: Served) -> None:
-    """Cut conversations at some of their bytes, or at all; then all that was stored must be as the promises say."""
-    chance = round.random
+def conversations(round: Round, server: Served) -> None:
+    """End conversations at some of their bytes, or at all; the stored messages must agree with the promises."""
+    rng = round.random
     whole = len(b"".join(conversation(0, 0)))
-    every = [(place, manner) for place in range(whole + 1) for manner in MANNERS]
-    cuts = every if round.seconds >= _LONG_S else chance.sample(every, _FEW)
-    first = helper.ask("last_id")["id"]
-    for number, (place, manner) in enumerate(cuts, start=first):
-        _cut(round, helper, number, place, manner)
-        round.count(f"conversations truncated by a {manner}")
+    every = [(position, mode) for position in range(whole + 1) for mode in CLOSE_MODES]
+    truncations = every if round.seconds >= _LONG_S else rng.sample(every, _SAMPLE)
+    first = server.ask("last_id")["id"]
+    for number, (position, mode) in enumerate(truncations, start=first):
+        _truncate(round, server, number, position, mode)
+        round.count(f"conversations truncated by a {mode}")
 
 
-def _cut(round: Round, helper: Served, number: int, place: int, manner: str) -> None:
-    """Hold one conversation up to a byte, and look at what came of it."""
-    lines = conversation(number, helper.ask("last_id")["id"])
-    data = b"".join(lines)[:place]
-    where = f"a conversation that ended by a {manner} at byte {place}"
-    {"close": _close, "half-close": _half_close, "kill": _kill}[manner](round, helper.path, data)
-    wait_until(lambda: _is_over(helper), "the end of a connection")
-    # A line that is whole but for its newline counts where the client ends.
+def _truncate(round: Round, server: Served, number: int, position: int, mode: str) -> None:
+    """Run one conversation up to a byte, and check the messages that it stored."""
+    lines = conversation(number, server.ask("last_id")["id"])
+    data = b"".join(lines)[:position]
+    where = f"a conversation that ended by a {mode} at byte {position}"
+    {"close": _close, "half-close": _half_close, "kill": _kill}[mode](round, server.path, data)
+    wait_until(lambda: _is_over(server), "the end of a connection")
+    # At the end of the input a complete line counts without its newline.
     count = sum(data.count(line.rstrip()) for line in lines)
     sends = [0, 0, 1, 1, 2, 4, 4][count]
-    stored = helper.ask("history", {"task_id": f"{number:06}"})["messages"]
+    stored = server.ask("history", {"task_id": f"{number:06}"})["messages"]
     if len(stored) > sends:
-        round.report("duplicated", f"{where} left {len(stored)} messages of {sends} that were sent")
-    if manner == "half-close" and len(stored) < sends:
-        round.report("lost", f"{where} left {len(stored)} messages of {sends} that were answered")
+        round.report("duplicated", f"{where} left {len(stored)} messages of {sends} sends")
+    if mode == "half-close" and len(stored) < sends:
+        round.report("lost", f"{where} left {len(stored)} messages of {sends} answered sends")
     order = [message["recipient_role"][:3] for message in stored]
     round.expect(order == ["cut", "cla", "cut", "cut"][: len(order)], f"{where} left messages to {order}")
     for message in stored:
-        (receipt,) = helper.ask("receipts", {"id": message["id"]})["receipts"]
-        is_free = receipt["state"] == "acked" or not receipt["leased"] or message["recipient"] != ME
+        (receipt,) = server.ask("receipts", {"id": message["id"]})["receipts"]
+        is_free = receipt["state"] == "acked" or not receipt["leased"] or message["recipient"] != OWN
         round.expect(is_free, f"{where} left a lease behind: {receipt}")
-    mine = [message["id"] for message in stored if message["recipient"] == ME]
-    unacked = [message["id"] for message in helper.ask("inbox", {"role": ME, "peek": True})["messages"]]
+    mine = [message["id"] for message in stored if message["recipient"] == OWN]
+    unacked = [message["id"] for message in server.ask("inbox", {"role": OWN, "peek": True})["messages"]]
     may_ack = mine[:1] if count == len(lines) else []
     if unacked != mine and unacked != [id for id in mine if id not in may_ack]:
         round.report("lost", f"{where} left {unacked} of {mine} in the inbox")
-    if manner == "half-close" and may_ack and unacked == mine:
+    if mode == "half-close" and may_ack and unacked == mine:
         round.report("lost", f"{where} left a message unacked whose ack was answered")
-    # The next looks are not to be longer for what this one has left.
+    # Ack all, so that the next check reads no more messages.
     for message in stored:
-        helper.ask("ack", {"id": message["id"], "role": message["recipient"]})
+        server.ask("ack", {"id": message["id"], "role": message["recipient"]})
 
 
-def _is_over(helper: Served) -> bool:
-    """Whether nobody is connected but who asks this, and all that was begun is done."""
-    stats = helper.ask("stats", {"full": False})
+def _is_over(server: Served) -> bool:
+    """Whether this call has the only connection, and all work has ended."""
+    stats = server.ask("stats", {"full": False})
     return (stats["connections"], stats["waiting_writes"], stats["unacked"]) == (1, 0, 0)
 
 
@@ -104,13 +104,13 @@ def _close(round: Round, path: str, data: bytes) -> None:
 
 def _half_close(round: Round, path: str, data: bytes) -> None:
     try:
-        oracle.check(talk(path, data), oracle.owed(data, MAX_REQUEST, METHODS))
+        oracle.check(exchange(path, data), oracle.owed(data, MAX_REQUEST, METHODS))
     except AssertionError as error:
         round.report("broken", f"half a conversation of {len(data)} bytes: {error}")
 
 
 def _kill(round: Round, path: str, data: bytes) -> None:
-    """Have a process of its own write, and kill it with -9 when it has."""
+    """Write from a separate process, and kill that with -9 afterwards."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
