@@ -1,4 +1,4 @@
-"""The JSON-RPC server of raven: the bus over a Unix socket, for processes that have neither Python nor the file.
+"""The JSON-RPC server of raven: the bus over a Unix socket, for processes without Python or without the file.
 
 `serve` runs the server (it needs the extra: `pip install 'raven-bus[rpc]'`), `Client` talks to one from Python.
 """

@@ -208,7 +208,7 @@ def test_a_wrong_call_is_one_line_and_an_exit_code(shell: Shell, served: Served)
     assert "'from' is missing" in shell.error(2, "call", "send", '{"to": "a:s", "type": "x"}')
     assert "'nope' is no parameter here" in shell.error(2, "call", "ping", '{"nope": 1}')
     assert "there is no message #9" in shell.error(4, "call", "read", '{"id": 9}')
-    assert "nobody is registered" in shell.error(6, "call", "send", '["a:s", "*:ghost", "x"]')
+    assert "no registered address" in shell.error(6, "call", "send", '["a:s", "*:ghost", "x"]')
     assert "Missing argument 'METHOD'" in shell.error(2, "call")
 
 

@@ -19,17 +19,17 @@ _T = TypeVar("_T")
 
 
 class AsyncConnection:
-    """A connection on which one task asks; notifications that come meanwhile are kept.
+    """A connection for the calls of one task; it keeps notifications that come before a reply.
 
-    The task that awaits it closes it at the end. `connect` comes first.
+    Call `connect` first. The task that awaits the connection closes it at the end.
     """
 
     def __init__(self, path: str, timeout_s: float) -> None:
         unix_socket.check_length(path)
         self.path = path
         self._timeout_s = timeout_s
-        # A bare socket, which is registered with the event loop only while it is awaited: what a forked child drops of
-        # its copy then does not touch the epoll that it shares with its parent.
+        # A plain socket is registered with the event loop only while it is awaited. So a forked child that closes its
+        # copy does not change the epoll that it shares with its parent.
         self._socket: socket.socket | None = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.setblocking(False)
         self._is_awaited = False
@@ -44,7 +44,7 @@ class AsyncConnection:
             raise unreachable(self.path, error) from None
 
     async def ask(self, method: str, params: dict[str, Any], wait_s: float | None = 0.0) -> Any:
-        """Do as `Connection.ask` does."""
+        """Call a method, as `Connection.ask` does."""
         line = self._exchange.request(method, params)
         limit_s = None if wait_s is None else self._timeout_s + wait_s
         try:
@@ -60,14 +60,14 @@ class AsyncConnection:
         return await self._read_until(self._exchange.notification)
 
     def close(self) -> None:
-        """Close the connection, from any thread; a task that awaits it is woken, and closes it. Twice is allowed."""
+        """Close the connection, from any thread; a task that awaits it is woken, and closes it. Idempotent."""
         connection = self._socket
         if connection is not None and self._is_awaited and self._pid == os.getpid():
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
             return
         self._socket = None
-        # Another in its place, not emptied: a task may be amid a step of the one that there was.
+        # A new one, because a task may still use the old one in its current step.
         self._exchange = Exchange(self.path)
         if connection is not None:
             connection.close()
@@ -93,7 +93,7 @@ class AsyncConnection:
 
     async def _step(self, step: Callable[[asyncio.AbstractEventLoop, socket.socket], Awaitable[_T]]) -> _T:
         """Await a step of the socket; OSError if it was closed."""
-        self._is_awaited = True  # before the look: from now on another thread only shuts it down
+        self._is_awaited = True  # before the check: from now on another thread only shuts the socket down
         try:
             if self._socket is None:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))

@@ -13,13 +13,13 @@ from raven.model.message import Message, State
 from raven.model.new_message import NewMessage, SendOptions, build, build_many, check_request
 
 _T = TypeVar("_T")
-# The server knows who may send, how much, and to which address an answer goes: these only stand in for the check.
+# The server checks the sender, the size limit and the address of a reply: these values only satisfy the client's check.
 PLACEHOLDER_ADDRESS = "placeholder:client"
 UNLIMITED = 1 << 62
 
 
 class Call(NamedTuple, Generic[_T]):
-    """A method with its parameters, how its result is read, and whether a second time makes no difference."""
+    """A method with its parameters, the function that reads its result, and whether it is idempotent."""
 
     method: str
     params: dict[str, Any]
@@ -98,7 +98,7 @@ def messages_of(result: Any) -> list[Message]:
 
 
 def without_none(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters that are not None; raises InputError for what JSON has no number for."""
+    """Return the parameters that are not None; raises InputError for an infinite number or NaN."""
     for name, value in params.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"{name} {value!r} is not a number that JSON has: use a finite one")
@@ -106,7 +106,7 @@ def without_none(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _lease(leases: LeaseTracker, id: int, lease: int | None) -> int | None:
-    """Return the lease to tell with a message: the one that was given, else the one that this client remembers."""
+    """Return `lease`, or if it is None the lease that this client remembers for the message."""
     check_id(id)
     return leases.lease_of(id) if lease is None else lease
 

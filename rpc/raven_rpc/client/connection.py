@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 
 class Connection:
-    """A connection on which one thread asks; notifications that come meanwhile are kept. Raises UnreachableError."""
+    """A connection for the calls of one thread; it keeps notifications that come before a reply. UnreachableError."""
 
     def __init__(self, path: str, timeout_s: float) -> None:
         unix_socket.check_length(path)
@@ -37,7 +37,7 @@ class Connection:
             raise unreachable(path, error) from None
 
     def is_dead(self) -> bool:
-        """Whether the other end has closed the connection, or this process was forked since."""
+        """Whether the other end has closed the connection, or this process is a fork of the one that opened it."""
         if self._pid != os.getpid() or self._is_closed:
             return True
         if not self._is_readable(time.monotonic()):
@@ -48,15 +48,15 @@ class Connection:
             return True
 
     def ask(self, method: str, params: dict[str, Any] | list[Any], wait_s: float | None = 0.0) -> Any:
-        """Call a method and return its result; raises its error, UnreachableError if it never began, or LostError.
+        """Call a method and return its result; raises its error, UnreachableError if nothing was sent, or LostError.
 
-        The reply may take `wait_s` seconds longer than replies do, or any time if that is None.
+        The reply may take `wait_s` seconds longer than the usual timeout, or any time if `wait_s` is None.
         """
         line = self._exchange.request(method, params)
         try:
             self._socket.sendall(line)
         except OSError as error:
-            # The server may have said why before it closed: one connection too many, or the wrong user.
+            # The server may have written the reason before it closed: too many connections, or a user without access.
             with suppress(LostError), closing(self):
                 self._read_until(self._exchange.close_reason, time.monotonic())
             raise unreachable(self.path, error) from None
@@ -68,12 +68,12 @@ class Connection:
         return result_of(response)
 
     def next_notification(self, timeout_s: float | None) -> JsonObject | None:
-        """Return the next notification, or None when the time is over; LostError when the connection ends."""
+        """Return the next notification, or None at the timeout; LostError when the connection ends."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         return self._read_until(self._exchange.notification, deadline)
 
     def close(self) -> None:
-        """Close the connection; a thread that waits at it is woken. Twice is allowed, a forked child's copy is left."""
+        """Close the connection and wake a thread that waits at it. In a forked child it stays open in the parent."""
         if not self._is_closed:
             self._is_closed = True
             if self._pid == os.getpid():
@@ -103,7 +103,7 @@ class Connection:
             return True  # closed by another thread: the next read says so
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            # In slices, so that the handler of a signal that another thread has got can run.
+            # In slices of 1 s, so that the handler of a signal that another thread received can run.
             if poller.poll(1000 if left is None else 1000 * min(left, 1.0)):
                 return True
             if left == 0 or self._is_closed:

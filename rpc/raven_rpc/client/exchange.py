@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 class Exchange:
     """The two directions of one connection: requests into bytes, bytes into replies and notifications.
 
-    One request waits for its reply at a time. `path` is only told in errors.
+    One request waits for its reply at a time. `path` is only used in errors.
     """
 
     def __init__(self, path: str) -> None:
@@ -41,13 +41,13 @@ class Exchange:
             raise BodyError(f"body is not JSON: {error}; send text, numbers, lists and dicts with text keys") from None
 
     def feed(self, data: bytes) -> None:
-        """Take bytes that the server has written; raises LostError for none, by which a socket tells its end."""
+        """Add received bytes; raises LostError for empty bytes, which are the end of the stream."""
         if not data:
             raise lost(self.path)
         self._buffer += data
 
     def reply(self) -> JsonObject | None:
-        """Return the response to the last request, or None before it is whole; raises ServerError for other lines."""
+        """Return the response to the last request, or None until it is complete; raises ServerError for other lines."""
         while (line := self._pop_line()) is not None:
             if "method" in line:
                 self._notifications.append(line)
@@ -56,7 +56,7 @@ class Exchange:
         return None
 
     def notification(self) -> JsonObject | None:
-        """Return the next notification, or None before it is whole; responses that come too late are dropped."""
+        """Return the next notification, or None until it is complete; drops responses that come too late."""
         if self._notifications:
             return self._notifications.popleft()
         while (line := self._pop_line()) is not None:
@@ -65,9 +65,9 @@ class Exchange:
         return None
 
     def close_reason(self) -> JsonObject | None:
-        """Raise the error that the server wrote before it closed: one connection too many, or the wrong user.
+        """Raise the error that the server wrote before it closed: too many connections, or a user without access.
 
-        Returns the next line if it is no such error, and None before it is whole.
+        Returns the next line if it is not such an error, and None until it is complete.
         """
         line = self._pop_line()
         if line is not None and line.get("id") is None and "error" in line:
@@ -102,7 +102,7 @@ def decode_as(make: Callable[[Any], _T], result: Any) -> _T:
 
 
 def message_of(notification: JsonObject) -> Message | None:
-    """Return the message of a notification, or None if it says that no more will come; raises the error that it has."""
+    """Return the message of a notification, or None if it ends the subscription; raises the error that it holds."""
     if notification["method"] != "end":
         return decode_as(lambda value: Message.from_dict(value["params"]["message"]), notification)
     params = notification.get("params")
@@ -113,7 +113,7 @@ def message_of(notification: JsonObject) -> Message | None:
 
 def lost(path: str) -> LostError:
     """Return the error for a connection that ended."""
-    return LostError(f"the connection to {path} was lost: what was asked may have been done, or not")
+    return LostError(f"the connection to {path} was lost: the call may have been done, or not")
 
 
 def timeout_error(path: str, method: str, timeout_s: float) -> LostError:
@@ -123,20 +123,20 @@ def timeout_error(path: str, method: str, timeout_s: float) -> LostError:
 
 def unreachable(path: str, error: OSError) -> UnreachableError:
     """Return the error for a socket that cannot be connected to."""
-    reason = "nobody listens there" if isinstance(error, ConnectionRefusedError) else error.strerror or str(error)
+    reason = "no process listens there" if isinstance(error, ConnectionRefusedError) else error.strerror or str(error)
     return UnreachableError(f"the server cannot be reached at {path}: {reason}; start `raven serve`, or give --db")
 
 
 def _strange(error: Exception) -> ServerError:
-    return ServerError(f"the server answered in another shape than this raven knows: {error!r}")
+    return ServerError(f"the server's answer has a form that this version of raven does not know: {error!r}")
 
 
 def _decoded(line: bytes) -> JsonObject:
-    """Return the object that a line holds; raises ServerError for a line that is none of JSON-RPC."""
+    """Return the object that a line holds; raises ServerError if the line is not JSON-RPC."""
     try:
         value = messages.parse(line)
     except messages.ParseError as error:
-        raise ServerError(f"what answers there is no server of raven: {error}") from None
+        raise ServerError(f"the program at this socket is not a raven server: {error}") from None
     if not isinstance(value, dict):
-        raise ServerError(f"what answers there is no server of raven: {value!r}")
+        raise ServerError(f"the program at this socket is not a raven server: {value!r}")
     return value

@@ -1,4 +1,4 @@
-"""Long call: one whose reply may be long in coming, over a connection of its own, so that other calls can go on."""
+"""Long poll: a call whose reply may take long, over a connection of its own, so that it blocks no other call."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _T = TypeVar("_T")
 
 
 class LongPoll(Generic[_T]):
-    """A call that is answered within `timeout_s` seconds, or some time (None); ends with its client: ClosedError.
+    """A call whose reply comes within `timeout_s` seconds, or at any time (None); ClosedError if its client is closed.
 
-    When the connection was lost, an idempotent call is made once more, for the time that is left. With
-    `may_wait_forever` the server is told that None is no limit, which it does not take for a parameter left out.
+    After a lost connection an idempotent call is repeated with the remaining time. With `may_wait_forever` the call
+    sends a `timeout_s` of null, which means no limit; a missing `timeout_s` means the server's default.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class LongPoll(Generic[_T]):
         self._began = time.monotonic()
 
     def ask(self) -> _T:
-        """Block until the reply is there, and return its value; raises its error, UnreachableError or LostError."""
+        """Block until the reply comes, and return its value; raises its error, UnreachableError or LostError."""
         while True:
             self._began = time.monotonic()
             connection: Connection | None = None
@@ -54,7 +54,7 @@ class LongPoll(Generic[_T]):
             self._reduce_timeout()
 
     async def ask_async(self) -> _T:
-        """Do as `ask` does, without blocking the event loop; to cancel it ends the connection."""
+        """Do as `ask` does, without blocking the event loop; cancelling it closes the connection."""
         import asyncio
 
         while True:
@@ -73,12 +73,12 @@ class LongPoll(Generic[_T]):
             self._reduce_timeout()
 
     def _pause_s(self, error: UnreachableError | LostError | LimitError | ClosedError) -> float:
-        """Return how long to pause before it is asked again, or raise the error."""
+        """Return how long to pause before the next attempt, or raise the error."""
         self._transport.check_open()
-        if isinstance(error, ClosedError):  # what the server answers when it stops
+        if isinstance(error, ClosedError):  # the server is stopping
             error = lost(self._transport.path)
         if isinstance(error, LostError) and time.monotonic() - self._began > self._backoff.limit_s:
-            # The server was there all the time until now.
+            # The server was reachable until now: the pauses start again.
             self._backoff = self._new_backoff()
         return self._backoff.pause_s(error)
 
@@ -86,6 +86,6 @@ class LongPoll(Generic[_T]):
         return Backoff(self._transport, retry_lost=self._call.is_idempotent, at_most_s=remaining_s(self._deadline))
 
     def _reduce_timeout(self) -> None:
-        """Ask only for the time that is left, next time; what may be asked only once has not begun yet."""
+        """Send the remaining time in the next attempt; a call that is not idempotent keeps its time."""
         if self._call.is_idempotent and self._deadline is not None:
             self._wait_s = self._params["timeout_s"] = remaining_s(self._deadline)

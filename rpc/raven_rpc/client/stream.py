@@ -1,6 +1,6 @@
-"""Streams: messages as the server pushes them, each stream over a connection of its own, blocking or in an event loop.
+"""Streams: messages that the server pushes, each stream over a connection of its own, blocking or in an event loop.
 
-Both kinds go on when the connection was lost; how is their subscription's to know.
+Both kinds connect again after a lost connection; their Subscription knows where to continue.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def listen(
 
 
 def tail(transport: Transport, log: Log, timeout_s: float | None) -> Iterator[Message]:
-    """Yield the log from where it begins."""
+    """Yield the messages of the log from its `from_id` on."""
     stream = _Stream(transport, log, timeout_s)
     try:
         with suppress(ClosedError):
@@ -60,7 +60,7 @@ class _Stream:
         transport.track(self)
 
     def next_message(self) -> Message | None:
-        """Return the next message; None at the deadline, when the stream has ended or was closed."""
+        """Return the next message, or None at the deadline, at the end of the stream, or when it is closed."""
         while not self._is_closed:
             try:
                 connection = self._connected()
@@ -85,14 +85,14 @@ class _Stream:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
     def close(self) -> None:
-        """End; the server gives back every message that was pushed and not acked."""
+        """End the stream; the server releases every message that it pushed and that was not acked."""
         self._is_closed = True
         if self._connection is not None:
             self._connection.close()
         self._subscription.end()
 
     def _connected(self) -> Connection:
-        """Return the open connection, or make one and subscribe."""
+        """Return the open connection, or connect and subscribe."""
         if self._connection is None:
             left = remaining_s(self._deadline)
             self._connection = self._transport.retry(self._subscribe, retry_lost=True, at_most_s=left)
@@ -108,7 +108,7 @@ class _Stream:
         return connection
 
     def _acks(self, connection: Connection, message: Message) -> bool:
-        """Ack a message if its subscription says so; False unless the ack is known to have worked."""
+        """Ack a message if its subscription demands it; returns False unless the ack succeeded."""
         params = self._subscription.ack_of(message)
         if params is None:
             return True
@@ -167,11 +167,11 @@ class AsyncMessageIterator:
         return message
 
     async def aclose(self) -> None:
-        """Stop; the server gives back every message that was pushed and not acked."""
+        """Stop; the server releases every message that it pushed and that was not acked."""
         self.close()
 
     def close(self) -> None:
-        """Do as `aclose` does, at once, from any thread. Closing twice is allowed."""
+        """Do as `aclose` does, at once, from any thread. Idempotent."""
         self._is_closed = True
         if self._connection is not None:
             self._connection.close()
@@ -186,7 +186,7 @@ class AsyncMessageIterator:
 
         while not self._is_closed:
             try:
-                # Not around the ack: what is acked must be handed out.
+                # The timeout excludes the ack: an acked message must be delivered.
                 async with asyncio.timeout(remaining_s(self._deadline)):
                     connection = await self._connected(mail)
                     notification = await connection.next_notification()
@@ -202,7 +202,7 @@ class AsyncMessageIterator:
         return None
 
     async def _connected(self, mail: Mail) -> AsyncConnection:
-        """Return the open connection, or make one and subscribe."""
+        """Return the open connection, or connect and subscribe."""
         if self._connection is not None:
             return self._connection
         return await self._transport.retry_async(lambda: self._subscribe(mail), retry_lost=True)
@@ -220,7 +220,7 @@ class AsyncMessageIterator:
         return connection
 
     async def _acks(self, connection: AsyncConnection, mail: Mail, message: Message) -> bool:
-        """Do as `_Stream._acks` does."""
+        """Ack a message, as `_Stream._acks` does."""
         params = mail.ack_of(message)
         if params is None:
             return True
@@ -234,7 +234,7 @@ class AsyncMessageIterator:
         return True
 
     def _drop(self) -> None:
-        """Forget the connection, and what came over it and was not handed out."""
+        """Close the connection, and forget it with its undelivered messages."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()

@@ -1,6 +1,7 @@
-"""Subscription: what a loop asks the server to push, and what it makes of each push; no I/O.
+"""Subscription: the request of a loop to the server, and its handling of each pushed message; no I/O.
 
-A loop over a lost connection asks again: its mail comes anew, and a log goes on behind the last message.
+After a lost connection a loop subscribes again: unacked mail is pushed again, and a log continues after the last
+message.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from raven.model.message import AckMode, Message
 from raven_rpc.client.calls import without_none
 from raven_rpc.client.exchange import JsonObject, decode_as, message_of
 
-# With auto acks a message is acked when its turn comes; more than a few ahead would only be kept from others.
+# With auto acks a message is acked just before it is delivered; prefetching more would only delay other consumers.
 _PREFETCH = 4
 _MAX_WINDOW = 10_000
-# Before a loop connects again, lest it ask a server without end that takes every connection and drops it.
+# The pause before a loop connects again, so that it does not spin at a server that drops every connection.
 LOST_PAUSE_S = 0.02
-# How the server refuses the ack of a message whose lease has ended: another consumer may have it.
+# The server's errors for the ack of a message whose lease has ended: another consumer may have the message.
 REFUSALS = (DeliveryError, MessageNotFoundError)
 
 
 class Options(NamedTuple):
-    """How a loop is to go on, in the words of `BusClient.subscribe`."""
+    """The options of a loop, named as in `BusClient.subscribe`."""
 
     ack: AckMode
     lease_s: float
@@ -50,7 +51,7 @@ class Options(NamedTuple):
 
 
 class Subscription:
-    """One subscription at the server, by its method and parameters; `number` is the server's name for it."""
+    """One subscription at the server: its method, its parameters, and the number that the server gives it."""
 
     def __init__(self, method: str, params: dict[str, Any]) -> None:
         self.method = method
@@ -58,11 +59,11 @@ class Subscription:
         self._number = 0
 
     def begin(self, result: Any) -> None:
-        """Note what the server has answered to `method`; raises ServerError for another shape."""
+        """Note the server's result of `method`; raises ServerError if it has no subscription number."""
         self._number = decode_as(lambda value: int(value["subscription"]), result)
 
     def message_of(self, notification: JsonObject) -> Message | None:
-        """Return the message of a notification, or None at the end; raises the error that the server tells."""
+        """Return the message of a notification, or None at the end; raises the error that the server reports."""
         return message_of(notification)
 
     def ack_of(self, message: Message) -> dict[str, Any] | None:
@@ -74,7 +75,7 @@ class Subscription:
         return message
 
     def end(self) -> None:
-        """Note that the loop is over, so that the server gives back every message that was not acked."""
+        """Note that the loop has ended, and the server releases every message that was not acked."""
 
 
 class Mail(Subscription):
@@ -105,13 +106,13 @@ class Mail(Subscription):
         return message
 
     def end(self) -> None:
-        """Forget the leases of the loop; from any thread, and more than once."""
+        """Forget the leases of the loop; from any thread. Idempotent."""
         while self._tokens:
             self._leases.close_window(self._tokens.pop())
 
 
 class Log(Subscription):
-    """The log of the bus from an id on, of some addresses only if `role` is given."""
+    """The log of the bus from an id on; with `role`, only messages of these addresses."""
 
     def __init__(self, from_id: int, role: str | Sequence[str] | None, follow: bool) -> None:
         addresses = role if role is None or isinstance(role, str) else list(role)

@@ -1,4 +1,4 @@
-"""Transaction: calls that are kept, and done by the server in one transaction."""
+"""Transaction: collects calls, which the server then makes in one transaction."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _CAN = "send, send_many, reply, ack, nack, extend, claim"
 
 
 class Transaction:
-    """What `Client.transaction` returns: its calls are checked at once, and done when the block ends: all or none.
+    """The transaction of `Client.transaction`: checks each call at once, and sends all at the end of the block.
 
-    An exception that leaves the block sends nothing. After it `results` has what each call returned, in their order. If
-    the server refuses a call, the error has its number, from 0, in `call`.
+    After an exception in the block nothing is sent. After the block `results` has the results of the calls, in their
+    order. If the server refuses a call, nothing is done, and the error has the number of the call, from 0, in `call`.
     """
 
     def __init__(self, transport: Transport, leases: LeaseTracker, address: str | None, outside: type) -> None:
@@ -51,7 +51,7 @@ class Transaction:
         self._keep(calls.send_many(self._address, messages))
 
     def reply(self, msg: Message | int, type: str, body: Any = None, **options: Any) -> None:
-        """Answer a message, as `Client.reply` does."""
+        """Reply to a message, as `Client.reply` does."""
         self._keep(calls.reply(self._address, msg, type, body, options))
 
     def claim(self, max: int = 1, lease_s: float = 30.0, *, remember: bool = True) -> None:
@@ -66,7 +66,7 @@ class Transaction:
         self._finished.append(id)
 
     def nack(self, id: int, delay_s: float = 0, reason: str | None = None, *, lease: int | None = None) -> None:
-        """Give a message back, as `Client.nack` does."""
+        """Release a message, as `Client.nack` does."""
         self._keep(calls.nack(self._address, self._leases, id, delay_s, reason, lease))
         self._finished.append(id)
 
@@ -107,7 +107,7 @@ class Transaction:
         return [decode_as(call.read, value) for call, value in zip(self._calls, result["results"], strict=True)]
 
     def _note_leases(self) -> None:
-        """Forget the leases that have ended, and remember those that are new."""
+        """Forget the ended leases, and remember the new ones."""
         for id in self._finished:
             self._leases.forget(id)
         for index in self._claims:

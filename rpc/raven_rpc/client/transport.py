@@ -1,4 +1,4 @@
-"""Transport: the way of one client to its server: its connections, how long it tries again, and how all of it ends."""
+"""Transport: the connections of one client to its server, with retries and their end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _Part = TypeVar("_Part", bound=Closable)
 
 
 class Transport:
-    """One connection that all calls of a client share, and others for whatever may take long; for any thread."""
+    """One connection for all short calls of a client, and one for each long call or loop; any thread may use it."""
 
     def __init__(self, path: str, timeout_s: float, connect_timeout_s: float) -> None:
         self.path = path
@@ -49,14 +49,14 @@ class Transport:
     def do(self, call: Call[_T]) -> _T:
         """Make a call over the shared connection and return its value; raises its error, UnreachableError, LostError.
 
-        A call that makes no difference the second time is made again when the connection was lost.
+        After a lost connection an idempotent call is repeated.
         """
         result = self.retry(lambda: self.ask(call.method, call.params), retry_lost=call.is_idempotent)
         return decode_as(call.read, result)
 
     def ask(self, method: str, params: dict[str, Any] | list[Any]) -> Any:
-        """Ask once over the shared connection, connected anew if it has ended, and return the result as JSON."""
-        if self._pid != os.getpid():  # a forked child: the lock may be held by a thread that is not here
+        """Call once over the shared connection, reconnecting if it has ended; returns the result as JSON."""
+        if self._pid != os.getpid():  # a forked child: a thread of the parent may hold the lock
             self._pid, self._lock = os.getpid(), threading.Lock()
         with self._lock:
             if self._connection is None or self._connection.is_dead():
@@ -66,35 +66,35 @@ class Transport:
             return self._connection.ask(method, params)
 
     def connect(self) -> Connection:
-        """Return a new connection; raises UnreachableError, or ClosedError when this was closed."""
+        """Return a new connection; raises UnreachableError, or ClosedError after `close`."""
         self.check_open()
         connection = self.track(Connection(self.path, self.timeout_s))
         self.check_open()
         return connection
 
     def new_async_connection(self) -> AsyncConnection:
-        """Return a new connection for an event loop, which is still to connect; ClosedError when this was closed."""
+        """Return a new, unconnected connection for an event loop; ClosedError after `close`."""
         from raven_rpc.client.async_connection import AsyncConnection
 
         self.check_open()
         return self.track(AsyncConnection(self.path, self.timeout_s))
 
     def track(self, part: _Part) -> _Part:
-        """Close a part when this is closed, at once if it is already, and return it."""
+        """Return the part; `close` will close it, and closes it now if the transport is closed already."""
         self._parts[id(part)] = part
         if self._is_closed:
             part.close()
         return part
 
     def check_open(self) -> None:
-        """Raise ClosedError when this was closed."""
+        """Raise ClosedError after `close`."""
         if self._is_closed:
             raise ClosedError(f"the client of {self.path} is closed: make a new one")
 
     def close(self) -> None:
-        """Close the connections and the loops, from any thread; twice is allowed."""
+        """Close the connections and the loops, from any thread. Idempotent."""
         self._is_closed = True
-        # A copy made in one step: other threads may be adding theirs, which then see that this is closed.
+        # `valuerefs` copies in one step; a thread that tracks a part after it sees that the transport is closed.
         for reference in self._parts.valuerefs():
             part = reference()
             if part is not None:
@@ -111,7 +111,7 @@ class Transport:
             time.sleep(pause_s)
 
     async def retry_async(self, step: Callable[[], Awaitable[_T]], *, retry_lost: bool) -> _T:
-        """Do as `retry` does, for a step that is awaited."""
+        """Do as `retry` does, with a step that is awaited."""
         import asyncio
 
         backoff = Backoff(self, retry_lost=retry_lost)
@@ -124,9 +124,9 @@ class Transport:
 
 
 class Backoff:
-    """How long, and with which growing pauses, to try again since the server could not be reached.
+    """The growing pauses between attempts to reach a server that is unreachable or full, and their end.
 
-    Or since it was full: a limit of all its clients together passes, and nothing was done.
+    A full server has done nothing, and its limit over all clients passes.
     """
 
     def __init__(self, transport: Transport, *, retry_lost: bool, at_most_s: float | None = None) -> None:
@@ -137,7 +137,7 @@ class Backoff:
         self._pause_s = _FIRST_PAUSE_S
 
     def pause_s(self, error: UnreachableError | LostError | LimitError) -> float:
-        """Return how long to pause before the next attempt, or raise the error if there is to be none."""
+        """Return how long to pause before the next attempt; raises the error if no attempt is left."""
         self._transport.check_open()
         left = self._give_up_at - time.monotonic()
         is_final = isinstance(error, LimitError) and not error.retryable

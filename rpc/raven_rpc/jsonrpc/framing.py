@@ -1,4 +1,4 @@
-"""Lines: what comes in piece by piece, cut at its newlines."""
+"""Framing: cuts received bytes into lines."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 
 class Lines:
-    """Holds the line that is not whole yet; one that is over the limit is passed over, and shows as None."""
+    """Holds an incomplete line; a line over the limit is skipped, and yielded as None."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._partial = bytearray()
-        self._is_skipping = False  # what is left of a line that was too long
+        self._is_skipping = False  # until the end of a line over the limit
 
     def cut(self, data: bytes) -> Iterator[bytes | None]:
-        """Yield the lines that are whole with this, without their newlines and without those that are blank."""
+        """Yield the lines that this data completes, without their newlines; blank lines are skipped."""
         *ends, rest = data.split(b"\n")
         for end in ends:
             if self._is_skipping:
@@ -34,7 +34,7 @@ class Lines:
                 yield None
 
     def rest(self) -> bytes:
-        """Return what came after the last newline, and hold it no more; empty where that is blank."""
+        """Return and drop the bytes after the last newline; empty if they are blank."""
         rest = bytes(self._partial) if self._partial.strip() else b""
         self._partial.clear()
         return rest

@@ -1,6 +1,6 @@
-"""Protocol: JSON-RPC 2.0 as lines of JSON, into and out of bytes.
+"""Messages: JSON-RPC 2.0 as lines of JSON, decoded from and encoded to bytes.
 
-https://www.jsonrpc.org/specification. Each text is one line that ends with a newline, in UTF-8.
+https://www.jsonrpc.org/specification. Each JSON text is one line in UTF-8 that ends with a newline.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _encode_ascii = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class ParseError(ValueError):
-    """A line is not one JSON text; the message says why, in words for whoever sent it."""
+    """A line is not one JSON text; the message tells its sender why."""
 
 
 def parse(line: bytes) -> Any:
-    """Return the value of a line; raises ParseError. An object with a key twice is refused: one would be lost."""
+    """Return the value of a line; raises ParseError, also for an object with a duplicate key."""
     try:
         return _decode(line.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -59,7 +59,7 @@ def success(id: Any, result: Any) -> dict[str, Any]:
 
 
 def failure(id: Any, error: dict[str, Any]) -> dict[str, Any]:
-    """Return the response to a request that failed, or to what is none (`id` None)."""
+    """Return the response to a request that failed, or to an invalid one (`id` None)."""
     return {"jsonrpc": "2.0", "error": error, "id": id}
 
 
@@ -69,34 +69,34 @@ def request(id: int, method: str, params: dict[str, Any] | list[Any]) -> dict[st
 
 
 def notification(method: str, params: dict[str, Any]) -> dict[str, Any]:
-    """Return what is sent without being asked, and not answered."""
+    """Return a notification: it has no id, and gets no response."""
     return {"jsonrpc": "2.0", "method": method, "params": params}
 
 
 def _make_encode() -> Callable[[Any, int], Iterable[str]]:
-    """Return the JSON encoder, which makes the parts of a text of a value and how deep it is indented.
+    """Return a function that encodes a value, at an indentation level, as parts of a JSON text.
 
-    CPython's own in C is made once here, and not for each text as JSONEncoder does.
+    CPython's C encoder is created once here; JSONEncoder would create one per text.
     """
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
         return lambda value, _: _encoder.encode(value)
-    # Without the markers by which it finds circles: what is encoded here holds none.
-    made: Callable[[Any, int], Iterable[str]] = make(
+    # The first argument, None, turns off the check for circular references: values here have none.
+    encode_parts: Callable[[Any, int], Iterable[str]] = make(
         None, _encoder.default, json.encoder.encode_basestring, None, ":", ",", False, False, True
     )
-    return made
+    return encode_parts
 
 
 _encode_parts = _make_encode()
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    members = dict(pairs)
+    if len(members) < len(pairs):
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         raise ParseError(f"the key {json.dumps(twice[:100])} is there twice in one object")
-    return found
+    return members
 
 
 def _refuse_constant(name: str) -> None:

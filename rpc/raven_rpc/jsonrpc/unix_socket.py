@@ -1,4 +1,4 @@
-"""Sockets: the server's place in the file system, who may stand there, and who is at the other end."""
+"""Unix socket: binds the server's socket in the file system, and identifies the process at the other end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from raven.errors import BindError
 if TYPE_CHECKING:
     import asyncio
 
-# What `sun_path` holds, its closing NUL included: unix(7); 104 on macOS.
+# The size of `sun_path`, with its terminating NUL: unix(7); 104 on macOS.
 _PATH_SIZE = 108 if sys.platform == "linux" else 104
 BACKLOG = 4096
 _FIRST_INHERITED_FD = 3
@@ -32,7 +32,7 @@ _LOCK_NAP_S = 0.01
 
 
 def check_length(path: str) -> None:
-    """Refuse a path that does not fit into a socket address; raises BindError."""
+    """Raise BindError if a path does not fit into a socket address."""
     length = len(os.fsencode(path))
     if length >= _PATH_SIZE:
         raise BindError(
@@ -42,10 +42,10 @@ def check_length(path: str) -> None:
 
 
 class ListeningSocket:
-    """A listening Unix socket that nobody else stands at, open to its owner alone from the first instant.
+    """A listening Unix socket at a path that no other server uses, open to its owner alone from the first instant.
 
-    A socket that a dead server left behind is replaced; one that answers is not, nor is anything that is no socket.
-    With `others` any user may connect, and is to be told apart by `peer_uid`. Raises BindError.
+    The stale socket of a dead server is replaced; a socket that answers is not, nor is any other kind of file.
+    With `others` any user may connect: check each with `peer_uid`. Raises BindError.
     """
 
     def __init__(self, path: str, *, others: bool = False) -> None:
@@ -59,7 +59,7 @@ class ListeningSocket:
                 _remove_stale(path)
                 self._bind(0o666 if others else 0o600)
                 self._inode = _inode(path)
-                # Still alone: a socket that is bound and does not listen yet looks like one that was left behind.
+                # Still under the lock: a bound socket that does not listen yet looks stale to another server.
                 self.socket.listen(BACKLOG)
         except OSError as error:
             self.socket.close()
@@ -69,7 +69,7 @@ class ListeningSocket:
             raise
 
     def remove(self) -> None:
-        """Remove the socket from its place, unless another stands there by now."""
+        """Unlink the socket, unless its path is another socket by now."""
         with suppress(OSError):
             if _inode(self.path) == self._inode:
                 os.unlink(self.path)
@@ -83,7 +83,7 @@ class ListeningSocket:
 
 
 class InheritedSocket:
-    """The listening socket that systemd has passed to this process (sd_listen_fds(3)); it stays in its place."""
+    """The listening socket that systemd has passed to this process (sd_listen_fds(3)); `remove` leaves it."""
 
     def __init__(self) -> None:
         count = os.environ.pop("LISTEN_FDS")
@@ -102,16 +102,16 @@ class InheritedSocket:
         self.path = str(self.socket.getsockname())
 
     def remove(self) -> None:
-        """Leave the socket where systemd made it."""
+        """Do nothing: the socket belongs to systemd."""
 
 
 def is_inherited() -> bool:
-    """Whether a listening socket was passed to this very process."""
+    """Whether systemd has passed a listening socket to this process."""
     return "LISTEN_FDS" in os.environ and os.environ.get("LISTEN_PID") == str(os.getpid())
 
 
 def peer_uid(connection: socket.socket) -> int:
-    """Return the user id of the process at the other end, as the kernel noted it when that connected."""
+    """Return the user id of the connected process, which the kernel recorded at its `connect`."""
     if sys.platform == "linux":
         size = struct.calcsize("3i")
         return int(struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[1])
@@ -120,20 +120,20 @@ def peer_uid(connection: socket.socket) -> int:
 
 
 def unsent_bytes(transport: asyncio.WriteTransport) -> int:
-    """Return how many bytes of what was written the other end has not read, as far as the system tells."""
+    """Return how many written bytes the other end has not read, as far as the system tells."""
     size = transport.get_write_buffer_size()
     if sys.platform == "linux":
-        found = array.array("i", [0])
+        queued = array.array("i", [0])
         with suppress(OSError):
-            fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, found)
-        size += found[0]
+            fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, queued)
+        size += queued[0]
     return size
 
 
 def peer_closed(transport: asyncio.WriteTransport) -> bool:
-    """Whether the other end has closed altogether, where it can be told from one that has only closed its half.
+    """Whether the other end has closed both directions; False on systems that cannot tell it from a half-close.
 
-    Linux reports POLLHUP once nobody can read there any more (unix(7), poll(2)); elsewhere the answer is no.
+    Linux reports POLLHUP once the other end cannot read any more (unix(7), poll(2)).
     """
     if sys.platform != "linux":
         return False
@@ -144,7 +144,7 @@ def peer_closed(transport: asyncio.WriteTransport) -> bool:
 
 @contextmanager
 def _folder_lock(folder: str) -> Iterator[None]:
-    """Keep other servers from clearing the way in the same folder at the same time."""
+    """Lock a folder, so that no other server replaces a stale socket in it at the same time."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         give_up_at = time.monotonic() + _LOCK_TIMEOUT_S
@@ -155,7 +155,7 @@ def _folder_lock(folder: str) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > give_up_at:
                     raise BindError(
-                        f"the folder {folder} is locked by another program: try again, or find it"
+                        f"the folder {folder} is locked by another program: try again, or find that program"
                     ) from None
             time.sleep(_LOCK_NAP_S)
         yield
@@ -164,18 +164,18 @@ def _folder_lock(folder: str) -> Iterator[None]:
 
 
 def _warn_if_writable(folder: str) -> None:
-    """Say so where any user may remove the socket from its folder, and put another there."""
+    """Log a warning if any user may replace the socket in its folder."""
     with suppress(OSError):
         if os.stat(folder).st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
             logging.getLogger("raven").warning(
-                "any user can replace the socket, since all may write its folder %s: run `chmod o-w` or `chmod +t` on "
-                "it, or choose another place with --socket",
+                "any user can replace the socket, because all users may write its folder %s: run `chmod o-w` or "
+                "`chmod +t` on it, or choose another path with --socket",
                 folder,
             )
 
 
 def _remove_stale(path: str) -> None:
-    """Remove a socket that nobody listens at any more; refuse anything else that stands at the path."""
+    """Unlink a socket that no process listens at; raises BindError for anything else at the path."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
@@ -195,11 +195,11 @@ def _remove_stale(path: str) -> None:
                 return
             if error.errno not in (errno.EAGAIN, errno.EINPROGRESS):
                 raise BindError(
-                    f"somebody's socket stands at {path} ({error.strerror}): choose another with --socket"
+                    f"another program's socket is at {path} ({error.strerror}): choose another with --socket"
                 ) from None
     raise BindError(f"another server is listening at {path}: use it, stop it, or choose another with --socket")
 
 
 def _inode(path: str) -> tuple[int, int]:
-    found = os.lstat(path)
-    return found.st_ino, found.st_dev
+    status = os.lstat(path)
+    return status.st_ino, status.st_dev

@@ -1,4 +1,4 @@
-"""What a caller can call: the table of methods, their parameters, and what each does.
+"""The methods of the server: their table, their parameters and their functions.
 
 Imported by `server`; imports `jsonrpc`, and `raven.host` and below.
 """

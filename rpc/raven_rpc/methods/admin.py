@@ -1,4 +1,4 @@
-"""Admin: the methods that look after the bus; what takes long has a thread and a connection of its own."""
+"""Admin: the methods for maintenance; long ones run in a thread of their own, over a connection of their own."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from raven_rpc.methods.context import Context
 from raven_rpc.methods.method import Work
 from raven_rpc.methods.receive import MAX_PAGE_BYTES, as_messages
 
-# So many ids are revived among the writes of others.
-_FEW = 1000
-# The dead of so many addresses are listed at once, each with a message of 4 MiB at least.
-_MANY = 16
+# Up to this many ids are requeued among other writes; more of them in the maintenance thread.
+_MAX_INLINE_IDS = 1000
+# At most this many addresses per `dead`: each returns one message at least, of up to 4 MiB.
+_MAX_ADDRESSES = 16
 
 
 def dead(context: Context, args: params.Dead) -> Work:
-    """Return the deliveries that have died, each as its recipient has it, with the reason."""
+    """Return the dead deliveries, each as its recipient sees it, with the reason."""
     check_max(args.max)
     bus, allowed = context.reader, context.allowed(args.role)
 
@@ -27,9 +27,9 @@ def dead(context: Context, args: params.Dead) -> Work:
         if allowed is None:
             return bus.dead(max=args.max, max_bytes=MAX_PAGE_BYTES)
         most = MAX_PAGE_BYTES // max(1, len(allowed))
-        if len(allowed) > _MANY:
+        if len(allowed) > _MAX_ADDRESSES:
             raise LimitError(
-                f"{len(allowed):,} addresses at once are over the limit of {_MANY}: ask for fewer, or for all"
+                f"{len(allowed):,} addresses at once are over the limit of {_MAX_ADDRESSES}: ask for fewer, or for all"
             )
         letters = [message for role in allowed for message in bus.dead(role, max=args.max, max_bytes=most)]
         return sorted(letters, key=lambda message: message.id)[: args.max]
@@ -38,51 +38,51 @@ def dead(context: Context, args: params.Dead) -> Work:
 
 
 def requeue(context: Context, args: params.Requeue) -> Work:
-    """Revive the dead of some messages, or all there are: they are ready at once, with all attempts before them."""
+    """Requeue the dead deliveries of some messages, or all: they are ready at once, with no attempt counted."""
     role = _own(context, args.role)
     if bool(args.ids) == args.all:
         raise InputError("requeue takes the ids of messages, or all: give one of them")
     if args.all:
         return Work("admin", lambda: context.admin.requeue(role=role, all=True), _as_requeued)
-    if len(args.ids) > _FEW:
+    if len(args.ids) > _MAX_INLINE_IDS:
         return Work("admin", lambda: context.admin.requeue(*args.ids, role=role), _as_requeued)
     return Work("write", lambda: context.writer.requeue(*args.ids, role=role), _as_requeued, weight=len(args.ids))
 
 
 def purge_dead(context: Context, args: params.PurgeDead) -> Work:
-    """Drop the deliveries that have died, all or those to one address."""
+    """Delete the dead deliveries, all or those to one address."""
     role = _own(context, args.role)
     return Work("admin", lambda: context.admin.purge_dead(role), lambda count: {"purged": count})
 
 
 def prune(context: Context, args: params.Prune) -> Work:
-    """Drop finished messages older than a span of time, and give their space back; what is unfinished stays."""
+    """Delete finished messages older than `older_than_s`, and free their space; unfinished messages stay."""
     if context.bound:
-        raise ForbiddenError(f"this socket acts as {', '.join(context.bound)} only: it cannot prune what is others'")
+        raise ForbiddenError(f"this socket acts as {', '.join(context.bound)} only: it cannot prune the whole bus")
 
     def run() -> dict[str, Any]:
-        done = context.admin.prune(
+        pruned = context.admin.prune(
             args.older_than_s, dry_run=args.dry_run, progress=lambda _: context.host.check_running()
         )
-        return {"messages": done.messages, "bytes": done.bytes, "dry_run": args.dry_run}
+        return {"messages": pruned.messages, "bytes": pruned.bytes, "dry_run": args.dry_run}
 
     return Work("admin", run)
 
 
 def stats(context: Context, args: params.Stats) -> Work:
-    """Return what the server has done and what waits, and as `bus` the figures of the bus, null where it is gone."""
+    """Return the server's counters and waiting requests, and as `bus` the statistics of the bus, null if it is gone."""
 
     def collect() -> dict[str, Any] | None:
         try:
             return context.admin.stats(full=args.full).as_dict()
-        except DatabaseError:  # just then the server's own figures are wanted
+        except DatabaseError:  # the server's own figures are useful just then
             return None
 
     return Work("admin", collect, lambda figures: {**context.facts.stats(), "bus": figures})
 
 
 def _own(context: Context, role: str | None) -> str | None:
-    """Return whose dead are meant, None for everybody's; on a bound socket one of its addresses."""
+    """Return the address whose dead are meant, None for all; on a bound socket one of its addresses."""
     return context.role("role", role) if role is not None or context.bound else None
 
 

@@ -1,4 +1,4 @@
-"""Context: on whose behalf a connection asks, what it may see and do, and what its methods use."""
+"""Context: the identity and the rights of a connection, and the objects that its methods use."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from raven.model.message import Message
 
 
 class Facts(Protocol):
-    """What a program that serves methods tells of itself."""
+    """Facts about the program that serves the methods."""
 
     @property
     def description(self) -> dict[str, Any]:
         """The OpenRPC document of all its methods."""
 
     def stats(self) -> dict[str, Any]:
-        """Return what it has done since its start, and what waits."""
+        """Return its counters since its start, and the numbers of waiting requests."""
 
 
 class Context:
     """One connection's view of the bus.
 
     It acts as the address that it named in `hello`, or as the one address that its socket is bound to. On a bound
-    socket every other address is refused, whatever the method.
+    socket every method refuses other addresses.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Context:
     # Addresses
 
     def role(self, name: str, address: str | None) -> str:
-        """Return the address that a parameter means; raises InputError where none is meant, or ForbiddenError."""
+        """Return a parameter's address, or the connection's; raises InputError if both are None, or ForbiddenError."""
         if address is None:
             address = self.address
         if address is None:
@@ -65,32 +65,32 @@ class Context:
         return self.check(address)
 
     def address_or_none(self, address: str | None) -> str | None:
-        """Return the address that an optional parameter means, or None; raises ForbiddenError."""
+        """Return an optional parameter's address, or the connection's, or None; raises ForbiddenError."""
         return self.address if address is None else self.check(address)
 
     def check(self, address: str) -> str:
-        """Refuse what is no address, and one that this socket is not bound to."""
+        """Return the address; raises AddressError if it is invalid, ForbiddenError if the socket is not bound to it."""
         parse_address(address)
         if self.bound and address not in self.bound:
             raise ForbiddenError(f"this socket acts as {', '.join(self.bound)} only, not as {address!r}")
         return address
 
     def client(self, name: str, address: str | None) -> HostedBus:
-        """Return the client that writes as the address that a parameter means."""
+        """Return the client that writes as a parameter's address, or as the connection's."""
         if address is None or self.bound:
             address = self.role(name, address)
-        return self.host.for_address(address)  # which parses it, the first time
+        return self.host.for_address(address)  # parses a new address
 
     def allowed(self, role: str | list[str] | None) -> list[str] | None:
-        """Return what a view of the log is narrowed to: roles that were asked for, or those of a bound socket."""
+        """Return the addresses whose messages a view of the log shows: those requested, or the bound ones, or None."""
         if role is not None:
             return list(dict.fromkeys(self.check(address) for address in ([role] if isinstance(role, str) else role)))
         return list(self.bound) or None
 
-    # Messages; these read the store, over one of the connections of the host
+    # Messages: these read the store, over one of the connections of the host
 
     def read_as(self, bus: HostedBus, message_id: int, role: str | None) -> Message:
-        """Read a message as `role`; on a bound socket, as if none existed that is neither from nor to its addresses."""
+        """Read a message as `role`; on a bound socket only messages from or to its addresses exist."""
         whole = bus.read_whole(message_id)
         recipients = bus.recipients(message_id)
         if self.bound and whole.sender not in self.bound and not set(self.bound) & set(recipients):
@@ -98,21 +98,21 @@ class Context:
         return bus.for_address(role, register=False).read(message_id) if role in recipients else whole
 
     def sole_recipient(self, bus: HostedBus, message_id: int) -> str:
-        """Return the one address that a message went to, of those of a bound socket; raises InputError for several."""
+        """Return the only recipient of a message, or the only bound one; raises InputError if there are several."""
         self.read_as(bus, message_id, None)
         recipients = [address for address in bus.recipients(message_id) if not self.bound or address in self.bound]
         if len(recipients) != 1:
-            shown = ", ".join(recipients[:5]) + (", ..." if len(recipients) > 5 else "") or "nobody of this socket"
-            raise InputError(f"message #{message_id} went to {shown}: say for whom you ack, with role")
+            names = ", ".join(recipients[:5]) + (", ..." if len(recipients) > 5 else "") or "no address of this socket"
+            raise InputError(f"message #{message_id} went to {names}: say for whom you ack, with role")
         return recipients[0]
 
     # Deliveries
 
     def finished(self, role: str, message_id: int, lease: int | None) -> None:
-        """Note, on the event loop, that a delivery that was handed out here is finished or given back."""
+        """Forget the lease of a finished or released delivery. Call it on the event loop."""
         self.leases.forget(role, message_id, lease)
         self.host.unacked.release(role, message_id)
 
     def lost(self, role: str, message_id: int, lease: int | None = None) -> None:
-        """Note, in any thread, that a lease is lost: the subscription that had the message has room again."""
+        """Free the window slot of a subscription that has lost the lease of a message. Any thread may call it."""
         self.host.loop.call_soon_threadsafe(self.host.unacked.release, role, message_id, lease)

@@ -1,4 +1,4 @@
-"""Read: the methods that look at messages and change nothing."""
+"""Read: the methods that read messages and change nothing."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from raven_rpc.methods.context import Context
 from raven_rpc.methods.method import Work
 from raven_rpc.methods.receive import MAX_PAGE_BYTES, as_messages
 
-# A read of one message brings its body, which may be long: it counts for so many writes.
-_ONE_READ = 100
+# The weight of reading one message, whose body may be long.
+_READ_WEIGHT = 100
 
 
 def read(context: Context, args: params.Read) -> Work:
-    """Return one message, as the given address has it, or as a whole; changes nothing."""
+    """Return one message, as one address sees it, or as a whole; changes nothing."""
     role = context.address_or_none(args.role)
-    return Work("read", lambda: context.read_as(context.reader, args.id, role), Message.as_dict, weight=_ONE_READ)
+    return Work("read", lambda: context.read_as(context.reader, args.id, role), Message.as_dict, weight=_READ_WEIGHT)
 
 
 def recipients(context: Context, args: params.OneMessage) -> Work:
@@ -35,12 +35,12 @@ def recipients(context: Context, args: params.OneMessage) -> Work:
 
 
 def receipts(context: Context, args: params.OneMessage) -> Work:
-    """Return how far each delivery of a message has come, in the order of its recipients."""
+    """Return the state of each delivery of a message, in the order of its recipients."""
     return Work("read", partial(_receipts, context, args.id), _as_receipts)
 
 
 def wait_receipt(context: Context, args: params.WaitReceipt) -> Work:
-    """Wait until every delivery of a message has come so far, and return the receipts; others overtake it."""
+    """Wait until every delivery of a message has reached a state; return the receipts. Later requests overtake it."""
     poller = ReceiptPoller(partial(_receipts, context, args.id), args.id, args.state)
     context.deferred.reserve()
 
@@ -61,7 +61,7 @@ def _as_receipts(receipts: list[Receipt]) -> dict[str, Any]:
 
 
 def history(context: Context, args: params.History) -> Work:
-    """Return the messages of one conversation or task in order, each as a whole."""
+    """Return the whole messages of one conversation or task, in order."""
     bus, allowed = context.reader, context.allowed(args.role)
     return Work(
         "read",
@@ -74,7 +74,7 @@ def history(context: Context, args: params.History) -> Work:
 
 
 def thread(context: Context, args: params.Thread) -> Work:
-    """Return all messages that one answers and all that answer it, step by step, in order, each as a whole."""
+    """Return the conversation of a message: all messages that it answers, and all replies, whole and in order."""
     bus, allowed = context.reader, context.allowed(args.role)
 
     def find() -> list[Message]:
@@ -86,7 +86,7 @@ def thread(context: Context, args: params.Thread) -> Work:
 
 
 def peers(context: Context, args: params.Peers) -> Work:
-    """List who is registered or has mail: who is waiting now, who was seen when, how much waits for each."""
+    """List the addresses that are registered or have mail, with their waiters, times and pending messages."""
     bus = context.reader
     return Work("read", lambda: bus.peers(args.session), lambda peers: {"peers": [peer.as_dict() for peer in peers]})
 

@@ -1,4 +1,4 @@
-"""Receive: the methods that take, finish and give back what waits for an address."""
+"""Receive: the methods that show, claim, ack and release the messages of an address."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from raven_rpc.methods import params
 from raven_rpc.methods.context import Context
 from raven_rpc.methods.method import Work
 
-# So much of bodies is answered at once; what an inbox holds beyond it is shown when the first are acked.
+# The bodies of one response hold at most this many bytes; an inbox shows further messages once the first are acked.
 MAX_PAGE_BYTES = 16 * 1024 * 1024
 
 
@@ -27,12 +27,12 @@ class _Change(NamedTuple):
 
 
 def as_messages(messages: list[Message]) -> dict[str, Any]:
-    """Return messages as an answer holds them."""
+    """Return messages as a JSON result."""
     return {"messages": [message.as_dict() for message in messages]}
 
 
 def inbox(context: Context, args: params.Inbox) -> Work:
-    """Show what an address has not acked, by urgency, then id; marks first sight as delivered, unless peeking."""
+    """Return the unacked messages of an address, by urgency, then id; unless `peek`, marks them as delivered."""
     check_max(args.max)
     role = context.role("role", args.role)
     bus = context.reader.for_address(role, register=False) if args.peek else context.client("role", role)
@@ -45,7 +45,7 @@ def inbox(context: Context, args: params.Inbox) -> Work:
 
 
 def claim(context: Context, args: params.Claim) -> Work:
-    """Take ready messages under a lease, by urgency, then id: ack each before that ends, or it is ready again."""
+    """Lease ready messages, by urgency, then id. Ack each before its lease ends, or it is ready again."""
     check_max(args.max)
     check_lease(args.lease_s)
     bus = context.client("role", args.role)
@@ -59,7 +59,7 @@ def claim(context: Context, args: params.Claim) -> Work:
 
 
 def ack(context: Context, args: params.Ack) -> Work:
-    """Finish one address's delivery of a message; twice is the same as once."""
+    """Finish one address's delivery of a message; idempotent."""
     if args.subscription is not None:
         return _consume(context, args.id, args.subscription)
     change = partial(BusClient.ack, id=args.id)
@@ -86,13 +86,13 @@ def _consume(context: Context, message_id: int, subscription: int) -> Work:
 
 
 def nack(context: Context, args: params.Nack) -> Work:
-    """Give a message back, ready for anyone at once or after a delay, saying why; at its last attempt it is dead."""
+    """Release a message: it is ready at once or after a delay. After its last attempt it is dead."""
     change = partial(BusClient.nack, id=args.id, delay_s=args.delay_s, reason=args.reason)
     return _change(context, args, change, lambda change: {"nacked": args.id, "state": change.value})
 
 
 def extend(context: Context, args: params.Extend) -> Work:
-    """Let the lease of a message end later: so many seconds from now."""
+    """Let the lease of a message end `lease_s` seconds from now."""
     check_lease(args.lease_s)
     change = partial(BusClient.extend, id=args.id, lease_s=args.lease_s)
     return _change(context, args, change, lambda _: {"extended": args.id}, ends=False)
@@ -106,7 +106,7 @@ def _change(
     *,
     ends: bool = True,
 ) -> Work:
-    """Change one delivery, under the lease that was given, or the one that this connection was handed it under."""
+    """Change one delivery, under the lease of the request, or the one that this connection remembers."""
     role = context.address_or_none(args.role)
     bus, leases = context.writer, context.leases
 

@@ -10,7 +10,7 @@ from raven_rpc.methods.receive import as_messages
 
 
 def send(context: Context, args: params.Send) -> Work:
-    """Send one message; when the answer comes it is committed, and whoever waits for it was woken."""
+    """Send one message. Before the response it is committed, and its waiting recipients are woken."""
     bus = context.client("from", args.from_)
     message = bus.prepare(**args.send_kwargs())
     return Work("write", lambda: bus.send_prepared_one(message), Message.as_dict)
@@ -24,18 +24,18 @@ def send_many(context: Context, args: params.SendMany) -> Work:
 
 
 def reply(context: Context, args: params.Reply) -> Work:
-    """Answer a message: to where its sender waits for the answer, else to the sender."""
+    """Reply to a message: to the address where its sender waits for the reply, or else to the sender."""
     bus = context.client("from", args.from_)
 
-    def post() -> Message:
-        asked = context.read_as(context.writer, args.id, None)
-        return bus.send_prepared_one(bus.prepare_reply(asked, **args.send_kwargs()))
+    def send_reply() -> Message:
+        request = context.read_as(context.writer, args.id, None)
+        return bus.send_prepared_one(bus.prepare_reply(request, **args.send_kwargs()))
 
-    return Work("write", post, Message.as_dict)
+    return Work("write", send_reply, Message.as_dict)
 
 
 def request(context: Context, args: params.Request) -> Work:
-    """Send a message, wait for the answer that `reply` gives to it, and return that, acked; others overtake it."""
+    """Send a message, wait for the reply to it, and return that reply, acked; later requests overtake this one."""
     pending = context.client("from", args.from_).pending_request(timeout_s=args.timeout_s, **args.send_kwargs())
     context.deferred.reserve()
     return Work(

@@ -1,6 +1,6 @@
-"""Transaction: several calls in one transaction, or none of them.
+"""Transaction: several calls in one transaction, all or none.
 
-There is no SQL among them, as there is in Python's: what comes over the socket may come from a sandbox.
+Unlike a transaction in Python, it has no user SQL, because the client may be in a sandbox.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_CALLS = 1000
 
 
 def transact(context: Context, args: params.Transaction, methods: Mapping[str, Method]) -> Work:
-    """Return the work of all calls as one; each is checked as if it came alone."""
+    """Return the work of all calls as one; each call is checked as a request of its own."""
     if len(args.calls) > MAX_CALLS:
         raise LimitError(f"a transaction of {len(args.calls):,} calls is over the limit of {MAX_CALLS:,}")
     works: list[Work] = []
@@ -39,7 +39,7 @@ def transact(context: Context, args: params.Transaction, methods: Mapping[str, M
                     if call["method"] == "claim":
                         size += sum(len(encode(message.body)) for message in values[-1])
                     if size > MAX_PAGE_BYTES:
-                        raise LimitError(f"what is claimed comes to over {MAX_PAGE_BYTES:,} bytes: claim less at once")
+                        raise LimitError(f"the claimed bodies hold over {MAX_PAGE_BYTES:,} bytes: claim less at once")
         return values
 
     def on_success(values: list[Any]) -> None:

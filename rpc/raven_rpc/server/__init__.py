@@ -1,4 +1,4 @@
-"""The server: connections, dispatch, the order of requests and answers.
+"""The server: connections, dispatch, the order of requests and responses.
 
 Imported by the public face alone; imports `methods`, `jsonrpc`, and `raven.host` and below.
 """

@@ -294,9 +294,9 @@ class Connection(asyncio.Protocol):
         if outcome.error is not None:
             self._server.dispatcher.errors += 1
             response = messages.failure(dispatched.id, errors.to_wire(outcome.error))
-        elif dispatched.wanted:
+        elif dispatched.wants_response:
             response = messages.success(dispatched.id, work.to_result(outcome.value))
-        self._put(request.response, request.slot, response if dispatched.wanted else None)
+        self._put(request.response, request.slot, response if dispatched.wants_response else None)
 
     def _put(self, line: LineResponse, slot: int, response: dict[str, Any] | None) -> None:
         """Put a response into its slot; a deferred line that is complete is the next to be written."""

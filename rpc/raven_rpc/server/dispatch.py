@@ -1,6 +1,6 @@
-"""Dispatch: from a request to its method and back, by jsonrpcserver; the only module that imports it.
+"""Dispatch: from a request to its method and back; the only module that imports jsonrpcserver.
 
-Each element of a batch is dispatched on its own, since the specification wants one error for each that is malformed.
+Each element of a batch is dispatched on its own, because the specification wants one error per malformed element.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from raven_rpc.methods.params import bind
 
 
 class Dispatched(NamedTuple):
-    """What a request has come to: a response that is ready, or work to be done, and the id to answer it with.
+    """The result of a dispatch: a response, or work to be done, and the id of the request.
 
-    A notification has neither a response nor an id to answer with (`wanted` is false).
+    A notification gets no response (`wants_response` is false), and its id is None.
     """
 
-    wanted: bool
+    wants_response: bool
     id: Any
     response: dict[str, Any] | None
     work: Work | None
 
 
 class Dispatcher:
-    """Finds the method of a request and calls it, with every mistake as an error response; counts both."""
+    """Finds the method of a request and calls it; any failure becomes an error response. Counts requests and errors."""
 
     def __init__(self, methods: Mapping[str, Method]) -> None:
         self._methods = {name: _adapted(method) for name, method in methods.items()}
         self.requests = self.errors = 0
 
     def dispatch(self, request: Any, context: Context) -> Dispatched:
-        """Return what one request, an element of a batch or a line of its own, has come to."""
+        """Dispatch one request: an element of a batch, or a line of its own."""
         self.requests += 1
         reason = _malformed(request)
         if reason is not None:
             return self._refusal(None, errors.standard(messages.INVALID_REQUEST, reason))
-        wanted, id, method = "id" in request, request.get("id"), self._methods.get(request["method"])
+        wants_response, id, method = "id" in request, request.get("id"), self._methods.get(request["method"])
         if method is None:
             reason = f"there is no method {request['method'][:100]!r}: ask rpc.discover which there are"
             error: dict[str, Any] | None = errors.standard(messages.METHOD_NOT_FOUND, reason)
@@ -54,8 +54,8 @@ class Dispatcher:
         else:
             value, error = _call(method, request, context)
         if isinstance(value, Work):
-            return Dispatched(wanted, id, None, value)
-        if not wanted:
+            return Dispatched(wants_response, id, None, value)
+        if not wants_response:
             return Dispatched(False, None, None, None)
         return Dispatched(True, id, messages.success(id, value), None) if error is None else self._refusal(id, error)
 
@@ -69,14 +69,14 @@ def _call(
 ) -> tuple[Any, dict[str, Any] | None]:
     """Let jsonrpcserver call a method, and return its value, or None and an error object.
 
-    Not by its `dispatch`: that binds a signature first, and each of these methods has a model for its parameters.
+    jsonrpcserver's own `dispatch` would bind a signature first, but these methods have models for their parameters.
     """
     result = call_method(create_request(request), context, method)
     return (None, result._error._asdict()) if isinstance(result, Left) else (result._value.result, None)
 
 
 def _adapted(method: Method) -> Callable[..., Result]:
-    """Return a method as jsonrpcserver calls it, which answers with a value or with Work."""
+    """Return a method in the form that jsonrpcserver calls; it returns a value or Work."""
     params, run = method.params, method.run
 
     def call(context: Context, /, *args: Any, **kwargs: Any) -> Result:

@@ -15,7 +15,7 @@ MAX_RESPONSE = 64 * 1024 * 1024
 
 
 class LineResponse:
-    """The response to one line: one response, those of a batch, or nothing; complete if no part is missing."""
+    """The response to one line: one response, the responses of a batch, or nothing; complete if no part is missing."""
 
     __slots__ = ("_is_batch", "_parts", "_size", "after_reply", "missing")
 

@@ -229,7 +229,7 @@ def serve(
     ready: Callable[[str], None] | None = None,
     **options: Any,
 ) -> None:
-    """Serve a bus until SIGTERM or SIGINT; the options are those of Server. A second signal ends it at once."""
+    """Serve a bus until SIGTERM or SIGINT; takes Server's options. A second signal ends the process at once."""
     # The objects of imported modules live as long as the process: exclude them from garbage collection.
     gc.freeze()
 

@@ -156,7 +156,11 @@ def test_where_nobody_listens_it_is_unreachable_and_says_what_to_do(tmp_path: Pa
     (tmp_path / "file").write_text("")
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "dead.sock"))
-    for name, why in (("none.sock", "No such file"), ("file", "nobody listens"), ("dead.sock", "nobody listens")):
+    for name, why in (
+        ("none.sock", "No such file"),
+        ("file", "no process listens"),
+        ("dead.sock", "no process listens"),
+    ):
         bus = Client(str(tmp_path / name), "boss:s", connect_timeout_s=0)
         calls = [bus.last_id, lambda bus=bus: bus.send("a:s", "x"), lambda bus=bus: next(bus.listen())]
         calls += [lambda bus=bus: next(bus.tail()), lambda bus=bus: asyncio.run(anext(bus.subscribe()))]

@@ -113,7 +113,7 @@ def test_a_number_too_big_to_hold_is_refused_or_written_as_json(line: bytes) -> 
 def test_a_method_that_leaves_work_has_no_response_yet() -> None:
     reply = DISPATCHER.dispatch(request("later", id="x"), NOBODY)
 
-    assert (reply.wanted, reply.id, reply.response) == (True, "x", None)
+    assert (reply.wants_response, reply.id, reply.response) == (True, "x", None)
     assert reply.work is not None
     assert reply.work.run() == 19
 
@@ -121,7 +121,7 @@ def test_a_method_that_leaves_work_has_no_response_yet() -> None:
 def test_a_notification_has_no_response_and_its_work_is_still_to_be_done() -> None:
     reply = DISPATCHER.dispatch(request("later"), NOBODY)
 
-    assert (reply.wanted, reply.response) == (False, None)
+    assert (reply.wants_response, reply.response) == (False, None)
     assert reply.work is not None
 
 
@@ -132,7 +132,7 @@ def test_a_notification_has_no_response_and_its_work_is_still_to_be_done() -> No
 def test_a_notification_that_goes_wrong_is_not_answered(notification: dict[str, Any]) -> None:
     reply = DISPATCHER.dispatch(notification, NOBODY)
 
-    assert (reply.wanted, reply.response, reply.work) == (False, None, None)
+    assert (reply.wants_response, reply.response, reply.work) == (False, None, None)
 
 
 @pytest.mark.parametrize(

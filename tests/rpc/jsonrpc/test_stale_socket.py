@@ -107,7 +107,7 @@ def test_a_socket_of_another_kind_in_the_place_of_the_helper_s_is_left_there(tmp
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
         other.bind(str(path))
 
-        with pytest.raises(BindError, match="somebody's socket stands at"):
+        with pytest.raises(BindError, match="another program's socket is at"):
             ListeningSocket(str(path))
 
         assert path.is_socket()
@@ -124,7 +124,7 @@ def test_a_socket_that_may_not_be_asked_is_left_alone(spawn: Spawn) -> None:
 
         reason = spawn("binder", pwd.getpwnam("nobody").pw_uid).ask([path, 0])
 
-        assert f"somebody's socket stands at {path}" in reason
+        assert f"another program's socket is at {path}" in reason
         assert stat.S_ISSOCK(os.lstat(path).st_mode)
 
 
