@@ -1,4 +1,4 @@
-"""Fixtures: a bus for the doctor to look at."""
+"""Fixtures: a bus for the doctor to examine."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from raven import BusClient
 
 @pytest.fixture
 def bus(db: str) -> str:
-    """Make a bus that nobody uses, and return its path."""
+    """Create a bus without users, and return its path."""
     BusClient.at("worker:s", db).close()
     return db

@@ -1,4 +1,4 @@
-"""`raven doctor` while there is no room: the disk, its inodes, limits of processes, a disk that is read-only."""
+"""`raven doctor` and storage limits: a full disk, inodes, file size limits, a read-only disk."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ MIB = 1024 * 1024
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Path:
-    """Return the folder of a disk that is mounted by whoever uses it."""
+    """Return the folder on which a test mounts a disk."""
     (tmp_path / "disk").mkdir()
     return tmp_path / "disk"
 
 
 def on_disk(spawn: Spawn, disk: Path, options: str) -> Examiner:
-    """Mount a disk that this examiner alone sees, and make a bus there."""
+    """Mount a disk that only this examiner sees, and create a bus there."""
     examiner = Examiner.on_small_disk(spawn, str(disk / "bus.db"), disk, options)
     assert examiner.make() is None
     return examiner
@@ -39,7 +39,7 @@ def on_disk(spawn: Spawn, disk: Path, options: str) -> Examiner:
         (50 * MIB, "warn", ["50 MiB free"]),
     ],
 )
-def test_a_disk_that_is_full_or_nearly_so_is_told_with_what_is_left_until_there_is_room(
+def test_a_full_or_nearly_full_disk_is_reported_with_its_free_space(
     spawn: Spawn, disk: Path, left: int, verdict: str, words: list[str]
 ) -> None:
     examiner = on_disk(spawn, disk, "size=300m")
@@ -51,7 +51,7 @@ def test_a_disk_that_is_full_or_nearly_so_is_told_with_what_is_left_until_there_
     assert not trouble(examiner.look())
 
 
-def test_inodes_that_are_used_up_are_told_though_there_is_room(spawn: Spawn, disk: Path) -> None:
+def test_used_up_inodes_are_reported_despite_free_space(spawn: Spawn, disk: Path) -> None:
     examiner = on_disk(spawn, disk, "size=300m,nr_inodes=200")
     files = [disk / f"file-{number}" for number in range(200)]
     assert "No space left" in examiner.try_to_run("touch", *files)
@@ -73,7 +73,7 @@ def test_a_disk_that_is_mounted_read_only_fails_with_the_remedy(spawn: Spawn, di
     assert not trouble(examiner.look())
 
 
-def test_a_limit_on_file_sizes_is_told_where_even_a_little_is_too_much(spawn: Spawn, bus: str) -> None:
+def test_a_file_size_limit_that_blocks_every_write_is_reported(spawn: Spawn, bus: str) -> None:
     examiner = Examiner(spawn("doctor", bus))
     examiner.limit("RLIMIT_FSIZE", 50 * 1024)
     checks = examiner.look()
@@ -84,7 +84,7 @@ def test_a_limit_on_file_sizes_is_told_where_even_a_little_is_too_much(spawn: Sp
 
 
 @needs_proc
-def test_a_limit_on_file_sizes_of_another_process_is_told_before_it_is_met(spawn: Spawn, bus: str) -> None:
+def test_another_processs_file_size_limit_is_reported_before_it_is_reached(spawn: Spawn, bus: str) -> None:
     limited = Foreign(spawn("external_writer", bus))
     limited.value("SELECT count(*) FROM messages")
     resource.prlimit(limited.program.pid, resource.RLIMIT_FSIZE, (8 * MIB, 8 * MIB))
@@ -94,7 +94,7 @@ def test_a_limit_on_file_sizes_of_another_process_is_told_before_it_is_met(spawn
     assert not trouble(look(bus))
 
 
-def test_a_folder_that_may_not_be_written_is_told_with_its_mode(spawn: Spawn, bus: str) -> None:
+def test_an_unwritable_folder_is_reported_with_its_mode(spawn: Spawn, bus: str) -> None:
     folder = Path(bus).parent
     examiner = Examiner.without_rights(spawn, bus)
     folder.chmod(0o500)
@@ -116,9 +116,7 @@ def test_a_folder_that_may_not_be_written_is_told_with_its_mode(spawn: Spawn, bu
         (2048 * MIB, None, "the file has 2,048 MiB"),
     ],
 )
-def test_a_large_file_of_which_nothing_is_dropped_is_told(
-    size: int, retention: Retention | None, words: str | None
-) -> None:
+def test_a_large_file_without_retention_is_reported(size: int, retention: Retention | None, words: str | None) -> None:
     check = size_check(size, retention)
 
     if words is None:

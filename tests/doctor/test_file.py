@@ -1,4 +1,4 @@
-"""`raven doctor` while something is wrong with the file: what it is, who may use it, and what stands around it."""
+"""`raven doctor` and the file: its type, its permissions, and the files beside it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Spawn = Callable[..., Program]
 
 @pytest.fixture
 def bus(connect: Connect, db: str) -> str:
-    """Make a bus with some mail, which nobody uses any more."""
+    """Create a bus with mail and without users."""
     with connect("boss:s") as boss:
         boss.send_many([{"to": "worker:s", "type": "job", "body": "x" * 3000} for _ in range(20)])
     return db
@@ -44,7 +44,7 @@ def set_version(db: str, version: int) -> None:
         connection.pragma("user_version", version)
 
 
-def test_a_file_that_was_overwritten_is_no_bus_until_it_is_restored(bus: str) -> None:
+def test_an_overwritten_file_is_no_bus_until_it_is_restored(bus: str) -> None:
     shutil.copy(bus, f"{bus}.kept")
     Path(bus).write_bytes(b"not a database at all, but some text" * 100)
     overwritten = look(bus)
@@ -66,7 +66,7 @@ def test_a_file_whose_schema_is_damaged_fails_until_it_is_restored(bus: str) -> 
     assert not trouble(look(bus))
 
 
-def test_an_empty_file_is_told_and_stays_empty(db: str, connect: Connect) -> None:
+def test_an_empty_file_is_reported_and_stays_empty(db: str, connect: Connect) -> None:
     Path(db).touch(mode=0o600)
 
     assert_told(look(db)["file"], "warn", f"{db} is empty", "raven init")
@@ -84,7 +84,7 @@ def test_the_file_of_a_newer_raven_fails_with_the_advice_to_upgrade(bus: str) ->
     assert not trouble(look(bus))
 
 
-def test_the_file_of_an_older_raven_is_told_and_left_as_it_is(db: str, connect: Connect) -> None:
+def test_the_file_of_an_older_raven_is_reported_and_left_unchanged(db: str, connect: Connect) -> None:
     with closing(apsw.Connection(db)) as connection:
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
         connection.execute(f"BEGIN; {migrations_after(0)[0]}; COMMIT").fetchall()
@@ -100,7 +100,7 @@ def test_the_file_of_an_older_raven_is_told_and_left_as_it_is(db: str, connect: 
     assert not trouble(look(db))
 
 
-def test_a_file_that_may_not_be_written_is_told_with_owner_and_mode(bus: str, spawn: Spawn) -> None:
+def test_an_unwritable_file_is_reported_with_owner_and_mode(bus: str, spawn: Spawn) -> None:
     examiner = Examiner.without_rights(spawn, bus)
     os.chmod(bus, 0o400)
     read_only = examiner.look()
@@ -113,10 +113,10 @@ def test_a_file_that_may_not_be_written_is_told_with_owner_and_mode(bus: str, sp
     assert not trouble(examiner.look())
 
 
-def test_a_wal_that_may_not_be_written_is_named_though_the_file_may(bus: str, spawn: Spawn) -> None:
+def test_an_unwritable_wal_is_reported_though_the_file_is_writable(bus: str, spawn: Spawn) -> None:
     examiner = Examiner.without_rights(spawn, bus)
     os.chmod(bus, 0o400)
-    # SQLite gives what it makes beside the file the mode of the file, and leaves it behind.
+    # SQLite gives the files that it creates beside the bus the same mode, and leaves them behind.
     assert "cannot be written" in str(examiner.make())
     os.chmod(bus, 0o600)
 
@@ -129,7 +129,7 @@ def test_a_wal_that_may_not_be_written_is_named_though_the_file_may(bus: str, sp
     assert not trouble(examiner.look())
 
 
-def test_a_folder_on_the_way_that_lets_nobody_in_is_named(tmp_path: Path, spawn: Spawn) -> None:
+def test_an_inaccessible_folder_on_the_way_is_named(tmp_path: Path, spawn: Spawn) -> None:
     db = tmp_path / "closed" / "inner" / "bus.db"
     db.parent.mkdir(parents=True)
     BusClient.at("worker:s", str(db)).close()
@@ -146,7 +146,7 @@ def test_a_folder_on_the_way_that_lets_nobody_in_is_named(tmp_path: Path, spawn:
 
 @needs_proc
 @pytest.mark.process
-def test_a_file_that_was_deleted_in_use_is_saved_by_the_remedy(bus: str, foreign: Foreign) -> None:
+def test_the_remedy_recovers_a_file_deleted_in_use(bus: str, foreign: Foreign) -> None:
     count = foreign.value("SELECT count(*) FROM messages")
     for suffix in ("", "-wal", "-shm"):
         os.unlink(bus + suffix)
@@ -163,7 +163,7 @@ def test_a_file_that_was_deleted_in_use_is_saved_by_the_remedy(bus: str, foreign
         assert len(worker.inbox(peek=True)) == count == 20
 
 
-def test_a_link_that_leads_nowhere_is_told(bus: str, tmp_path: Path) -> None:
+def test_a_dangling_symlink_is_reported(bus: str, tmp_path: Path) -> None:
     link = tmp_path / "link.db"
     link.symlink_to(tmp_path / "gone.db")
     nowhere = look(str(link))
@@ -175,7 +175,7 @@ def test_a_link_that_leads_nowhere_is_told(bus: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["no/such/folder/bus.db", "loop.db", "nul\0byte.db", "a\nline.db", ""])
-def test_a_path_at_which_no_bus_can_be_fails_in_words(tmp_path: Path, name: str) -> None:
+def test_an_impossible_path_fails_with_a_clear_finding(tmp_path: Path, name: str) -> None:
     (tmp_path / "loop.db").symlink_to(tmp_path / "loop.db")
 
     check = look(str(tmp_path / name) if name else str(tmp_path))["file"]
@@ -184,14 +184,14 @@ def test_a_path_at_which_no_bus_can_be_fails_in_words(tmp_path: Path, name: str)
     assert check.remedy
 
 
-def test_a_second_name_of_the_file_is_told_with_how_to_find_it(bus: str, tmp_path: Path) -> None:
+def test_a_hard_link_is_reported_with_a_command_that_finds_it(bus: str, tmp_path: Path) -> None:
     os.link(bus, tmp_path / "second.db")
 
     check = look(bus)["permissions"]
 
     assert_told(check, "warn", "2 names (hard links)", "-samefile")
-    found = subprocess.run(["find", tmp_path, "-samefile", bus], capture_output=True, text=True, check=True).stdout
-    assert sorted(found.split()) == [bus, str(tmp_path / "second.db")]
+    listing = subprocess.run(["find", tmp_path, "-samefile", bus], capture_output=True, text=True, check=True).stdout
+    assert sorted(listing.split()) == [bus, str(tmp_path / "second.db")]
     (tmp_path / "second.db").unlink()
     assert not trouble(look(bus))
 
@@ -207,7 +207,7 @@ def test_a_symlink_in_the_place_of_the_wal_fails(bus: str, tmp_path: Path) -> No
     assert not trouble(look(bus))
 
 
-def test_a_wal_that_others_can_read_is_told_though_they_cannot_read_the_file(bus: str, connect: Connect) -> None:
+def test_a_wal_that_others_can_read_is_reported_though_they_cannot_read_the_file(bus: str, connect: Connect) -> None:
     os.chmod(bus, 0o644)
     connect("worker:s").send("boss:s", "note")
     os.chmod(bus, 0o600)
@@ -221,7 +221,7 @@ def test_a_wal_that_others_can_read_is_told_though_they_cannot_read_the_file(bus
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o707])
-def test_a_folder_in_which_anybody_can_replace_the_file_is_told(bus: str, mode: int) -> None:
+def test_a_folder_in_which_any_user_can_replace_the_file_is_reported(bus: str, mode: int) -> None:
     folder = Path(bus).parent
     folder.chmod(mode)
     open_to_all = look(bus)
@@ -256,7 +256,7 @@ def test_names_of_files_are_escaped_on_the_terminal(tmp_path: Path, shell: Shell
     assert "\\x1b[2Jevil" in printed
 
 
-def test_a_file_that_takes_too_long_to_look_through_is_said_to_be_so(bus: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_integrity_check_that_takes_too_long_reports_that(bus: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "_INTEGRITY_S", 0.0)
     with BusClient.at("worker:s", bus) as client:
         client.send_many([{"to": "worker:s", "type": "note", "body": "y" * 500}] * 2000)
@@ -270,9 +270,7 @@ def test_a_file_that_takes_too_long_to_look_through_is_said_to_be_so(bus: str, m
 @pytest.mark.parametrize(
     ("page", "offset", "damage"), [(-1, 8, bytes(reversed(range(32)))), (2, 0, b"\xff" * 4096)], ids=["cells", "a page"]
 )
-def test_damage_that_is_found_is_quoted_and_stops_no_other_check(
-    bus: str, page: int, offset: int, damage: bytes
-) -> None:
+def test_damage_is_quoted_and_stops_no_other_check(bus: str, page: int, offset: int, damage: bytes) -> None:
     with BusClient.at("worker:s", bus) as client:
         client.send_many([{"to": f"worker-{n}:s", "type": "note", "body": n} for n in range(500)])
     spoiled = bytearray(Path(bus).read_bytes())
@@ -287,7 +285,7 @@ def test_damage_that_is_found_is_quoted_and_stops_no_other_check(
     ("mounts", "verdict", "words"),
     [("1 1 0:1 / / rw - nfs4 host:/x rw\n", "fail", "nfs4"), ("", "warn", "its type is unknown")],
 )
-def test_a_file_system_that_is_not_local_or_not_known_is_named(
+def test_a_network_or_unknown_file_system_is_reported(
     bus: str, monkeypatch: pytest.MonkeyPatch, mounts: str, verdict: str, words: str
 ) -> None:
     monkeypatch.setattr(filesystem, "_mount_table", lambda: mounts)

@@ -1,4 +1,4 @@
-"""`raven doctor` on a bus that is busy and well: nothing is told, however often it looks, and nobody is disturbed."""
+"""`raven doctor` on a busy, healthy bus: it reports no problem at any time, and disturbs no process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOOKED_FOR_S = 2.5
 
 
 @pytest.mark.process
-def test_a_busy_bus_with_subscribers_a_helper_and_leases_is_well(
+def test_a_busy_bus_with_subscribers_a_server_and_leases_is_healthy(
     db: str, connect: Callable[..., BusClient], spawn: Callable[..., Program], serve: Callable[..., Served]
 ) -> None:
     boss = connect("boss:s", busy_timeout_s=20)
@@ -34,23 +34,23 @@ def test_a_busy_bus_with_subscribers_a_helper_and_leases_is_well(
     wait_for_watch(db, *workers)
     boss.send("boss:s", "note", "held under a lease")
     boss.claim(lease_s=600)
-    found = []
+    reports = []
     with server.connect() as line:
         line.ask("subscribe", {"role": "worker-2:s"})
         give_up_at = time.monotonic() + LOOKED_FOR_S
         while time.monotonic() < give_up_at:
             boss.send("worker-1:s", "job", "x" * 100)
-            found.append(look(db))
+            reports.append(look(db))
     for producer in producers:
         producer.kill()
 
-    assert len(found) > 1
-    assert [check for checks in found for check in checks.values() if check.verdict != "ok"] == []
-    assert {"processes", "watch", "subscribers", "socket", "clock"} <= found[-1].keys()
-    assert f"pid {server.pid} (" in found[-1]["socket"].found
+    assert len(reports) > 1
+    assert [check for checks in reports for check in checks.values() if check.verdict != "ok"] == []
+    assert {"processes", "watch", "subscribers", "socket", "clock"} <= reports[-1].keys()
+    assert f"pid {server.pid} (" in reports[-1]["socket"].found
 
 
-def test_the_command_says_the_same_in_words_and_as_json(shell: Shell) -> None:
+def test_the_command_reports_the_same_in_words_and_as_json(shell: Shell) -> None:
     shell.ok("send", "--from", "boss:s", "--to", "boss:s", "-t", "note")
     subscriber = shell.start("subscribe", "-a", "worker:s")
     wait_for_waiting(shell.db, "worker:s")

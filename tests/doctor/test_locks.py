@@ -1,4 +1,4 @@
-"""`raven doctor` while a lock is held, a reader pins the WAL, the mode is another, or the schema is not raven's own."""
+"""`raven doctor` and SQLite: a held lock, a reader that blocks checkpoints, the journal mode, a changed schema."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.support import Foreign, Program, needs, wait_until
 
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
-PATIENCE_S = 0.3
+BUSY_TIMEOUT_S = 0.3
 
 
 def hold(spawn: Spawn, db: str, *statements: str) -> Foreign:
-    """Start a client that has run these statements and stays where it is."""
+    """Start a client that runs these statements and then stays idle."""
     holder = Foreign(spawn("external_writer", db))
     for statement in statements:
         holder.execute(statement)
@@ -33,7 +33,7 @@ def hold(spawn: Spawn, db: str, *statements: str) -> Foreign:
 def test_a_writer_that_holds_the_lock_is_named(bus: str, spawn: Spawn) -> None:
     holder = hold(spawn, bus, "BEGIN IMMEDIATE")
 
-    check = look(bus, busy_timeout_s=PATIENCE_S)["file"]
+    check = look(bus, busy_timeout_s=BUSY_TIMEOUT_S)["file"]
 
     assert_told(
         check, "warn", "locked by another writer", f"pid {holder.program.pid} (python", "external_writer.py", "end it"
@@ -43,12 +43,12 @@ def test_a_writer_that_holds_the_lock_is_named(bus: str, spawn: Spawn) -> None:
 
 
 @needs_proc
-def test_a_stopped_writer_is_told_as_such(bus: str, spawn: Spawn) -> None:
+def test_a_stopped_writer_is_reported_as_stopped(bus: str, spawn: Spawn) -> None:
     holder = hold(spawn, bus, "BEGIN IMMEDIATE")
     holder.program.signal(signal.SIGSTOP)
 
     checks = wait_until(
-        lambda: (found := look(bus, busy_timeout_s=PATIENCE_S)) and "stopped" in found["file"].found and found,
+        lambda: (checks := look(bus, busy_timeout_s=BUSY_TIMEOUT_S)) and "stopped" in checks["file"].found and checks,
         "the end of its running",
     )
 
@@ -66,10 +66,10 @@ def test_a_stopped_writer_is_told_as_such(bus: str, spawn: Spawn) -> None:
 
 
 @needs_proc
-def test_a_program_that_keeps_the_file_to_itself_is_named(bus: str, spawn: Spawn) -> None:
+def test_a_program_in_exclusive_locking_mode_is_named(bus: str, spawn: Spawn) -> None:
     holder = hold(spawn, bus, "PRAGMA locking_mode = EXCLUSIVE", "BEGIN IMMEDIATE", "COMMIT")
 
-    check = look(bus, busy_timeout_s=PATIENCE_S)["file"]
+    check = look(bus, busy_timeout_s=BUSY_TIMEOUT_S)["file"]
 
     assert_told(check, "fail", "locked", f"pid {holder.program.pid} (python")
     holder.program.kill()
@@ -77,7 +77,7 @@ def test_a_program_that_keeps_the_file_to_itself_is_named(bus: str, spawn: Spawn
 
 
 @needs_proc
-def test_a_reader_that_pins_the_wal_is_named_while_that_is_still_small(
+def test_a_reader_that_blocks_checkpoints_is_named_while_the_wal_is_still_small(
     bus: str, spawn: Spawn, connect: Connect
 ) -> None:
     reader = hold(spawn, bus, "BEGIN", "SELECT count(*) FROM messages")
@@ -94,7 +94,7 @@ def test_a_reader_that_pins_the_wal_is_named_while_that_is_still_small(
 
 
 @needs_proc
-def test_a_reader_that_stays_is_named_before_anybody_writes(bus: str, spawn: Spawn) -> None:
+def test_a_long_reader_is_named_before_the_first_write(bus: str, spawn: Spawn) -> None:
     reader = hold(spawn, bus, "BEGIN", "SELECT count(*) FROM messages")
 
     assert_told(look(bus)["journal"], "warn", f"pid {reader.program.pid} ", "the WAL will grow", "COMMIT")
@@ -102,7 +102,7 @@ def test_a_reader_that_stays_is_named_before_anybody_writes(bus: str, spawn: Spa
     assert not trouble(look(bus))
 
 
-def test_a_wal_that_has_grown_is_told_with_its_size(bus: str, foreign: Foreign, connect: Connect) -> None:
+def test_a_long_wal_is_reported_with_its_size(bus: str, foreign: Foreign, connect: Connect) -> None:
     foreign.execute("PRAGMA wal_autocheckpoint = 0")
     foreign.execute("CREATE TABLE theirs AS SELECT zeroblob(130 << 20) AS x")
 
@@ -126,7 +126,7 @@ def test_another_journal_mode_fails_until_raven_has_used_the_bus(bus: str, forei
     assert not trouble(look(bus))
 
 
-def test_a_foreign_trigger_and_index_are_told_with_how_to_drop_them(bus: str, foreign: Foreign) -> None:
+def test_a_foreign_trigger_and_index_are_reported_with_how_to_drop_them(bus: str, foreign: Foreign) -> None:
     foreign.execute("CREATE TABLE theirs (x)")
     foreign.execute("CREATE INDEX of_their_own ON theirs (x)")
     harmless = look(bus)
@@ -143,7 +143,7 @@ def test_a_foreign_trigger_and_index_are_told_with_how_to_drop_them(bus: str, fo
     assert not trouble(look(bus))
 
 
-def test_a_missing_index_is_made_again_by_the_remedy(bus: str, foreign: Foreign) -> None:
+def test_the_remedy_recreates_a_missing_index(bus: str, foreign: Foreign) -> None:
     foreign.execute("DROP INDEX messages_dedup")
 
     check = look(bus)["schema"]
@@ -153,7 +153,7 @@ def test_a_missing_index_is_made_again_by_the_remedy(bus: str, foreign: Foreign)
     assert not trouble(look(bus))
 
 
-def test_views_that_are_missing_or_changed_are_made_again_by_the_remedy(bus: str, foreign: Foreign) -> None:
+def test_the_remedy_recreates_missing_or_changed_views(bus: str, foreign: Foreign) -> None:
     needs("sqlite3")
     foreign.execute("DROP VIEW pending")
     foreign.execute("DROP TRIGGER outbox_insert")
@@ -167,7 +167,7 @@ def test_views_that_are_missing_or_changed_are_made_again_by_the_remedy(bus: str
     assert not trouble(look(bus))
 
 
-def test_a_missing_table_fails_in_words_and_stops_no_other_check(bus: str, foreign: Foreign, shell: Shell) -> None:
+def test_a_missing_table_fails_clearly_and_stops_no_other_check(bus: str, foreign: Foreign, shell: Shell) -> None:
     foreign.execute("DROP TABLE identities")
 
     done = shell.run("doctor")

@@ -1,4 +1,4 @@
-"""`raven doctor` while processes use a bus that is gone, run short of descriptors, or the clock went back."""
+"""`raven doctor` and processes: stale files, low descriptor limits, and a clock that went back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HOUR = 3_600_000_000
 
 @pytest.fixture
 def bus(connect: Connect, db: str) -> str:
-    """Make a bus with a message in it."""
+    """Create a bus with a message."""
     with connect("boss:s") as boss:
         boss.send("boss:s", "note", "to myself")
     return db
@@ -31,7 +31,7 @@ def bus(connect: Connect, db: str) -> str:
 @needs_proc
 @pytest.mark.parametrize("how", ["replaced", "moved", "its WAL deleted"])
 @pytest.mark.process
-def test_a_program_that_has_the_old_file_open_is_named(bus: str, foreign: Foreign, tmp_path: Path, how: str) -> None:
+def test_a_program_with_the_old_file_open_is_named(bus: str, foreign: Foreign, tmp_path: Path, how: str) -> None:
     foreign.value("SELECT count(*) FROM messages")
     before = look(bus)["processes"]
     if how == "replaced":
@@ -55,7 +55,7 @@ def test_a_program_that_has_the_old_file_open_is_named(bus: str, foreign: Foreig
 
 @needs_proc
 @pytest.mark.process
-def test_a_process_that_runs_short_of_descriptors_is_told_with_its_limit(bus: str, foreign: Foreign) -> None:
+def test_a_process_short_of_descriptors_is_reported_with_its_limit(bus: str, foreign: Foreign) -> None:
     foreign.value("SELECT count(*) FROM messages")
     pid = foreign.program.pid
     count = len(os.listdir(f"/proc/{pid}/fd"))
@@ -69,7 +69,7 @@ def test_a_process_that_runs_short_of_descriptors_is_told_with_its_limit(bus: st
     assert look(bus)["processes"].verdict == "ok"
 
 
-def test_a_low_limit_on_descriptors_here_is_told(bus: str, spawn: Spawn) -> None:
+def test_a_low_descriptor_limit_of_this_shell_is_reported(bus: str, spawn: Spawn) -> None:
     examiner = Examiner(spawn("doctor", bus))
     examiner.limit("RLIMIT_NOFILE", 40)
     low = examiner.look()
@@ -82,7 +82,7 @@ def test_a_low_limit_on_descriptors_here_is_told(bus: str, spawn: Spawn) -> None
 @pytest.mark.parametrize(
     ("table", "column"), [("messages", "created_at"), ("identities", "last_seen"), ("deliveries", "delivered_at")]
 )
-def test_entries_of_the_future_tell_by_how_much_the_clock_went_back(
+def test_future_entries_show_how_far_the_clock_went_back(
     bus: str, connect: Connect, foreign: Foreign, table: str, column: str
 ) -> None:
     connect("boss:s").claim(lease_s=3600)
@@ -100,11 +100,11 @@ def test_entries_of_the_future_tell_by_how_much_the_clock_went_back(
 @pytest.mark.parametrize(
     ("now", "words"), [(lambda real: real - HOUR, "the clock went back"), (lambda _: HOUR, "1970-01-01T01:00:00")]
 )
-def test_a_clock_that_is_behind_is_told_with_what_it_says(
+def test_a_clock_that_is_behind_is_reported_with_its_time(
     bus: str, monkeypatch: pytest.MonkeyPatch, now: Callable[[int], int], words: str
 ) -> None:
     read = clock.now
-    # As scripts/stress/clock/run_with_offset.py does: the system's clock is that of the whole machine.
+    # As in scripts/stress/clock/run_with_offset.py: changing the system's clock would change the whole machine.
     monkeypatch.setattr(clock, "now", lambda: now(read()))
     behind = look(bus)
     monkeypatch.undo()
@@ -113,7 +113,7 @@ def test_a_clock_that_is_behind_is_told_with_what_it_says(
     assert not trouble(look(bus))
 
 
-def test_a_lease_that_ends_later_than_any_can_is_told(bus: str, connect: Connect, foreign: Foreign) -> None:
+def test_a_lease_beyond_the_longest_one_is_reported(bus: str, connect: Connect, foreign: Foreign) -> None:
     with connect("boss:s") as boss:
         (held,) = boss.claim(lease_s=86400)
         longest = look(bus)
@@ -130,7 +130,7 @@ def test_mail_under_a_lease_is_no_backlog(bus: str, connect: Connect) -> None:
     with connect("boss:s") as boss:
         boss.claim(lease_s=3600)
         held = look(bus)
-        boss.send("worker:s", "job", "for nobody")
+        boss.send("worker:s", "job", "unclaimed")
         waiting = look(bus)
 
     assert held["backlog"].verdict == "ok"

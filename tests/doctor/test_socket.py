@@ -1,4 +1,4 @@
-"""`raven doctor` while something is wrong where the server should listen."""
+"""`raven doctor` and the server's socket."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ OF_SOMETHING_ELSE = (b"hello\n", b"[1]\n", b"\xff\n", b'{"half": ', b'{"error": 
 
 @pytest.fixture
 def listening(bus: str) -> Iterator[socket.socket]:
-    """Listen at the server's path, as a program that is no server."""
+    """Listen at the server's path as another program."""
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as one:
         one.bind(f"{bus}.sock")
         one.listen(1)
         yield one
 
 
-def test_a_helper_that_answers_is_well_and_one_that_was_never_wanted_is_not_missed(bus: str, serve: Serve) -> None:
+def test_a_server_that_answers_is_ok_and_an_unconfigured_one_is_not_missed(bus: str, serve: Serve) -> None:
     assert "socket" not in look(bus)
 
     server = serve()
@@ -42,7 +42,7 @@ def test_a_helper_that_answers_is_well_and_one_that_was_never_wanted_is_not_miss
 
 
 @pytest.mark.process
-def test_a_socket_that_a_killed_helper_has_left_is_told(bus: str, serve: Serve) -> None:
+def test_the_socket_of_a_killed_server_is_reported(bus: str, serve: Serve) -> None:
     serve().kill()
 
     assert_told(look(bus)["socket"], "warn", f"no process listens at {bus}.sock", "raven serve", f"rm {bus}.sock")
@@ -52,7 +52,7 @@ def test_a_socket_that_a_killed_helper_has_left_is_told(bus: str, serve: Serve) 
 
 @needs_proc
 @pytest.mark.process
-def test_a_stopped_helper_is_named_with_how_to_let_it_go_on(bus: str, serve: Serve) -> None:
+def test_a_stopped_server_is_named_with_how_to_continue_it(bus: str, serve: Serve) -> None:
     server = serve()
     os.kill(server.pid, signal.SIGSTOP)
 
@@ -63,7 +63,7 @@ def test_a_stopped_helper_is_named_with_how_to_let_it_go_on(bus: str, serve: Ser
     wait_until(lambda: not trouble(look(bus)), "its going on")
 
 
-def test_a_helper_at_its_limit_is_told_with_its_own_words(bus: str, serve: Serve) -> None:
+def test_a_server_at_its_connection_limit_is_reported_with_its_error(bus: str, serve: Serve) -> None:
     server = serve("--max-connections", "1")
     with server.connect() as line:
         line.ask("ping")
@@ -74,7 +74,7 @@ def test_a_helper_at_its_limit_is_told_with_its_own_words(bus: str, serve: Serve
 
 
 @needs_proc
-def test_a_program_that_listens_and_says_nothing_is_told(bus: str, listening: socket.socket) -> None:
+def test_a_silent_listener_is_reported(bus: str, listening: socket.socket) -> None:
     check = look(bus)["socket"]
 
     assert_told(check, "warn", f"pid {os.getpid()} ", f"listens at {bus}.sock and does not answer within 2 s")
@@ -83,7 +83,7 @@ def test_a_program_that_listens_and_says_nothing_is_told(bus: str, listening: so
     assert "socket" not in look(bus)
 
 
-def test_a_socket_whose_queue_is_full_is_told_at_once(bus: str, listening: socket.socket) -> None:
+def test_a_socket_with_a_full_queue_is_reported_at_once(bus: str, listening: socket.socket) -> None:
     waiting = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(4)]
     for one in waiting:
         one.setblocking(False)
@@ -95,7 +95,7 @@ def test_a_socket_whose_queue_is_full_is_told_at_once(bus: str, listening: socke
 
 
 @pytest.mark.parametrize("kind", ["a file", "a folder", "a symlink", "a FIFO"])
-def test_a_squatter_that_is_no_socket_is_told(bus: str, kind: str) -> None:
+def test_a_file_that_is_not_a_socket_is_reported(bus: str, kind: str) -> None:
     path = Path(f"{bus}.sock")
     squat(path, kind)
 
@@ -120,7 +120,7 @@ def test_a_socket_of_another_user_fails(bus: str, serve: Serve) -> None:
 
 @needs_proc
 @pytest.mark.process
-def test_an_open_mode_is_told_unless_the_helper_was_started_for_others(bus: str, serve: Serve) -> None:
+def test_an_open_mode_is_reported_unless_the_server_allows_other_users(bus: str, serve: Serve) -> None:
     server = serve()
     os.chmod(server.path, 0o666)
     opened = look(bus)
@@ -134,7 +134,7 @@ def test_an_open_mode_is_told_unless_the_helper_was_started_for_others(bus: str,
     assert not trouble(look(bus))
 
 
-def test_a_folder_in_which_anybody_can_replace_the_socket_is_told(
+def test_a_folder_in_which_any_user_can_replace_the_socket_is_reported(
     bus: str, tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "open"
@@ -151,7 +151,7 @@ def test_a_folder_in_which_anybody_can_replace_the_socket_is_told(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link to another user")
-def test_a_link_of_another_user_on_the_way_to_the_socket_is_told(
+def test_a_symlink_of_another_user_on_the_way_to_the_socket_is_reported(
     bus: str, tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "real").mkdir()
@@ -168,7 +168,7 @@ def test_a_link_of_another_user_on_the_way_to_the_socket_is_told(
 
 
 @pytest.mark.parametrize(("name", "words"), [("gone.sock", "does not exist"), ("x" * 110, "bytes, but the system")])
-def test_a_socket_that_is_named_and_cannot_be_there_is_told(
+def test_an_unusable_configured_socket_is_reported(
     bus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str
 ) -> None:
     monkeypatch.setenv("RAVEN_SOCKET", str(tmp_path / name))
@@ -181,7 +181,7 @@ def test_a_socket_that_is_named_and_cannot_be_there_is_told(
 
 @contextmanager
 def answering(path: str, answer: bytes) -> Iterator[None]:
-    """Answer the first who connects with these bytes, whatever is asked."""
+    """Answer the first connection with these bytes, regardless of its request."""
 
     def run() -> None:
         connection, _ = listening.accept()
@@ -207,8 +207,6 @@ def answering(path: str, answer: bytes) -> Iterator[None]:
         (b'{"error": {"message": "broken"}}\n', ["refuses", "see its log"]),
     ],
 )
-def test_what_answers_at_the_socket_otherwise_than_a_helper_should_is_told(
-    bus: str, answer: bytes, words: list[str]
-) -> None:
+def test_a_listener_with_an_unexpected_answer_is_reported(bus: str, answer: bytes, words: list[str]) -> None:
     with answering(f"{bus}.sock", answer):
         assert_told(look(bus)["socket"], "warn", *words)

@@ -1,4 +1,4 @@
-"""`raven doctor` while somebody does not hear: doorbells that are gone, replaced or unanswered, and no watch."""
+"""`raven doctor` and subscribers: deleted, replaced or unanswered doorbells, and no WAL watcher."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ from tests.support import NEVER_POLLS_S, Foreign, Program, wait_for_waiting, wai
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 WORKER = "worker:s"
-# As if all that has happened so far had been so long ago.
+# Ages all entries by two minutes.
 AGE = "UPDATE {} SET {} = {} - 120000000"
 
 
 def subscribe(spawn: Spawn, db: str, **options: object) -> Program:
-    """Start a subscriber that hears its doorbell only, and wait until it waits and watches."""
+    """Start a subscriber without a fallback poll, and wait until it waits and is the WAL watcher."""
     program = spawn("subscriber", db, WORKER, json.dumps({"poll_interval_s": NEVER_POLLS_S, **options}))
     wait_for_waiting(db, WORKER)
     wait_for_watch(db, program)
     return program
 
 
-def bell(db: str) -> Path:
-    """Return the only doorbell that hangs."""
+def doorbell(db: str) -> Path:
+    """Return the path of the only doorbell."""
     (path,) = Path(f"{db}-bells").glob("*/*")
     return path
 
 
-def test_who_died_while_it_waited_is_named_until_it_waits_again(bus: str, spawn: Spawn) -> None:
+def test_a_subscriber_that_died_waiting_is_named_until_it_waits_again(bus: str, spawn: Spawn) -> None:
     worker = subscribe(spawn, bus)
     worker.kill()
 
     assert_told(look(bus)["doorbells"], "warn", f"{WORKER} (pid {worker.pid})", "start them again")
-    assert bell(bus).is_fifo(), "the doctor removes nothing"
+    assert doorbell(bus).is_fifo(), "the doctor removes nothing"
     subscribe(spawn, bus)
     assert not trouble(look(bus))
 
 
 @pytest.mark.parametrize("kind", ["a file", "a folder", "a symlink"])
-def test_what_stands_in_the_place_of_a_doorbell_is_named(bus: str, spawn: Spawn, kind: str) -> None:
+def test_a_foreign_file_in_the_place_of_a_doorbell_is_named(bus: str, spawn: Spawn, kind: str) -> None:
     worker = subscribe(spawn, bus)
-    place = bell(bus)
+    place = doorbell(bus)
     place.unlink()
     squat(place, kind)
 
@@ -66,7 +66,7 @@ def test_what_stands_in_the_place_of_a_doorbell_is_named(bus: str, spawn: Spawn,
 
 
 @needs_proc
-def test_a_doorbell_that_was_deleted_is_told_with_the_process_that_waits_at_it(bus: str, spawn: Spawn) -> None:
+def test_a_deleted_doorbell_is_reported_with_its_process(bus: str, spawn: Spawn) -> None:
     worker = subscribe(spawn, bus)
     shutil.rmtree(f"{bus}-bells")
 
@@ -78,7 +78,7 @@ def test_a_doorbell_that_was_deleted_is_told_with_the_process_that_waits_at_it(b
     assert not trouble(look(bus))
 
 
-def test_a_folder_of_doorbells_that_is_a_symlink_is_told(bus: str, tmp_path: Path) -> None:
+def test_a_bells_folder_that_is_a_symlink_is_reported(bus: str, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     shutil.rmtree(f"{bus}-bells", ignore_errors=True)
     os.symlink(tmp_path / "elsewhere", f"{bus}-bells")
@@ -90,9 +90,9 @@ def test_a_folder_of_doorbells_that_is_a_symlink_is_told(bus: str, tmp_path: Pat
     assert not trouble(look(bus))
 
 
-def test_doorbells_that_are_open_to_others_are_told_with_the_chmod(bus: str, spawn: Spawn) -> None:
+def test_doorbells_open_to_others_are_reported_with_the_chmod(bus: str, spawn: Spawn) -> None:
     subscribe(spawn, bus)
-    opened = {Path(f"{bus}-bells"): 0o755, bell(bus).parent: 0o777, bell(bus): 0o666}
+    opened = {Path(f"{bus}-bells"): 0o755, doorbell(bus).parent: 0o777, doorbell(bus): 0o666}
     for path, mode in opened.items():
         path.chmod(mode)
 
@@ -105,7 +105,7 @@ def test_doorbells_that_are_open_to_others_are_told_with_the_chmod(bus: str, spa
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
-def test_a_folder_of_doorbells_of_another_user_is_told(bus: str) -> None:
+def test_a_bells_folder_of_another_user_is_reported(bus: str) -> None:
     folder = Path(f"{bus}-bells")
     folder.mkdir(exist_ok=True, mode=0o700)
     os.chown(folder, 12345, 12345)
@@ -118,11 +118,11 @@ def test_a_folder_of_doorbells_of_another_user_is_told(bus: str) -> None:
 
 
 @needs_proc
-def test_a_stopped_subscriber_is_named_with_what_it_waits_for_and_what_it_watches(bus: str, spawn: Spawn) -> None:
+def test_a_stopped_subscriber_is_named_with_its_address_and_as_the_wal_watcher(bus: str, spawn: Spawn) -> None:
     worker = subscribe(spawn, bus)
     worker.signal(signal.SIGSTOP)
 
-    checks = wait_until(lambda: trouble(found := look(bus)) and found, "the end of its running")
+    checks = wait_until(lambda: trouble(checks := look(bus)) and checks, "the end of its running")
 
     go_on = f"kill -CONT {worker.pid}"
     assert_told(checks["processes"], "warn", f"pid {worker.pid} ", f"is stopped; it waits at {WORKER}", go_on)
@@ -141,7 +141,7 @@ def test_a_subscriber_that_has_not_answered_for_long_is_named(
     boss.send(WORKER, "job", "it is stuck at this one")
     worker.read()
     boss.send(WORKER, "job", "it never gets to this one")
-    with open(bell(bus), "wb", buffering=0) as pipe:
+    with open(doorbell(bus), "wb", buffering=0) as pipe:
         os.set_blocking(pipe.fileno(), False)
         while how == "is full" and pipe.write(b"!" * 4096):
             pass
@@ -161,7 +161,7 @@ def test_a_subscriber_that_has_not_answered_for_long_is_named(
 
 
 @needs_proc
-def test_that_nobody_watches_is_told_until_somebody_does(bus: str, spawn: Spawn) -> None:
+def test_a_missing_wal_watcher_is_reported_until_there_is_one(bus: str, spawn: Spawn) -> None:
     watching = subscribe(spawn, bus)
     waiting = spawn("subscriber", bus, WORKER, json.dumps({"poll_interval_s": NEVER_POLLS_S}))
     wait_for_waiting(bus, WORKER, 2)
@@ -177,22 +177,22 @@ def test_that_nobody_watches_is_told_until_somebody_does(bus: str, spawn: Spawn)
 
 
 @needs_proc
-def test_who_watches_and_cannot_be_seen_is_not_missed(bus: str, spawn: Spawn) -> None:
+def test_a_wal_watcher_that_is_not_visible_is_not_missed(bus: str, spawn: Spawn) -> None:
     subscribe(spawn, bus)
     command = ["unshare", "--pid", "--fork", "--mount-proc"]
     if not shutil.which("unshare") or subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no PID namespace can be made here")
     doctor = [sys.executable, "-m", "raven", "doctor", "--json", "--db", bus]
 
-    told = subprocess.run([*command, *doctor], capture_output=True, text=True, timeout=60, check=False).stdout
+    output = subprocess.run([*command, *doctor], capture_output=True, text=True, timeout=60, check=False).stdout
 
-    checks = {check["name"]: check for check in json.loads(told)["checks"]}
+    checks = {check["name"]: check for check in json.loads(output)["checks"]}
     assert checks["watch"]["verdict"] == "ok"
     assert "is not visible" in checks["watch"]["found"]
 
 
 @needs_proc
-def test_instances_of_inotify_that_are_used_up_are_counted_and_their_holder_named(bus: str, spawn: Spawn) -> None:
+def test_used_up_inotify_instances_are_counted_and_their_process_named(bus: str, spawn: Spawn) -> None:
     examiner = Examiner(spawn("doctor", bus))
     held = examiner.use_up_inotify()
     used_up = examiner.look()
@@ -204,7 +204,7 @@ def test_instances_of_inotify_that_are_used_up_are_counted_and_their_holder_name
 
 
 @needs_proc
-def test_watches_of_inotify_that_are_used_up_are_told_by_their_own_limit(bus: str, spawn: Spawn) -> None:
+def test_used_up_inotify_watches_are_reported_by_their_own_limit(bus: str, spawn: Spawn) -> None:
     examiner = Examiner(spawn("doctor", bus))
     examiner.allow_watches(0)
     used_up = examiner.look()
@@ -214,7 +214,7 @@ def test_watches_of_inotify_that_are_used_up_are_told_by_their_own_limit(bus: st
     assert not trouble(examiner.look())
 
 
-def test_a_write_that_is_noticed_too_late_is_told(bus: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_noticed_too_late_is_reported(bus: str, monkeypatch: pytest.MonkeyPatch) -> None:
     probe: Callable[[str, float], bool] = watcher_module.probe
     monkeypatch.setattr(watcher_module, "probe", lambda folder, _: probe(folder, 0.0))
 

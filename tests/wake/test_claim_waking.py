@@ -1,4 +1,4 @@
-"""Who is woken by a claim and by its end: nobody who has nothing to do, and who has at once, by push."""
+"""A claim and its end wake exactly the consumers that can work, by push."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.support import NEVER_POLLS_S, Program, wait_for_waiting
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 WORKER = "worker:s"
-# Far below the poll interval, and far above what a wake takes.
+# Far below the poll interval, and far above the time of a wake.
 AT_ONCE_S = 5.0
 
 
 @pytest.fixture
 def bus(connect: Connect) -> BusClient:
-    """Return a client of the worker."""
+    """Return a client of the worker address."""
     return connect(WORKER)
 
 
@@ -39,18 +39,18 @@ def wait(db: str, bus: BusClient, spawn: Spawn) -> Callable[[str], Program]:
     return start
 
 
-def test_a_claim_and_an_ack_wake_nobody_at_the_address(db: str, bus: BusClient) -> None:
+def test_a_claim_and_an_ack_wake_no_consumer_at_the_address(db: str, bus: BusClient) -> None:
     bus.send_many([{"to": WORKER, "type": "job"}] * 2)
-    bell = Doorbells(db).create(WORKER)
-    assert not bell.wait(0)
+    doorbell = Doorbells(db).create(WORKER)
+    assert not doorbell.wait(0)
 
     bus.claim(max=2)
     bus.ack(1)
-    rung_by_these = bell.wait(0)
+    rang_by_then = doorbell.wait(0)
     bus.nack(2)
 
-    assert (rung_by_these, bell.wait(0)) == (False, True)
-    bell.close()
+    assert (rang_by_then, doorbell.wait(0)) == (False, True)
+    doorbell.close()
 
 
 @pytest.mark.parametrize("delay_s", [0, 0.5])
@@ -69,7 +69,7 @@ def test_a_nack_wakes_a_waiting_consumer_in_time(
 
 
 @pytest.mark.parametrize("mode", ["listen", "subscribe"])
-def test_the_lapse_of_a_dead_consumers_lease_wakes_a_waiting_one_in_time(
+def test_the_end_of_a_dead_consumers_lease_wakes_a_waiting_one_in_time(
     db: str, bus: BusClient, spawn: Spawn, wait: Callable[[str], Program], mode: str
 ) -> None:
     bus.send(WORKER, "job")
@@ -77,7 +77,7 @@ def test_the_lapse_of_a_dead_consumers_lease_wakes_a_waiting_one_in_time(
     consumer.call("claim", lease_s=3600)
     program = wait(mode)
 
-    # What the waiting one knows is an hour, so that it has to be woken.
+    # The waiting consumer knows of a due time in an hour only, so it must be woken.
     consumer.call("extend", 1, lease_s=0.4)
     extended_at = time.monotonic()
     consumer.program.kill()
@@ -86,7 +86,7 @@ def test_the_lapse_of_a_dead_consumers_lease_wakes_a_waiting_one_in_time(
 
 
 @pytest.mark.parametrize("mode", ["listen", "subscribe"])
-def test_what_a_consumer_requeues_or_gives_back_by_leaving_wakes_a_waiting_one(
+def test_a_requeue_or_a_release_by_a_leaving_consumer_wakes_a_waiting_one(
     bus: BusClient, wait: Callable[[str], Program], mode: str
 ) -> None:
     bus.send(WORKER, "job", max_attempts=1)

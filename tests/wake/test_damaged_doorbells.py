@@ -1,4 +1,4 @@
-"""Doorbells that something else stands in the place of: nothing of the user's is touched, and a new one hangs soon."""
+"""Doorbells replaced by other files: the user's files stay untouched, and a new doorbell soon exists."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ Hosted = Callable[..., HostedBus]
 Spawn = Callable[..., Program]
 ADDRESS = "worker:s"
 SHORT = '{"poll_interval_s": 0.2}'
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which locks a process holds")
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports the locks of a process")
 
 
 def grow_old(folder: str) -> None:
-    """Let a folder look as if it had last been changed long ago, so that its listing is remembered."""
+    """Set an old modification time, so that raven caches the folder's listing."""
     os.utime(folder, (1, 1))
 
 
 @pytest.fixture
 def home(db: str) -> Path:
-    """Return the folder of an address's bells, which nobody has made yet."""
+    """Return the folder of an address's doorbells, which does not exist yet."""
     return Path(f"{db}-bells") / ADDRESS
 
 
 @pytest.fixture
 def treasure(tmp_path: Path) -> Iterator[Path]:
-    """Make a folder of the user's, which must be the same in the end."""
+    """Create a user's folder, and check that it is unchanged at the end."""
     folder = tmp_path / "treasure"
     (folder / "empty" / "emptier").mkdir(parents=True)
     (folder / "text").write_text("untouched")
@@ -76,15 +76,15 @@ PUT: dict[str, Callable[[Path, Path], object]] = {
 
 
 @pytest.mark.parametrize("kind", PUT)
-def test_a_bell_replaced_by_something_else_stops_no_send_and_no_mail_and_hangs_anew_within_a_tick(
+def test_a_replaced_doorbell_stops_no_mail_and_is_recreated_within_a_tick(
     db: str, home: Path, treasure: Path, connect: Connect, spawn: Spawn, kind: str
 ) -> None:
     bus = connect("boss:s")
     program = spawn("subscriber", db, ADDRESS, SHORT)
     wait_for_waiting(db, ADDRESS)
-    [bell] = home.iterdir()
-    bell.unlink()
-    PUT[kind](bell, treasure)
+    [doorbell] = home.iterdir()
+    doorbell.unlink()
+    PUT[kind](doorbell, treasure)
 
     began = time.monotonic()
     bus.send(ADDRESS, "note", "spoiled")
@@ -94,16 +94,16 @@ def test_a_bell_replaced_by_something_else_stops_no_send_and_no_mail_and_hangs_a
     bus.send(ADDRESS, "note", "after")
     assert program.read()["body"] == "after"
 
-    assert kind != "file" or bell.read_text() == "mine"
+    assert kind != "file" or doorbell.read_text() == "mine"
 
 
-def test_what_stands_in_the_place_of_a_bell_is_not_removed_with_it(db: str, home: Path) -> None:
-    bell = Doorbells(db).create(ADDRESS)
+def test_a_foreign_file_in_the_place_of_a_doorbell_is_not_removed_with_it(db: str, home: Path) -> None:
+    doorbell = Doorbells(db).create(ADDRESS)
     [path] = home.iterdir()
     path.unlink()
     path.write_text("mine")
 
-    bell.close()
+    doorbell.close()
 
     assert path.read_text() == "mine"
 
@@ -131,7 +131,7 @@ def test_a_ring_never_opens_the_database(db: str, home: Path, connect: Connect, 
 
 
 @linux_only
-def test_a_lock_file_that_is_a_link_to_the_database_is_not_opened(db: str, connect: Connect) -> None:
+def test_a_lock_file_that_is_a_symlink_to_the_database_is_not_opened(db: str, connect: Connect) -> None:
     bus = connect(ADDRESS)
     folder = Path(f"{db}-bells")
     folder.mkdir()
@@ -145,7 +145,7 @@ def test_a_lock_file_that_is_a_link_to_the_database_is_not_opened(db: str, conne
 
 
 @pytest.mark.parametrize("place", ["bells", "address"])
-def test_behind_a_link_in_the_place_of_a_folder_nothing_is_made_and_nothing_removed(
+def test_a_symlink_in_the_place_of_a_folder_is_not_followed(
     db: str, home: Path, treasure: Path, connect: Connect, spawn: Spawn, foreign: Foreign, place: str
 ) -> None:
     bus = connect("boss:s")
@@ -157,7 +157,7 @@ def test_behind_a_link_in_the_place_of_a_folder_nothing_is_made_and_nothing_remo
         home.symlink_to(treasure)
     program = spawn("subscriber", db, ADDRESS, '{"poll_interval_s": 60}')
 
-    for number in range(2):  # by the short tick of those who have no bell
+    for number in range(2):  # by the fallback poll without a FIFO
         bus.send(ADDRESS, "note", number)
         assert program.read()["body"] == number
     foreign.send(ADDRESS, "foreign")
@@ -169,7 +169,7 @@ def test_behind_a_link_in_the_place_of_a_folder_nothing_is_made_and_nothing_remo
     wait_for_waiting(db, ADDRESS)
 
 
-def test_a_bells_folder_that_cannot_be_written_stops_no_mail_and_bells_hang_once_it_can(
+def test_an_unwritable_bells_folder_stops_no_mail_and_doorbells_exist_once_it_is_writable(
     db: str, connect: Connect, spawn: Spawn
 ) -> None:
     bus = connect("boss:s")
@@ -187,7 +187,7 @@ def test_a_bells_folder_that_cannot_be_written_stops_no_mail_and_bells_hang_once
     assert program.read()["body"] == "rung"
 
 
-def test_when_the_bells_folder_is_replaced_under_the_watch_another_watch_stands(
+def test_when_the_bells_folder_is_replaced_another_wal_watcher_is_elected(
     db: str, connect: Connect, spawn: Spawn
 ) -> None:
     connect("boss:s")
@@ -202,19 +202,19 @@ def test_when_the_bells_folder_is_replaced_under_the_watch_another_watch_stands(
     second.kill()
 
 
-def test_a_ring_for_which_there_was_no_descriptor_does_not_make_the_next_ones_go_unheard(db: str) -> None:
-    doorbells, bell = Doorbells(db), Doorbells(db).create(ADDRESS)
+def test_a_ring_without_a_free_descriptor_does_not_lose_the_next_ones(db: str) -> None:
+    doorbells, doorbell = Doorbells(db), Doorbells(db).create(ADDRESS)
     grow_old(doorbells.folder_for(ADDRESS))
 
     with no_descriptors():
         assert doorbells.ring([ADDRESS]) == []
 
     assert doorbells.ring([ADDRESS]) == [ADDRESS]
-    assert bell.wait(5)
-    bell.close()
+    assert doorbell.wait(5)
+    doorbell.close()
 
 
-def test_a_sweep_for_which_there_is_no_descriptor_leaves_all_to_the_next(db: str, home: Path) -> None:
+def test_a_sweep_without_a_free_descriptor_leaves_the_work_to_the_next(db: str, home: Path) -> None:
     home.mkdir(parents=True)
     os.mkfifo(home / "1-dead")
 
@@ -226,7 +226,7 @@ def test_a_sweep_for_which_there_is_no_descriptor_leaves_all_to_the_next(db: str
     assert bells(db) == []
 
 
-def test_a_listener_that_finds_no_descriptor_goes_on_by_ticks_and_is_rung_again_after(hosted: Hosted, db: str) -> None:
+def test_a_listener_without_a_free_descriptor_polls_and_later_rings_again(hosted: Hosted, db: str) -> None:
     bus = hosted(ADDRESS)
     bus.pull_subscription().close()
     bus.send(ADDRESS, "note")
@@ -243,19 +243,17 @@ def test_a_listener_that_finds_no_descriptor_goes_on_by_ticks_and_is_rung_again_
     subscription.close()
 
 
-def test_who_waits_where_not_even_an_import_finds_a_descriptor_is_deaf_until_there_is_one(
-    db: str, spawn: Spawn
-) -> None:
+def test_a_listener_without_a_descriptor_for_an_import_has_no_fifo_until_there_is_one(db: str, spawn: Spawn) -> None:
     assert spawn("no_descriptors", db, ADDRESS).read() == [True, False]
 
 
-def test_a_forked_childs_copy_of_a_listener_reads_from_no_descriptor_of_the_childs(db: str, spawn: Spawn) -> None:
+def test_a_forked_childs_copy_of_a_listener_reads_from_none_of_the_childs_descriptors(db: str, spawn: Spawn) -> None:
     assert spawn("forked_listener", db, ADDRESS).read() == {"left": "mine", "bells": 1}
 
 
 @contextlib.contextmanager
 def no_descriptors() -> Iterator[None]:
-    """Let this process open nothing; what is imported meanwhile must have been before."""
+    """Let this process open no file; imports meanwhile must already be loaded."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
@@ -264,9 +262,9 @@ def no_descriptors() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_a_file_in_the_place_of_a_bell_that_is_remembered_is_not_written_to(db: str) -> None:
+def test_a_file_in_the_place_of_a_listed_doorbell_is_not_written_to(db: str) -> None:
     doorbells = Doorbells(db)
-    bell = doorbells.create("worker:a")
+    doorbell = doorbells.create("worker:a")
     folder = Path(doorbells.folder_for("worker:a"))
     grow_old(str(folder))
     assert doorbells.ring(["worker:a"]) == ["worker:a"]
@@ -278,10 +276,10 @@ def test_a_file_in_the_place_of_a_bell_that_is_remembered_is_not_written_to(db: 
 
     assert doorbells.ring(["worker:a"]) == []
     assert path.read_text() == "mine"
-    bell.close()
+    doorbell.close()
 
 
-def test_no_lock_file_is_opened_behind_a_link(db: str, tmp_path: Path) -> None:
+def test_no_lock_file_is_opened_through_a_symlink(db: str, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     os.symlink(tmp_path / "elsewhere", f"{db}-bells")
 
@@ -291,14 +289,14 @@ def test_no_lock_file_is_opened_behind_a_link(db: str, tmp_path: Path) -> None:
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-def test_where_the_very_folder_of_the_bus_is_gone_no_bell_hangs(tmp_path: Path) -> None:
+def test_without_the_buss_folder_no_doorbell_can_be_created(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Doorbells(str(tmp_path / "gone" / "bus.db")).create("worker:a")
 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_listener_whose_bells_folder_became_a_link_is_deaf_from_its_next_tick_on(
+def test_a_listener_whose_bells_folder_became_a_symlink_has_no_fifo_after_its_next_tick(
     db: str, tmp_path: Path, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     bus = connect("worker:a")

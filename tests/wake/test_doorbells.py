@@ -1,4 +1,4 @@
-"""Doorbells in a hostile folder: whatever stands there, a send succeeds at once and mail arrives."""
+"""Doorbells in a hostile folder: with any files in it, a send succeeds at once and mail arrives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from raven import BusClient
-from raven.wake import doorbell
+from raven.wake import doorbell as doorbell_module
 from raven.wake.doorbell import Doorbells
 from raven.wake.listener import Listener
 from tests.support import Program, bells, is_watched, wait_for_waiting, wait_until, waiting
@@ -25,7 +25,7 @@ ADDRESSES = ["worker:a", "worker:b", "worker:c"]
 
 @pytest.fixture
 def folder(db: str) -> Path:
-    """Make the bells folder of an address."""
+    """Create the doorbell folder of an address."""
     path = Path(f"{db}-bells") / ADDRESS
     path.mkdir(parents=True)
     return path
@@ -33,7 +33,7 @@ def folder(db: str) -> Path:
 
 @pytest.fixture
 def full_fifo(folder: Path) -> Iterator[Path]:
-    """Hang a doorbell whose pipe is full: somebody waits there, and never looks."""
+    """Create a doorbell whose pipe is full: its reader never drains it."""
     path = folder / "1-full"
     os.mkfifo(path)
     ends = [os.open(path, flags | os.O_NONBLOCK) for flags in (os.O_RDONLY, os.O_WRONLY)]
@@ -53,17 +53,17 @@ def send_at_once(bus: BusClient, body: object = None) -> None:
 
 def test_many_rings_are_one(db: str) -> None:
     doorbells = Doorbells(db)
-    bell = doorbells.create(ADDRESS)
+    doorbell = doorbells.create(ADDRESS)
 
     for _ in range(100):
         doorbells.ring([ADDRESS])
 
-    assert bell.wait(5)
-    assert not bell.wait(0)
-    bell.close()
+    assert doorbell.wait(5)
+    assert not doorbell.wait(0)
+    doorbell.close()
 
 
-def test_a_ring_is_heard_only_at_its_address(db: str) -> None:
+def test_a_ring_wakes_only_its_address(db: str) -> None:
     doorbells = Doorbells(db)
     mine, other = doorbells.create(ADDRESS), doorbells.create("worker:t")
 
@@ -76,44 +76,44 @@ def test_a_ring_is_heard_only_at_its_address(db: str) -> None:
     assert bells(db) == []
 
 
-def test_a_ring_for_all_is_heard_at_every_address(db: str) -> None:
+def test_a_ring_for_all_wakes_every_address(db: str) -> None:
     doorbells = Doorbells(db)
-    hung = [doorbells.create(address) for address in (ADDRESS, ADDRESS, "other:t", "*")]
+    created = [doorbells.create(address) for address in (ADDRESS, ADDRESS, "other:t", "*")]
 
     doorbells.ring_all()
 
-    assert all(bell.wait(5) for bell in hung)
-    for bell in hung:
-        bell.close()
+    assert all(doorbell.wait(5) for doorbell in created)
+    for doorbell in created:
+        doorbell.close()
 
 
 @pytest.mark.parametrize("address", ["a/b:s", "../x:..", ".:.", "a b:ü 東京", "%2e:%2F", "x" * 300 + ":" + "y" * 200])
-def test_any_address_has_a_bell_inside_the_bells_folder(db: str, address: str, connect: Connect) -> None:
+def test_any_address_has_a_doorbell_inside_the_bells_folder(db: str, address: str, connect: Connect) -> None:
     bus = connect(address)
-    bell = Doorbells(db).create(address)
+    doorbell = Doorbells(db).create(address)
 
     assert waiting(db, address) == 1
     bus.send(address, "note")
-    assert bell.wait(5)
+    assert doorbell.wait(5)
 
     (name,) = {path.parts[0] for path in map(Path, bells(db))}
     assert ".." not in Path(name).parts
-    bell.close()
+    doorbell.close()
     assert bells(db) == []
 
 
-def test_addresses_have_bells_of_their_own_however_alike(db: str) -> None:
+def test_similar_addresses_have_different_doorbells(db: str) -> None:
     addresses = ["a:b", "A:b", "a%3Ab:c", "a:b ü", "a~:b", "a:b.", "x" * 400 + ":1", "x" * 400 + ":2"]
-    hung = {address: Doorbells(db).create(address) for address in addresses}
+    created = {address: Doorbells(db).create(address) for address in addresses}
 
     for address in addresses:
         Doorbells(db).ring([address])
-        assert [other for other, bell in hung.items() if bell.wait(0)] == [address]
-    for bell in hung.values():
-        bell.close()
+        assert [other for other, doorbell in created.items() if doorbell.wait(0)] == [address]
+    for doorbell in created.values():
+        doorbell.close()
 
 
-def test_a_full_pipe_holds_up_neither_the_sender_nor_the_others(
+def test_a_full_pipe_delays_neither_the_sender_nor_the_others(
     db: str, connect: Connect, spawn: Spawn, full_fifo: Path
 ) -> None:
     bus = connect("boss:s")
@@ -127,7 +127,7 @@ def test_a_full_pipe_holds_up_neither_the_sender_nor_the_others(
     assert waiting(db, ADDRESS) == 2
 
 
-def test_a_fifo_that_nobody_reads_is_removed_by_the_next_send(db: str, connect: Connect, folder: Path) -> None:
+def test_a_fifo_without_a_reader_is_removed_by_the_next_send(db: str, connect: Connect, folder: Path) -> None:
     bus = connect("boss:s")
     os.mkfifo(folder / "999999-dead")
 
@@ -136,7 +136,7 @@ def test_a_fifo_that_nobody_reads_is_removed_by_the_next_send(db: str, connect: 
     assert not (folder / "999999-dead").exists()
 
 
-def test_a_sweep_takes_the_dead_and_leaves_the_living_and_strangers(db: str, folder: Path) -> None:
+def test_a_sweep_removes_dead_doorbells_and_leaves_live_ones_and_foreign_files(db: str, folder: Path) -> None:
     doorbells = Doorbells(db)
     living = doorbells.create("living:s")
     os.mkfifo(folder / "999999-dead")
@@ -158,7 +158,7 @@ def test_a_sweep_takes_the_dead_and_leaves_the_living_and_strangers(db: str, fol
     living.close()
 
 
-def test_after_the_bells_folder_was_deleted_mail_arrives_and_the_bell_hangs_again(
+def test_after_the_bells_folder_was_deleted_mail_arrives_and_the_doorbell_is_recreated(
     db: str, connect: Connect, spawn: Spawn
 ) -> None:
     bus = connect("boss:s")
@@ -174,7 +174,7 @@ def test_after_the_bells_folder_was_deleted_mail_arrives_and_the_bell_hangs_agai
     assert program.read()["body"] == "after"
 
 
-def test_subscribers_that_come_and_go_at_one_address_do_not_take_each_others_folder(db: str, spawn: Spawn) -> None:
+def test_subscribers_that_start_and_stop_at_one_address_do_not_remove_each_others_folder(db: str, spawn: Spawn) -> None:
     programs = [spawn("doorbell_holder", db, ADDRESS, 200) for _ in range(3)]
 
     results = [program.read() for program in programs]
@@ -184,40 +184,38 @@ def test_subscribers_that_come_and_go_at_one_address_do_not_take_each_others_fol
 
 
 @pytest.mark.parametrize("limit", ["_MAX_LISTED", "_MAX_FOLDERS"])
-def test_where_more_bells_hang_than_are_remembered_all_are_rung(
-    db: str, monkeypatch: pytest.MonkeyPatch, limit: str
-) -> None:
-    monkeypatch.setattr(doorbell, limit, 1)
+def test_more_doorbells_than_the_cache_holds_are_all_rung(db: str, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr(doorbell_module, limit, 1)
     doorbells = Doorbells(db)
-    hung = [doorbells.create(address) for address in ADDRESSES]
+    created = [doorbells.create(address) for address in ADDRESSES]
     for address in ADDRESSES:
-        os.utime(doorbells.folder_for(address), (1, 1))  # long ago, so that its listing is remembered
+        os.utime(doorbells.folder_for(address), (1, 1))  # long ago, so that its listing is cached
 
     assert doorbells.ring(ADDRESSES) == ADDRESSES
     assert doorbells.ring(ADDRESSES) == ADDRESSES
 
-    assert all(bell.wait(5) for bell in hung)
-    for bell in hung:
-        bell.close()
+    assert all(doorbell.wait(5) for doorbell in created)
+    for doorbell in created:
+        doorbell.close()
 
 
-def test_a_bell_that_others_took_down_or_replaced_hangs_no_more_and_closes_twice(db: str) -> None:
-    bell = Doorbells(db).create("worker:a")
+def test_a_removed_or_replaced_doorbell_does_not_exist_and_closes_twice(db: str) -> None:
+    doorbell = Doorbells(db).create("worker:a")
     [path] = Path(Doorbells(db).folder_for("worker:a")).iterdir()
-    assert bell.exists()
+    assert doorbell.exists()
 
     path.unlink()
-    assert not bell.exists()
+    assert not doorbell.exists()
     os.mkfifo(path)
-    assert not bell.exists()
+    assert not doorbell.exists()
     path.unlink()
 
-    bell.close()
-    bell.close()
+    doorbell.close()
+    doorbell.close()
     assert bells(db) == []
 
 
-def test_a_closed_listener_hangs_nothing_at_a_tick_and_closes_twice(db: str, connect: Connect) -> None:
+def test_a_closed_listener_creates_no_doorbell_at_a_tick_and_closes_twice(db: str, connect: Connect) -> None:
     bus = connect("worker:a")
     listener = Listener(bus._handle, "worker:a")
 

@@ -1,4 +1,4 @@
-"""Processes that are stopped or end in the middle: what they held is free in time, and nobody else waits for them."""
+"""Processes that are stopped or killed midway: their leases and locks become free in time."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tell
 
 @pytest.fixture
 def stand(db: str) -> Iterator[Callable[..., Actor]]:
-    """Start a process that does one thing after another, as it is told."""
+    """Start a process that runs commands one after another."""
     with ExitStack() as stack:
         yield lambda address, lease_s=30.0: stack.enter_context(
             Actor("stress.processes.step_by_step", db, address, str(lease_s), greets=True)
         )
 
 
-def test_a_stopped_claimer_loses_its_lease_to_another_and_hears_so(
+def test_a_stopped_consumer_loses_its_lease_to_another_and_gets_an_error(
     connect: Connect, stand: Callable[..., Actor]
 ) -> None:
     id = connect("boss:s").send(ADDRESS, "job").id
@@ -59,7 +59,7 @@ def test_a_stopped_claimer_loses_its_lease_to_another_and_hears_so(
     other.ack(id)
 
 
-def test_while_a_stopped_process_holds_the_write_lock_others_are_told_in_time_and_go_on_after(
+def test_while_a_stopped_process_holds_the_write_lock_others_get_busy_errors_and_work_afterwards(
     connect: Connect, stand: Callable[..., Actor]
 ) -> None:
     bus = connect("boss:s", busy_timeout_s=0.2)
@@ -81,7 +81,7 @@ def test_while_a_stopped_process_holds_the_write_lock_others_are_told_in_time_an
 
 
 @linux_only
-def test_a_stopped_watcher_is_still_the_elected_one_and_what_a_stranger_writes_is_heard_at_the_next_tick(
+def test_a_stopped_wal_watcher_stays_elected_and_external_writes_are_noticed_at_the_next_poll(
     db: str, connect: Connect, spawn: Spawn, foreign: Foreign
 ) -> None:
     connect("boss:s")
@@ -105,7 +105,7 @@ def test_a_stopped_watcher_is_still_the_elected_one_and_what_a_stranger_writes_i
 
 
 @pytest.mark.parametrize("way", ["sys.exit", "os._exit", "exception", "kill", "abort", "sigterm", "thread", "atexit"])
-def test_whoever_ends_in_mid_transaction_leaves_nothing_of_it_and_no_lock(
+def test_a_process_that_exits_in_a_transaction_leaves_no_writes_and_no_lock(
     db: str, connect: Connect, foreign: Foreign, way: str
 ) -> None:
     bus = connect("boss:s", busy_timeout_s=20)
@@ -127,7 +127,7 @@ def test_whoever_ends_in_mid_transaction_leaves_nothing_of_it_and_no_lock(
 
 
 @linux_only
-def test_when_inotify_instances_are_given_back_the_watch_takes_one_again(db: str, connect: Connect) -> None:
+def test_when_inotify_instances_are_free_again_the_wal_watcher_takes_one(db: str, connect: Connect) -> None:
     bus = connect("boss:s")
     with Actor("stress.processes.use_up_inotify", db, ADDRESS, greets=True) as hoarder:
         for line in ("use up", "listen"):
@@ -136,7 +136,7 @@ def test_when_inotify_instances_are_given_back_the_watch_takes_one_again(db: str
         assert [hoarder.line() for _ in range(2)] == ["ready", "listening"]
         wait_until(lambda: is_watched(db), "the watch")
         hoarder.tell("doctor")
-        told = hoarder.line()
+        state = hoarder.line()
         bus.send(ADDRESS, "note", "without")
         assert hoarder.line() == "without"
 
@@ -144,5 +144,5 @@ def test_when_inotify_instances_are_given_back_the_watch_takes_one_again(db: str
 
         assert hoarder.line() == "released"
         assert taken > 0
-        assert told == "warn"
+        assert state == "warn"
         wait_for_watch(db, SimpleNamespace(pid=watcher(db)))

@@ -1,4 +1,4 @@
-"""Waking is pushed: a subscriber that would poll only once a minute hears everything at once."""
+"""Waking is pushed: a subscriber that polls only once a minute gets every message at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support import NEVER_POLLS_S, Foreign, Program, bells, leased, wait_f
 
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
-# Far below the poll interval, and far above what a wake takes on a busy machine.
+# Far below the poll interval, and far above the time of a wake on a busy machine.
 AT_ONCE_S = 5.0
 
 
@@ -73,11 +73,11 @@ def test_a_delayed_message_wakes_a_subscriber_in_time(db: str, connect: Connect,
     assert 0.39 < program.read()["heard_at"] - sent_at < AT_ONCE_S
 
 
-def test_what_is_sent_between_the_look_and_the_wait_is_not_missed(db: str, connect: Connect, spawn: Spawn) -> None:
+def test_a_message_between_the_query_and_the_wait_is_not_missed(db: str, connect: Connect, spawn: Spawn) -> None:
     bus = connect("boss:s")
     program = spawn("subscriber", db, "worker:s", options())
 
-    for number in range(300):  # each lands at some other moment of the subscriber's round
+    for number in range(300):  # each message comes at another moment of the subscriber's loop
         bus.send("worker:s", "note", number)
         if number % 3 == 0:
             assert program.read()["body"] == (number // 3)
@@ -86,7 +86,7 @@ def test_what_is_sent_between_the_look_and_the_wait_is_not_missed(db: str, conne
 
 
 @pytest.mark.parametrize("mode", ["listen", "subscribe"])
-def test_what_a_leaving_subscriber_gives_back_wakes_another_at_once(
+def test_a_leaving_subscribers_released_messages_wake_another_at_once(
     db: str, connect: Connect, spawn: Spawn, foreign: Foreign, mode: str
 ) -> None:
     bus = connect("worker:s")
@@ -103,7 +103,7 @@ def test_what_a_leaving_subscriber_gives_back_wakes_another_at_once(
     lines = [other.read() for _ in range(held)]
 
     assert sorted(taken + [line["id"] for line in lines]) == [*range(in_hand.id + 1, 101)]
-    assert lines[-1]["heard_at"] - left_at < 2  # and not when the lease would have ended
+    assert lines[-1]["heard_at"] - left_at < 2  # and not at the end of the lease
 
 
 def test_closing_a_client_ends_its_loops_in_other_threads_at_once(db: str, connect: Connect) -> None:
@@ -119,7 +119,7 @@ def test_closing_a_client_ends_its_loops_in_other_threads_at_once(db: str, conne
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("raven")]
 
 
-def test_closing_a_client_gives_back_what_its_loops_had_fetched(connect: Connect, foreign: Foreign) -> None:
+def test_closing_a_client_releases_the_prefetched_messages_of_its_loops(connect: Connect, foreign: Foreign) -> None:
     bus = connect("worker:s")
     bus.send_many([{"to": "worker:s", "type": "note"}] * 100)
     loop = iter(bus.listen())
@@ -133,7 +133,7 @@ def test_closing_a_client_gives_back_what_its_loops_had_fetched(connect: Connect
     assert rest == [*range(in_hand.id + 1, 101)]
 
 
-def test_a_timeout_ends_a_loop_and_not_before(connect: Connect) -> None:
+def test_a_timeout_ends_a_loop_no_earlier(connect: Connect) -> None:
     began = time.monotonic()
 
     assert list(connect("worker:s").listen(timeout_s=0.2, poll_interval_s=NEVER_POLLS_S)) == []
@@ -142,7 +142,7 @@ def test_a_timeout_ends_a_loop_and_not_before(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("mode", ["listen", "subscribe"])
-def test_what_is_ready_is_taken_even_without_time_to_wait(connect: Connect, mode: str) -> None:
+def test_ready_messages_are_consumed_even_with_a_timeout_of_zero(connect: Connect, mode: str) -> None:
     bus = connect("worker:s")
     bus.send("worker:s", "note", 1)
 

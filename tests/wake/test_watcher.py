@@ -1,4 +1,4 @@
-"""The WAL watch: writers that do not ring are heard all the same, by one process on behalf of all."""
+"""The WAL watcher: one process notices external writers, which do not ring, on behalf of all."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ AT_ONCE_S = 5.0
 
 @contextmanager
 def no_threads() -> Iterator[None]:
-    """Let this process start no thread: no address space has room for a stack of that size."""
+    """Let this process start no thread: the address space is too small for such a stack."""
     before = threading.stack_size(1 << 50)
     try:
         yield
@@ -52,7 +52,7 @@ def no_threads() -> Iterator[None]:
 
 @pytest.fixture
 def hear(db: str, connect: Connect, foreign: Foreign) -> Callable[..., float]:
-    """Send as a foreigner, and return after how long a subscriber heard it."""
+    """Send as an external writer, and return the time until a subscriber received it."""
     connect("boss:s")
 
     def send_and_hear(program: Program, address: str = "worker:s") -> float:
@@ -66,7 +66,7 @@ def hear(db: str, connect: Connect, foreign: Foreign) -> Callable[..., float]:
 
 
 @pytest.mark.parametrize("mode", ["listen", "subscribe"])
-def test_a_foreign_insert_wakes_a_subscriber_that_hardly_ever_polls(
+def test_an_external_insert_wakes_a_subscriber_that_hardly_ever_polls(
     db: str, foreign: Foreign, spawn: Spawn, hear: Callable[..., float], mode: str
 ) -> None:
     program = spawn("subscriber", db, "worker:s", json.dumps({"poll_interval_s": NEVER_POLLS_S, "mode": mode}))
@@ -75,7 +75,7 @@ def test_a_foreign_insert_wakes_a_subscriber_that_hardly_ever_polls(
     assert max(hear(program) for _ in range(5)) < AT_ONCE_S
 
 
-def test_a_foreign_insert_at_any_moment_of_a_subscribers_start_is_heard(
+def test_an_external_insert_at_any_moment_of_a_subscribers_start_is_noticed(
     db: str, connect: Connect, foreign: Foreign, spawn: Spawn
 ) -> None:
     connect("boss:s")
@@ -85,15 +85,15 @@ def test_a_foreign_insert_at_any_moment_of_a_subscribers_start_is_heard(
         program = spawn("subscriber", db, address, NEVER)
         wait_for_waiting(db, address)
         wait_until(lambda: is_watched(db), "the watch")
-        time.sleep(number * 0.02)  # not to hope, but to hit another moment each time
+        time.sleep(number * 0.02)  # hits another moment each time
         foreign.send(address, "early")
         programs.append(program)
 
         assert program.read(AT_ONCE_S)["body"] == "early"
-        program.kill()  # the next must be a watcher, too
+        program.kill()  # the next subscriber must become the watcher
 
 
-def test_the_watcher_rings_for_subscribers_of_other_processes(
+def test_the_watcher_rings_for_subscribers_in_other_processes(
     db: str, foreign: Foreign, spawn: Spawn, hear: Callable[..., float]
 ) -> None:
     watcher = spawn("subscriber", db, "watcher:s", NEVER)
@@ -105,7 +105,7 @@ def test_the_watcher_rings_for_subscribers_of_other_processes(
     assert hear(watcher, "watcher:s") < AT_ONCE_S
 
 
-def test_a_foreign_message_with_a_delay_wakes_in_time(
+def test_an_external_message_with_a_delay_wakes_in_time(
     db: str, foreign: Foreign, spawn: Spawn, hear: Callable[..., float]
 ) -> None:
     program = spawn("subscriber", db, "worker:s", NEVER)
@@ -118,10 +118,10 @@ def test_a_foreign_message_with_a_delay_wakes_in_time(
 
 
 @pytest.mark.process
-def test_the_watch_stays_awake_when_the_wal_is_deleted_and_made_anew(
+def test_the_watch_survives_deletion_and_recreation_of_the_wal(
     db: str, foreign: Foreign, spawn: Spawn, hear: Callable[..., float]
 ) -> None:
-    """As when a restored file takes the place of the old one: file, WAL and index are all new."""
+    """Replace the bus as a restored backup does: file, WAL and index are all new."""
     watcher = spawn("subscriber", db, "watcher:s", json.dumps({"poll_interval_s": 0.2}))
     wait_for_watch(db, watcher)
     foreign.program.kill()
@@ -134,14 +134,14 @@ def test_the_watch_stays_awake_when_the_wal_is_deleted_and_made_anew(
     foreign.program = newcomer
     wait_until(lambda: Path(f"{db}-wal").exists() or foreign.execute("SELECT 1"), "a new WAL")
 
-    # This one never polls: it hears only through the watch that stood before.
+    # This subscriber never polls: it is woken only through the watcher elected before.
     late = spawn("subscriber", db, "worker:s", NEVER)
     wait_for_waiting(db, "worker:s")
 
     assert max(hear(late) for _ in range(3)) < AT_ONCE_S
 
 
-def test_bursts_between_which_all_connections_close_are_both_heard(
+def test_two_bursts_are_both_noticed_though_all_connections_close_between_them(
     db: str, spawn: Spawn, foreign: Foreign, hear: Callable[..., float]
 ) -> None:
     for _ in range(2):
@@ -165,7 +165,7 @@ def test_when_the_watcher_is_killed_another_process_takes_over_within_its_tick(
     watcher.kill()
     wait_for_watch(db, heir)
 
-    # This one never polls: it hears only through the watch of the heir.
+    # This subscriber never polls: it is woken only through the new watcher.
     assert max(hear(listener) for _ in range(5)) < AT_ONCE_S
 
 
@@ -184,7 +184,7 @@ def test_of_many_subscribers_in_one_process_one_watches(db: str, connect: Connec
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
-def test_with_all_inotify_instances_used_up_a_foreign_insert_is_still_heard(
+def test_without_free_inotify_instances_an_external_insert_is_still_noticed(
     db: str, connect: Connect, foreign: Foreign, spawn: Spawn
 ) -> None:
     connect("boss:s")
@@ -202,7 +202,7 @@ def test_with_all_inotify_instances_used_up_a_foreign_insert_is_still_heard(
 
 
 @pytest.mark.parametrize("mode", ["listen", "subscribe"])
-def test_where_no_fifo_can_be_made_mail_arrives_by_a_short_tick(
+def test_without_a_fifo_mail_arrives_by_the_fallback_poll(
     db: str, connect: Connect, foreign: Foreign, spawn: Spawn, mode: str
 ) -> None:
     Path(f"{db}-bells").write_text("in the way")
@@ -219,7 +219,7 @@ def test_where_no_fifo_can_be_made_mail_arrives_by_a_short_tick(
     assert {peer.waiting for peer in bus.peers()} == {0}
 
 
-def test_a_watch_that_finds_no_thread_leaves_the_lock_to_others_and_stands_later(db: str, connect: Connect) -> None:
+def test_a_watcher_without_a_thread_releases_the_lock_and_is_elected_later(db: str, connect: Connect) -> None:
     bus = connect("worker:a")
     with no_threads():
         listener = Listener(bus._handle, "worker:a")
@@ -231,7 +231,7 @@ def test_a_watch_that_finds_no_thread_leaves_the_lock_to_others_and_stands_later
     listener.close()
 
 
-def test_the_watch_sweeps_away_the_folders_that_the_dead_have_left_empty(
+def test_the_watcher_sweeps_the_empty_folders_of_dead_subscribers(
     db: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watcher_module, "_SWEEP_EVERY_S", 0)
@@ -246,7 +246,7 @@ def test_the_watch_sweeps_away_the_folders_that_the_dead_have_left_empty(
     listener.close()
 
 
-def test_a_folder_that_cannot_be_watched_is_told_once_however_often_it_is_tried(
+def test_a_folder_that_cannot_be_watched_is_logged_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(watcher_module, "_RETRY_S", 0.002)

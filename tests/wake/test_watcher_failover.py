@@ -1,4 +1,4 @@
-"""A file that took the place of another while clients were waiting: they tail it, and are registered in it."""
+"""A file replaced while clients wait: they tail the new file, and are registered in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Connect = Callable[..., BusClient]
 
 
 def replace(db: str, tmp_path: Path) -> None:
-    """Put an empty bus in the place of `db`, with nothing of the old one's left beside it."""
+    """Replace `db` by an empty bus, without the old one's WAL and index."""
     BusClient.at("x:s", str(tmp_path / "new.db")).close()
     for end in ("-wal", "-shm"):
         os.unlink(db + end)
