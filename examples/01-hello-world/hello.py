@@ -12,7 +12,7 @@ from raven import BusClient
 def main() -> None:
     db_path = sys.argv[1] if len(sys.argv) > 1 else os.path.join(tempfile.mkdtemp(prefix="raven-hello-"), "bus.db")
 
-    # Making a client makes the file and registers the address; there is nothing else to start.
+    # A client creates the file and registers its address; no server is needed.
     with (
         BusClient(session_id="hello", role="alice", db_path=db_path) as alice,
         BusClient(session_id="hello", role="bob", db_path=db_path) as bob,

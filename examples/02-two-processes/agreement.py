@@ -1,4 +1,4 @@
-"""What two processes must agree on to talk: the file and the addresses."""
+"""Agreement: the bus file and the addresses that the two processes share."""
 
 from __future__ import annotations
 

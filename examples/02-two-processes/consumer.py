@@ -1,4 +1,4 @@
-"""Count the words of each sentence that comes, until the producer says that there are no more."""
+"""Count the words of each sentence that arrives, until the producer sends `no-more`."""
 
 from __future__ import annotations
 

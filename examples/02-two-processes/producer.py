@@ -1,4 +1,4 @@
-"""Send five jobs to the consumer and say that these were all; nobody needs to listen yet."""
+"""Send five jobs and then `no-more` to the consumer, which need not be running yet."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The five agents of the desk; `agents.py ROLE BUS` is one of them, in a process of its own.
+"""The five agents of the desk; `agents.py ROLE BUS` runs one agent in a process of its own.
 
-An agent knows the roles it talks to and nothing of their processes: it takes its mail, does its work, and sends on.
-Every message about a story carries the story's slug as correlation_id.
+An agent knows the roles that it talks to, and not their processes: it receives a message, processes it, and sends the
+result. The correlation_id of each message about a story is the slug of the story.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def address(role: str) -> str:
 
 
 def shift(bus: BusClient) -> Iterator[tuple[Message, schemas.Body]]:
-    """Yield an agent's mail until the edition is out; no agent outlives its shift."""
+    """Yield the messages of an agent until the edition is out, or until the end of its shift."""
     for msg in bus.listen(timeout_s=SHIFT_S):
         body = schemas.body_of(msg)
         if isinstance(body, Edition):
@@ -40,7 +40,7 @@ def shift(bus: BusClient) -> Iterator[tuple[Message, schemas.Body]]:
 
 
 def scout(bus: BusClient) -> None:
-    """Pick what is news from the wire: what changed enough, each item once."""
+    """Pick the news from the wire: each item that changed enough, once."""
     for msg, body in shift(bus):
         assert isinstance(body, Assignment)
         with open(os.path.join(os.path.dirname(__file__), body.wire), encoding="utf-8") as wire:
@@ -59,7 +59,7 @@ def scout(bus: BusClient) -> None:
 
 
 def writer(bus: BusClient) -> None:
-    """Write a draft from each lead, and a new revision of each draft that comes back."""
+    """Write a draft from each lead, and a new revision of each returned draft."""
     for msg, body in shift(bus):
         if isinstance(body, Lead):
             draft = write(body)
@@ -67,7 +67,7 @@ def writer(bus: BusClient) -> None:
             assert isinstance(body, Returned)
             assert msg.reply_to is not None
             draft = revise(Draft.model_validate(bus.read(msg.reply_to).body), body)
-        # The fan-out: one message, two deliveries, and whoever is first is first.
+        # The fan-out: one message, two deliveries, processed in any order.
         to = [address("editor"), address("fact-checker")]
         bus.send(to, "draft", draft, correlation_id=msg.correlation_id, reply_to=msg.id)
 
@@ -82,7 +82,7 @@ def editor(bus: BusClient) -> None:
 
 
 def fact_checker(bus: BusClient) -> None:
-    """Judge the facts: read the figures out of the prose, as a reader would, and compute the change anew."""
+    """Judge the facts: read the figures in the prose, as a reader would, and compute the change."""
     for msg, body in shift(bus):
         assert isinstance(body, Draft)
         before, after, stated = (float(number.replace(",", "")) for number in re.findall(NUMBER, body.text)[:3])
@@ -91,7 +91,7 @@ def fact_checker(bus: BusClient) -> None:
 
 
 def publisher(bus: BusClient) -> None:
-    """Publish a story once both verdicts on it are in and good; close the edition when every lead has become one."""
+    """Publish a story when both verdicts on it are good; close the edition when every lead is a story."""
     verdicts: dict[str | None, dict[str, Message]] = defaultdict(dict)
     headlines: list[str] = []
     leads = None
@@ -100,7 +100,7 @@ def publisher(bus: BusClient) -> None:
             leads = body.leads
         else:
             verdicts[msg.correlation_id][msg.type] = msg
-            # The fan-in: whichever verdict comes second settles the draft.
+            # The fan-in: the second verdict decides about the draft.
             if len(verdicts[msg.correlation_id]) == 2:
                 pair = verdicts.pop(msg.correlation_id)
                 headlines += settle(bus, pair["edit"], pair["fact-check"])
@@ -110,7 +110,7 @@ def publisher(bus: BusClient) -> None:
 
 
 def settle(bus: BusClient, edit: Message, fact_check: Message) -> list[str]:
-    """Publish a draft or send it back; returns the headline if there is a story now."""
+    """Publish a draft or send it back; returns the headline if the draft is published."""
     assert edit.reply_to is not None
     draft = Draft.model_validate(bus.read(edit.reply_to).body)
     form, facts = Edit.model_validate(edit.body), FactCheck.model_validate(fact_check.body)
@@ -128,7 +128,7 @@ def change_pct(before: float, after: float) -> float:
 
 
 def write(lead: Lead) -> Draft:
-    """Make prose of a lead; the agency's percentage is believed for now."""
+    """Write the prose of a lead, with the percentage of the agency."""
     rose = lead.after > lead.before
     figures = (
         f"The number of {lead.topic} {'rose' if rose else 'fell'} from {lead.before:,} to {lead.after:,}, "
@@ -139,7 +139,7 @@ def write(lead: Lead) -> Draft:
 
 
 def revise(draft: Draft, faults: Returned) -> Draft:
-    """Put the right percentage in, and drop sentences from the end until the text is short enough."""
+    """Correct the percentage, and drop sentences from the end until the text is short enough."""
     wrong, right = (f"{pct:.1f} percent" for pct in (faults.stated_pct, faults.true_pct))
     sentences = re.split(r"(?<=\.) ", draft.text.replace(wrong, right))
     dropped = 0
@@ -150,7 +150,7 @@ def revise(draft: Draft, faults: Returned) -> Draft:
 
 
 def title_case(headline: str) -> str:
-    """Capitalise all words but the small ones; the first is never small."""
+    """Capitalise all words except small ones; the first word always."""
     first, *rest = headline.split()
     return " ".join([capital(first), *(word if word in SMALL_WORDS else capital(word) for word in rest)])
 

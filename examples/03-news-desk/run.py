@@ -1,4 +1,4 @@
-"""Run the desk: start five agents, hand out the assignment, and print what they said to each other."""
+"""Run the desk: start five agents, hand out the assignment, and print their messages."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def start(role: str, db_path: str) -> subprocess.Popen[bytes]:
 
 
 def went_home(crew: list[subprocess.Popen[bytes]]) -> bool:
-    """Wait for the agents to end by themselves; returns whether all did, and in good order."""
+    """Wait for the agents to end; returns whether all ended in time with exit code 0."""
     try:
         return all(process.wait(EXIT_WITHIN_S) == 0 for process in crew)
     except subprocess.TimeoutExpired:
@@ -56,7 +56,7 @@ def went_home(crew: list[subprocess.Popen[bytes]]) -> bool:
 
 
 def edit_one_edition(chief: BusClient) -> list[Message]:
-    """Give the scout its assignment and collect the stories; returns none if the edition does not come in time."""
+    """Send the scout its assignment and collect the stories; returns an empty list if the edition is late."""
     assignment = schemas.Assignment(wire="wire.json", least_change_pct=5.0)
     chief.send(address("scout"), "assignment", assignment)
     stories = []
@@ -70,7 +70,7 @@ def edit_one_edition(chief: BusClient) -> list[Message]:
 
 
 def print_transcript(db_path: str) -> None:
-    """Tell the evening from the bus alone: who said what to whom, about which story, and when."""
+    """Print the messages on the bus, each with its time, route and story."""
     with BusObserver(db_path) as bus:
         messages = list(bus.tail(follow=False))
     for msg in messages:

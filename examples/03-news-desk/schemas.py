@@ -1,4 +1,4 @@
-"""What the desk's agents say to each other: one pydantic model per message type, and no other type is let through."""
+"""Schemas: one pydantic model per message type of the desk; other types are refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Percent = Annotated[float, Field(ge=0)]
 
 
 class Body(BaseModel):
-    """A body that takes no field it does not know, no number given as text, and prints as one line."""
+    """A body that refuses unknown fields and numbers given as text, and prints as one line."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -34,7 +34,7 @@ class Assignment(Body):
 
 
 class Lead(Body):
-    """One item of the wire: two figures, the agency's word on how far apart they are, and what else is known."""
+    """One item of the wire: two figures, the change that the agency states, and further facts."""
 
     slug: Slug
     topic: str
@@ -80,7 +80,7 @@ class Edit(Body):
 
 
 class FactCheck(Body):
-    """The fact-checker's verdict: the change as the draft states it, and as its own figures give it."""
+    """The verdict of the fact-checker: the change that the draft states, and the change that its figures give."""
 
     stated_pct: Percent
     true_pct: Percent
@@ -94,7 +94,7 @@ class FactCheck(Body):
 
 
 class Returned(Body):
-    """What the writer has to change in a draft."""
+    """The changes that a draft needs."""
 
     stated_pct: Percent
     true_pct: Percent
@@ -136,12 +136,12 @@ MODELS: dict[str, type[Body]] = {
 
 
 def enforce() -> None:
-    """Let this process send nothing but these types, each in its form."""
+    """Register the models, and refuse all other types in this process."""
     for type_, model in MODELS.items():
         SchemaRegistry.register(type_, model)
     SchemaRegistry.strict_mode(True)
 
 
 def body_of(msg: Message) -> Body:
-    """Return a message's body as the model of its type; whoever wrote it, it is checked again."""
+    """Return the body of a message as the model of its type; validates it, because other programs may write too."""
     return MODELS[msg.type].model_validate(msg.body)

@@ -1,8 +1,8 @@
-"""The five agents on call; `agents.py ROLE BUS SHOP` is one of them, in a process of its own.
+"""The five agents on call; `agents.py ROLE BUS SHOP` runs one agent in a process of its own.
 
-monitor -> triage -> diagnostician -> fixer -> verifier, and back to the diagnostician if the fix did not help. None of
-them is told what is broken: they know the shop by its pages alone. One incident is one conversation, held together by
-its correlation_id.
+monitor -> triage -> diagnostician -> fixer -> verifier, and back to the diagnostician if the fix did not help. The
+agents are not told the faults: they only see the pages of the shop. One incident is one conversation, with one
+correlation_id.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def address(role: str) -> str:
 
 
 def mail(bus: BusClient) -> Iterator[Message]:
-    """Yield an agent's mail until it may stand down; no agent outlives its watch."""
+    """Yield the messages of an agent until `stand-down`, or until the end of its watch."""
     for msg in bus.listen(timeout_s=WATCH_S):
         if msg.type == "stand-down":
             return
@@ -56,7 +56,7 @@ def pass_on(
     urgency: Urgency | None = None,
     **body: Any,
 ) -> None:
-    """Send the next message of an incident: about the same probe, as urgent as the last unless told otherwise."""
+    """Send the next message of an incident, about the same probe and with the same urgency unless it is given."""
     bus.send(
         to,
         type,
@@ -68,7 +68,7 @@ def pass_on(
 
 
 def monitor(bus: BusClient, shop: str) -> None:
-    """Probe the shop around the clock and raise one alert for each new symptom; what to make of it is for others."""
+    """Probe the shop in a loop and send one alert for each new symptom."""
     symptoms: set[str] = set()
     numbers = count(1)
     end = time.monotonic() + WATCH_S
@@ -87,7 +87,7 @@ def monitor(bus: BusClient, shop: str) -> None:
 
 
 def triage(bus: BusClient, shop: str) -> None:
-    """Decide how much an alert matters: an outage is blocking, bad service prompt, a curiosity for information."""
+    """Set the urgency of an alert: `blocking` for an outage, `prompt` for bad service, `fyi` otherwise."""
     for msg in mail(bus):
         status = msg.body["status"]
         if 400 <= status < 500:
@@ -100,14 +100,14 @@ def triage(bus: BusClient, shop: str) -> None:
 
 
 def diagnostician(bus: BusClient, shop: str) -> None:
-    """Find the cause in what the shop shows of itself, and write down how to mend it."""
+    """Find the cause on the status pages of the shop, and write the steps of a fix."""
     for msg in mail(bus):
         cause, remedy = diagnose(msg.body["probe"], shop)
         pass_on(bus, msg, address("fixer"), "diagnosis", cause, **remedy)
 
 
 def diagnose(probe: str, shop: str) -> Diagnosis:
-    """Return the cause in words, and the steps to take: requests, and a restart where `restart` names a process."""
+    """Return the cause in words, and the steps: requests, and a restart if `restart` names a process."""
     answers = [call(shop, "GET", page) for page in ("/status", "/log")]
     if any(code != 200 for code, _ in answers):
         return "the server says nothing of itself", {"steps": [], "restart": None}
@@ -117,7 +117,7 @@ def diagnose(probe: str, shop: str) -> Diagnosis:
 
 
 def bad_config(status: Any, log: list[str]) -> Diagnosis | None:
-    """Look in the log for a value that could not be read, and in the config for the key that holds it."""
+    """Look in the log for an unreadable value, and in the config for its key."""
     complaints = [found for line in log if (found := re.search(r"could not convert string to float: '(.*)'", line))]
     for key, values in status["config"].items():
         if complaints and values[-1] == complaints[-1][1]:
@@ -127,7 +127,7 @@ def bad_config(status: Any, log: list[str]) -> Diagnosis | None:
 
 
 def full_store(status: Any, log: list[str]) -> Diagnosis | None:
-    """Look for what takes up the room: carts may be thrown away, orders may not."""
+    """Find the entries that fill the store: carts may be deleted, orders may not."""
     carts = status["orders"].get("cart", 0)
     if carts <= status["room"] / 2:
         return None
@@ -136,7 +136,7 @@ def full_store(status: Any, log: list[str]) -> Diagnosis | None:
 
 
 def stuck_worker(status: Any, log: list[str]) -> Diagnosis | None:
-    """Look at how long the worker has been at one order; a stuck thread ends only with its process."""
+    """Check how long the worker has been working on one order; a stuck thread ends only with its process."""
     order, busy_s = status["worker"].values()
     if busy_s < SHIPPED_WITHIN_S / 2:
         return None
@@ -152,7 +152,7 @@ CAUSES: dict[str, Callable[[Any, list[str]], Diagnosis | None]] = {
 
 
 def fixer(bus: BusClient, shop: str) -> None:
-    """Take the steps of a diagnosis; a restart is the lead's to do: ask for it, and go on when it is done."""
+    """Take the steps of a diagnosis; for a restart send the lead a request, and continue after its reply."""
     for msg in mail(bus):
         if msg.type == "restarted":
             pass_on(bus, msg, address("verifier"), "fixed", msg.body["note"])
@@ -169,7 +169,7 @@ def fixer(bus: BusClient, shop: str) -> None:
 
 
 def verifier(bus: BusClient, shop: str) -> None:
-    """Believe nothing: repeat the probe that failed, and give the case back if it fails again."""
+    """Repeat the probe that failed, and return the incident to the diagnostician if it fails again."""
     attempts: Counter[str | None] = Counter()
     for msg in mail(bus):
         finding = first_finding(msg.body["probe"], shop)

@@ -1,4 +1,4 @@
-"""Probes: real requests that a customer of the shop could make, and what is wrong with the answers."""
+"""Probes: real requests of a customer of the shop, with the faults of the answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOO_MANY_DEAD_LINKS = 5
 
 
 class Finding(NamedTuple):
-    """What was found wrong: the probe that it belongs to, the HTTP status, and what that means for a customer."""
+    """A finding: the probe that failed, the HTTP status, and the consequence for a customer."""
 
     probe: str
     status: int
@@ -64,13 +64,13 @@ def shipping(shop: str) -> Finding | None:
 
 
 def place_order(shop: str) -> int | Finding:
-    """Place an order; returns its number, or what is wrong with taking orders, whoever wants to know."""
+    """Place an order; returns its number, or the finding."""
     status, answer = call(shop, "POST", "/orders", {"item": "lamp", "courier": "van"})
     return int(answer) if status == 201 else Finding("orders", status, f"no order accepted: {status} {answer}")
 
 
 def dead_links(shop: str) -> Finding | None:
-    """Look up how often customers asked for what is not there."""
+    """Return a finding if customers have requested missing pages too often."""
     status, answer = call(shop, "GET", "/status")
     if status != 200:
         return Finding("dead-links", status, f"no status to be had: {status} {answer}")

@@ -1,4 +1,4 @@
-"""Run an incident drill: a real server, three faults and a false lead, and five agents who have to cope."""
+"""Run an incident drill: a real server, three faults and a false alarm, and five agents that fix them."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ AGENTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "agents.py")
 
 
 def ask_for_dead_links(shop: str) -> None:
-    """Follow an old link five times: odd, but no fault of the shop."""
+    """Request a missing page five times, which is no fault of the shop."""
     for _ in range(5):
         call(shop, "GET", "/summer-sale")
 
 
 def abandon_carts(shop: str) -> None:
-    """Fill carts and never come back, until they alone take up the store.
+    """Fill and abandon carts until they alone fill the store.
 
-    A refusal (507) does not say so yet: the place of an order is free again once it is shipped.
+    A refusal (507) alone does not prove that: a shipped order frees its place.
     """
     carts, status = 0, 201
     while carts < ROOM and status in (201, 507):
@@ -40,18 +40,18 @@ def abandon_carts(shop: str) -> None:
 
 
 def order_by_pigeon(shop: str) -> None:
-    """Order by the courier that never confirms; the worker waits for it and ships nothing else."""
+    """Order with the courier that never confirms; the worker waits for it and ships no other order."""
     call(shop, "POST", "/orders", {"item": "lamp", "courier": "pigeon"})
 
 
 def deploy_bad_config(shop: str) -> None:
-    """Deploy a tax rate as a human would write it."""
+    """Deploy a tax rate in the spelling of a human."""
     call(shop, "PUT", "/admin/config", {"key": "tax_rate", "value": "19%"})
 
 
 @dataclass
 class Fault:
-    """One thing to go wrong: how, which probe must notice, and how its conversation ends if all goes well."""
+    """A fault: the function that causes it, the probe that must notice it, and the last message of its conversation."""
 
     name: str
     inject: Callable[[str], None]
@@ -61,7 +61,7 @@ class Fault:
 
 
 def plan() -> list[list[Fault]]:
-    """Return the faults of the drill, in rounds; those of one round come at once."""
+    """Return the faults of the drill in rounds; the faults of one round occur together."""
     return [
         [Fault("dead links", ask_for_dead_links, "dead-links", ends_with="noted")],
         [Fault("full store", abandon_carts, "orders")],
@@ -92,7 +92,7 @@ def main() -> int:
                 for process in crew:
                     process.kill()
                     process.wait()
-        # The agents say that all is well; see for ourselves.
+        # The agents report success; check it with probes of our own.
         healthy = all(PROBES[fault.probe](server.address) is None for fault in faults if fault.ends_with == "verified")
     with BusObserver(db_path) as bus:
         print_transcript(bus)
@@ -102,9 +102,9 @@ def main() -> int:
 
 
 def drill(lead: BusClient, server: Supervisor, absent: set[str], deadline_s: float) -> list[Fault]:
-    """Inject the faults, round by round, each once the last is over; returns all, whatever became of them.
+    """Inject the faults, round by round, each after the end of the last; returns all faults.
 
-    Meanwhile the lead does what it alone can do: restart the server when an agent asks for it.
+    Meanwhile the lead restarts the server on the request of an agent.
     """
     faults: list[Fault] = []
     rounds = plan()
@@ -126,7 +126,7 @@ def drill(lead: BusClient, server: Supervisor, absent: set[str], deadline_s: flo
 
 
 def restart(lead: BusClient, server: Supervisor, msg: Message) -> None:
-    """Restart the server, unless the process that the agent saw (None: it saw none) is gone already."""
+    """Restart the server, unless the process that the agent saw (None: no process) has already ended."""
     old = server.pid
     if msg.body["pid"] in (old, None):
         server.restart()
@@ -135,7 +135,7 @@ def restart(lead: BusClient, server: Supervisor, msg: Message) -> None:
 
 
 def stood_down(crew: list[subprocess.Popen[bytes]]) -> bool:
-    """Wait for the agents to end by themselves; returns whether all did, and in good order."""
+    """Wait for the agents to end; returns whether all ended in time with exit code 0."""
     try:
         return all(process.wait(EXIT_WITHIN_S) == 0 for process in crew)
     except subprocess.TimeoutExpired:
@@ -143,19 +143,19 @@ def stood_down(crew: list[subprocess.Popen[bytes]]) -> bool:
 
 
 def is_quiet(bus: BusObserver, faults: list[Fault]) -> bool:
-    """Whether every fault was noticed, and every alert (false ones too) has been dealt with."""
+    """Return whether every fault was noticed and every alert, false ones included, is closed."""
     noticed = all(case_of(bus, fault) for fault in faults)
     return noticed and all("verified" in case or "noted" in case for case in cases(bus))
 
 
 def cases(bus: BusObserver) -> list[dict[str, Message]]:
-    """Return the conversations that began with an alert, each as the last message of each type."""
+    """Return the conversations that started with an alert, each as its last message of each type."""
     alerts = [msg for msg in bus.tail(follow=False) if msg.type == "alert"]
     return [{msg.type: msg for msg in bus.history(alert.correlation_id)} for alert in alerts]
 
 
 def case_of(bus: BusObserver, fault: Fault) -> dict[str, Message]:
-    """Return the conversation that a fault set off; empty if nobody has noticed it."""
+    """Return the conversation about a fault; returns an empty dict if no agent noticed it."""
     for case in cases(bus):
         alert = case["alert"]
         if fault.injected_at and alert.created_at >= fault.injected_at and alert.body["probe"] == fault.probe:
@@ -164,7 +164,7 @@ def case_of(bus: BusObserver, fault: Fault) -> dict[str, Message]:
 
 
 def print_transcript(bus: BusObserver) -> None:
-    """Tell the drill from the bus alone: who said what to whom, how urgently, and when."""
+    """Print the messages on the bus, each with its time, route and urgency."""
     messages = list(bus.tail(follow=False))
     for msg in messages:
         seconds = (msg.created_at - messages[0].created_at).total_seconds()
@@ -173,7 +173,7 @@ def print_transcript(bus: BusObserver) -> None:
 
 
 def print_summary(bus: BusObserver, faults: list[Fault]) -> bool:
-    """Print what became of each fault; returns whether all came to a good end."""
+    """Print the outcome of each fault; returns whether all outcomes are good."""
     print(f"\n{'fault':14}  {'detected after':>14}  {'fixed after':>11}  outcome")
     mended = True
     for fault in faults:

@@ -1,7 +1,7 @@
-"""A small web shop with three flaws: a config that nobody checks, a store that fills, a courier that never answers.
+"""A small web shop with three flaws: an unchecked config, a store that fills up, a courier that never answers.
 
 `server.py FOLDER LISTENER` serves on a listening socket that it inherits as the descriptor LISTENER, keeps its data in
-FOLDER, and ends when its standard input is closed, so that it never outlives whoever started it.
+FOLDER, and ends when its standard input is closed, so that it never outlives its parent process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 PRICES = {"lamp": 12.5, "kettle": 31.0}
-# How long a courier takes to confirm; nobody thought of one that never does.
+# Seconds until a courier confirms; the shop has no timeout for a courier that never does.
 COURIERS = {"van": lambda: True, "pigeon": threading.Event().wait}
 ROOM = 60
 TABLES = """
@@ -32,7 +32,7 @@ Answer = tuple[int, Any]
 
 
 class Shop:
-    """The shop behind the server: what it stores survives a restart, what it is busy with does not."""
+    """The shop behind the server: its stored data survive a restart, its work in progress does not."""
 
     def __init__(self, folder: str) -> None:
         self._db = sqlite3.connect(os.path.join(folder, "shop.db"), check_same_thread=False, isolation_level=None)
@@ -49,7 +49,7 @@ class Shop:
         threading.Thread(target=self._ship_orders, daemon=True).start()
 
     def answer(self, method: str, target: str, body: dict[str, Any]) -> Answer:
-        """Serve one request, whatever it does to us, and log it."""
+        """Serve one request and log it; an exception becomes an error response."""
         url = urlsplit(target)
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         try:
@@ -90,7 +90,7 @@ class Shop:
         self._rows("INSERT INTO config (key, value) VALUES (?, ?)", key, json.dumps(value))
 
     def _config(self) -> dict[str, list[Any]]:
-        """Return every value that each key ever had, the current one last."""
+        """Return all values that each key has had, the current one last."""
         values: dict[str, list[Any]] = {}
         for key, value in self._rows("SELECT key, value FROM config ORDER BY id"):
             values.setdefault(key, []).append(json.loads(value))
@@ -101,7 +101,7 @@ class Shop:
         return round(PRICES[item] * qty * (1 + tax_rate), 2)
 
     def _add(self, item: str, courier: str, state: str) -> Answer:
-        """Keep a cart or an order, as long as there is room for what is open."""
+        """Store a cart or an order if the limit of open entries allows it."""
         if self._rows("SELECT count(*) FROM orders WHERE state IN ('cart', 'new')")[0][0] >= ROOM:
             return 507, "the store is full"
         row = self._rows(
@@ -137,7 +137,7 @@ class Shop:
 
 
 class Server(ThreadingHTTPServer):
-    """Serves on an inherited listening socket; closing it waits for the requests that are being answered."""
+    """Serves on an inherited listening socket; closing it waits for the requests in progress."""
 
     daemon_threads = False
 

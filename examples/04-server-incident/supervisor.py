@@ -14,7 +14,7 @@ SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "server.py")
 
 
 class Supervisor:
-    """The server's process, as a context manager: it runs inside the block and is gone after it."""
+    """The server process, as a context manager: it runs inside the block and ends with it."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
@@ -46,7 +46,7 @@ class Supervisor:
         )
 
     def _stop(self) -> None:
-        """Ask the server to end, by closing its standard input; kill it where it does not."""
+        """Close the standard input of the server, which ends it; kill it if it does not end in time."""
         assert self._server.stdin is not None
         self._server.stdin.close()
         try:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A build agent: takes shell scripts, checks their syntax, answers, and only then acks. Leaves at `no-more`.
+# A build agent: receives shell scripts, checks their syntax, replies, and only then acks. Ends at `no-more`.
 # usage: RAVEN_SOCKET=... RPC_TOOL=socat|nc agent.sh ADDRESS
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=raven.sh
@@ -8,11 +8,11 @@ set -euo pipefail
 me=$1
 checked=0 bad=0
 
-# check ID: check the script in the message, and answer; the answer's request is named after the message.
+# check ID: check the script in the message, and reply; the ID of the request contains the ID of the message.
 check() {
     local name verdict
     name=$(of_message .body.name)
-    # Nothing of the script is run: -n reads it, and complains.
+    # -n only parses the script, and prints its errors.
     if of_message .body.script | bash -n 2>/dev/null; then
         verdict=good
     else
@@ -31,7 +31,7 @@ tell_ack() {
 }
 
 connect
-# A window of 1: one script in hand. If this process dies, the server gives it back at once.
+# A window of 1: one script in progress. If this process dies, the server releases it at once.
 subscribe "$me" manual 1
 # shellcheck disable=SC2119 # without a timeout
 while next_line; do
@@ -47,7 +47,7 @@ while next_line; do
                 *) tell_ack "$id" ignored ;;
             esac
             ;;
-        # The answer is committed: now the job may be acked, not before.
+        # The reply is committed: only now ack the job.
         answered:*) tell_ack "${KIND#answered:}" acked ;;
         leaving) break ;;
         end) echo "error: the subscription has ended: $LINE" >&2 && exit 1 ;;

@@ -1,15 +1,15 @@
 # shellcheck shell=bash
 # Functions to use a raven bus from bash, through the socket of its server (`raven serve`). Sourced, not run.
 #
-#   RAVEN_SOCKET    the server's socket
+#   RAVEN_SOCKET    socket of the server
 #   RPC_TOOL        socat (default) or nc, which is netcat-openbsd
 
 : "${RAVEN_SOCKET:=bus.db.sock}" "${RPC_TOOL:=socat}"
 
-# Carry lines from stdin to the server and its lines to stdout, until both have ended.
+# Copy lines from stdin to the server and its lines to stdout, until both end.
 wire() {
     case $RPC_TOOL in
-        # Without -t socat waits for the last answers for half a second only.
+        # Without -t socat waits only half a second for the last responses.
         socat) socat -t 30 - "UNIX-CONNECT:$RAVEN_SOCKET" ;;
         nc) nc -U -N "$RAVEN_SOCKET" ;;
         *) echo "error: RPC_TOOL is '$RPC_TOOL': set it to socat or nc" >&2 && return 2 ;;
@@ -22,7 +22,7 @@ request() {
         '{jsonrpc: "2.0", method: $method, params: $params, id: $id}'
 }
 
-# call METHOD PARAMS: ask once, over a connection of its own; print the result, or the error on stderr and fail.
+# call METHOD PARAMS: make one call over a connection of its own; print the result, or print the error and fail.
 call() {
     request 1 "$1" "$2" | wire |
         jq -c 'if .error then "error: \(.error.data.kind): \(.error.message)\n" | halt_error(1) else .result end'
@@ -39,7 +39,7 @@ send() {
     call send "$(message "$@")" | jq .id
 }
 
-# inbox ADDRESS: print what the address has not acked, a message per line.
+# inbox ADDRESS: print the unacked messages of the address, one per line.
 inbox() {
     call inbox "$(jq -cn --arg role "$1" '{role: $role}')" | jq -c '.messages[]'
 }
@@ -49,7 +49,7 @@ ack() {
     call ack "$(jq -cn --arg role "$1" --argjson id "$2" '{role: $role, id: $id}')" >/dev/null
 }
 
-# Open a connection that stays: what is written to descriptor 3 goes to the server, its lines come from descriptor 4.
+# Open a lasting connection: descriptor 3 writes to the server, descriptor 4 reads its lines.
 connect() {
     local folder
     folder=$(mktemp -d)
@@ -59,31 +59,31 @@ connect() {
     rm -r "$folder"
 }
 
-# tell ID METHOD PARAMS: write a request to the open connection; its answer comes from descriptor 4, with this ID.
+# tell ID METHOD PARAMS: write a request to the open connection; descriptor 4 gets the response, with this ID.
 tell() {
     request "$@" >&3
 }
 
-# subscribe ADDRESS auto|manual WINDOW: have the mail of an address pushed to the open connection.
+# subscribe ADDRESS auto|manual WINDOW: subscribe the open connection to the messages of an address.
 subscribe() {
     tell subscribed subscribe "$(jq -cn --arg role "$1" --arg ack "$2" --argjson window "$3" \
         '{role: $role, ack: $ack, window: $window}')"
 }
 
-# next_line [TIMEOUT_S]: read the next line of the open connection into LINE, and what it is into KIND: `message`, `end`,
-# or the ID of the request that it answers. Fails where the connection has ended, none came in time, or on an error.
+# next_line [TIMEOUT_S]: read the next line of the open connection into LINE, and its kind into KIND: `message`, `end`, or
+# the ID of the request that it answers. Fails at the end of the connection, after the timeout, or on an error.
 # shellcheck disable=SC2034 # KIND is for the caller
 next_line() {
     IFS= read -r ${1:+-t "$1"} LINE <&4 || return 1
     KIND=$(jq -r 'if .error then "error: \(.error.message)\n" | halt_error(1) else .method // .id end' <<<"$LINE")
 }
 
-# of_message FILTER: apply a jq filter to the message that was pushed last.
+# of_message FILTER: apply a jq filter to the last pushed message.
 of_message() {
     jq -cr ".params.message | $1" <<<"$LINE"
 }
 
-# Say that no more requests come; the server answers what is left, and closes.
+# End the requests; the server answers the pending ones, and closes.
 disconnect() {
     exec 3>&-
     cat <&4 >/dev/null

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Start a server and a build agent, give it three shell scripts to check, and hear what it found. All in bash.
-# usage: [RPC_TOOL=socat|nc] run.sh [FOLDER]     the bus is made in FOLDER (default: a new temporary one)
+# Start a server and a build agent, send it three shell scripts to check, and print its replies. All in bash.
+# usage: [RPC_TOOL=socat|nc] run.sh [FOLDER]     FOLDER gets the bus file (default: a new temporary folder)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=raven.sh
 . "$here/raven.sh"
 
-# That of a clone's own environment serves, too.
+# Also find raven in the environment of a clone.
 command -v raven >/dev/null || PATH="$here/../../.venv/bin:$PATH"
 for program in raven jq "$RPC_TOOL"; do
     command -v "$program" >/dev/null || { echo "error: the program $program is not there: install it" >&2 && exit 2; }
 done
 folder=${1:-$(mktemp -d "${TMPDIR:-/tmp}/raven-json-rpc-shell-XXXXXX")}
-# From inside the folder the socket has a short name: a socket's path has room for some hundred bytes only.
+# From inside the folder the socket has a short name: the path of a socket is limited to about a hundred bytes.
 cd "$folder"
 if [ -e bus.db ]; then
     echo "error: $folder/bus.db exists already: each run makes a bus of its own" >&2
@@ -29,7 +29,7 @@ clean_up() {
 }
 trap clean_up EXIT
 
-# The server says one line when it listens; to read it is to wait for it.
+# The server prints one line when it listens; this read waits for it.
 mkfifo ready
 raven serve --db bus.db --socket "$RAVEN_SOCKET" >ready &
 server=$!
@@ -44,7 +44,7 @@ give() {
     echo "conductor  sent #$id $1"
 }
 
-# The first script waits on the bus until the agent is there.
+# The first script waits on the bus until the agent starts.
 give hello.sh 'echo hello'
 bash "$here/agent.sh" agent:ci &
 agent=$!

@@ -34,7 +34,7 @@ export class Raven extends EventEmitter {
   constructor(socket) {
     super();
     this.#socket = socket;
-    socket.setEncoding("utf8"); // also joins characters that were cut in two
+    socket.setEncoding("utf8"); // also joins characters that two chunks share
     socket.on("data", (text) => this.#take(text));
     socket.on("error", () => {}); // "close" follows
     socket.on("close", () => this.#close());
@@ -53,7 +53,7 @@ export class Raven extends EventEmitter {
     });
   }
 
-  // Ask no more: the server answers what is left, and closes.
+  // End the requests: the server answers the pending ones, and closes.
   end() {
     this.#socket.end();
   }

@@ -1,4 +1,4 @@
-"""Let workers in Node do jobs over the socket, kill one with -9 in mid-job, and see that nothing is lost."""
+"""Run workers in Node over the socket, kill one with -9 during a job, and check that no job is lost."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ CONDUCTOR = "conductor:node"
 WORKER = "worker:node"
 TEXTS = ["a message is a row", "naïve café ☕", "the third one hangs at first", "no broker", "no daemon", "no port"]
 HANGS = 3
-# A name without its folder: a socket's path has room for some hundred bytes only.
+# A name without its folder: the path of a socket is limited to about a hundred bytes.
 SOCKET = "bus.db.sock"
-# Less than a lease: what a dead worker held must not have to wait for the end of that.
+# Less than a lease: the jobs of a dead worker must not wait for the end of their leases.
 GIVE_UP_AFTER_S = 25.0
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -35,7 +35,7 @@ def main() -> int:
         parser.error("the program node is not there: install Node.js 18 or newer")
     db_path = os.path.abspath(args.db or os.path.join(tempfile.mkdtemp(prefix="raven-json-rpc-node-"), "bus.db"))
     started: list[subprocess.Popen[str]] = []
-    # Whatever happens, no child outlives the run, and no read of its output waits for ever.
+    # In any case no child outlives the run, and no read of its output blocks for ever.
     timer = threading.Timer(GIVE_UP_AFTER_S, lambda: [process.kill() for process in started])
     timer.start()
     try:
@@ -87,7 +87,7 @@ def worker(name: str) -> list[str]:
 
 
 def wait_for(process: subprocess.Popen[str], signs: list[str]) -> None:
-    """Show what a process prints until all of the signs were in it."""
+    """Print the output of a process until it has contained all of the signs."""
     missing = set(signs)
     assert process.stdout
     for line in process.stdout:
@@ -100,7 +100,7 @@ def wait_for(process: subprocess.Popen[str], signs: list[str]) -> None:
 
 
 def report(jobs: list[Message], answers: list[Message]) -> bool:
-    """Say what became of each job; returns whether each was answered once, and rightly."""
+    """Print the outcome of each job; returns whether each was answered once, and correctly."""
     good = lost = 0
     for job in jobs:
         found = [msg for msg in answers if msg.reply_to == job.id]

@@ -1,5 +1,5 @@
-// A worker: takes jobs with manual acks and a window of 2, answers each, and acks it once the answer is committed.
-// usage: node worker.mjs SOCKET ADDRESS NAME     leaves at the message `no-more`
+// A worker: takes jobs with manual acks and a window of 2, replies to each, and acks it after the commit of the reply.
+// usage: node worker.mjs SOCKET ADDRESS NAME     ends at the message `no-more`
 
 import { createHash } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
@@ -7,13 +7,13 @@ import { Raven } from "./raven.mjs";
 
 const [socket, address, name] = process.argv.slice(2);
 const raven = await Raven.connect(socket);
-await raven.call("hello", { as: address }); // from now on `from` and `role` may be left out
+await raven.call("hello", { as: address }); // from now on the default of `from` and `role`
 const say = (text) => console.log(`${name} ${text}`);
 
 async function work({ id, sender, type, body, correlation_id, attempts }) {
   if (type === "job") {
     say(`works on #${id}`);
-    // The pauses stand for what a real job waits for: one for the first attempt, one for the second, and so on.
+    // The pauses stand for the waits of a real job: one for the first attempt, one for the second, and so on.
     await pause(body.pauses_ms[Math.min(attempts, body.pauses_ms.length) - 1]);
     const digest = createHash("sha256").update(body.text).digest("hex");
     await raven.call("send", {
@@ -22,7 +22,7 @@ async function work({ id, sender, type, body, correlation_id, attempts }) {
       body: { digest, by: name },
       reply_to: id,
       correlation_id,
-      dedup_key: `answer-${id}`, // a job that is done twice, since its ack was lost, is answered once
+      dedup_key: `answer-${id}`, // a job that runs twice, because its ack was lost, gets one reply
     });
   }
   await raven.call("ack", { id });
@@ -30,7 +30,7 @@ async function work({ id, sender, type, body, correlation_id, attempts }) {
   return type !== "no-more";
 }
 
-// One job is in hand, and the next is here already: that is the window of 2.
+// A window of 2: one job in progress, and the next one already here.
 const queue = [];
 let isWorking = false;
 let hasFailed = false;

@@ -11,21 +11,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-# In the namespaces made for it, sh hides the folder, and gives up every power before the worker begins.
+# In its own namespaces, sh hides the folder, and drops all capabilities before the worker starts.
 _HIDE = (
     'mount -t tmpfs -o mode=0555,ro tmpfs "$1" && shift && '
     'exec setpriv --no-new-privs --inh-caps=-all --bounding-set=-all -- "$@"'
 )
-# Another user need not be able to run ours: it may lie in a closed folder.
+# The other user may be unable to run our Python: its folder may be closed.
 _SYSTEM_PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable
 _UNSHARE = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
 
 @dataclass(frozen=True)
 class Isolation:
-    """One kind, in words, and how a Python program is started in it; `hides` is false of the last.
+    """One kind of isolation: its description, and how to start a Python program in it.
 
-    `prefix` stands before the command, `options` are for Popen, and `uid` is the user's if it is another.
+    `prefix` precedes the command, `options` are for Popen, and `uid` is the ID of the other user, if any. `hides` is
+    false if the kind isolates nothing.
     """
 
     name: str
@@ -42,7 +43,7 @@ class Isolation:
         return subprocess.Popen(command, text=True, **options, **self.options)
 
     def works(self, hidden: str) -> bool:
-        """Whether a process can be started so here, and then does not see what is in `hidden`."""
+        """Return whether this machine can start a process in this isolation, and `hidden` is then empty for it."""
         needed = self.prefix(hidden)[:1]
         if needed and shutil.which(needed[0]) is None:
             return False
@@ -82,7 +83,7 @@ KINDS = _kinds()
 
 
 def choose(hidden: str, name: str | None = None) -> Isolation | None:
-    """Return the strongest kind that works here, or the one of that name; None where it does not work."""
+    """Return the strongest kind that works here, or the kind of that name; returns None if it does not work."""
     for kind in KINDS:
         if name in (None, kind.name) and (not kind.hides or kind.works(hidden)):
             return kind

@@ -1,4 +1,4 @@
-"""Let a worker do a job with nothing but a socket that is bound to its address, and then let it try to break out."""
+"""Run a worker with only a socket that is bound to its address: first it does a job, then it tries to break out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument("--isolation", choices=names, help="how the worker is held (default: the strongest that works)")
     args = parser.parse_args()
 
-    # Open to this user alone, and nowhere in the folder that the worker is given.
+    # Mode 0700, and outside the folder of the worker.
     db_path = os.path.join(tempfile.mkdtemp(prefix="raven-sandboxed-worker-"), "bus.db")
     kind = isolation.choose(os.path.dirname(db_path), args.isolation)
     if kind is None:
@@ -59,7 +59,7 @@ def main() -> int:
 def start_server(kind: isolation.Isolation, db_path: str, sandbox: str) -> subprocess.Popen[str]:
     """Start the server with a bound socket in the sandbox, and wait until it listens."""
     allow = [] if kind.uid is None else ["--allow-uid", str(kind.uid)]
-    # The socket by its name alone: a socket's path has room for some hundred bytes only.
+    # The socket by its name alone: the path of a socket is limited to about a hundred bytes.
     command = [sys.executable, "-m", "raven", "serve", "--db", db_path, "--as", WORKER, "--socket", SOCKET, *allow]
     server = subprocess.Popen(command, cwd=sandbox, stdout=subprocess.PIPE, text=True)
     assert server.stdout
@@ -69,14 +69,14 @@ def start_server(kind: isolation.Isolation, db_path: str, sandbox: str) -> subpr
 
 
 def start_worker(kind: isolation.Isolation, db_path: str, sandbox: str) -> subprocess.Popen[str]:
-    """Start the worker; its program comes on stdin, so that it needs no file but Python's own."""
+    """Start the worker with its program on stdin, so that it needs only the files of Python."""
     path = {"PATH": os.environ.get("PATH", os.defpath)}
     with open(os.path.join(HERE, "worker.py"), encoding="utf-8") as program:
         return kind.start(["-", SOCKET], os.path.dirname(db_path), cwd=sandbox, env=path, stdin=program)
 
 
 def put_to_the_test(kind: isolation.Isolation, conductor: BusClient, auditor: BusClient) -> bool:
-    """Give the worker a job, then let it try to break out; returns whether it worked, and nothing else succeeded."""
+    """Send the worker a job, then let it try to break out; returns whether only the job succeeded."""
     secret = conductor.send(AUDITOR, "secret", SECRET, correlation_id="vault")
     sent = [
         secret,
@@ -115,7 +115,7 @@ def put_to_the_test(kind: isolation.Isolation, conductor: BusClient, auditor: Bu
 
 
 def is_untouched(conductor: BusClient, auditor: BusClient, sent: list[Message]) -> bool:
-    """Look at the bus itself: only we have sent in our name, and the secret still waits, unseen, for the auditor."""
+    """Check the bus itself: only this process has sent in its name, and the auditor has not yet seen the secret."""
     mine = [msg.id for msg in conductor.tail(follow=False) if msg.sender == CONDUCTOR]
     waiting = [(msg.id, msg.state) for msg in auditor.inbox(peek=True)]
     is_so = mine == [msg.id for msg in sent] and waiting == [(sent[0].id, "sent")]

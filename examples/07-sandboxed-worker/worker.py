@@ -1,7 +1,7 @@
-"""A worker that has nothing but a socket: no raven, no path of the bus. First it works, then it tries to break out.
+"""A worker that has only a socket: no raven, no path of the bus. First it does a job, then it tries to break out.
 
-Its program comes on stdin and it has no file of its own; it uses Python's standard library only. The job `break-out`
-tells it what to try, so that a refusal is the server's or the kernel's, and not for want of knowing.
+It reads its program from stdin, has no file of its own, and uses only the standard library of Python. The job
+`break-out` names all targets, so that only the server or the kernel can make an attempt fail.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SOCKET = sys.argv[1]
 
 
 class RefusedError(Exception):
-    """An error that the server answered."""
+    """An error response of the server."""
 
 
 class Bus:
@@ -58,7 +58,7 @@ class Bus:
         return self.call("history", correlation_id=correlation_id)["messages"]
 
     def log(self) -> list[Any]:
-        """Return all messages that a tail shows, over a connection of its own."""
+        """Return all messages of a `tail`, over a connection of its own."""
         other = Bus(SOCKET)
         other.call("tail", follow=False)
         found = []
@@ -70,7 +70,7 @@ class Bus:
 def break_out(
     bus: Bus, boss: str, victim: str, secret_id: int, correlation_id: str, db_path: str | None
 ) -> list[list[str]]:
-    """Try what must not succeed; returns what came of each attempt, as pairs of texts."""
+    """Make the attempts that must fail; returns pairs of texts: each attempt and its result."""
     attempts: dict[str, Callable[[], Any]] = {
         f"send as {boss}": lambda: bus.call("send", from_=boss, to=victim, type="order", body="pay the worker"),
         f"be {victim} with hello": lambda: bus.call("hello", as_=victim),

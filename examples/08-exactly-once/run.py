@@ -1,4 +1,4 @@
-"""Kill the stages of a pipeline at random, 100 times, and see that every order is still counted exactly once."""
+"""Kill the stages of a pipeline at random, 100 times, and check that every order is still counted exactly once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from raven import BusClient
 PROCESSES = 3
 ORDERS_PER_KILL = 3
 PAUSE_S = (0.05, 0.2)
-# Most kills come when they come. One in so many waits until its victim says that it writes: that is the worst moment.
+# Most kills come at a random moment. One in this many waits for an uncommitted write: the worst moment.
 AIMED = 5
 START_WITHIN_S = 10.0
 AIM_WITHIN_S = 1.0
@@ -63,9 +63,9 @@ def make_order(number: int, rng: random.Random) -> Order:
 def drive(
     till: BusClient, crew: list[Worker], orders: list[Order], kills: int, rng: random.Random
 ) -> tuple[Counter[tuple[str, str]], Counter[int]]:
-    """Feed the orders in, a kill after each few, and wait for the last of them to come out.
+    """Send the orders, with a kill after each few, and wait for the last of them at the end of the pipeline.
 
-    Returns what the kills hit, by stage and by what it was doing, and how often each order has come out.
+    Returns the number of kills by stage and by its state, and how often each order has left the pipeline.
     """
     began = time.monotonic()
     hits: Counter[tuple[str, str]] = Counter()
@@ -83,7 +83,7 @@ def drive(
         if kill % 10 == 0:
             print_progress(began, kill, booked, orders)
     give_up_at = time.monotonic() + FINISH_WITHIN_S
-    # At any moment an order is in exactly one mailbox: where nothing waits for anybody, all are through.
+    # An order is always in exactly one mailbox: if all mailboxes are empty, all orders are done.
     while any(peer.pending for peer in till.peers(SESSION)) and time.monotonic() < give_up_at:
         collect(till, booked, 0.1)
     print_progress(began, kills, booked, orders)
@@ -91,7 +91,7 @@ def drive(
 
 
 def collect(till: BusClient, booked: Counter[int], seconds: float) -> None:
-    """Take for a while what comes out of the pipeline."""
+    """Receive for a while the orders at the end of the pipeline."""
     for msg in till.listen(timeout_s=seconds):
         booked[msg.body["id"]] += 1
 
@@ -101,7 +101,7 @@ def print_progress(began: float, kills: int, booked: Counter[int], orders: list[
 
 
 def print_kills(till: BusClient, hits: Counter[tuple[str, str]]) -> None:
-    """Say what the kills hit, and how many deliveries were handed out once more for it."""
+    """Print the kills by stage and state, and the number of redeliveries."""
     redelivered: Counter[str] = Counter()
     for msg in till.tail(follow=False):
         redelivered[msg.recipient] += msg.attempts - 1
@@ -115,7 +115,7 @@ def print_kills(till: BusClient, hits: Counter[tuple[str, str]]) -> None:
 
 
 def print_result(till: BusClient, orders: list[Order], booked: Counter[int]) -> bool:
-    """Compare what the stages have written with what the orders come to; returns whether all of it is exact."""
+    """Compare the tables of the stages with the sums of the orders; returns whether all are exact."""
     sold: Counter[str] = Counter()
     accounts = dict.fromkeys({order["customer"] for order in orders}, (0, 0))
     for order in orders:

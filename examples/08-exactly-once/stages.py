@@ -1,7 +1,7 @@
-"""The three stages of the pipeline; `stages.py STAGE BUS` is one process of one of them, and any number may run.
+"""The three stages of the pipeline; `stages.py STAGE BUS` runs one process of a stage, and any number may run.
 
-A stage works on an order and then does three things in one commit: it writes to a table of its own in the bus file,
-sends the order on, and acks it. So none of the three is ever done without the others, whenever the process dies.
+A stage processes an order and then does three things in one commit: it writes to a table of its own in the bus file,
+sends the order on, and acks it. So either all three are done or none, at any death of the process.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from raven import BusClient, LeaseLostError, Message
 
 SESSION = "shop"
 SHIFT_S = 60.0
-# So long an order waits whose stage was killed. A process that lives renews its lease, however long its work takes.
+# How long an order waits after its stage was killed. A live process renews its lease, however long its work takes.
 LEASE_S = 1.0
-# An order that is hit again and again must not run out of attempts.
+# An order that is hit many times must not run out of attempts.
 MAX_ATTEMPTS = 1000
-# As if it asked somebody else; and as if the disk were slow, so that kills hit the open transaction, too.
+# Stand for a call to another service, and for a slow disk, so that kills also hit the open transaction.
 WORK_S = (0.02, 0.12)
 WRITE_S = (0.0, 0.02)
-# What a process says as it goes on; the last that it said is what it was doing when it was killed.
+# The states that a process prints; the last one is its state at the kill.
 WAITS, HOLDS, WRITES = "waits", "holds", "writes"
 
 PRICE_CENTS = {"kettle": 3495, "lamp": 1999, "spoon": 149, "teapot": 2750}
-# No key would refuse an order that comes twice, and the sums would hide it.
+# No key would refuse a second write of an order, and the sums would hide it.
 TABLES = """
     CREATE TABLE sold (item TEXT PRIMARY KEY, qty INTEGER NOT NULL);
     CREATE TABLE prices (order_id INTEGER NOT NULL, cents INTEGER NOT NULL);
@@ -69,7 +69,7 @@ def book(tx: BusClient, order: Order) -> Order:
 
 
 class Stage(NamedTuple):
-    """What a stage writes for an order, and to whom it sends what it has made of it."""
+    """A stage: the function that writes for an order, and the name of the next stage."""
 
     write: Callable[[BusClient, Order], Order]
     next: str
@@ -83,7 +83,7 @@ STAGES = {
 
 
 def work(bus: BusClient, stage: Stage, msg: Message, naive: bool) -> None:
-    """Do an order's work, and commit all that comes of it at once; naively, each thing by itself."""
+    """Process an order, and commit all results at once; in the naive run, each result by itself."""
     say(HOLDS)
     time.sleep(random.uniform(*WORK_S))
     with nullcontext(bus) if naive else bus.transaction() as tx:
@@ -107,7 +107,7 @@ def main() -> None:
     with BusClient.at(address(args.stage), args.db, max_attempts=MAX_ATTEMPTS) as bus:
         say(WAITS)
         for msg in bus.listen(ack="manual", lease_s=LEASE_S, timeout_s=SHIFT_S):
-            # Too late: another process has the order now. What this one wrote for it was undone.
+            # Too late: another process has the order now. The writes of this one were undone.
             with suppress(LeaseLostError):
                 work(bus, STAGES[args.stage], msg, args.naive)
             say(WAITS)

@@ -1,4 +1,4 @@
-"""Worker: one process of a stage, which is killed and started anew."""
+"""Worker: one process of a stage, which is killed and restarted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STAGES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stages.py")
 
 
 class Worker:
-    """A process of a stage, and the last that it has said: what it is doing."""
+    """A process of a stage, and its last printed state."""
 
     def __init__(self, stage: str, db_path: str, *options: str) -> None:
         self.stage = stage
@@ -26,7 +26,7 @@ class Worker:
         self._last_word = ""
 
     def wait_for(self, *words: str, within_s: float) -> bool:
-        """Wait until its last word is one of these; returns whether it came to that in time."""
+        """Wait until its state is one of these; returns whether that happened in time."""
         assert self._process.stdout is not None
         deadline = time.monotonic() + within_s
         while self._last_word not in words:
@@ -40,7 +40,7 @@ class Worker:
         return True
 
     def kill(self) -> str:
-        """Kill the process with -9; returns what it was doing."""
+        """Kill the process with -9; returns its state."""
         self._process.kill()
         said, _ = self._process.communicate()
         return said.split()[-1].decode() if said else self._last_word or WAITS
