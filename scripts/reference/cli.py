@@ -62,7 +62,7 @@ def _exit_codes() -> str:
         errors = [f"`{error.__name__}`" for error, own in EXIT_CODES.items() if own == code]
         rows.append((str(code), escape(meaning), ", ".join(errors)))
     text = (
-        "An error is one line `error: ...` on stderr. The exit code of an error is the code of its nearest base class in "
+        "An error is one line `error: ...` on stderr. Its exit code is the code of its nearest base class in "
         "this table; [python.md](python.md#errors) draws the tree.\n"
     )
     return f"## Exit codes\n\n{text}\n{table(('Code', 'Meaning', 'Errors'), rows)}"

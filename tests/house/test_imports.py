@@ -145,7 +145,7 @@ def test_a_folder_says_in_two_lines_what_lives_there_and_what_may_import_it(home
     [
         ("apsw", {"raven.store"}),
         ("watchfiles", {"raven.wake.watcher"}),
-        ("pydantic", {"raven.model.schemas", "raven_rpc.methods.params"}),
+        ("pydantic", {"raven.model.schemas", "raven_rpc.methods.binding", "raven_rpc.methods.params"}),
         ("jsonrpcserver", {"raven_rpc.server.dispatch"}),
         ("click", {"raven.cli"}),
         ("yaml", {"raven.config"}),

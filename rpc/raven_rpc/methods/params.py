@@ -7,7 +7,6 @@ on the connection; the tables of PROTOCOL.md show it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -16,13 +15,13 @@ from pydantic import (
     ConfigDict,
     FailFast,
     Field,
-    ValidationError,
     WithJsonSchema,
     create_model,
 )
 
 from raven.errors import InputError
 from raven.model.new_message import OPTION_TYPES, OPTIONS, Option
+from raven_rpc.methods.binding import abbreviate, bind
 
 MAX_WINDOW = 10_000
 
@@ -386,47 +385,3 @@ class Hello(Params):
     """The address that this connection acts as from now on."""
 
     as_: Annotated[str | None, Field(alias="as", description="the address; null changes nothing")] = None
-
-
-def bind(model: type[_P], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _P:
-    """Check the parameters of a call, by position or by name; raises InputError that names what is wrong."""
-    names = _names(model)
-    if args:
-        if len(args) > len(names):
-            raise InputError(f"{len(args)} parameters are too many: {_usage(names)}")
-        kwargs = dict(zip(names, args, strict=False))
-    try:
-        return model.model_validate(kwargs)
-    except ValidationError as error:
-        for name in kwargs:
-            if name not in names:
-                raise InputError(f"{name[:100]!r} is no parameter here; {_usage(names)}") from None
-        problem = error.errors(include_url=False, include_context=False)[0]
-        raise InputError(f"{_describe_error(problem)}; {_usage(names)}") from None
-
-
-@cache
-def _names(model: type[Params]) -> list[str]:
-    return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def _usage(names: Sequence[str]) -> str:
-    """Say what a method takes."""
-    return f"this method takes {', '.join(names)}" if names else "this method takes nothing"
-
-
-def _describe_error(problem: Mapping[str, Any]) -> str:
-    """Describe a wrong parameter in the words of pydantic."""
-    # After the name, `loc` has indexes of a list, and the names of the members of a union that were tried.
-    name = ".".join([str(problem["loc"][0]), *(str(part) for part in problem["loc"][1:] if isinstance(part, int))])
-    if problem["type"] == "missing":
-        return f"{name!r} is missing"
-    return f"{name} {abbreviate(problem['input'])}: {problem['msg'].lower()}"
-
-
-def abbreviate(value: Any) -> str:
-    """Return a value for an error text, in at most 60 characters."""
-    if isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else "an array"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

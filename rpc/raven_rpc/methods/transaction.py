@@ -12,6 +12,7 @@ from typing import Any
 from raven.errors import DatabaseError, InputError, LimitError, RavenError
 from raven_rpc.jsonrpc.messages import encode
 from raven_rpc.methods import params
+from raven_rpc.methods.binding import abbreviate, bind
 from raven_rpc.methods.context import Context
 from raven_rpc.methods.method import Method, Work
 from raven_rpc.methods.receive import MAX_PAGE_BYTES
@@ -58,14 +59,14 @@ def transact(context: Context, args: params.Transaction, methods: Mapping[str, M
 
 def _work(context: Context, value: Any, methods: Mapping[str, Method]) -> Work:
     if not isinstance(value, dict):
-        raise InputError(f"{params.abbreviate(value)} is no object with a method and params")
-    call = params.bind(params.Call, (), value)
+        raise InputError(f"{abbreviate(value)} is no object with a method and params")
+    call = bind(params.Call, (), value)
     if call.method not in ALLOWED:
         raise InputError(f"{call.method[:100]!r} cannot be part of a transaction: use {', '.join(ALLOWED)}")
     method = methods[call.method]
     args, kwargs = (call.params, {}) if isinstance(call.params, list) else ((), call.params)
     run: Callable[..., Work] = method.run
-    return run(context, params.bind(method.params, tuple(args), kwargs))
+    return run(context, bind(method.params, tuple(args), kwargs))
 
 
 @contextmanager

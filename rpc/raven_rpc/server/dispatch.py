@@ -16,9 +16,9 @@ from oslash.either import Left
 
 from raven.errors import RavenError
 from raven_rpc.jsonrpc import errors, messages
+from raven_rpc.methods.binding import bind
 from raven_rpc.methods.context import Context
 from raven_rpc.methods.method import Method, Work
-from raven_rpc.methods.params import bind
 
 
 class Dispatched(NamedTuple):
