@@ -1,1 +1,1 @@
-"""Disk: no room, no rights, and calls that fail."""
+"""Disk: full disks, missing permissions, and failing calls."""

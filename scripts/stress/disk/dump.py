@@ -1,7 +1,7 @@
-"""Look at a bus as a stranger, with Python's own `sqlite3`; each line of the input asks for one thing, in JSON.
+"""Dump a bus as another client, with Python's own `sqlite3`; each input line is one request, in JSON.
 
-`["open", path]`, `["look"]`: a digest of all rows and what there is of each kind, `["write"]`: send through the view,
-`["close"]`; what SQLite refuses is answered by `{"error": ...}`.
+`["open", path]`, `["dump"]`: a digest of all rows and their counts by kind, `["write"]`: send through the view,
+`["close"]`. The answer to an error of SQLite is `{"error": ...}`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _KINDS = "SELECT state, lease IS NOT NULL, attempts, count(*) FROM deliveries GR
 _HALF = """
     SELECT count(*) FROM messages WHERE NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.id >> 20 = messages.id)
 """
-_SEND = "INSERT INTO outbox (sender, recipient, type, body) VALUES ('stranger:s', 'boss:s', 'note', '1')"
+_SEND = "INSERT INTO outbox (sender, recipient, type, body) VALUES ('other_client:s', 'boss:s', 'note', '1')"
 
 
-def look(connection: sqlite3.Connection) -> dict[str, Any]:
+def dump(connection: sqlite3.Connection) -> dict[str, Any]:
     connection.execute("BEGIN")
     tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY 1")]
     digest, counts = hashlib.sha256(), {}
@@ -28,7 +28,7 @@ def look(connection: sqlite3.Connection) -> dict[str, Any]:
         counts[table] = len(rows)
         digest.update(repr((table, rows)).encode())
     is_bus = "deliveries" in tables
-    found = {
+    contents = {
         "digest": digest.hexdigest(),
         "counts": counts,
         "kinds": connection.execute(_KINDS).fetchall() if is_bus else [],
@@ -42,7 +42,7 @@ def look(connection: sqlite3.Connection) -> dict[str, Any]:
         "check": connection.execute("PRAGMA integrity_check").fetchone()[0],
     }
     connection.execute("COMMIT")
-    return found
+    return contents
 
 
 def main() -> None:
@@ -55,8 +55,8 @@ def main() -> None:
                 connection = sqlite3.connect(request[1], isolation_level=None, timeout=10)
             elif connection is None:
                 answer = {"error": "nothing is open"}
-            elif request[0] == "look":
-                answer = look(connection)
+            elif request[0] == "dump":
+                answer = dump(connection)
             elif request[0] == "write":
                 connection.execute(_SEND)
             else:

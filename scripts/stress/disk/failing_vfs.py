@@ -1,11 +1,11 @@
-"""Failing VFS: the ways by which SQLite reaches the disk in this process, of which any can be made to fail.
+"""Failing VFS: SQLite's calls to the disk in this process, each of which can be made to fail.
 
-Below SQLite's own file system layer, most system calls can be replaced (`xSetSystemCall` of
-https://sqlite.org/c3ref/vfs.html): so what fails there fails with an errno, in the database, its WAL and its shared
-memory alike, and the layer itself makes of it what it always makes. Only the flush to disk cannot be replaced there: it
-is failed in a layer above, whose every error, unlike those of SQLite's own, also leaves the driver's `close`.
+Below SQLite's VFS most system calls can be replaced (`xSetSystemCall` of https://sqlite.org/c3ref/vfs.html). A replaced
+call fails with an errno, in the database, its WAL and its shared memory alike, and the VFS handles it as any failure.
+Only the flush to disk cannot be replaced there: a VFS above SQLite's fails it. Unlike SQLite's own, each error of that
+VFS also leaves the driver's `close`.
 
-Both are for a process of their own: every connection of this process goes through them.
+Use either in a separate process: all connections of the process go through them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DESCRIPTOR, _BUFFER, _SIZE, _OFFSET = ctypes.c_int, ctypes.c_void_p, ctypes.c_s
 
 
 class _Call(NamedTuple):
-    """A system call as SQLite names it: the kind that a plan calls it by, and its types in C."""
+    """A system call by SQLite's name: its kind in a plan, and its C types."""
 
     kind: str
     returns: Any
@@ -44,7 +44,7 @@ _CALLS = {
     "unlink": _Call("unlink", ctypes.c_int, (ctypes.c_char_p,)),
     "mmap": _Call("map", ctypes.c_void_p, (ctypes.c_void_p, _SIZE, ctypes.c_int, ctypes.c_int, _DESCRIPTOR, _OFFSET)),
 }
-# What each kind of call can plausibly fail with.
+# The plausible errors of each kind of call.
 ERRNOS = {
     "open": (errno.EACCES, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.EIO),
     "read": (errno.EIO,),
@@ -58,9 +58,9 @@ ERRNOS = {
 
 
 class FailingVFS:
-    """Counts the calls of the thread that arms it by their kinds, and fails those that it was told to.
+    """Counts the calls of the thread that arms it, by kind, and fails the planned ones.
 
-    With `flushes` those are the flushes to disk, else the system calls.
+    With `flushes` it counts the flushes to disk, else the system calls.
     """
 
     def __init__(self, *, flushes: bool = False) -> None:
@@ -70,8 +70,8 @@ class FailingVFS:
         self._kind = ""
         self._errno = self._at = 0
         self._is_lasting = False
-        # What C calls must not be collected.
-        self._kept: list[Any] = [_Flushing(self)] if flushes else []
+        # References to the C callbacks, which must not be garbage-collected.
+        self._references: list[Any] = [_Flushing(self)] if flushes else []
         self._real: dict[str, int] = {}
         self._unix = apsw.VFS("raven-underlying", "unix")
         if not flushes:
@@ -80,7 +80,7 @@ class FailingVFS:
 
     def _replace(self, name: str, call: _Call) -> None:
         address = self._unix.xGetSystemCall(name)
-        if address is None:  # this SQLite uses another instead
+        if address is None:  # this SQLite does not use the call
             return
         prototype = ctypes.CFUNCTYPE(call.returns, *call.takes, use_errno=True)
         real = prototype(address)
@@ -90,23 +90,23 @@ class FailingVFS:
             if number:
                 ctypes.set_errno(number)
                 return -1
-            found = real(*arguments)
-            return 0 if found is None else found  # a null pointer
+            result = real(*arguments)
+            return 0 if result is None else result  # a null pointer
 
         pointer = prototype(replacement)
-        self._kept.append(pointer)
+        self._references.append(pointer)
         self._real[name] = address
         self._unix.xSetSystemCall(name, ctypes.cast(pointer, ctypes.c_void_p).value)
 
     def remove(self) -> None:
-        """Give SQLite back the real calls: what Python runs must not be called while Python ends."""
+        """Restore the real calls: SQLite must not call Python functions while Python exits."""
         for name, address in self._real.items():
             self._unix.xSetSystemCall(name, address)
 
     def arm(self, kind: str = "", number: int = 0, *, at: int = 1, lasting: bool = False) -> None:
-        """Count anew, and from now on fail the `at`th call of a kind with an errno; all that follow too if `lasting`.
+        """Reset the counts, and fail the `at`th call of a kind with an errno; with `lasting` fail all later ones, too.
 
-        Only calls of this thread count, and fail. Without a kind they are counted, and none fails.
+        Only calls of this thread count and fail. Without a kind they are counted, and none fails.
         """
         self.calls.clear()
         self.failed = 0
@@ -114,11 +114,11 @@ class FailingVFS:
         self._thread = threading.get_ident()
 
     def mend(self) -> None:
-        """Fail no more."""
+        """Stop failing calls."""
         self._thread = 0
 
     def failure(self, kind: str) -> int:
-        """Return the errno with which this call of a kind fails, or 0."""
+        """Return the errno with which this call must fail, or 0."""
         if self._thread != threading.get_ident():
             return 0
         self.calls[kind] += 1
@@ -133,7 +133,7 @@ class FailingVFS:
 
 
 class _Flushing(apsw.VFS):
-    """The layer above, as every new connection's: it can fail the flush to disk, and leaves all else as it is."""
+    """The default VFS of new connections: it can fail the flush to disk, and passes all else on."""
 
     def __init__(self, faults: FailingVFS) -> None:
         self._faults = faults

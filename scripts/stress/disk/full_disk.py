@@ -1,6 +1,6 @@
-"""Fill a small disk again and again while a bus on it is in use: `disk_room FOLDER SEED SECONDS`.
+"""Fill a small disk again and again while a bus on it is in use: `full_disk FOLDER SEED SECONDS`.
 
-The last line is `{"skipped": why}` or `{"done": {...}, "found": [[kind, words], ...]}`.
+The last line is `{"skipped": why}` or the JSON of a Report.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _SIZE = 4 << 20
 _MANY = 400
 _DEADLINE_S = 30.0
 _READERS = ("auto", "manual", "socket")
-_PLACE = str(Path(__file__).parents[3])
+_ROOT = str(Path(__file__).parents[3])
 
 
-class Room(Report):
-    """A bus on a small disk, with all who use it."""
+class FullDisk(Report):
+    """A bus on a small disk, with its readers, its server and its senders."""
 
     def __init__(self, folder: str, seed: int, disk: SmallDisk, stack: ExitStack) -> None:
         super().__init__()
@@ -40,12 +40,12 @@ class Room(Report):
         self._db = f"{folder}/bus.db"
         self._bus = stack.enter_context(BusClient.at("boss:s", self._db, busy_timeout_s=_DEADLINE_S))
         socket = f"{folder}/socket"
-        self._helper = self._serve(socket)
+        self._server = self._serve(socket)
         self._readers = {
-            f"{how}:s": stack.enter_context(
-                Program("stress.disk.reader", socket if how == "socket" else self._db, f"{how}:s", how)
+            f"{mode}:s": stack.enter_context(
+                Program("stress.disk.reader", socket if mode == "socket" else self._db, f"{mode}:s", mode)
             )
-            for how in _READERS
+            for mode in _READERS
         }
         for reader in self._readers.values():
             reader.line()
@@ -53,13 +53,13 @@ class Room(Report):
         self._sent: dict[str, set[int]] = {address: set() for address in self._readers}
         self._received: dict[str, list[int]] = {address: [] for address in self._readers}
 
-    def go_round(self) -> None:
-        """Fill the disk, send until there is no room, make some, and see that all go on and nothing is lost."""
+    def fill_and_recover(self) -> None:
+        """Fill the disk, send until it is full, free space, and check that all go on and no message is lost."""
         self._send_all("before")
         self._receive()
         self._disk.fill()
         self._send_until_full()
-        self._use_the_command()
+        self._send_by_command()
         if self.random.random() < 0.5:
             self._disk.leave(self.random.choice([4096, 40_000, 200_000]))
             self._send_until_full()
@@ -67,17 +67,17 @@ class Room(Report):
         self.count("full disks")
         self._send_all("after")
         self._receive()
-        self.expect(self._helper.poll() is None, "the helper has ended")
+        self.expect(self._server.poll() is None, "the server has ended")
         self._bus.prune(0)
 
-    def begin_without_files(self) -> None:
-        """Let a subscriber begin where no doorbell can be made, and send to it."""
+    def start_without_inodes(self) -> None:
+        """Start a subscriber while no doorbell can be created, and send to it."""
         self._disk.use_up_files()
         with Program("stress.disk.reader", self._db, "late:s", "auto") as reader:
             reader.line()
             sent = self._bus.send("late:s", "note").id
-            got = json.loads(reader.line(_DEADLINE_S))
-            self.expect(got == {"id": sent}, f"without a doorbell, message #{sent} came as {got}")
+            line = json.loads(reader.line(_DEADLINE_S))
+            self.expect(line == {"id": sent}, f"without a doorbell, message #{sent} was received as {line}")
             self.count("sends without doorbells")
         other = os.path.join(os.path.dirname(self._db), "other.db")
         try:
@@ -88,11 +88,11 @@ class Room(Report):
             self.expect(False, f"a new bus without files raised {type(error).__name__}: {error}")
         self._disk.make_room()
         BusClient.at("a:b", other).close()
-        # With a file of which SQLite cannot make the WAL it is the same.
+        # The same for a file whose WAL SQLite cannot create.
         self._disk.use_up_files()
         try:
             BusClient.at("a:b", other).close()
-            self.expect(False, "a bus was opened where no WAL could be made")
+            self.expect(False, "a bus was opened though its WAL could not be created")
         except DiskFullError:
             self.count("buses refused without free inodes")
         except RavenError as error:
@@ -100,8 +100,8 @@ class Room(Report):
         self._disk.make_room()
         BusClient.at("a:b", other).close()
 
-    def use_what_is_read_only(self, folder: str) -> None:
-        """Mount it read-only once all have closed, and use it by each way."""
+    def use_read_only_disk(self, folder: str) -> None:
+        """Mount the disk read-only after all have closed the bus, and use it by each way."""
         self._disk.set_read_only(True)
         socket = f"{folder}/socket"
         for arguments in (
@@ -122,7 +122,7 @@ class Room(Report):
         self.count("read-only mounts")
 
     def check_sound(self) -> None:
-        """Look at the file as a stranger, once all have closed."""
+        """Check the file with Python's own SQLite, after all have closed it."""
         connection = sqlite3.connect(self._db)
         answer = connection.execute("PRAGMA integrity_check").fetchone()[0]
         self.expect(answer == "ok", f"integrity_check says {answer}")
@@ -137,7 +137,7 @@ class Room(Report):
                     self.expect(False, f"a send {when} the disk was full raised {type(error).__name__}: {error}")
 
     def _send_until_full(self) -> None:
-        """Send by the library and by the helper, of many sizes, until each has been refused."""
+        """Send messages of many sizes by the library and the server, until each was refused."""
         refused: set[str] = set()
         for _ in range(_MANY):
             way, sender = self.random.choice([("library", self._bus), ("server", self._client)])
@@ -148,47 +148,47 @@ class Room(Report):
                 self._sent[address].add(sender.send(address, "note", body).id)
                 self.count("sends")
             except DiskFullError as error:
-                self.expect(error.retryable, "a full disk is not retryable")
+                self.expect(error.retryable, "DiskFullError should be retryable")
                 self.count(f"sends refused by the {way}")
                 refused.add(way)
-                self.expect(self._bus.last_id() == last, f"a send that the {way} refused is there")
+                self.expect(self._bus.last_id() == last, f"a send that the {way} refused is stored")
             except RavenError as error:
                 self.expect(False, f"a full disk, by the {way}: {type(error).__name__}: {error}")
             if len(refused) == 2:
                 return
         self.expect(False, f"{_MANY} sends to a full disk were refused only by {sorted(refused)}")
 
-    def _use_the_command(self) -> None:
+    def _send_by_command(self) -> None:
         body = json.dumps("x" * 100_000)
         send = ("send", "--from", "boss:s", "--to", "far:s", "--type", "note", "--body", body)
         self._expect_an_error(send, "cannot grow")
 
-    def _expect_an_error(self, arguments: tuple[str, ...], words: str) -> None:
+    def _expect_an_error(self, arguments: tuple[str, ...], text: str) -> None:
         result = subprocess.run(
             [sys.executable, "-m", "raven", *arguments],
             check=False,
             capture_output=True,
             text=True,
             timeout=_DEADLINE_S,
-            cwd=_PLACE,
+            cwd=_ROOT,
             env={**os.environ, "RAVEN_DB": self._db},
         )
         lines = result.stderr.splitlines()
         self.expect(
-            result.returncode == 3 and len(lines) == 1 and lines[0].startswith("error: ") and words in lines[0],
-            f"raven {arguments[0]} came to {result.returncode}: {result.stderr[:300]!r}",
+            result.returncode == 3 and len(lines) == 1 and lines[0].startswith("error: ") and text in lines[0],
+            f"raven {arguments[0]} ended with {result.returncode}: {result.stderr[:300]!r}",
         )
         self.count("commands refused")
 
     def _receive(self) -> None:
-        """Wait until the readers have had all that was sent to them, and no more."""
+        """Wait until the readers have received all messages that were sent to them, and no others."""
         for address, reader in self._readers.items():
             received, sent = self._received[address], self._sent[address]
             while not sent.issubset(received):
                 try:
                     line = json.loads(reader.line(_DEADLINE_S))
                 except TimeoutError:
-                    self.report("lost", f"{sorted(sent.difference(received))[:5]} have not come to {address}")
+                    self.report("lost", f"{sorted(sent.difference(received))[:5]} were not received at {address}")
                     return
                 if "id" in line:
                     received.append(line["id"])
@@ -197,9 +197,11 @@ class Room(Report):
                     self.expect(line["error"] == "DiskFullError", f"the loop of {address} ended with {line['error']}")
             twice = [message_id for message_id, count in Counter(received).items() if count > 1]
             if twice:
-                self.report("duplicated", f"{twice[:5]} came twice to {address}")
-            strange = set(received) - sent
-            self.expect(not strange, f"{sorted(strange)[:5]} came to {address}, and no send had returned")
+                self.report("duplicated", f"{twice[:5]} were received twice at {address}")
+            unknown = set(received) - sent
+            self.expect(
+                not unknown, f"{sorted(unknown)[:5]} were received at {address}, and their sends had not returned"
+            )
             self.count("messages received", len(received))
             received.clear()
             sent.clear()
@@ -208,7 +210,7 @@ class Room(Report):
         process = subprocess.Popen(
             [sys.executable, "-m", "raven", "serve", "--db", self._db, "--socket", path],
             stdout=subprocess.PIPE,
-            cwd=_PLACE,
+            cwd=_ROOT,
         )
         self._stack.callback(process.wait)
         self._stack.callback(process.terminate)
@@ -226,14 +228,14 @@ def main() -> None:
         print(json.dumps({"skipped": str(error)}), flush=True)
         return
     with ExitStack() as stack:
-        room = Room(folder, seed, disk, stack)
-        room.begin_without_files()
-        room.go_round()
+        full_disk = FullDisk(folder, seed, disk, stack)
+        full_disk.start_without_inodes()
+        full_disk.fill_and_recover()
         while time.monotonic() < until:
-            room.go_round()
-    room.check_sound()
-    room.use_what_is_read_only(folder)
-    room.print()
+            full_disk.fill_and_recover()
+    full_disk.check_sound()
+    full_disk.use_read_only_disk(folder)
+    full_disk.print()
 
 
 if __name__ == "__main__":

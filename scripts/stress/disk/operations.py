@@ -1,4 +1,4 @@
-"""Operations: all that a client does with a bus file, each as one call, for a trial in which the disk fails."""
+"""Operations: all calls of a client on a bus file, for a trial in which the disk fails."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _LIMITS = {"max_messages": 3}
 
 
 class Operation(NamedTuple):
-    """A call of a client and what it needs before it; `run` gets the client, and what `prepare` returned.
+    """A call of a client, and its preparation; `run` gets the client and the result of `prepare`.
 
-    One that `undoes` has changed nothing when it raises; one that `does` has done all when it returns. Of the others
-    each step is so. One without a `client` opens the file itself: `run` gets its path, and returns a client.
+    With `undoes` a failed call has changed nothing; with `does` a call that returned is complete. Otherwise this holds
+    for each of its steps. Without `client` the call opens the file itself: `run` gets the path, and returns a client.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Operation(NamedTuple):
 
 
 def make_used(path: str) -> None:
-    """Make a bus in which there is something of everything."""
+    """Create a bus with messages in every state."""
     with BusClient.at(ADDRESS, path) as bus, BusClient.at("boss:s", path) as boss, BusClient.at("done:s", path) as done:
         bus.execute("CREATE TABLE results (id INTEGER PRIMARY KEY, text TEXT)")
         boss.send_many([{"to": "done:s", "type": "old", "body": number} for number in range(_FINISHED)])
@@ -52,7 +52,7 @@ def make_used(path: str) -> None:
 
 
 def make_old(path: str) -> None:
-    """Make a bus as the first schema had it."""
+    """Create a bus with the first schema."""
     connection = apsw.Connection(path)
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL").fetchall()
     connection.execute(f"BEGIN; {migrations_after(0)[0]}; COMMIT").fetchall()
@@ -60,22 +60,22 @@ def make_old(path: str) -> None:
     connection.close()
 
 
-def _transact(bus: BusClient, held: list[Any]) -> None:
+def _transact(bus: BusClient, claimed: list[Any]) -> None:
     with bus.transaction() as tx:
-        tx.ack(held[0].id)
+        tx.ack(claimed[0].id)
         tx.send("boss:s", "done", "y" * 20_000)
-        tx.execute("INSERT INTO results VALUES (?, ?)", (held[0].id, "fine"))
+        tx.execute("INSERT INTO results VALUES (?, ?)", (claimed[0].id, "fine"))
 
 
-def _transact_on(bus: BusClient, held: list[Any]) -> None:
-    """Go on after each error within the transaction: what is committed at its end is what had none, or nothing.
+def _transact_on(bus: BusClient, claimed: list[Any]) -> None:
+    """Go on after each error in the transaction: the commit must have all steps without an error, or nothing.
 
-    It writes more than SQLite keeps in memory, so that the disk can fail before the commit, too.
+    It writes more than SQLite's cache, so that the disk can also fail before the commit.
     """
     steps = (
         lambda: bus.send("boss:s", "done", "y" * 20_000),
         lambda: bus.execute("INSERT INTO results (text) VALUES (zeroblob(?))", (_MORE_THAN_THE_CACHE,)),
-        lambda: bus.ack(held[0].id),
+        lambda: bus.ack(claimed[0].id),
     )
     with bus.transaction():
         for step in steps:
@@ -110,7 +110,7 @@ def _send_in_halves(bus: BusClient, _: Any) -> None:
     bus.send(ADDRESS, "note", "the second half")
 
 
-def _look(bus: BusClient, _: Any) -> None:
+def _read_all(bus: BusClient, _: Any) -> None:
     bus.stats()
     bus.peers()
     bus.history(task_id="none")
@@ -118,7 +118,7 @@ def _look(bus: BusClient, _: Any) -> None:
     list(bus.tail(follow=False))
 
 
-def _held(bus: BusClient) -> list[Any]:
+def _claimed(bus: BusClient) -> list[Any]:
     return bus.claim(max=3)
 
 
@@ -135,12 +135,12 @@ OPERATIONS = (
         "send_many", lambda bus, _: bus.send_many([{"to": ADDRESS, "type": "n", "body": "z" * 900} for _ in range(20)])
     ),
     Operation("claim", lambda bus, _: bus.claim(max=3)),
-    Operation("ack", lambda bus, held: bus.ack(held[0].id), _held),
-    Operation("nack", lambda bus, held: bus.nack(held[0].id, 5, "later"), _held),
-    Operation("extend", lambda bus, held: bus.extend(held[0].id, 60), _held),
-    Operation("reply", lambda bus, held: bus.reply(held[0], "answer", 1), _held),
-    Operation("transaction", _transact, _held),
-    Operation("transaction after errors", _transact_on, _held, does=False),
+    Operation("ack", lambda bus, claimed: bus.ack(claimed[0].id), _claimed),
+    Operation("nack", lambda bus, claimed: bus.nack(claimed[0].id, 5, "later"), _claimed),
+    Operation("extend", lambda bus, claimed: bus.extend(claimed[0].id, 60), _claimed),
+    Operation("reply", lambda bus, claimed: bus.reply(claimed[0], "answer", 1), _claimed),
+    Operation("transaction", _transact, _claimed),
+    Operation("transaction after errors", _transact_on, _claimed, does=False),
     Operation("execute", lambda bus, _: bus.execute("INSERT INTO results (text) VALUES (?)", (_LARGE,))),
     Operation("register", lambda bus, _: bus.register("new:s", "newer:s")),
     Operation("requeue", lambda bus, _: bus.requeue(all=True), undoes=False, does=False),
@@ -160,7 +160,7 @@ OPERATIONS = (
     ),
     Operation("prune", lambda bus, _: bus.prune(0), _write_much, undoes=False, does=False),
     Operation("checkpoint", lambda bus, _: bus.checkpoint(), _write_much, does=False),
-    Operation("look", _look, does=False),
+    Operation("read all", _read_all, does=False),
     Operation("close", lambda bus, _: bus.close(), _write_much, does=False),
     Operation("open", lambda path, _: BusClient.at(ADDRESS, path), undoes=False, does=False, client=False),
     Operation("make", lambda path, _: BusClient.at(ADDRESS, path), undoes=False, does=False, client=False, template=""),
@@ -169,5 +169,5 @@ OPERATIONS = (
     ),
 )
 
-# What breaks its promise, as a trial must find.
+# An operation that breaks its promise, which the trial must find.
 BROKEN = (Operation("send in halves", _send_in_halves),)

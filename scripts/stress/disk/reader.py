@@ -1,9 +1,7 @@
-"""Take the mail of an address as it comes: `disk_reader DB ADDRESS auto|manual|socket`; one JSON line for each thing.
+"""Receive at an address: `reader DB ADDRESS auto|manual|socket`; it prints one JSON line for each event.
 
-With `socket` it goes through the helper, and DB is the path of its socket.
-
-`{"waits": true}` once it is about to wait, `{"id"}` for a message, and `{"error"}` where the loop has ended with one:
-then it begins another, as a program does that reads on; the line says so.
+With `socket` it receives through the server, and DB is the path of the socket. The events are `{"waits": true}` before
+the first wait, `{"id"}` for a message, and `{"error"}` if an error ended the loop; then it starts another loop.
 """
 
 from __future__ import annotations
@@ -20,23 +18,23 @@ _PAUSE_S = 0.05
 
 
 def main() -> None:
-    db, address, how = sys.argv[1:]
+    db, address, mode = sys.argv[1:]
     bus: BusClient | Client
-    with Client(db, address) if how == "socket" else BusClient.at(address, db) as bus:
-        _say(waits=True)
+    with Client(db, address) if mode == "socket" else BusClient.at(address, db) as bus:
+        _print(waits=True)
         while True:
             try:
-                for message in bus.listen(ack="manual" if how == "manual" else "auto"):
-                    if how == "manual":
+                for message in bus.listen(ack="manual" if mode == "manual" else "auto"):
+                    if mode == "manual":
                         bus.ack(message.id)
-                    _say(id=message.id)
+                    _print(id=message.id)
             except DatabaseError as error:
-                _say(error=type(error).__name__)
+                _print(error=type(error).__name__)
             time.sleep(_PAUSE_S)
 
 
-def _say(**what: Any) -> None:
-    print(json.dumps(what), flush=True)
+def _print(**event: Any) -> None:
+    print(json.dumps(event), flush=True)
 
 
 if __name__ == "__main__":

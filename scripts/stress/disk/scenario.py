@@ -1,8 +1,8 @@
-"""Disk: no room, no permission, read-only, a file too large, a quota, by every way to the bus.
+"""Disk: full disks, missing permissions, read-only mounts, file size limits and quotas, by every way to the bus.
 
-Three programs at once: one fails each call by which each operation reaches the disk, one fills a small file system
-again and again, and one takes rights away. Each finds that what failed did nothing and said so in raven's own words,
-that the same client goes on when it is over, and that others were not harmed.
+Three programs run at once: one fails each call of each operation to the disk, one fills a small file system again and
+again, and one removes permissions. A failed call must do nothing and raise an error of raven. The same client must go
+on afterwards, and other clients must not be harmed.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from scripts.harness.program import Program
 from scripts.stress import report
 from scripts.stress.trial import Round
 
-# More than any single step takes, far less than for ever.
-_PATIENCE_S = 120.0
-# How long one round goes on at most: another then begins from another seed.
+# Longer than any single step.
+_TIMEOUT_S = 120.0
+# The longest times in one round; a longer trial has several rounds.
 _ROOM_S = 15.0
 _SWEEP_S = 60.0
 
@@ -28,8 +28,8 @@ def run(round: Round) -> None:
         programs = {
             name: stack.enter_context(_start(round, name, *arguments))
             for name, arguments in (
-                ("room", ("full_disk", str(min(round.seconds, _ROOM_S)))),
-                ("rights", ("permissions",)),
+                ("full_disk", ("full_disk", str(min(round.seconds, _ROOM_S)))),
+                ("permissions", ("permissions",)),
                 ("calls", ("fault_sweep", str(min(round.seconds, _SWEEP_S)), "calls")),
             )
         }
@@ -37,18 +37,18 @@ def run(round: Round) -> None:
         _follow(
             round, "flushes", stack.enter_context(_start(round, "flushes", "fault_sweep", str(_SWEEP_S), "flushes"))
         )
-        for name in ("room", "rights"):
-            line = programs[name].line(_PATIENCE_S)
+        for name in ("full_disk", "permissions"):
+            line = programs[name].line(_TIMEOUT_S)
             if why := json.loads(line).get("skipped"):
                 round.count(f"skipped ({name}: {why})")
             else:
                 report.add_to_round(round, line, name)
 
 
-def sweep(round: Round, what: str) -> None:
-    """Only fail each call of one sort, or what must be found wanting (`broken`)."""
-    with _start(round, what, "fault_sweep", str(round.seconds), what) as program:
-        _follow(round, what, program)
+def sweep(round: Round, calls: str) -> None:
+    """Only fail each call of one kind; `broken` uses an operation that the sweep must find."""
+    with _start(round, calls, "fault_sweep", str(round.seconds), calls) as program:
+        _follow(round, calls, program)
 
 
 def _start(round: Round, name: str, module: str, *arguments: str) -> Program:
@@ -58,10 +58,10 @@ def _start(round: Round, name: str, module: str, *arguments: str) -> Program:
 
 
 def _follow(round: Round, name: str, program: Program) -> None:
-    """Tell what each operation has come to, until all have had their turn."""
-    while "is_whole" not in (answer := json.loads(program.line(_PATIENCE_S))):
+    """Add the results of each operation to the round, until all operations were tried."""
+    while "is_complete" not in (answer := json.loads(program.line(_TIMEOUT_S))):
         round.count(f"failed {name}", answer["cases"])
-        for kind, words in answer["found"]:
-            round.report(kind, f"{name}: {words}")
+        for kind, text in answer["findings"]:
+            round.report(kind, f"{name}: {text}")
         round.count("raven errors", sum(count for error, count in answer["errors"].items() if "Error" in error))
-    round.count(f"sweeps of all {name}", answer["is_whole"])
+    round.count(f"sweeps of all {name}", answer["is_complete"])

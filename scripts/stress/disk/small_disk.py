@@ -1,4 +1,4 @@
-"""Small disk: a file system of a few MiB that only this process and its children see, to be filled at will."""
+"""Small disk: a file system of a few MiB that only this process and its children see."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _BLOCK = 4096
 
 
 class NoMountsError(Exception):
-    """This process may not mount anything, or its system has no tmpfs."""
+    """This process may not mount a file system, or its system has no tmpfs."""
 
 
 class SmallDisk:
-    """A tmpfs at a folder, of so many bytes and files; it ends with the last process of this one's namespace.
+    """A tmpfs at a folder, with `size` bytes and `files` inodes; it ends with the last process of this one's namespace.
 
-    Making one gives this process a mount namespace of its own, so it must have one thread only.
+    Creating one gives this process its own mount namespace, so that it must have only one thread.
     """
 
     def __init__(self, folder: str, *, size: int, files: int = 1000) -> None:
@@ -35,18 +35,18 @@ class SmallDisk:
         self._mount("none", folder, "tmpfs", 0, f"size={size},nr_inodes={files},mode=0700")
 
     def fill(self) -> None:
-        """Leave no block free."""
+        """Use up all blocks."""
         with open(self._filler(), "ab", buffering=0) as file, suppress(OSError):
             while file.write(b"\0" * _BLOCK):
                 pass
 
     def leave(self, size: int) -> None:
-        """Leave so many bytes free of what is full."""
+        """Free so many bytes of a full disk."""
         path = self._filler()
         os.truncate(path, max(0, os.stat(path).st_size - size))
 
     def use_up_files(self) -> None:
-        """Leave no file to be made."""
+        """Use up all inodes."""
         number = 0
         with suppress(OSError):
             while True:
@@ -54,12 +54,12 @@ class SmallDisk:
                 number += 1
 
     def make_room(self) -> None:
-        """Take away all that only fills it."""
+        """Delete all fillers."""
         for path in Path(self._folder).glob("filler*"):
             path.unlink()
 
     def set_read_only(self, is_read_only: bool) -> None:
-        """Mount it anew, read-only or not; OSError where a file is open for writing."""
+        """Remount the disk read-only or writable; raises OSError if a file is open for writing."""
         self._mount("none", self._folder, "tmpfs", _REMOUNT | (_READ_ONLY if is_read_only else 0), None)
 
     def _filler(self) -> str:
@@ -70,8 +70,8 @@ class SmallDisk:
             return
         user, group = os.geteuid(), os.getegid()
         if self._libc.unshare(_NEW_MOUNTS | _NEW_USERS):
-            raise NoMountsError(f"no mount namespace is to be had: {os.strerror(ctypes.get_errno())}")
-        # As the same user, who now has all rights within: see user_namespaces(7).
+            raise NoMountsError(f"no mount namespace is available: {os.strerror(ctypes.get_errno())}")
+        # As the same user, with all capabilities in the namespace: see user_namespaces(7).
         for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
             try:
                 Path(f"/proc/self/{name}").write_text(text, encoding="ascii")
