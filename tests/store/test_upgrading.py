@@ -33,7 +33,7 @@ def old(db: str) -> str:
 def test_all_messages_of_the_first_release_are_kept(db: str, state: old_bus.State) -> None:
     old_bus.write(Path(db), state)
 
-    assert old_bus.flaws(db) == []
+    assert old_bus.differences(db) == []
 
 
 def test_old_mail_is_claimed_in_order_acked_and_dies_after_its_attempts(old: str, connect: Connect) -> None:

@@ -1,4 +1,4 @@
-"""The trial of the protocol's parser in its short form, and breaks of it that must be found."""
+"""The fuzz trial in its short form, and tests that it finds broken parsers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_short_round_of_fuzzing_finds_nothing(tmp_path: Path) -> None:
     assert {name for name in TARGETS if outcome.counts[f"{name} inputs"] >= len(fuzz.seeds(name))} == set(TARGETS)
 
 
-def test_the_same_chance_makes_the_same_inputs() -> None:
+def test_the_same_seed_makes_the_same_inputs() -> None:
     first, second = (Mutation(random.Random(7), REQUESTS, WORDS) for _ in range(2))
 
     inputs = [first.next() for _ in range(200)]
@@ -39,12 +39,12 @@ def test_the_same_chance_makes_the_same_inputs() -> None:
 
 
 def lose_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take what has a key twice."""
+    """Accept an object with a duplicate key."""
     monkeypatch.setattr(messages, "_decode", json.JSONDecoder().decode)
 
 
 def lose_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget half a line where another piece comes."""
+    """Drop an incomplete line at the next piece."""
     cut = framing.Lines.cut
 
     def forgetful(self: Any, data: bytes) -> Any:
@@ -61,30 +61,30 @@ def lose_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lose_a_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make what is unforeseen of a parse error."""
+    """Answer a parse error as an internal error."""
     monkeypatch.setattr(errors, "standard", lambda code, reason: {"code": -32603, "message": reason, "data": {}})
 
 
 def lose_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a KeyError out of the client."""
+    """Let the client raise a KeyError."""
     monkeypatch.setattr(connection, "result_of", lambda shape: shape["result"])
 
 
 @pytest.mark.parametrize(
-    ("target", "breaks"),
+    ("target", "fault"),
     [
         ("parser", lose_a_key),
         ("parser", lose_a_line),
-        ("helper", lose_a_key),
-        ("helper", lose_an_id),
-        ("helper", lose_a_kind),
+        ("server", lose_a_key),
+        ("server", lose_an_id),
+        ("server", lose_a_kind),
         ("client", lose_an_error),
     ],
 )
-def test_a_break_is_found_and_told_with_its_input(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, breaks: Callable[[pytest.MonkeyPatch], None]
+def test_a_fault_is_reported_with_its_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, fault: Callable[[pytest.MonkeyPatch], None]
 ) -> None:
-    breaks(monkeypatch)
+    fault(monkeypatch)
 
     def scenario(round: Round) -> None:
         fuzz._mutate(round, target, round.folder, 0.1)

@@ -1,4 +1,4 @@
-"""The soak, for some seconds; what it takes for growth; and its plot."""
+"""The soak in its short form, and tests of its growth check and its plot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.processes import needs_proc
 
 
 def flat(count: int = 50) -> list[Sample]:
-    return [Sample(float(n), n * 10, n // 5, 4.0, 16.0, {"helper": 45.0}, {"helper": 20}) for n in range(count)]
+    return [Sample(float(n), n * 10, n // 5, 4.0, 16.0, {"server": 45.0}, {"server": 20}) for n in range(count)]
 
 
 @pytest.mark.slow
@@ -28,19 +28,19 @@ def test_a_short_soak_loses_nothing_and_stays_flat(tmp_path: Path) -> None:
     assert ET.fromstring(outcome.plot).tag.endswith("svg")
 
 
-def test_what_stays_as_it_was_is_flat() -> None:
+def test_constant_samples_are_flat() -> None:
     assert growths(flat()) == []
 
 
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("memory_mib", {"helper": 60.0}, "memory of helper grew from 45.0 to 60.0 MiB"),
-        ("descriptors", {"helper": 40}, "descriptors of helper grew from 20.0 to 40.0"),
+        ("memory_mib", {"server": 60.0}, "memory of server grew from 45.0 to 60.0 MiB"),
+        ("descriptors", {"server": 40}, "descriptors of server grew from 20.0 to 40.0"),
         ("file_mib", 8.0, "the file grew from 4.0 to 8.0 MiB"),
     ],
 )
-def test_what_grows_is_named(name: str, value: object, words: str) -> None:
+def test_a_growing_resource_is_named(name: str, value: object, words: str) -> None:
     samples = flat()
     samples[30:] = [sample._replace(**{name: value}) for sample in samples[30:]]
 
@@ -59,4 +59,4 @@ def test_the_plot_has_a_curve_for_each_thing_measured_and_names_it() -> None:
     texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
 
     assert len(list(root.iter("{http://www.w3.org/2000/svg}polyline"))) == 5
-    assert {"helper 45", "helper 20", "database 4", "WAL 16"} <= set(texts)
+    assert {"server 45", "server 20", "database 4", "WAL 16"} <= set(texts)

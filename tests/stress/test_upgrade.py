@@ -1,4 +1,4 @@
-"""The trial of upgrades, in short: buses of the first release, and of one to come."""
+"""The upgrade trial in its short form: buses of the first release, and of a newer one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scripts.stress.upgrade import scenario as upgrade
 
 
 @pytest.mark.slow
-def test_old_buses_survive_kills_in_the_midst_of_their_upgrade_and_newer_ones_are_refused(tmp_path: Path) -> None:
+def test_old_buses_survive_kills_during_their_upgrade_and_newer_ones_are_refused(tmp_path: Path) -> None:
     outcome = trial.run(upgrade.run, tmp_path, seconds=1, seed=6, rounds=1)
 
     assert outcome.is_clean, "\n".join(describe("upgrade", outcome))

@@ -1,1 +1,1 @@
-"""Fuzz: bytes at the parsers of the protocol."""
+"""Fuzz: random bytes at the parsers of the protocol."""

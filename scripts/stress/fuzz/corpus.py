@@ -1,4 +1,4 @@
-"""Corpus: what fuzzing begins with, lines as the document of the protocol has them, and the words they are made of."""
+"""Corpus: the first inputs of fuzzing, from the document of the protocol, and the words for mutations."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _MESSAGE = (
     b'"waiting":{"worker:s":false},"duplicate":false}'
 )
 
-# What a helper writes, and what one that means ill might.
+# Lines that a server writes, and lines that a malicious one may write.
 ANSWERS = (
     b'{"jsonrpc":"2.0","result":' + _MESSAGE + b',"id":1}\n',
     b'{"jsonrpc":"2.0","result":{"messages":[' + _MESSAGE + b']},"id":1}\n',
@@ -76,7 +76,7 @@ ANSWERS = (
     b'{"id":1}\n[1]\n7\nnull\n',
 )
 
-# Pieces that lie at the edges: of JSON, of UTF-8, of numbers, of addresses and of the protocol's own words.
+# Edge cases of JSON, UTF-8, numbers and addresses, and the protocol's own words.
 WORDS = (
     b'"jsonrpc":"2.0"', b'"method":', b'"params":', b'"id":', b'"error":', b'"result":', b'"role":', b'"from":',
     b'"to":', b'"type":', b'"body":', b'"timeout_s":0.001', b'"lease":', b'"ack":"prefetch"', b'"calls":',

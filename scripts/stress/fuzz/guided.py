@@ -1,6 +1,6 @@
 """Fuzz one target, guided by coverage: `python -m scripts.stress.fuzz.guided TARGET FOLDER [libFuzzer's flags]`.
 
-It ends by itself: with 0 when its time is over, else at the first input that brings about what must not be.
+It ends with 0 when its time is over, else at the first input that breaks a promise.
 """
 
 from __future__ import annotations

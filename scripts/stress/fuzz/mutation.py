@@ -1,4 +1,4 @@
-"""Mutation: new inputs made of old ones by chance, for where nothing tells which code an input has reached."""
+"""Mutation: random new inputs from old ones, for a system without coverage guidance."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ _LONGEST = 6000
 
 
 class Mutation:
-    """Makes inputs out of a corpus and of words, as a source of chance will have it."""
+    """Makes inputs from a corpus and words, with a random number generator."""
 
-    def __init__(self, chance: random.Random, corpus: Sequence[bytes], words: Sequence[bytes]) -> None:
-        self._chance = chance
+    def __init__(self, rng: random.Random, corpus: Sequence[bytes], words: Sequence[bytes]) -> None:
+        self._rng = rng
         self._corpus = corpus
         self._words = words
 
     def next(self) -> bytes:
-        """Return one more input."""
-        data = bytearray(self._chance.choice(self._corpus))
-        for _ in range(self._chance.choice((0, 1, 1, 2, 3, 5, 8, 20))):
-            self._chance.choice((self._flip, self._insert, self._remove, self._repeat, self._splice, self._swap))(data)
+        """Return another input."""
+        data = bytearray(self._rng.choice(self._corpus))
+        for _ in range(self._rng.choice((0, 1, 1, 2, 3, 5, 8, 20))):
+            self._rng.choice((self._flip, self._insert, self._remove, self._repeat, self._splice, self._swap))(data)
         return bytes(data[:_LONGEST])
 
     def _flip(self, data: bytearray) -> None:
         if data:
-            data[self._chance.randrange(len(data))] = self._chance.randrange(256)
+            data[self._rng.randrange(len(data))] = self._rng.randrange(256)
 
     def _insert(self, data: bytearray) -> None:
-        place = self._chance.randint(0, len(data))
-        data[place:place] = self._chance.choice(self._words)
+        position = self._rng.randint(0, len(data))
+        data[position:position] = self._rng.choice(self._words)
 
     def _remove(self, data: bytearray) -> None:
         start, end = self._span(data)
@@ -37,21 +37,21 @@ class Mutation:
 
     def _repeat(self, data: bytearray) -> None:
         start, end = self._span(data)
-        data[start:start] = data[start:end] * self._chance.choice((1, 2, 50))
+        data[start:start] = data[start:end] * self._rng.choice((1, 2, 50))
         del data[4 * _LONGEST :]
 
     def _splice(self, data: bytearray) -> None:
         start, _ = self._span(data)
-        other = self._chance.choice(self._corpus)
-        data[start:] = other[self._chance.randint(0, len(other)) :]
+        other = self._rng.choice(self._corpus)
+        data[start:] = other[self._rng.randint(0, len(other)) :]
 
     def _swap(self, data: bytearray) -> None:
-        """Put a word in the place of what stands between two marks."""
-        marks = [place for place, byte in enumerate(data) if byte in b',:[]{}"']
+        """Replace the bytes between two marks by a word."""
+        marks = [position for position, byte in enumerate(data) if byte in b',:[]{}"']
         if len(marks) > 1:
-            place = self._chance.randrange(len(marks) - 1)
-            data[marks[place] + 1 : marks[place + 1]] = self._chance.choice(self._words)
+            position = self._rng.randrange(len(marks) - 1)
+            data[marks[position] + 1 : marks[position + 1]] = self._rng.choice(self._words)
 
     def _span(self, data: bytearray) -> tuple[int, int]:
-        start = self._chance.randint(0, len(data))
-        return start, min(len(data), start + self._chance.choice((1, 2, 5, 20, 200)))
+        start = self._rng.randint(0, len(data))
+        return start, min(len(data), start + self._rng.choice((1, 2, 5, 20, 200)))

@@ -1,4 +1,4 @@
-"""Oracle: which answers the helper owes for some bytes, found by Python's own json, and whether these are they."""
+"""Oracle: the responses owed for some bytes, by Python's own json, and the comparison with a server's output."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
-# What waits is answered when it has come, and not when the client has ended.
+# These requests may be answered later, and not if the client has ended.
 WAITING = ("request", "wait_receipt")
-# The C scanner of json gives up at a depth that depends on the stack it is called from: near it either is right.
+# The depth limit of json's C scanner depends on its caller's stack: near the limit either result is right.
 _SURELY_SHALLOW = 600
 _HTTP = re.compile(rb"(?:GET|POST|PUT|HEAD|OPTIONS|DELETE|PATCH|CONNECT|TRACE|PRI) [^\s]+ HTTP/[0-9]")
 _CODES = {-32700: "parse_error", -32600: "invalid_request", -32601: "method_not_found", -32022: "limit"}
-# What no client can bring about, whatever it sends: something unforeseen, or a fault of the helper or of the bus.
+# No input of a client may cause these: internal errors, and faults of the server or of the bus.
 _FAULTS = frozenset({-32603, -32000, -32004, -32010, -32013, -32014, -32015, -32018, -32020, -32023, -32024, -32025})
 
 
 class ViolationError(AssertionError):
-    """The helper, or a client of it, has done what the protocol does not allow; the message says what."""
+    """The server, or a client of it, has broken the protocol; the message says how."""
 
 
 class Owed(NamedTuple):
-    """The answers that are owed, each by its ids and kinds, as `shown` gives them, and whether some may come later."""
+    """The owed responses by id and kind, as `_shown` writes them, and whether some may come later or are uncertain."""
 
     answers: Counter[str]
     waits: bool
@@ -32,7 +32,7 @@ class Owed(NamedTuple):
 
 
 def owed(data: bytes, limit: int, methods: Collection[str]) -> Owed:
-    """Return what is owed to a client that writes these bytes and ends."""
+    """Return the responses owed to a client that writes these bytes and ends."""
     answers: Counter[str] = Counter()
     waits, is_sure = False, True
     for line in data.split(b"\n"):
@@ -60,63 +60,63 @@ def owed(data: bytes, limit: int, methods: Collection[str]) -> Owed:
     return Owed(answers, waits, is_sure)
 
 
-def check(found: bytes, due: Owed) -> None:
-    """Raise ViolationError unless the lines found are what is due, and each is a response by the specification."""
-    came: Counter[str] = Counter()
-    if found and not found.endswith(b"\n"):
-        raise ViolationError(f"the last line has no newline: {found[-200:]!r}")
-    for line in found.splitlines():
-        came.update(_seen(line))
-    missing, surplus = due.answers - came, came - due.answers
+def check(output: bytes, due: Owed) -> None:
+    """Raise ViolationError unless the output has the owed responses, and each is valid by the specification."""
+    actual: Counter[str] = Counter()
+    if output and not output.endswith(b"\n"):
+        raise ViolationError(f"the last line has no newline: {output[-200:]!r}")
+    for line in output.splitlines():
+        actual.update(_seen(line))
+    missing, surplus = due.answers - actual, actual - due.answers
     if due.is_sure and (surplus or (missing and not due.waits)):
-        raise ViolationError(f"owed and not answered: {_few(missing)}; answered and not owed: {_few(surplus)}")
+        raise ViolationError(f"owed and missing: {_few(missing)}; not owed: {_few(surplus)}")
 
 
 def strict(line: bytes) -> Any:
-    """Return the value of a JSON text in UTF-8, where every object has each key once; ValueError, RecursionError."""
+    """Return the value of a JSON text in UTF-8 whose objects have unique keys; raises ValueError, RecursionError."""
     return json.loads(line.decode(), object_pairs_hook=_object, parse_constant=_refuse, parse_float=_finite)
 
 
 def _seen(line: bytes) -> Iterator[str]:
-    """Check one line of the helper's, and yield it as an answer is shown; a notification is none."""
+    """Check one line of the server, and yield each response as `_shown` writes it; notifications yield none."""
     try:
-        shape = strict(line)
+        value = strict(line)
     except ValueError as error:
-        raise ViolationError(f"a line is no JSON text: {error}: {line[:200]!r}") from None
-    if isinstance(shape, list):
-        if not shape:
-            raise ViolationError("the answer to a batch is empty")
-        yield "[" + ",".join(_response(one) for one in shape) + "]"
-    elif isinstance(shape, dict) and "method" in shape:
-        if set(shape) != {"jsonrpc", "method", "params"} or shape["method"] not in ("message", "end"):
-            raise ViolationError(f"this is no notification: {line[:200]!r}")
+        raise ViolationError(f"a line is not JSON: {error}: {line[:200]!r}") from None
+    if isinstance(value, list):
+        if not value:
+            raise ViolationError("the response to a batch is empty")
+        yield "[" + ",".join(_response(one) for one in value) + "]"
+    elif isinstance(value, dict) and "method" in value:
+        if set(value) != {"jsonrpc", "method", "params"} or value["method"] not in ("message", "end"):
+            raise ViolationError(f"this is not a notification: {line[:200]!r}")
     else:
-        yield _response(shape)
+        yield _response(value)
 
 
-def _response(shape: Any) -> str:
-    """Check one response, and return it as an answer is shown."""
-    if not isinstance(shape, dict) or shape.get("jsonrpc") != "2.0":
-        raise ViolationError(f"this is no response: {_short(shape)}")
-    if set(shape) == {"jsonrpc", "result", "id"}:
-        return _shown(shape["id"], "done")
-    if set(shape) != {"jsonrpc", "error", "id"} or set(shape["error"]) != {"code", "message", "data"}:
-        raise ViolationError(f"this is no response: {_short(shape)}")
-    error = shape["error"]
+def _response(value: Any) -> str:
+    """Check one response, and return it as `_shown` writes it."""
+    if not isinstance(value, dict) or value.get("jsonrpc") != "2.0":
+        raise ViolationError(f"this is not a response: {_short(value)}")
+    if set(value) == {"jsonrpc", "result", "id"}:
+        return _shown(value["id"], "done")
+    if set(value) != {"jsonrpc", "error", "id"} or set(value["error"]) != {"code", "message", "data"}:
+        raise ViolationError(f"this is not a response: {_short(value)}")
+    error = value["error"]
     code, data = error["code"], error["data"]
     if type(code) is not int or not isinstance(error["message"], str):
-        raise ViolationError(f"this is no error object: {_short(error)}")
+        raise ViolationError(f"this is not an error object: {_short(error)}")
     if type(data.get("retryable")) is not bool or not isinstance(data.get("kind"), str):
-        raise ViolationError(f"this error says neither its kind nor whether to try again: {_short(error)}")
+        raise ViolationError(f"this error has no kind, or does not say whether it is retryable: {_short(error)}")
     if code in _FAULTS:
-        raise ViolationError(f"what a client wrote became a fault of the helper's: {_short(error)}")
+        raise ViolationError(f"the input of a client caused an internal error: {_short(error)}")
     kind = _CODES.get(code, "done")
-    # A limit may be about a line, or be met by a request that is well formed.
-    return _shown(shape["id"], "done" if kind == "limit" and shape["id"] is not None else kind)
+    # A limit may apply to a line, or to a valid request.
+    return _shown(value["id"], "done" if kind == "limit" and value["id"] is not None else kind)
 
 
 def _owed_for(request: Any, methods: Collection[str]) -> str | None:
-    """Return the response that one request is owed, as it is shown, or None for a notification."""
+    """Return the response owed to a request, as `_shown` writes it, or None for a notification."""
     is_request = (
         isinstance(request, dict)
         and request.get("jsonrpc") == "2.0"
@@ -136,7 +136,7 @@ def _shown(id: Any, kind: str) -> str:
 
 
 def _depth(line: bytes) -> int:
-    """Return how deep a line may nest at most."""
+    """Return an upper bound of the nesting depth of a line."""
     return min(line.count(b"[") + line.count(b"{"), len(line))
 
 
@@ -150,15 +150,15 @@ def _short(value: Any) -> str:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({name for name, _ in pairs}) != len(pairs):
-        raise ValueError("a key twice")
+        raise ValueError("duplicate key")
     return dict(pairs)
 
 
 def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _finite(text: str) -> float:
     if math.isinf(number := float(text)):
-        raise ValueError(f"{text} is too big")
+        raise ValueError(f"{text} is too large")
     return number

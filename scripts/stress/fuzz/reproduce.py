@@ -1,4 +1,4 @@
-"""Feed a target with one input that was found, in hex: `python -m scripts.stress.fuzz.reproduce TARGET HEX`."""
+"""Feed a target with one input in hex, to reproduce a finding: `python -m scripts.stress.fuzz.reproduce TARGET HEX`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def main() -> None:
     _, name, text = sys.argv
     with tempfile.TemporaryDirectory() as folder, TARGETS[name](Path(folder)) as feed:
         feed(bytes.fromhex(text))
-    print("nothing came of it")
+    print("the target accepts this input")
 
 
 if __name__ == "__main__":

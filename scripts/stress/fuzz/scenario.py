@@ -1,7 +1,7 @@
-"""Fuzz: bytes at the parser of the protocol, at a whole helper and at the client, each held to what is promised.
+"""Fuzz: random bytes at the protocol's parser, at a whole server and at the client, each checked against the protocol.
 
-With atheris the inputs are guided by coverage: a process per target, which keeps what has reached new code. Elsewhere
-they are mutations of the corpus.
+With atheris, coverage guides the inputs: one process per target keeps the inputs that reach new code. Without it the
+inputs are mutations of the corpus.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from scripts.stress.fuzz.targets import TARGETS
 from scripts.stress.trial import Round
 
 _ROOT = Path(__file__).parents[3]
-# What each target has of the time.
-_SHARES = {"parser": 0.3, "helper": 0.45, "client": 0.25}
+# The share of the time for each target.
+_SHARES = {"parser": 0.3, "server": 0.45, "client": 0.25}
 _SHOWN = 1500
 _FINDINGS = 5
 _STARTUP_S = 60
 
 
 def run(round: Round) -> None:
-    """Feed each target for its share of the time, at least some inputs."""
+    """Feed each target for its share of the time, and with the corpus at least."""
     is_guided = importlib.util.find_spec("atheris") is not None
     if not is_guided:
-        print("fuzz: atheris is not installed here: inputs are mutated, and not guided by coverage", file=sys.stderr)
+        print("fuzz: atheris is not installed: inputs are mutations, without coverage guidance", file=sys.stderr)
     for name, share in _SHARES.items():
         folder = round.folder / name
         folder.mkdir()
@@ -38,7 +38,7 @@ def run(round: Round) -> None:
 
 
 def seeds(name: str) -> list[bytes]:
-    """Return what fuzzing a target begins with; for the client the first byte says what it calls."""
+    """Return the first inputs of a target; for the client the first byte selects the call."""
     if name != "client":
         return list(REQUESTS)
     return [bytes([number]) + answer for number, answer in enumerate(ANSWERS * 3)]
@@ -48,9 +48,9 @@ def _mutate(round: Round, name: str, folder: Path, seconds: float) -> None:
     first = seeds(name)
     mutation = Mutation(round.random, tuple(first), WORDS)
     end = time.monotonic() + seconds
-    found = 0
+    findings = 0
     with TARGETS[name](folder) as feed:
-        while (first or time.monotonic() < end) and found < _FINDINGS:
+        while (first or time.monotonic() < end) and findings < _FINDINGS:
             data = first.pop() if first else mutation.next()
             if name == "client" and round.random.random() < 0.5:
                 data = bytes([round.random.randrange(256)]) + data[1:]
@@ -58,12 +58,12 @@ def _mutate(round: Round, name: str, folder: Path, seconds: float) -> None:
             try:
                 feed(data)
             except Exception as error:
-                found += 1
-                _tell(round, name, f"{type(error).__name__}: {error}", data)
+                findings += 1
+                _report(round, name, f"{type(error).__name__}: {error}", data)
 
 
 def _guide(round: Round, name: str, folder: Path, seconds: float) -> None:
-    """Have a process of its own fuzz a target, with libFuzzer's flags: https://llvm.org/docs/LibFuzzer.html."""
+    """Fuzz a target in a separate process, with libFuzzer's flags: https://llvm.org/docs/LibFuzzer.html."""
     corpus, crashes = folder / "corpus", folder / "crashes"
     corpus.mkdir()
     crashes.mkdir()
@@ -85,20 +85,20 @@ def _guide(round: Round, name: str, folder: Path, seconds: float) -> None:
     ended = subprocess.run(
         command, cwd=_ROOT, capture_output=True, text=True, errors="replace", timeout=seconds + _STARTUP_S, check=False
     )
-    said = ended.stderr + ended.stdout
-    executed = re.search(r"number_of_executed_units: (\d+)", said)
+    output = ended.stderr + ended.stdout
+    executed = re.search(r"number_of_executed_units: (\d+)", output)
     round.count(f"{name} inputs", int(executed[1]) if executed else 0)
     round.count(f"{name} inputs that reached new code", len(list(corpus.iterdir())) - len(seeds(name)))
     for path in sorted(crashes.iterdir()):
-        _tell(round, name, said[-_SHOWN:], path.read_bytes())
+        _report(round, name, output[-_SHOWN:], path.read_bytes())
     if ended.returncode and not list(crashes.iterdir()):
-        round.report("broken", f"fuzzing the {name} ended with {ended.returncode}: {said[-_SHOWN:]}")
+        round.report("broken", f"fuzzing the {name} ended with {ended.returncode}: {output[-_SHOWN:]}")
 
 
 def _escaped(word: bytes) -> str:
     return "".join(f"\\x{byte:02x}" for byte in word)
 
 
-def _tell(round: Round, name: str, what: str, data: bytes) -> None:
-    again = f"python -m scripts.stress.fuzz.reproduce {name} {data.hex()}"
-    round.report("broken", f"in the {name}: {what}\n    with the input: {again}")
+def _report(round: Round, name: str, text: str, data: bytes) -> None:
+    command_line = f"python -m scripts.stress.fuzz.reproduce {name} {data.hex()}"
+    round.report("broken", f"in the {name}: {text}\n    with the input: {command_line}")

@@ -1,4 +1,4 @@
-"""Targets: what fuzzing feeds with bytes, each a callable that raises where these bring about what must not be."""
+"""Targets: the callables that fuzzing feeds with bytes; each raises an error if the bytes break a promise."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from scripts.stress.fuzz import oracle
 from scripts.stress.fuzz.oracle import ViolationError
 
 Target = Callable[[bytes], None]
-# So small that inputs of some kilobytes are over it, too.
+# Small, so that inputs of some kilobytes exceed it.
 _MAX_REQUEST = 2048
 _DEADLINE_S = 20.0
-# How long what waits may keep a client that has ended; longer than the timeouts in the corpus.
+# The longest wait for a request that may wait; longer than the timeouts in the corpus.
 _WAIT_S = 0.05
 _RETENTION = {"max_messages": 500}
 
 
 @contextmanager
-def helper(folder: Path) -> Iterator[Target]:
-    """Yield a whole connection to a helper: lines in, answers out, over a real socket and with a real bus."""
-    with _warnings_unsaid(), asyncio.Runner() as runner:
+def server(folder: Path) -> Iterator[Target]:
+    """Yield a connection to a whole server: lines in, responses out, over a real socket and with a real bus."""
+    with _without_warnings(), asyncio.Runner() as runner:
         loop = runner.get_loop()
         server = Server(
             str(folder / "bus.db"), str(folder / "s"), max_request=_MAX_REQUEST, retention=_RETENTION, busy_timeout_s=5
@@ -53,7 +53,7 @@ def helper(folder: Path) -> Iterator[Target]:
 
 
 @contextmanager
-def _warnings_unsaid() -> Iterator[None]:
+def _without_warnings() -> Iterator[None]:
     log = logging.getLogger("raven")
     before = log.level
     log.setLevel(logging.ERROR)
@@ -64,7 +64,7 @@ def _warnings_unsaid() -> Iterator[None]:
 
 
 async def _exchange(server: Server, data: bytes, *, may_wait: bool) -> bytes:
-    """Write some bytes to a helper over a connection of its own, end, and return all that it answers."""
+    """Write some bytes to a server over a new connection, end the input, and return all its output."""
     loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
     reader, writer = await asyncio.open_unix_connection(sock=ours)
@@ -72,17 +72,17 @@ async def _exchange(server: Server, data: bytes, *, may_wait: bool) -> bytes:
     try:
         writer.write(data)
         writer.write_eof()
-        found = bytearray()
-        # A helper that closes without having read all resets the connection; what it said before that counts.
+        output = bytearray()
+        # A server that closes with unread input resets the connection; its output before that counts.
         with suppress(TimeoutError, ConnectionError):
             async with asyncio.timeout(_WAIT_S if may_wait else _DEADLINE_S) as limit:
                 while more := await reader.read(1 << 18):
-                    found += more
+                    output += more
         if limit.expired():
             if not may_wait:
-                raise ViolationError(f"it was not closed within {_DEADLINE_S:g} s; so far {bytes(found[:200])!r}")
-            del found[found.rfind(b"\n") + 1 :]
-        return bytes(found)
+                raise ViolationError(f"it was not closed within {_DEADLINE_S:g} s; so far {bytes(output[:200])!r}")
+            del output[output.rfind(b"\n") + 1 :]
+        return bytes(output)
     finally:
         writer.close()
         while not connection.sink.is_closed:
@@ -91,7 +91,7 @@ async def _exchange(server: Server, data: bytes, *, may_wait: bool) -> bytes:
 
 @contextmanager
 def parser(folder: Path) -> Iterator[Target]:
-    """Yield the pure part, many times as fast: lines cut from pieces, and each parsed, judged and written again."""
+    """Yield the parser without I/O, many times as fast: cut lines from pieces, and parse and write each."""
 
     def feed(data: bytes) -> None:
         whole = list(Lines(_MAX_REQUEST).cut(data + b"\n"))
@@ -101,7 +101,7 @@ def parser(folder: Path) -> Iterator[Target]:
             pieces += lines.cut(data[start : start + size])
         rest = lines.rest()
         if [*pieces, *([rest] if rest else [])] != whole:
-            raise ViolationError(f"cut in pieces of {size} bytes these are other lines")
+            raise ViolationError(f"pieces of {size} bytes give other lines")
         for line in filter(None, whole):
             _parse(line)
 
@@ -109,32 +109,32 @@ def parser(folder: Path) -> Iterator[Target]:
 
 
 def _parse(line: bytes) -> None:
-    """Parse a line as the helper does and as Python's own json does, and write it again."""
+    """Parse a line with raven and with Python's own json, compare, and write it again."""
     try:
         value = messages.parse(line)
     except messages.ParseError as error:
         with suppress(ValueError, RecursionError):
             oracle.strict(line)
             if "nests too deep" not in str(error):
-                raise ViolationError(f"it refuses what is JSON: {error}") from None
+                raise ViolationError(f"it refuses valid JSON: {error}") from None
         return
     try:
         same = oracle.strict(line)
     except RecursionError:
         return
     except ValueError as error:
-        raise ViolationError(f"it takes what is no JSON: {error}") from None
+        raise ViolationError(f"it accepts invalid JSON: {error}") from None
     written = messages.encode(value)
     if written.count(b"\n") != 1 or not written.endswith(b"\n"):
-        raise ViolationError(f"what it writes is not one line: {written[:200]!r}")
+        raise ViolationError(f"its output is not one line: {written[:200]!r}")
     if repr(value) != repr(same) or repr(messages.parse(written)) != repr(value):
-        raise ViolationError(f"it reads {value!r} where {same!r} stands, and writes {written[:200]!r}")
+        raise ViolationError(f"it reads {value!r} instead of {same!r}, and writes {written[:200]!r}")
 
 
 @contextmanager
 def client(folder: Path) -> Iterator[Target]:
-    """Yield the client, to which a helper that means ill answers with these bytes, and closes."""
-    path = str(folder / "ill")
+    """Yield the client, to which a malicious server answers with these bytes, and closes."""
+    path = str(folder / "malicious")
     answer = b""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
         listening.bind(path)
@@ -155,8 +155,8 @@ def client(folder: Path) -> Iterator[Target]:
             nonlocal answer
             answer = data[1:]
             call = _CALLS[data[0] % len(_CALLS)] if data else _CALLS[0]
-            with Client(path, "a:s", timeout_s=_DEADLINE_S, connect_timeout_s=0) as visitor, suppress(RavenError):
-                call(visitor)
+            with Client(path, "a:s", timeout_s=_DEADLINE_S, connect_timeout_s=0) as client, suppress(RavenError):
+                call(client)
 
         try:
             yield feed
@@ -167,8 +167,8 @@ def client(folder: Path) -> Iterator[Target]:
 
 
 def _ask_address(bus: Client) -> None:
-    with Client(bus.db_path, timeout_s=_DEADLINE_S, connect_timeout_s=0) as nobody:
-        assert nobody.address != ""
+    with Client(bus.db_path, timeout_s=_DEADLINE_S, connect_timeout_s=0) as client_without_address:
+        assert client_without_address.address != ""
 
 
 def _transact(bus: Client) -> None:
@@ -214,4 +214,4 @@ _CALLS: list[Callable[[Client], Any]] = [
     _transact,
 ]
 
-TARGETS: dict[str, Callable[[Path], Any]] = {"parser": parser, "helper": helper, "client": client}
+TARGETS: dict[str, Callable[[Path], Any]] = {"parser": parser, "server": server, "client": client}

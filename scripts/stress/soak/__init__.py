@@ -1,1 +1,1 @@
-"""Soak: a mixed load for long."""
+"""Soak: a mixed load for a long time."""

@@ -1,4 +1,4 @@
-"""Plot of a soak: what was held from its begin to its end."""
+"""Plot of a soak: memory, descriptors, file sizes and messages per second over its time."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def _panel(canvas: Canvas, title: str, samples: Sequence[Sample], values: dict[s
 
 
 def _label(canvas: Canvas, ends: dict[str, tuple[float, str, float]]) -> None:
-    """Write each name beside the end of its curve, none over another."""
+    """Write each name beside the end of its curve, without overlaps."""
     bottom = canvas.y
-    places = _apart(sorted(((above, name) for name, (above, _, _) in ends.items()), reverse=True))
-    for name, above in places.items():
+    heights = _spread(sorted(((above, name) for name, (above, _, _) in ends.items()), reverse=True))
+    for name, above in heights.items():
         _, colour, value = ends[name]
         canvas.y = bottom - above
         canvas.bar(_RIGHT + 8, 8, colour, 3)
@@ -68,18 +68,18 @@ def _label(canvas: Canvas, ends: dict[str, tuple[float, str, float]]) -> None:
     canvas.y = bottom
 
 
-def _apart(places: Iterable[tuple[float, str]]) -> dict[str, float]:
-    """Return how far above the line each label stands: at the end of its curve, or below the one above it."""
-    found: dict[str, float] = {}
+def _spread(ends: Iterable[tuple[float, str]]) -> dict[str, float]:
+    """Return the height of each label: at the end of its curve, or below the label above it."""
+    heights: dict[str, float] = {}
     highest = float(_HEIGHT)
-    for above, name in places:
-        found[name] = min(above, highest)
-        highest = found[name] - 12
-    return found
+    for above, name in ends:
+        heights[name] = min(above, highest)
+        highest = heights[name] - 12
+    return heights
 
 
 def _rates(samples: Sequence[Sample]) -> list[float]:
-    """Return the messages per second between neighbours; the first has that of the second."""
+    """Return the messages per second between neighbouring samples; the first sample repeats the second."""
     rates = [
         (after.messages - before.messages) / max(after.at_s - before.at_s, 0.1) for before, after in pairwise(samples)
     ]

@@ -1,4 +1,4 @@
-"""Specimen: the bus that raven 0.2.0, the first release, has written, and what every later raven must find in it."""
+"""Old bus: a bus written by raven 0.2.0, the first release, and the contents that later ravens must find in it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from raven.store.database import Store
 from raven.store.sql import migrations
 
 DUMP = Path(__file__).parents[3] / "tests" / "data" / "bus-0.2.0.sql"
-# As it was closed; with SQLite's default journal; and left by kill -9, with all that is in it still in the WAL.
+# Closed; with SQLite's default journal; and after kill -9, with all its contents still in the WAL.
 State = Literal["closed", "rollback", "killed"]
 STATES: tuple[State, ...] = ("closed", "rollback", "killed")
 
-# By another program's SQLite, in a process of its own.
+# Python's own SQLite runs this, in a separate process.
 _LOADER = """
 import os, pathlib, signal, sqlite3, sys
 dump, path, state = sys.argv[1:]
@@ -33,8 +33,8 @@ elif state == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
 connection.close()
 """
-# Whose mail is waiting, in the order in which they must see it: by urgency, then by id.
-_WAITING = {
+# The pending messages of each address, in the order of delivery: by urgency, then by id.
+_PENDING = {
     "worker:s": [2, 3, 4, 11, 19, 5],
     "idle:s": [3, 4],
     "tester:t": [5],
@@ -54,23 +54,23 @@ _BODIES = {
 
 
 def write(path: Path, state: State = "closed") -> str:
-    """Write the specimen to a path where nothing is, as it was when the last process of the old raven had ended."""
+    """Write the old bus to a new path, as the last process of the old raven left it."""
     subprocess.run([sys.executable, "-c", _LOADER, str(DUMP), str(path), state], check=state != "killed", timeout=60)
     return str(path)
 
 
-def flaws(path: str) -> list[str]:
-    """Open the bus, which upgrades it, change nothing else, and return in words what is not as it must be."""
+def differences(path: str) -> list[str]:
+    """Open the bus, which upgrades it, change nothing else, and return the differences from the expected contents."""
     return [
-        f"{what} is {found!r}, not {expected!r}" for what, found, expected in _comparisons(path) if found != expected
+        f"{name} is {actual!r}, not {expected!r}" for name, actual, expected in _comparisons(path) if actual != expected
     ]
 
 
 def _comparisons(path: str) -> Iterator[tuple[str, object, object]]:
-    """Yield what was compared, what was found, and what had to be."""
+    """Yield a name, the actual value and the expected value."""
     with BusObserver(path) as bus:
         newest = bus.last_id()
-        yield "what the tail shows", [msg.id for msg in bus.tail(follow=False)], list(range(2, newest + 1))
+        yield "the tail", [msg.id for msg in bus.tail(follow=False)], list(range(2, newest + 1))
         for id, body in _BODIES.items():
             yield f"the body of #{id}", bus.read(id).body, body
         for id, state in _STATES.items():
@@ -84,11 +84,11 @@ def _comparisons(path: str) -> Iterator[tuple[str, object, object]]:
         yield "the task", [msg.id for msg in bus.history(task_id="task-1")], [2]
         yield "the attempts", {receipt.max_attempts for receipt in bus.receipts(4)}, {5}
         peers = {peer.address for peer in bus.peers()}
-        yield "who is registered and has mail", _WAITING.keys() - peers, set()
-    for address, ids in _WAITING.items():
+        yield "the registered addresses with mail", _PENDING.keys() - peers, set()
+    for address, ids in _PENDING.items():
         with BusClient.at(address, path, register=False) as client:
-            found = [msg.id for msg in client.inbox(peek=True) if msg.id <= 19]
-            yield f"the inbox of {address}", found, ids
+            ids_found = [msg.id for msg in client.inbox(peek=True) if msg.id <= 19]
+            yield f"the inbox of {address}", ids_found, ids
     store = Store(path)
     yield "the version", store.pragma("user_version"), str(len(migrations()))
     yield "the check of the file", store.pragma("integrity_check"), "ok"
