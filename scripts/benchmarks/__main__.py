@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer rounds, rougher values")
     parser.add_argument("--json", metavar="FILE", type=_writable, help="also write every round of every metric to FILE")
     parser.add_argument("--plot", metavar="FILE.svg", type=_writable, help="draw the comparisons into FILE.svg")
+    parser.add_argument("--summary", metavar="FILE.svg", type=_writable, help="draw a few of them into FILE.svg")
     options = parser.parse_args()
     for name in options.names:
         if name not in BENCHMARKS:
@@ -50,6 +51,8 @@ def main() -> None:
         print(f"- {note}")
     if options.plot:
         options.plot.write_text(plot.draw(report), encoding="utf-8")
+    if options.summary:
+        options.summary.write_text(plot.draw_summary(report), encoding="utf-8")
 
 
 def _measure(name: str, progress: str, quick: bool) -> list[Metric]:

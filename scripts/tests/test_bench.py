@@ -33,9 +33,9 @@ def bench(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_a_quick_run_prints_its_table_and_leaves_the_same_metrics_as_json_and_as_a_plot(tmp_path: Path) -> None:
-    json_file, svg_file = tmp_path / "found.json", tmp_path / "found.svg"
+    json_file, svg_file, summary = tmp_path / "found.json", tmp_path / "found.svg", tmp_path / "summary.svg"
 
-    done = bench("send", "--quick", "--json", json_file, "--plot", svg_file)
+    done = bench("send", "--quick", "--json", json_file, "--plot", svg_file, "--summary", summary)
 
     assert done.returncode == 0, done.stderr
     report = Report.load(json_file.read_text(encoding="utf-8"))
@@ -43,6 +43,7 @@ def test_a_quick_run_prints_its_table_and_leaves_the_same_metrics_as_json_and_as
     assert report.table() in done.stdout
     assert (report.raven, report.quick, list(report.metrics)) == (raven.__version__, True, ["send"])
     assert svg_file.read_text(encoding="utf-8") == plot.draw(report)
+    assert summary.read_text(encoding="utf-8") == plot.draw_summary(report)
 
 
 @pytest.mark.slow
@@ -77,7 +78,7 @@ def test_an_unknown_name_is_refused_with_the_names_that_there_are() -> None:
     assert f"no benchmark 'sned': use {', '.join(BENCHMARKS)}" in done.stderr
 
 
-@pytest.mark.parametrize("option", ["--json", "--plot"])
+@pytest.mark.parametrize("option", ["--json", "--plot", "--summary"])
 @pytest.mark.parametrize(("place", "reason"), [("absent/found", "No such file or directory"), ("", "Is a directory")])
 def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(
     option: str, place: str, reason: str, tmp_path: Path
@@ -107,7 +108,7 @@ def test_the_help_names_every_benchmark_with_what_it_measures_and_every_option()
     assert done.returncode == 0
     listed = dict(re.findall(r"^  ([a-z-]+) {2,}(\S.*)$", done.stdout.partition("names (default: all):")[2], re.M))
     assert listed == {name: benchmark.description for name, benchmark in BENCHMARKS.items()}
-    for option in ("--quick", "--json FILE", "--plot FILE.svg"):
+    for option in ("--quick", "--json FILE", "--plot FILE.svg", "--summary FILE.svg"):
         assert option in done.stdout
 
 
@@ -139,6 +140,7 @@ def test_the_page_of_benchmarks_shows_the_table_and_the_plot_of_the_stored_metri
     assert report.machine in page
     assert "](benchmarks.svg)" in page
     assert (DOCS / "benchmarks.svg").read_text(encoding="utf-8") == plot.draw(report)
+    assert (DOCS / "benchmarks-summary.svg").read_text(encoding="utf-8") == plot.draw_summary(report)
 
 
 def test_the_readme_shows_some_of_the_stored_metrics() -> None:
@@ -149,7 +151,7 @@ def test_the_readme_shows_some_of_the_stored_metrics() -> None:
     metrics = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", performance, re.MULTILINE)[1:]
     assert len(metrics) == 5
     assert set(metrics) <= {row[:2] for row in report.rows()}
-    assert "](docs/benchmarks.svg)" in readme
+    assert "](docs/benchmarks-summary.svg)" in readme
 
 
 def test_the_stored_metrics_are_those_of_a_whole_run() -> None:

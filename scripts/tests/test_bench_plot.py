@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -70,6 +71,17 @@ def test_the_plot_is_one_svg_of_the_width_of_a_page() -> None:
     assert svg.tag == f"{SVG}svg"
     assert svg.get("viewBox") == f"0 0 {svg.get('width')} {svg.get('height')}"
     assert svg.get("width") == "860"
+
+
+def test_the_summary_draws_its_few_comparisons_and_fits_on_a_screen() -> None:
+    wake = replace(METRICS[0], name="wake of an idle subscriber, send to delivery: p50")
+    report = REPORT._replace(metrics={"one": [*METRICS, wake]})
+
+    svg = ET.fromstring(plot.draw_summary(report))
+
+    assert wake.name in texts(svg)
+    assert not {metric.name for metric in METRICS} & {*texts(svg)}
+    assert int(svg.attrib["height"]) < 600
 
 
 def test_the_plot_needs_nothing_but_itself() -> None:
