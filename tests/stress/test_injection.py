@@ -1,4 +1,4 @@
-"""Texts aimed at terminals, shells, SQL, JSON lines and file names; and that what they would do is seen."""
+"""The injection trial in its short form, and tests that it finds the effects of such texts."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import pytest
 from scripts.stress import trial
 from scripts.stress.catalogue import TRIALS
 from scripts.stress.injection import scenario as injection
-from scripts.stress.injection.commands import InjectionShell
+from scripts.stress.injection.commands import CommandRunner
 from scripts.stress.injection.texts import FORGED, addresses, is_harmless
 from scripts.stress.outcome import Outcome, describe
 from scripts.stress.trial import Round
 
 
 @pytest.mark.slow
-def test_texts_stay_texts_wherever_they_go(tmp_path: Path) -> None:
+def test_a_text_never_becomes_code(tmp_path: Path) -> None:
     outcome = TRIALS["injection"].run(tmp_path, seconds=1, seed=5, rounds=1)
 
     assert outcome.is_clean, "\n".join(describe("injection", outcome))
-    for what in ("texts", "commands", "JSON lines", "socket lines", "--exec commands", "address patterns",
+    for finding in ("texts", "commands", "JSON lines", "socket lines", "--exec commands", "address patterns",
                  "doorbell rings", "wake-ups", "user SQL statements", "external SQL statements"):  # fmt: skip
-        assert outcome.counts[what] > 0, outcome.counts
+        assert outcome.counts[finding] > 0, outcome.counts
 
 
 @pytest.mark.parametrize("text", ["\x1b[31m", "\x9b2J", "a\rb", "a\bb", "\x00", "\u202e", "\u200b", "\u2028", "\ue000"])
-def test_what_a_terminal_obeys_is_not_harmless(text: str) -> None:
+def test_a_control_character_is_not_harmless(text: str) -> None:
     assert not is_harmless(f"before {text} after\n")
     assert is_harmless("plain, 東京, é, 🦉\n")
 
@@ -37,8 +37,8 @@ def test_the_addresses_of_the_trial_are_all_different() -> None:
 
 
 @pytest.fixture
-def tried(tmp_path: Path) -> Callable[[Callable[[Round], None]], list[str]]:
-    """Return what a scenario of one's own finds."""
+def findings_of(tmp_path: Path) -> Callable[[Callable[[Round], None]], list[str]]:
+    """Return a function that runs a scenario and returns the texts of its findings."""
 
     def run(scenario: Callable[[Round], None]) -> list[str]:
         outcome: Outcome = trial.run(scenario, tmp_path, seconds=1, seed=1, rounds=1)
@@ -48,35 +48,35 @@ def tried(tmp_path: Path) -> Callable[[Callable[[Round], None]], list[str]]:
 
 
 @pytest.mark.parametrize(
-    ("program", "said"),
+    ("program", "text"),
     [
-        ("print('\\x1b[31m')", "what a terminal obeys"),
+        ("print('\\x1b[31m')", "printed control characters"),
         (f"print('{FORGED} forged')", "a forged line"),
-        ("import sys; sys.stdout.buffer.write(b'\\xff')", "what is no UTF-8"),
+        ("import sys; sys.stdout.buffer.write(b'\\xff')", "printed invalid UTF-8"),
         ("raise ValueError('\\x1b')", "failed: b'Traceback"),
         ("import sys; sys.exit(9)", "ended with 9"),
     ],
 )
-def test_a_command_that_printed_a_text_as_it_is_would_be_found(
-    tried: Callable[[Callable[[Round], None]], list[str]], program: str, said: str
+def test_a_command_with_harmful_output_is_found(
+    findings_of: Callable[[Callable[[Round], None]], list[str]], program: str, text: str
 ) -> None:
     def scenario(round: Round) -> None:
-        # In the place of raven, which the command looks for in its own folder first.
+        # Python finds this module before raven, because it searches the working folder first.
         (round.folder / "raven.py").write_text(program, encoding="utf-8")
-        InjectionShell(round).run("inbox")
+        CommandRunner(round).run("inbox")
 
-    assert any(said in what for what in tried(scenario)), tried
+    assert any(text in finding for finding in findings_of(scenario)), findings_of
 
 
-def test_a_file_that_a_text_has_made_would_be_found(
-    tried: Callable[[Callable[[Round], None]], list[str]], monkeypatch: pytest.MonkeyPatch
+def test_a_file_that_a_text_creates_is_found(
+    findings_of: Callable[[Callable[[Round], None]], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def scenario(round: Round) -> None:
         (round.folder / "canary").touch()
         injection.run(round)
 
-    for part in ("_run_commands", "_complete", "_name_settings", "_give_arguments", "_looks", "_read_json"):
+    for part in ("_run_commands", "_complete", "_name_settings", "_give_arguments", "_read_commands", "_read_json"):
         monkeypatch.setattr(injection, part, lambda *_: [])
     monkeypatch.setattr(injection.rpc_lines, "run", lambda *_: None)
 
-    assert any("a text has made files" in what for what in tried(scenario))
+    assert any("a text has created files" in finding for finding in findings_of(scenario))

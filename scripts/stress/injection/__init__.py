@@ -1,1 +1,1 @@
-"""Injection: texts that aim at something."""
+"""Injection: texts that attack terminals, shells, SQL, JSON lines and file names."""

@@ -1,4 +1,4 @@
-"""Injection shell: runs `raven` commands as processes, and sees that what they print is harmless."""
+"""Commands: runs `raven` commands as processes, and checks that their output is harmless."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scripts.stress.trial import Round
 
 _DEADLINE_S = 60.0
 _LAST_CODE = 7
-_FOREIGN = """
+_EXTERNAL_CLIENT = """
 import json, sqlite3, sys
 bus = sqlite3.connect(sys.argv[1], isolation_level=None)
 for line in sys.stdin:
@@ -22,7 +22,7 @@ for line in sys.stdin:
 """
 
 
-class InjectionShell:
+class CommandRunner:
     """A user in the folder of a round, whose bus is `bus.db` there."""
 
     def __init__(self, round: Round) -> None:
@@ -33,7 +33,7 @@ class InjectionShell:
         self.environment = {**kept, "RAVEN_DB": self.db, "HOME": str(self.folder), "PYTHONIOENCODING": "utf-8"}
 
     def run(self, *arguments: str, stdin: str = "") -> tuple[int, str]:
-        """Run a command, see that it ends as commands do and prints nothing active, and return its code and output."""
+        """Run a command, check its exit code and its output, and return both."""
         done = subprocess.run(
             [sys.executable, "-m", "raven", *arguments],
             input=stdin.encode(errors="surrogatepass"),
@@ -51,38 +51,40 @@ class InjectionShell:
             try:
                 text = data.decode()
             except UnicodeDecodeError:
-                self.round.report("broken", f"{called} printed to {name} what is no UTF-8")
+                self.round.report("broken", f"{called} printed invalid UTF-8 to {name}")
                 continue
-            self.round.expect(is_harmless(text), f"{called} printed to {name} what a terminal obeys: {text!a:.300}")
+            self.round.expect(is_harmless(text), f"{called} printed control characters to {name}: {text!a:.300}")
             is_forged = any(line.startswith(FORGED) for line in text.splitlines())
             self.round.expect(not is_forged, f"{called} printed a forged line to {name}: {text!a:.300}")
         return done.returncode, done.stdout.decode(errors="replace")
 
     def json(self, *arguments: str, lines: int | None = 1) -> list[Any]:
-        """Run a command with `--json`, see that each line is one JSON text in ASCII, and return their values."""
+        """Run a command with `--json`, check that each line is one JSON text in ASCII, and return the values."""
         code, text = self.run(*arguments, "--json")
         called = f"raven {' '.join(arguments)!a} --json"
         self.round.expect(code == 0, f"{called} ended with {code}")
-        self.round.expect(text.isascii() and text.endswith("\n"), f"{called} printed no whole lines of ASCII")
+        self.round.expect(
+            text.isascii() and text.endswith("\n"), f"{called} printed incomplete lines or other characters than ASCII"
+        )
         values = []
         for line in text.removesuffix("\n").split("\n"):
             try:
                 values.append(json.loads(line))
             except ValueError:
-                self.round.report("broken", f"{called} printed a line that is no JSON: {line:.200}")
+                self.round.report("broken", f"{called} printed a line that is not JSON: {line:.200}")
         self.round.expect(lines is None or len(values) == lines, f"{called} printed {len(values)} lines, not {lines}")
         self.round.count("JSON lines", len(values))
         return values
 
-    def foreign(self, *statements: tuple[str, list[Any]]) -> None:
-        """Run statements as an SQLite client that is not raven, each committed by itself."""
+    def external(self, *statements: tuple[str, list[Any]]) -> None:
+        """Run statements as an external SQLite client, each in its own transaction."""
         lines = "".join(json.dumps(statement) + "\n" for statement in statements)
         subprocess.run(
-            [sys.executable, "-c", _FOREIGN, self.db], input=lines, text=True, check=True, timeout=_DEADLINE_S
+            [sys.executable, "-c", _EXTERNAL_CLIENT, self.db], input=lines, text=True, check=True, timeout=_DEADLINE_S
         )
         self.round.count("external SQL statements", len(statements))
 
-    def strangers(self) -> list[Path]:
-        """Return files in the folder that neither raven nor this trial has made."""
+    def unexpected_files(self) -> list[Path]:
+        """Return the files in the folder that neither raven nor this trial creates."""
         known = ("bus.db", "raven.yaml", "got", "probe", "sub")
         return [path for path in self.folder.iterdir() if not path.name.startswith(known)]

@@ -1,13 +1,13 @@
-"""Injection texts: what a message may say to do harm where it is shown, run, stored or made a file name of."""
+"""Texts: texts that may do harm if they are shown, run, stored or used as a file name."""
 
 from __future__ import annotations
 
 import random
 import unicodedata
 
-# Whatever a shell makes of a text is seen by a file of this name.
+# A shell that runs one of the texts creates a file of this name.
 CANARY = "canary"
-# A line that begins so was forged: no message of a trial has that id.
+# A line that begins with this id was forged: no message of a trial has it.
 FORGED = "#999999999"
 
 TERMINAL = (
@@ -177,27 +177,27 @@ _NAMES = (
 )
 
 
-def texts(source: random.Random, count: int, *, nul: bool = False) -> list[str]:
-    """Return texts of every kind, some joined; with a NUL only where asked for, since no argument can hold one."""
+def texts(rng: random.Random, count: int, *, nul: bool = False) -> list[str]:
+    """Return random texts of every kind, some joined; `nul` adds texts with a NUL, which no argument can have."""
     kinds = [TERMINAL, SHELL, SQL, JSON, *([_NUL] if nul else [])]
-    found = []
+    result = []
     for number in range(count):
-        text = source.choice(kinds[number % len(kinds)])
-        if source.random() < 0.3:
-            text += source.choice(source.choice(kinds))
-        found.append(text[:1000])
-    return found
+        text = rng.choice(kinds[number % len(kinds)])
+        if rng.random() < 0.3:
+            text += rng.choice(rng.choice(kinds))
+        result.append(text[:1000])
+    return result
 
 
 def addresses() -> list[str]:
-    """Return addresses that are different, however alike as file names, each of them a good one."""
+    """Return valid addresses that are all different, though many are similar as file names."""
     return [f"{name}:s" for name in _NAMES] + [f"r:{name}" for name in _NAMES]
 
 
 def is_harmless(text: str) -> bool:
-    """Whether nothing in a text, but its ends of lines, is more to a terminal than a letter."""
+    """Whether a text has only characters that a terminal prints, and newlines."""
     return all(char == "\n" or unicodedata.category(char) not in _ACTIVE for char in text)
 
 
-# Controls, formats, surrogates, private and unassigned ones, and the two that end a line or a paragraph.
+# Control, format, surrogate, private and unassigned characters, and the line and paragraph separators.
 _ACTIVE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})

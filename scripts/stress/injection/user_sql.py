@@ -1,4 +1,4 @@
-"""Injection SQL: statements of the user's own, written to reach what is raven's by some way or other."""
+"""User SQL: statements of the user that try to change raven's tables in many ways."""
 
 from __future__ import annotations
 
@@ -93,19 +93,19 @@ _COUNT = 60
 
 
 def run(round: Round, bus: BusClient) -> None:
-    """Try statements of each form in disguises, and see that they are refused and nothing is other than before."""
+    """Run statements of each form, randomly spelled; all must be refused and change nothing."""
     bus.execute("CREATE TABLE IF NOT EXISTS own (id)")
-    before = _everything(bus)
+    before = _snapshot(bus)
     forms = [*round.random.sample(_FORMS, len(_FORMS)), *round.random.choices(_FORMS, k=_COUNT - len(_FORMS))]
     for sql in (*(_fill(form, round.random) for form in forms), *_NEVER):
         try:
-            found = bus.execute(sql)
-            round.report("broken", f"own SQL may do {sql!r}: {found!a:.200}")
+            result = bus.execute(sql)
+            round.report("broken", f"user SQL may run {sql!r}: {result!a:.200}")
         except StatementError:
             pass
         round.count("user SQL statements")
-    round.expect(_everything(bus) == before, "own SQL has changed what is raven's")
-    # A foreign key of one's own has no say in what raven drops.
+    round.expect(_snapshot(bus) == before, "user SQL has changed raven's tables")
+    # A foreign key of the user must not prevent raven from deleting messages.
     sent = bus.send("own:s", "note")
     bus.execute("CREATE TABLE tied (id INTEGER REFERENCES messages (id) ON DELETE RESTRICT)")
     bus.execute("INSERT INTO tied VALUES (?)", (sent.id,))
@@ -113,29 +113,27 @@ def run(round: Round, bus: BusClient) -> None:
         own.ack(sent.id)
     bus.send("own:s", "note")
     bus.prune(0)
-    round.expect(
-        sent.id not in {one.id for one in bus.tail(follow=False)}, "a foreign key of one's own keeps a message"
-    )
+    round.expect(sent.id not in {one.id for one in bus.tail(follow=False)}, "a foreign key of the user keeps a message")
     for table in ("tied", "own"):
         bus.execute(f"DROP TABLE {table}")
 
 
-def _fill(form: str, chance: random.Random) -> str:
-    name = chance.choice(list(_COLUMNS))
-    spelled = "".join(chance.choice((char.upper(), char)) for char in name)
-    quoted = chance.choice(("{}", '"{}"', "[{}]", "`{}`", "'{}'")).format(spelled)
+def _fill(form: str, rng: random.Random) -> str:
+    name = rng.choice(list(_COLUMNS))
+    spelled = "".join(rng.choice((char.upper(), char)) for char in name)
+    quoted = rng.choice(("{}", '"{}"', "[{}]", "`{}`", "'{}'")).format(spelled)
     if "{m}" in form and name in _VIEWS:
         name = quoted = "messages"
-    there = chance.choice(("", "main.", "main . ", "main/**/./**/")) + quoted
-    view = chance.choice(_VIEWS)
+    target = rng.choice(("", "main.", "main . ", "main/**/./**/")) + quoted
+    view = rng.choice(_VIEWS)
     kind = "VIEW" if name in _VIEWS else "TABLE"
     sql = form.format(
-        t=there, m=there, c=_COLUMNS[name], kind=kind, v=view, name=f'"{name}"' if chance.random() < 0.5 else name
+        t=target, m=target, c=_COLUMNS[name], kind=kind, v=view, name=f'"{name}"' if rng.random() < 0.5 else name
     )
-    return chance.choice(("", ";;", "/* x */ ", "-- x\n", "\ufeff")) + sql
+    return rng.choice(("", ";;", "/* x */ ", "-- x\n", "\ufeff")) + sql
 
 
-def _everything(bus: BusClient) -> list[Any]:
+def _snapshot(bus: BusClient) -> list[Any]:
     selects = ("messages", "deliveries", "meta")
     return [bus.execute(f"SELECT * FROM {name} ORDER BY 1") for name in selects] + [
         bus.execute("SELECT address, role, session, registered_at FROM identities"),
