@@ -137,7 +137,7 @@ def test_the_text_of_an_answer_cannot_recolour_a_terminal(shell: Shell) -> None:
         (2, [*REQUEST, "--expires-in", "1s"], "No such option"),
         (2, [*REQUEST, "--max-attempts", "0"], "0 is not in the range"),
         (2, ["request", "--to", "worker:s", "-t", "add"], "Missing option '--from'"),
-        (6, ["request", "--from", "boss:s", "--to", "*:ghost", "-t", "add"], "nobody is registered"),
+        (6, ["request", "--from", "boss:s", "--to", "*:ghost", "-t", "add"], "no registered address matches"),
         (2, ["reply", "1"], "Missing option '-t' / '--type'"),
         (2, ["reply", "1", "-t", "x", "--lease", "5"], "--lease needs --ack"),
         (2, ["reply", "1", "-t", "x", "--body", "1", "--body-file", "-"], "exclude each other"),

@@ -14,7 +14,7 @@ _M = TypeVar("_M", bound=BaseModel)
 
 
 def bind(model: type[_M], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _M:
-    """Check the parameters of a call, by position or by name; raises InputError that names what is wrong."""
+    """Check the parameters of a call, by position or by name; raises InputError that names the wrong parameter."""
     names = _names(model)
     if args:
         if len(args) > len(names):
