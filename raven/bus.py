@@ -1,7 +1,7 @@
-"""Bus: the methods that a bus offers, whether its file is here or behind a server's socket.
+"""Bus: the methods that the client of the file and the client of the socket share.
 
-`BusClient` and `raven_rpc.Client` both have them, with the same parameters: a program that is written against `Bus`
-takes either.
+`BusClient` and `raven_rpc.Client` both have these methods, with the same parameters: a program written for `Bus`
+works with either.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 class BusView(Protocol):
-    """Looks at the whole bus, by a client with or without an address; a `BusObserver` has these methods, too."""
+    """Reads of the whole bus, by a client with or without an address; `BusObserver` has these methods, too."""
 
     @property
     def db_path(self) -> str:
-        """Where the bus is: the path of its file, or that of the server's socket."""
+        """The path of the bus file, or of the server's socket."""
 
     def read(self, id: int) -> Message:
-        """Return one message, as this address sees it if it is a recipient; raises MessageNotFoundError."""
+        """Return one message, with the delivery to this address if it has one; raises MessageNotFoundError."""
 
     def recipients(self, id: int) -> list[str]:
-        """Return the addresses that a message was delivered to; raises MessageNotFoundError."""
+        """Return the recipients of a message; raises MessageNotFoundError."""
 
     def history(
         self,
@@ -38,16 +38,16 @@ class BusView(Protocol):
         role: str | Sequence[str] | None = None,
         max: int = 1000,
     ) -> list[Message]:
-        """Return the messages of one conversation or task in order; `role` narrows it to some addresses."""
+        """Return the messages with a correlation id or a task id, by id; `role` filters by sender or recipient."""
 
     def thread(self, id: int, *, role: str | Sequence[str] | None = None, max: int = 1000) -> list[Message]:
-        """Return the messages that `reply_to` links with a message, in order; raises MessageNotFoundError."""
+        """Return all messages that `reply_to` connects with a message, by id; raises MessageNotFoundError."""
 
     def receipts(self, id: int) -> list[Receipt]:
-        """Return how far each delivery of a message has come; raises MessageNotFoundError."""
+        """Return the receipt of each delivery of a message; raises MessageNotFoundError."""
 
     def wait_receipt(self, id: int, state: State = "acked", timeout_s: float | None = None) -> list[Receipt]:
-        """Wait until every delivery has come as far as `state`; raises WaitTimeoutError or UndeliveredError."""
+        """Wait until every delivery has reached `state`; raises WaitTimeoutError or UndeliveredError."""
 
     async def wait_receipt_async(
         self, id: int, state: State = "acked", timeout_s: float | None = None
@@ -55,19 +55,19 @@ class BusView(Protocol):
         """Do as `wait_receipt` does, without blocking the event loop."""
 
     def dead(self, role: str | None = None, *, max: int = 100) -> list[Message]:
-        """Return the deliveries that have died, of one recipient if `role` is given."""
+        """Return the dead letters, of one recipient if `role` is given."""
 
     def requeue(self, *ids: int, role: str | None = None, all: bool = False) -> int:
-        """Revive dead deliveries, with all attempts before them; returns how many."""
+        """Make dead letters ready again, with a fresh attempt count; returns their number."""
 
     def purge_dead(self, role: str | None = None) -> int:
-        """Drop dead deliveries, all or those to one address; returns how many."""
+        """Drop all dead letters, or only the ones of `role`; returns their number."""
 
     def peers(self, session: str | None = None) -> list[Peer]:
         """List the addresses that are registered or have mail."""
 
     def stats(self, *, full: bool = True) -> Stats:
-        """Return the counts, rates and latencies of the bus; without `full` only those of unfinished deliveries."""
+        """Return the counts, rates and latencies of the bus; without `full`, finished deliveries are not counted."""
 
     def last_id(self) -> int:
         """Return the id of the newest message, 0 on an empty bus."""
@@ -81,34 +81,34 @@ class BusView(Protocol):
         poll_interval_s: float = 1.0,
         timeout_s: float | None = None,
     ) -> Iterator[Message]:
-        """Yield messages from an id on, consuming none; with `follow` also new ones, for `timeout_s` seconds."""
+        """Yield messages from an id on, consuming none; with `follow` also new messages, for `timeout_s` seconds."""
 
     def prune(
         self, older_than_s: float, *, dry_run: bool = False, progress: Callable[[Pruned], None] | None = None
     ) -> Pruned:
-        """Drop finished messages older than a span of time; with `dry_run` only count them."""
+        """Drop finished messages older than `older_than_s` seconds; with `dry_run` only count them."""
 
     def close(self) -> None:
-        """Close the connection: later calls raise ClosedError, loops in other threads end. Twice is allowed."""
+        """Close the connection: later calls raise ClosedError, loops in other threads end."""
 
     def __enter__(self) -> Self:
-        """Return itself."""
+        """Return this object."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it."""
+        """Call `close`."""
 
 
 class Bus(BusView, Protocol):
-    """One address on a bus: sends, receives, asks and answers.
+    """One address on a bus: sends and receives messages, requests and replies.
 
-    Each write is one transaction, or part of one inside `transaction`.
+    Each write is a transaction of its own; inside `transaction` all writes are one.
     """
 
     @property
     def address(self) -> str | None:
-        """This client's own address, `<role>:<session>`; None for a client of a socket that has none."""
+        """This client's own address, `<role>:<session>`; None for a client of the socket without an address."""
 
     def send(
         self,
@@ -117,13 +117,13 @@ class Bus(BusView, Protocol):
         body: Any = None,
         **options: Unpack[SendOptions],
     ) -> Message:
-        """Send one message; when this returns it is committed, and the recipients that wait for it are woken."""
+        """Send one message. When this returns, the message is committed and waiting recipients are woken."""
 
     def send_many(self, messages: Sequence[Mapping[str, Any]]) -> list[Message]:
-        """Send many messages, dicts of `send`'s parameters, in one transaction: all of them or none."""
+        """Send many messages in one transaction: all of them or none. Each is a dict of the parameters of `send`."""
 
     def reply(self, msg: Message | int, type: str, body: Any = None, **options: Any) -> Message:
-        """Answer a message, given itself or by its id; `options` are those of `send`."""
+        """Reply to a message, given as the message or its id; `options` are the options of `send`."""
 
     def request(
         self,
@@ -134,7 +134,7 @@ class Bus(BusView, Protocol):
         timeout_s: float = 30.0,
         **options: Unpack[SendOptions],
     ) -> Message:
-        """Send a message, wait for its answer and return that, acked; raises WaitTimeoutError."""
+        """Send a message, wait for the reply and return the reply, acked; raises WaitTimeoutError."""
 
     async def request_async(
         self,
@@ -148,25 +148,25 @@ class Bus(BusView, Protocol):
         """Do as `request` does, without blocking the event loop."""
 
     def inbox(self, max: int = 100, peek: bool = False) -> list[Message]:
-        """Return the messages that are not acked, by urgency, then id; with `peek` none is marked as delivered."""
+        """Return the unacked messages, by urgency, then id; with `peek` no message is marked as delivered."""
 
     def claim(self, max: int = 1, lease_s: float = 30.0, *, remember: bool = True) -> list[Message]:
-        """Take up to `max` ready messages under a lease of `lease_s` seconds, at least once each."""
+        """Claim up to `max` ready messages under a lease of `lease_s` seconds: at least once each."""
 
     def ack(self, id: int, *, lease: int | None = None) -> None:
-        """Finish this address's delivery of a message; idempotent. Raises LeaseLostError if another has it now."""
+        """Finish this address's delivery of a message; idempotent. Raises LeaseLostError if another consumer has it."""
 
     def nack(self, id: int, delay_s: float = 0, reason: str | None = None, *, lease: int | None = None) -> State:
-        """Give a message back, ready at once or after `delay_s` seconds; returns its state."""
+        """Release a message, ready again at once or after `delay_s` seconds; returns its state."""
 
     def extend(self, id: int, lease_s: float = 30.0, *, lease: int | None = None) -> None:
-        """Let the lease of a message end `lease_s` seconds from now."""
+        """Let the lease of a message end `lease_s` seconds from now; raises LeaseLostError if it has ended."""
 
     def transaction(self) -> AbstractContextManager[Transaction]:
-        """Make one commit of the calls inside a block: all of them or none."""
+        """Commit all calls inside the block in one transaction, or commit nothing."""
 
     def register(self, *addresses: str) -> None:
-        """Register addresses in advance, so that broadcasts reach them."""
+        """Register addresses, so that broadcasts reach them before they use the bus."""
 
     def subscribe(
         self,
@@ -177,7 +177,7 @@ class Bus(BusView, Protocol):
         max_per_poll: int = 50,
         timeout_s: float | None = None,
     ) -> AsyncMessageIterator:
-        """Yield messages as they come to `async for`: at most once each, or at least once with manual acks."""
+        """Yield each message as it arrives, to `async for`: at most once, or at least once with manual acks."""
 
     def listen(
         self,
@@ -192,26 +192,26 @@ class Bus(BusView, Protocol):
 
 
 class AsyncMessageIterator(Protocol):
-    """What `subscribe` returns; a loop that is left by `break` gives back at once what it did not hand out."""
+    """The async iterator that `subscribe` returns; after `break` it releases unyielded messages at once."""
 
     def __aiter__(self) -> Self:
-        """Return itself."""
+        """Return this object."""
 
     async def __anext__(self) -> Message:
-        """Return the next message; StopAsyncIteration when the loop is over."""
+        """Return the next message; raises StopAsyncIteration at the end of the loop."""
 
     async def aclose(self) -> None:
-        """Stop, and give back the messages that were fetched and not handed out."""
+        """Stop, and release the messages that were fetched and not yielded."""
 
     def close(self) -> None:
-        """Do as `aclose` does, at once."""
+        """Do as `aclose` does, synchronously."""
 
 
 class Transaction(Protocol):
-    """What `with bus.transaction() as tx` yields: the writes that can be part of one commit.
+    """The object that `with bus.transaction() as tx` yields: the calls that can be part of one commit.
 
-    On a file each call is done when it is made, and returns its value. Over a socket each call is checked when it is
-    made, returns None, and is done when the block ends. After it, `results` has what each has returned.
+    With a client of the file, each call runs at once and returns its value. With a client of the socket, each call is
+    checked at once, returns None, and runs when the block ends. After the block, `results` has the value of each call.
     """
 
     results: list[Any]

@@ -1,6 +1,6 @@
-"""BusClient: one address on the bus, and the promises made to it.
+"""BusClient: one address on the bus, which sends and receives messages.
 
-Long because all that an address can do stands in one place, and most of the lines are what each call promises.
+Long because one class has all calls of an address, and most of the lines are the guarantees of each call.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _T = TypeVar("_T")
 
 
 class BusClient(BusObserver):
-    """One identity, `<role>:<session>`, that sends and receives.
+    """A client with one address, `<role>:<session>`, which sends and receives messages.
 
     >>> a = BusClient(session_id="swarm-1", role="conductor", db_path="bus.db")
     >>> b = BusClient(session_id="swarm-1", role="architect", db_path="bus.db")
@@ -47,14 +47,20 @@ class BusClient(BusObserver):
     >>> for msg in b.inbox():
     ...     b.ack(msg.id)
 
-    Making one makes the file where there is none (mode 0600) and registers the address, so that broadcasts reach it;
-    `create=False` and `register=False` leave that to others. Without `db_path` the bus, and each setting not given here
-    (5 s, "normal", 4 MiB, 5 attempts, no retention otherwise), is found as the command line finds it. With
-    `checkpoints=False` no write takes the time to write the WAL back: raven.host does so. Any thread may use a client,
-    and a forked child goes on with a connection of its own.
+    The constructor creates a missing file (mode 0600), unless `create=False`. It registers the address, so that
+    broadcasts reach it, unless `register=False`. Without `db_path` the bus and its settings are found as the command
+    line finds them: RAVEN_DB, then raven.yaml, then the per-user default. An argument overrides its setting:
 
-    Every write is one transaction: when the call returns it is committed and survives the death of any process; when
-    it raises, nothing was written. Writes raise DatabaseError; one that is `retryable` may be tried again.
+    - `busy_timeout_s`: how long a write waits for another writer, in seconds (5).
+    - `durability`: "normal", or "full" for commits that also survive a power loss.
+    - `max_body_bytes`: the largest body, in bytes of JSON (4 MiB).
+    - `max_attempts`: the attempts of a delivery before it is dead (5).
+    - `retention`: limits for finished messages, a dict of `max_age_s`, `max_messages` and `max_bytes` (no limits).
+    - `checkpoints=False`: writes never checkpoint the WAL; another client of the bus must.
+
+    Every write is one transaction. When the call returns, it is committed and survives the death of any process. When
+    the call raises, nothing was written. Writes raise DatabaseError; repeat the call if the error is `retryable`. All
+    threads may share a client, and a forked child continues with a connection of its own.
     """
 
     def __init__(
@@ -86,26 +92,26 @@ class BusClient(BusObserver):
                 else Retention.of(retention._asdict() if isinstance(retention, Retention) else retention)
             )
             self._retention = None if limits is None else self._make_retention(limits)
-            self._take_part(address, register)
+            self._join(address, register)
             if register:
                 with self._store.write() as tx:
                     self._identity.heartbeat(tx)
         except BaseException:
-            self._store.close()  # or it would be open for as long as somebody keeps the error
+            self._store.close()  # the traceback would keep it open
             raise
 
     @classmethod
     def at(cls, address: str, db_path: str | None = None, **options: Any) -> Self:
-        """Make a client from its whole address: `BusClient.at("architect:swarm-1")`."""
+        """Return a client of an address: `BusClient.at("architect:swarm-1")`; `options` as in `BusClient`."""
         parsed = parse_address(address)
         return cls(parsed.session, parsed.role, db_path, **options)
 
-    def _take_part(self, address: Address, register: bool) -> None:
+    def _join(self, address: Address, register: bool) -> None:
         self._identity = Identity(self._store, address, registers=register)
         record_sends = None if self._retention is None else self._retention.record_sends
         self._outbox = Outbox(self._store, self._identity, self._doorbells, record_sends)
         self._consumers: WeakSet[AutoAckConsumer] = WeakSet()
-        self._made: dict[str, Mailbox] = {}
+        self._mailboxes: dict[str, Mailbox] = {}
 
     def _make_retention(self, limits: Retention) -> RetentionWorker:
         from raven.delivery.retention import RetentionWorker
@@ -124,22 +130,30 @@ class BusClient(BusObserver):
         body: Any = None,
         **options: Unpack[SendOptions],
     ) -> Message:
-        """Send one message; when this returns it is committed, and whoever waits for it was woken.
+        """Send one message. When this returns, the message is committed and waiting recipients are woken.
 
-        `to` is an address, a broadcast pattern (`*:session`, `role:*`, `*:*`: all that are registered now, but never
-        the sender) or a list of them; an address gets it whether or not it was ever used. `body` is any JSON value,
-        or an instance of a pydantic model. The message that is returned tells in `waiting` who was waiting for it.
+        `to` is an address, a broadcast pattern or a list of both. An address need not be registered. A pattern
+        (`*:session`, `role:*` or `*:*`) reaches all addresses that are registered now, except the sender. `type` is a
+        name of your choice, and `body` any JSON value or an instance of a pydantic model. Options:
 
-        With `dedup_key`, a second send of the same key by this address stores nothing and returns the first message,
-        with `duplicate` set. After `max_attempts` (5 unless set otherwise) a recipient's delivery is dead. With
-        `report="undelivered"` this address gets a message of type `raven.undelivered` for each delivery that dies or
-        expires. Raises InputError (address, body, schema), UnknownAddressError for a pattern that nobody matches,
+        - `urgency`: "blocking", "prompt" (default) or "fyi"; recipients get messages by urgency, then by id.
+        - `tags`, `correlation_id`, `task_id`: stored with the message; `history` finds the two ids.
+        - `reply_to`: the id of the message that this one replies to; see `reply` and `thread`.
+        - `delay_s`, `expires_in_s`: seconds until the message is ready, and until unfinished deliveries expire.
+        - `dedup_key`: a second send with the same key by this address stores nothing. It returns the first message,
+          with `duplicate` set.
+        - `max_attempts`: the attempts of each delivery before it is dead.
+        - `report="undelivered"`: for each delivery that dies or expires, this address gets a message of type
+          `raven.undelivered`.
+
+        In the returned message, `waiting` maps each recipient to whether a subscriber was waiting there. Raises
+        InputError (address, body, schema), UnknownAddressError if a pattern matches no registered address,
         DatabaseError.
         """
         return self._outbox.send(self._prepare(to, type, body, options))
 
     def send_many(self, messages: Sequence[Mapping[str, Any]]) -> list[Message]:
-        """Send many messages, dicts of `send`'s parameters, in one transaction: all of them or none."""
+        """Send many messages in one transaction: all of them or none. Each is a dict of the parameters of `send`."""
         return self._outbox.send_many(
             build_many(self._identity.address, self._max_body_bytes, messages, self._max_attempts)
         )
@@ -159,34 +173,35 @@ class BusClient(BusObserver):
         )
 
     def reply(self, msg: Message | int, type: str, body: Any = None, **options: Any) -> Message:
-        """Answer a message, given itself or by its id: to where its sender waits for the answer, else to the sender.
+        """Reply to a message, given as the message or its id; the reply to a request goes to its reply address.
 
-        The answer carries the message's id in `reply_to`, and its correlation and task ids; `options` are those of
-        `send`. The answer to a request expires with the request: ExpiredError where nobody waits for it any more.
+        The reply has the id of the message in `reply_to`, and its correlation id and task id; `options` are the options
+        of `send`. The reply to a request expires with the request. Raises ExpiredError if the sender of the request
+        has stopped waiting, and the errors of `send`.
         """
         return self._outbox.send(self._prepare_reply(msg, type, body, options))
 
     def _prepare_reply(self, msg: Message | int, type: str, body: Any, options: Mapping[str, Any]) -> NewMessage:
-        """Check an answer; `options` are those of `reply`."""
+        """Check a reply; `options` are the options of `reply`."""
         if not isinstance(msg, Message | int) or isinstance(msg, bool):
-            raise InputError(f"{msg!r} is neither a message nor the id of one: give what inbox or claim returned")
-        asked = self.read(msg) if isinstance(msg, int) else msg
-        inherited = {name: getattr(asked, name) for name in INHERITED}
-        given = {**inherited, **options, "reply_to": asked.id}
-        if asked.reply_address is None:
-            return self._prepare(asked.sender, type, body, given)
-        remaining_s = self._remaining_s(asked.id)
+            raise InputError(f"{msg!r} is neither a message nor an id: give a message that inbox or claim returned")
+        request = self.read(msg) if isinstance(msg, int) else msg
+        inherited = {name: getattr(request, name) for name in INHERITED}
+        merged = {**inherited, **options, "reply_to": request.id}
+        if request.reply_address is None:
+            return self._prepare(request.sender, type, body, merged)
+        remaining_s = self._remaining_s(request.id)
         if remaining_s <= 0:
-            raise ExpiredError(f"message #{asked.id} asked for an answer in time: nobody waits for it any more")
-        wanted_s = given.get("expires_in_s")
-        message = self._prepare(asked.reply_address, type, body, given)
-        # However long the answer was to live: it does not outlive the question.
+            raise ExpiredError(f"request #{request.id} has expired or was withdrawn: its sender no longer waits")
+        wanted_s = merged.get("expires_in_s")
+        message = self._prepare(request.reply_address, type, body, merged)
+        # A reply never outlives its request, even with a longer `expires_in_s`.
         return message._replace(
             lifetime_us=clock.to_micros(remaining_s if wanted_s is None else min(remaining_s, wanted_s))
         )
 
     def _remaining_s(self, request_id: int) -> float:
-        """Return for how many seconds somebody waits for the answer to a request, which may have been given up."""
+        """Return for how many seconds the sender of a request still waits; 0 if the request was pruned or withdrawn."""
         try:
             expires_at = BusObserver.read(self, request_id).expires_at
         except MessageNotFoundError:
@@ -202,11 +217,11 @@ class BusClient(BusObserver):
         timeout_s: float = 30.0,
         **options: Unpack[SendOptions],
     ) -> Message:
-        """Send a message, wait for the answer that `reply` gives to it, and return that, acked.
+        """Send a message, wait until a recipient calls `reply`, and return the reply, acked.
 
-        The answer goes to a private address, so that no subscriber of this one can take it; of several answers the
-        first counts. `options` are those of `send`. Raises WaitTimeoutError after `timeout_s` seconds; then, or when
-        the wait is left by another exception, nobody begins with the request any more, and nothing is left behind.
+        The reply goes to a private reply address, so that no subscriber of this address can get it. The first of
+        several replies counts. `options` are the options of `send`. Raises WaitTimeoutError after `timeout_s` seconds.
+        After a timeout, or any other exception, the request is withdrawn: no recipient can claim it any more.
         """
         return self._ask(to, type, body, timeout_s, options).send_and_wait()
 
@@ -234,7 +249,7 @@ class BusClient(BusObserver):
     def _pending_request(
         self, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float, **options: Any
     ) -> PendingRequest:
-        """Check a request, given as to `request`, for an event loop of your own that posts it and awaits the answer."""
+        """Check the arguments of `request`; return a request for an event loop of your own to send and await."""
         from raven.receive.request import PendingRequest, make_reply_address
 
         check_request(timeout_s, options)
@@ -244,38 +259,39 @@ class BusClient(BusObserver):
 
     @property
     def _mailbox(self) -> Mailbox:
-        """What waits for this address; made when it is first used, so that a mere sender loads less."""
-        if not self._made:
+        """The mailbox of this address; created at its first use, so that a client that only sends imports less."""
+        if not self._mailboxes:
             from raven.delivery.mailbox import Mailbox
 
-            # Of two threads that come here at once, one has it: what either claims, the other may ack.
-            self._made.setdefault("mailbox", Mailbox(self._store, self._identity, self._doorbells.ring))
-        return self._made["mailbox"]
+            # Two threads must get the same mailbox: one may ack a message that the other has claimed.
+            self._mailboxes.setdefault("mailbox", Mailbox(self._store, self._identity, self._doorbells.ring))
+        return self._mailboxes["mailbox"]
 
     def inbox(self, max: int = 100, peek: bool = False) -> list[Message]:
-        """Return what is not acked, by urgency, then id, again and again until acked.
+        """Return up to `max` unacked messages, by urgency, then id; each is returned again and again until acked.
 
-        What is seen for the first time is marked `delivered`; with `peek` nothing is marked. Messages whose delay is
-        not over or whose time has run out are not shown.
+        A message that is returned for the first time is marked `delivered`; with `peek` no message is marked. Delayed
+        and expired messages are not returned.
         """
         check_max(max)
         return self._mailbox.inbox(max, peek)
 
     def read(self, id: int) -> Message:
-        """Return one message, as this address sees it if it is a recipient; changes nothing. MessageNotFoundError."""
+        """Return one message, with the delivery to this address if it has one; raises MessageNotFoundError."""
         check_id(id)
         self._store.verify()
         rows = self._store.rows("get_delivery", {"message_id": id, "recipient": self.address})
         return Message.from_row(rows[0], clock.now()) if rows else super().read(id)
 
     def claim(self, max: int = 1, lease_s: float = 30.0, *, remember: bool = True) -> list[Message]:
-        """Take up to `max` ready messages under a lease of `lease_s` seconds; by urgency, then id; at least once.
+        """Claim up to `max` ready messages under a lease of `lease_s` seconds, by urgency, then id: at least once.
 
-        `ack` each, or `nack` it, or `extend` its lease, before that ends: else it is ready again, for whoever comes
-        first, and dead after its last attempt. `attempts` counts this one. Never waits; none where nothing is ready.
+        Call `ack`, `nack` or `extend` for each before its lease ends. Otherwise the message is ready again for any
+        consumer of this address, or dead after its last attempt. `attempts` includes this claim. Never waits: the list
+        is empty if no message is ready.
 
-        The client remembers its leases, so that a late `ack` is refused; a program that speaks for several consumers
-        passes `remember=False`, and each message's `lease` when it acks.
+        The client remembers its leases, so that a late `ack` is refused. A program with several consumers passes
+        `remember=False`, and gives each message's `lease` when it acks.
         """
         return self._claim(max, lease_s, None, remember)
 
@@ -288,25 +304,25 @@ class BusClient(BusObserver):
         return messages
 
     def ack(self, id: int, *, lease: int | None = None) -> None:
-        """Finish this address's delivery of a message; idempotent. MessageNotFoundError where it has none.
+        """Finish this address's delivery of a message; idempotent.
 
-        What this client has claimed, or another has whose `lease` is given, it acks only while no other has the
-        message: else LeaseLostError, and what was done for it should be undone.
+        Raises MessageNotFoundError if this address has no delivery of it. For a message that this client has claimed,
+        or with a `lease`, raises LeaseLostError if another consumer holds the message now: undo your work on it then.
         """
         self._mailbox.ack(id, lease)
 
     def nack(self, id: int, delay_s: float = 0, reason: str | None = None, *, lease: int | None = None) -> State:
-        """Give a message back, ready for anyone at once or after `delay_s` seconds, saying why.
+        """Release a message: it is ready again for any consumer of this address, at once or after `delay_s` seconds.
 
-        Returns its state: `dead` if that was its last attempt. Raises LeaseLostError as `ack` does, DeliveryError for
-        what is finished, MessageNotFoundError.
+        `reason` is stored with the delivery. Returns its state: `dead` if that was its last attempt. Raises
+        LeaseLostError as `ack` does, DeliveryError if it is finished, MessageNotFoundError.
         """
         delay_us = check_span("delay_s", delay_s, least=0) or 0
         check_optional_text("reason", reason)
         return self._mailbox.nack(id, lease, delay_us, reason)
 
     def extend(self, id: int, lease_s: float = 30.0, *, lease: int | None = None) -> None:
-        """Let the lease of a message end `lease_s` seconds from now. LeaseLostError where it is not leased any more."""
+        """Let the lease of a message end `lease_s` seconds from now; raises LeaseLostError if it has ended."""
         check_lease(lease_s)
         self._mailbox.extend(id, lease, lease_s)
 
@@ -319,15 +335,17 @@ class BusClient(BusObserver):
         max_per_poll: int = 50,
         timeout_s: float | None = None,
     ) -> AsyncMessageIterator:
-        """Yield messages as they come to `async for`.
+        """Yield each message of this address as it arrives, to `async for`.
 
-        With `ack="auto"` at most once each: it is acked just before it is yielded, and a crash loses at most the one in
-        hand. With `"manual"` at least once: it is leased to this loop, and the lease renewed while this process lives,
-        until you `ack` or `nack` it; at most `max_per_poll` at a time. When the process dies, it is ready again after
-        at most `lease_s` seconds. Other subscribers of this address never have the same one at the same time.
+        With `ack="auto"` a message comes at most once: it is acked just before it is yielded, and a crash loses at most
+        that one. With `ack="manual"` it comes at least once: it stays leased to this loop until you `ack` or `nack` it,
+        and the lease is renewed while this process runs. At most `max_per_poll` messages are unacked at a time. If the
+        process dies, they are ready again after at most `lease_s` seconds. Two subscribers of this address never have
+        the same message at the same time.
 
-        Waking is pushed; every `poll_interval_s` (seconds) it also looks by itself. Leaving the loop, by break,
-        exception or cancellation, gives back what was not yielded, or not acked; `timeout_s` ends it.
+        Each send wakes the loop, which also polls every `poll_interval_s` seconds. The loop ends after `timeout_s`
+        seconds (None: no limit) or at `close`. At its end, also by break, exception or cancellation, it releases
+        unyielded messages and, with manual acks, unacked ones.
         """
         from raven.receive.auto_ack import AsyncMessageIterator
 
@@ -342,46 +360,46 @@ class BusClient(BusObserver):
         max_per_poll: int = 50,
         timeout_s: float | None = None,
     ) -> Iterator[Message]:
-        """Do as `subscribe` does, for an ordinary `for` loop; `timeout_s` ends the loop after that many seconds."""
+        """Do as `subscribe` does, for an ordinary `for` loop, which blocks this thread between messages."""
         from raven.receive.auto_ack import iterate
 
         return iterate(self._consumer(ack, lease_s, poll_interval_s, max_per_poll), timeout_s)
 
     def transaction(self) -> BusTransaction:
-        """Make one commit of all calls on the transaction inside the block.
+        """Commit all calls on the transaction inside the block in one transaction.
 
         >>> with bus.transaction() as tx:
         ...     tx.ack(msg.id)
         ...     tx.send(msg.sender, "done")
         ...     tx.execute("INSERT INTO results VALUES (?, ?)", (msg.id, "fine"))
 
-        All or nothing: an exception that leaves the block, or the death of the process, undoes everything; one that is
-        caught inside undoes only the write that raised it. Doorbells are rung after the commit. Until then, no other
-        process can write; reads of other threads go on. What this thread writes through the client itself is part of it
-        too, with a DeprecationWarning.
+        All or nothing: an exception that leaves the block, or the death of the process, rolls back everything. An
+        exception that is caught inside the block rolls back only the write that raised it. Recipients are woken after
+        the commit. Until then no other process can write, but reads of other threads continue. Writes of this thread
+        through the client itself are also part of the transaction, with a DeprecationWarning.
         """
         from raven.transaction import BusTransaction
 
         return BusTransaction(self, self._store)
 
     def execute(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
-        """Run SQL of your own on tables of your own in the bus file, and return its rows; a write is one transaction.
+        """Run one statement of your own SQL on your own tables in the bus file, and return its rows.
 
-        Even a SELECT takes the write lock. Inside `transaction()` it is part of that: what was received and what was
-        made of it are committed together. Raises StatementError for what SQLite refuses, and for what would begin or
-        end transactions or change raven's own tables, which are read-only here.
+        It is a transaction of its own, which takes the write lock even for a SELECT. `tx.execute` inside
+        `transaction()` is part of that commit: an ack and its result are stored together. Raises StatementError if
+        SQLite refuses the statement, or if it begins or ends a transaction or writes tables of raven.
         """
         return self._store.execute(sql, params)
 
     def register(self, *addresses: str) -> None:
-        """Register addresses in advance, so that broadcasts reach them before they first use the bus."""
+        """Register addresses, so that broadcasts reach them before they first use the bus."""
         parsed = [parse_address(address) for address in addresses]
         with self._store.write() as tx:
             for address in parsed:
                 register(tx, address)
 
     def close(self) -> None:
-        """Close the connection; loops of `listen` and `subscribe` in other threads and tasks end."""
+        """Close the connection; loops of `listen` and `subscribe` in other threads and tasks end. Idempotent."""
         self._release_loops()
         super().close()
         self._doorbells.ring([self.address])
@@ -409,7 +427,7 @@ class BusClient(BusObserver):
 
 
 def members(weak: WeakSet[_T]) -> list[_T]:
-    """Return what a weak set holds; another thread may add to it meanwhile."""
+    """Return the members of a weak set, which another thread may change meanwhile."""
     while True:
         with suppress(RuntimeError):
             return list(weak)

@@ -91,7 +91,7 @@ class MessageNotFoundError(NotFoundError):
 
 
 class UnknownAddressError(NotFoundError):
-    """A broadcast pattern matches no registered address."""
+    """No address of that session or role is registered."""
 
 
 class DeliveryError(RavenError):

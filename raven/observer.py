@@ -1,4 +1,4 @@
-"""BusObserver: looks at the bus without taking part; it has no address, registers nothing and marks nothing."""
+"""BusObserver: reads the bus without an address; it registers no address and marks no message as delivered."""
 
 from __future__ import annotations
 
@@ -26,9 +26,17 @@ if TYPE_CHECKING:
 
 
 class BusObserver:
-    """Reads of the whole bus: any message, conversations, who is there, and a live tail.
+    """A client without an address, which reads the whole bus: messages, conversations, receipts, peers, a live tail.
 
-    Without `db_path` the bus is found as the command line finds it (`raven.config`). An observer never makes a file.
+    >>> with BusObserver("bus.db") as observer:
+    ...     for msg in observer.tail(follow=False):
+    ...         print(msg.id, msg.sender, msg.type)
+
+    An observer never creates a bus file. Without `db_path` it finds the bus as the command line does: RAVEN_DB, then
+    raven.yaml, then the per-user default. `busy_timeout_s` is how long a write waits for another writer (5 s).
+
+    Messages have the view of the sender: `recipient` is the `to` of the message, and `state` is the state of the
+    delivery that has advanced least. All methods raise DatabaseError if the file cannot be used.
     """
 
     def __init__(self, db_path: str | None = None, *, busy_timeout_s: float | None = None) -> None:
@@ -62,7 +70,7 @@ class BusObserver:
         return self._store.path
 
     def read(self, id: int) -> Message:
-        """Return one message as a whole, changing nothing; raises MessageNotFoundError."""
+        """Return one message and change nothing; raises MessageNotFoundError."""
         check_id(id)
         self._store.verify()
         rows = self._store.rows("get_message", {"message_id": id})
@@ -71,7 +79,7 @@ class BusObserver:
         return Message.from_row(rows[0], clock.now())
 
     def recipients(self, id: int) -> list[str]:
-        """Return the addresses that a message was delivered to; raises MessageNotFoundError."""
+        """Return the recipients of a message, a broadcast's included; raises MessageNotFoundError."""
         self.read(id)
         return [row[0] for row in self._store.rows("recipients_of", {"message_id": id})]
 
@@ -83,9 +91,10 @@ class BusObserver:
         role: str | Sequence[str] | None = None,
         max: int = 1000,
     ) -> list[Message]:
-        """Return the messages of one conversation or task in order, each as a whole; of some addresses only if given.
+        """Return up to `max` messages with this `correlation_id`, or this `task_id`, by id.
 
-        `role` is an address or a list of them: what is from or to none of them is left out.
+        Give exactly one of the two. `role`, an address or a list of addresses, keeps the messages from or to any of
+        them. Raises InputError.
         """
         return self._history(correlation_id, task_id, role, max)
 
@@ -99,7 +108,7 @@ class BusObserver:
     ) -> list[Message]:
         if (correlation_id is None) == (task_id is None):
             raise InputError("history needs either a correlation_id or a task_id: give one of them")
-        query = self._narrowed(role, max)
+        query = self._filters(role, max)
         if correlation_id is not None:
             rows = self._store.rows("log_correlated", {**query, "correlation_id": str(correlation_id)}, max_bytes)
         else:
@@ -107,9 +116,9 @@ class BusObserver:
         return _messages(rows, max_bytes)
 
     def thread(self, id: int, *, role: str | Sequence[str] | None = None, max: int = 1000) -> list[Message]:
-        """Return the conversation that a message is part of by `reply_to`: all it answers, and all answers, in order.
+        """Return the whole conversation of a message by id: all messages that `reply_to` connects with it.
 
-        Each as a whole; `role` as in `history`. Raises MessageNotFoundError.
+        `role` filters as in `history`. Raises MessageNotFoundError.
         """
         return self._thread(id, role, max)
 
@@ -117,13 +126,13 @@ class BusObserver:
         self, id: int, role: str | Sequence[str] | None, max: int, max_bytes: int | None = None
     ) -> list[Message]:
         check_id(id)
-        rows = self._store.rows("thread", {**self._narrowed(role, max), "message_id": id}, max_bytes)
+        rows = self._store.rows("thread", {**self._filters(role, max), "message_id": id}, max_bytes)
         if not rows:
             self.read(id)
         return _messages(rows, max_bytes)
 
-    def _narrowed(self, role: str | Sequence[str] | None, max: int) -> dict[str, Any]:
-        """Verify the file, and return by which parameters a conversation is narrowed."""
+    def _filters(self, role: str | Sequence[str] | None, max: int) -> dict[str, Any]:
+        """Verify the file, and return the query parameters that limit a conversation."""
         from raven.query.log import encode_addresses
 
         check_max(max)
@@ -132,7 +141,7 @@ class BusObserver:
         return {"max": max, "addresses": addresses}
 
     def receipts(self, id: int) -> list[Receipt]:
-        """Return how far each delivery of a message has come, in the order of its recipients; MessageNotFoundError."""
+        """Return a receipt for each delivery of a message, in the order of its recipients; MessageNotFoundError."""
         from raven.query import receipts
 
         check_id(id)
@@ -140,10 +149,10 @@ class BusObserver:
         return receipts.receipts(self._store, self._doorbells, id)
 
     def wait_receipt(self, id: int, state: State = "acked", timeout_s: float | None = None) -> list[Receipt]:
-        """Wait until every delivery of a message has come as far as `state`, and return the receipts.
+        """Wait until every delivery of a message has reached `state`, and return the receipts.
 
-        Waking is pushed. Raises WaitTimeoutError after `timeout_s` seconds, UndeliveredError as soon as one delivery
-        has expired or died instead, MessageNotFoundError.
+        Each change wakes the wait. Raises WaitTimeoutError after `timeout_s` seconds (None: no limit), UndeliveredError
+        as soon as one delivery has expired or died instead, MessageNotFoundError.
         """
         return self._receipt_wait(id, state, timeout_s).wait()
 
@@ -161,22 +170,23 @@ class BusObserver:
         return ReceiptWait(self._handle, id, state, timeout_s)
 
     def dead(self, role: str | None = None, *, max: int = 100) -> list[Message]:
-        """Return the deliveries that have died, of one recipient where `role` is given, with `reason` and times."""
+        """Return up to `max` dead letters, of one recipient if `role` is given, with `reason` and times."""
         self._store.verify()
         return self._dead_letters().letters(role, max)
 
     def requeue(self, *ids: int, role: str | None = None, all: bool = False) -> int:
-        """Revive the dead of some messages, or all there are, or those to one address; returns how many deliveries.
+        """Make the dead letters of some messages ready again; returns the number of deliveries.
 
-        They are ready at once, with all attempts before them. Raises DeliveryError for what is not dead, ExpiredError
-        for what is past its time, MessageNotFoundError; then nothing was done. `all` passes over what is past its time.
+        Give message ids, or `all=True`; `role` limits both to one recipient. The deliveries are ready at once, with a
+        fresh attempt count. Raises DeliveryError if a delivery is not dead, ExpiredError if it has expired,
+        MessageNotFoundError; then no delivery was changed. `all=True` skips expired deliveries.
         """
         if all and ids:
             raise InputError("requeue takes ids, or all=True, not both")
         return self._dead_letters().requeue_all(role) if all else self._dead_letters().requeue(ids, role)
 
     def purge_dead(self, role: str | None = None) -> int:
-        """Drop the deliveries that have died, all or those to one address; returns how many."""
+        """Drop all dead letters, or only the ones of `role`; returns their number."""
         return self._dead_letters().purge(role)
 
     def _dead_letters(self) -> DeadLetters:
@@ -185,24 +195,24 @@ class BusObserver:
         return DeadLetters(self._store, self._doorbells)
 
     def peers(self, session: str | None = None) -> list[Peer]:
-        """List who is registered or has mail: who is waiting now, who was seen when, how much waits for each."""
+        """List the addresses that are registered or have mail: subscribers now, last use, and pending mail of each."""
         from raven.query.peers import list_peers
 
         self._store.verify()
         return list_peers(self._store, self._doorbells, session)
 
     def stats(self, *, full: bool = True) -> Stats:
-        """Return what is on the bus, how fast it moves and how long it waits; changes nothing, waits for no writer.
+        """Return the counts, rates and latencies of the bus; changes nothing, and waits for no writer.
 
-        Without `full` what is finished is not counted, so that the cost grows with the backlog only, and a program may
-        look every second; what that leaves out is None.
+        Without `full`, finished deliveries are not counted and their fields are None. The cost then grows only with the
+        backlog, so that a program can call this every second.
         """
         from raven.query.stats import collect
 
         return collect(self._store, self._doorbells, full=full)
 
     def last_id(self) -> int:
-        """Return the id of the newest message, 0 on an empty bus."""
+        """Return the id of the newest message; 0 on an empty bus."""
         self._store.verify()
         return int(self._store.value("last_message_id"))
 
@@ -215,9 +225,10 @@ class BusObserver:
         poll_interval_s: float = 1.0,
         timeout_s: float | None = None,
     ) -> Iterator[Message]:
-        """Yield messages as a whole from an id on, in order, consuming none; with `follow`, new ones as they are sent.
+        """Yield all messages from an id on, by id, and consume none; with `follow` also each new message.
 
-        `role` narrows it to what is from or to an address, or one of several. Following ends after `timeout_s`.
+        `role`, an address or a list of addresses, keeps the messages from or to any of them. `follow` ends after
+        `timeout_s` seconds (None: no limit). Each send wakes the tail, and it polls every `poll_interval_s` seconds.
         """
         from raven.query.log import LogCursor
 
@@ -244,9 +255,10 @@ class BusObserver:
     def prune(
         self, older_than_s: float, *, dry_run: bool = False, progress: Callable[[Pruned], None] | None = None
     ) -> Pruned:
-        """Drop finished messages older than a span of time and give their space back; what is unfinished stays.
+        """Drop finished messages older than `older_than_s` seconds, and shrink the file; unfinished messages stay.
 
-        Done in small bites, each a transaction; `progress` is called after each. With `dry_run` it only counts.
+        Messages are dropped in small batches, each a transaction; `progress` is called after each. With `dry_run` they
+        are only counted.
         """
         from raven.delivery import retention
 
@@ -254,7 +266,7 @@ class BusObserver:
         return retention.prune(self._store, self._doorbells.ring, older_than_s, dry_run=dry_run, progress=progress)
 
     def close(self) -> None:
-        """Close the connection: every later call raises ClosedError, loops in other threads end. Twice is allowed."""
+        """Close the connection: later calls raise ClosedError, loops in other threads end. Idempotent."""
         self._store.close()
         self._doorbells.ring([ALL_TRAFFIC])
 
@@ -268,15 +280,15 @@ class BusObserver:
 
 
 def _messages(rows: Sequence[Any], max_bytes: int | None) -> list[Message]:
-    """Return the messages of rows that were read with `max_bytes`; LimitError where they come to so much."""
+    """Return the messages of rows; raises LimitError if their size reaches `max_bytes`."""
     if max_bytes is not None and sum(map(size_of, rows)) >= max_bytes:
-        raise LimitError(f"these messages come to {max_bytes:,} bytes or more: ask for fewer with max")
+        raise LimitError(f"these messages are {max_bytes:,} bytes or more: ask for fewer with max")
     now = clock.now()
     return [Message.from_row(row, now) for row in rows]
 
 
 def _apply_due(store: Store, doorbells: Doorbells) -> None:
-    """Put into effect what time has brought to deliveries, for all recipients, and wake whom it concerns."""
+    """Apply the due timers of all deliveries, and wake the recipients and senders that this concerns."""
     from raven.delivery import expiry
 
     expiry.apply_due(store, doorbells.ring)

@@ -1,4 +1,4 @@
-"""BusTransaction: what `BusClient.transaction` yields, several calls of one client in one commit."""
+"""BusTransaction: several calls of one client in one commit, as `BusClient.transaction` yields it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ _T = TypeVar("_T")
 
 
 class BusTransaction(Atomic):
-    """All calls on it from enter to exit are one commit: an exception that leaves the block undoes all of them.
+    """Commits all its calls in one transaction; an exception that leaves the block rolls back all of them.
 
-    Each call returns what the client's own method does; one that raises is undone alone. `results` has what each has
-    returned, in their order. It belongs to the thread that has entered it, and another one's calls raise InputError.
-    What other threads write through the client waits for its end, and is no part of it; their reads do not wait.
+    Each call returns the value of the client's own method; a call that raises is rolled back alone. `results` has the
+    returned values in order. The transaction belongs to the thread that entered it: calls of other threads raise
+    InputError. Other threads' writes through the client wait until the block ends, and are not part of the
+    transaction; their reads do not wait.
     """
 
     def __init__(self, bus: Bus, store: Store) -> None:
@@ -36,7 +37,7 @@ class BusTransaction(Atomic):
 
     @property
     def address(self) -> str | None:
-        """The address of the client whose transaction this is."""
+        """The address of the client that this transaction belongs to."""
         return self._bus.address
 
     def send(self, to: str | Sequence[str], type: str, body: Any = None, **options: Unpack[SendOptions]) -> Message:
@@ -48,7 +49,7 @@ class BusTransaction(Atomic):
         return self._do(self._bus.send_many, messages)
 
     def reply(self, msg: Message | int, type: str, body: Any = None, **options: Any) -> Message:
-        """Answer a message, as `BusClient.reply` does."""
+        """Reply to a message, as `BusClient.reply` does."""
         return self._do(self._bus.reply, msg, type, body, **options)
 
     def claim(self, max: int = 1, lease_s: float = 30.0, *, remember: bool = True) -> list[Message]:
@@ -60,7 +61,7 @@ class BusTransaction(Atomic):
         self._do(self._bus.ack, id, lease=lease)
 
     def nack(self, id: int, delay_s: float = 0, reason: str | None = None, *, lease: int | None = None) -> State:
-        """Give a message back, as `BusClient.nack` does."""
+        """Release a message, as `BusClient.nack` does."""
         return self._do(self._bus.nack, id, delay_s, reason, lease=lease)
 
     def extend(self, id: int, lease_s: float = 30.0, *, lease: int | None = None) -> None:
@@ -68,11 +69,11 @@ class BusTransaction(Atomic):
         self._do(self._bus.extend, id, lease_s, lease=lease)
 
     def requeue(self, *ids: int, role: str | None = None, all: bool = False) -> int:
-        """Revive dead deliveries, as `BusClient.requeue` does."""
+        """Make dead letters ready again, as `BusClient.requeue` does."""
         return self._do(self._bus.requeue, *ids, role=role, all=all)
 
     def purge_dead(self, role: str | None = None) -> int:
-        """Drop dead deliveries, as `BusClient.purge_dead` does."""
+        """Drop dead letters, as `BusClient.purge_dead` does."""
         return self._do(self._bus.purge_dead, role)
 
     def register(self, *addresses: str) -> None:
@@ -80,19 +81,19 @@ class BusTransaction(Atomic):
         self._do(self._bus.register, *addresses)
 
     def execute(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
-        """Run SQL of your own on tables of your own, as `BusClient.execute` does."""
+        """Run your own SQL on your own tables, as `BusClient.execute` does."""
         return self._do(self._store.execute, sql, params)
 
     def inbox(self, max: int = 100, peek: bool = False) -> list[Message]:
-        """Return what is not acked, as `BusClient.inbox` does; what this transaction has written is seen."""
+        """Return the unacked messages, as `BusClient.inbox` does, with the writes of this transaction."""
         return self._through(self._bus.inbox, max, peek)
 
     def read(self, id: int) -> Message:
-        """Return one message, as `BusClient.read` does; what this transaction has written is seen."""
+        """Return one message, as `BusClient.read` does, with the writes of this transaction."""
         return self._through(self._bus.read, id)
 
     def transaction(self) -> BusTransaction:
-        """Return a transaction inside this one: committed with it, and undone alone."""
+        """Return a nested transaction: it commits with this one, and can roll back alone."""
         return BusTransaction(self._bus, self._store)
 
     def _do(self, call: Callable[_P, _T], *args: _P.args, **options: _P.kwargs) -> _T:
@@ -102,9 +103,9 @@ class BusTransaction(Atomic):
 
     def _through(self, call: Callable[_P, _T], *args: _P.args, **options: _P.kwargs) -> _T:
         if not self._thread:
-            raise InputError("the transaction is over, or was not entered: its calls belong into its block")
+            raise InputError("the transaction has ended, or was not entered: call it inside its `with` block")
         if self._thread != threading.get_ident():
-            raise InputError("the transaction belongs to the thread that has entered it: begin another in this one")
+            raise InputError("the transaction belongs to the thread that entered it: begin another one in this thread")
         self._store.on_implicit_join = None
         try:
             return call(*args, **options)
@@ -114,22 +115,22 @@ class BusTransaction(Atomic):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            """Lend the client's other methods, as long as old code takes the transaction for the client."""
+            """Return another attribute of the client, with a DeprecationWarning: old code uses `tx` as the client."""
             if name.startswith("_"):
                 raise AttributeError(f"'BusTransaction' object has no attribute {name!r}")
-            found = getattr(self._bus, name)
+            attribute = getattr(self._bus, name)
             warnings.warn(f"a transaction has no {name}: use that of the client", DeprecationWarning, stacklevel=2)
-            return found
+            return attribute
 
 
 def _warn() -> None:
-    """Warn the program that it writes through a client whose transaction it is in."""
+    """Warn the program that it writes through the client inside a transaction of that client."""
     frame, level = sys._getframe(), 1
-    # What is told is the line of the program, however deep in raven the write is noticed.
+    # The warning names the line of the program, at any depth of calls inside raven.
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "raven":
         frame, level = frame.f_back, level + 1
     warnings.warn(
-        "this write is part of the open transaction, though it was made through the client: use the transaction's own "
+        "this write goes through the client, but is part of the open transaction: use the transaction's own "
         "methods, as in `with bus.transaction() as tx: tx.send(...)`",
         DeprecationWarning,
         stacklevel=level,

@@ -34,8 +34,8 @@ class HostedBus(BusClient):
 
     _is_child = False
 
-    def _take_part(self, address: Address, register: bool) -> None:
-        super()._take_part(address, register)
+    def _join(self, address: Address, register: bool) -> None:
+        super()._join(address, register)
         self._children: WeakSet[HostedBus] = WeakSet()
 
     def for_address(self, address: str, *, register: bool = True) -> Self:
@@ -45,7 +45,7 @@ class HostedBus(BusClient):
         """
         child = copy(self)
         child._is_child = True
-        child._take_part(parse_address(address), register)
+        child._join(parse_address(address), register)
         self._children.add(child)
         return child
 

@@ -103,7 +103,7 @@ def test_an_answer_that_comes_too_late_is_refused(shell: Shell) -> None:
 
     said = shell.error(1, "reply", str(message["id"]), "-a", "worker:s", "-t", "sum")
 
-    assert said == "message #1 asked for an answer in time: nobody waits for it any more"
+    assert said == "request #1 has expired or was withdrawn: its sender no longer waits"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -83,7 +83,7 @@ REFUSALS = [
     Refusal("send", "delay_s", (-0.1, *SECONDS)),
     Refusal("send send_many", "report", ("", "Undelivered", "all", True, False, 1, ["undelivered"])),
     Refusal("send send_many", "max_attempts", (0, -1, 1.5, "5", True, False, NAN, 1_000_001, [1])),
-    Refusal("reply", "msg", (None, "7", 1.5, True, {}), InputError, "{bad!r} is neither a message nor the id of one"),
+    Refusal("reply", "msg", (None, "7", 1.5, True, {}), InputError, "{bad!r} is neither a message nor an id"),
     Refusal("request request_async", "timeout_s", (0, None, *SECONDS, 7 * 86400 + 1, 10**400, 1j)),
     Refusal("reply", "msg", (9, 1 << 70), MessageNotFoundError, "there is no message #{bad}"),
     Refusal("request", "expires_in_s", (5,), InputError, "a request has no option expires_in_s"),

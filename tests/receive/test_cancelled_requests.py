@@ -188,5 +188,5 @@ def test_nobody_waits_for_the_answer_to_a_request_that_is_there_no_more(hosted: 
     boss.send("worker:s", "note")  # the newest is never dropped
     assert boss.prune(0).messages == 1
 
-    with pytest.raises(ExpiredError, match="nobody waits for it any more"):
+    with pytest.raises(ExpiredError, match="its sender no longer waits"):
         worker.reply(asked, "answer")

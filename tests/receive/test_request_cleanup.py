@@ -125,7 +125,7 @@ def test_an_answer_that_comes_too_late_is_refused_and_not_stored(
         with pytest.raises(WaitTimeoutError):
             asking.result(DEADLINE_S)
 
-    with pytest.raises(ExpiredError, match=f"#{asked.id} asked for an answer in time: nobody waits"):
+    with pytest.raises(ExpiredError, match=f"request #{asked.id} has expired or was withdrawn"):
         worker.reply(asked if given == "message" else asked.id, "answer")
 
     assert boss.last_id() == asked.id

@@ -280,13 +280,13 @@ def test_a_transaction_accepts_calls_only_of_its_own_thread_and_within_its_block
     bus = connect("worker:s")
     tx = bus.transaction()
 
-    with pytest.raises(InputError, match="is over, or was not entered"):
+    with pytest.raises(InputError, match="has ended, or was not entered"):
         tx.send("worker:s", "note")
     with ThreadPoolExecutor(1) as other, tx:
-        with pytest.raises(InputError, match="belongs to the thread that has entered it"):
+        with pytest.raises(InputError, match="belongs to the thread that entered it"):
             other.submit(tx.send, "worker:s", "note").result(DEADLINE_S)
         tx.send("worker:s", "note", "mine")
-    with pytest.raises(InputError, match="is over"):
+    with pytest.raises(InputError, match="has ended"):
         tx.ack(1)
 
     assert [msg.body for msg in bus.inbox()] == ["mine"]

@@ -45,7 +45,7 @@ def send_many(address: str | None, messages: Sequence[Mapping[str, Any]]) -> Cal
 def reply(address: str | None, msg: Message | int, type: str, body: Any, options: dict[str, Any]) -> Call[Message]:
     """Return the call for `reply`; raises InputError."""
     if not isinstance(msg, Message | int) or isinstance(msg, bool):
-        raise InputError(f"{msg!r} is neither a message nor the id of one: give what inbox or claim returned")
+        raise InputError(f"{msg!r} is neither a message nor an id: give a message that inbox or claim returned")
     id = msg if isinstance(msg, int) else msg.id
     check_id(id)
     params: Any = {name: value for name, value in options.items() if name != "reply_to"}

@@ -58,7 +58,7 @@ def test_a_request_that_nobody_answers_in_time_is_withdrawn(boss: Client, connec
 
     assert 0.39 <= time.monotonic() - began < DEADLINE_S
     assert (connect(WORKER).claim(), [receipt.state for receipt in boss.receipts(1)]) == ([], ["expired"])
-    with pytest.raises(ExpiredError, match="nobody waits for it any more"):
+    with pytest.raises(ExpiredError, match="its sender no longer waits"):
         boss.reply(1, "late")
 
 

@@ -157,7 +157,7 @@ def test_a_call_that_is_refused_undoes_the_others(
         (lambda tx: tx.send("a:s", "x", urgency="now"), InputError, "urgency 'now'"),
         (lambda tx: tx.send("a:s", "x", colour="red"), TypeError, "colour"),
         (lambda tx: tx.send_many([{"to": "a:s"}]), InputError, "'type' is missing"),
-        (lambda tx: tx.reply("1", "x"), InputError, "'1' is neither a message nor the id of one"),
+        (lambda tx: tx.reply("1", "x"), InputError, "'1' is neither a message nor an id"),
         (lambda tx: tx.ack("1"), InputError, "id '1'"),
         (lambda tx: tx.ack(0), MessageNotFoundError, "there is no message #0"),
         (lambda tx: tx.nack(1, float("nan")), InputError, "delay_s nan"),
