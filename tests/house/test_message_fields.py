@@ -35,6 +35,7 @@ MORE = {
 ELSEWHERE = {
     "task_id": {
         "raven/store/sql/queries.sql": "log_of_task",
+        "raven/client.py": "the docstring of send",
         "raven/observer.py": "history",
         "raven/bus.py": "history",
         "raven/host/bus.py": "history",
