@@ -46,7 +46,7 @@ class ServedHere:
             return line.ask(method, params)
 
     def do(self, action: Callable[[], Any]) -> Any:
-        """Do something on its event loop, and return what came of it."""
+        """Call a function on the server's event loop, and return its result."""
 
         async def act() -> Any:
             return action()

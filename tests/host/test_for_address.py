@@ -1,4 +1,4 @@
-"""Sharing: many addresses over one connection, what they check without the bus, and the one watch for all of them."""
+"""One connection for many addresses: prepared messages, shared transactions, and one WAL watch for all addresses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Spawn = Callable[..., Program]
 
 
 def addresses(bus: BusClient) -> list[str]:
-    """Return who is registered."""
+    """Return the registered addresses."""
     return [peer.address for peer in bus.peers() if peer.registered_at]
 
 

@@ -1,4 +1,4 @@
-"""A host without sockets and JSON: a sink of its own receives what is pushed, requests wait, writes share a commit."""
+"""A host without sockets and JSON: a sink of the test gets pushed messages, requests are deferred, writes share a commit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WORKER = "worker:s"
 
 
 class Consumer:
-    """A sink that keeps what comes as it is, and what waits and subscribes for it."""
+    """A sink that keeps the messages, with its subscriptions and deferred requests."""
 
     def __init__(self, host: Host) -> None:
         self.is_full = False
@@ -78,7 +78,7 @@ async def hosting(db: str, **options: Any) -> AsyncIterator[tuple[Host, Consumer
 
 
 async def done(submit: Callable[..., None], *arguments: Any) -> Outcome:
-    """Submit something and return what became of it."""
+    """Submit a job and return its outcome."""
     future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
     submit(*arguments, future.set_result)
     return await asyncio.wait_for(future, DEADLINE_S)

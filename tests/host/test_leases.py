@@ -1,4 +1,4 @@
-"""What a connection remembers of the leases under which it was handed messages."""
+"""The leases that a connection remembers of the messages it received."""
 
 from __future__ import annotations
 

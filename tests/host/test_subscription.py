@@ -28,7 +28,7 @@ ALL_TRAFFIC = "*"
 
 @pytest.fixture
 def subscribe(hosted: Hosted) -> Iterator[Subscribe]:
-    """Make subscriptions of one address, each over a connection of its own, that are closed after the test."""
+    """Make subscriptions of one address, each over a connection of its own; the fixture closes them."""
     subscriptions: list[Any] = []
 
     def make(**options: Any) -> Any:
@@ -46,7 +46,7 @@ def is_rung(listener: Listener, timeout_s: float = DEADLINE_S) -> bool:
 
 
 def fetch_when_rung(subscription: Any, max: int = 100) -> list[Message]:
-    """Fetch at every ring until there is something; a watch that begins rings once for nothing."""
+    """Fetch at every ring until messages come; a new watch rings once without a message."""
     deadline = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline:
         assert is_rung(subscription.listener)
@@ -67,7 +67,7 @@ def test_a_send_makes_the_descriptor_readable_and_silence_unreadable(connect: Co
         bus.send(ADDRESS, "note", number)
         assert [msg.body for msg in fetch_when_rung(subscription)] == [number]
 
-    # A watch still has a few more looks at what was sent; then there is silence.
+    # The watch still polls a few times for the sent message; then there is silence.
     wait_until(lambda: subscription.listener.drain() or not is_rung(subscription.listener, 0.1), "silence")
 
 
@@ -233,7 +233,7 @@ def test_a_listener_whose_fifo_was_deleted_says_so_and_hangs_another_at_its_tick
     assert len(fetch_when_rung(subscription)) == 1
 
 
-def test_where_no_fifo_can_be_made_a_listener_is_deaf_until_it_can(
+def test_without_a_fifo_a_listener_polls_until_one_can_be_made(
     db: str, connect: Connect, subscribe: Subscribe, caplog: pytest.LogCaptureFixture
 ) -> None:
     Path(f"{db}-bells").write_text("in the way")

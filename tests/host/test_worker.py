@@ -1,4 +1,4 @@
-"""Threads of a host: jobs in their order, and what becomes of each told on the event loop."""
+"""The threads of a host run jobs in order, and report each outcome on the event loop."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from tests.thread_call import Asking
 
 
 class Taking(Asking):
-    """A loop in a thread: what it has taken so far, and what it has raised."""
+    """A loop in a thread, with its messages so far and its exception."""
 
     def __init__(self, bus: Client, mode: str, **options: Any) -> None:
         self.taken: list[Message] = []

@@ -27,7 +27,7 @@ def worker(serve: Serve) -> Iterator[Client]:
         yield client
 
 
-def test_stats_of_a_bus_that_is_gone_are_an_error_and_those_of_the_helper_are_not(
+def test_stats_of_a_bus_that_is_gone_are_an_error_and_those_of_the_server_are_not(
     worker: Client, db: str, connect: Connect
 ) -> None:
     connect("boss:s").send(WORKER, "note")
@@ -47,7 +47,7 @@ def test_a_late_ack_over_another_connection_is_refused_where_another_has_the_mes
 
     def taken_over(bus: Client, message: Message) -> RavenError:
         assert (message.id, message.lease is not None) == (sent.id, True)
-        served.stop()  # which gives back what was pushed and not acked
+        served.stop()  # which releases the pushed messages that are not acked
         other = connect(WORKER)
         wait_until(lambda: other.claim(lease_s=600), "a message that is ready")
         serve()

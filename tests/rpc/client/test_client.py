@@ -1,4 +1,4 @@
-"""The client of the socket: whose client it is, the one connection of its calls, and its end."""
+"""The client of the socket: its address, the one connection of its calls, and its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client of the socket raises what `BusClient` raises, and says of the way to the server what is wrong."""
+"""The client of the socket raises the same errors as `BusClient`, and says why it cannot reach the server."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Plan(BaseModel):
 
 @pytest.fixture
 def plans() -> Iterator[None]:
-    """Have bodies of type plan checked."""
+    """Register a schema for bodies of type plan."""
     SchemaRegistry.register("plan", Plan)
     yield
     SchemaRegistry.unregister("plan")
@@ -80,7 +80,7 @@ def buses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[BusClient,
 
 @pytest.fixture
 def both(buses: tuple[BusClient, Client]) -> Iterator[Callable[[Call], tuple[Exception, Exception]]]:
-    """Make a call that must fail of both clients, and return both errors; it must send nothing."""
+    """Make a call that must fail with both clients, and return both errors; it must send nothing."""
     before = [bus.last_id() for bus in buses]
     yield lambda call: (error_of(buses[0], call), error_of(buses[1], call))
     assert [bus.last_id() for bus in buses] == before
@@ -152,7 +152,7 @@ def test_a_schema_checks_each_of_many_and_strict_mode_is_kept(both: Any, plans: 
     assert (type(remote), str(remote)) == (SchemaValidationError, str(direct))
 
 
-def test_where_nobody_listens_it_is_unreachable_and_says_what_to_do(tmp_path: Path) -> None:
+def test_a_socket_without_a_server_is_unreachable_and_the_error_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "dead.sock"))

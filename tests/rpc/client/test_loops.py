@@ -1,4 +1,4 @@
-"""Loops of the socket's client: at most once or by hand, and what becomes of the rest when a loop is left."""
+"""Loops of the socket's client: with auto or manual acks, and the release of undelivered messages when a loop ends."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def send_all(bus: BusClient, count: int) -> list[int]:
 
 
 def take(bus: Client, mode: str, count: int, **options: Any) -> list[Message]:
-    """Take so many messages in a loop that is then left by break."""
+    """Take `count` messages in a loop, then break."""
     if mode == "subscribe":
         return asyncio.run(take_async(bus, count, **options))
     taken = []
@@ -203,7 +203,7 @@ def test_an_async_loop_lets_other_tasks_run(worker: Client, connect: Connect) ->
 
 @MODES
 def test_a_timeout_while_a_message_is_being_acked_does_not_lose_it(tmp_path: Any, connect: Connect, mode: str) -> None:
-    """The answer to the ack comes after the deadline: what is acked must be handed out."""
+    """The answer to the ack comes after the deadline: an acked message must be delivered."""
     message = connect("boss:s").send(WORKER, "note").as_dict()
     path = str(tmp_path / "slow.sock")
 

@@ -1,4 +1,4 @@
-"""A server that means ill, falls silent or goes, or something else that answers: its clients come to an end."""
+"""A malformed, silent or dying server, or another program at the socket: calls and loops of its clients still end."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def in_lines(shapes: list[dict[str, Any]]) -> bytes:
 
 @pytest.fixture
 def listening(tmp_path: Path) -> Iterator[socket.socket]:
-    """Return a socket that listens, at which nobody is let in unless the test does it."""
+    """Return a listening socket; only the test accepts connections."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
         made.bind(str(tmp_path / "ill.sock"))
         made.listen()
@@ -54,7 +54,7 @@ def listening(tmp_path: Path) -> Iterator[socket.socket]:
 
 @pytest.fixture
 def ill(listening: socket.socket) -> Iterator[Answer]:
-    """Return what sets the bytes with which a socket answers whatever is written to it, before it closes."""
+    """Return a function that sets the bytes that a socket answers to any input before it closes."""
     answer = b""
 
     def serve() -> None:
@@ -82,7 +82,7 @@ def ill(listening: socket.socket) -> Iterator[Answer]:
 
 @pytest.fixture
 def play(listening: socket.socket) -> Iterator[Play]:
-    """Return what lets a socket answer by a script, and tells its path."""
+    """Return a function that lets a socket answer by a script, and returns its path."""
     threads: list[threading.Thread] = []
 
     def run(script: Script) -> None:
@@ -132,7 +132,7 @@ def calls(bus: Client) -> list[Callable[[], Any]]:
 
 
 @pytest.mark.parametrize("result", ODD_RESULTS, ids=json.dumps)
-def test_a_result_of_another_shape_is_an_error_of_the_helper_s(ill: Answer, result: Any) -> None:
+def test_a_result_of_another_shape_is_a_server_error(ill: Answer, result: Any) -> None:
     path = ill([json.dumps({"jsonrpc": "2.0", "result": result, "id": 1}).encode()])
     with Client(path, "a:s", timeout_s=DEADLINE_S, connect_timeout_s=0) as bus:
         for call in calls(bus):
@@ -151,7 +151,7 @@ def test_a_line_that_is_no_response_is_an_error_of_raven_s(ill: Answer, line: st
                 call()
 
 
-def test_an_address_that_is_not_told_is_an_error_of_the_helper_s(ill: Answer) -> None:
+def test_a_hello_without_an_address_is_a_server_error(ill: Answer) -> None:
     path = ill([json.dumps({"jsonrpc": "2.0", "result": {}, "id": 1}).encode()])
     with Client(path, connect_timeout_s=0) as bus, pytest.raises(ServerError):
         print(bus.address)
@@ -171,14 +171,14 @@ def test_a_long_call_that_is_not_answered_says_how_long_it_waited(play: Play, mo
 
 @pytest.fixture
 def mail(connect: Callable[..., BusClient]) -> Mail:
-    """Return what is pushed for two messages."""
+    """Return the pushed lines of two messages."""
     sender = connect("b:s")
     sent = [sender.send("a:s", "note", number).as_dict() for number in range(2)]
     return [{"method": "message", "params": {"subscription": 1, "message": message}} for message in sent]
 
 
 @pytest.mark.parametrize("loop", ["tail", "listen", "subscribe"])
-def test_a_loop_at_a_helper_that_takes_and_drops_everybody_ends_with_its_time(ill: Answer, loop: str) -> None:
+def test_a_loop_at_a_server_that_drops_every_client_ends_at_its_timeout(ill: Answer, loop: str) -> None:
     path = ill([json.dumps({**SUBSCRIBED, "id": 1}).encode()])
 
     with Client(path, "a:s", connect_timeout_s=0) as bus:
@@ -189,7 +189,7 @@ def test_a_loop_at_a_helper_that_takes_and_drops_everybody_ends_with_its_time(il
 
 
 def bodies(bus: Client, loop: str, **options: Any) -> list[Any]:
-    """Return the bodies that a loop hands out until it ends."""
+    """Return the bodies that a loop yields until it ends."""
 
     async def take() -> list[Any]:
         return [message.body async for message in bus.subscribe(**options)]
@@ -237,7 +237,7 @@ def test_an_async_loop_whose_time_passed_with_its_last_message_in_hand_ends(play
     ids=["nothing", "an end", "an answer", "why"],
 )
 @pytest.mark.parametrize("mode", ["blocking", "async"])
-def test_a_helper_that_went_before_it_was_asked_is_unreachable_unless_it_said_why(
+def test_a_server_that_went_before_it_was_asked_is_unreachable_unless_it_said_why(
     listening: socket.socket, mode: str, said: list[dict[str, Any]], kind: type[RavenError]
 ) -> None:
     def leave() -> None:
@@ -263,7 +263,7 @@ def test_a_helper_that_went_before_it_was_asked_is_unreachable_unless_it_said_wh
         ask(bus) if mode == "blocking" else asyncio.run(ask_async(bus))
 
 
-def test_a_helper_that_went_without_reading_what_it_was_asked_is_lost(listening: socket.socket) -> None:
+def test_a_server_that_went_without_reading_what_it_was_asked_is_lost(listening: socket.socket) -> None:
     async def ask(bus: Client) -> None:
         connection = bus._transport.new_async_connection()
         await connection.connect()
@@ -281,7 +281,7 @@ def test_a_helper_that_went_without_reading_what_it_was_asked_is_lost(listening:
         asyncio.run(ask(bus))
 
 
-def test_who_waits_at_a_connection_that_another_thread_has_closed_is_told_that_it_is_lost(
+def test_a_call_on_a_connection_that_another_thread_closes_is_lost(
     listening: socket.socket,
 ) -> None:
     with Client(listening.getsockname()) as bus:
@@ -293,7 +293,7 @@ def test_who_waits_at_a_connection_that_another_thread_has_closed_is_told_that_i
 
 
 class Part:
-    """Something that ends with its client, and lets go of another as it does."""
+    """A part of a client whose `close` drops the last reference to another part."""
 
     def __init__(self, other: Part | None = None) -> None:
         self.other, self.is_closed = other, False
@@ -316,7 +316,7 @@ def test_a_client_that_closes_passes_over_what_was_dropped_meanwhile() -> None:
 # A server that is full
 
 
-def test_a_helper_that_is_full_is_tried_again_until_it_has_room(serve: Callable[..., Served]) -> None:
+def test_a_server_that_is_full_is_tried_again_until_it_has_room(serve: Callable[..., Served]) -> None:
     served = serve("--max-connections", "1")
     first = served.connect()
     assert first.ask("ping") == "pong"
@@ -329,7 +329,7 @@ def test_a_helper_that_is_full_is_tried_again_until_it_has_room(serve: Callable[
     timer.join()
 
 
-def test_a_helper_that_stays_full_is_given_up_with_its_limit(serve: Callable[..., Served]) -> None:
+def test_a_server_that_stays_full_is_given_up_with_its_limit(serve: Callable[..., Served]) -> None:
     served = serve("--max-connections", "1")
     with served.connect() as first:
         first.ask("ping")

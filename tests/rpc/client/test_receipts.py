@@ -1,4 +1,4 @@
-"""Waits for receipts through the client of the socket, which go on when the server is restarted."""
+"""Waits for receipts through the client of the socket: they survive a restart of the server."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_wait_for_receipts_is_asked_again_for_the_time_that_is_left(tmp_path: 
 
 @MODES
 @pytest.mark.process
-def test_a_wait_for_receipts_goes_on_with_a_helper_that_was_restarted(
+def test_a_wait_for_receipts_goes_on_with_a_server_that_was_restarted(
     serve: Serve, connect: Connect, mode: str
 ) -> None:
     served, worker = serve(), connect(WORKER)

@@ -1,4 +1,4 @@
-"""The client of the socket goes on when the server is restarted, where that is safe, and says so where it is not."""
+"""The client reconnects after a restart of the server if a call is safe to repeat; otherwise it raises LostError."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MODES = pytest.mark.parametrize("mode", ["listen", "subscribe"])
 ENDS = (signal.SIGTERM, signal.SIGKILL)
 
 
-def test_calls_go_on_with_a_helper_that_was_restarted(serve: Serve) -> None:
+def test_calls_go_on_with_a_server_that_was_restarted(serve: Serve) -> None:
     served = serve()
     with Client(served.path, "boss:s") as bus:
         first = bus.send(WORKER, "note", dedup_key="k")
@@ -43,7 +43,7 @@ def test_calls_go_on_with_a_helper_that_was_restarted(serve: Serve) -> None:
             assert all(step() for step in steps)
 
 
-def test_a_helper_that_comes_back_only_after_a_while_is_waited_for(serve: Serve) -> None:
+def test_a_server_that_comes_back_only_after_a_while_is_waited_for(serve: Serve) -> None:
     served = serve()
     with Client(served.path, "boss:s", connect_timeout_s=DEADLINE_S) as bus:
         bus.send(WORKER, "note")
@@ -56,7 +56,7 @@ def test_a_helper_that_comes_back_only_after_a_while_is_waited_for(serve: Serve)
         back.join()
 
 
-def test_without_patience_an_unreachable_helper_is_said_at_once(serve: Serve) -> None:
+def test_with_a_connect_timeout_of_0_an_unreachable_server_is_an_error_at_once(serve: Serve) -> None:
     served = serve()
     with Client(served.path, "boss:s", connect_timeout_s=0) as bus:
         bus.send(WORKER, "note")
@@ -69,7 +69,7 @@ def test_without_patience_an_unreachable_helper_is_said_at_once(serve: Serve) ->
 
 
 @MODES
-def test_a_loop_goes_on_with_a_helper_that_was_restarted(serve: Serve, connect: Connect, mode: str) -> None:
+def test_a_loop_goes_on_with_a_server_that_was_restarted(serve: Serve, connect: Connect, mode: str) -> None:
     boss, served = connect("boss:s"), serve()
     with Client(served.path, WORKER, connect_timeout_s=DEADLINE_S) as bus:
         taking = Taking(bus, mode)
@@ -100,7 +100,7 @@ def test_a_tail_goes_on_without_gap_or_repeat(serve: Serve, connect: Connect) ->
         assert (taking.ids(), taking.error) == (sent, None)
 
 
-def test_a_manual_loop_gets_again_what_a_stopped_helper_gave_back(serve: Serve, connect: Connect) -> None:
+def test_a_manual_loop_gets_again_what_a_stopped_server_gave_back(serve: Serve, connect: Connect) -> None:
     served = serve()
     with Client(served.path, WORKER, connect_timeout_s=DEADLINE_S) as bus:
         sent = connect("boss:s").send(WORKER, "note")
@@ -117,7 +117,7 @@ def test_a_manual_loop_gets_again_what_a_stopped_helper_gave_back(serve: Serve, 
 
 
 @MODES
-def test_a_loop_ends_in_time_even_where_the_helper_is_gone(serve: Serve, connect: Connect, mode: str) -> None:
+def test_a_loop_ends_in_time_even_where_the_server_is_gone(serve: Serve, connect: Connect, mode: str) -> None:
     served = serve()
     with Client(served.path, WORKER, connect_timeout_s=600) as bus:
         taking = Taking(bus, mode, timeout_s=2)
@@ -130,7 +130,7 @@ def test_a_loop_ends_in_time_even_where_the_helper_is_gone(serve: Serve, connect
 
 
 @MODES
-def test_close_ends_a_loop_that_waits_for_a_helper(serve: Serve, mode: str) -> None:
+def test_close_ends_a_loop_that_waits_for_a_server(serve: Serve, mode: str) -> None:
     served = serve()
     bus = Client(served.path, WORKER, connect_timeout_s=600)
     taking = Taking(bus, mode)
@@ -146,7 +146,7 @@ def test_close_ends_a_loop_that_waits_for_a_helper(serve: Serve, mode: str) -> N
 
 
 @MODES
-def test_a_loop_whose_helper_stays_away_says_so_when_its_patience_is_over(serve: Serve, mode: str) -> None:
+def test_a_loop_whose_server_stays_away_fails_after_its_connect_timeout(serve: Serve, mode: str) -> None:
     served = serve()
     with Client(served.path, WORKER, connect_timeout_s=0.2) as bus:
         taking = Taking(bus, mode)
@@ -212,7 +212,7 @@ def test_an_answer_that_comes_too_late_is_not_taken_for_the_next(serve: Serve, c
         assert [message.sender for message in bus.send_many([{"to": WORKER, "type": "note"}])] == ["boss:s"]
 
 
-def test_a_closed_client_does_not_wait_for_a_helper(tmp_path: Path) -> None:
+def test_a_closed_client_does_not_wait_for_a_server(tmp_path: Path) -> None:
     bus = Client(str(tmp_path / "none.sock"), "boss:s", connect_timeout_s=600)
     asking = Taking(bus, "inbox")
     time.sleep(0.1)  # sooner, it would be closed before it waits, which ends in the same way

@@ -40,7 +40,7 @@ def boss(serve: Serve) -> Iterator[Client]:
 
 
 def asked_of(worker: Any) -> Message:
-    """Return the request that has come to a worker."""
+    """Return the request that a worker has received."""
     found: list[Message] = wait_until(lambda: worker.claim(lease_s=600), "the request")
     return found[0]
 
@@ -50,7 +50,7 @@ def only_connection(bus: Client) -> bool:
 
 
 @MODES
-def test_a_request_that_nobody_answers_in_time_is_withdrawn(boss: Client, connect: Connect, mode: str) -> None:
+def test_a_request_without_a_reply_in_time_is_withdrawn(boss: Client, connect: Connect, mode: str) -> None:
     began = time.monotonic()
 
     with pytest.raises(WaitTimeoutError, match=r"no reply to message #1 arrived within 0.4 s"):
@@ -63,7 +63,7 @@ def test_a_request_that_nobody_answers_in_time_is_withdrawn(boss: Client, connec
 
 
 @MODES
-def test_an_answer_may_take_longer_than_answers_of_the_helper_do(serve: Serve, connect: Connect, mode: str) -> None:
+def test_an_answer_may_take_longer_than_answers_of_the_server_do(serve: Serve, connect: Connect, mode: str) -> None:
     with Client(serve().path, "boss:s", timeout_s=0.3) as bus:
         asking = Asking(lambda: request(bus, mode, WORKER, "add", timeout_s=DEADLINE_S))
         worker = connect(WORKER)

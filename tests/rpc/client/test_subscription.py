@@ -1,4 +1,4 @@
-"""A subscription of the socket's client, without a socket: what it asks for again after a loss, and hands out."""
+"""A subscription of the socket's client, without a socket: its request after a lost connection, and its messages."""
 
 from __future__ import annotations
 

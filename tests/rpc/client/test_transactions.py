@@ -1,4 +1,4 @@
-"""Transactions through the client of the socket: calls that are kept, and done together or not at all."""
+"""Transactions through the client of the socket: collected calls that are made together or not at all."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_nothing_is_done_before_the_end_of_the_block(worker: Client, mail: list[
     assert (observer.last_id(), observer.receipts(mail[0])[0].state) == (mail[-1] + 1, "acked")
 
 
-def test_whoever_waits_for_what_is_sent_is_woken_once_it_is_done(worker: Client, connect: Connect) -> None:
+def test_a_waiting_recipient_is_woken_after_the_transaction(worker: Client, connect: Connect) -> None:
     boss = connect("boss:s")
     listening = Asking(lambda: next(boss.listen(poll_interval_s=60, timeout_s=DEADLINE_S)))
     wait_for_waiting(boss.db_path, "boss:s")

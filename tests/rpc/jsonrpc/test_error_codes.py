@@ -1,4 +1,4 @@
-"""The table of errors on the wire: complete, without doubles, the same there and back, and silent about paths."""
+"""The table of error codes: complete, without duplicates, symmetric, and silent about paths."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_no_kind_stands_for_two_errors_and_no_code_but_that_of_bad_parameters() 
 
     assert len(set(kinds)) == len(kinds)
     assert len(set(codes)) == len(codes)
-    # https://www.jsonrpc.org/specification#error_object: what is left to servers.
+    # https://www.jsonrpc.org/specification#error_object: the range for servers.
     assert all(-32099 <= code <= -32000 for code in codes)
 
 
@@ -89,7 +89,7 @@ def test_what_is_no_number_of_a_call_is_passed_over(told: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ERRORS if issubclass(kind, InputError | raven.NotFoundError)])
-def test_what_is_wrong_with_the_input_is_told_in_its_own_words(kind: type[RavenError]) -> None:
+def test_an_input_error_keeps_its_own_text(kind: type[RavenError]) -> None:
     assert str(there_and_back(kind("address 'x' has no ':'"))) == "address 'x' has no ':'"
 
 
@@ -105,7 +105,7 @@ def test_a_subclass_travels_as_the_nearest_class_that_the_table_knows() -> None:
     [kind for kind in ERRORS if issubclass(kind, DatabaseError)]
     + [RavenError, raven.ConfigError, raven.ClosedError, raven.BindError, OSError, KeyError, ValueError, Exception],
 )
-def test_no_path_leaves_the_helper_with_an_error_of_the_store_or_a_foreign_one(kind: type[Exception]) -> None:
+def test_no_path_leaves_the_server_with_an_error_of_the_store_or_a_foreign_one(kind: type[Exception]) -> None:
     told = json.dumps(errors.to_wire(kind(f"the bus {PATH} cannot be used")))
 
     assert "secret" not in told
@@ -113,7 +113,7 @@ def test_no_path_leaves_the_helper_with_an_error_of_the_store_or_a_foreign_one(k
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), RecursionError("x"), KeyboardInterrupt(), MemoryError()])
-def test_of_a_foreign_error_nothing_is_told_but_that_it_happened(error: BaseException) -> None:
+def test_an_error_that_is_not_raven_s_is_internal_without_details(error: BaseException) -> None:
     told = errors.to_wire(error)
 
     assert (told["code"], told["message"]) == (-32603, "Internal error")
@@ -121,7 +121,7 @@ def test_of_a_foreign_error_nothing_is_told_but_that_it_happened(error: BaseExce
 
 
 @pytest.mark.parametrize("code", errors.STANDARD)
-def test_an_error_of_the_specification_is_told_with_its_words_and_the_reason(code: int) -> None:
+def test_an_error_of_the_specification_has_its_words_and_the_reason(code: int) -> None:
     kind, message = errors.STANDARD[code]
     told = errors.standard(code, "why")
 

@@ -1,4 +1,4 @@
-"""Anything at all, written to one server: it answers or closes, in time, tells nothing of its inside, and lives on."""
+"""Arbitrary bytes written to one server: it responds or closes in time, reveals no internals, and keeps running."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ NAMES = sorted({field.alias or name for method in METHODS.values()
 
 @st.composite
 def near_requests(draw: st.DrawFn) -> Any:
-    """Return what is a request, or nearly one: a known method, with some of its parameters, and any values."""
+    """Return a request, or almost one: a known method with some of its parameters and arbitrary values."""
     method = draw(st.sampled_from(sorted(METHODS)))
     fields = [field.alias or name for name, field in METHODS[method].params.model_fields.items()]
     known = st.sampled_from(fields) if fields else st.sampled_from(NAMES)
@@ -97,13 +97,13 @@ def refuse_constant(name: str) -> None:
 
 
 def check_answer(text: bytes, secrets: list[str]) -> None:
-    """Demand that a line is a response, a batch of them or a notification, and that it tells nothing."""
+    """Demand that a line is a response, a batch of responses or a notification, and reveals no internals."""
     answer = json.loads(text, parse_constant=refuse_constant)
     for one in answer if isinstance(answer, list) else [answer]:
         assert one["jsonrpc"] == "2.0"
         assert len({"result", "error", "method"} & set(one)) == 1
         if "error" in one:
-            # What is wrong was the client's doing: nothing it sends may be a surprise.
+            # The error must be the client's: no input may cause an internal error.
             assert one["error"]["code"] not in (-32603, -32000), one
             assert set(one["error"]["data"]) <= {"kind", "retryable", "reason", "fields", "call"}
             told = json.dumps(one["error"])
@@ -111,7 +111,7 @@ def check_answer(text: bytes, secrets: list[str]) -> None:
 
 
 def exchange(served: Served, data: bytes, secrets: list[str]) -> None:
-    """Write data, end, and read what comes up to the end."""
+    """Write data, half-close, and read up to the end."""
     with served.connect() as line:
         try:
             line.write(data)

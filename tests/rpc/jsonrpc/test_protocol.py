@@ -195,7 +195,7 @@ def test_an_id_comes_back_as_it_was_in_results_and_errors(id: Any) -> None:
     assert (error["id"], error["error"]["code"], error["error"]["message"]) == (id, -32601, "Method not found")
 
 
-def test_an_error_of_raven_in_a_method_is_told_and_any_other_is_not(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_of_raven_in_a_method_is_sent_and_any_other_is_not(caplog: pytest.LogCaptureFixture) -> None:
     forbidden = DISPATCHER.dispatch(request("forbid", id=1), NOBODY).response
     broken = DISPATCHER.dispatch(request("break", id=1), NOBODY).response
 
@@ -205,4 +205,4 @@ def test_an_error_of_raven_in_a_method_is_told_and_any_other_is_not(caplog: pyte
     assert (broken["error"]["code"], broken["error"]["message"]) == (-32603, "Internal error")
     assert "secret" not in json.dumps(broken)
     assert "ZeroDivision" not in json.dumps(broken)
-    assert "ZeroDivisionError" in caplog.text  # for whoever reads the log
+    assert "ZeroDivisionError" in caplog.text  # in the log only

@@ -1,4 +1,4 @@
-"""Clients that come and go, at whatever moment, leave nothing behind and harm nobody else."""
+"""Clients that connect and leave at any moment leave no subscription behind and disturb no other client."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def threads_of(served: Served) -> int:
 
 
 def fill(connect: Connect, *roles: str) -> None:
-    """Send to these so much that their subscribers are busy."""
+    """Send these addresses enough to keep their subscribers busy."""
     boss = connect("boss:s")
     for role in roles:
-        # Whoever leaves has cost what was pushed to it an attempt: no test here has so many visitors.
+        # Each client that leaves costs its pushed messages one attempt: no test here has so many clients.
         boss.send_many([{"to": role, "type": "note", "body": body, "max_attempts": 1000} for body in range(200)])
 
 
 def wait_until_alone(served: Served, line: Line, subscriptions: int = 0) -> None:
-    """Wait until one client with so many subscriptions is the only one."""
+    """Wait until the only client is one with this number of subscriptions."""
 
     def is_alone() -> bool:
         stats = line.ask("stats")
@@ -45,7 +45,7 @@ def wait_until_alone(served: Served, line: Line, subscriptions: int = 0) -> None
 def test_neither_descriptors_nor_threads_leak(serve: Serve) -> None:
     served = serve()
     with served.connect() as steady:
-        # Keeps what all subscriptions share.
+        # Keeps the shared watch of all subscriptions.
         steady.ask("subscribe", {"role": "steady:s"})
         _come_and_go(served, steady, 50)
         descriptors, threads = open_files(served.pid), threads_of(served)
@@ -67,7 +67,7 @@ def _come_and_go(served: Served, steady: Line, times: int) -> None:
     wait_until_alone(served, steady, subscriptions=1)
 
 
-def test_one_who_ends_a_subscription_at_once_makes_nobody_else_deaf(serve: Serve, connect: Connect) -> None:
+def test_a_subscription_that_ends_at_once_does_not_stop_the_others(serve: Serve, connect: Connect) -> None:
     fill(connect, "worker:s")
     served = serve()
 
@@ -102,7 +102,9 @@ def test_nothing_is_held_for_those_who_have_gone(serve: Serve, connect: Connect)
 
 # The descriptor of a doorbell is soon that of another connection; often enough for it to happen.
 @pytest.mark.parametrize("is_unsubscribed", [True, False])
-def test_one_who_leaves_before_anything_is_pushed_makes_nobody_else_deaf(serve: Serve, is_unsubscribed: bool) -> None:
+def test_a_client_that_leaves_before_the_first_push_does_not_stop_the_others(
+    serve: Serve, is_unsubscribed: bool
+) -> None:
     served = serve()
 
     for _ in range(60):

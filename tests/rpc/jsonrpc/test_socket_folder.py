@@ -1,4 +1,4 @@
-"""Where a server's socket lies: a folder that others may write, a way over symlinks, and what is no socket."""
+"""The folder of a server's socket: writable by other users, reached over symlinks, and with other kinds of files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o773, 0o702])
-def test_a_folder_in_which_anyone_can_replace_the_socket_is_told(serve: Serve, folder: Path, mode: int) -> None:
+def test_a_folder_in_which_any_user_can_replace_the_socket_is_a_warning(serve: Serve, folder: Path, mode: int) -> None:
     os.chmod(folder, mode)
 
     served = serve(socket_path=str(folder / "s"))
@@ -68,7 +68,7 @@ def test_a_way_over_symlinks_that_lead_nowhere_or_go_round_is_refused(
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_fifo_at_the_path_is_left_alone_and_nobody_waits_for_its_writer(db: str, folder: Path) -> None:
+def test_a_fifo_at_the_path_is_left_alone_and_the_server_does_not_wait_for_its_writer(db: str, folder: Path) -> None:
     path = folder / "s"
     os.mkfifo(path)
 

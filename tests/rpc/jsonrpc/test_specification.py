@@ -111,13 +111,13 @@ def without_data(answer: Any) -> Any:
 
 @pytest.fixture
 def heard() -> list[Any]:
-    """Return the parameters of the notifications that were heard."""
+    """Return the parameters of the received notifications."""
     return []
 
 
 @pytest.fixture(params=["at once", "in the writer's thread", "in the reader's thread"])
 def line(request: pytest.FixtureRequest, db: str, heard: list[Any]) -> Iterator[Line]:
-    """Connect to a server with the specification's methods, which do their work in one of the executors."""
+    """Connect to a server with the specification's methods, which run in one of the executors."""
     executor: Any = {"in the writer's thread": "write", "in the reader's thread": "read"}.get(request.param)
 
     def method(params: type[Params], run: Any) -> Method:
@@ -153,7 +153,7 @@ def line(request: pytest.FixtureRequest, db: str, heard: list[Any]) -> Iterator[
 
 
 def last_answer_is_next(line: Line) -> bool:
-    """Whether nothing but the answer to one more request is to come."""
+    """Whether the next line is the response to one more request."""
     line.write('{"jsonrpc": "2.0", "method": "get_data", "id": "last"}')
     return bool(line.read() == result(["hello", 5], "last"))
 
@@ -165,7 +165,7 @@ def test_an_example_of_the_specification_is_answered_as_it_says(line: Line, exam
     line.write(request)
 
     if expected is not None:
-        # The specification leaves the order in a batch open; ours is that of the requests.
+        # The specification leaves the order in a batch open; raven uses the order of the requests.
         assert without_data(line.read()) == expected
     assert last_answer_is_next(line)
 

@@ -1,4 +1,4 @@
-"""What stands at the path of the server's socket already: what it replaces, and what it leaves alone."""
+"""Files at the path of the server's socket: a stale socket is replaced, anything else is left alone."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def leave_stale(path: str) -> None:
 # What it replaces
 
 
-def test_the_socket_of_a_live_helper_is_not_replaced(serve: Serve, db: str) -> None:
+def test_the_socket_of_a_live_server_is_not_replaced(serve: Serve, db: str) -> None:
     served = serve()
 
     line = refusal("--db", db)
@@ -102,7 +102,7 @@ def test_the_socket_of_another_program_that_listens_is_left_alone(db: str, tmp_p
         assert os.path.samestat(os.lstat(path), before)
 
 
-def test_a_socket_of_another_kind_in_the_place_of_the_helper_s_is_left_there(tmp_path: Path) -> None:
+def test_a_socket_of_another_kind_in_the_place_of_the_server_s_is_left_there(tmp_path: Path) -> None:
     path = tmp_path / "other.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
         other.bind(str(path))

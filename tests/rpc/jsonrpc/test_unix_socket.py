@@ -1,4 +1,4 @@
-"""The server's socket: whose it is from the first instant on, where it may be, and what is left of it."""
+"""The server's socket: its mode and owner from the first instant, the length of its path, and its removal."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def nobody() -> int:
 
 
 def visit(spawn: Spawn, served: Served, uid: int) -> Any:
-    """Ping a server as another user, and return the lines that came."""
+    """Ping a server as another user, and return the received lines."""
     os.chmod(os.path.dirname(served.path), 0o755)
     return spawn("connector", uid, served.path).read()
 
@@ -83,7 +83,7 @@ def test_no_other_mode_is_ever_seen_while_sockets_are_made(spawn: Spawn, tmp_pat
     assert modes == ["0o600"]
 
 
-def test_no_other_mode_is_ever_seen_while_helpers_start(serve: Serve, spawn: Spawn, db: str) -> None:
+def test_no_other_mode_is_ever_seen_while_servers_start(serve: Serve, spawn: Spawn, db: str) -> None:
     serve().kill()
     watcher = spawn("mode_poller", f"{db}.sock")
     assert watcher.read() == 1
@@ -99,7 +99,7 @@ def test_others_may_connect_once_a_uid_is_allowed(serve: Serve) -> None:
     assert mode_of(serve("--allow-uid", "12345").path) == "0o666"
 
 
-def test_allowing_the_own_uid_opens_the_socket_to_nobody_else(serve: Serve) -> None:
+def test_allowing_the_own_uid_opens_the_socket_to_no_other_user(serve: Serve) -> None:
     assert mode_of(serve("--allow-uid", str(os.geteuid())).path) == "0o600"
 
 
@@ -188,7 +188,7 @@ def test_what_another_has_put_in_its_place_is_left_there(serve: Serve) -> None:
         assert stat.S_ISSOCK(os.lstat(served.path).st_mode)
 
 
-def test_a_helper_whose_socket_was_removed_still_ends_well(serve: Serve) -> None:
+def test_a_server_whose_socket_was_removed_still_ends_well(serve: Serve) -> None:
     served = serve()
     os.unlink(served.path)
 

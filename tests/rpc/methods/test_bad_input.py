@@ -1,4 +1,4 @@
-"""Input that is wrong, cut off or left behind: one clear answer or a close, and the server goes on."""
+"""Input that is wrong, truncated or abandoned: one clear error or a close, and the server keeps running."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SEND = ["boss:s", "worker:s", "note"]
 
 @pytest.fixture
 def served(shared: Served) -> Iterator[Served]:
-    """Return the server, which must be as well after the test as before, and have nothing unforeseen in its log."""
+    """Return a server; after the test it must still work, and have logged no unforeseen error."""
     logged = len(shared.log())
     yield shared
     assert shared.ask("ping") == "pong"
@@ -33,7 +33,7 @@ def unchanged(served: Served) -> Iterator[None]:
 
 
 def error_of(line: Line, code: int, kind: str, id: Any = None) -> str:
-    """Return the reason that the next answer gives, which must be an error of this code, kind and id."""
+    """Return the reason of the next answer, which must be an error of this code, kind and id."""
     answer = line.read()
     assert answer is not None, "the connection ended"
     assert (answer["jsonrpc"], answer["id"]) == ("2.0", id)
@@ -43,7 +43,7 @@ def error_of(line: Line, code: int, kind: str, id: Any = None) -> str:
 
 
 def goes_on(line: Line) -> bool:
-    """Whether the connection still works, and nothing else was to come on it."""
+    """Whether the connection still works, with no further line on it."""
     return bool(line.ask("ping") == "pong")
 
 
@@ -199,7 +199,7 @@ def test_nothing_but_blanks_and_the_end_is_the_end(served: Served, data: bytes) 
 
 
 @pytest.mark.parametrize("has_unread_answer", [False, True])
-def test_a_request_and_an_immediate_close_is_done_or_not_and_harms_nobody(
+def test_a_request_and_an_immediate_close_is_done_or_not_and_harms_no_client(
     served: Served, has_unread_answer: bool
 ) -> None:
     role = f"closed-{has_unread_answer}:s"

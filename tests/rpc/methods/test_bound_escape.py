@@ -1,4 +1,4 @@
-"""A bound socket: its clients are nobody else, and see nobody else's mail, whatever they call."""
+"""A bound socket: no method lets its clients act as another address or see the mail of another address."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ ANSWER = {"from": ME, "type": "note"}
 
 
 class Rule(NamedTuple):
-    """What a client bound to ME may ask of a method, and what is refused; `hides` says that it takes an id.
+    """Parameters of a method that a client bound to ME may use, and refused ones; `hides` says that it takes an id.
 
-    `needs` is what a call must have besides an id.
+    `needs` are the parameters that a call must have besides an id.
     """
 
     allowed: list[Any]
@@ -121,7 +121,7 @@ def only(serve: Serve, bus: BusClient) -> Iterator[Line]:
 
 @pytest.fixture
 def snapshot(foreign: Foreign) -> Callable[[], Any]:
-    """Read all that a forbidden request could change."""
+    """Read every value that a forbidden request could change."""
     return lambda: [
         foreign.execute("SELECT id FROM messages ORDER BY id"),
         foreign.execute("SELECT message_id, recipient, state, lease FROM deliveries ORDER BY 1, 2"),
@@ -242,7 +242,7 @@ def test_what_comes_later_is_pushed_only_where_it_is_from_or_to_the_own_address(
     assert seen == {log: ["last"], mail: ["to me", "to all", "last"]}
 
 
-def test_a_message_that_is_hidden_cannot_be_told_from_none_by_replying_to_it(only: Line) -> None:
+def test_a_reply_to_a_hidden_message_fails_as_for_one_that_does_not_exist(only: Line) -> None:
     answers = []
     for number in (3, NEVER):
         only.tell("send", {**NOTE, "reply_to": number}, id=7)

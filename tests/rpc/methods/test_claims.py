@@ -1,4 +1,4 @@
-"""Claims over the socket: leases, late acks, what is given back, and what a connection remembers."""
+"""Claims over the socket: leases, late acks, released messages, and the leases that a connection remembers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def claim(line: Line, **params: Any) -> list[Any]:
 
 
 def end_leases(foreign: Foreign) -> None:
-    """Let the time of all leases be over."""
+    """End all leases by their time."""
     foreign.execute("UPDATE deliveries SET ready_at = 1 WHERE lease IS NOT NULL AND state < 2")
 
 

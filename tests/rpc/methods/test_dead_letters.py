@@ -1,4 +1,4 @@
-"""Dead letters and upkeep over the socket: looked at, revived, dropped, pruned, while others go on writing."""
+"""Dead letters and maintenance over the socket: list, requeue, purge and prune, while other clients write."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OTHER = "other:s"
 
 @pytest.fixture
 def kill(boss: BusClient, connect: Connect) -> Callable[..., int]:
-    """Send a message that dies at its recipient's, and return its id."""
+    """Send a message whose delivery dies, and return its id."""
 
     def kill(address: str = WORKER, **options: Any) -> int:
         sent = boss.send(address, "job", max_attempts=1, **options)
@@ -103,7 +103,7 @@ def boss_sees_all(foreign: Foreign, count: int = 20_000) -> bool:
 
 
 @pytest.mark.process
-def test_a_helper_that_stops_does_not_wait_for_the_end_of_a_prune(
+def test_a_server_that_stops_does_not_wait_for_the_end_of_a_prune(
     served: Served, boss: BusClient, foreign: Foreign
 ) -> None:
     fill(foreign, 20_000)
@@ -118,7 +118,7 @@ def test_a_helper_that_stops_does_not_wait_for_the_end_of_a_prune(
     assert foreign.value("SELECT count(*) FROM messages WHERE type = 'old'") > 0
 
 
-def test_stats_hold_the_figures_of_the_helper_and_those_of_the_bus(
+def test_stats_hold_the_figures_of_the_server_and_those_of_the_bus(
     line: Line, boss: BusClient, kill: Callable[..., int]
 ) -> None:
     kill()

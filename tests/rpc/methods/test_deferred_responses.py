@@ -1,4 +1,4 @@
-"""Requests that wait over the socket: for an answer, for receipts; they hold up nothing and leave nothing behind."""
+"""Deferred responses over the socket, to `request` and `wait_receipt`: they block nothing and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def oracle(connect: Connect) -> BusClient:
 
 
 def asked(oracle: BusClient, count: int = 1) -> list[Any]:
-    """Return the questions once so many are there."""
+    """Return the requests once `count` have come."""
     wait_until(lambda: len(oracle.inbox(peek=True)) >= count, f"{count} questions")
     return oracle.inbox()
 
@@ -42,7 +42,7 @@ def wait_for_waits(served: Served, count: int) -> None:
 
 
 def hanging(db: str) -> list[str]:
-    """Return the doorbells of private reply addresses and of receipts that are left."""
+    """Return the remaining doorbells of private reply addresses and of receipts."""
     return [bell for bell in bells(db) if "+" in bell or bell.startswith("*")]
 
 
@@ -80,7 +80,7 @@ def test_a_client_that_has_closed_its_half_still_gets_its_answer(
     with serve().connect() as line:
         line.tell("request", QUESTION, id=1)
         line.half_close()
-        # Longer than some ticks: a half-closed client must not be taken for one that is gone.
+        # Longer than some ticks: the server must not take a half-closed client for a closed one.
         assert line.is_silent(0.3)
         oracle.reply(asked(oracle)[0], "answer", "yes")
 
@@ -155,7 +155,7 @@ def test_waits_leave_no_doorbell_and_no_descriptor_behind(served: Served, line: 
     wait_until(lambda: open_files(served.pid) <= before, "the end of the descriptors")
 
 
-def test_a_helper_that_stops_answers_what_waits_at_once_and_withdraws_it(
+def test_a_server_that_stops_completes_deferred_requests_at_once_and_withdraws_them(
     served: Served, line: Line, oracle: BusClient, foreign: Foreign
 ) -> None:
     line.tell("request", {**QUESTION, "timeout_s": 600}, id=1)
@@ -195,7 +195,7 @@ def test_the_answer_to_a_request_cannot_be_sent_twice_in_vain(line: Line, oracle
     assert second.to == question.reply_address
 
 
-def test_answers_to_a_client_that_does_not_read_stay_in_the_store_and_hold_up_nobody(
+def test_replies_to_a_client_that_does_not_read_stay_in_the_store_and_block_no_client(
     served: Served, line: Line, oracle: BusClient, foreign: Foreign
 ) -> None:
     count, size = 30, 1_000_000
@@ -205,7 +205,7 @@ def test_answers_to_a_client_that_does_not_read_stay_in_the_store_and_hold_up_no
         for question in asked(oracle, count):
             oracle.reply(question, "answer", "x" * size)
             oracle.ack(question.id)
-            # The first fills the pipe; what was asked for before that is on its way already.
+            # The first reply fills the pipe; replies to earlier requests are on their way already.
             wait_until(lambda: other.ask("stats")["waits"] < count, "the first answer")
 
         assert other.ask("send", ["boss:s", "worker:s", "note"])

@@ -1,4 +1,4 @@
-"""The OpenRPC document describes every method, and is one."""
+"""The OpenRPC document describes every method, and is valid."""
 
 from __future__ import annotations
 

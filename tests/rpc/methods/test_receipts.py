@@ -1,4 +1,4 @@
-"""Receipts and threads over the socket: how far a message has come, once it has come so far, and what answers it."""
+"""Receipts and threads over the socket: the states of deliveries, waits for a state, and the replies to a message."""
 
 from __future__ import annotations
 

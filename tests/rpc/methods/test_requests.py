@@ -76,7 +76,7 @@ def request(method: str, params: Any = None, **more: Any) -> str:
 
 
 def pipeline(line: Line, lines: list[str]) -> list[Any]:
-    """Write all lines while the answers are read, so that neither side waits for the other for ever."""
+    """Write all lines while reading the answers, so that neither side blocks the other."""
     writer = threading.Thread(target=line.write, args=("\n".join(lines),))
     writer.start()
     answers = [line.read() for _ in lines]
@@ -85,7 +85,7 @@ def pipeline(line: Line, lines: list[str]) -> list[Any]:
 
 
 def shape_of(value: Any) -> Any:
-    """Return what does not differ between two answers to the same question."""
+    """Return the parts of an answer that do not differ between two calls."""
     if isinstance(value, dict):
         return sorted(value)
     return type(value)

@@ -1,4 +1,4 @@
-"""Retention by the server: an idle one drops what is beyond the limits, and settles what time brings."""
+"""Retention by the server: an idle server deletes messages beyond the limits, and applies due timers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Connect = Callable[..., BusClient]
 
 
 @pytest.mark.process
-def test_an_idle_helper_drops_what_is_beyond_the_limits_of_raven_yaml(
+def test_an_idle_server_deletes_by_the_retention_limits_of_raven_yaml(
     serve: Serve, connect: Connect, foreign: Foreign, db: str
 ) -> None:
     bus = connect("worker:s")
@@ -31,7 +31,7 @@ def test_an_idle_helper_drops_what_is_beyond_the_limits_of_raven_yaml(
     assert foreign.value("SELECT min(id) FROM messages") == 27
 
 
-def test_an_idle_helper_tells_a_sender_of_what_died_unnoticed(serve: Serve, connect: Connect, foreign: Foreign) -> None:
+def test_an_idle_server_reports_a_dead_delivery_to_its_sender(serve: Serve, connect: Connect, foreign: Foreign) -> None:
     boss, worker = connect("boss:s"), connect("worker:s")
     boss.send("worker:s", "job", max_attempts=1, report="undelivered")
     worker.claim(lease_s=0.05)

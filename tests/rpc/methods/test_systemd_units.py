@@ -33,7 +33,7 @@ def unit(name: str) -> ConfigParser:
 
 
 def options(name: str) -> list[str]:
-    """Return what a service gives to `raven serve`."""
+    """Return the arguments that a service passes to `raven serve`."""
     program, command, *given = shlex.split(unit(f"{name}.service")["Service"]["ExecStart"])
     assert (program, command) == ("%h/.local/bin/raven", "serve")
     return given
@@ -45,7 +45,7 @@ def filled_in(text: str, home: Path) -> str:
 
 @pytest.fixture
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Do what systemd does with a pair of units; returns the path of the socket."""
+    """Start a pair of units as systemd does; returns the path of the socket."""
     path = filled_in(unit(f"{request.param}.socket")["Socket"]["ListenStream"], tmp_path)
     os.makedirs(os.path.dirname(path))
     given = [filled_in(option, tmp_path) for option in options(request.param)]
@@ -64,7 +64,7 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("served", ["raven"], indirect=True)
-def test_the_service_serves_the_default_bus_to_anybody(served: str, tmp_path: Path) -> None:
+def test_the_service_serves_the_default_bus_to_any_client(served: str, tmp_path: Path) -> None:
     with Line(served) as line:
         line.ask("send", {"from": "boss:s", "to": "worker:s", "type": "note"})
 
@@ -122,7 +122,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
         env={**environment(), "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)},
     )
 
-    # Of other units that this machine has, it may say what it likes.
+    # It may complain about other units of this machine.
     assert found.returncode == 0, found.stderr
     assert "raven" not in found.stderr
 

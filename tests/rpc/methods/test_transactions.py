@@ -1,4 +1,4 @@
-"""Transactions over the socket: several calls in one commit, or none of them."""
+"""Transactions over the socket: several calls in one commit, all or none."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def send(body: Any, to: str = "boss:s") -> dict[str, Any]:
 
 
 def state_of(foreign: Foreign) -> Any:
-    """Return all that a transaction could change."""
+    """Return every value that a transaction could change."""
     return [
         foreign.execute("SELECT id, body FROM messages ORDER BY id"),
         foreign.execute("SELECT id, state, lease, attempts, ready_at FROM deliveries ORDER BY id"),
@@ -133,7 +133,7 @@ def test_a_transaction_frees_the_places_of_what_it_acks_in_the_window(line: Line
     assert [line.push()["message"]["id"] for _ in range(2)] == sent[2:]
 
 
-def test_nobody_is_woken_by_a_transaction_that_was_undone(line: Line, boss: BusClient) -> None:
+def test_a_transaction_that_was_rolled_back_wakes_no_recipient(line: Line, boss: BusClient) -> None:
     line.ask("subscribe", {"role": "other:s"})
 
     line.error("transaction", {"calls": [send("lost", "other:s"), call("ack", {"id": 10**6})]})

@@ -1,4 +1,4 @@
-"""A server that is passed its listening socket, as systemd does it: sd_listen_fds(3)."""
+"""A server that inherits its listening socket, as from systemd: sd_listen_fds(3)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def passed(tmp_path: Path) -> Iterator[socket.socket]:
 
 @pytest.fixture
 def activate(db: str, passed: socket.socket) -> Iterator[Activate]:
-    """Start servers that are passed the socket."""
+    """Start servers that inherit the socket."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*options: str, pid: str = "own") -> subprocess.Popen[str]:
@@ -63,20 +63,20 @@ def activate(db: str, passed: socket.socket) -> Iterator[Activate]:
 
 
 def stop(process: subprocess.Popen[str]) -> None:
-    """Stop a server, which must end well."""
+    """Stop a server, which must exit with code 0."""
     process.terminate()
     _, told = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, told) == (0, "")
 
 
 def connected(path: str) -> Line | None:
-    """Return a connection to a socket, or None: it stands there a moment before anybody listens at it."""
+    """Return a connection to a socket, or None: the socket exists a moment before the server listens at it."""
     with suppress(FileNotFoundError, ConnectionRefusedError):
         return Line(path)
     return None
 
 
-def test_a_connection_that_came_before_the_helper_is_served_where_it_says_that_it_listens(
+def test_a_connection_that_came_before_the_server_is_served_at_the_path_it_reports(
     passed: socket.socket, activate: Activate, db: str
 ) -> None:
     with Line(passed.getsockname()) as line:
@@ -90,7 +90,7 @@ def test_a_connection_that_came_before_the_helper_is_served_where_it_says_that_i
     assert not os.path.lexists(f"{db}.sock")
 
 
-def test_the_socket_stays_and_the_next_helper_serves_who_came_between(
+def test_the_socket_stays_and_the_next_server_serves_the_clients_that_came_between(
     passed: socket.socket, activate: Activate, db: str
 ) -> None:
     path = passed.getsockname()
@@ -170,7 +170,7 @@ def test_what_is_no_listening_unix_socket_is_refused(db: str, tmp_path: Path, ki
 
 if shutil.which("systemd-socket-activate"):
 
-    def test_systemd_itself_starts_a_helper_for_the_first_connection(db: str, tmp_path: Path) -> None:
+    def test_systemd_itself_starts_a_server_for_the_first_connection(db: str, tmp_path: Path) -> None:
         path = str(tmp_path / "activated.sock")
         serve = [sys.executable, "-m", "raven", "serve", "--db", db]
         with subprocess.Popen(["systemd-socket-activate", "-l", path, *serve], stdout=subprocess.PIPE) as process:

@@ -40,7 +40,7 @@ WRITES: dict[str, Any] = {
 
 
 def answers_at_once(served: Served) -> None:
-    """Ask everything that must not wait for a writer."""
+    """Call every method that must not wait for a writer."""
     with served.connect() as line:
         assert line.ask("ping") == "pong"
         assert line.ask("stats")["pid"] == served.pid
@@ -56,13 +56,13 @@ def answers_at_once(served: Served) -> None:
 
 
 def error_of(line: Line) -> tuple[str, bool, str]:
-    """Return the kind, whether it is retryable, and the text of the next answer, an error."""
+    """Return the kind, the retryable flag and the text of the next answer, which is an error."""
     error = line.answer()["error"]
     return error["data"]["kind"], error["data"]["retryable"], error["message"]
 
 
 @pytest.mark.process
-def test_while_another_program_holds_the_lock_only_writers_wait_and_are_told_to_try_again(
+def test_while_another_program_holds_the_lock_only_writers_wait_and_get_a_retryable_error(
     serve: Serve, foreign: Foreign, tmp_path: Path
 ) -> None:
     (tmp_path / "raven.yaml").write_text("busy_timeout_s: 2\n", encoding="utf-8")
@@ -95,7 +95,7 @@ def test_every_write_is_busy_while_the_lock_is_held_for_long_and_works_after(ser
     with served.connect() as line:
         for number, (method, params) in enumerate(WRITES.items()):
             line.tell(method, params, id=number)
-        # The writer gives up on all that waits at once, so this takes two timeouts and not five.
+        # The writer fails all waiting writes at once, so this takes two timeouts and not five.
         assert [error_of(line)[:2] for _ in WRITES] == [("busy", True)] * len(WRITES)
 
         foreign.execute("ROLLBACK")
@@ -151,7 +151,7 @@ def test_the_first_read_after_another_file_took_the_place_of_the_bus_sees_the_ne
     def sees_it() -> bool:
         return "restored" in str(served.ask(method, READS[method])) or served.ask(method, READS[method]) == {"id": 7}
 
-    # The server looks at its file once a second.
+    # The server checks its file once a second.
     if method in ("recipients", "peers"):
         wait_until(lambda: served.ask("last_id") == {"id": 7}, "the new file")
         served.ask(method, READS[method])
@@ -228,7 +228,7 @@ def test_on_a_full_disk_a_request_that_is_too_big_fails_alone_and_works_once_the
     lines = [served.connect() for _ in bodies]
     for number, (line, body) in enumerate(zip(lines, bodies, strict=True)):
         line.tell("send", [*SEND, body], id=number)
-        # The first waits for the lock; the others wait for the first, and are committed together.
+        # The first write waits for the lock; the others wait for the first, and are committed together.
         wait_until(partial(_waits, served, number + 1), "the writer")
     foreign.execute("ROLLBACK")
 
@@ -253,7 +253,7 @@ def _waits(served: Served, count: int) -> bool:
     return bool(served.ask("stats")["waiting_writes"] == count)
 
 
-def test_a_helper_whose_bus_was_replaced_by_garbage_says_so_and_lives(serve: Serve, db: str) -> None:
+def test_a_server_whose_bus_was_replaced_by_garbage_says_so_and_lives(serve: Serve, db: str) -> None:
     served = serve()
     served.ask("send", [*SEND, "kept"])
     away = [(db + end, f"{db}{end}.away") for end in ("", "-wal", "-shm")]

@@ -23,14 +23,14 @@ HEAVY = 1000  # more than is written on the event loop
 
 @pytest.fixture
 def served(serve: Callable[..., ServedHere], monkeypatch: pytest.MonkeyPatch) -> ServedHere:
-    """Start a server whose tick hardly ever comes."""
+    """Start a server with a very long tick."""
     monkeypatch.setattr(server_module, "_TICK_S", 3600)
     return serve(busy_timeout_s=0.1, group_commit=False)
 
 
 @pytest.fixture
 def occupy(served: ServedHere) -> Iterator[Occupy]:
-    """Return what keeps a thread of the server busy until the event that it returns is set."""
+    """Return a function that keeps a thread of the server busy until the event that it returns is set."""
     releases: list[threading.Event] = []
 
     def start(executor: Executor) -> threading.Event:
@@ -51,18 +51,18 @@ def occupy(served: ServedHere) -> Iterator[Occupy]:
 
 
 def wait_for(served: ServedHere, **counts: int) -> None:
-    """Wait until the server counts so many of something."""
+    """Wait until the server's statistics have these values."""
     wait_until(lambda: counts.items() <= served.do(served.server.stats).items(), str(counts))
 
 
 def begin_to_stop(served: ServedHere) -> None:
-    """Tell it to stop; afterwards its connections know."""
+    """Stop the server, and return once its connections are stopping."""
     served.do(served.server.stop)
     served.do(lambda: None)
 
 
 @pytest.mark.parametrize("state", ["sent", "acked"], ids=["is there already", "is waited for"])
-def test_a_wait_whose_client_has_gone_before_it_began_is_given_up_and_its_place_given_back_once(
+def test_a_deferred_request_whose_client_leaves_before_it_starts_is_cancelled_and_releases_its_quota_once(
     served: ServedHere, occupy: Occupy, connect: Connect, state: str
 ) -> None:
     sent = connect("a:s").send("b:s", "note")
@@ -79,7 +79,7 @@ def test_a_wait_whose_client_has_gone_before_it_began_is_given_up_and_its_place_
     assert served.do(lambda: served.server.host.wait_quota._used) == 0
 
 
-def test_a_wait_that_begins_when_the_helper_has_stopped_is_answered_at_once(
+def test_a_wait_that_begins_when_the_server_has_stopped_is_answered_at_once(
     served: ServedHere, occupy: Occupy, connect: Connect
 ) -> None:
     sent = connect("a:s").send("b:s", "note")
@@ -114,9 +114,7 @@ def test_a_request_that_was_read_before_the_stop_and_begun_after_it_does_not_wai
         assert line.answer()["error"]["data"]["kind"] == "closed"
 
 
-def test_an_end_that_comes_with_the_last_look_is_told_once(
-    served: ServedHere, occupy: Occupy, connect: Connect
-) -> None:
+def test_an_error_in_the_final_poll_is_sent_once(served: ServedHere, occupy: Occupy, connect: Connect) -> None:
     sent = connect("a:s").send("b:s", "note")
     with served.connect() as line:
         line.tell("wait_receipt", {"id": sent.id, "timeout_s": 0.2}, id=1)
@@ -153,7 +151,7 @@ def test_an_answer_whose_ring_was_lost_is_found_when_the_time_is_over(
         shutil.rmtree(f"{db}-bells")
         answering = connect("b:s")
 
-        # Not by `reply`, whose answer would not outlive the question: as foreign programs write it.
+        # Not by `reply`, whose message would expire with the request: as another program writes it.
         answering.send(str(answering.claim()[0].reply_address), "answer", "late")
 
         assert line.answer()["result"]["body"] == "late"
@@ -179,7 +177,7 @@ def test_a_request_whose_client_does_not_read_is_withdrawn_when_its_time_is_over
 # The end of connections, and of the server
 
 
-def test_a_helper_goes_before_its_threads_are_done_where_they_take_too_long(
+def test_a_server_goes_before_its_threads_are_done_where_they_take_too_long(
     served: ServedHere, occupy: Occupy, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_module, "_DRAIN_S", 0.1)
@@ -214,7 +212,7 @@ def test_a_fetch_that_comes_back_when_its_connection_has_ended_pushes_nothing(
     assert served.server.host.pushed == 1
 
 
-def test_a_fetch_that_fails_when_its_connection_has_ended_is_nobody_s_error(
+def test_a_fetch_that_fails_after_its_connection_has_ended_is_not_an_error(
     served: ServedHere, occupy: Occupy, connect: Connect
 ) -> None:
     with served.connect() as line:
@@ -233,7 +231,7 @@ def test_a_fetch_that_fails_when_its_connection_has_ended_is_nobody_s_error(
     assert [message.id for message in connect("b:s").claim()] == [1]
 
 
-def test_a_helper_that_stood_still_renews_what_it_holds_before_it_takes_more(
+def test_a_server_that_was_suspended_renews_its_leases_before_it_fetches_more(
     served: ServedHere, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sender = connect("a:s")

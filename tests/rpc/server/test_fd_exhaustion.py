@@ -1,4 +1,4 @@
-"""A server whose descriptors are used up: who is in goes on, who comes waits, and then all is as before."""
+"""A server without free descriptors: connected clients are served, new clients wait, and later all are served again."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ pytestmark = [
 
 @contextmanager
 def descriptors_left(served: Served, count: int) -> Iterator[None]:
-    """Leave a server so many descriptors."""
+    """Limit a server to `count` further descriptors."""
     before = resource.prlimit(served.pid, resource.RLIMIT_NOFILE)
-    # The limit is one above the highest number, and the numbers have no gaps to speak of.
+    # The limit is one above the highest number, and the numbers have almost no gaps.
     resource.prlimit(served.pid, resource.RLIMIT_NOFILE, (open_files(served.pid) + count, before[1]))
     try:
         yield
@@ -64,7 +64,7 @@ def test_mail_still_comes_to_who_subscribes_without_a_descriptor_for_a_doorbell(
     boss = connect("boss:s")
     served = serve()
     with served.connect() as line:
-        # What the first subscription opens for all.
+        # The first subscription opens descriptors for all.
         line.ask("subscribe", {"role": "first:s"})
         with descriptors_left(served, 0):
             line.ask("subscribe", {"role": "worker:s"})
@@ -98,7 +98,7 @@ def test_every_method_works_where_it_is_first_called_without_a_descriptor(serve:
     assert [answer["id"] for answer in answers if "result" in answer] == list(asked), (answers, served.log())
 
 
-def test_a_helper_that_is_stopped_while_it_has_no_descriptor_ends_well(serve: Serve) -> None:
+def test_a_server_that_is_stopped_while_it_has_no_descriptor_ends_well(serve: Serve) -> None:
     served = serve()
     with served.connect() as inside:
         inside.ask("ping")
@@ -112,7 +112,7 @@ def test_a_helper_that_is_stopped_while_it_has_no_descriptor_ends_well(serve: Se
     assert "Traceback" not in served.log()
 
 
-def test_an_error_of_the_event_loop_that_is_no_shortage_is_told_as_asyncio_does(
+def test_an_error_of_the_event_loop_that_is_no_lack_of_descriptors_goes_to_asyncio(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def run() -> None:
@@ -127,5 +127,5 @@ def test_an_error_of_the_event_loop_that_is_no_shortage_is_told_as_asyncio_does(
     assert [(one.name, one.exc_info is not None) for one in caplog.records] == [("asyncio", True)]
 
 
-def test_a_helper_that_serves_has_imported_all_of_raven_that_it_needs(db: str, spawn: Spawn) -> None:
+def test_a_server_that_serves_has_imported_all_of_raven_that_it_needs(db: str, spawn: Spawn) -> None:
     assert spawn("late_importer", db).read() == []

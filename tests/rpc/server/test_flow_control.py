@@ -1,4 +1,4 @@
-"""Windows: no more is pushed than the client has room for, and the rest stays in the file."""
+"""Flow control: the server pushes only as much as the window allows, and the rest stays in the file."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_an_ack_over_another_connection_frees_a_place_at_once(serve: Serve, conn
 
         served.ask("ack", {"id": sent[0]})  # for its only recipient
 
-        # Well before the renewal, which would find it, too.
+        # Well before the renewal, which would notice the ack, too.
         assert line.push(timeout_s=7)["message"]["id"] == sent[1]
 
 

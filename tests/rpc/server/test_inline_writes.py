@@ -1,4 +1,4 @@
-"""A client that is alone on the server: its writes are committed at once, and each promise is kept all the same."""
+"""Inline writes: the writes of the only active client are committed at once, and every promise holds."""
 
 from __future__ import annotations
 
@@ -73,5 +73,5 @@ def test_what_a_client_alone_sends_at_once_is_committed_together(served: Served,
         answers = line.answer() if is_batch else [line.answer() for _ in requests]
 
         assert [answer["result"]["id"] for answer in answers] == [answer["id"] for answer in answers]
-        # The first one's own; and those of a line may come in two pieces.
+        # One commit for the first; the requests of a line may come in two pieces.
         assert line.ask("stats")["commits"] <= 3

@@ -1,4 +1,4 @@
-"""The server's life: how it starts, what it still does when it is told to stop, and what a kill leaves behind."""
+"""The life of the server: its start, the responses it still sends when it stops, and the state after a kill."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ AT_ONCE_S = 7.0
 
 @pytest.fixture
 def patient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let servers wait long for a bus that another program has locked."""
+    """Give servers a long busy timeout, for a bus that another program has locked."""
     (tmp_path / "raven.yaml").write_text("busy_timeout_s: 600\n")
     monkeypatch.chdir(tmp_path)
 
@@ -39,19 +39,19 @@ def send(number: int) -> dict[str, Any]:
 
 
 def pipeline(line: Line, count: int) -> None:
-    """Ask for many sends at once; so few that the system takes them all before any is read."""
+    """Write many sends at once; few enough that the socket buffers all before the server reads any."""
     for number in range(count):
         line.tell("send", send(number), id=number)
 
 
 def answers(line: Line) -> Iterator[Any]:
-    """Yield what comes up to the end of the connection."""
+    """Yield the lines up to the end of the connection."""
     while (shape := line.answer()) is not None:
         yield shape
 
 
 def bodies(connect: Connect) -> list[Any]:
-    """Return the bodies of all that waits for the worker."""
+    """Return the bodies of all pending messages of the worker."""
     return [message.body for message in connect("worker:s").inbox(10_000)]
 
 
@@ -234,7 +234,7 @@ def test_what_was_answered_survives_a_kill(serve: Serve, connect: Connect, forei
 
 
 def answers_that_came(line: Line) -> Iterator[Any]:
-    """Yield the whole answers that were written before a kill, which may have cut the last one."""
+    """Yield the complete responses that were written before a kill; the last one may be truncated."""
     try:
         yield from answers(line)
     except AssertionError as error:

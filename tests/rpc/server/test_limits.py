@@ -36,18 +36,18 @@ def refusal(line: Line, data: bytes | None = None) -> Any:
 
 
 def all_of(line: Line) -> bytes:
-    """Return what comes up to the end, on a descriptor that may be too high for `select`."""
+    """Return the bytes up to the end, from a descriptor that may be too high for `select`."""
     return b"".join(iter(lambda: line.socket.recv(10_000), b""))
 
 
 def ping(size: int) -> bytes:
-    """Return a ping of so many bytes, without a newline."""
+    """Return a ping of `size` bytes, without a newline."""
     return json.dumps({"jsonrpc": "2.0", "method": "ping", "id": 1}).encode().ljust(size)
 
 
 @contextlib.contextmanager
 def many(served: Served, count: int) -> Iterator[list[Line]]:
-    """Open many connections, with as many descriptors as that takes."""
+    """Open many connections, with a sufficient limit of descriptors."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count + 500
     if hard != resource.RLIM_INFINITY and hard < wanted:
@@ -173,7 +173,7 @@ def test_a_million_wrong_elements_are_one_error_and_no_memory(serve: Serve, para
 
 @needs_proc
 @pytest.mark.process
-def test_of_2_000_connections_1_000_get_in_and_the_others_are_told_to_try_again(serve: Serve) -> None:
+def test_of_2_000_connections_1_000_are_accepted_and_the_others_get_a_retryable_error(serve: Serve) -> None:
     served = serve()
     served.ask("stats")  # which opens a connection to the bus of its own
     before = open_files(served.pid)
@@ -201,7 +201,7 @@ def test_of_2_000_connections_1_000_get_in_and_the_others_are_told_to_try_again(
     wait_until(lambda: open_files(served.pid) <= before, "its descriptors")
 
 
-def test_a_connection_too_many_that_has_asked_already_is_told_why(serve: Serve) -> None:
+def test_a_connection_over_the_limit_that_has_sent_a_request_gets_the_error(serve: Serve) -> None:
     served = serve("--max-connections", "1")
     with served.connect() as first:
         first.ask("ping")
@@ -217,7 +217,7 @@ def test_a_connection_too_many_that_has_asked_already_is_told_why(serve: Serve) 
 @needs_proc
 @pytest.mark.parametrize("subscribe", [("subscribe", {"ack": "auto"}), ("tail", {})])
 @pytest.mark.process
-def test_a_subscriber_that_never_reads_holds_up_nobody_and_takes_no_memory(
+def test_a_subscriber_that_never_reads_blocks_no_client_and_takes_no_memory(
     serve: Serve, connect: Connect, subscribe: tuple[str, Any]
 ) -> None:
     boss, body = connect("boss:s"), "x" * 10_000
@@ -242,14 +242,14 @@ def test_a_subscriber_that_never_reads_holds_up_nobody_and_takes_no_memory(
 
 @needs_proc
 @pytest.mark.process
-def test_answers_that_nobody_reads_are_not_piled_up(serve: Serve) -> None:
+def test_responses_to_a_client_that_does_not_read_do_not_pile_up(serve: Serve) -> None:
     served = serve()
     message = served.ask("send", ["boss:s", "worker:s", "note", "x" * 500_000])
     read = json.dumps({"jsonrpc": "2.0", "method": "read", "params": [message["id"]], "id": 1})
     with served.connect() as stalled, served.connect() as other:
         stalled.write("\n".join([read] * 250))
         assert not stalled.is_silent(DEADLINE_S)
-        # What stands in the reader's line before this is done when this is answered.
+        # Earlier jobs of the reader are done when this is answered.
         other.ask("last_id")
 
         assert peak_mib(served.pid) < 100
@@ -280,7 +280,7 @@ def test_a_batch_whose_answers_come_to_too_much_has_errors_in_the_place_of_the_l
         assert second["error"]["data"]["kind"] == "limit"
 
 
-def test_a_helper_that_has_written_as_very_many_addresses_forgets_them(
+def test_a_server_that_has_written_as_very_many_addresses_forgets_them(
     serve: Callable[..., ServedHere], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host, "_MAX_CLIENTS", 2)

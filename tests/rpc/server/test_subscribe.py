@@ -1,4 +1,4 @@
-"""Subscriptions on the socket: who gets what, in which order, and what becomes of it when one goes away."""
+"""Subscriptions on the socket: recipients, order, and the release of messages when a client leaves."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_a_connection_that_closes_gives_back_what_it_had_not_acked(serve: Serve,
 
 
 @pytest.mark.process
-def test_the_leases_of_a_helper_that_was_killed_end_by_themselves(
+def test_the_leases_of_a_server_that_was_killed_end_by_themselves(
     serve: Serve, connect: Connect, foreign: Foreign
 ) -> None:
     bus, served = connect("boss:s"), serve()
@@ -215,7 +215,7 @@ def test_the_leases_of_a_helper_that_was_killed_end_by_themselves(
         subscribe(line, ack="manual")
         send_all(bus, "c")
         assert bodies(line, 1) == ["c"]
-        # As if 30 s were over.
+        # As after 30 s.
         foreign.execute("UPDATE deliveries SET ready_at = 1 WHERE lease IS NOT NULL AND attempts = 1 AND id >> 20 < 3")
         again = [line.push()["message"] for _ in range(2)]
         assert [(message["body"], message["attempts"]) for message in again] == [("a", 2), ("b", 2)]

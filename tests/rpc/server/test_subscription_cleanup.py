@@ -1,4 +1,4 @@
-"""What goes wrong for one subscription or one message leaves nothing behind, and holds up nobody else."""
+"""A failure of one subscription or message leaves nothing behind, and blocks no other subscription."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tails on the socket: the log of the bus is pushed from an id on, and nothing is consumed."""
+"""Tails on the socket: the server pushes the log of the bus from an id on, and consumes no message."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_tail_follows_with_what_is_sent_by_anyone(serve: Serve, connect: Conne
         assert line.is_silent(0.2)
 
 
-def test_a_tail_consumes_nothing_and_registers_nobody(serve: Serve, connect: Connect) -> None:
+def test_a_tail_consumes_nothing_and_registers_no_address(serve: Serve, connect: Connect) -> None:
     bus = connect("boss:s")
     sent = bus.send("worker:s", "note")
     before = {peer.address: peer.pending for peer in bus.peers()}
@@ -111,7 +111,7 @@ def test_a_client_that_reads_late_gets_the_whole_log_without_gap_or_repeat(serve
         sent = [m.id for m in bus.send_many([{"to": "worker:s", "type": "note", "body": "x" * 2000}] * 3000)]
         assert not line.is_silent(DEADLINE_S)
         sent += [bus.send("worker:s", "note").id for _ in range(50)]
-        # A page at a time: what the client does not read is not fetched either.
+        # A page at a time: no page is fetched before the client has read the last.
         assert served.ask("stats")["pushed"] < 500
 
         assert [line.push()["message"]["id"] for _ in sent] == sent

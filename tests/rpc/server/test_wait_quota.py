@@ -21,7 +21,7 @@ Serve = Callable[..., Served]
 
 
 def wait_often(line: Line, params: dict[str, object], count: int) -> list[dict[str, object]]:
-    """Wait for a receipt so often, and return the errors that come at once."""
+    """Call `wait_receipt` `count` times, and return the immediate errors."""
     shape = {"jsonrpc": "2.0", "method": "wait_receipt", "params": params, "id": "wait"}
     line.write("\n".join([json.dumps(shape)] * count))
     line.tell("last_id", id="last")
@@ -38,7 +38,7 @@ def test_over_all_connections_no_more_waits_than_there_are_places_and_all_are_gi
     message = served.ask("send", ["boss:s", "nobody:s", "note"])
     wait = {"id": message["id"], "timeout_s": 60}
     with served.connect() as steady:
-        # What fails or ends at once gives its place back, too: else there were fewer below.
+        # Calls that fail or end at once release their quota, too: otherwise fewer waits were allowed below.
         assert len(wait_often(steady, {"id": 999_999}, 200)) == 200
         over = {"jsonrpc": "2.0", "method": "wait_receipt", "params": [message["id"], "acked", 0], "id": 1}
         steady.write(json.dumps([over] * 200))
@@ -62,7 +62,7 @@ def test_over_all_connections_no_more_waits_than_there_are_places_and_all_are_gi
         # SQLite closes a descriptor of the file only when nothing in the process has a lock on it.
         wait_until(lambda: open_files(served.pid) <= before + 3, "its descriptors", 3 * DEADLINE_S)
 
-        # All are there again: none was given back twice, and none was kept.
+        # The whole quota is free again: each wait was released once.
         with served.connect() as line:
             assert len(wait_often(line, wait, 1000)) == 0
 
