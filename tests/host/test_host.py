@@ -1,4 +1,4 @@
-"""A host without sockets and JSON: a sink of the test gets pushed messages, requests are deferred, writes share a commit."""
+"""A host without sockets and JSON: its test sink gets the messages, requests are deferred, writes share a commit."""
 
 from __future__ import annotations
 
