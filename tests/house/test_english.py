@@ -32,6 +32,7 @@ GROUPS = {
         *ROOT.glob("rpc/**/*.md"),
     ],
     "raven/cli": [*ROOT.glob("raven/cli/**/*.py")],
+    "scripts/stress": [*ROOT.glob("scripts/stress/**/*.py"), *ROOT.glob("tests/stress/*.py")],
 }
 
 

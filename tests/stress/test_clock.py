@@ -38,8 +38,8 @@ def test_steps_of_the_clock_lose_nothing(tmp_path: Path) -> None:
     outcome = TRIALS["clock"].run(tmp_path, seconds=4, seed=7, rounds=1)
 
     assert outcome.is_clean, "\n".join(describe("clock", outcome))
-    for what in ("clock steps", "sends", "acks", "answered requests", "timeouts", "wake-ups by a clock step"):
-        assert outcome.counts[what] > 0, outcome.counts
+    for name in ("clock steps", "sends", "acks", "answered requests", "timeouts", "wake-ups by a clock step"):
+        assert outcome.counts[name] > 0, outcome.counts
 
 
 def test_valid_notes_show_no_problem() -> None:
@@ -47,8 +47,8 @@ def test_valid_notes_show_no_problem() -> None:
     assert open_ids(GOOD) == set()
 
 
-def drop(what: str, id: int) -> Callable[[list[Note]], list[Note]]:
-    return lambda notes: [note for note in notes if (note[0], note[2]) != (what, id)]
+def drop(name: str, id: int) -> Callable[[list[Note]], list[Note]]:
+    return lambda notes: [note for note in notes if (note[0], note[2]) != (name, id)]
 
 
 def add(*more: Note) -> Callable[[list[Note]], list[Note]]:

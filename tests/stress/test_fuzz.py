@@ -67,7 +67,7 @@ def lose_a_kind(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def lose_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the client raise a KeyError."""
-    monkeypatch.setattr(connection, "result_of", lambda shape: shape["result"])
+    monkeypatch.setattr(connection, "result_of", lambda response: response["result"])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The kill -9 storm, for some seconds."""
+"""The kill9 trial in its short form."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.processes import needs_proc
 
 @pytest.mark.slow
 @needs_proc
-def test_whatever_is_killed_when_each_promise_is_kept(tmp_path: Path) -> None:
+def test_kills_at_any_moment_break_no_promise(tmp_path: Path) -> None:
     outcome = TRIALS["kill9"].run(tmp_path, seconds=12, seed=6, rounds=1)
 
     assert not outcome.findings

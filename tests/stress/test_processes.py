@@ -34,7 +34,7 @@ def test_a_short_round_runs_every_part_and_finds_nothing(tmp_path: Path) -> None
     outcome = trial.run(processes.run, tmp_path, seconds=1, seed=1, rounds=1)
 
     assert outcome.is_clean, "\n".join(describe("processes", outcome))
-    for what in (
+    for action in (
         "messages",
         "forks",
         "multiprocessing processes",
@@ -45,7 +45,7 @@ def test_a_short_round_runs_every_part_and_finds_nothing(tmp_path: Path) -> None
         "times without descriptors",
         "messages sent without descriptors",
     ):
-        assert outcome.counts[what] > 0, what
+        assert outcome.counts[action] > 0, action
 
 
 def test_a_lost_lock_on_the_database_is_noticed(db: str, connect: Connect) -> None:
@@ -66,9 +66,9 @@ def history(*but: tuple[str, str], more: Sequence[tuple[str, str]] = ()) -> Hist
     events: list[Event] = []
     stored, deliveries, effects = [], [], []
 
-    def tell(process: str, what: str, name: str, /, **fields: Any) -> None:
-        if (what, name) not in but:
-            events.append(Event(len(events) / 1000, 0.0, process, what, fields))
+    def tell(process: str, type: str, name: str, /, **fields: Any) -> None:
+        if (type, name) not in but:
+            events.append(Event(len(events) / 1000, 0.0, process, type, fields))
 
     def receive(part: str, number: int, id: int) -> None:
         key, lease = f"{part}-{number}", None if part in ("auto", "loop") else id
@@ -91,10 +91,10 @@ def history(*but: tuple[str, str], more: Sequence[tuple[str, str]] = ()) -> Hist
             if part == "exact" and ("effect", key) not in but:
                 effects.append((id, "exact-0"))
     but = ()
-    for what, key in more:
+    for type, key in more:
         part, number = key.split("-")
         id = 1 + 3 * list(RECEIVERS).index(part) + int(number)
-        if what == "received":
+        if type == "received":
             receive(part, int(number), id)
         else:
             effects.append((id, "exact-0"))

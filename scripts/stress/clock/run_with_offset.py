@@ -2,8 +2,8 @@
 
 A trial must not set the system's clock: all programs share it, few users may set it, and the time namespaces of Linux
 do not cover the calendar clock. Only one function of raven reads the calendar time (a test checks this), and this
-program makes it add the offset in FILE. All processes of a trial share FILE as memory. So a step
-reaches all of them at the same moment, whatever they are doing, as a step of the system's clock does.
+program makes it add the offset in FILE. All processes of a trial share FILE as memory. So a step reaches all of them at
+the same moment, in the middle of any call, as a step of the system's clock does.
 
 Nothing else is replaced: SQLite, files, sockets and the monotonic clock are real. File times, and SQLite's own `now` in
 `outbox` and `pending`, have no offset.

@@ -22,14 +22,22 @@ from scripts.stress.clock import accounting
 from scripts.stress.clock.clock_offset import ClockOffset
 from scripts.stress.trial import Round
 
-_PARTS = ("auto", "brief", "manual", "second", "claim", "answer", "ask", "wait", "sleep", "socket", "send")
+_PARTS = ("auto", "brief", "manual", "second", "claim", "reply", "request", "wait", "sleep", "socket", "send")
 # The order of the stops: the requester ends before the replier, so that the last request gets its reply.
-_STOPPED_LAST = ("ask", "answer", "auto", "brief", "manual", "second", "claim", "wait", "socket")
+_STOPPED_LAST = ("request", "reply", "auto", "brief", "manual", "second", "claim", "wait", "socket")
 # These parts only wait: a spinning one would use a whole processor.
-_IDLE = ("sleep", "wait", "answer")
+_IDLE = ("sleep", "wait", "reply")
 _MAX_SHARE = 0.4
 _SPANS_S = (1.0, 1.0, 10.0, 3600.0, 3600.0, 3600.0, 86400.0)
 _DWELL_S = (0.1, 0.8)
+_COUNTED = {
+    "sent": "sends",
+    "acked": "acks",
+    "waited": "timeouts",
+    "answered": "answered requests",
+    "unanswered": "unanswered requests",
+    "late": "late acks",
+}
 _BEYOND_ALL_DELAYS_S = 7 * 86400.0
 _DEADLINE_S = 60.0
 _ROUND_S = 20.0
@@ -68,9 +76,8 @@ def run(round: Round) -> None:
         states = {message.id: message.state for message in bus.tail(follow=False)}
     for kind, text in accounting.problems(notes, states, steps.times):
         round.report(kind, text)
-    for what, name in (("sent", "sends"), ("acked", "acks"), ("waited", "timeouts"), ("answered", "answered requests"),
-                       ("unanswered", "unanswered requests"), ("late", "late acks")):  # fmt: skip
-        round.count(name, sum(note[0] == what for note in notes))
+    for type, action in _COUNTED.items():
+        round.count(action, sum(note[0] == type for note in notes))
 
 
 class _Steps:
@@ -99,8 +106,8 @@ class _Steps:
         self.step_to(target)
         self._round.count("clock steps")
         if span > 1:
-            what = "a subscriber to receive the message that a step has made ready"
-            wait_until(lambda: probe in self._received_probes(), what, _DEADLINE_S, 0.05)
+            condition = "a subscriber to receive the message that a step has made ready"
+            wait_until(lambda: probe in self._received_probes(), condition, _DEADLINE_S, 0.05)
             self._round.count("wake-ups by a clock step")
             again = self._call("claim", lease_s=60)
             self._round.expect(

@@ -74,18 +74,18 @@ def claim(bus: BusClient) -> None:
             _ack(bus, message, asked)
 
 
-def ask(bus: BusClient) -> None:
+def request(bus: BusClient) -> None:
     """Send one request after the other, and record the time of each reply."""
     while not _stop.wait(_PAUSE_S):
         began, result = time.monotonic(), "answered"
         try:
-            bus.request("answer:clock", "question", timeout_s=REQUEST_TIMEOUT_S)
+            bus.request("replier:clock", "question", timeout_s=REQUEST_TIMEOUT_S)
         except WaitTimeoutError:
             result = "unanswered"
         _record(result, time.monotonic() - began)
 
 
-def answer(bus: BusClient) -> None:
+def reply(bus: BusClient) -> None:
     """Reply to every request; a request that a step has expired meanwhile is refused, and skipped."""
     while not _stop.is_set():
         for message in bus.listen(timeout_s=_LOOP_S):
@@ -165,8 +165,8 @@ _PARTS: dict[str, tuple[str, Callable[[Any], None]]] = {
     "second": ("manual:clock", receive_manual),
     "claim": ("claim:clock", claim),
     "socket": ("socket:clock", receive_manual),
-    "ask": ("asker:clock", ask),
-    "answer": ("answer:clock", answer),
+    "request": ("requester:clock", request),
+    "reply": ("replier:clock", reply),
     "wait": ("waiter:clock", wait),
     "sleep": ("sleeper:clock", sleep),
     "call": ("caller:clock", call),

@@ -27,10 +27,10 @@ _TIMEOUT_S = 120
 _READS_WITHIN_S = 5.0
 _SHRINKS_WITHIN_S = 60.0
 _USER_SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS ledger (message INTEGER PRIMARY KEY, type TEXT)",
-    "CREATE INDEX IF NOT EXISTS ledger_index ON messages (type, sender)",
-    "CREATE TRIGGER IF NOT EXISTS ledger_trigger AFTER INSERT ON messages BEGIN"
-    " INSERT OR REPLACE INTO ledger VALUES (new.id, new.type); DELETE FROM ledger WHERE message < new.id - 50; END",
+    "CREATE TABLE IF NOT EXISTS own_log (message INTEGER PRIMARY KEY, type TEXT)",
+    "CREATE INDEX IF NOT EXISTS own_log_index ON messages (type, sender)",
+    "CREATE TRIGGER IF NOT EXISTS own_log_trigger AFTER INSERT ON messages BEGIN"
+    " INSERT OR REPLACE INTO own_log VALUES (new.id, new.type); DELETE FROM own_log WHERE message < new.id - 50; END",
 )
 _ROWS = """
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})

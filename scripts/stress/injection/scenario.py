@@ -28,8 +28,8 @@ _SHORT_S = 10.0
 # It records its command line, its environment and its standard input.
 _PROBE = """
 import json, os, sys
-told = {"argv": sys.orig_argv, "env": dict(os.environ), "stdin": sys.stdin.read()}
-open(sys.argv[1], "a").write(json.dumps(told) + "\\n")
+call = {"argv": sys.orig_argv, "env": dict(os.environ), "stdin": sys.stdin.read()}
+open(sys.argv[1], "a").write(json.dumps(call) + "\\n")
 """
 
 
@@ -94,7 +94,7 @@ def _send_by_external_sql(runner: CommandRunner, bus: BusClient) -> None:
     columns = "(sender, recipient, type, body, tags, correlation_id, task_id, dedup_key)"
     plain = [
         (f"INSERT INTO outbox {columns} VALUES (?,?,?,?,?,?,?,?)",
-         ["stranger:s", _ADDRESS, text.strip() or "x", json.dumps(text), json.dumps([text]), text, text, text])
+         ["external:s", _ADDRESS, text.strip() or "x", json.dumps(text), json.dumps([text]), text, text, text])
         for text in texts(runner.round.random, 6)
     ]  # fmt: skip
     broken = "CAST(x'ff1b5b33316d0d0aff9b' AS TEXT)"
@@ -242,8 +242,10 @@ def _name_settings(runner: CommandRunner) -> None:
             runner.run(*runner.round.random.choice((["peers"], ["call", name])), f"--socket={name}.sock")
     finally:
         runner.environment, runner.folder = environment, folder
-    made = [path.name for path in folder_used.iterdir() if not path.name.startswith(("bus ", "raven.yaml", "none.db"))]
-    runner.round.expect(not made, f"a setting has created files: {made!a}")
+    created = [
+        path.name for path in folder_used.iterdir() if not path.name.startswith(("bus ", "raven.yaml", "none.db"))
+    ]
+    runner.round.expect(not created, f"a setting has created files: {created!a}")
 
 
 def _is_address(text: str) -> bool:

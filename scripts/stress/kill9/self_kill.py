@@ -38,12 +38,12 @@ class SelfKill:
         self._remaining -= 1
         return self._remaining == 0
 
-    def kill(self, place: str) -> None:
-        """Record the place, and kill this process."""
-        self._journal.write("dying", of=self._kind, place=place)
+    def kill(self, location: str) -> None:
+        """Record the location, and kill this process."""
+        self._journal.write("dying", of=self._kind, place=location)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def step(self, place: str, act: Callable[[], Any], half: Callable[[], Any] | None = None) -> Any:
+    def step(self, location: str, act: Callable[[], Any], half: Callable[[], Any] | None = None) -> Any:
         """Do one step, or kill this process in it if it is the last."""
         if not self.is_due():
             return act()
@@ -51,7 +51,7 @@ class SelfKill:
             half()
         elif self._moment == "after":
             act()
-        return self.kill(f"{self._moment} {place}")
+        return self.kill(f"{self._moment} {location}")
 
 
 class _File(apsw.VFSFile):

@@ -107,20 +107,20 @@ class PowerCutter:
                 # The shared memory file is not durable, but an old one may remain.
                 image[f"{DB}-shm"] = self._round.random.randbytes(32768)
             state = self._reopener.open(image)
-            where = f"power lost at {moment} of {len(self._recording.entries)}, {loss}: "
+            cut_description = f"power lost at {moment} of {len(self._recording.entries)}, {loss}: "
             if state.error:
-                self._report("broken", where + state.error)
+                self._report("broken", cut_description + state.error)
                 continue
             for kind, text in broken_promises(self._recording.steps, moment, state.facts):
-                self._report(kind, where + text)
-            self._check_prefix(state.digest, moment, safe, where)
+                self._report(kind, cut_description + text)
+            self._check_prefix(state.digest, moment, safe, cut_description)
 
-    def _check_prefix(self, digest: str, moment: int, safe: int, where: str) -> None:
+    def _check_prefix(self, digest: str, moment: int, safe: int, cut_description: str) -> None:
         """Find the commit whose state the files have, and report a lost commit that was safe."""
         begun = sum(commit.begun < moment for commit in self._commits)
         matching = [number for number in range(begun + 1) if self._digests[number] == digest]
         if not matching:
-            self._report("broken", where + "the files match no commit")
+            self._report("broken", cut_description + "the files match no commit")
             return
         tail = self._commits_before(moment) - matching[-1]
         self.longest_tail = max(self.longest_tail, tail)
@@ -129,7 +129,7 @@ class PowerCutter:
             returned = (step.returned for step in self._recording.steps if step.returned is not None)
             safe = max(safe, self._commits_before(max((index for index in returned if index < moment), default=0)))
         if matching[-1] < safe:
-            self._report("lost", where + f"{safe - matching[-1]} of {safe} safe commits are lost")
+            self._report("lost", cut_description + f"{safe - matching[-1]} of {safe} safe commits are lost")
 
     def _commits_before(self, index: int) -> int:
         return sum(commit.ended < index for commit in self._commits)

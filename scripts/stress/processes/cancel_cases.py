@@ -138,8 +138,8 @@ class SubscribeCase:
         lost = set(self._sent) - set(received)
         if len(lost) > in_flight:
             states = ", ".join(f"#{id} {self._setup.sender.receipts(id)[0].state}" for id in sorted(lost))
-            where = f"{self.name}, at {self._setup.address}"
-            yield "lost", f"{where}: of {len(self._sent)} messages these did not come within {_TIMEOUT_S:g} s: {states}"
+            name = f"{self.name}, at {self._setup.address}"
+            yield "lost", f"{name}: of {len(self._sent)} messages these did not come within {_TIMEOUT_S:g} s: {states}"
         if len(received) > len(set(received)):
             yield "duplicated", f"{self.name}: {sorted(received)}"
 

@@ -99,11 +99,11 @@ class Canceller:
         await asyncio.sleep(0.1)
         self._before = _descriptors()
 
-    async def _expect_no_leaks(self, where: str) -> None:
+    async def _expect_no_leaks(self, case_name: str) -> None:
         deadline = time.monotonic() + _LEAK_TIMEOUT_S
         while left := self._left():
             if time.monotonic() > deadline:
-                self._report.report("broken", f"{where}: leaked: {left}")
+                self._report.report("broken", f"{case_name}: leaked: {left}")
                 return
             await asyncio.sleep(0.002)
 

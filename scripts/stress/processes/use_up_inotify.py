@@ -31,7 +31,7 @@ def main() -> None:
     # The instances should run out before the descriptors.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    held: list[int] = []
+    instances: list[int] = []
     listener: subprocess.Popen[bytes] | None = None
     print("ready", flush=True)
     for line in sys.stdin:
@@ -39,11 +39,11 @@ def main() -> None:
             case "use up":
                 while (instance := _libc.inotify_init()) >= 0:
                     os.set_inheritable(instance, False)
-                    held.append(instance)
-                print(len(held), flush=True)
+                    instances.append(instance)
+                print(len(instances), flush=True)
             case "release":
-                while held:
-                    os.close(held.pop())
+                while instances:
+                    os.close(instances.pop())
                 print("released", flush=True)
             case "doctor":
                 result = subprocess.run(

@@ -1,4 +1,4 @@
-"""Run one role of a soak until told to stop: `python -m scripts.stress.soak.traffic_process ROLE DB SOCKET`.
+"""Run one role of a soak until an input line: `python -m scripts.stress.soak.traffic_process ROLE DB SOCKET`.
 
 The transaction that sends a job also inserts it into a table, and the transaction that acks it deletes it there. At the
 end the table must be empty, and no job may be deleted twice, whichever process was killed. The process prints a line

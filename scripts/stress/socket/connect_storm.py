@@ -19,10 +19,10 @@ _SECONDS = 0.7
 def connect_from_processes(round: Round, server: Served) -> None:
     """Connect from several processes for a moment, each with a random close mode."""
     modes = [round.random.choice(sorted(CLOSE_MODES)) for _ in range(_PROCESSES)]
-    made, failed = connect_repeatedly(server.path, modes, _SECONDS)
-    round.count("connects", made)
-    round.expect(made, f"of {failed} connects some should succeed")
-    print(f"socket: {made / _SECONDS:,.0f} connects a second ({', '.join(modes)})", file=sys.stderr)
+    connected, failed = connect_repeatedly(server.path, modes, _SECONDS)
+    round.count("connects", connected)
+    round.expect(connected, f"of {failed} connects some should succeed")
+    print(f"socket: {connected / _SECONDS:,.0f} connects a second ({', '.join(modes)})", file=sys.stderr)
 
 
 def connect_repeatedly(path: str, modes: Sequence[str], seconds: float) -> tuple[int, int]:
@@ -32,5 +32,5 @@ def connect_repeatedly(path: str, modes: Sequence[str], seconds: float) -> tuple
             stack.enter_context(Program("stress.socket.connector", mode, path, str(seconds))) for mode in modes
         ]
         counts = [json.loads(connector.line()) for connector in connectors]
-    made, failed = (sum(column) for column in zip(*counts, strict=True))
-    return made, failed
+    connected, failed = (sum(column) for column in zip(*counts, strict=True))
+    return connected, failed

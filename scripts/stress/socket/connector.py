@@ -48,7 +48,7 @@ CLOSE_MODES: dict[str, Callable[[socket.socket], None]] = {
 
 def main() -> None:
     _, mode, path, seconds = sys.argv
-    made = failed = 0
+    connected = failed = 0
     end = time.monotonic() + float(seconds)
     while time.monotonic() < end:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -59,10 +59,10 @@ def main() -> None:
                 failed += 1
                 time.sleep(0.001)
                 continue
-            made += 1
+            connected += 1
             with suppress(OSError):
                 CLOSE_MODES[mode](connection)
-    print(json.dumps([made, failed]), flush=True)
+    print(json.dumps([connected, failed]), flush=True)
 
 
 if __name__ == "__main__":

@@ -62,11 +62,11 @@ def occupied_paths(round: Round, server: Served, times: int = 2) -> None:
         # The folder may be a symlink; the path itself may not.
         (folder / "over").symlink_to(folder)
         path = round.random.choice((folder, folder / "over")) / "s"
-        held = OCCUPANTS[name].make(path)
+        occupant = OCCUPANTS[name].make(path)
         _start(round, server.db, path, name)
         round.count("servers started at an occupied path")
-        if isinstance(held, socket.socket):
-            held.close()
+        if isinstance(occupant, socket.socket):
+            occupant.close()
 
 
 def _start(round: Round, db: str, path: Path, name: str) -> None:

@@ -62,7 +62,7 @@ def _truncate(round: Round, server: Served, number: int, position: int, mode: st
     """Run one conversation up to a byte, and check the messages that it stored."""
     lines = conversation(number, server.ask("last_id")["id"])
     data = b"".join(lines)[:position]
-    where = f"a conversation that ended by a {mode} at byte {position}"
+    name = f"a conversation that ended by a {mode} at byte {position}"
     {"close": _close, "half-close": _half_close, "kill": _kill}[mode](round, server.path, data)
     wait_until(lambda: _is_over(server), "the end of a connection")
     # At the end of the input a complete line counts without its newline.
@@ -70,22 +70,22 @@ def _truncate(round: Round, server: Served, number: int, position: int, mode: st
     sends = [0, 0, 1, 1, 2, 4, 4][count]
     stored = server.ask("history", {"task_id": f"{number:06}"})["messages"]
     if len(stored) > sends:
-        round.report("duplicated", f"{where} left {len(stored)} messages of {sends} sends")
+        round.report("duplicated", f"{name} left {len(stored)} messages of {sends} sends")
     if mode == "half-close" and len(stored) < sends:
-        round.report("lost", f"{where} left {len(stored)} messages of {sends} answered sends")
+        round.report("lost", f"{name} left {len(stored)} messages of {sends} answered sends")
     order = [message["recipient_role"][:3] for message in stored]
-    round.expect(order == ["cut", "cla", "cut", "cut"][: len(order)], f"{where} left messages to {order}")
+    round.expect(order == ["cut", "cla", "cut", "cut"][: len(order)], f"{name} left messages to {order}")
     for message in stored:
         (receipt,) = server.ask("receipts", {"id": message["id"]})["receipts"]
         is_free = receipt["state"] == "acked" or not receipt["leased"] or message["recipient"] != OWN
-        round.expect(is_free, f"{where} left a lease behind: {receipt}")
+        round.expect(is_free, f"{name} left a lease behind: {receipt}")
     mine = [message["id"] for message in stored if message["recipient"] == OWN]
     unacked = [message["id"] for message in server.ask("inbox", {"role": OWN, "peek": True})["messages"]]
     may_ack = mine[:1] if count == len(lines) else []
     if unacked != mine and unacked != [id for id in mine if id not in may_ack]:
-        round.report("lost", f"{where} left {unacked} of {mine} in the inbox")
+        round.report("lost", f"{name} left {unacked} of {mine} in the inbox")
     if mode == "half-close" and may_ack and unacked == mine:
-        round.report("lost", f"{where} left a message unacked whose ack was answered")
+        round.report("lost", f"{name} left a message unacked whose ack was answered")
     # Ack all, so that the next check reads no more messages.
     for message in stored:
         server.ask("ack", {"id": message["id"], "role": message["recipient"]})

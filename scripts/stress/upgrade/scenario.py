@@ -68,7 +68,7 @@ def _refuse_newer(round: Round) -> None:
             (BusClient.at("worker:s", path) if kind is BusClient else BusObserver(path)).close()
             round.report("broken", f"a {kind.__name__} opens a bus of a newer schema")
         except NewerSchemaError as error:
-            round.expect("upgrade raven" in str(error), f"the error should tell to upgrade raven: {error}")
+            round.expect("upgrade raven" in str(error), f"the error should say 'upgrade raven': {error}")
     for name, command in _COMMANDS.items():
         done = subprocess.run(
             [sys.executable, "-m", "raven", *command],
@@ -82,7 +82,7 @@ def _refuse_newer(round: Round) -> None:
         expected = _UNHEALTHY if name == "doctor" else _REFUSED
         round.expect(done.returncode == expected, f"raven {name} should end with {expected}: {done.returncode}")
         round.expect(
-            "upgrade raven" in done.stdout + done.stderr, f"raven {name} should tell to upgrade raven: {done.stderr}"
+            "upgrade raven" in done.stdout + done.stderr, f"raven {name} should say 'upgrade raven': {done.stderr}"
         )
         round.count("refused files")
     round.expect(
