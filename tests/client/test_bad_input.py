@@ -1,6 +1,6 @@
-"""A value that no method takes is refused by the name of its parameter and with the value, and nothing has happened.
+"""Invalid values are refused: the error names the parameter and the value, and nothing is done.
 
-Each is tried on every way in: on the file, over the socket by the Python client, and over the socket in bare JSON.
+Each value is tried with the client of the file, the Python client of the socket, and bare JSON over the socket.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ ROLES = ("worker", "*:s", "", "a:b:c")
 
 
 class Refusal(NamedTuple):
-    """Values of a parameter that these methods refuse by this error; it says `said`, or the parameter and the value."""
+    """Values that these methods refuse with this error; its text is `said`, or names the parameter and the value."""
 
     methods: str
     parameter: str
@@ -111,7 +111,7 @@ REFUSALS = [
 # Of JSON's null these say that it was not given.
 DEFAULTED = {("inbox", "max"), ("wait_receipt", "state"), ("wait_receipt_async", "state")}
 LOOPS = ("listen", "tail")
-NAMES = {"msg": "id"}  # of parameters over the socket
+NAMES = {"msg": "id"}  # names of parameters over the socket
 KINDS = {InputError: {"invalid_params"}, AddressError: {"invalid_params", "address"}, BodyError: {"body"},
          MessageNotFoundError: {"message_not_found"}}  # fmt: skip
 
@@ -124,7 +124,7 @@ def is_json(value: Any) -> bool:
 
 
 def cases(takes: Callable[[str, str, Any], bool]) -> list[Any]:
-    """Return a case for each value of each parameter of each method that a way in has and could be given."""
+    """Return a case for each value and parameter of each method that this kind of client has."""
     return [
         pytest.param(method, refusal, bad, id=f"{method}-{refusal.parameter}-{bad!r:.20}")
         for refusal in REFUSALS
@@ -145,7 +145,7 @@ def has_lines(method: str, parameter: str, bad: Any) -> bool:
 
 
 def call(bus: Any, method: str, given: dict[str, Any]) -> Any:
-    """Call a method to its end; a loop until it waits."""
+    """Call a method until it returns, or a loop until it waits."""
     if method == "send_many":
         return bus.send_many([given])
     came = getattr(bus, method)(**given)
@@ -157,7 +157,7 @@ def call(bus: Any, method: str, given: dict[str, Any]) -> Any:
 
 
 def check_words(said: str, refusal: Refusal, bad: Any, *others: str) -> None:
-    """Demand that an error names the parameter with the value as it was given, or as a text, or with other words."""
+    """Assert that an error names the parameter with its value, with the value as a text, or has the text `said`."""
     if refusal.said is not None:
         assert refusal.said.format(bad=bad) in said
     else:
@@ -195,7 +195,7 @@ def line(served: ServedHere, bus: BusClient) -> Iterator[Line]:
 
 @pytest.fixture(autouse=True)
 def unchanged(bus: BusClient) -> Iterator[None]:
-    """Demand that nothing is sent, claimed or finished, and that no loop has begun to wait."""
+    """Assert that no message was sent, claimed or finished, and that no loop waits."""
 
     def state() -> Any:
         return bus.last_id(), bus.receipts(1), bells(bus.db_path)

@@ -20,15 +20,15 @@ ONLY_WHERE_THE_FILE_IS = {"at", "execute"}
 
 
 def methods(kind: type) -> set[str]:
-    """Return the public methods of a class, and those by which `with` and loops use it."""
+    """Return the public methods of a class, and the methods for `with` and for loops."""
     special = {"__enter__", "__exit__", "__aiter__", "__anext__"}
     return {name for name in dir(kind) if not name.startswith("_") or name in special}
 
 
 def signature(kind: type, name: str) -> tuple[Any, ...]:
-    """Return the kind of a method, its parameters with kinds, defaults and types, and its type, or that of a property.
+    """Return the kind of a method or property, its parameters with kinds, defaults and types, and its return type.
 
-    As texts: what they name is imported for the type checker alone.
+    Types are texts: they are imported for the type checker only.
     """
     found = inspect.getattr_static(kind, name)
     if isinstance(found, property):
@@ -66,7 +66,7 @@ def test_a_transaction_takes_the_same_calls(name: str) -> None:
     here, there, told = (signature(kind, name) for kind in (BusTransaction, transaction.Transaction, bus.Transaction))
 
     assert here[:2] == there[:2] == told[:2]
-    # A call returns its value on a file, and None over a socket.
+    # A call returns its value with the file, and None over the socket.
     assert (there[2], told[2].removesuffix(" | None")) == ("None", here[2])
 
 

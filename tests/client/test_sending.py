@@ -1,4 +1,4 @@
-"""BusClient.send: who gets what, in one transaction, and what comes back."""
+"""BusClient.send: its recipients, its one transaction, and the returned message."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_round_trip_in_the_five_lines_of_the_readme(db: str) -> None:
     b.close()
 
 
-def test_what_send_returns_is_what_the_recipient_reads(connect: Connect) -> None:
+def test_send_returns_the_message_that_the_recipient_reads(connect: Connect) -> None:
     bus = connect("worker:s")
 
     sent = bus.send(
@@ -48,7 +48,7 @@ def test_what_send_returns_is_what_the_recipient_reads(connect: Connect) -> None
     assert bus.read(sent.id) == sent
 
 
-def test_an_address_that_nobody_ever_used_gets_its_mail_when_it_comes(connect: Connect) -> None:
+def test_an_unused_address_gets_its_mail_when_it_first_connects(connect: Connect) -> None:
     connect("boss:s").send("late:s", "note", 1)
 
     assert [msg.body for msg in connect("late:s").inbox()] == [1]
@@ -102,7 +102,7 @@ def test_each_recipient_acks_its_own_delivery_of_a_broadcast(connect: Connect) -
 
 
 @pytest.mark.parametrize("pattern", ["*:nowhere", "nobody:*", "Boss:*"])
-def test_a_pattern_that_nobody_matches_is_an_error_and_stores_nothing(connect: Connect, pattern: str) -> None:
+def test_a_pattern_without_a_matching_address_is_an_error_and_stores_nothing(connect: Connect, pattern: str) -> None:
     bus = connect("boss:s")
 
     with pytest.raises(UnknownAddressError, match="no registered address matches") as caught:

@@ -1,4 +1,4 @@
-"""Configuration: flag, then environment, then raven.yaml, then the default; and what is wrong is named."""
+"""Configuration: flag, environment, raven.yaml, default, in this order; an error names the wrong value."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from raven.config import FILE_NAME, LOG_LEVELS, find_file, load, template
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the tests a home of their own, and no setting from the environment that runs the tests."""
+    """Give the tests a home folder of their own, and remove raven's settings from the environment."""
     for name in ("RAVEN_DB", "RAVEN_LOG_LEVEL", "RAVEN_SOCKET"):
         monkeypatch.delenv(name, raising=False)
     folder = tmp_path / "home"
@@ -26,7 +26,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in a folder of its own."""
+    """Work in a new folder."""
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)

@@ -1,4 +1,4 @@
-"""The error tree: drawn as it is, and shaped as its users expect."""
+"""The tree of errors: its drawing is correct, and each error has the base classes that users expect."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ALL = [value for value in vars(errors).values() if isinstance(value, type) and i
 
 
 def drawn_tree() -> dict[str, tuple[str | None, str | None]]:
-    """Read the docstring: each error's name, with its parent and the built-in that it also is."""
+    """Read the docstring: the name of each error, with its parent and its built-in base class."""
     tree: dict[str, tuple[str | None, str | None]] = {}
     branch: list[str] = []
     for line in (errors.__doc__ or "").splitlines():

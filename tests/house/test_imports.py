@@ -47,7 +47,7 @@ HEAVY = ("pydantic", "watchfiles", "asyncio", "yaml")
 
 @cache
 def modules() -> dict[str, ast.Module]:
-    """Every module by its dotted name; a package by its own."""
+    """Return every module and package by its dotted name."""
     found = {}
     for home, folder in HOMES.items():
         for path in folder.rglob("*.py"):
@@ -67,7 +67,7 @@ def rooms_below(name: str) -> frozenset[str]:
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """Every module that a tree imports, wherever the import stands, types included."""
+    """Yield every module that a tree imports, at any place, types included."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -78,7 +78,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 
 def _homes(module: str, names: list[str]) -> Iterator[str]:
-    """Yield the modules among the names, and the module itself if it is asked for anything else."""
+    """Yield the modules among the names, and the module itself if another name is imported from it."""
     below = {f"{module}.{name}" for name in names} & modules().keys()
     yield from below
     if len(below) < len(names):

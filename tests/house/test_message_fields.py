@@ -1,4 +1,4 @@
-"""A field of a message is written once: what needs all of them makes its list from raven.model."""
+"""A field of a message is defined once: code that needs all fields makes its list from raven.model."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from raven.model.new_message import OPTION_TYPES, OPTIONS, SendOptions
 
 # How many lines of each file name a field, as CONTRIBUTING says to add one.
 DEFINED = {
-    "raven/model/message.py": 2,  # Message, as its users see it, and MessageRow, as it is stored
+    "raven/model/message.py": 2,  # Message, the public value, and MessageRow, the stored row
     "raven/model/new_message.py": 1,  # SendOptions
     "raven/store/sql/0001_initial.sql": 1,  # or a later migration
-    "raven/store/sql/views.sql": 3,  # `outbox`: its columns, and those of its INSERT with their values
+    "raven/store/sql/views.sql": 3,  # `outbox`: its columns, and the columns and values of its INSERT
 }
-# Of some fields these files have more to say: so many lines, and why.
+# Additional lines for some fields in these files, each with its reason.
 MORE = {
     "task_id": {
         "raven/model/message.py": (1, "an answer inherits it"),
@@ -55,7 +55,7 @@ ELSEWHERE = {
 
 
 def lines_with(field: str) -> dict[str, int]:
-    """How many lines of each file of the product have a word."""
+    """Return the number of lines of each file of the product that have a word."""
     found = {}
     for home, name in ((Path(raven.__file__).parent, "raven"), (Path(raven_rpc.__file__).parent, "rpc/raven_rpc")):
         for path in (*home.rglob("*.py"), *home.rglob("*.sql")):

@@ -1,4 +1,4 @@
-"""The public face: exactly these names, and what they cost to import."""
+"""The public names: exactly these, and the modules that importing them loads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server shows, and what its client needs."""
+"""The public names of `raven_rpc`, and the modules that its client loads."""
 
 from __future__ import annotations
 

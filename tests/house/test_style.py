@@ -1,4 +1,4 @@
-"""The house style, where a machine can hold it: one test per rule, which names all files that break it."""
+"""The house style, as far as a test can check it: one test per rule, which names all files that break it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The test run itself: it does what it says, however it was started."""
+"""The test run itself: its options work, however it is started."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wall clock is read in one place, so that a trial can step it; timeouts go by the monotonic one."""
+"""The wall clock is read in one place, so that a test can step it; timeouts use the monotonic clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log for an event loop of one's own: page by page, of all addresses or a few, through a replaced file."""
+"""The log for an event loop of your own: page by page, of all addresses or a few, also after a file replacement."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def bodies(messages: list[Message]) -> list[Any]:
 
 @pytest.fixture
 def talk(hosted: Hosted) -> HostedBus:
-    """Make a conversation of four addresses, in one task, of which half has a correlation id."""
+    """Send a conversation of four addresses in one task; half of its messages have a correlation id."""
     clients = {name: hosted(f"{name}:s") for name in "abcd"}
     for body in ("a to b", "b to a", "c to d", "a to c and d", "d to d"):
         recipients = [f"{name}:s" for name in body.partition(" to ")[2].split(" and ")]
@@ -73,7 +73,7 @@ def test_a_log_begins_at_its_id_and_waits_for_one_that_is_yet_to_come(hosted: Ho
         ([], []),
     ],
 )
-def test_addresses_narrow_a_log_and_a_tail_to_what_is_from_or_to_them(
+def test_addresses_filter_a_log_and_a_tail_by_sender_and_recipient(
     talk: BusClient, role: Any, expected: list[str]
 ) -> None:
     log = talk.log(role=role)
@@ -116,7 +116,7 @@ def test_addresses_narrow_a_history(talk: BusClient, role: Any, of_talk: list[st
 
 
 @pytest.mark.parametrize("role", ["a", "*:s", ["a:s", "b:*"], [""]])
-def test_what_is_no_address_narrows_nothing(talk: BusClient, role: Any) -> None:
+def test_an_invalid_address_filter_is_refused(talk: BusClient, role: Any) -> None:
     for call in (talk.log, lambda role: talk.history("talk", role=role), lambda role: next(talk.tail(role=role))):
         with pytest.raises(AddressError):
             call(role=role)

@@ -1,4 +1,4 @@
-"""Waits for receipts cost nothing while they last, and leave nothing when a signal ends them."""
+"""Waits for receipts take no CPU time, and leave nothing behind when a signal ends them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Spawn = Callable[..., Program]
 
 
 def sleeps(bus: BusClient, message_id: int, timeout_s: float) -> int:
-    """Return how often this thread slept in a wait that came to nothing."""
+    """Return how often this thread slept in a wait that timed out."""
     before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
     with pytest.raises(WaitTimeoutError):
         bus.wait_receipt(message_id, timeout_s=timeout_s)
@@ -28,7 +28,7 @@ def sleeps(bus: BusClient, message_id: int, timeout_s: float) -> int:
 
 @pytest.mark.skipif(not hasattr(resource, "RUSAGE_THREAD"), reason="no figures of one thread here")
 @pytest.mark.parametrize("expires_in_s", [None, 60, 0.3])
-def test_a_wait_for_what_is_leased_sleeps(connect: Connect, expires_in_s: float | None) -> None:
+def test_a_wait_for_a_leased_delivery_sleeps(connect: Connect, expires_in_s: float | None) -> None:
     boss, worker = connect("boss:s"), connect("worker:s")
     sent = boss.send("worker:s", "note", expires_in_s=expires_in_s)
     worker.claim(lease_s=60)
@@ -39,7 +39,7 @@ def test_a_wait_for_what_is_leased_sleeps(connect: Connect, expires_in_s: float 
 
 @pytest.mark.parametrize("method", ["wait_receipt", "wait_receipt_async"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_who_waits_for_receipts_leaves_nothing(
+def test_a_signal_during_a_wait_for_receipts_leaves_nothing_behind(
     db: str, connect: Connect, spawn: Spawn, method: str, number: signal.Signals
 ) -> None:
     sent = connect("boss:s").send("worker:s", "note")

@@ -1,4 +1,4 @@
-"""Waiting for receipts: told at once when a message has come as far as asked for, or never will."""
+"""Waits for receipts end as soon as a message has reached the state, or never can."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ pytestmark = pytest.mark.both_ways
 
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
-# Far below the tick of whoever waits, and above what a wake takes on a busy machine.
+# Far below the fallback poll of a waiting client, and above the time of a wake on a busy machine.
 PUSHED_S = 0.6
 MODES = pytest.mark.parametrize("mode", ["blocking", "async"])
 
 
 @pytest.fixture
 def boss(db: str, connect: Connect, way: str) -> Iterator[BusClient]:
-    """Make a client that sends and waits; at the end nothing of its waits may be left."""
+    """Open a client that sends and waits; at the end its waits must have left nothing behind."""
     yield connect("boss:s")
 
-    if way == "file":  # a server keeps its watch and its threads
+    if way == "file":  # a server keeps its WAL watcher and its threads
         assert bells(db) == []
         assert not is_watched(db)
         assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("raven")]
@@ -49,7 +49,7 @@ def boss(db: str, connect: Connect, way: str) -> Iterator[BusClient]:
 
 @pytest.fixture
 def watcher(db: str, boss: BusClient, spawn: Spawn) -> Iterator[Program]:
-    """Let another process have the watch, whose first ring would wake every wait."""
+    """Let another process run the WAL watcher, whose first ring would wake every wait."""
     program = spawn("subscriber", db, "watcher:s")
     wait_for_watch(db, program)
 
@@ -61,7 +61,7 @@ def watcher(db: str, boss: BusClient, spawn: Spawn) -> Iterator[Program]:
 
 @pytest.fixture
 def worker(db: str, spawn: Spawn) -> Actor:
-    """Start a client in another process, which is at its calls already."""
+    """Start a client in another process, and return once it takes calls."""
     actor = Actor(spawn("actor", db, "worker:s"))
     actor.call("peers")
     return actor
@@ -70,7 +70,7 @@ def worker(db: str, spawn: Spawn) -> Actor:
 def wait_in_thread(
     db: str, bus: BusObserver, message_id: int, *how: Any
 ) -> tuple[Callable[[], Any], Callable[[], float]]:
-    """Wait for receipts in a thread, and return once it sleeps; gives what returns their result and the moment."""
+    """Wait for receipts in a thread; once it sleeps, return a function for the result and the time of its arrival."""
     moments: list[float] = []
 
     def wait() -> list[Receipt]:
@@ -82,12 +82,12 @@ def wait_in_thread(
     pool = ThreadPoolExecutor(1)
     waiting = pool.submit(wait)
     pool.shutdown(wait=False)
-    # It ticks a second after it has hung its bell: what comes soon after this is no tick.
+    # The fallback poll comes a second after the doorbell was created: an earlier wake is no poll.
     wait_for_waiting(db, receipt_address(message_id))
     return lambda: waiting.result(DEADLINE_S), lambda: moments[0]
 
 
-def test_what_has_expired_has_reached_that(boss: BusClient) -> None:
+def test_an_expired_delivery_has_reached_expired(boss: BusClient) -> None:
     sent = boss.send("worker:s", "note", expires_in_s=0.2)
 
     began = time.monotonic()
@@ -102,7 +102,7 @@ def test_what_has_expired_has_reached_that(boss: BusClient) -> None:
     [("inbox", [], "delivered"), ("claim", [], "delivered"), ("ack", [1], "acked"), ("ack", [1], "delivered")],
 )
 @pytest.mark.usefixtures("watcher")
-def test_what_another_process_does_is_told_at_once(
+def test_a_change_by_another_process_ends_the_wait_at_once(
     db: str, boss: BusClient, worker: Actor, method: str, arguments: list[Any], state: str
 ) -> None:
     sent = boss.send("worker:s", "note")
@@ -118,7 +118,7 @@ def test_what_another_process_does_is_told_at_once(
 @pytest.mark.parametrize("ack", ["auto", "manual"])
 @pytest.mark.parametrize("mode", ["listen", "subscribe"])
 @pytest.mark.usefixtures("watcher")
-def test_what_a_subscriber_is_handed_is_told_at_once(
+def test_a_delivery_to_a_subscriber_ends_the_wait_at_once(
     db: str, boss: BusClient, spawn: Spawn, mode: str, ack: str
 ) -> None:
     options = {"mode": mode, "ack": ack, "hold_after": 1, "stop_after": 2}
@@ -167,7 +167,7 @@ def test_several_recipients_are_all_waited_for(db: str, boss: BusClient, worker:
 
 
 @pytest.mark.file_only
-def test_several_who_wait_are_all_told(db: str, boss: BusClient, worker: Actor) -> None:
+def test_several_waits_for_one_message_all_end(db: str, boss: BusClient, worker: Actor) -> None:
     first, second = boss.send("worker:s", "note"), boss.send("worker:s", "note")
 
     with BusObserver(db) as observer, ThreadPoolExecutor(3) as pool:
@@ -197,7 +197,7 @@ def test_a_death_is_told_at_once_with_recipient_and_reason(db: str, boss: BusCli
 
 
 @MODES
-def test_an_expiry_is_told_in_time_though_nobody_else_is_there(boss: BusClient, mode: str) -> None:
+def test_an_expiry_ends_the_wait_in_time_without_another_process(boss: BusClient, mode: str) -> None:
     sent = boss.send(["a:s", "b:s"], "note", expires_in_s=0.3)
 
     began = time.monotonic()
@@ -221,7 +221,7 @@ def test_the_end_of_a_last_lease_is_told_in_time(boss: BusClient, worker: Actor)
 
 @MODES
 @pytest.mark.parametrize("timeout_s", [0, 0.3])
-def test_a_timeout_names_who_is_missing(boss: BusClient, worker: Actor, mode: str, timeout_s: float) -> None:
+def test_a_timeout_names_the_missing_recipients(boss: BusClient, worker: Actor, mode: str, timeout_s: float) -> None:
     sent = boss.send(["a:s", "worker:s", *(f"{name}:s" for name in "bcdefg")], "note")
     worker.call("ack", sent.id)
 
@@ -245,7 +245,7 @@ def test_a_wait_inside_a_transaction_is_refused(boss: BusClient) -> None:
 @pytest.mark.file_only
 def test_a_task_waits_while_others_run_and_can_be_cancelled(db: str, boss: BusClient, worker: Actor) -> None:
     sent = boss.send("worker:s", "note")
-    with pytest.raises(WaitTimeoutError):  # what is opened once and kept, is
+    with pytest.raises(WaitTimeoutError):  # opens the descriptors that a client keeps
         asyncio.run(boss.wait_receipt_async(sent.id, timeout_s=0.01))
     before = descriptors()
 
@@ -281,7 +281,7 @@ def test_closing_ends_a_wait(db: str, boss: BusClient) -> None:
         result()
 
 
-def test_a_wait_for_who_works_past_the_expiry_that_another_has_met_does_not_look_all_the_time(connect: Connect) -> None:
+def test_a_wait_for_a_consumer_that_works_past_the_expiry_does_not_poll_all_the_time(connect: Connect) -> None:
     boss, quick, slow = connect("boss:s"), connect("quick:s"), connect("slow:s")
     sent = boss.send(["quick:s", "slow:s"], "note", expires_in_s=0.1)
     quick.ack(sent.id)

@@ -1,4 +1,4 @@
-"""Receipts: who was waiting for what is sent, and how far each delivery has come."""
+"""Receipts: the subscribers that waited for a message, and the state of each delivery."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def is_about(moment: datetime | None, expected: datetime) -> bool:
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_send_tells_whether_somebody_was_waiting(db: str, boss: BusClient, spawn: Spawn, count: int) -> None:
+def test_send_says_whether_a_subscriber_was_waiting(db: str, boss: BusClient, spawn: Spawn, count: int) -> None:
     for _ in range(count):
         spawn("subscriber", db, "worker:s")
     wait_for_waiting(db, "worker:s", count)
@@ -74,7 +74,7 @@ def test_send_tells_it_of_each_recipient_in_order(
     assert list(waiting) == boss.recipients(sent.id) == list(sent.waiting)
 
 
-def test_a_broadcast_to_nobody_tells_of_nobody(boss: BusClient) -> None:
+def test_a_broadcast_without_recipients_has_an_empty_waiting(boss: BusClient) -> None:
     sent = boss.send("*:s", "note")
 
     assert (sent.waiting, boss.receipts(sent.id), boss.wait_receipt(sent.id, timeout_s=0)) == ({}, [], [])
@@ -95,7 +95,7 @@ def test_inside_a_transaction_and_of_many_it_is_told_as_well(db: str, boss: BusC
 
 
 @pytest.mark.file_only
-def test_who_has_left_or_died_is_not_waiting(db: str, boss: BusClient, spawn: Spawn) -> None:
+def test_a_subscriber_that_has_left_or_died_is_not_waiting(db: str, boss: BusClient, spawn: Spawn) -> None:
     program = spawn("subscriber", db, "a:s")
     wait_for_waiting(db, "a:s")
     boss.send("boss:s", "note")
@@ -108,7 +108,7 @@ def test_who_has_left_or_died_is_not_waiting(db: str, boss: BusClient, spawn: Sp
     assert boss.send(["a:s", "boss:s"], "note").waiting == {"a:s": False, "boss:s": False}
 
 
-def test_only_what_send_returns_tells_of_waiting_in_json(boss: BusClient, worker: BusClient) -> None:
+def test_only_the_result_of_send_has_waiting_in_json(boss: BusClient, worker: BusClient) -> None:
     sent = boss.send("worker:s", "note")
     others = [boss.read(sent.id), *worker.inbox(), *worker.claim(), *boss.tail(follow=False)]
 
@@ -165,7 +165,9 @@ def test_a_lease_that_has_ended_shows_without_anybody_at_work(boss: BusClient, w
     assert (dead.ready_at, dead.finished_at is None) == (None, False)
 
 
-def test_what_is_expired_shows_so_while_another_writer_is_in_the_way(db: str, boss: BusClient, spawn: Spawn) -> None:
+def test_an_expired_delivery_shows_as_expired_while_another_writer_is_active(
+    db: str, boss: BusClient, spawn: Spawn
+) -> None:
     sent = boss.send("worker:s", "note", expires_in_s=0.01)
     spawn("lock_holder", db).read()
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Statistics: what is counted, from what rates and latencies come, and that a look changes nothing."""
+"""Statistics: the counts, the samples for rates and latencies, and that reading them changes nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MINUTE = 60_000_000
 
 
 def of(stats: Stats, address: str) -> AddressStats:
-    """Return what is told of one address."""
+    """Return the statistics of one address."""
     return next(one for one in stats.addresses if one.address == address)
 
 
@@ -34,7 +34,7 @@ def fill(
     acked_s: float | None = None,
     to: str,
 ) -> None:
-    """Store deliveries to one address, sent and delivered and acked so many seconds ago."""
+    """Store deliveries to one address that were sent, delivered and acked the given numbers of seconds ago."""
     now = clock.now()
     sent, delivered, acked = (
         None if age is None else now - clock.to_micros(age) for age in (age_s, delivered_s, acked_s)
@@ -66,7 +66,7 @@ def test_an_empty_bus_has_nothing_to_count(connect: Connect) -> None:
 
 
 @pytest.mark.both_ways
-def test_deliveries_are_counted_by_state_and_by_what_holds_them(connect: Connect) -> None:
+def test_deliveries_are_counted_by_state_and_by_availability(connect: Connect) -> None:
     bus = connect("worker:s")
     bus.send("worker:s", "note")
     bus.send("worker:s", "note", delay_s=1000)
@@ -86,7 +86,7 @@ def test_deliveries_are_counted_by_state_and_by_what_holds_them(connect: Connect
 
 
 @pytest.mark.both_ways
-def test_what_died_counts_as_dead_even_before_anybody_has_noticed(connect: Connect) -> None:
+def test_a_delivery_counts_as_dead_before_its_death_is_written(connect: Connect) -> None:
     bus = connect("worker:s")
     bus.send("worker:s", "note", max_attempts=1)
     bus.send("worker:s", "note", max_attempts=1)
@@ -128,7 +128,7 @@ def test_the_oldest_is_the_oldest_that_can_be_taken_now(connect: Connect, foreig
 
 
 @pytest.mark.both_ways
-def test_who_waits_is_counted_by_address_and_who_is_registered_is_listed(connect: Connect, db: str) -> None:
+def test_subscribers_are_counted_by_address_and_registered_addresses_are_listed(connect: Connect, db: str) -> None:
     bus = connect("worker:s")
     bus.register("worker:s", "idle:s")
     bells = [Doorbells(db).create("worker:s") for _ in range(2)]
@@ -143,7 +143,7 @@ def test_who_waits_is_counted_by_address_and_who_is_registered_is_listed(connect
         bell.close()
 
 
-def test_attempts_are_those_of_what_is_not_finished(connect: Connect) -> None:
+def test_attempts_count_unfinished_deliveries_only(connect: Connect) -> None:
     bus = connect("worker:s")
     for rounds in (1, 2, 3, 3):
         message = bus.send("worker:s", "note", urgency="blocking")
@@ -180,7 +180,7 @@ def test_where_much_was_sent_the_rate_is_that_of_the_newest(connect: Connect, fo
     assert rates.acked == pytest.approx(2500, rel=0.2)
 
 
-def test_what_an_old_backlog_is_worked_off_with_is_seen(connect: Connect, foreign: Foreign) -> None:
+def test_the_rate_of_an_old_backlog_is_seen(connect: Connect, foreign: Foreign) -> None:
     bus = connect("worker:s")
     fill(foreign, 3000, age_s=600, delivered_s=2, acked_s=2, to="worker:s")
     fill(foreign, 11_000, age_s=600, to="worker:s")
@@ -256,7 +256,7 @@ def test_a_look_waits_for_no_writer_and_writes_nothing(connect: Connect, spawn: 
 
 
 @pytest.mark.both_ways
-def test_the_quick_look_leaves_out_what_needs_a_look_at_all(connect: Connect) -> None:
+def test_stats_without_full_leave_out_the_counts_of_all_deliveries(connect: Connect) -> None:
     bus = connect("worker:s")
     bus.send("worker:s", "note")
     bus.ack(bus.send("worker:s", "note").id)

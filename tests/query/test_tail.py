@@ -1,4 +1,4 @@
-"""Tail: every message as a whole, in order, once, consuming none; with follow, as it is sent."""
+"""Tail: every message once and in order, consuming none; with `follow` also each new message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threads: the conversation around a message, by what answers what."""
+"""Threads: the conversation of a message, connected by `reply_to`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def thread(bus: BusObserver, message_id: int, **options: Any) -> list[int]:
 
 
 def link(bus: BusClient, *replies_to: int | None) -> None:
-    """Send messages 1, 2, ... of which each answers the one that is given for it."""
+    """Send messages 1, 2, ...; each replies to the message whose id is given for it."""
     for reply_to in replies_to:
         bus.send("worker:s", "note", reply_to=reply_to)
 
@@ -85,7 +85,7 @@ def test_a_thread_goes_on_around_a_message_that_was_pruned(boss: BusClient, work
         boss.read(1)
 
 
-def test_a_thread_of_what_is_gone_with_all_its_answers_is_an_error(boss: BusClient, worker: BusClient) -> None:
+def test_a_thread_of_a_pruned_message_without_replies_is_an_error(boss: BusClient, worker: BusClient) -> None:
     link(boss, None, 1, None)
     for message_id in (1, 2):
         worker.ack(message_id)

@@ -1,7 +1,4 @@
-"""Requests that are given up before their time: nobody begins with them or answers them any more, as is promised.
-
-What is marked as failing is a bug that stands: the mark goes with it.
-"""
+"""Cancelled requests: no recipient can claim a withdrawn request, or reply to it."""
 
 from __future__ import annotations
 
@@ -42,7 +39,7 @@ def ask(bus: BusClient, method: str, **options: Any) -> Message:
 
 
 def give_up_while_held(boss: BusClient, worker: BusClient, lease_s: float = 60) -> Message:
-    """Cancel a request once it is in the responder's hands, long before its time; returns it."""
+    """Cancel a request after its recipient has claimed it, long before its timeout; returns the request."""
 
     async def run() -> Message:
         task = asyncio.create_task(boss.request_async("worker:s", "ask", timeout_s=60))
@@ -74,7 +71,7 @@ def test_a_cancelled_request_does_not_come_back_when_its_lease_ends(boss: BusCli
     assert worker.claim() == []
 
 
-def test_who_waits_for_the_receipts_of_a_cancelled_request_is_told_at_once(
+def test_a_wait_for_the_receipts_of_a_cancelled_request_ends_at_once(
     db: str, boss: BusClient, worker: BusClient, spawn: Spawn
 ) -> None:
     asker = Actor(spawn("actor", db, "asker:s"))
@@ -167,7 +164,7 @@ def test_a_timeout_is_a_timeout_though_another_writer_is_in_the_way(
             asking.result(DEADLINE_S)
 
 
-def test_once_one_of_many_has_answered_nobody_else_begins(hosted: Hosted) -> None:
+def test_after_the_first_reply_no_other_recipient_can_claim_the_request(hosted: Hosted) -> None:
     boss, quick, slow = hosted("boss:s"), hosted("quick:s"), hosted("slow:s")
     pending = boss.pending_request(["quick:s", "slow:s"], "ask", timeout_s=30)
     pending.send()
@@ -179,13 +176,13 @@ def test_once_one_of_many_has_answered_nobody_else_begins(hosted: Hosted) -> Non
     assert slow.claim() == []
 
 
-def test_nobody_waits_for_the_answer_to_a_request_that_is_there_no_more(hosted: Hosted) -> None:
+def test_a_reply_to_a_pruned_request_is_refused(hosted: Hosted) -> None:
     boss, worker = hosted("boss:s"), hosted("worker:s")
     pending = boss.pending_request("worker:s", "ask", timeout_s=30)
     pending.send()
     [asked] = worker.claim()
     worker.ack(asked.id)
-    boss.send("worker:s", "note")  # the newest is never dropped
+    boss.send("worker:s", "note")  # the newest message is never pruned
     assert boss.prune(0).messages == 1
 
     with pytest.raises(ExpiredError, match="its sender no longer waits"):

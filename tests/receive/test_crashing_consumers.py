@@ -1,4 +1,4 @@
-"""Consumers that die, stand still or take long: what they had in hand comes again, and only when it must."""
+"""Consumers that die, stop or are slow: their messages come again, and only after the lease has ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Connect = Callable[..., BusClient]
 Consume = Callable[..., Program]
 WORKER = "worker:s"
 LEASE_S = 1.0
-# How long after the end of a lease its message may be in other hands.
+# The longest time from the end of a lease to the next delivery of its message.
 SOON_S = 0.5
 
 
@@ -28,7 +28,7 @@ def boss(connect: Connect) -> BusClient:
 
 @pytest.fixture
 def consume(db: str, spawn: Callable[..., Program]) -> Consume:
-    """Start consumers of the worker's mail that are woken, and never poll."""
+    """Start consumers of the worker's mail which are woken by doorbells, and never poll."""
 
     def start(mode: str, lease_s: float = LEASE_S, **options: object) -> Program:
         polls = {} if mode == "claim" else {"poll_interval_s": NEVER_POLLS_S}
@@ -37,7 +37,7 @@ def consume(db: str, spawn: Callable[..., Program]) -> Consume:
     return start
 
 
-def test_what_a_killed_consumer_had_in_hand_comes_to_one_that_waits_when_its_lease_ends(
+def test_the_messages_of_a_killed_consumer_come_to_a_waiting_one_when_their_lease_ends(
     boss: BusClient, consume: Consume, db: str
 ) -> None:
     id = boss.send(WORKER, "job").id
@@ -83,10 +83,10 @@ def test_a_lease_that_was_renewed_ends_within_its_span_after_a_kill(boss: BusCli
     assert again["heard_at"] - killed_at < LEASE_S + SOON_S
 
 
-def test_what_a_killed_automatic_subscriber_had_fetched_ahead_loses_no_attempt(
+def test_messages_prefetched_by_a_killed_subscriber_lose_no_attempt(
     boss: BusClient, consume: Consume, spawn: Callable[..., Program], foreign: Foreign, db: str
 ) -> None:
-    # Two fetches, of one and of two messages: the third message is set apart while the second is in hand.
+    # Two fetches, of one and of two messages: the third message is prefetched while the second is in flight.
     boss.send_many([{"to": WORKER, "type": "job", "body": n} for n in range(3)])
     automatic = spawn("subscriber", db, WORKER, json.dumps({"hold_after": 2}))
     in_hand = [automatic.read()["id"] for _ in range(2)]
@@ -117,7 +117,7 @@ def test_a_message_that_kills_each_consumer_ends_dead_and_its_sender_hears_of_it
     assert connect(WORKER).claim() == []
 
 
-def test_a_sender_that_waits_for_mail_is_woken_by_the_report_of_what_has_died(
+def test_a_waiting_sender_is_woken_by_the_report_of_a_dead_delivery(
     boss: BusClient, consume: Consume, spawn: Callable[..., Program], db: str
 ) -> None:
     listening = spawn("subscriber", db, boss.address, json.dumps({"poll_interval_s": NEVER_POLLS_S}))
@@ -155,7 +155,7 @@ def test_a_consumer_that_stood_still_is_refused_its_late_ack_and_takes_the_next_
 
 
 def _outlive_a_lease(boss: BusClient) -> None:
-    """Wait for three ends of the lease that is held: each comes because the one before was put off."""
+    """Wait for three different ends of the current lease: each renewal moves the end."""
     ends = {_lease_ends(boss)}
     until = time.monotonic() + 1.5 * LEASE_S
     wait_until(lambda: ends.add(_lease_ends(boss)) or (len(ends) >= 4 and time.monotonic() > until), "renewals")

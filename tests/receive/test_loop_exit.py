@@ -1,4 +1,4 @@
-"""Leaving a loop, in whatever way, leaves no FIFO, no thread, no descriptor and no leased delivery behind."""
+"""A loop that ends, in any way, leaves no FIFO, thread, descriptor or leased delivery behind."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Spawn = Callable[..., Program]
 
 
 def is_inside(thread: threading.Thread, function: str, *others: str) -> bool:
-    """Whether a thread is inside a function just now, and inside one of others if there are any."""
+    """Whether a thread is inside a function now, and inside one of the other functions if any are given."""
     frame, names = sys._current_frames().get(thread.ident or 0), set()
     while frame is not None:
         names.add(frame.f_code.co_name)
@@ -47,14 +47,14 @@ def is_inside(thread: threading.Thread, function: str, *others: str) -> bool:
 
 
 class LeftError(Exception):
-    """What a loop's body raises here."""
+    """An exception of a loop's body."""
 
 
 @pytest.fixture
 def bus(db: str, connect: Connect, foreign: Foreign) -> Iterator[BusClient]:
-    """Make a client with 100 messages waiting; at the end nothing of its loops may be left."""
+    """Open a client with 100 ready messages; at the end its loops must have left nothing behind."""
     client = connect("worker:s")
-    list(client.listen(timeout_s=0.01))  # what is opened once and kept, is
+    list(client.listen(timeout_s=0.01))  # opens the descriptors that a client keeps
     asyncio.run(stop_at_once(client))
     before = descriptors()
     client.send_many([{"to": "worker:s", "type": "note", "body": number} for number in range(100)])
@@ -74,13 +74,13 @@ async def stop_at_once(client: BusClient) -> None:
 
 
 def rest(client: BusClient) -> list[int]:
-    """Return what is still there for the taking."""
+    """Return the messages that can still be claimed."""
     return [message.body for message in taken(client)]
 
 
 @pytest.mark.parametrize("mode", ["listen", "subscribe"])
 @pytest.mark.parametrize("error", [None, LeftError], ids=["break", "exception"])
-def test_a_break_and_an_exception_give_back_at_once_what_was_not_handed_out(
+def test_a_break_and_an_exception_release_unyielded_messages_at_once(
     bus: BusClient, foreign: Foreign, mode: str, error: type[Exception] | None
 ) -> None:
     seen = []
@@ -110,7 +110,7 @@ def test_a_break_and_an_exception_give_back_at_once_what_was_not_handed_out(
     assert rest(bus) == [*range(len(seen), 100)]
 
 
-def test_closing_the_iterator_gives_back_what_was_not_handed_out(bus: BusClient, foreign: Foreign) -> None:
+def test_closing_the_iterator_releases_unyielded_messages(bus: BusClient, foreign: Foreign) -> None:
     loop: Any = bus.listen()
     message = next(one for one in loop if leased(foreign))
 
@@ -214,7 +214,7 @@ def test_a_signal_that_another_thread_catches_ends_a_waiting_program_at_once(
 
 
 @pytest.mark.parametrize("mode", ["listen", "subscribe"])
-def test_sigterm_gives_back_what_a_program_had_fetched_and_not_handed_out(
+def test_sigterm_releases_the_unyielded_messages_of_a_program(
     db: str, connect: Connect, spawn: Spawn, foreign: Foreign, mode: str
 ) -> None:
     bus = connect("worker:s")
@@ -256,7 +256,7 @@ def test_a_program_with_a_sigterm_handler_of_its_own_keeps_it(db: str, connect: 
 
 
 @pytest.mark.parametrize(("ack", "handed_out"), [("auto", ["sent"]), ("manual", [])])
-def test_a_loop_that_is_ended_while_it_fetches_gives_back_what_it_does_not_hand_out(
+def test_a_loop_that_is_ended_while_it_fetches_releases_the_unyielded_messages(
     db: str, hosted: Hosted, ack: str, handed_out: list[str]
 ) -> None:
     boss, worker = hosted("boss:s"), hosted("worker:s")
@@ -280,7 +280,7 @@ def test_a_loop_that_is_ended_while_it_fetches_gives_back_what_it_does_not_hand_
     loop.close()
 
 
-def test_an_async_loop_that_is_closed_by_hand_hands_out_no_more(db: str, connect: Connect) -> None:
+def test_an_async_loop_that_is_closed_by_the_program_yields_no_more(db: str, connect: Connect) -> None:
     worker = connect("worker:s")
     worker.send_many([{"to": "worker:s", "type": "note", "body": number} for number in range(3)])
 

@@ -1,4 +1,4 @@
-"""Loops with `ack="manual"`: each message is its consumer's until it is acked, for as long as the work takes."""
+"""Loops with `ack="manual"`: a message stays leased to its consumer until the ack, however long the work takes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 Start = Callable[..., Loop]
 WORKER = "worker:s"
-# Far below the poll interval and the default lease, and far above what a wake takes.
+# Far below the poll interval and the default lease, and far above the time of a wake.
 AT_ONCE_S = 5.0
 both_modes = pytest.mark.parametrize("mode", ["listen", "subscribe"])
 
 
 @contextmanager
 def no_threads() -> Iterator[None]:
-    """Let this process start no thread: no address space has room for a stack of that size."""
+    """Keep this process from starting a thread: the stack size is larger than the address space."""
     before = threading.stack_size(1 << 50)
     try:
         yield
@@ -60,7 +60,7 @@ def start(bus: BusClient) -> Iterator[Start]:
         return loops[-1]
 
     yield make
-    bus.close()  # which ends those that are still waiting in threads
+    bus.close()  # ends the loops that still wait in threads
     for loop in loops:
         loop.close()
 
@@ -70,7 +70,7 @@ def send(bus: BusClient, count: int, **options: Any) -> None:
 
 
 @both_modes
-def test_messages_are_handed_out_leased_and_one_at_a_time(
+def test_messages_are_yielded_leased_and_one_at_a_time(
     bus: BusClient, other: BusClient, start: Start, foreign: Foreign, mode: str
 ) -> None:
     send(bus, 3)
@@ -112,7 +112,7 @@ def test_a_lease_is_renewed_for_as_long_as_its_consumer_works(
     assert (bus.read(1).state, bus.read(1).attempts) == ("acked", 1)
 
 
-def test_all_that_is_in_hand_is_renewed_and_what_was_nacked_is_not(
+def test_all_unacked_messages_are_renewed_and_nacked_ones_are_not(
     bus: BusClient, other: BusClient, start: Start
 ) -> None:
     send(bus, 3)
@@ -200,7 +200,7 @@ def test_a_loop_goes_on_after_a_lease_that_was_lost(bus: BusClient, other: BusCl
     send(bus, 2)
     loop = start(max_per_poll=1, timeout_s=AT_ONCE_S, poll_interval_s=0.1)
     first = next(loop)
-    other.ack(first.id)  # its owner's word
+    other.ack(first.id)  # an ack by the holder of the message
 
     with pytest.raises(LeaseLostError):
         bus.ack(first.id)
@@ -209,7 +209,7 @@ def test_a_loop_goes_on_after_a_lease_that_was_lost(bus: BusClient, other: BusCl
 
 
 @both_modes
-def test_what_is_nacked_inside_the_loop_comes_again_until_it_is_dead(bus: BusClient, start: Start, mode: str) -> None:
+def test_a_message_nacked_inside_the_loop_comes_again_until_it_is_dead(bus: BusClient, start: Start, mode: str) -> None:
     send(bus, 1, max_attempts=3)
     send(bus, 1)
 
@@ -226,7 +226,7 @@ def test_what_is_nacked_inside_the_loop_comes_again_until_it_is_dead(bus: BusCli
 
 
 @both_modes
-def test_what_is_requeued_comes_to_a_waiting_loop_at_once(
+def test_a_requeued_message_comes_to_a_waiting_loop_at_once(
     bus: BusClient, other: BusClient, start: Start, mode: str
 ) -> None:
     send(bus, 1, max_attempts=1)

@@ -1,4 +1,4 @@
-"""Leaving a loop with `ack="manual"`, in whatever way, gives back what is not acked, at once, and leaves nothing."""
+"""A loop with `ack="manual"` that ends, in any way, releases its unacked messages at once and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from tests.support import (
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 WORKER = "worker:s"
-# Far below the poll interval and the leases here, and far above what a wake takes.
+# Far below the poll interval and the leases here, and far above the time of a wake.
 AT_ONCE_S = 5.0
 both_modes = pytest.mark.parametrize("mode", ["listen", "subscribe"])
 
 
 class LeftError(Exception):
-    """What a loop's body raises here."""
+    """An exception of a loop's body."""
 
 
 def of_raven() -> list[str]:
@@ -45,7 +45,7 @@ def of_raven() -> list[str]:
 
 @pytest.fixture
 def bus(db: str, connect: Connect) -> Iterator[BusClient]:
-    """Make a client with three messages waiting; at the end no thread and no FIFO of its loops may be left."""
+    """Open a client with three ready messages; at the end no thread and no FIFO of its loops may be left."""
     client = connect(WORKER)
     client.send_many([{"to": WORKER, "type": "job"}] * 3)
 
@@ -57,17 +57,17 @@ def bus(db: str, connect: Connect) -> Iterator[BusClient]:
 
 
 def start(bus: BusClient, mode: str, **options: Any) -> Loop:
-    """Start a manual loop with a lease that no test outlasts."""
+    """Start a manual loop whose lease is longer than any test."""
     return Loop(bus, mode, **{"ack": "manual", "lease_s": 3600, **options})
 
 
 def attempts_left(bus: BusClient) -> list[tuple[int, int]]:
-    """Return the ids of what can be claimed at once, and how often each was handed out before."""
+    """Return the ids of the messages that are ready now, each with its earlier attempts."""
     return sorted((message.id, message.attempts - 1) for message in bus.claim(max=10, lease_s=1e-3))
 
 
 @both_modes
-def test_closing_a_loop_gives_back_what_is_not_acked(bus: BusClient, foreign: Foreign, mode: str) -> None:
+def test_closing_a_loop_releases_unacked_messages(bus: BusClient, foreign: Foreign, mode: str) -> None:
     loop = start(bus, mode)
     assert [next(loop).id, next(loop).id] == [1, 2]
     bus.ack(1)
@@ -110,7 +110,7 @@ def test_an_asynchronous_break_and_an_exception_give_back_at_once(bus: BusClient
 
 
 @pytest.mark.parametrize("busy", [True, False])
-def test_a_cancelled_task_gives_back_what_it_holds(bus: BusClient, busy: bool) -> None:
+def test_a_cancelled_task_releases_its_messages(bus: BusClient, busy: bool) -> None:
     async def work() -> None:
         async for message in bus.subscribe(ack="manual", lease_s=3600, max_per_poll=1 + busy):
             if busy and message.id == 2:
@@ -147,7 +147,7 @@ def test_a_loop_that_is_left_while_another_writes_gives_back_soon_after(
 
 
 @both_modes
-def test_a_client_that_is_closed_in_another_thread_gives_back_what_its_loop_holds(
+def test_a_client_that_is_closed_in_another_thread_releases_the_messages_of_its_loop(
     db: str, bus: BusClient, connect: Connect, foreign: Foreign, mode: str
 ) -> None:
     consumer = connect(WORKER)
@@ -192,7 +192,7 @@ def test_many_loops_in_turn_open_no_more_descriptors_than_one(bus: BusClient, mo
         loop.close()
         wait_until(lambda: not of_raven(), "the end of raven's threads")
 
-    hold_and_leave()  # what is opened once and kept, is
+    hold_and_leave()  # opens the descriptors that a client keeps
     before = descriptors()
 
     for _ in range(4):
@@ -202,7 +202,7 @@ def test_many_loops_in_turn_open_no_more_descriptors_than_one(bus: BusClient, mo
 
 
 @both_modes
-def test_what_was_given_back_is_not_renewed(bus: BusClient, connect: Connect, mode: str) -> None:
+def test_a_released_message_is_not_renewed(bus: BusClient, connect: Connect, mode: str) -> None:
     loop = start(bus, mode, lease_s=0.15)
     next(loop)
     loop.close()
@@ -210,7 +210,7 @@ def test_what_was_given_back_is_not_renewed(bus: BusClient, connect: Connect, mo
     (message,) = other.claim(lease_s=0.5)
     began = time.monotonic()
 
-    # After what would have been ten renewals.
+    # After the time of ten renewals.
     (again,) = wait_until(lambda: [one for one in bus.claim(max=10) if one.id == message.id], "the lapse")
 
     assert again.attempts == 3
@@ -218,7 +218,7 @@ def test_what_was_given_back_is_not_renewed(bus: BusClient, connect: Connect, mo
 
 
 @both_modes
-def test_another_consumer_is_woken_for_what_is_given_back(db: str, bus: BusClient, spawn: Spawn, mode: str) -> None:
+def test_another_consumer_is_woken_for_a_released_message(db: str, bus: BusClient, spawn: Spawn, mode: str) -> None:
     loop = start(bus, mode)
     assert [next(loop).id for _ in range(3)] == [1, 2, 3]
     other = spawn("subscriber", db, WORKER, json.dumps({"mode": mode, "poll_interval_s": NEVER_POLLS_S}))
@@ -234,11 +234,11 @@ def test_another_consumer_is_woken_for_what_is_given_back(db: str, bus: BusClien
     other.wait()
 
 
-# Not SIGINT for an event loop: asyncio would only cancel the task, which is busy with the message.
+# Not SIGINT with an event loop: asyncio would only cancel the task, which is busy with the message.
 @pytest.mark.parametrize(
     ("mode", "number"), [("listen", signal.SIGTERM), ("listen", signal.SIGINT), ("subscribe", signal.SIGTERM)]
 )
-def test_a_signal_to_a_program_gives_back_what_it_holds(
+def test_a_signal_to_a_program_releases_its_messages(
     db: str, connect: Connect, spawn: Spawn, foreign: Foreign, mode: str, number: signal.Signals
 ) -> None:
     connect(WORKER).send_many([{"to": WORKER, "type": "job"}] * 3)
@@ -261,7 +261,7 @@ def test_a_forked_childs_copy_of_a_loop_ends_and_leaves_its_parents_alone(
     bus.send_many([{"to": WORKER, "type": "job"}] * 2)
     program = spawn("forked_holder", db, WORKER)
 
-    assert program.read() == 0  # it had nothing, and ended well
+    assert program.read() == 0  # it got no message, and ended without an error
     lease_ends = bus.receipts(1)[0].ready_at
     wait_until(lambda: bus.receipts(1)[0].ready_at != lease_ends, "a renewal by the parent")
     assert leased(foreign) == 1

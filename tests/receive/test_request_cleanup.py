@@ -1,4 +1,4 @@
-"""Requests that come to nothing: the one who asked is told, and nothing is left behind."""
+"""Requests without a reply: the sender gets an error, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Spawn = Callable[..., Program]
 
 @pytest.fixture
 def boss(db: str, connect: Connect, foreign: Foreign) -> Iterator[BusClient]:
-    """Make a client that asks; at the end nothing of its requests may be left."""
+    """Open a client that sends requests; at the end they must have left nothing behind."""
     client = connect("boss:s")
 
     yield client
@@ -61,7 +61,7 @@ def wait_for_the_bell_of(db: str, msg: Message) -> None:
 
 
 def cancel_once(boss: BusClient, ready: Callable[[], Any], **options: Any) -> None:
-    """Ask in a task, and cancel that once something is so."""
+    """Send a request in a task, and cancel the task once a condition holds."""
 
     async def run() -> None:
         task = asyncio.create_task(boss.request_async("worker:s", "ask", **options))
@@ -76,7 +76,7 @@ def cancel_once(boss: BusClient, ready: Callable[[], Any], **options: Any) -> No
 
 
 @pytest.mark.parametrize("method", ["request", "request_async"])
-def test_a_request_that_nobody_answers_times_out_in_time(boss: BusClient, worker: BusClient, method: str) -> None:
+def test_a_request_without_a_reply_times_out_in_time(boss: BusClient, worker: BusClient, method: str) -> None:
     began = time.monotonic()
 
     with pytest.raises(WaitTimeoutError, match=r"no reply to message #\d+ arrived within 0.3 s") as caught:
@@ -103,7 +103,7 @@ def test_a_request_that_was_given_up_is_withdrawn_from_all(
 
 
 def test_requests_in_turn_leave_no_descriptor(boss: BusClient) -> None:
-    for method in ("request", "request_async"):  # what is opened once and kept, is
+    for method in ("request", "request_async"):  # opens the descriptors that a client keeps
         with pytest.raises(WaitTimeoutError):
             ask(boss, method, timeout_s=0.02)
     before = descriptors()
@@ -129,11 +129,11 @@ def test_an_answer_that_comes_too_late_is_refused_and_not_stored(
         worker.reply(asked if given == "message" else asked.id, "answer")
 
     assert boss.last_id() == asked.id
-    worker.ack(asked.id)  # what was in hand is finished as ever
+    worker.ack(asked.id)  # a claimed message can still be acked
     assert boss.read(asked.id).state == "acked"
 
 
-def test_a_request_in_the_hands_of_a_responder_that_dies_goes_to_another(
+def test_a_request_claimed_by_a_responder_that_dies_goes_to_another(
     boss: BusClient, worker: BusClient, db: str, spawn: Spawn
 ) -> None:
     first = Actor(spawn("actor", db, "worker:s"))
@@ -150,7 +150,7 @@ def test_a_request_in_the_hands_of_a_responder_that_dies_goes_to_another(
         assert asking.result(DEADLINE_S).body == "of the second"
 
 
-def test_what_a_killed_asker_leaves_expires_and_is_swept(
+def test_the_request_and_doorbell_of_a_killed_sender_expire_and_are_swept(
     db: str, boss: BusClient, worker: BusClient, spawn: Spawn, foreign: Foreign
 ) -> None:
     asker = Actor(spawn("actor", db, "asker:s"))
@@ -178,7 +178,7 @@ def test_a_request_whose_answer_comes_as_it_is_cancelled_leaves_nothing(boss: Bu
     def answered() -> bool:
         return any(worker.reply(msg, "answer") and worker.ack(msg.id) is None for msg in worker.claim())
 
-    with suppress(AssertionError):  # it may have come through before
+    with suppress(AssertionError):  # the wait may have ended before
         cancel_once(boss, answered, timeout_s=1)
 
     wait_until(lambda: not [peer for peer in boss.peers() if peer.pending], "the end of the answer")

@@ -1,4 +1,4 @@
-"""Requests: the answer comes to whoever asked, and to nobody else."""
+"""Requests: the reply reaches the sender of the request, and no other client."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.both_ways
 
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
-# Far below the tick of whoever waits.
+# Far below the fallback poll of a waiting client.
 PUSHED_S = 0.8
 
 
@@ -32,7 +32,7 @@ def actor(spawn: Spawn, db: str, address: str) -> Actor:
 
 
 def echo(bus: BusClient, count: int = 1) -> None:
-    """Answer so many requests with their own bodies."""
+    """Reply to `count` requests with their own bodies."""
     for msg in islice(bus.listen(ack="manual", timeout_s=DEADLINE_S), count):
         bus.reply(msg, "answer", msg.body)
         bus.ack(msg.id)
@@ -43,13 +43,13 @@ def echoing(pool: ThreadPoolExecutor, bus: BusClient, count: int = 1) -> Future[
 
 
 def the_pending(foreign: Foreign, recipient: str) -> list[Any]:
-    """Return id and reply address of what waits for an address, once there is something."""
+    """Return the id and the reply address of the pending message of an address, once there is one."""
     sql = "SELECT id, reply_address FROM pending WHERE recipient = ?"
     return list(wait_until(lambda: foreign.execute(sql, recipient), f"mail for {recipient}")[0])
 
 
 def rest_s(bus: BusClient, message_id: int) -> float:
-    """Return how long a message lay there before it was acked."""
+    """Return the seconds from the send of a message to its ack."""
     sent = bus.read(message_id)
     return (sent.acked_at - sent.created_at).total_seconds()
 
@@ -75,13 +75,13 @@ def test_a_request_returns_its_answer_acked(connect: Connect, mode: str) -> None
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_an_answer_wakes_who_asked_at_once(db: str, connect: Connect, spawn: Spawn, number: int) -> None:
+def test_a_reply_wakes_the_sender_of_the_request_at_once(db: str, connect: Connect, spawn: Spawn, number: int) -> None:
     bus = connect("worker:s")
     asker = actor(spawn, db, "boss:s")
     asker.begin("request", "worker:s", "ask", timeout_s=60)
     asked = wait_until(bus.claim, "the request")[0]
     wait_for_waiting(db, asked.reply_address)
-    time.sleep(0.1 * number)  # at different moments of its tick
+    time.sleep(0.1 * number)  # at different moments between two polls
 
     answer = bus.reply(asked, "answer")
 
@@ -89,7 +89,7 @@ def test_an_answer_wakes_who_asked_at_once(db: str, connect: Connect, spawn: Spa
     assert rest_s(bus, answer.id) < PUSHED_S
 
 
-def test_nobody_else_at_the_askers_address_gets_the_answer(db: str, connect: Connect, spawn: Spawn) -> None:
+def test_no_other_client_of_the_senders_address_gets_the_reply(db: str, connect: Connect, spawn: Spawn) -> None:
     worker, boss = connect("worker:s"), connect("boss:s")
     subscriber = spawn("subscriber", db, "boss:s")
     asker = actor(spawn, db, "boss:s")
@@ -98,7 +98,7 @@ def test_nobody_else_at_the_askers_address_gets_the_answer(db: str, connect: Con
     wait_for_waiting(db, "boss:s")
     wait_for_waiting(db, asked.reply_address)
 
-    asker.program.signal(signal.SIGSTOP)  # so that all others could be quicker
+    asker.program.signal(signal.SIGSTOP)  # gives all other clients the time to be quicker
     answer = worker.reply(asked, "answer", "secret")
     taken = [*boss.inbox(), *boss.claim(10), *boss.listen(timeout_s=0.1), *boss.listen(ack="manual", timeout_s=0.1)]
     broadcast = worker.send("*:s", "note", "to all")
@@ -112,7 +112,7 @@ def test_nobody_else_at_the_askers_address_gets_the_answer(db: str, connect: Con
 
 
 @pytest.mark.parametrize("to", [["a:s", "b:s"], "*:s", ["a:*", "b:s"]])
-def test_of_many_who_are_asked_the_first_answer_counts(
+def test_the_first_reply_of_many_recipients_counts(
     db: str, connect: Connect, spawn: Spawn, to: str | list[str]
 ) -> None:
     a, b = connect("a:s"), connect("b:s")
@@ -120,7 +120,7 @@ def test_of_many_who_are_asked_the_first_answer_counts(
     asker = actor(spawn, db, "boss:s")
     asker.begin("request", to, "ask")
     asked = [wait_until(bus.claim, "the request")[0] for bus in (a, b)]
-    asker.program.signal(signal.SIGSTOP)  # so that both answers are there when it looks
+    asker.program.signal(signal.SIGSTOP)  # both replies must be there at its next poll
 
     b.reply(asked[1], "answer", "of b")
     a.reply(asked[0], "answer", "of a")
@@ -144,7 +144,7 @@ def test_a_reply_to_an_ordinary_message_goes_to_its_sender(connect: Connect, giv
     assert (seen.reply_to, seen.correlation_id, seen.task_id, seen.expires_at) == (sent.id, "c", "t", None)
 
 
-def test_a_reply_to_an_answer_goes_to_who_gave_it(connect: Connect) -> None:
+def test_a_reply_to_a_reply_goes_to_its_sender(connect: Connect) -> None:
     boss, worker = connect("boss:s"), connect("worker:s")
     with ThreadPoolExecutor(1) as pool:
         echoing(pool, worker)
