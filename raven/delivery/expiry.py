@@ -1,6 +1,6 @@
 """Expiry: applies elapsed delays, leases and expiry times to deliveries, and reports undelivered messages.
 
-A claim applies the due timers of its own address; the WAL watcher and the server apply those of all addresses. Each
+A claim applies the due timers of its own address; the WAL watcher and the server do so for all addresses. Each
 function skips finished work, so several processes may run them at once.
 """
 
