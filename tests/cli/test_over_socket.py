@@ -154,7 +154,7 @@ def test_a_command_uses_one_way_to_the_bus(shell: Shell, command: tuple[str, ...
     assert not Path(shell.db).exists()
 
 
-def test_a_command_waits_for_a_helper_that_is_starting(shell: Shell, serve: Callable[..., Served]) -> None:
+def test_a_command_waits_for_a_server_that_is_starting(shell: Shell, serve: Callable[..., Served]) -> None:
     for seconds, least_s in (("0", 0.0), ("0.4", 0.4)):
         began = time.monotonic()
         shell.error(1, "peers", "--socket", "none.sock", RAVEN_CONNECT_TIMEOUT_S=seconds)
@@ -165,7 +165,7 @@ def test_a_command_waits_for_a_helper_that_is_starting(shell: Shell, serve: Call
 
 
 @pytest.mark.parametrize("seconds", ["soon", "-1", "nan", "inf", "1e3", "3600.1", "2s", " 2", "٢"])
-def test_a_wait_for_the_helper_that_is_no_number_of_seconds_is_refused(shell: Shell, seconds: str) -> None:
+def test_a_wait_for_the_server_that_is_no_number_of_seconds_is_refused(shell: Shell, seconds: str) -> None:
     said = shell.error(2, "peers", "--socket", "none.sock", RAVEN_CONNECT_TIMEOUT_S=seconds)
 
     assert said == f"RAVEN_CONNECT_TIMEOUT_S is {seconds!r}, but must be a number of seconds from 0 to 3600"
@@ -212,7 +212,7 @@ def test_a_wrong_call_is_one_line_and_an_exit_code(shell: Shell, served: Served)
     assert "Missing argument 'METHOD'" in shell.error(2, "call")
 
 
-def test_a_request_through_the_helper_is_answered_on_the_file(shell: Shell, served: Served) -> None:
+def test_a_request_through_the_server_is_answered_on_the_file(shell: Shell, served: Served) -> None:
     process = shell.start("request", "--from", "boss:s", "--to", "worker:s", "-t", "add", "--socket", served.path)
     wait_until(lambda: shell.json("inbox", *WORKER, "--peek", "-j")["messages"], "the request")
 

@@ -65,7 +65,7 @@ def test_stats_as_json_is_the_shape_of_the_library(shell: Shell, sent: Sent) -> 
     assert shape["messages"] == shape["ready"] == shape["deliveries"]["sent"] == 1
 
 
-def test_stats_are_the_same_through_the_helper(shell: Shell, sent: Sent, serve: Callable[..., Served]) -> None:
+def test_stats_are_the_same_through_the_server(shell: Shell, sent: Sent, serve: Callable[..., Served]) -> None:
     sent("--delay", "1h")
     served = serve()
 

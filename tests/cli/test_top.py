@@ -197,7 +197,7 @@ def test_a_terminal_without_such_letters_shows_escapes(run: Run, bus: BusClient)
 
 
 @pytest.mark.slow
-def test_top_through_the_helper_outlasts_the_helper(run: Run, bus: BusClient, serve: Callable[..., Served]) -> None:
+def test_top_through_the_server_outlasts_the_server(run: Run, bus: BusClient, serve: Callable[..., Served]) -> None:
     bus.send("worker:s", "job")
     served = serve()
     terminal = run("--socket", served.path, RAVEN_CONNECT_TIMEOUT_S="0.2")
@@ -216,7 +216,7 @@ def test_top_through_the_helper_outlasts_the_helper(run: Run, bus: BusClient, se
     assert terminal.end() == 0
 
 
-def test_a_helper_that_is_not_there_is_said_before_the_screen_is_taken(run: Run) -> None:
+def test_a_server_that_is_not_there_is_said_before_the_screen_is_taken(run: Run) -> None:
     terminal = run("--socket", "none.sock", RAVEN_CONNECT_TIMEOUT_S="0")
 
     assert terminal.end() == 1

@@ -69,7 +69,7 @@ def test_what_the_killed_worker_held_is_done_by_the_next_at_its_second_attempt(e
     assert [msg.body["by"] for msg in ended.of_type("answer")] == ["worker-1"] * 2 + ["worker-2"] * 4
 
 
-def test_the_client_in_node_tells_an_error_of_the_helper_with_its_kind(
+def test_the_client_in_node_tells_an_error_of_the_server_with_its_kind(
     serve: Callable[..., Served], tmp_path: Path
 ) -> None:
     socket = serve().path
@@ -84,7 +84,7 @@ raven.end();
 
 
 @pytest.mark.process
-def test_a_call_of_the_client_in_node_fails_when_the_helper_dies(serve: Callable[..., Served], tmp_path: Path) -> None:
+def test_a_call_of_the_client_in_node_fails_when_the_server_dies(serve: Callable[..., Served], tmp_path: Path) -> None:
     served = serve()
     program = f"""
 const raven = await Raven.connect({json.dumps(served.path)});

@@ -42,13 +42,13 @@ def test_the_agent_in_bash_answers_each_script_once_and_rightly(ended: tuple[str
     assert [msg.body for msg in example.of_type("report")] == [{"checked": 3, "bad": 1}]
 
 
-def test_the_shell_example_stops_its_helper(ended: tuple[str, Ended]) -> None:
+def test_the_shell_example_stops_its_server(ended: tuple[str, Ended]) -> None:
     _, example = ended
 
     assert not Path(f"{example.db_path}.sock").exists()
 
 
-def test_a_function_of_the_shell_fails_and_says_why_where_the_helper_refuses(tmp_path: Path) -> None:
+def test_a_function_of_the_shell_fails_and_says_why_where_the_server_refuses(tmp_path: Path) -> None:
     needs("jq", "socat")
     # A server that refuses whatever it is asked.
     refusal = '{"jsonrpc":"2.0","error":{"code":-32021,"message":"no","data":{"kind":"forbidden"}},"id":"1"}'

@@ -48,7 +48,7 @@ def test_the_sandboxed_worker_does_its_job(ended: Ended) -> None:
     assert {msg.sender for msg in ended.of_type("answer")} == {"worker:sandbox"}
 
 
-def test_what_the_helper_forbids_is_refused_by_its_kind_line_by_line(ended: Ended) -> None:
+def test_what_the_server_forbids_is_refused_by_its_kind_line_by_line(ended: Ended) -> None:
     refused = {line.split(" refused: ")[0].rstrip(): line.split(" refused: ")[1] for line in attempts(ended.output)}
     (secret,) = ended.of_type("secret")
 

@@ -31,7 +31,8 @@ GROUPS = {
         *(page for page in ROOT.glob("docs/*.md") if page.name != "python.md"),  # it repeats docstrings
         *ROOT.glob("rpc/**/*.md"),
     ],
-    "raven/cli": [*ROOT.glob("raven/cli/**/*.py")],
+    "raven": [*ROOT.glob("raven/**/*.py")],
+    "rpc/raven_rpc": [*ROOT.glob("rpc/raven_rpc/**/*.py")],
     "scripts/stress": [*ROOT.glob("scripts/stress/**/*.py"), *ROOT.glob("tests/stress/*.py")],
 }
 

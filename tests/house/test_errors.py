@@ -53,7 +53,7 @@ def test_missing_things_are_lookup_errors_and_nothing_else_is() -> None:
     assert {kind for kind in ALL if issubclass(kind, LookupError)} == set(_below(raven.NotFoundError))
 
 
-def test_only_a_busy_bus_a_full_disk_or_a_silent_helper_is_worth_the_same_call_again() -> None:
+def test_only_a_busy_bus_a_full_disk_or_a_silent_server_is_worth_the_same_call_again() -> None:
     assert {kind for kind in ALL if kind.retryable} == {raven.BusyError, raven.DiskFullError, raven.UnreachableError}
 
 

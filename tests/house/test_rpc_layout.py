@@ -10,7 +10,7 @@ import raven_rpc
 from tests.rpc_server import Served
 
 
-def test_the_public_names_of_the_helper_are_exactly_these() -> None:
+def test_the_public_names_of_the_server_are_exactly_these() -> None:
     assert sorted(raven_rpc.__all__) == ["Client", "Server", "serve"]
     assert all(getattr(raven_rpc, name) for name in raven_rpc.__all__)
 
