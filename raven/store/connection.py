@@ -164,7 +164,7 @@ class Connection:
             import logging
 
             logging.getLogger("raven").warning(
-                "the bus %s was replaced while in use: going on with the new file", self.path
+                "the bus %s was replaced while in use: continuing with the new file", self.path
             )
             # While the old connection holds its WAL open, no other file can get that inode.
             file.remove_stale_wal(self.path, self._wal_inode)

@@ -1,4 +1,4 @@
-"""Listener: a doorbell at one address, and a share of the process's WAL watcher for external writers."""
+"""Listener: a doorbell at one address, with the process's WAL watcher for external writers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Listener:
             self._doorbell.drain()
 
     def tick(self) -> None:
-        """Recreate a missing doorbell, and stand for election if no process watches the WAL."""
+        """Recreate a missing doorbell, and try to become the WAL watcher if no process is."""
         if not self._is_open or self.is_inherited:
             return
         self._ensure_doorbell()

@@ -30,17 +30,17 @@ LOCK_NAME = "watch.lock"
 FALLBACK_POLL_S = 0.1
 # Used-up inotify instances may be free again after this time.
 _RETRY_S = 3.0
-# watchfiles delivers events after a step without another, at the latest after the debounce.
+# watchfiles delivers events after a step without further events, at the latest after the debounce.
 _STEP_MS = 20
 _DEBOUNCE_MS = 60
-# A check without an event: for commits before the watch began, and for the one event in a hundred that watchfiles never
-# delivers (measured, two processes).
+# The interval of checks without an event: for commits before the watch began, and for the one event in a hundred that
+# watchfiles never delivers (measured, two processes).
 _IDLE_CHECK_MS = 50
 _RECHECK_DELAYS_S = (0.002, 0.005, 0.01, 0.03)
 _SWEEP_EVERY_S = 60.0
 _TRUNCATE_WAL_FROM = 256 * 1024
-# The search for due leases, delays and lifetimes takes longer with more recipients: it pauses for this many times its
-# duration.
+# The search for due leases, delays and lifetimes takes longer with more recipients: the next one starts after this many
+# times its duration.
 _REST_FACTOR = 50
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from raven import BusClient
-from raven.store import checkpoint as writeback
+from raven.store import checkpoint
 from raven.store.checkpoint import PAGES, WAL_SIZE_LIMIT
 from tests.support import Foreign, Program, wait_until
 
@@ -106,7 +106,7 @@ def test_a_reader_that_blocks_checkpoints_slows_no_send_for_long(connect: Connec
 def test_a_reader_that_arrives_while_the_wal_is_long_blocks_senders_only_briefly(
     connect: Connect, spawn: Spawn, foreign: Foreign, db: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writeback, "PAGES", 10)
+    monkeypatch.setattr(checkpoint, "PAGES", 10)
     bus, other = connect("boss:s"), Foreign(spawn("external_writer", db))
     bus.send("worker:s", "note")
     foreign.execute("BEGIN")

@@ -169,7 +169,7 @@ def test_a_subscriber_waits_through_a_long_lock_and_gets_its_mail_afterwards(
 ) -> None:
     connect("boss:s")
     listener = spawn("subscriber", db, "worker:s", '{"poll_interval_s": 0.05}')
-    impatient = connect("boss:s", busy_timeout_s=0.1)
+    other = connect("boss:s", busy_timeout_s=0.1)
     wait_for_waiting(db, "worker:s")
     hand = Foreign(spawn("external_writer", db))
     hand.execute("BEGIN IMMEDIATE")
@@ -179,7 +179,7 @@ def test_a_subscriber_waits_through_a_long_lock_and_gets_its_mail_afterwards(
     deadline = time.monotonic() + 1
     while time.monotonic() < deadline:
         with pytest.raises(BusyError) as caught:
-            impatient.send("worker:s", "note")
+            other.send("worker:s", "note")
         assert caught.value.retryable
     hand.execute("COMMIT")
 
