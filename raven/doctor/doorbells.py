@@ -45,12 +45,12 @@ class DoorbellInfo(NamedTuple):
 
     @property
     def address(self) -> str:
-        """The address that its folder stands for (a hash for a very long address)."""
+        """The address of its folder (a hash for a very long address)."""
         return unquote(os.path.basename(self.folder))
 
     @property
     def pid(self) -> int:
-        """The process that created it, by the file's name; 0 if the name has none."""
+        """The process that created it, by the file's name; 0 if the name has no pid."""
         number = self.name.partition("-")[0]
         return int(number) if number.isascii() and number.isdigit() else 0
 

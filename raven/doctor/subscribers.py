@@ -82,10 +82,10 @@ def _deleted_doorbells(lost: Sequence[BusProcess], path: str) -> Iterator[Findin
 
 
 def _unanswered_rings(store: ReadOnlyStore, doorbells: Doorbells, waiters: Sequence[DoorbellInfo]) -> Iterator[Finding]:
-    """Find doorbells with unread rings and old mail, at addresses that have consumed nothing for long.
+    """Find doorbells with unread rings and old mail, at addresses that have consumed no message for long.
 
-    A busy consumer does not drain its doorbell. A recent consumption shows among the newest deliveries, among those
-    before the oldest ready delivery, or as a lease.
+    A busy consumer does not drain its doorbell. Its recent work shows as a lease, or in a sample of deliveries: the
+    newest ones, and the ones before the oldest ready delivery.
     """
     notified = {info.path: info for info in waiters if info.unread_rings and not info.address.startswith(ALL_TRAFFIC)}
     if not notified:

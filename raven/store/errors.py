@@ -75,10 +75,10 @@ def from_sqlite(error: Exception, path: str, waited_s: float, os_errno: int = 0)
 
 
 def _open_errno(path: str) -> int:
-    """Return the errno that explains why the file, its WAL or its index cannot be opened, or 0 if none is visible.
+    """Return the errno of the reason why the file, its WAL or its index cannot be opened, or 0 if no reason is visible.
 
-    SQLite cannot say: if it may not create or write a file, it tries to open it for reading only, and keeps the errno
-    of that attempt (no such file).
+    SQLite does not know it: if it may not create or write a file, it tries to open it for reading only. It then keeps
+    the errno of that attempt (no such file).
     """
     folder = os.path.dirname(path)
     try:

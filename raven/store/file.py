@@ -1,4 +1,4 @@
-"""The bus file: where it may be, how it is created, and whether it is still the same file."""
+"""The bus file: its allowed locations, its creation, and the check that it is still the same file."""
 
 from __future__ import annotations
 

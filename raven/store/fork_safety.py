@@ -1,8 +1,8 @@
 """Fork safety: a forked child never shares its parent's connections, descriptors and locks.
 
 A doorbell's read end in a child would make a dead subscriber look alive. An inherited election lock would outlive its
-process. An inherited SQLite connection is dangerous: SQLite's bookkeeping in the child says that the child holds locks
-that only the parent holds, and a new connection would rely on it (https://sqlite.org/howtocorrupt.html, section 2.6).
+process. An inherited SQLite connection is dangerous: SQLite's bookkeeping in the child lists locks that only the parent
+holds. A new connection would rely on it (https://sqlite.org/howtocorrupt.html, section 2.6).
 Descriptors and forks belong to the process, so the sets here do too; they are raven's only changing module state.
 """
 

@@ -35,7 +35,7 @@ def check_format(connection: apsw.Connection, path: str) -> None:
 
 
 def migrate(connection: apsw.Connection) -> None:
-    """Run the migrations that the file lacks, in one transaction; a second process then finds none to run."""
+    """Run the migrations that the file lacks, in one transaction; a second process has no migration to run."""
     newest = len(migrations())
     if connection.execute("PRAGMA user_version").get == newest:
         return

@@ -173,7 +173,7 @@ class Doorbell:
             os.read(self._reader, _PIPE_SIZE)
 
     def exists(self) -> bool:
-        """Whether the FIFO is still at its path, where senders reach it."""
+        """Whether the FIFO is still at its path and reachable for senders."""
         try:
             return _is_folder(self._folder) and _identity_at(self._path) == self._identity
         except OSError:
@@ -242,7 +242,7 @@ class Doorbell:
 def _folder_name(address: str) -> str:
     """Return a file name for an address that no other address has, on any file system.
 
-    An address that is too long is hashed. So is an invalid one, which an external writer can store: `..`, for instance.
+    Too long an address is hashed. So is an invalid one, which an external writer can store: `..`, for instance.
     """
     if len(address) <= _MAX_NAME and ":" in address:
         if _UNESCAPED.issuperset(address):

@@ -91,7 +91,7 @@ class Listener:
                 self._doorbell.close()
 
     def _fall_back_to_polling(self, error: OSError) -> None:
-        # Without a descriptor for a FIFO there is none for an import: the warning then comes at a later tick.
+        # Without a descriptor for a FIFO, an import has no descriptor either: the warning then comes at a later tick.
         with suppress(OSError, ImportError):
             if self._doorbell is not None or not self._warned:
                 import logging
@@ -108,7 +108,7 @@ class Listener:
 
 
 def _watcher_of(handle: Handle) -> WalWatcher:
-    """Return the WAL watcher of a client, created at its first wait: a client that only sends needs none."""
+    """Return the WAL watcher of a client, created at its first wait: a client that only sends needs no watcher."""
     if not handle.watchers:
         # If two threads run this at once, one watcher is kept.
         handle.watchers.setdefault("wal", WalWatcher(handle.store, handle.doorbells, handle.on_idle))

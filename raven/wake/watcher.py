@@ -7,8 +7,8 @@ database's folder in a thread. It watches the folder, not the WAL: a watch on th
 deletes and recreates it. An event can precede its commit's visibility, so each event leads to several checks. When the
 elected process dies, the kernel releases the lock and another process takes over within its tick.
 
-If inotify is unavailable (all instances in use, an unusual file system), the elected process polls every 100 ms on
-behalf of all, and retries inotify now and then.
+If inotify is unavailable (all instances in use, an unusual file system), the elected process polls every 100 ms for
+all. It retries inotify every few seconds.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ class WalWatcher:
         with self._lock, suppress(OSError, RuntimeError, ImportError):
             if not self._users or (self._thread is not None and self._thread.is_alive()):
                 return
-            # Imported here because `signal` is a large module that senders do not need; and not in the thread, where a
-            # signal could arrive during the import.
+            # Imported here because `signal` is a large module that senders do not need. Not imported in the thread,
+            # because a signal could arrive during the import.
             import fcntl
             import signal
 
@@ -249,8 +249,8 @@ def _end(election: _Election | None) -> None:
         return
     if election.thread is not None:
         election.stop.set()
-        # No join from within this thread (the garbage collector can close a dropped loop in it), nor of a thread that a
-        # signal kept from starting.
+        # No join from within this thread: the garbage collector can close a dropped loop in it. No join of a thread
+        # that a signal kept from starting.
         with suppress(RuntimeError):
             election.thread.join()
     if election.lock_fd >= 0:

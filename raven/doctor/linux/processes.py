@@ -74,7 +74,7 @@ def _files(pid: int, path: str) -> tuple[OpenFile, ...]:
 
 
 def check_processes(path: str, processes: Sequence[BusProcess]) -> Check | None:
-    """Check the processes that have the bus open; returns None if there is none and this one is fine."""
+    """Check the processes that have the bus open; returns None if no process has it open and this one is fine."""
     findings = [*_stopped_processes(path, processes), *_stale_files(path, processes), *_low_descriptors(processes)]
     if not processes and not findings:
         return None
