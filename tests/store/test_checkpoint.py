@@ -70,7 +70,7 @@ def test_readers_that_take_turns_do_not_let_the_wal_grow_for_good(connect: Conne
     reader.read()
     largest, times_cut = 0, 0
 
-    def send_and_look() -> bool:
+    def send_and_check() -> bool:
         nonlocal largest, times_cut
         bus.send_many([{"to": "worker:s", "type": "note", "body": BODY}] * 50)
         size = wal_size(db)
@@ -78,7 +78,7 @@ def test_readers_that_take_turns_do_not_let_the_wal_grow_for_good(connect: Conne
         largest = 0 if size <= WAL_SIZE_LIMIT else max(largest, size)
         return times_cut == 2
 
-    wait_until(send_and_look, "the WAL to be begun anew, twice", 60)
+    wait_until(send_and_check, "two restarts of the WAL", 60)
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ def test_closing_a_client_ends_its_threads_with_a_closed_error(db: str, connect:
     bus, boss = connect("worker:s", busy_timeout_s=20), connect("boss:s", busy_timeout_s=20)
     sent: list[int] = []
     acked: list[int] = []
-    got: list[int] = []
+    received: list[int] = []
     rows: list[int] = []
     ends: dict[str, BaseException | None] = {}
     boss.execute("CREATE TABLE notes (message INTEGER)")
@@ -47,16 +47,16 @@ def test_closing_a_client_ends_its_threads_with_a_closed_error(db: str, connect:
 
     def listen() -> None:
         # A loop ends without an error.
-        got.extend(message.id for message in bus.listen())
+        received.extend(message.id for message in bus.listen())
 
     def subscribe() -> None:
         async def run() -> None:
-            got.extend([message.id async for message in bus.subscribe()])
+            received.extend([message.id async for message in bus.subscribe()])
 
         asyncio.run(run())
 
     def ask() -> None:
-        bus.request("nobody:s", "question", timeout_s=60)
+        bus.request("unread:s", "question", timeout_s=60)
 
     def play(part: Callable[[], None]) -> None:
         try:
@@ -84,7 +84,7 @@ def test_closing_a_client_ends_its_threads_with_a_closed_error(db: str, connect:
     stored = [row[0] for row in boss.execute("SELECT message FROM notes")]
     assert stored == [message.id for message in connect("third:s").inbox(max=10_000)]
     assert set(rows) <= set(stored)
-    assert all(boss.receipts(id)[0].state == "acked" for id in {*acked, *got})
+    assert all(boss.receipts(id)[0].state == "acked" for id in {*acked, *received})
     assert bells(db) == []
 
 

@@ -53,7 +53,7 @@ def test_a_recipient_that_is_a_path_creates_no_file_outside_the_bells_folder(
     connect: Connect, foreign: Foreign, db: str, tmp_path: Path, stored: str
 ) -> None:
     bus = connect("worker:s")
-    bus.send("nobody:s", "note")
+    bus.send("unread:s", "note")
     foreign.execute("UPDATE deliveries SET recipient = ?", stored)
     folder = tmp_path / "elsewhere" / "x"
     folder.mkdir(parents=True)

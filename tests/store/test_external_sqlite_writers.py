@@ -57,11 +57,11 @@ def test_a_waiting_subscriber_is_woken_after_a_vacuum(db: str, connect: Connect,
     boss = connect("boss:s")
     listener = spawn("subscriber", db, "worker:s", f'{{"poll_interval_s": {NEVER_POLLS_S}}}')
     wait_for_waiting(db, "worker:s")
-    hand = Foreign(spawn("external_writer", db))
+    writer = Foreign(spawn("external_writer", db))
 
-    hand.execute("VACUUM")
+    writer.execute("VACUUM")
     boss.send("worker:s", "note", "by raven")
-    hand.send("worker:s", "by SQL")
+    writer.send("worker:s", "by SQL")
 
     assert [listener.read()["body"] for _ in range(2)] == ["by raven", "by SQL"]
 
@@ -171,9 +171,9 @@ def test_a_subscriber_waits_through_a_long_lock_and_gets_its_mail_afterwards(
     listener = spawn("subscriber", db, "worker:s", '{"poll_interval_s": 0.05}')
     other = connect("boss:s", busy_timeout_s=0.1)
     wait_for_waiting(db, "worker:s")
-    hand = Foreign(spawn("external_writer", db))
-    hand.execute("BEGIN IMMEDIATE")
-    hand.send("worker:s", "written under the lock")
+    writer = Foreign(spawn("external_writer", db))
+    writer.execute("BEGIN IMMEDIATE")
+    writer.send("worker:s", "written under the lock")
 
     # For several of the subscriber's fallback polls.
     deadline = time.monotonic() + 1
@@ -181,7 +181,7 @@ def test_a_subscriber_waits_through_a_long_lock_and_gets_its_mail_afterwards(
         with pytest.raises(BusyError) as caught:
             other.send("worker:s", "note")
         assert caught.value.retryable
-    hand.execute("COMMIT")
+    writer.execute("COMMIT")
 
     assert listener.read()["body"] == "written under the lock"
 
@@ -190,7 +190,7 @@ def test_rows_changed_or_deleted_externally_affect_no_other_address(connect: Con
     bus = connect("worker:s")
     for number in range(5):
         bus.send("worker:s", "note", number)
-    (held,) = bus.claim()
+    (claimed,) = bus.claim()
 
     foreign.execute("DELETE FROM deliveries WHERE message_id = 1")
     foreign.execute("DELETE FROM messages WHERE id = 2")
@@ -198,7 +198,7 @@ def test_rows_changed_or_deleted_externally_affect_no_other_address(connect: Con
     foreign.execute("UPDATE deliveries SET state = 9 WHERE message_id = 4")
 
     with pytest.raises(LookupError):
-        bus.ack(held.id)
+        bus.ack(claimed.id)
     assert [msg.body for msg in taken(bus)] == ["not JSON", 4]
     assert bus.send("worker:s", "note", "after").id == 6
 

@@ -103,28 +103,28 @@ def test_a_block_whose_file_was_deleted_raises_until_the_file_is_restored(
 
 
 @pytest.mark.parametrize(
-    ("spoil", "error"),
+    ("fail", "error"),
     [
-        (lambda tx: tx.send("worker:s", "spoil"), DatabaseError),
+        (lambda tx: tx.send("worker:s", "fail"), DatabaseError),
         (lambda tx: tx.execute("INSERT OR ROLLBACK INTO own VALUES (1); INSERT INTO own VALUES (2)"), StatementError),
     ],
 )
 def test_a_block_that_sqlite_rolled_back_refuses_writes_and_its_commit(
-    connect: Connect, foreign: Foreign, spoil: Callable[[BusTransaction], object], error: type[RavenError]
+    connect: Connect, foreign: Foreign, fail: Callable[[BusTransaction], object], error: type[RavenError]
 ) -> None:
     """Raise as a full disk does: SQLite then rolls back the whole transaction, not only the statement."""
     bus = connect("worker:s")
     bus.execute("CREATE TABLE own (id INTEGER PRIMARY KEY); INSERT INTO own VALUES (1)")
     foreign.execute(
-        "CREATE TRIGGER spoiler BEFORE INSERT ON messages WHEN NEW.type = 'spoil' "
-        "BEGIN SELECT RAISE(ROLLBACK, 'spoiled'); END"
+        "CREATE TRIGGER failing BEFORE INSERT ON messages WHEN NEW.type = 'fail' "
+        "BEGIN SELECT RAISE(ROLLBACK, 'failed by a trigger'); END"
     )
 
     def work() -> None:
         with bus.transaction() as tx:
             tx.send("worker:s", "note", "lost")
-            with pytest.raises(error, match=r"spoiled|UNIQUE constraint failed"):
-                spoil(tx)
+            with pytest.raises(error, match=r"failed by a trigger|UNIQUE constraint failed"):
+                fail(tx)
             with pytest.raises(DatabaseError, match="was rolled back by an earlier error in it"):
                 tx.send("worker:s", "note", "lost, too")
             with pytest.raises(DatabaseError, match="was rolled back by an earlier error in it"):

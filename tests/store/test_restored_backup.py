@@ -52,10 +52,10 @@ def test_all_clients_continue_with_a_backup_restored_into_a_bus_in_use(db: str, 
     assert listener.read()["body"] == "in the backup"
     assert boss.send("worker:s", "note", "after").id == 2
     assert listener.read()["body"] == "after"
-    hand = Foreign(spawn("external_writer", db))
-    hand.send("worker:s", "by SQL")
+    writer = Foreign(spawn("external_writer", db))
+    writer.send("worker:s", "by SQL")
     assert listener.read()["body"] == "by SQL"
-    assert hand.value("PRAGMA journal_mode") == "wal"
+    assert writer.value("PRAGMA journal_mode") == "wal"
     assert Store(db).pragma("integrity_check") == "ok"
 
 

@@ -45,9 +45,9 @@ def home(db: str) -> Path:
 
 
 @pytest.fixture
-def treasure(tmp_path: Path) -> Iterator[Path]:
+def user_folder(tmp_path: Path) -> Iterator[Path]:
     """Create a user's folder, and check that it is unchanged at the end."""
-    folder = tmp_path / "treasure"
+    folder = tmp_path / "user_folder"
     (folder / "empty" / "emptier").mkdir(parents=True)
     (folder / "text").write_text("untouched")
     os.mkfifo(folder / "1-pipe")
@@ -66,30 +66,30 @@ def bind_socket(path: Path) -> None:
 
 
 PUT: dict[str, Callable[[Path, Path], object]] = {
-    "file": lambda path, treasure: path.write_text("mine"),
-    "link to a file": lambda path, treasure: path.symlink_to(treasure / "text"),
-    "dangling link": lambda path, treasure: path.symlink_to(treasure / "nothing"),
-    "folder": lambda path, treasure: path.mkdir(),
-    "socket": lambda path, treasure: bind_socket(path),
-    "dead fifo": lambda path, treasure: os.mkfifo(path),
+    "file": lambda path, user_folder: path.write_text("mine"),
+    "link to a file": lambda path, user_folder: path.symlink_to(user_folder / "text"),
+    "dangling link": lambda path, user_folder: path.symlink_to(user_folder / "nothing"),
+    "folder": lambda path, user_folder: path.mkdir(),
+    "socket": lambda path, user_folder: bind_socket(path),
+    "dead fifo": lambda path, user_folder: os.mkfifo(path),
 }
 
 
 @pytest.mark.parametrize("kind", PUT)
 def test_a_replaced_doorbell_stops_no_mail_and_is_recreated_within_a_tick(
-    db: str, home: Path, treasure: Path, connect: Connect, spawn: Spawn, kind: str
+    db: str, home: Path, user_folder: Path, connect: Connect, spawn: Spawn, kind: str
 ) -> None:
     bus = connect("boss:s")
     program = spawn("subscriber", db, ADDRESS, SHORT)
     wait_for_waiting(db, ADDRESS)
     [doorbell] = home.iterdir()
     doorbell.unlink()
-    PUT[kind](doorbell, treasure)
+    PUT[kind](doorbell, user_folder)
 
     began = time.monotonic()
-    bus.send(ADDRESS, "note", "spoiled")
+    bus.send(ADDRESS, "note", "damaged")
     assert time.monotonic() - began < 2
-    assert program.read()["body"] == "spoiled"
+    assert program.read()["body"] == "damaged"
     wait_for_waiting(db, ADDRESS)
     bus.send(ADDRESS, "note", "after")
     assert program.read()["body"] == "after"
@@ -109,13 +109,13 @@ def test_a_foreign_file_in_the_place_of_a_doorbell_is_not_removed_with_it(db: st
 
 
 @linux_only
-@pytest.mark.parametrize("spoil", ["a link to the folder", "a link", "a hard link"])
-def test_a_ring_never_opens_the_database(db: str, home: Path, connect: Connect, spoil: str) -> None:
+@pytest.mark.parametrize("damage", ["a link to the folder", "a link", "a hard link"])
+def test_a_ring_never_opens_the_database(db: str, home: Path, connect: Connect, damage: str) -> None:
     bus = connect("boss:s")
     home.parent.mkdir(exist_ok=True)
-    if spoil == "a link to the folder":
+    if damage == "a link to the folder":
         home.symlink_to(Path(db).parent)
-    elif spoil == "a link":
+    elif damage == "a link":
         home.mkdir()
         (home / "1-bell").symlink_to(db)
     else:
@@ -144,17 +144,17 @@ def test_a_lock_file_that_is_a_symlink_to_the_database_is_not_opened(db: str, co
     assert holds_lock(Path(db)) is True
 
 
-@pytest.mark.parametrize("place", ["bells", "address"])
+@pytest.mark.parametrize("damaged_path", ["bells", "address"])
 def test_a_symlink_in_the_place_of_a_folder_is_not_followed(
-    db: str, home: Path, treasure: Path, connect: Connect, spawn: Spawn, foreign: Foreign, place: str
+    db: str, home: Path, user_folder: Path, connect: Connect, spawn: Spawn, foreign: Foreign, damaged_path: str
 ) -> None:
     bus = connect("boss:s")
     home.parent.mkdir(exist_ok=True)
-    if place == "bells":
+    if damaged_path == "bells":
         home.parent.rmdir()
-        home.parent.symlink_to(treasure)
+        home.parent.symlink_to(user_folder)
     else:
-        home.symlink_to(treasure)
+        home.symlink_to(user_folder)
     program = spawn("subscriber", db, ADDRESS, '{"poll_interval_s": 60}')
 
     for number in range(2):  # by the fallback poll without a FIFO
@@ -165,7 +165,7 @@ def test_a_symlink_in_the_place_of_a_folder_is_not_followed(
     Doorbells(db).ring_all()
     Doorbells(db).sweep()
 
-    (home.parent if place == "bells" else home).unlink()
+    (home.parent if damaged_path == "bells" else home).unlink()
     wait_for_waiting(db, ADDRESS)
 
 

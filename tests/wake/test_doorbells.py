@@ -67,7 +67,7 @@ def test_a_ring_wakes_only_its_address(db: str) -> None:
     doorbells = Doorbells(db)
     mine, other = doorbells.create(ADDRESS), doorbells.create("worker:t")
 
-    doorbells.ring([ADDRESS, "nobody:s"])
+    doorbells.ring([ADDRESS, "unread:s"])
 
     assert mine.wait(5)
     assert not other.wait(0)
@@ -142,8 +142,8 @@ def test_a_sweep_removes_dead_doorbells_and_leaves_live_ones_and_foreign_files(d
     os.mkfifo(folder / "999999-dead")
     empty = folder.parent / "gone:s"
     empty.mkdir()
-    (folder.parent / "stranger:s").mkdir()
-    (folder.parent / "stranger:s" / "notes.txt").write_text("mine")
+    (folder.parent / "other:s").mkdir()
+    (folder.parent / "other:s" / "notes.txt").write_text("mine")
     old_draft, new_draft = folder / ".new-1-old", folder / ".new-1-fresh"
     for draft in (old_draft, new_draft):
         os.mkfifo(draft)
@@ -153,7 +153,7 @@ def test_a_sweep_removes_dead_doorbells_and_leaves_live_ones_and_foreign_files(d
 
     assert waiting(db, "living:s") == 1
     assert not empty.exists()
-    assert (folder.parent / "stranger:s" / "notes.txt").read_text() == "mine"
+    assert (folder.parent / "other:s" / "notes.txt").read_text() == "mine"
     assert [path.name for path in folder.iterdir()] == [new_draft.name]
     living.close()
 

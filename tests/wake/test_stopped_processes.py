@@ -112,37 +112,37 @@ def test_a_process_that_exits_in_a_transaction_leaves_no_writes_and_no_lock(
     bus.execute(TABLE)
     job = bus.send(f"exiting-{way}:s", "job")
 
-    with Actor("stress.processes.exit_in_transaction", db, "heir:s", way, greets=True) as dying:
+    with Actor("stress.processes.exit_in_transaction", db, "reader:s", way, greets=True) as process:
         if way in ("kill", "thread"):
-            dying.signal(signal.SIGKILL)
-        dying.wait()
+            process.signal(signal.SIGKILL)
+        process.wait()
     began = time.monotonic()
-    bus.send("heir:s", "note", "the only one")
+    bus.send("reader:s", "note", "the only one")
 
     assert time.monotonic() - began < 10
     assert [(one.state, one.attempts) for one in bus.receipts(job.id)] == [("sent", 0)]
     assert leased(foreign) == 0
     assert bus.execute("SELECT * FROM exit_rows") == []
-    assert [message.body for message in connect("heir:s").inbox()] == ["the only one"]
+    assert [message.body for message in connect("reader:s").inbox()] == ["the only one"]
 
 
 @linux_only
 def test_when_inotify_instances_are_free_again_the_wal_watcher_takes_one(db: str, connect: Connect) -> None:
     bus = connect("boss:s")
-    with Actor("stress.processes.use_up_inotify", db, ADDRESS, greets=True) as hoarder:
+    with Actor("stress.processes.use_up_inotify", db, ADDRESS, greets=True) as inotify_user:
         for line in ("use up", "listen"):
-            hoarder.tell(line)
-        taken = int(hoarder.line())
-        assert [hoarder.line() for _ in range(2)] == ["ready", "listening"]
+            inotify_user.tell(line)
+        taken = int(inotify_user.line())
+        assert [inotify_user.line() for _ in range(2)] == ["ready", "listening"]
         wait_until(lambda: is_watched(db), "the watch")
-        hoarder.tell("doctor")
-        state = hoarder.line()
+        inotify_user.tell("doctor")
+        state = inotify_user.line()
         bus.send(ADDRESS, "note", "without")
-        assert hoarder.line() == "without"
+        assert inotify_user.line() == "without"
 
-        hoarder.tell("release")
+        inotify_user.tell("release")
 
-        assert hoarder.line() == "released"
+        assert inotify_user.line() == "released"
         assert taken > 0
         assert state == "warn"
         wait_for_watch(db, SimpleNamespace(pid=watcher(db)))

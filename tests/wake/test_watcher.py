@@ -157,13 +157,13 @@ def test_when_the_watcher_is_killed_another_process_takes_over_within_its_tick(
 ) -> None:
     watcher = spawn("subscriber", db, "watcher:s", NEVER)
     wait_for_watch(db, watcher)
-    heir = spawn("subscriber", db, "heir:s", '{"poll_interval_s": 0.5}')
+    successor = spawn("subscriber", db, "successor:s", '{"poll_interval_s": 0.5}')
     listener = spawn("subscriber", db, "worker:s", NEVER)
-    wait_for_waiting(db, "heir:s")
+    wait_for_waiting(db, "successor:s")
     wait_for_waiting(db, "worker:s")
 
     watcher.kill()
-    wait_for_watch(db, heir)
+    wait_for_watch(db, successor)
 
     # This subscriber never polls: it is woken only through the new watcher.
     assert max(hear(listener) for _ in range(5)) < AT_ONCE_S
