@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from raven.errors import LimitError
 
-# Each of the most connections adds so many waits to the quota, which is never under the minimum: one connection alone
-# may use all of that.
+# The quota is this number of waits per allowed connection, or the minimum if that is more. One connection alone may use
+# up the minimum.
 _WAITS_PER_CONNECTION = 4
 _MIN_QUOTA = 1000
 # A doorbell takes two descriptors; the host examines it once a second.

@@ -15,13 +15,13 @@ TIME = "2026-01-01T00:00:00.000000Z"
 
 
 def message(id: int, lease: int | None) -> Message:
-    shape: dict[str, Any] = dict.fromkeys(
+    fields: dict[str, Any] = dict.fromkeys(
         ("body", "correlation_id", "reply_to", "task_id", "dedup_key", "delivered_at", "acked_at", "expires_at",
          "finished_at", "reply_address", "report", "reason")
     )  # fmt: skip
-    shape |= {"id": id, "sender": "boss:s", "recipient": ME, "to": ME, "type": "job", "state": "delivered"}
-    shape |= {"urgency": "prompt", "tags": [], "attempts": 1, "created_at": TIME}
-    return Message.from_dict(shape if lease is None else {**shape, "lease": lease})
+    fields |= {"id": id, "sender": "boss:s", "recipient": ME, "to": ME, "type": "job", "state": "delivered"}
+    fields |= {"urgency": "prompt", "tags": [], "attempts": 1, "created_at": TIME}
+    return Message.from_dict(fields if lease is None else {**fields, "lease": lease})
 
 
 def test_a_lease_is_known_by_address_and_message_and_a_later_one_takes_its_place() -> None:

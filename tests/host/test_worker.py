@@ -20,7 +20,7 @@ def test_a_worker_goes_on_after_a_job_that_fails_and_after_a_callback_that_fails
     outcomes: list[Outcome] = []
 
     def refuse(outcome: Outcome) -> None:
-        raise OSError("cannot be told")
+        raise OSError("the callback fails")
 
     async def run() -> None:
         ended = asyncio.Event()

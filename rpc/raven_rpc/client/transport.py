@@ -42,7 +42,7 @@ class Transport:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._connection: Connection | None = None
-        # By their own ids, weakly: a loop that is dropped ends by itself.
+        # Keyed by id, with weak references: a dropped loop closes itself.
         self._parts: WeakValueDictionary[int, Closable] = WeakValueDictionary()
         self._is_closed = False
 

@@ -135,7 +135,7 @@ class Server:
         if not await self.host.end(_DRAIN_S):
             _log.warning("the bus was busy for too long: leased messages are delivered again when their leases end")
 
-    # What connections use
+    # Called by connections
 
     def admit(self, connection: Connection) -> bool:
         """Count a connection in; returns False at the limit."""
@@ -189,10 +189,10 @@ class Server:
     def _tick(self) -> None:
         has_no_fifo = any(connection.has_no_fifo() for connection in self._connections)
         self._ticker = self.loop.call_later(_FALLBACK_POLL_S if has_no_fifo else _TICK_S, self._tick)
-        self.host.tick(self._look_all)
+        self.host.tick(self._tick_connections)
 
-    def _look_all(self, changed: bool) -> None:
-        """Let every subscription see to its doorbell, and look where the bus has changed without a ring."""
+    def _tick_connections(self, changed: bool) -> None:
+        """Tick every connection; `changed` tells whether the bus file has changed since the last tick."""
         for connection in list(self._connections):
             connection.tick(changed)
 

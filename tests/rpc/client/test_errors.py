@@ -58,10 +58,10 @@ def nested(levels: int) -> Any:
 
 def error_of(bus: Any, call: Call) -> Exception:
     try:
-        found = call(bus)
+        result = call(bus)
     except Exception as error:
         return error
-    raise AssertionError(f"nothing was raised, but {found!r} returned")
+    raise AssertionError(f"nothing was raised, but {result!r} returned")
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from tests.support import DEADLINE_S
 FULL = {"jsonrpc": "2.0", "error": {"code": -32022, "message": "full", "data": {"kind": "limit"}}, "id": None}
 
 
-def line(**shape: Any) -> bytes:
-    return json.dumps({"jsonrpc": "2.0", **shape}).encode() + b"\n"
+def line(**members: Any) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", **members}).encode() + b"\n"
 
 
 def asked(method: str = "ping") -> Exchange:
@@ -59,15 +59,15 @@ def test_a_value_that_json_cannot_hold_is_refused_before_any_byte(value: Any, sa
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
 def test_a_reply_is_found_however_its_bytes_are_cut(size: int) -> None:
     exchange, data = asked(), push(1) + line(result="pöng", id=1) + push(2)
-    found, pushed = [], []
+    replies, pushed = [], []
 
     for start in range(0, len(data), size):
         exchange.feed(data[start : start + size])
-        found += [reply for reply in [exchange.reply()] if reply is not None]
+        replies += [reply for reply in [exchange.reply()] if reply is not None]
     while (notification := exchange.notification()) is not None:
         pushed.append(notification["params"]["number"])
 
-    assert [result_of(reply) for reply in found] == ["pöng"]
+    assert [result_of(reply) for reply in replies] == ["pöng"]
     assert pushed == [1, 2]
 
 

@@ -216,7 +216,7 @@ def test_a_timeout_while_a_message_is_being_acked_does_not_lose_it(tmp_path: Any
                     time.sleep(1.5)
                 answered = {"jsonrpc": "2.0", "result": {"subscription": 1}, "id": request["id"]}
                 push = {"jsonrpc": "2.0", "method": "message", "params": {"subscription": 1, "message": message}}
-                connection.sendall("".join(json.dumps(shape) + "\n" for shape in (answered, push)).encode())
+                connection.sendall("".join(json.dumps(value) + "\n" for value in (answered, push)).encode())
 
     with socket.socket(socket.AF_UNIX) as slow:
         slow.bind(path)

@@ -40,16 +40,16 @@ ODD_LINES = ["{}", "[]", "null", '{"id":1}', '{"id":1,"error":7}', '{"method":"m
 
 
 def in_lines(shapes: list[dict[str, Any]]) -> bytes:
-    return b"".join(json.dumps(shape).encode() + b"\n" for shape in shapes)
+    return b"".join(json.dumps(value).encode() + b"\n" for value in shapes)
 
 
 @pytest.fixture
 def listening(tmp_path: Path) -> Iterator[socket.socket]:
     """Return a listening socket; only the test accepts connections."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
-        made.bind(str(tmp_path / "ill.sock"))
-        made.listen()
-        yield made
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening_socket:
+        listening_socket.bind(str(tmp_path / "ill.sock"))
+        listening_socket.listen()
+        yield listening_socket
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def play(listening: socket.socket) -> Iterator[Play]:
                 for answer in answers:
                     asked = json.loads(lines.readline())["id"]
                     connection.sendall(
-                        in_lines([{**shape, "id": asked} if shape.get("id") == ASKED else shape for shape in answer])
+                        in_lines([{**value, "id": asked} if value.get("id") == ASKED else value for value in answer])
                     )
                 lines.readline()
 
@@ -218,11 +218,11 @@ def test_a_loop_does_not_hand_out_what_it_could_not_ack_and_goes_on(
 
 def test_an_async_loop_whose_time_passed_with_its_last_message_in_hand_ends(play: Play, mail: Mail) -> None:
     async def take(bus: Client) -> list[Message]:
-        found, end = [], time.monotonic() + 0.2
+        bodies, end = [], time.monotonic() + 0.2
         async for message in bus.subscribe(timeout_s=0.2):
-            found.append(message)
+            bodies.append(message)
             wait_until(lambda: time.monotonic() > end + 0.05, "the end of its time")
-        return found
+        return bodies
 
     with Client(play([[[SUBSCRIBED, *mail], [ACKED]]]), "a:s") as bus:
         assert [message.body for message in asyncio.run(take(bus))] == [0]

@@ -29,8 +29,8 @@ def test_a_wait_for_receipts_is_asked_again_for_the_time_that_is_left(tmp_path: 
         with pytest.raises(LostError):
             wait_receipt(bus, mode, 1, timeout_s=600)
 
-        left = [shape["params"].pop("timeout_s") for shape in asked]
-        assert len({json.dumps(shape["params"]) for shape in asked}) == 1
+        left = [request["params"].pop("timeout_s") for request in asked]
+        assert len({json.dumps(request["params"]) for request in asked}) == 1
         assert left[0] == 600
         assert len(left) > 1
         assert left == sorted(set(left), reverse=True)

@@ -41,8 +41,8 @@ def boss(serve: Serve) -> Iterator[Client]:
 
 def asked_of(worker: Any) -> Message:
     """Return the request that a worker has received."""
-    found: list[Message] = wait_until(lambda: worker.claim(lease_s=600), "the request")
-    return found[0]
+    requests: list[Message] = wait_until(lambda: worker.claim(lease_s=600), "the request")
+    return requests[0]
 
 
 def only_connection(bus: Client) -> bool:
@@ -128,7 +128,7 @@ def test_a_request_whose_connection_is_lost_is_not_asked_twice(tmp_path: Path, m
         with pytest.raises(LostError, match="may have been done"):
             request(bus, mode, WORKER, "add", timeout_s=5)
 
-        assert [shape["method"] for shape in asked] == ["request"]
+        assert [request["method"] for request in asked] == ["request"]
 
 
 def test_a_wait_over_the_socket_without_a_timeout_is_one_without_a_timeout(serve: Callable[..., Served]) -> None:

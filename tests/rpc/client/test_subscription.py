@@ -43,10 +43,10 @@ def test_mail_with_auto_acks_is_acked_under_the_newest_subscription_before_it_is
     for number in (1, 5):
         mail.begin({"subscription": number})
 
-    given = mail.handed_out(NOTE)
+    delivered = mail.handed_out(NOTE)
 
     assert mail.ack_of(NOTE) == {"id": 7, "subscription": 5}
-    assert (given.state, given.attempts, given.delivered_at) == ("acked", 1, given.acked_at)
+    assert (delivered.state, delivered.attempts, delivered.delivered_at) == ("acked", 1, delivered.acked_at)
 
 
 def test_mail_with_manual_acks_is_known_by_its_lease_until_the_loop_ends() -> None:
@@ -68,14 +68,14 @@ def test_mail_with_manual_acks_is_known_by_its_lease_until_the_loop_ends() -> No
     [("auto", 50, ("prefetch", 4)), ("auto", 2, ("prefetch", 2)), ("manual", 50, ("manual", 50))],
 )
 def test_only_a_few_messages_are_asked_for_ahead_with_auto_acks(ack: str, most: int, asked: tuple[str, int]) -> None:
-    told, window = asked
+    wire_ack, window = asked
 
     assert Mail("worker:s", options(ack, most), LeaseTracker()).params == {
         "role": "worker:s",
-        "ack": told,
+        "ack": wire_ack,
         "window": window,
     }
-    assert Mail(None, options(ack, most), LeaseTracker()).params == {"ack": told, "window": window}
+    assert Mail(None, options(ack, most), LeaseTracker()).params == {"ack": wire_ack, "window": window}
 
 
 def test_a_notification_is_a_message_or_the_end_with_or_without_an_error() -> None:

@@ -244,7 +244,7 @@ def test_a_transaction_whose_answer_is_lost_is_not_asked_for_twice(tmp_path: Pat
         with pytest.raises(LostError, match="may have been done"):
             within(bus.transaction(), lambda tx: tx.ack(1), lambda tx: tx.send("boss:s", "done", dedup_key="k"))
 
-        assert [[call["method"] for call in shape["params"]["calls"]] for shape in asked] == [["ack", "send"]]
+        assert [[call["method"] for call in request["params"]["calls"]] for request in asked] == [["ack", "send"]]
 
 
 def test_an_empty_transaction_asks_for_nothing(tmp_path: Path) -> None:

@@ -54,10 +54,10 @@ def test_an_error_is_of_the_same_class_and_as_retryable_at_the_other_end(
     error = kind("what is wrong")
     error.retryable = retryable
 
-    found = there_and_back(error)
+    decoded = there_and_back(error)
 
-    assert type(found) is kind
-    assert found.retryable is retryable
+    assert type(decoded) is kind
+    assert decoded.retryable is retryable
 
 
 @pytest.mark.parametrize("kind", ERRORS)
@@ -68,10 +68,10 @@ def test_an_error_is_as_retryable_on_the_wire_as_its_class_says(kind: type[Raven
 def test_the_fields_of_a_schema_error_come_through() -> None:
     fields = {"step": "input should be a valid integer", "names.0": "is missing"}
 
-    found = there_and_back(SchemaValidationError("body of 'plan' does not fit", fields))
+    decoded = there_and_back(SchemaValidationError("body of 'plan' does not fit", fields))
 
-    assert isinstance(found, SchemaValidationError)
-    assert (str(found), found.fields) == ("body of 'plan' does not fit", fields)
+    assert isinstance(decoded, SchemaValidationError)
+    assert (str(decoded), decoded.fields) == ("body of 'plan' does not fit", fields)
 
 
 @pytest.mark.parametrize("call", [0, 7, None])
@@ -83,9 +83,9 @@ def test_the_number_of_the_call_that_failed_in_a_transaction_comes_through(call:
     assert there_and_back(error).call == call
 
 
-@pytest.mark.parametrize("told", [True, "7", 1.0, [], None])
-def test_what_is_no_number_of_a_call_is_passed_over(told: Any) -> None:
-    assert errors.from_wire({"code": -1, "message": "m", "data": {"kind": "body", "call": told}}).call is None
+@pytest.mark.parametrize("encoded", [True, "7", 1.0, [], None])
+def test_what_is_no_number_of_a_call_is_passed_over(encoded: Any) -> None:
+    assert errors.from_wire({"code": -1, "message": "m", "data": {"kind": "body", "call": encoded}}).call is None
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ERRORS if issubclass(kind, InputError | raven.NotFoundError)])
@@ -106,40 +106,40 @@ def test_a_subclass_travels_as_the_nearest_class_that_the_table_knows() -> None:
     + [RavenError, raven.ConfigError, raven.ClosedError, raven.BindError, OSError, KeyError, ValueError, Exception],
 )
 def test_no_path_leaves_the_server_with_an_error_of_the_store_or_a_foreign_one(kind: type[Exception]) -> None:
-    told = json.dumps(errors.to_wire(kind(f"the bus {PATH} cannot be used")))
+    encoded = json.dumps(errors.to_wire(kind(f"the bus {PATH} cannot be used")))
 
-    assert "secret" not in told
-    assert "bus.db" not in told
+    assert "secret" not in encoded
+    assert "bus.db" not in encoded
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), RecursionError("x"), KeyboardInterrupt(), MemoryError()])
 def test_an_error_that_is_not_raven_s_is_internal_without_details(error: BaseException) -> None:
-    told = errors.to_wire(error)
+    encoded = errors.to_wire(error)
 
-    assert (told["code"], told["message"]) == (-32603, "Internal error")
-    assert type(error).__name__ not in json.dumps(told)
+    assert (encoded["code"], encoded["message"]) == (-32603, "Internal error")
+    assert type(error).__name__ not in json.dumps(encoded)
 
 
 @pytest.mark.parametrize("code", errors.STANDARD)
 def test_an_error_of_the_specification_has_its_words_and_the_reason(code: int) -> None:
     kind, message = errors.STANDARD[code]
-    told = errors.standard(code, "why")
+    encoded = errors.standard(code, "why")
 
-    assert told == {"code": code, "message": message, "data": {"kind": kind, "retryable": False, "reason": "why"}}
-    assert str(errors.from_wire(told)) == f"{message}: why"
+    assert encoded == {"code": code, "message": message, "data": {"kind": kind, "retryable": False, "reason": "why"}}
+    assert str(errors.from_wire(encoded)) == f"{message}: why"
 
 
 @pytest.mark.parametrize(
-    "shape",
+    "error_object",
     [None, 1, "x", [], {}, {"code": -32099, "message": "new"}, {"message": None, "data": 1}, {"data": {"kind": []}},
      {"code": -1, "message": "m", "data": {"kind": "from_the_future", "retryable": True}},
      {"data": {"kind": "schema_validation"}}],
 )  # fmt: skip
-def test_whatever_comes_as_an_error_becomes_an_error_of_raven(shape: Any) -> None:
-    assert isinstance(errors.from_wire(shape), ServerError | SchemaValidationError)
+def test_whatever_comes_as_an_error_becomes_an_error_of_raven(error_object: Any) -> None:
+    assert isinstance(errors.from_wire(error_object), ServerError | SchemaValidationError)
 
 
 def test_an_unknown_kind_keeps_its_words_and_whether_it_may_be_tried_again() -> None:
-    found = errors.from_wire({"code": -32050, "message": "new", "data": {"kind": "new_kind", "retryable": True}})
+    decoded = errors.from_wire({"code": -32050, "message": "new", "data": {"kind": "new_kind", "retryable": True}})
 
-    assert (type(found), str(found), found.retryable) == (ServerError, "new", True)
+    assert (type(decoded), str(decoded), decoded.retryable) == (ServerError, "new", True)

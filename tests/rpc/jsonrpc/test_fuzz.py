@@ -21,9 +21,9 @@ from tests.support import wait_until
 pytestmark = pytest.mark.process
 Serve = Callable[..., Served]
 RUN_S = 3.0
-# As many as can be made up and exchanged in about that time.
+# This number of examples takes about that time.
 EXAMPLES = {"any bytes": 400, "any JSON": 200, "near requests": 100, "near requests with wrong bytes in them": 100}
-# What a refusal may hold of a client's own words is short, and none of the texts below is made of these letters.
+# An error quotes at most a short part of a client's text, and none of the texts below is made of these letters.
 CLASSES = [
     name for module in (builtins, raven.errors) for name, value in vars(module).items()
     if isinstance(value, type) and issubclass(value, BaseException)
@@ -62,13 +62,13 @@ def near_requests(draw: st.DrawFn) -> Any:
         params["timeout_s"] = draw(st.sampled_from([0.001, 0.02, 0, -1, None, "1"] if method == "request" else [0.01]))
     elif draw(st.integers(0, 4)) == 0:
         params = draw(st.one_of(st.just(list(params.values())), VALUES))
-    shape = {"jsonrpc": "2.0", "method": method, "params": params, "id": draw(st.one_of(st.integers(0, 9), VALUES))}
-    for name in draw(st.lists(st.sampled_from(sorted(shape)), max_size=1)):
+    request = {"jsonrpc": "2.0", "method": method, "params": params, "id": draw(st.one_of(st.integers(0, 9), VALUES))}
+    for name in draw(st.lists(st.sampled_from(sorted(request)), max_size=1)):
         if draw(st.booleans()):
-            del shape[name]
+            del request[name]
         else:
-            shape[name] = draw(VALUES)
-    return shape
+            request[name] = draw(VALUES)
+    return request
 
 
 def lines_of(values: st.SearchStrategy[Any]) -> st.SearchStrategy[bytes]:
@@ -106,8 +106,8 @@ def check_answer(text: bytes, secrets: list[str]) -> None:
             # The error must be the client's: no input may cause an internal error.
             assert one["error"]["code"] not in (-32603, -32000), one
             assert set(one["error"]["data"]) <= {"kind", "retryable", "reason", "fields", "call"}
-            told = json.dumps(one["error"])
-            assert not [secret for secret in secrets if secret in told], told
+            text = json.dumps(one["error"])
+            assert not [secret for secret in secrets if secret in text], text
 
 
 def exchange(served: Served, data: bytes, secrets: list[str]) -> None:

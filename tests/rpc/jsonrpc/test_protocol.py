@@ -22,18 +22,18 @@ class Numbers(Params):
     subtrahend: int
 
 
-def _forbid(context: Context, given: Params) -> None:
+def _forbid(context: Context, args: Params) -> None:
     raise ForbiddenError("not you")
 
 
-def _break(context: Context, given: Params) -> None:
+def _break(context: Context, args: Params) -> None:
     raise ZeroDivisionError("/secret/path.py")
 
 
 DISPATCHER = Dispatcher(
     {
-        "subtract": Method(Numbers, lambda context, given: given.minuend - given.subtrahend, "Number"),
-        "later": Method(Params, lambda context, given: Work("read", lambda: 19), "Number"),
+        "subtract": Method(Numbers, lambda context, args: args.minuend - args.subtrahend, "Number"),
+        "later": Method(Params, lambda context, args: Work("read", lambda: 19), "Number"),
         "forbid": Method(Params, _forbid, "Nothing"),
         "break": Method(Params, _break, "Nothing"),
     }

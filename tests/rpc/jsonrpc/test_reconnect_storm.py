@@ -143,7 +143,7 @@ def test_a_half_close_loses_no_message_of_a_subscriber_that_reads_to_the_end(
         line.ask("subscribe", {"role": "worker:s"})
         read = [line.push()["message"]["id"] for _ in range(read_before)]
         line.half_close()
-        while (shape := line.read()) is not None:
-            read.append(shape["params"]["message"]["id"])
+        while (notification := line.read()) is not None:
+            read.append(notification["params"]["message"]["id"])
 
     assert read + [message.id for message in connect("worker:s").inbox(10_000)] == list(range(1, 2001))

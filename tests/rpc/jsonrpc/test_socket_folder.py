@@ -18,9 +18,9 @@ Serve = Callable[..., Served]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "place"
-    made.mkdir()
-    return made
+    folder_path = tmp_path / "place"
+    folder_path.mkdir()
+    return folder_path
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o773, 0o702])

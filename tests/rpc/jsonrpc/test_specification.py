@@ -122,18 +122,18 @@ def line(request: pytest.FixtureRequest, db: str, heard: list[Any]) -> Iterator[
 
     def method(params: type[Params], run: Any) -> Method:
         if executor is None:
-            return Method(params, lambda context, given: run(given), "Value")
-        return Method(params, lambda context, given: Work(executor, lambda: run(given)), "Value")
+            return Method(params, lambda context, args: run(args), "Value")
+        return Method(params, lambda context, args: Work(executor, lambda: run(args)), "Value")
 
-    def listen(given: Any) -> None:
-        heard.append(list(given.model_dump().values()))
+    def listen(args: Any) -> None:
+        heard.append(list(args.model_dump().values()))
 
     server = Server(db)
     server.dispatcher = Dispatcher(
         {
-            "subtract": method(Difference, lambda given: given.minuend - given.subtrahend),
-            "sum": method(Three, lambda given: given.a + given.b + given.c),
-            "get_data": method(Params, lambda given: ["hello", 5]),
+            "subtract": method(Difference, lambda args: args.minuend - args.subtrahend),
+            "sum": method(Three, lambda args: args.a + args.b + args.c),
+            "get_data": method(Params, lambda args: ["hello", 5]),
             "update": method(Five, listen),
             "notify_sum": method(Three, listen),
             "notify_hello": method(One, listen),

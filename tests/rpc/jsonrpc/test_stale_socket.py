@@ -28,10 +28,10 @@ Spawn = Callable[..., Program]
 
 def listener(path: str | Path) -> socket.socket:
     """Listen as a program that is no server."""
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    made.bind(str(path))
-    made.listen()
-    return made
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    listener.listen()
+    return listener
 
 
 def leave_stale(path: str) -> None:

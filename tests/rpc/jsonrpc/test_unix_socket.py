@@ -38,9 +38,9 @@ def umask(mask: int) -> Iterator[None]:
 
 
 def mode_of(path: str) -> str:
-    found = os.lstat(path).st_mode
-    assert stat.S_ISSOCK(found)
-    return oct(stat.S_IMODE(found))
+    mode_bits = os.lstat(path).st_mode
+    assert stat.S_ISSOCK(mode_bits)
+    return oct(stat.S_IMODE(mode_bits))
 
 
 def nobody() -> int:

@@ -76,7 +76,7 @@ def test_nesting_of_every_depth_is_a_plain_error_wherever_it_stands(served: Serv
     with served.connect() as line:
         for depth in [101, 500, *range(900, 1000)]:
             deep = "[" * depth + "]" * depth
-            given: dict[str, str] = {
+            lines: dict[str, str] = {
                 "role": f'{{"jsonrpc": "2.0", "method": "inbox", "params": {{"role": {deep}}}, "id": 1}}',
                 "to": f'{{"jsonrpc": "2.0", "method": "send", "params": ["a:s", {deep}, "note"], "id": 1}}',
                 "body": f'{{"jsonrpc": "2.0", "method": "send", "params": ["a:s", "b:s", "note", {deep}], "id": 1}}',
@@ -84,7 +84,7 @@ def test_nesting_of_every_depth_is_a_plain_error_wherever_it_stands(served: Serv
                 "id": f'{{"jsonrpc": "2.0", "method": "ping", "id": {deep}}}',
                 "batch": deep,
             }
-            line.write(given[place])
+            line.write(lines[place])
             answer = line.read()
             error = (answer[0] if isinstance(answer, list) else answer)["error"]
             assert error["code"] in (-32600, -32602, -32700), (depth, error)
@@ -119,7 +119,7 @@ def test_a_huge_or_negative_id_of_a_message_is_not_found(served: Served, method:
 
 
 @pytest.mark.parametrize(
-    ("shape", "said"),
+    ("value", "said"),
     [
         *[
             ({"jsonrpc": version, "method": "send", "params": SEND, "id": 1}, 'a request says "jsonrpc": "2.0"')
@@ -131,10 +131,10 @@ def test_a_huge_or_negative_id_of_a_message_is_not_found(served: Served, method:
 )
 @pytest.mark.usefixtures("unchanged")
 def test_another_version_and_an_empty_batch_are_one_error_and_nothing_is_done(
-    served: Served, shape: Any, said: str
+    served: Served, value: Any, said: str
 ) -> None:
     with served.connect() as line:
-        line.write(json.dumps(shape))
+        line.write(json.dumps(value))
 
         assert error_of(line, -32600, "invalid_request") == said
         assert goes_on(line)

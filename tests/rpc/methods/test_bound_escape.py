@@ -136,10 +136,10 @@ def bodies(messages: list[Any]) -> list[Any]:
 def tail(line: Line, **params: Any) -> list[Any]:
     """Return the bodies of the log as this client sees it."""
     line.ask("tail", {"follow": False, **params})
-    found = []
+    bodies = []
     while (push := line.push())["method"] == "message":
-        found.append(push["message"]["body"])
-    return found
+        bodies.append(push["message"]["body"])
+    return bodies
 
 
 # Every method
@@ -151,8 +151,8 @@ def test_no_method_lets_a_bound_client_act_as_another(line: Line, method: str, s
 
     errors = [line.error(method, params) for params in rule.refused]
 
-    told = [{**error["data"], "call": None} for error in errors]  # a transaction says which call it was
-    assert told == [{"kind": "forbidden", "retryable": False, "call": None}] * len(errors)
+    data = [{**error["data"], "call": None} for error in errors]  # a transaction says which call it was
+    assert data == [{"kind": "forbidden", "retryable": False, "call": None}] * len(errors)
     assert snapshot() == before
     for params in rule.allowed:
         line.ask(method, params)

@@ -25,8 +25,8 @@ def line(line: Line) -> Line:
 
 
 def claim(line: Line, **params: Any) -> list[Any]:
-    found: list[Any] = line.ask("claim", {"role": WORKER, **params})["messages"]
-    return found
+    messages: list[Any] = line.ask("claim", {"role": WORKER, **params})["messages"]
+    return messages
 
 
 def end_leases(foreign: Foreign) -> None:

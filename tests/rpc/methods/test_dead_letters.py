@@ -124,12 +124,12 @@ def test_stats_hold_the_figures_of_the_server_and_those_of_the_bus(
     kill()
     boss.send(WORKER, "job")
 
-    told, brief = line.ask("stats"), line.ask("stats", {"full": False})
+    full, brief = line.ask("stats"), line.ask("stats", {"full": False})
 
-    assert (told["connections"], told["waits"], told["waiting_upkeep"]) == (1, 0, 0)
-    assert told["bus"]["deliveries"]["dead"] == 1
+    assert (full["connections"], full["waits"], full["waiting_upkeep"]) == (1, 0, 0)
+    assert full["bus"]["deliveries"]["dead"] == 1
     assert brief["bus"]["deliveries"] is None
-    assert told["bus"].keys() == boss.stats().as_dict().keys()
+    assert full["bus"].keys() == boss.stats().as_dict().keys()
 
 
 def test_over_the_socket_an_address_named_twice_has_its_dead_once(

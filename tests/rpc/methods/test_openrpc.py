@@ -62,26 +62,26 @@ def test_the_schemas_of_parameters_are_schemas(name: str) -> None:
 def test_a_message_as_it_is_sent_fits_the_described_schema() -> None:
     schema = resolvable({"$ref": "#/components/schemas/Message"})
     times = "2026-01-01T00:00:00.000000Z"
-    shape = {
+    fields = {
         "id": 1, "sender": "a:s", "recipient": "b:s", "to": ["b:s"], "type": "note", "body": None, "state": "sent",
         "urgency": "prompt", "tags": [], "correlation_id": None, "reply_to": None, "task_id": None, "dedup_key": None,
         "attempts": 0, "created_at": times, "delivered_at": None, "acked_at": None, "expires_at": None,
         "finished_at": None, "reply_address": None, "report": None, "reason": None,
     }  # fmt: skip
 
-    jsonschema.validate(Message.from_dict(shape).as_dict(), schema)
+    jsonschema.validate(Message.from_dict(fields).as_dict(), schema)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({**Message.from_dict(shape).as_dict(), "id": "one"}, schema)
+        jsonschema.validate({**Message.from_dict(fields).as_dict(), "id": "one"}, schema)
 
 
 def test_a_receipt_as_it_is_answered_fits_the_described_schema() -> None:
     schema = resolvable({"$ref": "#/components/schemas/Receipt"})
-    shape = {
+    fields = {
         "recipient": "b:s", "state": "dead", "attempts": 5, "max_attempts": 5, "leased": False, "ready_at": None,
         "delivered_at": "2026-01-01T00:00:00.000000Z", "finished_at": "2026-01-01T00:00:01.000000Z",
         "expires_at": None, "reason": "broken",
     }  # fmt: skip
 
-    jsonschema.validate(Receipt.from_dict(shape).as_dict(), schema)
+    jsonschema.validate(Receipt.from_dict(fields).as_dict(), schema)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({**shape, "state": "lost"}, schema)
+        jsonschema.validate({**fields, "state": "lost"}, schema)

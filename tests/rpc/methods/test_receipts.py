@@ -82,9 +82,9 @@ def test_a_bound_client_sees_of_a_thread_only_its_own_part(serve: Serve, boss: B
     boss.send("other:s", "secret", reply_to=root.id)
     worker.reply(root, "answer")
     with serve("--as", WORKER).connect() as line:
-        found = line.ask("thread", {"id": root.id})["messages"]
+        thread = line.ask("thread", {"id": root.id})["messages"]
 
-    assert [message["type"] for message in found] == ["question", "answer"]
+    assert [message["type"] for message in thread] == ["question", "answer"]
 
 
 def test_a_thread_of_large_messages_is_refused_and_can_be_had_in_part(line: Line, boss: BusClient) -> None:

@@ -71,8 +71,8 @@ def unchanged(shared: Served) -> Iterator[None]:
 
 
 def request(method: str, params: Any = None, **more: Any) -> str:
-    shape = {"jsonrpc": "2.0", "method": method, **({} if params is None else {"params": params}), **more}
-    return json.dumps(shape)
+    request = {"jsonrpc": "2.0", "method": method, **({} if params is None else {"params": params}), **more}
+    return json.dumps(request)
 
 
 def pipeline(line: Line, lines: list[str]) -> list[Any]:

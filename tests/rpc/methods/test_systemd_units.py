@@ -34,9 +34,9 @@ def unit(name: str) -> ConfigParser:
 
 def options(name: str) -> list[str]:
     """Return the arguments that a service passes to `raven serve`."""
-    program, command, *given = shlex.split(unit(f"{name}.service")["Service"]["ExecStart"])
+    program, command, *arguments = shlex.split(unit(f"{name}.service")["Service"]["ExecStart"])
     assert (program, command) == ("%h/.local/bin/raven", "serve")
-    return given
+    return arguments
 
 
 def filled_in(text: str, home: Path) -> str:
@@ -48,12 +48,12 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Start a pair of units as systemd does; returns the path of the socket."""
     path = filled_in(unit(f"{request.param}.socket")["Socket"]["ListenStream"], tmp_path)
     os.makedirs(os.path.dirname(path))
-    given = [filled_in(option, tmp_path) for option in options(request.param)]
+    arguments = [filled_in(option, tmp_path) for option in options(request.param)]
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as passed:
         passed.bind(path)
         passed.listen()
         process = subprocess.Popen(
-            [sys.executable, str(PROGRAMS / "activated.py"), str(passed.fileno()), "1", "own", *given],
+            [sys.executable, str(PROGRAMS / "activated.py"), str(passed.fileno()), "1", "own", *arguments],
             pass_fds=[passed.fileno()],
             stdout=subprocess.DEVNULL,
             env=environment(),
@@ -90,9 +90,9 @@ def test_a_service_uses_options_that_raven_serve_knows(name: str) -> None:
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_a_socket_is_its_owners_alone(name: str) -> None:
-    made = unit(f"{name}.socket")["Socket"]
+    section = unit(f"{name}.socket")["Socket"]
 
-    assert (made["SocketMode"], made["DirectoryMode"]) == ("0600", "0700")
+    assert (section["SocketMode"], section["DirectoryMode"]) == ("0600", "0700")
 
 
 def test_both_services_are_confined_alike() -> None:
@@ -114,7 +114,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
     units = sorted(str(path) for path in UNITS.iterdir() if path.suffix in (".socket", ".service"))
     assert len(units) == 2 * len(PAIRS)
 
-    found = subprocess.run(
+    verified = subprocess.run(
         ["systemd-analyze", "verify", "--user", *units],
         capture_output=True,
         text=True,
@@ -123,8 +123,8 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
     )
 
     # It may complain about other units of this machine.
-    assert found.returncode == 0, found.stderr
-    assert "raven" not in found.stderr
+    assert verified.returncode == 0, verified.stderr
+    assert "raven" not in verified.stderr
 
 
 def test_the_readme_installs_all_units_and_names_no_others(tmp_path: Path) -> None:

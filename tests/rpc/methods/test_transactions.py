@@ -80,7 +80,7 @@ def test_the_first_error_undoes_all_and_says_which_call_it_was(line: Line, boss:
 
 
 @pytest.mark.parametrize(
-    ("shape", "kind", "message"),
+    ("call", "kind", "message"),
     [
         (call("send", ["worker:s", "boss", "note"]), "address", "call 1 (send) of the transaction: address 'boss'"),
         (
@@ -99,9 +99,9 @@ def test_the_first_error_undoes_all_and_says_which_call_it_was(line: Line, boss:
     ],
 )
 def test_a_call_that_is_none_is_refused_and_nothing_is_done(
-    line: Line, boss: BusClient, shape: Any, kind: str, message: str
+    line: Line, boss: BusClient, call: Any, kind: str, message: str
 ) -> None:
-    error = line.error("transaction", {"calls": [send(1), shape]})
+    error = line.error("transaction", {"calls": [send(1), call]})
 
     assert (error["data"]["kind"], error["data"]["call"]) == (kind, 1)
     assert error["message"].startswith(message)

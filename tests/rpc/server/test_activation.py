@@ -32,10 +32,10 @@ def command(passed: socket.socket | int | None, *options: str, pid: str = "own")
 @pytest.fixture
 def passed(tmp_path: Path) -> Iterator[socket.socket]:
     """Listen at a path, as systemd does before any server runs."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
-        made.bind(str(tmp_path / "passed.sock"))
-        made.listen()
-        yield made
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as bound:
+        bound.bind(str(tmp_path / "passed.sock"))
+        bound.listen()
+        yield bound
 
 
 @pytest.fixture
@@ -65,8 +65,8 @@ def activate(db: str, passed: socket.socket) -> Iterator[Activate]:
 def stop(process: subprocess.Popen[str]) -> None:
     """Stop a server, which must exit with code 0."""
     process.terminate()
-    _, told = process.communicate(timeout=DEADLINE_S)
-    assert (process.returncode, told) == (0, "")
+    _, output = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, output) == (0, "")
 
 
 def connected(path: str) -> Line | None:
@@ -154,16 +154,16 @@ def test_a_descriptor_that_was_announced_and_not_passed_is_refused(db: str) -> N
 @pytest.mark.parametrize("kind", ["bound", "connected", "datagram", "tcp"])
 def test_what_is_no_listening_unix_socket_is_refused(db: str, tmp_path: Path, kind: str) -> None:
     family = socket.AF_INET if kind == "tcp" else socket.AF_UNIX
-    made = socket.socket(family, socket.SOCK_DGRAM if kind == "datagram" else socket.SOCK_STREAM)
-    other = made
+    bound = socket.socket(family, socket.SOCK_DGRAM if kind == "datagram" else socket.SOCK_STREAM)
+    other = bound
     if kind == "connected":
-        made, other = socket.socketpair()
+        bound, other = socket.socketpair()
     elif kind == "tcp":
-        made.listen()
+        bound.listen()
     else:
-        made.bind(str(tmp_path / "s.sock"))
-    with made, other:
-        line = refusal(command=command(made, "--db", db), pass_fds=[made.fileno()])
+        bound.bind(str(tmp_path / "s.sock"))
+    with bound, other:
+        line = refusal(command=command(bound, "--db", db), pass_fds=[bound.fileno()])
 
     assert "no listening Unix stream socket" in line
 

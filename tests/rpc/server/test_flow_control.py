@@ -170,9 +170,9 @@ def test_large_messages_behind_small_ones_are_not_all_taken_at_once(serve: Serve
         assert len(ids(line, 4_000)) == 4_000
         before = resident_mib(served.pid)
 
-        found = [json.loads(line.read_line() or b"")["params"]["message"]["id"] for _ in range(1_060)]
+        pushed_ids = [json.loads(line.read_line() or b"")["params"]["message"]["id"] for _ in range(1_060)]
 
-        assert found[-60:] == large
+        assert pushed_ids[-60:] == large
         assert resident_mib(served.pid) - before < 60
 
 

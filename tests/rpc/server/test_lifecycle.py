@@ -46,8 +46,8 @@ def pipeline(line: Line, count: int) -> None:
 
 def answers(line: Line) -> Iterator[Any]:
     """Yield the lines up to the end of the connection."""
-    while (shape := line.answer()) is not None:
-        yield shape
+    while (response := line.answer()) is not None:
+        yield response
 
 
 def bodies(connect: Connect) -> list[Any]:
@@ -124,8 +124,8 @@ def test_what_was_answered_is_stored_and_nothing_else(
         shapes = [*first, *answers(line)]
 
     assert code == 0
-    assert all("result" in shape for shape in shapes)
-    assert [shape["id"] for shape in shapes] == list(range(len(shapes)))
+    assert all("result" in response for response in shapes)
+    assert [response["id"] for response in shapes] == list(range(len(shapes)))
     assert sorted(bodies(connect)) == list(range(len(shapes)))
     assert served.log() == ""
 
@@ -145,7 +145,7 @@ def test_requests_that_were_taken_before_the_signal_are_answered(
         wait_until(lambda: not os.path.lexists(served.path), "the server to begin its end")
         assert holder.ask(None) == 2
 
-        assert [shape["id"] for shape in answers(line) if "result" in shape] == list(range(300))
+        assert [response["id"] for response in answers(line) if "result" in response] == list(range(300))
     assert served.process.wait(DEADLINE_S) == 0
     assert sorted(bodies(connect)) == list(range(300))
 
@@ -179,8 +179,8 @@ def test_a_signal_loses_no_message_of_a_subscriber_that_reads_to_the_end(
         line.ask("subscribe", {"role": "worker:s"})
         read = [line.push()["message"]["body"] for _ in range(pushed)]
         served.process.send_signal(number)
-        while (shape := line.read()) is not None:
-            read.append(shape["params"]["message"]["body"])
+        while (response := line.read()) is not None:
+            read.append(response["params"]["message"]["body"])
     assert served.process.wait(DEADLINE_S) == 0
 
     assert read + bodies(connect) == list(range(3000))

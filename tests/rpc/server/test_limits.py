@@ -261,9 +261,9 @@ def test_responses_to_a_client_that_does_not_read_do_not_pile_up(serve: Serve) -
 def test_a_result_that_json_cannot_hold_is_answered_with_an_internal_error(depth: int) -> None:
     value: Any = reduce(lambda inner, _: [inner], range(depth), object() if not depth else None)
 
-    shape = json.loads(responses.immediate(messages.success(7, value)).line())
+    response = json.loads(responses.immediate(messages.success(7, value)).line())
 
-    assert (shape["id"], shape["error"]["code"]) == (7, messages.INTERNAL_ERROR)
+    assert (response["id"], response["error"]["code"]) == (7, messages.INTERNAL_ERROR)
 
 
 def test_a_batch_whose_answers_come_to_too_much_has_errors_in_the_place_of_the_last(

@@ -45,10 +45,8 @@ def test_subscribe_answers_before_its_first_push(serve: Serve, connect: Connect)
         shapes = [line.read() for _ in range(6)]
 
         assert shapes[0] == {"jsonrpc": "2.0", "result": {"subscription": 1}, "id": "x"}
-        assert [shape["params"]["message"]["body"] for shape in shapes[1:]] == [0, 1, 2, 3, 4]
-        assert {(shape["jsonrpc"], shape["method"], "id" in shape) for shape in shapes[1:]} == {
-            ("2.0", "message", False)
-        }
+        assert [push["params"]["message"]["body"] for push in shapes[1:]] == [0, 1, 2, 3, 4]
+        assert {(push["jsonrpc"], push["method"], "id" in push) for push in shapes[1:]} == {("2.0", "message", False)}
 
 
 def test_what_is_pushed_with_auto_acks_is_acked(serve: Serve, connect: Connect) -> None:

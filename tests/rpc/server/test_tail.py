@@ -22,11 +22,11 @@ def send_all(bus: BusClient, *to: str) -> list[int]:
 
 def ids_to_end(line: Line) -> list[int]:
     """Return the ids that are pushed before the tail ends."""
-    found = []
+    ids = []
     while (push := line.push())["method"] == "message":
-        found.append(push["message"]["id"])
+        ids.append(push["message"]["id"])
     assert push == {"method": "end", "subscription": push["subscription"], "reason": "done"}
-    return found
+    return ids
 
 
 def test_a_tail_without_following_pushes_all_from_an_id_and_ends_and_its_number_is_free(
@@ -34,12 +34,12 @@ def test_a_tail_without_following_pushes_all_from_an_id_and_ends_and_its_number_
 ) -> None:
     sent = send_all(connect("boss:s"), *["worker:s"] * 200)
     with serve().connect() as line:
-        found = []
+        pages = []
         for from_id in (None, 0, 1, 150, 200, 201, 10**12):
             line.ask("tail", {"follow": False, **({} if from_id is None else {"from_id": from_id})})
-            found.append(ids_to_end(line))
+            pages.append(ids_to_end(line))
 
-        assert found == [sent, sent, sent, sent[149:], sent[199:], [], []]
+        assert pages == [sent, sent, sent, sent[149:], sent[199:], [], []]
         assert line.ask("stats")["subscriptions"] == 0
         assert "not one of this connection" in line.error("unsubscribe", {"subscription": 1})["message"]
 

@@ -22,8 +22,8 @@ Serve = Callable[..., Served]
 
 def wait_often(line: Line, params: dict[str, object], count: int) -> list[dict[str, object]]:
     """Call `wait_receipt` `count` times, and return the immediate errors."""
-    shape = {"jsonrpc": "2.0", "method": "wait_receipt", "params": params, "id": "wait"}
-    line.write("\n".join([json.dumps(shape)] * count))
+    request = {"jsonrpc": "2.0", "method": "wait_receipt", "params": params, "id": "wait"}
+    line.write("\n".join([json.dumps(request)] * count))
     line.tell("last_id", id="last")
     errors = []
     while (answer := line.answer(3 * DEADLINE_S))["id"] != "last":
