@@ -40,5 +40,5 @@ _ENTRIES = (
     Entry("soak", "a mixed load with restarts: memory, descriptors and file sizes must not grow", 1800),
 )
 TRIALS = {entry.name: entry for entry in _ENTRIES}
-# The command also accepts these names of earlier releases.
+# The command also accepts these former names.
 ALIASES = {"storm": "kill9", "foreign": "external"}

@@ -99,7 +99,7 @@ def test_the_command_knows_no_other_names() -> None:
     assert "no trial 'drizzle': use kill9, " in answer.stderr
 
 
-def test_the_command_takes_the_names_of_earlier_releases() -> None:
+def test_the_command_accepts_former_names() -> None:
     answer = torture("storm", "foreign", "drizzle")
 
     assert "no trial 'drizzle'" in answer.stderr
