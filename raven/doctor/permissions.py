@@ -142,9 +142,9 @@ def _describe_owner(path: str) -> str:
 
 def _owner(path: str) -> int:
     """Return the owner of the file, or of its folder if the file is not visible."""
-    for place in (path, *reversed(_ancestors(os.path.dirname(path)))):
+    for candidate in (path, *reversed(_ancestors(os.path.dirname(path)))):
         try:
-            return os.stat(place).st_uid
+            return os.stat(candidate).st_uid
         except OSError:
             continue
     return 0

@@ -18,7 +18,7 @@ from raven.store import filesystem
 from raven.store.migrations import APPLICATION_ID
 from raven.store.sql import migrations, migrations_after
 from tests.cli.shell import Shell
-from tests.doctor_process import Examiner, assert_told, look, trouble
+from tests.doctor_process import DoctorProcess, assert_reports, problems, run_checks
 from tests.processes import needs_proc
 from tests.support import Foreign, Program
 
@@ -47,11 +47,13 @@ def set_version(db: str, version: int) -> None:
 def test_an_overwritten_file_is_no_bus_until_it_is_restored(bus: str) -> None:
     shutil.copy(bus, f"{bus}.kept")
     Path(bus).write_bytes(b"not a database at all, but some text" * 100)
-    overwritten = look(bus)
+    overwritten = run_checks(bus)
     shutil.copy(f"{bus}.kept", bus)
 
-    assert_told(overwritten["file"], "fail", f"{bus} is not an SQLite database", "--db or RAVEN_DB", "restore a backup")
-    assert not trouble(look(bus))
+    assert_reports(
+        overwritten["file"], "fail", f"{bus} is not an SQLite database", "--db or RAVEN_DB", "restore a backup"
+    )
+    assert not problems(run_checks(bus))
 
 
 def test_a_file_whose_schema_is_damaged_fails_until_it_is_restored(bus: str) -> None:
@@ -59,29 +61,29 @@ def test_a_file_whose_schema_is_damaged_fails_until_it_is_restored(bus: str) -> 
     with open(bus, "r+b") as file:
         file.seek(100)
         file.write(b"\xff" * 3000)
-    damaged = look(bus)
+    damaged = run_checks(bus)
     shutil.copy(f"{bus}.kept", bus)
 
-    assert_told(damaged["file"], "fail", "is damaged", "restore a backup", ".recover")
-    assert not trouble(look(bus))
+    assert_reports(damaged["file"], "fail", "is damaged", "restore a backup", ".recover")
+    assert not problems(run_checks(bus))
 
 
 def test_an_empty_file_is_reported_and_stays_empty(db: str, connect: Connect) -> None:
     Path(db).touch(mode=0o600)
 
-    assert_told(look(db)["file"], "warn", f"{db} is empty", "raven init")
+    assert_reports(run_checks(db)["file"], "warn", f"{db} is empty", "raven init")
     assert os.stat(db).st_size == 0
     connect("worker:s").close()
-    assert not trouble(look(db))
+    assert not problems(run_checks(db))
 
 
 def test_the_file_of_a_newer_raven_fails_with_the_advice_to_upgrade(bus: str) -> None:
     set_version(bus, len(migrations()) + 1)
-    newer = look(bus)
+    newer = run_checks(bus)
     set_version(bus, len(migrations()))
 
-    assert_told(newer["schema"], "fail", f"schema version {len(migrations()) + 1}", "pip install -U raven-bus")
-    assert not trouble(look(bus))
+    assert_reports(newer["schema"], "fail", f"schema version {len(migrations()) + 1}", "pip install -U raven-bus")
+    assert not problems(run_checks(bus))
 
 
 def test_the_file_of_an_older_raven_is_reported_and_left_unchanged(db: str, connect: Connect) -> None:
@@ -91,57 +93,57 @@ def test_the_file_of_an_older_raven_is_reported_and_left_unchanged(db: str, conn
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1")
     os.chmod(db, 0o600)
 
-    older = look(db)
+    older = run_checks(db)
 
-    assert trouble(older).keys() == {"schema"}
-    assert_told(older["schema"], "warn", f"version 1 of {len(migrations())}", "upgrades it", "raven stats")
+    assert problems(older).keys() == {"schema"}
+    assert_reports(older["schema"], "warn", f"version 1 of {len(migrations())}", "upgrades it", "raven stats")
     assert schema_version(db) == 1
     connect("worker:s").close()
-    assert not trouble(look(db))
+    assert not problems(run_checks(db))
 
 
 def test_an_unwritable_file_is_reported_with_owner_and_mode(bus: str, spawn: Spawn) -> None:
-    examiner = Examiner.without_rights(spawn, bus)
+    process = DoctorProcess.without_rights(spawn, bus)
     os.chmod(bus, 0o400)
-    read_only = examiner.look()
+    read_only = process.run_checks()
     os.chmod(bus, 0o000)
-    closed = examiner.look()
+    closed = process.run_checks()
     os.chmod(bus, 0o600)
 
-    assert_told(read_only["file"], "fail", f"{bus} is user {os.geteuid()}'s with mode 0400", "cannot write", "chmod")
-    assert_told(closed["file"], "fail", f"{bus} is user {os.geteuid()}'s with mode 0000", "cannot read", "chmod")
-    assert not trouble(examiner.look())
+    assert_reports(read_only["file"], "fail", f"{bus} is user {os.geteuid()}'s with mode 0400", "cannot write", "chmod")
+    assert_reports(closed["file"], "fail", f"{bus} is user {os.geteuid()}'s with mode 0000", "cannot read", "chmod")
+    assert not problems(process.run_checks())
 
 
 def test_an_unwritable_wal_is_reported_though_the_file_is_writable(bus: str, spawn: Spawn) -> None:
-    examiner = Examiner.without_rights(spawn, bus)
+    process = DoctorProcess.without_rights(spawn, bus)
     os.chmod(bus, 0o400)
     # SQLite gives the files that it creates beside the bus the same mode, and leaves them behind.
-    assert "cannot be written" in str(examiner.make())
+    assert "cannot be written" in str(process.open_bus())
     os.chmod(bus, 0o600)
 
-    check = examiner.look()["file"]
+    check = process.run_checks()["file"]
 
-    assert_told(check, "fail", f"({bus}-", f"is user {os.geteuid()}'s with mode 0400", "cannot write", "chmod")
+    assert_reports(check, "fail", f"({bus}-", f"is user {os.geteuid()}'s with mode 0400", "cannot write", "chmod")
     for path in (Path(f"{bus}-wal"), Path(f"{bus}-shm")):
         if path.exists():
             path.chmod(0o600)
-    assert not trouble(examiner.look())
+    assert not problems(process.run_checks())
 
 
 def test_an_inaccessible_folder_on_the_way_is_named(tmp_path: Path, spawn: Spawn) -> None:
     db = tmp_path / "closed" / "inner" / "bus.db"
     db.parent.mkdir(parents=True)
     BusClient.at("worker:s", str(db)).close()
-    examiner = Examiner.without_rights(spawn, str(db))
+    process = DoctorProcess.without_rights(spawn, str(db))
     (tmp_path / "closed").chmod(0o600)
     try:
-        checks = examiner.look()
+        checks = process.run_checks()
     finally:
         (tmp_path / "closed").chmod(0o700)
 
-    assert_told(checks["file"], "fail", f"{tmp_path / 'closed'} is user", "mode 0600", "denies access")
-    assert not trouble(examiner.look())
+    assert_reports(checks["file"], "fail", f"{tmp_path / 'closed'} is user", "mode 0600", "denies access")
+    assert not problems(process.run_checks())
 
 
 @needs_proc
@@ -151,9 +153,11 @@ def test_the_remedy_recovers_a_file_deleted_in_use(bus: str, foreign: Foreign) -
     for suffix in ("", "-wal", "-shm"):
         os.unlink(bus + suffix)
 
-    check = look(bus)["file"]
+    check = run_checks(bus)["file"]
 
-    assert_told(check, "fail", "there is no bus at", f"pid {foreign.program.pid} ", "still has the deleted file open")
+    assert_reports(
+        check, "fail", "there is no bus at", f"pid {foreign.program.pid} ", "still has the deleted file open"
+    )
     for step in check.remedy.split("`")[1::2]:
         subprocess.run(step, shell=True, check=True)
     foreign.program.kill()
@@ -166,19 +170,19 @@ def test_the_remedy_recovers_a_file_deleted_in_use(bus: str, foreign: Foreign) -
 def test_a_dangling_symlink_is_reported(bus: str, tmp_path: Path) -> None:
     link = tmp_path / "link.db"
     link.symlink_to(tmp_path / "gone.db")
-    nowhere = look(str(link))
+    nowhere = run_checks(str(link))
     link.unlink()
     link.symlink_to(bus)
 
-    assert_told(nowhere["file"], "fail", "gone.db")
-    assert not trouble(look(str(link)))
+    assert_reports(nowhere["file"], "fail", "gone.db")
+    assert not problems(run_checks(str(link)))
 
 
 @pytest.mark.parametrize("name", ["no/such/folder/bus.db", "loop.db", "nul\0byte.db", "a\nline.db", ""])
 def test_an_impossible_path_fails_with_a_clear_finding(tmp_path: Path, name: str) -> None:
     (tmp_path / "loop.db").symlink_to(tmp_path / "loop.db")
 
-    check = look(str(tmp_path / name) if name else str(tmp_path))["file"]
+    check = run_checks(str(tmp_path / name) if name else str(tmp_path))["file"]
 
     assert check.verdict == "fail"
     assert check.remedy
@@ -187,24 +191,24 @@ def test_an_impossible_path_fails_with_a_clear_finding(tmp_path: Path, name: str
 def test_a_hard_link_is_reported_with_a_command_that_finds_it(bus: str, tmp_path: Path) -> None:
     os.link(bus, tmp_path / "second.db")
 
-    check = look(bus)["permissions"]
+    check = run_checks(bus)["permissions"]
 
-    assert_told(check, "warn", "2 names (hard links)", "-samefile")
+    assert_reports(check, "warn", "2 names (hard links)", "-samefile")
     listing = subprocess.run(["find", tmp_path, "-samefile", bus], capture_output=True, text=True, check=True).stdout
     assert sorted(listing.split()) == [bus, str(tmp_path / "second.db")]
     (tmp_path / "second.db").unlink()
-    assert not trouble(look(bus))
+    assert not problems(run_checks(bus))
 
 
 def test_a_symlink_in_the_place_of_the_wal_fails(bus: str, tmp_path: Path) -> None:
     (tmp_path / "other").write_bytes(b"")
     os.symlink(tmp_path / "other", f"{bus}-wal")
 
-    checks = look(bus)
+    checks = run_checks(bus)
 
-    assert_told(checks["permissions"], "fail", f"{bus}-wal is a symlink", f"rm {bus}-wal")
+    assert_reports(checks["permissions"], "fail", f"{bus}-wal is a symlink", f"rm {bus}-wal")
     os.unlink(f"{bus}-wal")
-    assert not trouble(look(bus))
+    assert not problems(run_checks(bus))
 
 
 def test_a_wal_that_others_can_read_is_reported_though_they_cannot_read_the_file(bus: str, connect: Connect) -> None:
@@ -212,24 +216,24 @@ def test_a_wal_that_others_can_read_is_reported_though_they_cannot_read_the_file
     connect("worker:s").send("boss:s", "note")
     os.chmod(bus, 0o600)
 
-    check = look(bus)["permissions"]
+    check = run_checks(bus)["permissions"]
 
-    assert_told(check, "warn", f"{bus}-wal has mode 0644", f"chmod 600 {bus}-wal")
+    assert_reports(check, "warn", f"{bus}-wal has mode 0644", f"chmod 600 {bus}-wal")
     for path in (f"{bus}-wal", f"{bus}-shm"):
         os.chmod(path, 0o600)
-    assert not trouble(look(bus))
+    assert not problems(run_checks(bus))
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o707])
 def test_a_folder_in_which_any_user_can_replace_the_file_is_reported(bus: str, mode: int) -> None:
     folder = Path(bus).parent
     folder.chmod(mode)
-    open_to_all = look(bus)
+    open_to_all = run_checks(bus)
     folder.chmod(0o1777)
-    sticky = look(bus)
+    sticky = run_checks(bus)
     folder.chmod(0o700)
 
-    assert_told(open_to_all["permissions"], "warn", f"{folder} (mode {mode:04o})", f"chmod o-w {folder}")
+    assert_reports(open_to_all["permissions"], "warn", f"{folder} (mode {mode:04o})", f"chmod o-w {folder}")
     assert sticky["permissions"].verdict == "ok"
 
 
@@ -238,11 +242,11 @@ def test_a_path_with_blanks_is_quoted_in_the_remedy(tmp_path: Path) -> None:
     BusClient.at("worker:s", str(db)).close()
     db.chmod(0o644)
 
-    check = look(str(db))["permissions"]
+    check = run_checks(str(db))["permissions"]
 
-    assert_told(check, "warn", "mode 0644", "chmod 600 ")
+    assert_reports(check, "warn", "mode 0644", "chmod 600 ")
     subprocess.run(check.remedy, shell=True, check=True)
-    assert look(str(db))["permissions"].verdict == "ok"
+    assert run_checks(str(db))["permissions"].verdict == "ok"
 
 
 def test_names_of_files_are_escaped_on_the_terminal(tmp_path: Path, shell: Shell) -> None:
@@ -261,7 +265,7 @@ def test_an_integrity_check_that_takes_too_long_reports_that(bus: str, monkeypat
     with BusClient.at("worker:s", bus) as client:
         client.send_many([{"to": "worker:s", "type": "note", "body": "y" * 500}] * 2000)
 
-    check = look(bus)["integrity"]
+    check = run_checks(bus)["integrity"]
 
     assert check.verdict == "ok"
     assert "too short" in check.found
@@ -278,7 +282,7 @@ def test_damage_is_quoted_and_stops_no_other_check(bus: str, page: int, offset: 
     spoiled[start : start + len(damage)] = damage
     Path(bus).write_bytes(spoiled)
 
-    assert_told(look(bus)["integrity"], "fail", "backup")
+    assert_reports(run_checks(bus)["integrity"], "fail", "backup")
 
 
 @pytest.mark.parametrize(
@@ -290,4 +294,4 @@ def test_a_network_or_unknown_file_system_is_reported(
 ) -> None:
     monkeypatch.setattr(filesystem, "_mount_table", lambda: mounts)
 
-    assert_told(look(bus)["file system"], verdict, words)
+    assert_reports(run_checks(bus)["file system"], verdict, words)

@@ -10,7 +10,7 @@ import pytest
 
 from raven import BusClient
 from tests.cli.shell import Shell
-from tests.doctor_process import look
+from tests.doctor_process import run_checks
 from tests.rpc_server import Served
 from tests.support import Program, wait_for_waiting, wait_for_watch
 
@@ -40,7 +40,7 @@ def test_a_busy_bus_with_subscribers_a_server_and_leases_is_healthy(
         give_up_at = time.monotonic() + LOOKED_FOR_S
         while time.monotonic() < give_up_at:
             boss.send("worker-1:s", "job", "x" * 100)
-            reports.append(look(db))
+            reports.append(run_checks(db))
     for producer in producers:
         producer.kill()
 

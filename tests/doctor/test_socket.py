@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.doctor_process import assert_told, look, squat, trouble
+from tests.doctor_process import assert_reports, problems, put_file, run_checks
 from tests.processes import needs_proc
 from tests.rpc_server import Served
 from tests.support import DEADLINE_S, wait_until
@@ -32,11 +32,11 @@ def listening(bus: str) -> Iterator[socket.socket]:
 
 
 def test_a_server_that_answers_is_ok_and_an_unconfigured_one_is_not_missed(bus: str, serve: Serve) -> None:
-    assert "socket" not in look(bus)
+    assert "socket" not in run_checks(bus)
 
     server = serve()
 
-    check = look(bus)["socket"]
+    check = run_checks(bus)["socket"]
     assert check.verdict == "ok"
     assert f"answers at {server.path}" in check.found
 
@@ -45,9 +45,11 @@ def test_a_server_that_answers_is_ok_and_an_unconfigured_one_is_not_missed(bus: 
 def test_the_socket_of_a_killed_server_is_reported(bus: str, serve: Serve) -> None:
     serve().kill()
 
-    assert_told(look(bus)["socket"], "warn", f"no process listens at {bus}.sock", "raven serve", f"rm {bus}.sock")
+    assert_reports(
+        run_checks(bus)["socket"], "warn", f"no process listens at {bus}.sock", "raven serve", f"rm {bus}.sock"
+    )
     serve()
-    assert not trouble(look(bus))
+    assert not problems(run_checks(bus))
 
 
 @needs_proc
@@ -56,31 +58,31 @@ def test_a_stopped_server_is_named_with_how_to_continue_it(bus: str, serve: Serv
     server = serve()
     os.kill(server.pid, signal.SIGSTOP)
 
-    check = look(bus)["socket"]
+    check = run_checks(bus)["socket"]
 
-    assert_told(check, "warn", f"pid {server.pid} (", "is stopped", f"kill -CONT {server.pid}")
+    assert_reports(check, "warn", f"pid {server.pid} (", "is stopped", f"kill -CONT {server.pid}")
     os.kill(server.pid, signal.SIGCONT)
-    wait_until(lambda: not trouble(look(bus)), "its going on")
+    wait_until(lambda: not problems(run_checks(bus)), "its going on")
 
 
 def test_a_server_at_its_connection_limit_is_reported_with_its_error(bus: str, serve: Serve) -> None:
     server = serve("--max-connections", "1")
     with server.connect() as line:
         line.ask("ping")
-        full = look(bus)
+        full = run_checks(bus)
 
-    assert_told(full["socket"], "warn", "1 connections are open, which is the limit", "--max-connections")
-    wait_until(lambda: not trouble(look(bus)), "the end of that connection")
+    assert_reports(full["socket"], "warn", "1 connections are open, which is the limit", "--max-connections")
+    wait_until(lambda: not problems(run_checks(bus)), "the end of that connection")
 
 
 @needs_proc
 def test_a_silent_listener_is_reported(bus: str, listening: socket.socket) -> None:
-    check = look(bus)["socket"]
+    check = run_checks(bus)["socket"]
 
-    assert_told(check, "warn", f"pid {os.getpid()} ", f"listens at {bus}.sock and does not answer within 2 s")
+    assert_reports(check, "warn", f"pid {os.getpid()} ", f"listens at {bus}.sock and does not answer within 2 s")
     listening.close()
     os.unlink(f"{bus}.sock")
-    assert "socket" not in look(bus)
+    assert "socket" not in run_checks(bus)
 
 
 def test_a_socket_with_a_full_queue_is_reported_at_once(bus: str, listening: socket.socket) -> None:
@@ -89,7 +91,7 @@ def test_a_socket_with_a_full_queue_is_reported_at_once(bus: str, listening: soc
         one.setblocking(False)
         one.connect_ex(f"{bus}.sock")
 
-    assert_told(look(bus)["socket"], "warn", f"the queue at {bus}.sock is full", "kill -CONT", "fuser")
+    assert_reports(run_checks(bus)["socket"], "warn", f"the queue at {bus}.sock is full", "kill -CONT", "fuser")
     for one in waiting:
         one.close()
 
@@ -97,13 +99,13 @@ def test_a_socket_with_a_full_queue_is_reported_at_once(bus: str, listening: soc
 @pytest.mark.parametrize("kind", ["a file", "a folder", "a symlink", "a FIFO"])
 def test_a_file_that_is_not_a_socket_is_reported(bus: str, kind: str) -> None:
     path = Path(f"{bus}.sock")
-    squat(path, kind)
+    put_file(path, kind)
 
-    check = look(bus)["socket"]
+    check = run_checks(bus)["socket"]
 
-    assert_told(check, "warn", f"{path} is {kind}", "no server can listen there")
+    assert_reports(check, "warn", f"{path} is {kind}", "no server can listen there")
     subprocess.run(check.remedy.split("`")[1], shell=True, check=True)
-    assert "socket" not in look(bus)
+    assert "socket" not in run_checks(bus)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a socket to another user")
@@ -111,11 +113,11 @@ def test_a_socket_of_another_user_fails(bus: str, serve: Serve) -> None:
     server = serve()
     os.chown(server.path, 12345, 12345)
 
-    check = look(bus)["socket"]
+    check = run_checks(bus)["socket"]
 
-    assert_told(check, "fail", f"{server.path} is user 12345's", f"rm {server.path}")
+    assert_reports(check, "fail", f"{server.path} is user 12345's", f"rm {server.path}")
     os.chown(server.path, 0, 0)
-    assert not trouble(look(bus))
+    assert not problems(run_checks(bus))
 
 
 @needs_proc
@@ -123,15 +125,15 @@ def test_a_socket_of_another_user_fails(bus: str, serve: Serve) -> None:
 def test_an_open_mode_is_reported_unless_the_server_allows_other_users(bus: str, serve: Serve) -> None:
     server = serve()
     os.chmod(server.path, 0o666)
-    opened = look(bus)
+    opened = run_checks(bus)
     os.chmod(server.path, 0o600)
-    closed = look(bus)
+    closed = run_checks(bus)
     server.stop()
     serve("--allow-uid", "12345")
 
-    assert_told(opened["socket"], "warn", "mode 0666", f"chmod 600 {server.path}")
-    assert not trouble(closed)
-    assert not trouble(look(bus))
+    assert_reports(opened["socket"], "warn", "mode 0666", f"chmod 600 {server.path}")
+    assert not problems(closed)
+    assert not problems(run_checks(bus))
 
 
 def test_a_folder_in_which_any_user_can_replace_the_socket_is_reported(
@@ -140,14 +142,14 @@ def test_a_folder_in_which_any_user_can_replace_the_socket_is_reported(
     folder = tmp_path / "open"
     folder.mkdir()
     folder.chmod(0o777)
-    serve(socket_path=str(folder / "helper.sock"))
-    monkeypatch.setenv("RAVEN_SOCKET", str(folder / "helper.sock"))
+    serve(socket_path=str(folder / "server.sock"))
+    monkeypatch.setenv("RAVEN_SOCKET", str(folder / "server.sock"))
 
-    check = look(bus)["socket"]
+    check = run_checks(bus)["socket"]
 
-    assert_told(check, "warn", f"any user can replace files in {folder}", f"chmod o-w {folder}")
+    assert_reports(check, "warn", f"any user can replace files in {folder}", f"chmod o-w {folder}")
     subprocess.run(check.remedy, shell=True, check=True)
-    assert not trouble(look(bus))
+    assert not problems(run_checks(bus))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link to another user")
@@ -156,15 +158,15 @@ def test_a_symlink_of_another_user_on_the_way_to_the_socket_is_reported(
 ) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    serve(socket_path=str(tmp_path / "real" / "helper.sock"))
-    monkeypatch.setenv("RAVEN_SOCKET", str(tmp_path / "link" / "helper.sock"))
-    own = look(bus)
+    serve(socket_path=str(tmp_path / "real" / "server.sock"))
+    monkeypatch.setenv("RAVEN_SOCKET", str(tmp_path / "link" / "server.sock"))
+    own = run_checks(bus)
     os.chown(tmp_path / "link", 12345, 12345, follow_symlinks=False)
 
-    check = look(bus)["socket"]
+    check = run_checks(bus)["socket"]
 
-    assert not trouble(own)
-    assert_told(check, "warn", f"{tmp_path / 'link'} is a symlink of user 12345", str(tmp_path / "real"))
+    assert not problems(own)
+    assert_reports(check, "warn", f"{tmp_path / 'link'} is a symlink of user 12345", str(tmp_path / "real"))
 
 
 @pytest.mark.parametrize(("name", "words"), [("gone.sock", "does not exist"), ("x" * 110, "bytes, but the system")])
@@ -172,11 +174,11 @@ def test_an_unusable_configured_socket_is_reported(
     bus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str
 ) -> None:
     monkeypatch.setenv("RAVEN_SOCKET", str(tmp_path / name))
-    check = look(bus)["socket"]
+    check = run_checks(bus)["socket"]
     monkeypatch.delenv("RAVEN_SOCKET")
 
-    assert_told(check, "warn", words, "RAVEN_SOCKET", "raven serve")
-    assert not trouble(look(bus))
+    assert_reports(check, "warn", words, "RAVEN_SOCKET", "raven serve")
+    assert not problems(run_checks(bus))
 
 
 @contextmanager
@@ -209,4 +211,4 @@ def answering(path: str, answer: bytes) -> Iterator[None]:
 )
 def test_a_listener_with_an_unexpected_answer_is_reported(bus: str, answer: bytes, words: list[str]) -> None:
     with answering(f"{bus}.sock", answer):
-        assert_told(look(bus)["socket"], "warn", *words)
+        assert_reports(run_checks(bus)["socket"], "warn", *words)

@@ -15,7 +15,7 @@ import pytest
 
 from raven import BusClient
 from raven.wake import watcher as watcher_module
-from tests.doctor_process import Examiner, assert_told, look, squat, trouble
+from tests.doctor_process import DoctorProcess, assert_reports, problems, put_file, run_checks
 from tests.processes import needs_proc
 from tests.support import NEVER_POLLS_S, Foreign, Program, wait_for_waiting, wait_for_watch, wait_until
 
@@ -44,10 +44,10 @@ def test_a_subscriber_that_died_waiting_is_named_until_it_waits_again(bus: str, 
     worker = subscribe(spawn, bus)
     worker.kill()
 
-    assert_told(look(bus)["doorbells"], "warn", f"{WORKER} (pid {worker.pid})", "start them again")
+    assert_reports(run_checks(bus)["doorbells"], "warn", f"{WORKER} (pid {worker.pid})", "start them again")
     assert doorbell(bus).is_fifo(), "the doctor removes nothing"
     subscribe(spawn, bus)
-    assert not trouble(look(bus))
+    assert not problems(run_checks(bus))
 
 
 @pytest.mark.parametrize("kind", ["a file", "a folder", "a symlink"])
@@ -55,14 +55,16 @@ def test_a_foreign_file_in_the_place_of_a_doorbell_is_named(bus: str, spawn: Spa
     worker = subscribe(spawn, bus)
     place = doorbell(bus)
     place.unlink()
-    squat(place, kind)
+    put_file(place, kind)
 
-    checks = look(bus)
+    checks = run_checks(bus)
 
-    assert_told(checks["doorbells"], "warn", f"{place} is {kind} in the place of a doorbell", "restart its subscriber")
+    assert_reports(
+        checks["doorbells"], "warn", f"{place} is {kind} in the place of a doorbell", "restart its subscriber"
+    )
     worker.kill()
     subprocess.run(checks["doorbells"].remedy.split("`")[1], shell=True, check=True)
-    assert not trouble(look(bus))
+    assert not problems(run_checks(bus))
 
 
 @needs_proc
@@ -70,12 +72,12 @@ def test_a_deleted_doorbell_is_reported_with_its_process(bus: str, spawn: Spawn)
     worker = subscribe(spawn, bus)
     shutil.rmtree(f"{bus}-bells")
 
-    checks = look(bus)
+    checks = run_checks(bus)
 
-    assert_told(checks["subscribers"], "warn", f"pid {worker.pid} (python", "a doorbell that was deleted")
+    assert_reports(checks["subscribers"], "warn", f"pid {worker.pid} (python", "a doorbell that was deleted")
     worker.kill()
     subscribe(spawn, bus)
-    assert not trouble(look(bus))
+    assert not problems(run_checks(bus))
 
 
 def test_a_bells_folder_that_is_a_symlink_is_reported(bus: str, tmp_path: Path) -> None:
@@ -83,11 +85,11 @@ def test_a_bells_folder_that_is_a_symlink_is_reported(bus: str, tmp_path: Path) 
     shutil.rmtree(f"{bus}-bells", ignore_errors=True)
     os.symlink(tmp_path / "elsewhere", f"{bus}-bells")
 
-    check = look(bus)["doorbells"]
+    check = run_checks(bus)["doorbells"]
 
-    assert_told(check, "warn", f"{bus}-bells is a symlink to {tmp_path / 'elsewhere'}", f"rm {bus}-bells")
+    assert_reports(check, "warn", f"{bus}-bells is a symlink to {tmp_path / 'elsewhere'}", f"rm {bus}-bells")
     os.unlink(f"{bus}-bells")
-    assert not trouble(look(bus))
+    assert not problems(run_checks(bus))
 
 
 def test_doorbells_open_to_others_are_reported_with_the_chmod(bus: str, spawn: Spawn) -> None:
@@ -96,12 +98,12 @@ def test_doorbells_open_to_others_are_reported_with_the_chmod(bus: str, spawn: S
     for path, mode in opened.items():
         path.chmod(mode)
 
-    check = look(bus)["doorbells"]
+    check = run_checks(bus)["doorbells"]
 
-    assert_told(check, "warn", *[f"{path} is open to others (mode {mode:04o})" for path, mode in opened.items()])
+    assert_reports(check, "warn", *[f"{path} is open to others (mode {mode:04o})" for path, mode in opened.items()])
     for step in check.remedy.split("`")[1::2]:
         subprocess.run(step, shell=True, check=True)
-    assert not trouble(look(bus))
+    assert not problems(run_checks(bus))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
@@ -110,11 +112,11 @@ def test_a_bells_folder_of_another_user_is_reported(bus: str) -> None:
     folder.mkdir(exist_ok=True, mode=0o700)
     os.chown(folder, 12345, 12345)
 
-    check = look(bus)["doorbells"]
+    check = run_checks(bus)["doorbells"]
 
-    assert_told(check, "warn", f"{folder} is user 12345's", f"rm -r {folder}")
+    assert_reports(check, "warn", f"{folder} is user 12345's", f"rm -r {folder}")
     subprocess.run(check.remedy.split("`")[1], shell=True, check=True)
-    assert not trouble(look(bus))
+    assert not problems(run_checks(bus))
 
 
 @needs_proc
@@ -122,13 +124,13 @@ def test_a_stopped_subscriber_is_named_with_its_address_and_as_the_wal_watcher(b
     worker = subscribe(spawn, bus)
     worker.signal(signal.SIGSTOP)
 
-    checks = wait_until(lambda: trouble(checks := look(bus)) and checks, "the end of its running")
+    checks = wait_until(lambda: problems(checks := run_checks(bus)) and checks, "the end of its running")
 
     go_on = f"kill -CONT {worker.pid}"
-    assert_told(checks["processes"], "warn", f"pid {worker.pid} ", f"is stopped; it waits at {WORKER}", go_on)
-    assert_told(checks["watch"], "warn", f"pid {worker.pid} ", "is stopped", go_on)
+    assert_reports(checks["processes"], "warn", f"pid {worker.pid} ", f"is stopped; it waits at {WORKER}", go_on)
+    assert_reports(checks["watch"], "warn", f"pid {worker.pid} ", "is stopped", go_on)
     worker.signal(signal.SIGCONT)
-    wait_until(lambda: not trouble(look(bus)), "its going on")
+    wait_until(lambda: not problems(run_checks(bus)), "its going on")
 
 
 @needs_proc
@@ -145,19 +147,19 @@ def test_a_subscriber_that_has_not_answered_for_long_is_named(
         os.set_blocking(pipe.fileno(), False)
         while how == "is full" and pipe.write(b"!" * 4096):
             pass
-    busy = look(bus)
+    busy = run_checks(bus)
     for table, column in (("messages", "created_at"), ("deliveries", "delivered_at"), ("deliveries", "finished_at")):
         foreign.execute(AGE.format(table, column, column))
 
-    stuck = look(bus)["subscribers"]
+    stuck = run_checks(bus)["subscribers"]
 
-    assert not trouble(busy), "to be busy for a moment is no fault"
-    assert_told(
+    assert not problems(busy), "to be busy for a moment is no fault"
+    assert_reports(
         stuck, "warn", f"pid {worker.pid} ", f"waits at {WORKER} and does not answer", f"its doorbell {how}", "1 ready"
     )
     worker.tell()
     worker.read()
-    wait_until(lambda: not trouble(look(bus)), "its answer")
+    wait_until(lambda: not problems(run_checks(bus)), "its answer")
 
 
 @needs_proc
@@ -165,15 +167,15 @@ def test_a_missing_wal_watcher_is_reported_until_there_is_one(bus: str, spawn: S
     watching = subscribe(spawn, bus)
     waiting = spawn("subscriber", bus, WORKER, json.dumps({"poll_interval_s": NEVER_POLLS_S}))
     wait_for_waiting(bus, WORKER, 2)
-    assert not trouble(look(bus))
+    assert not problems(run_checks(bus))
     watching.kill()
 
-    check = look(bus)["watch"]
+    check = run_checks(bus)["watch"]
 
-    assert_told(check, "warn", "no process watches the WAL", "only every poll_interval_s", "restart a subscriber")
+    assert_reports(check, "warn", "no process watches the WAL", "only every poll_interval_s", "restart a subscriber")
     waiting.kill()
     subscribe(spawn, bus)
-    assert not trouble(look(bus))
+    assert not problems(run_checks(bus))
 
 
 @needs_proc
@@ -193,29 +195,31 @@ def test_a_wal_watcher_that_is_not_visible_is_not_missed(bus: str, spawn: Spawn)
 
 @needs_proc
 def test_used_up_inotify_instances_are_counted_and_their_process_named(bus: str, spawn: Spawn) -> None:
-    examiner = Examiner(spawn("doctor", bus))
-    held = examiner.use_up_inotify()
-    used_up = examiner.look()
-    examiner.use_up_inotify(give_back=True)
+    process = DoctorProcess(spawn("doctor", bus))
+    held = process.use_up_inotify()
+    used_up = process.run_checks()
+    process.use_up_inotify(free=True)
 
-    held_by = f"pid {examiner.program.pid} (python doctor.py): {held}"
-    assert_told(used_up["inotify"], "warn", "inotify", "instances is ", held_by, "sysctl -w ")
-    assert not trouble(examiner.look())
+    held_by = f"pid {process.program.pid} (python doctor.py): {held}"
+    assert_reports(used_up["inotify"], "warn", "inotify", "instances is ", held_by, "sysctl -w ")
+    assert not problems(process.run_checks())
 
 
 @needs_proc
 def test_used_up_inotify_watches_are_reported_by_their_own_limit(bus: str, spawn: Spawn) -> None:
-    examiner = Examiner(spawn("doctor", bus))
-    examiner.allow_watches(0)
-    used_up = examiner.look()
-    examiner.allow_watches(100)
+    process = DoctorProcess(spawn("doctor", bus))
+    process.allow_watches(0)
+    used_up = process.run_checks()
+    process.allow_watches(100)
 
-    assert_told(used_up["inotify"], "warn", "user.max_inotify_watches is 0", "sysctl -w user.max_inotify_watches=1024")
-    assert not trouble(examiner.look())
+    assert_reports(
+        used_up["inotify"], "warn", "user.max_inotify_watches is 0", "sysctl -w user.max_inotify_watches=1024"
+    )
+    assert not problems(process.run_checks())
 
 
 def test_a_write_noticed_too_late_is_reported(bus: str, monkeypatch: pytest.MonkeyPatch) -> None:
     probe: Callable[[str, float], bool] = watcher_module.probe
     monkeypatch.setattr(watcher_module, "probe", lambda folder, _: probe(folder, 0.0))
 
-    assert_told(look(bus)["inotify"], "warn", "not noticed")
+    assert_reports(run_checks(bus)["inotify"], "warn", "not noticed")
