@@ -15,11 +15,11 @@ class Actor:
         self.program = program
 
     def begin(self, method: str, *arguments: Any, **options: Any) -> None:
-        """Call a method, and leave what it comes to for `result` or `error`."""
+        """Call a method; `result` or `error` then reads its outcome."""
         self.program.tell([method, arguments, options])
 
     def call(self, method: str, *arguments: Any, **options: Any) -> Any:
-        """Call a method, and return what it returns, in its JSON shape; fails where it raises."""
+        """Call a method and return its result in its JSON shape; fails if it raises."""
         self.begin(method, *arguments, **options)
         return self.result()
 

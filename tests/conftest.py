@@ -45,7 +45,7 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End with what was left out."""
+    """End with the number of tests that were left out."""
     reporter, count = config.pluginmanager.get_plugin("terminalreporter"), config.stash[LEFT_OUT]
     if reporter and count:
         told = f"{count} slow tests; scripts/test --all runs them"
@@ -54,7 +54,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def db(tmp_path: Path) -> str:
-    """Return the path of a bus that nobody has made yet."""
+    """Return the path of a bus that does not exist yet."""
     return str(tmp_path / "bus.db")
 
 
@@ -99,7 +99,7 @@ def spawn() -> Iterator[Callable[..., Program]]:
 
 @pytest.fixture(scope="session")
 def stranger() -> Iterator[Program]:
-    """Start the process of all `foreign` clients of this run: its start takes longer than most of what it is asked."""
+    """Start the process of all `foreign` clients of this run: its start takes longer than most of its requests."""
     program = Program("external_writer")
     yield program
     program.close()
@@ -137,7 +137,7 @@ def serve(db: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., Ser
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedHere]:
-    """Start one server for all tests of a module: what one of them sends must not harm the next."""
+    """Start one server for all tests of a module: the messages of one must not harm the next."""
     one = ServedHere(str(tmp_path_factory.mktemp("bus") / "bus.db"))
     yield one
     one.close()
@@ -155,7 +155,7 @@ def shell(tmp_path: Path, request: pytest.FixtureRequest, way: str) -> Iterator[
 
 @pytest.fixture
 def sent(shell: Shell) -> Callable[..., str]:
-    """Send a message by command line and return what was printed."""
+    """Send a message by command line and return its output."""
 
     def send(
         *options: str, sender: str = "conductor:swarm-1", to: str = "architect:swarm-1", type: str = "plan"

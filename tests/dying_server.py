@@ -14,7 +14,7 @@ from tests.support import DEADLINE_S
 
 @contextmanager
 def dying(path: str) -> Iterator[list[Any]]:
-    """Listen at a path, and yield what is asked there: each connection ends when its first request has come."""
+    """Listen at a path, and yield each request: every connection ends when its first request has come."""
     asked: list[Any] = []
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""A bus on which nothing happens by itself: a clock that stands, and an election that nobody else can win.
+"""A bus on which nothing happens by itself: a clock that stands, and an election that no other process can win.
 
 Time is an input of the lifecycle, like a claim: these tests set it. Everything else is real.
 """

@@ -41,7 +41,7 @@ def bound_by_permissions(start: Callable[[], _T]) -> _T:
     results: list[_T] = []
 
     def drop_and_start() -> None:
-        # Of this thread alone, and of what it starts.
+        # Of this thread alone, and of its children.
         if ctypes.CDLL(None, use_errno=True).prctl(_PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, 0, 0, 0) == 0:
             results.append(start())
 

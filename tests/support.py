@@ -62,7 +62,7 @@ class Program(ProgramInLines):
         return self.read()
 
     def close(self) -> None:
-        # What it has run is known only when it ends by itself (see scripts/coverage).
+        # Coverage is written only when it ends by itself (see scripts/coverage).
         if "COVERAGE_PROCESS_CONFIG" in os.environ:
             with suppress(BrokenPipeError, subprocess.TimeoutExpired):
                 self.close_input()
@@ -151,7 +151,7 @@ def wait_for_watch(db: str, *programs: Program) -> None:
 
 
 def _has_inotify_watch(pid: int) -> bool:
-    """Whether a process has a watch in an inotify instance, see proc(5); elsewhere than on Linux nobody can say."""
+    """Whether a process has a watch in an inotify instance, see proc(5). Assumed on systems other than Linux."""
     if not os.path.isdir("/proc/self/fdinfo"):
         return True
     with suppress(OSError):
@@ -162,7 +162,7 @@ def _has_inotify_watch(pid: int) -> bool:
 def bells(db: str) -> list[str]:
     """Return the doorbells that hang, and any other file in the bells folder but the lock of the watch."""
     folder = f"{db}-bells"
-    # os.walk passes over what is removed meanwhile.
+    # os.walk passes over folders that are removed meanwhile.
     paths = [os.path.join(place, name) for place, folders, files in os.walk(folder) for name in folders + files]
     return sorted(os.path.relpath(path, folder) for path in paths if not path.endswith("/watch.lock"))
 
@@ -183,7 +183,7 @@ def is_watched(db: str) -> bool:
 
 
 def descriptors() -> int:
-    """Return how many descriptors this process has open; those of a watch that is closing are waited for."""
+    """Return how many descriptors this process has open, once a closing watch has closed its own."""
 
     def threads() -> list[str]:
         found = []

@@ -12,7 +12,7 @@ from tests.support import DEADLINE_S
 
 
 class Asking:
-    """A call in a thread: what it has returned, or raised."""
+    """A call in a thread: its result or its exception."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
         self.value: Any = None

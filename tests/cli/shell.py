@@ -1,4 +1,4 @@
-"""A shell user: runs `raven` commands, and looks at what they print and how they end."""
+"""A shell user: runs `raven` commands, and reads their output and exit codes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from raven.cli.app import run
 
 DEADLINE_S = 30
-# pytest-xdist sets COLUMNS and LINES, and curses takes them for the size of the terminal, whatever that is.
+# pytest-xdist sets COLUMNS and LINES, and curses takes them for the size of any terminal.
 CALLERS_OWN = ("RAVEN", "_RAVEN", "NO_COLOR", "COLUMNS", "LINES")
 STREAMS = ("stdin", "stdout", "stderr")
 
@@ -27,8 +27,8 @@ STREAMS = ("stdin", "stdout", "stderr")
 def in_the_place_of_a_process(folder: Path, environment: Mapping[str, str], stdin: bytes) -> Iterator[list[bytes]]:
     """Give this process a process's folder, environment, streams and signals until the end of the block.
 
-    The streams are files under the numbers 0, 1 and 2, so that the children have them, too. Yields a list, into which
-    what was written to stdout and stderr comes at the end.
+    The streams are files under the numbers 0, 1 and 2, so that the children have them, too. Yields a list, which
+    receives stdout and stderr at the end.
     """
     output: list[bytes] = []
     with ExitStack() as back:
@@ -69,7 +69,7 @@ def _give_up(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Wait for the end of a command; return its exit code, and what it has printed on stdout and stderr."""
+    """Wait for the end of a command; return its exit code, its stdout and its stderr."""
     printed, complained = process.communicate(timeout=DEADLINE_S)
     return process.returncode, printed, complained
 
@@ -97,7 +97,7 @@ class Shell:
     def run_process(
         self, *arguments: str, stdin: str | bytes = "", **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run one command to its end in a process of its own, for what is about the process."""
+        """Run one command to its end in a process of its own, for a test of the process."""
         data = stdin.encode() if isinstance(stdin, str) else stdin
         done = subprocess.run(
             self._command(arguments),
@@ -122,7 +122,7 @@ class Shell:
         )
 
     def ok(self, *arguments: str, stdin: str = "", **environment: str) -> str:
-        """Run one command that must succeed and say nothing on stderr; return what it printed."""
+        """Run one command that must succeed and say nothing on stderr; return its stdout."""
         done = self.run(*arguments, stdin=stdin, **environment)
         assert (done.returncode, done.stderr) == (0, ""), done
         return done.stdout

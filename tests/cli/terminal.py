@@ -1,4 +1,4 @@
-"""A terminal: runs a command in a pseudo terminal of a given size, and knows what stands on its screen."""
+"""A terminal: runs a command in a pseudo terminal of a given size, and keeps the text of its screen."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support import PROGRAMS
 OWNER = [sys.executable, str(PROGRAMS / "terminal_owner.py")]
 # One control sequence, or one character.
 _PIECE = re.compile(r"\x1b\[([?>]?)([\d;]*)([@-~])|\x1b[()].|\x1b[=>78]|[\s\S]")
-# What may be cut off at the end of a read: a sequence, or a character.
+# A read may cut off a sequence or a character at its end.
 _BEGUN = re.compile(rb"(\x1b(\[[^@-~]*|[()])?|[\xc0-\xff][\x80-\xbf]*)$")
 
 

@@ -1,4 +1,4 @@
-"""The commands for what has died: dead-letters and requeue."""
+"""The commands for dead deliveries: dead-letters and requeue."""
 
 from __future__ import annotations
 

@@ -288,7 +288,7 @@ def test_a_command_whose_output_is_caught_in_memory_runs_as_any_other() -> None:
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
 def test_output_for_which_there_is_no_room_is_one_line_of_error(capsys: pytest.CaptureFixture[str]) -> None:
-    # What could not be written is tried once more when the file is closed.
+    # Python tries the failed write once more when it closes the file.
     with suppress(OSError), open("/dev/full", "w", encoding="utf-8") as full, redirect_stdout(full):
         code = run(["version"])
 

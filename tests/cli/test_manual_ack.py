@@ -150,7 +150,7 @@ def test_a_signal_gives_back_what_its_command_has_not_finished(shell: Shell, num
 
 
 def test_a_signal_in_the_moment_of_its_start_leaves_no_command_behind(shell: Shell) -> None:
-    """What is left behind would hold the output open, so that `finish` would not come back."""
+    """A child that outlived it would hold the output open, and `finish` would not return."""
     send(shell, "{}", "--max-attempts", "100")
     os.mkfifo(shell.folder / "begun")
     begun = os.open(shell.folder / "begun", os.O_RDWR)

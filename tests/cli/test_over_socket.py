@@ -1,4 +1,4 @@
-"""Commands over the socket: they print what they print on the file, and find and wait for the server.
+"""Commands over the socket: they print the same as on the file, and find and wait for the server.
 
 The tests of the commands themselves run both ways where they are marked so.
 """
@@ -20,7 +20,7 @@ from tests.support import wait_for_waiting, wait_until
 
 SEND = ("send", "--from", "boss:s", "--to", "worker:s", "-t", "note")
 WORKER = ("-a", "worker:s")
-# What has happened on the bus that the looks are at.
+# The history of the bus that the reading commands show.
 PAST = (
     ("session", "init", "s", "-a", "worker:s", "-a", "other:s"),
     (*SEND, "--correlation-id", "c", "--task-id", "t", "--expires-in", "1h", "--dedup-key", "k"),

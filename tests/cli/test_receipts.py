@@ -1,4 +1,4 @@
-"""How far a message has come: receipts, and what send says and waits for."""
+"""The state of a message: receipts, and the output and the waiting of `send`."""
 
 from __future__ import annotations
 

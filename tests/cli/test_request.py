@@ -18,7 +18,7 @@ REQUEST = ("request", "--from", "boss:s", "--to", "worker:s", "-t", "add", "--bo
 
 
 def asked(shell: Shell, *options: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
-    """Start a request and claim what it has sent."""
+    """Start a request and claim its message."""
     shell.ok("session", "init", "s")
     process = shell.start(*REQUEST, *options)
     [message] = wait_until(lambda: shell.json("claim", "-a", "worker:s", "-j")["messages"], "the request")

@@ -157,7 +157,7 @@ def test_colours_only_on_a_terminal_and_not_with_no_color(shell: Shell) -> None:
 
 @pytest.mark.file_only
 def test_subscribe_keeps_what_it_could_not_hand_on(shell: Shell) -> None:
-    """A reader that is gone ends the command; what was not printed stays in the inbox."""
+    """A reader that is gone ends the command; unprinted messages stay in the inbox."""
     for number in range(5):
         send(shell, str(number))
     reader, writer = os.pipe()

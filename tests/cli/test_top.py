@@ -1,4 +1,4 @@
-"""`raven top`, in a pseudo terminal: what it shows, how it follows the bus and the size, and how it ends."""
+"""`raven top`, in a pseudo terminal: its lines, how it follows the bus and the size, and how it ends."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_while_nothing_happens_top_does_nearly_nothing(run: Run, bus: BusClient)
     terminal = run("--interval", "1h")
     terminal.shows("q quit")
 
-    # Waiting is what is tested here: a loop that does not wait would burn all of this.
+    # A loop that does not wait would use this much CPU time.
     with pytest.raises(subprocess.TimeoutExpired):
         terminal.process.wait(4)
 

@@ -14,9 +14,9 @@ from raven.receive import auto_ack
 from raven.transaction import BusTransaction
 from raven_rpc.client import stream, transaction
 
-# Each says in its own words what it returns there; what that can do is compared as well.
+# Their return types differ; another test compares the methods of those types.
 OWN_TYPES = {"transaction", "address"}
-ONLY_WHERE_THE_FILE_IS = {"at", "execute"}
+FILE_ONLY = {"at", "execute"}
 
 
 def methods(kind: type) -> set[str]:
@@ -83,4 +83,4 @@ def test_the_clients_have_no_other_methods_in_common() -> None:
 
     assert both == methods(Bus)
     assert methods(raven_rpc.Client) - both == {"call"}
-    assert methods(BusClient) - both == ONLY_WHERE_THE_FILE_IS
+    assert methods(BusClient) - both == FILE_ONLY

@@ -1,4 +1,4 @@
-"""Running the examples as their READMEs say, and what they leave behind: an output and a bus."""
+"""Running the examples as their READMEs say: each leaves an output and a bus."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def fenced(text: str, language: str) -> list[str]:
 
 
 def sessions(text: str) -> list[tuple[str, str]]:
-    """Return the commands of all console blocks of a document, each with what it must print."""
+    """Return the commands of all console blocks of a document, each with its expected output."""
     parts = [part for block in fenced(text, "console") for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
     return [(command, printed) for command, _, printed in (part.partition("\n") for part in parts)]
 
@@ -61,14 +61,14 @@ def blocks(example: str, language: str) -> list[str]:
 
 
 def in_example(example: str, program: str, *args: object) -> str:
-    """Run a program among the modules of an example, in a process of its own; returns what it prints."""
+    """Run a program among the modules of an example, in a process of its own; returns its output."""
     command = [sys.executable, "-c", program, *map(str, args)]
     folder = ROOT / "examples" / example
     return subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, timeout=DEADLINE_S, check=True).stdout
 
 
 def start(command: str, folder: Path, *args: str) -> subprocess.Popen[str]:
-    """Start a command of a README from the project's root; what it leaves behind by default, it leaves in `folder`."""
+    """Start a command of a README from the project's root; its default files go to `folder`."""
     words = shlex.split(command)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAVEN")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -101,7 +101,7 @@ def deadline(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
-    """Kill a process and what it has started, which would else hold its output open; a reaped one is left alone."""
+    """Kill a process and its children, which would hold its output open; a reaped process is left alone."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
 
@@ -113,7 +113,7 @@ def run(command: str, folder: Path, *args: str) -> subprocess.CompletedProcess[s
 
 
 def succeed(command: str, folder: Path, *args: str) -> str:
-    """Run a command that must end well and complain of nothing; returns what it printed."""
+    """Run a command that must end well and complain of nothing; returns its output."""
     done = run(command, folder, *args)
     assert (done.returncode, done.stderr) == (0, ""), done
     return done.stdout
@@ -121,7 +121,7 @@ def succeed(command: str, folder: Path, *args: str) -> str:
 
 @dataclass(frozen=True)
 class Ended:
-    """An example that has run: what it printed, and its bus."""
+    """An example that has run: its output and its bus."""
 
     output: str
     db_path: Path
@@ -142,7 +142,7 @@ def run_to_its_end(command: str, folder: Path) -> Ended:
 
 
 def messages_on(db_path: Path) -> list[Message]:
-    """Return all messages, having seen that nothing is left waiting for anybody."""
+    """Return all messages, after a check that no message is unfinished."""
     with BusObserver(str(db_path)) as bus:
         messages = list(bus.tail(follow=False))
         pending = {peer.address: peer.pending for peer in bus.peers()}

@@ -24,7 +24,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
 
 
 def kills_of(output: str) -> dict[str, list[int]]:
-    """Return what stands in the table of the kills: all, waited, held an order, had written, redelivered."""
+    """Return the counts of the table of kills: all, waited, held an order, had written, redelivered."""
     rows = re.findall(r"^(intake|pricing|ledger) ([ \d]+)$", output, re.MULTILINE)
     return {stage: [int(number) for number in numbers.split()] for stage, numbers in rows}
 

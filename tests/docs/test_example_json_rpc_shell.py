@@ -50,7 +50,7 @@ def test_the_shell_example_stops_its_server(ended: tuple[str, Ended]) -> None:
 
 def test_a_function_of_the_shell_fails_and_says_why_where_the_server_refuses(tmp_path: Path) -> None:
     needs("jq", "socat")
-    # A server that refuses whatever it is asked.
+    # A server that refuses every request.
     refusal = '{"jsonrpc":"2.0","error":{"code":-32021,"message":"no","data":{"kind":"forbidden"}},"id":"1"}'
     program = f". {FOLDER}/raven.sh; wire() {{ cat >/dev/null; echo '{refusal}'; }}; call ping '{{}}'"
 

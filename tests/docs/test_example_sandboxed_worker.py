@@ -12,7 +12,7 @@ from tests.docs.examples import SANDBOXED_WORKER, Ended, blocks, messages_on, ru
 
 UNAVAILABLE = 3
 KINDS = ["bubblewrap", "unshare", "other-user", "same-user"]
-# What the kernel says to whoever opens what is not there for it.
+# The kernel's error for a file that the sandbox does not see.
 REFUSALS = {"bubblewrap": "No such file or directory", "unshare": "No such file or directory"}
 
 
@@ -96,7 +96,7 @@ def test_every_kind_of_isolation_that_works_here_refuses_all_and_says_what_it_is
 
 
 def _skip_where_it_does_not_work(done: subprocess.CompletedProcess[str], kind: str) -> None:
-    # Kernels, containers and users differ in what they allow; the last kind works everywhere.
+    # Kernels, containers and users allow different things; the last kind works everywhere.
     assert kind != "same-user" or done.returncode == 0, done
     if done.returncode == UNAVAILABLE:
         assert "does not work on this machine" in done.stderr

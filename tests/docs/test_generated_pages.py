@@ -1,4 +1,4 @@
-"""The generated pages are those that `scripts/docs` would write now."""
+"""The generated pages are the same as `scripts/docs` would write now."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def without_what_differs(printed: str) -> str:
 
 
 def output(command: str, folder: Path, lines: int) -> str:
-    """Return what a command prints: all of it, or of one that stays connected the first lines and what is there."""
+    """Return the output of a command; of one that stays connected, the first lines."""
     scripts = str(Path(sys.executable).parent)
     process = subprocess.Popen(
         ["bash", "-c", command.replace(STAYS, f"socat -T {DEADLINE_S:g} -,ignoreeof").replace("-t 10", "-t 30")],

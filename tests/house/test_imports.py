@@ -13,7 +13,7 @@ import raven
 import raven_rpc
 
 HOMES = {"raven": Path(raven.__file__).parent, "raven_rpc": Path(raven_rpc.__file__).parent}
-# A room is a folder, or a module on top. Each may import from the rooms named beside it, and from those that they may.
+# A room is a folder, or a module on top. Each may import from the rooms named beside it, and from all that they import.
 ROOMS: dict[str, tuple[set[str], str]] = {
     "raven.deprecation": (set(), "any room may have renamed something"),
     "raven.errors": ({"raven.deprecation"}, "every room raises them"),
@@ -39,7 +39,7 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "raven_rpc.methods": ({"raven_rpc.jsonrpc", "raven.host"}, "a method is told to the bus that is hosted"),
     "raven_rpc.server": ({"raven_rpc.methods"}, "a connection carries calls to methods"),
 }
-# The public faces may be imported by what stands on top of everything: the command line, and programs of users.
+# The public faces are for the command line and the programs of users, which stand on top of everything.
 FACES = {"raven", "raven_rpc"}
 ON_TOP = {"raven.cli", "raven.__main__"}
 HEAVY = ("pydantic", "watchfiles", "asyncio", "yaml")

@@ -1,7 +1,7 @@
 """Call methods of a client, `["send", ["worker:s", "note"], {}]` a line: `actor.py DB ADDRESS`.
 
 Prints what each came to, and the moment: `{"result": ..., "at": ...}`, or `{"error": ..., "text": ..., "at": ...}` with
-the names of the exception and its bases. `begin` and `commit` put one transaction around what is called between.
+the names of the exception and its bases. `begin` and `commit` put one transaction around the calls between.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Make listening sockets for `[PATH, AT]` on each line, at a time of the monotonic clock: `binder.py [UID]`.
 
-Answers null, or what was wrong. After null, the next line lets go of what was made, and null again says that it is
+Answers null, or the error. After null, the next line removes the socket, and null again says that it is
 done; the socket stays in its place, stale.
 """
 

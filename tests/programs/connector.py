@@ -1,4 +1,4 @@
-"""Connect to a socket as another user, ping, and print what came of it: `connector.py UID SOCKET`."""
+"""Connect to a socket as another user, ping, and print the outcome: `connector.py UID SOCKET`."""
 
 import json
 import os

@@ -1,7 +1,7 @@
 """Take messages at least once and tell of each: `consumer.py DB ADDRESS '{"mode": "claim", ...}'`.
 
 Each message is printed as it is had in hand, with the moment it came; then comes a line that says what to do with it:
-`ack` (and print what came of that), or anything else to leave it. `mode`: `claim` (once, what is there, with its
+`ack` (and print the outcome), or anything else to leave it. `mode`: `claim` (once, all ready messages, with its
 options) or `listen` (a manual loop, with its options); with `works` nothing is asked: each message is acked at once.
 """
 

@@ -1,6 +1,6 @@
 """Fork while another thread, in a transaction, needs something else: `fork_in_call.py DB OTHER_DB WHAT`.
 
-WHAT is `other` (a second client, one that is there already), `new` (one that is not) or `fork` (a child of its own).
+WHAT is `other` (a second client, an open one), `new` (one that is not open yet) or `fork` (a child of its own).
 It prints a line when both have come to their ends.
 """
 

@@ -1,6 +1,6 @@
 """Fork with an open listener; the child uses its copy, with other files at the numbers of its descriptors.
 
-`forked_listener.py DB ADDRESS`: the child prints what is left in a pipe of its own, and how many bells hang.
+`forked_listener.py DB ADDRESS`: the child prints the rest of a pipe of its own, and the number of doorbells.
 """
 
 import json

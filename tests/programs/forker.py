@@ -1,4 +1,4 @@
-"""Fork with an open client; parent and child then both send and take, and each prints what it took: `forker.py DB`."""
+"""Fork with an open client; parent and child then both send and take, and each prints its messages: `forker.py DB`."""
 
 import json
 import os

@@ -44,7 +44,7 @@ async def run() -> list[str]:
     for number, (method, params) in enumerate(CALLS):
         asked = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
         writer.write(json.dumps(asked).encode() + b"\n")
-        while json.loads(await reader.readline()).get("id") != number:  # what is pushed comes between
+        while json.loads(await reader.readline()).get("id") != number:  # pushed messages come between
             pass
     writer.close()
     server.stop()

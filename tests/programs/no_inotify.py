@@ -1,6 +1,6 @@
 """Use up the user's inotify instances, then listen: `no_inotify.py DB ADDRESS`.
 
-Where the system allows it, in a user namespace whose limit is 0, so that nobody else on this machine runs short.
+Where the system allows it, in a user namespace whose limit is 0, so that no other program on this machine runs short.
 """
 
 import contextlib

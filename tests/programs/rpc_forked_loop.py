@@ -11,7 +11,7 @@ bus = Client(path, address)
 
 
 def fork(messages):
-    """Fork; the child closes what it has inherited, and ends."""
+    """Fork; the child closes the inherited loop, and ends."""
     child = os.fork()
     if not child:
         messages.close()

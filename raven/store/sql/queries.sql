@@ -1,8 +1,8 @@
 -- Every statement of raven, by name: a heading `-- name --`, a description, the statement.
 -- Reads and writes of messages name each column, so that a later raven can add a column while this one runs.
--- sql/__init__.py inserts the column lists of MessageRow: @columns and @values of an INSERT, @delivery of
--- `messages AS m` with `deliveries AS d`, @whole of the view `log`, and @inherited, the columns of `messages AS m` that
--- a reply inherits.
+-- sql/__init__.py inserts the column lists of MessageRow. @columns and @values are those of an INSERT. @delivery reads
+-- `messages AS m` with `deliveries AS d`, and @whole the view `log`. A reply inherits the columns of `messages AS m`
+-- in @inherited.
 -- NOT INDEXED keeps the planner on the range of ids; an index on unfinished deliveries would walk a whole backlog.
 
 -- insert_message --
@@ -31,7 +31,7 @@ VALUES (:address, :role, :session, :now, :now)
 ON CONFLICT (address) DO UPDATE SET last_seen = excluded.last_seen;
 
 -- list_identities --
--- Every registered address; only those of one session if :session is given.
+-- Every registered address; only the addresses of one session if :session is given.
 SELECT address, registered_at, last_seen FROM identities
  WHERE :session IS NULL OR session = :session
  ORDER BY session, role;

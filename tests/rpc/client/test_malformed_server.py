@@ -107,7 +107,7 @@ def play(listening: socket.socket) -> Iterator[Play]:
         assert not thread.is_alive()
 
 
-# What is no answer
+# Lines that are no response
 
 
 def calls(bus: Client) -> list[Callable[[], Any]]:

@@ -75,13 +75,13 @@ def test_a_loop_goes_on_with_a_server_that_was_restarted(serve: Serve, connect: 
         taking = Taking(bus, mode)
         sent = [boss.send(WORKER, "note").id]
         for number in ENDS:
-            wait_until(lambda: taking.ids() == sent, "what was sent before")
+            wait_until(lambda: taking.ids() == sent, "the messages sent before")
             served.stop(number)
             sent.append(boss.send(WORKER, "note").id)  # while there is no server
             served = serve()
             sent.append(boss.send(WORKER, "note").id)
 
-        wait_until(lambda: len(taking.taken) >= len(sent), "what was sent after")
+        wait_until(lambda: len(taking.taken) >= len(sent), "the messages sent after")
         assert (taking.ids(), taking.error) == (sent, None)
 
 

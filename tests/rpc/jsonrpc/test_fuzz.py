@@ -58,7 +58,7 @@ def near_requests(draw: st.DrawFn) -> Any:
     good: dict[str, Any] = {"from": "a:s", "to": "b:s", "type": "note", "role": "a:s", "id": 1, "as": "a:s", "max": 5}
     params: Any = {name: good[name] for name in fields if name in good and draw(st.booleans())}
     params.update(draw(st.dictionaries(st.one_of(known, st.sampled_from(NAMES)), VALUES, max_size=2)))
-    if "timeout_s" in fields:  # what waits must not wait for longer than this test does
+    if "timeout_s" in fields:  # no request may wait for longer than this test
         params["timeout_s"] = draw(st.sampled_from([0.001, 0.02, 0, -1, None, "1"] if method == "request" else [0.01]))
     elif draw(st.integers(0, 4)) == 0:
         params = draw(st.one_of(st.just(list(params.values())), VALUES))
@@ -117,7 +117,7 @@ def exchange(served: Served, data: bytes, secrets: list[str]) -> None:
             line.write(data)
             line.half_close()
         except BrokenPipeError:
-            pass  # it has closed: what it said before is still to be read
+            pass  # it has closed: its last responses are still to be read
         while (answer := line.read_line()) is not None:
             check_answer(answer, secrets)
 

@@ -38,7 +38,7 @@ def leave_stale(path: str) -> None:
     listener(path).close()
 
 
-# What it replaces
+# Paths that it replaces
 
 
 def test_the_socket_of_a_live_server_is_not_replaced(serve: Serve, db: str) -> None:
@@ -66,7 +66,7 @@ def test_of_many_that_find_a_stale_socket_at_one_moment_exactly_one_wins(spawn: 
         assert winners[0].ask(None) is None
 
 
-# What it leaves alone
+# Paths that it leaves alone
 
 
 def test_a_file_or_a_folder_at_the_path_is_left_alone(db: str, tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_a_folder_that_does_not_exist_is_named(db: str, tmp_path: Path) -> None:
     assert not os.path.exists(os.path.dirname(path))
 
 
-# What is left of it
+# Files that remain
 
 
 def test_what_another_has_put_in_its_place_is_left_there(serve: Serve) -> None:

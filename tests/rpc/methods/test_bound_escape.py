@@ -37,7 +37,7 @@ class Rule(NamedTuple):
     needs: Mapping[str, Any] = MappingProxyType({})
 
 
-# Whoever adds a method says here what a bound client may do with it.
+# The use of each method by a bound client; a new method needs its row.
 RULES = {
     "send": Rule(
         [{"from": ME, **NOTE}, [ME, "boss:s", "note"]],
@@ -180,7 +180,7 @@ def test_a_method_that_takes_an_id_or_an_address_has_a_rule_for_it() -> None:
     assert RULES.keys() == METHODS.keys()
 
 
-# What is left out
+# Parts that are left out
 
 
 def test_a_client_of_one_address_need_not_name_it(only: Line) -> None:
@@ -215,7 +215,7 @@ def test_each_of_two_addresses_sees_its_own_inbox(serve: Serve, bus: BusClient) 
         assert line.ask("ack", {"id": 5}) == {"acked": [5]}
 
 
-# What is seen
+# Parts that are seen
 
 
 def test_the_log_holds_only_what_is_from_or_to_the_own_addresses(line: Line) -> None:

@@ -94,7 +94,7 @@ def test_a_claim_outlives_its_connection_until_its_lease_ends(
     assert [message["attempts"] for message in taken] == [2]
 
 
-# What is pushed with manual acks
+# Pushed messages with manual acks
 
 
 def subscribed(line: Line, window: int = 10) -> int:

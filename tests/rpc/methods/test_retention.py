@@ -27,7 +27,7 @@ def test_an_idle_server_deletes_by_the_retention_limits_of_raven_yaml(
 
     serve(cwd=db.removesuffix("/bus.db"))
 
-    wait_until(lambda: foreign.value("SELECT count(*) FROM messages") == 5, "what is beyond the limits to go")
+    wait_until(lambda: foreign.value("SELECT count(*) FROM messages") == 5, "the messages beyond the limits to go")
     assert foreign.value("SELECT min(id) FROM messages") == 27
 
 

@@ -21,7 +21,7 @@ from tests.support import DEADLINE_S, Foreign, wait_until
 Serve = Callable[..., Served]
 Connect = Callable[..., BusClient]
 SEND = ["boss:s", "worker:s", "note"]
-# What may be asked of the reader, with the parameters of a bus that holds one message to worker:s.
+# The methods that the reader runs, with the parameters of a bus that holds one message to worker:s.
 READS: dict[str, Any] = {
     "inbox": {"role": "worker:s", "peek": True},
     "read": {"id": 1},
