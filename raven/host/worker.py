@@ -119,7 +119,7 @@ class Worker:
 class Writer(Worker):
     """The writer: jobs submitted together are committed together, and each job still fails alone.
 
-    A few light writes run on the event loop itself if they need not wait: waking a thread and being woken by it takes
+    A few light writes run on the event loop itself if they need not wait, because a round trip to the thread takes
     longer than the commit. The write of the only active client runs at once, because collecting the writes of others
     costs one turn of the event loop. While another process writes, or the thread has work, all jobs go to the thread,
     in order. With `groups` false only the thread writes, each job in a transaction of its own.

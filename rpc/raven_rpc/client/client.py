@@ -35,8 +35,9 @@ class Client:
     ...     bus.ack(msg.id)
 
     Without `address` the client has the address that the socket is bound to. On an unbound socket it has none, and can
-    only read. Any thread may use a client. It connects at its first call, and again after a lost connection, for up to
-    `connect_timeout_s` seconds, with growing pauses: then it raises UnreachableError, or LimitError from a full server.
+    only read. Any thread may use a client. It connects at its first call, and again after a lost connection. It tries
+    for up to `connect_timeout_s` seconds, with growing pauses, then raises UnreachableError, or LimitError if the
+    server is full.
     If the connection is lost during a call, an idempotent call is repeated. A `send` without `dedup_key`, a `claim`,
     `nack` or `request` raises LostError instead, because the server may have done it. `timeout_s` is how long a reply
     may take. `patience_s` is the deprecated name of `connect_timeout_s`.

@@ -78,13 +78,13 @@ class Transaction:
         if name.startswith("_") or not (hasattr(self._outside, name) or name == "execute"):
             raise AttributeError(f"'Transaction' object has no attribute {name!r}")
         raise InputError(
-            f"{name} is not possible in a transaction through the server, whose calls are done at its end: use {_CAN}; "
-            "or a BusClient where the file is"
+            f"{name} is not possible in a transaction through the server, which makes its calls when the block ends: "
+            f"use {_CAN}; or a BusClient on the file itself"
         )
 
     def __enter__(self) -> Self:
         if self._is_open or self._calls:
-            raise InputError("a transaction is entered once: make another")
+            raise InputError("a transaction can only be entered once: make another")
         self._transport.check_open()
         self._is_open = True
         return self
@@ -100,7 +100,7 @@ class Transaction:
 
     def _keep(self, call: Call[Any]) -> None:
         if not self._is_open:
-            raise InputError(f"the transaction is over, or was not entered: {call.method} belongs into its block")
+            raise InputError(f"the transaction is over, or was not entered: call {call.method} inside its block")
         self._calls.append(call)
 
     def _read(self, result: Any) -> list[Any]:

@@ -42,7 +42,7 @@ ERROR_CODES: dict[type[RavenError], ErrorCode] = {
     errors.FileMissingError: ErrorCode(
         -32012, "file_missing", "the bus file is gone: restore it, or restart the server"
     ),
-    errors.NotABusError: ErrorCode(-32013, "not_a_bus", "the bus file is something else: choose another"),
+    errors.NotABusError: ErrorCode(-32013, "not_a_bus", "the file is not a raven bus: choose another"),
     errors.NewerSchemaError: ErrorCode(-32014, "newer_schema", "the bus was made by a newer raven: update the server"),
     errors.NetworkFilesystemError: ErrorCode(-32015, "network_filesystem", "the bus lies on a network file system"),
     errors.DiskFullError: ErrorCode(-32016, "disk_full", "the bus cannot grow: free some space on its disk"),
@@ -92,7 +92,7 @@ def standard(code: int, reason: str) -> dict[str, Any]:
 def from_wire(error: Any) -> RavenError:
     """Return the exception for an error object, of the class that its kind names, or a ServerError."""
     if not isinstance(error, dict):
-        return errors.ServerError(f"the server answered with {error!r}, which is no error of JSON-RPC")
+        return errors.ServerError(f"the server answered with {error!r}, which is not a JSON-RPC error")
     value = error.get("data")
     data: dict[str, Any] = value if isinstance(value, dict) else {}
     kind = _CLASSES.get(str(data.get("kind")), errors.ServerError)

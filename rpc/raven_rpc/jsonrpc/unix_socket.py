@@ -95,10 +95,10 @@ class InheritedSocket:
         try:
             self.socket = socket.socket(fileno=_FIRST_INHERITED_FD)
         except OSError as error:
-            raise BindError(f"descriptor 3, passed by LISTEN_FDS, is no socket: {error.strerror}") from None
+            raise BindError(f"descriptor 3, passed by LISTEN_FDS, is not a socket: {error.strerror}") from None
         listens = self.socket.family == socket.AF_UNIX and self.socket.type == socket.SOCK_STREAM
         if not listens or not self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            raise BindError("descriptor 3, passed by LISTEN_FDS, is no listening Unix stream socket")
+            raise BindError("descriptor 3, passed by LISTEN_FDS, is not a listening Unix stream socket")
         self.path = str(self.socket.getsockname())
 
     def remove(self) -> None:

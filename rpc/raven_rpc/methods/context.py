@@ -61,7 +61,7 @@ class Context:
         if address is None:
             address = self.address
         if address is None:
-            raise InputError(f"{name!r} is missing: give an address, or say `hello` with one first")
+            raise InputError(f"{name!r} is missing: give an address, or call `hello` with one first")
         return self.check(address)
 
     def address_or_none(self, address: str | None) -> str | None:
@@ -103,7 +103,7 @@ class Context:
         recipients = [address for address in bus.recipients(message_id) if not self.bound or address in self.bound]
         if len(recipients) != 1:
             names = ", ".join(recipients[:5]) + (", ..." if len(recipients) > 5 else "") or "no address of this socket"
-            raise InputError(f"message #{message_id} went to {names}: say for whom you ack, with role")
+            raise InputError(f"message #{message_id} went to {names}: give the acking address as role")
         return recipients[0]
 
     # Deliveries

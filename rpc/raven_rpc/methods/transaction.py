@@ -59,7 +59,7 @@ def transact(context: Context, args: params.Transaction, methods: Mapping[str, M
 
 def _work(context: Context, value: Any, methods: Mapping[str, Method]) -> Work:
     if not isinstance(value, dict):
-        raise InputError(f"{abbreviate(value)} is no object with a method and params")
+        raise InputError(f"{abbreviate(value)} is not an object with a method and params")
     call = bind(params.Call, (), value)
     if call.method not in ALLOWED:
         raise InputError(f"{call.method[:100]!r} cannot be part of a transaction: use {', '.join(ALLOWED)}")

@@ -112,7 +112,7 @@ def test_a_line_that_is_no_json_rpc_is_said_to_come_from_something_else() -> Non
     for said in (b"220 smtp ready\n", b"[1]\n", line(id=1, error="no")):
         exchange = asked()
         exchange.feed(said)
-        with pytest.raises(ServerError, match=r"not a raven server|no error of JSON"):
+        with pytest.raises(ServerError, match=r"not a raven server|not a JSON-RPC error"):
             result_of(exchange.reply() or {})
 
 

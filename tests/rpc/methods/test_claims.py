@@ -78,7 +78,7 @@ def test_of_several_recipients_it_must_be_said_whose_delivery_is_meant(
     boss.send([WORKER, "other:s"], "job")
 
     with served.connect() as line:
-        assert "say for whom" in line.error(method, {"id": 1})["message"]
+        assert "give the acking address" in line.error(method, {"id": 1})["message"]
 
 
 def test_a_claim_outlives_its_connection_until_its_lease_ends(

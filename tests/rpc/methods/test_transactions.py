@@ -94,8 +94,8 @@ def test_the_first_error_undoes_all_and_says_which_call_it_was(line: Line, boss:
         ({"params": {}}, "invalid_params", "call 1 of the transaction: 'method' is missing"),
         ({"method": "send", "params": 7}, "invalid_params", "call 1 (send) of the transaction: params 7"),
         ({"method": "send", "id": 7}, "invalid_params", "call 1 (send) of the transaction: 'id' is no parameter here"),
-        (7, "invalid_params", "call 1 of the transaction: 7 is no object"),
-        ([], "invalid_params", "call 1 of the transaction: an array is no object with"),
+        (7, "invalid_params", "call 1 of the transaction: 7 is not an object"),
+        ([], "invalid_params", "call 1 of the transaction: an array is not an object with"),
     ],
 )
 def test_a_call_that_is_none_is_refused_and_nothing_is_done(

@@ -139,12 +139,12 @@ def test_any_count_but_one_is_refused(monkeypatch: pytest.MonkeyPatch, count: st
         InheritedSocket()
 
 
-def test_what_is_no_socket_is_refused(db: str, tmp_path: Path) -> None:
+def test_a_descriptor_that_is_not_a_socket_is_refused(db: str, tmp_path: Path) -> None:
     with open(tmp_path / "file", "wb") as file:
         line = refusal(command=command(file.fileno(), "--db", db), pass_fds=[file.fileno()])
 
     assert "descriptor 3" in line
-    assert "no socket" in line
+    assert "not a socket" in line
 
 
 def test_a_descriptor_that_was_announced_and_not_passed_is_refused(db: str) -> None:
@@ -165,7 +165,7 @@ def test_what_is_no_listening_unix_socket_is_refused(db: str, tmp_path: Path, ki
     with bound, other:
         line = refusal(command=command(bound, "--db", db), pass_fds=[bound.fileno()])
 
-    assert "no listening Unix stream socket" in line
+    assert "not a listening Unix stream socket" in line
 
 
 if shutil.which("systemd-socket-activate"):
