@@ -25,27 +25,27 @@ _BATCH = 500
 
 
 def release_due(tx: Transaction, recipient: str, now: int) -> list[str]:
-    """Release a recipient's elapsed delays and leases; returns the doorbells to ring after the commit."""
+    """Release a recipient's elapsed delays and leases; returns the addresses to ring after the commit."""
     released = tx.rows("release_due", {"recipient": recipient, "now": now})
     return [recipient, *report_undelivered(tx, (delivery_id for delivery_id, state in released if state == DEAD))]
 
 
 def expire(tx: Transaction, now: int) -> list[str]:
-    """Mark one batch of deliveries of all recipients as expired; returns the doorbells to ring after the commit."""
+    """Mark one batch of deliveries of all recipients as expired; returns the addresses to ring after the commit."""
     return report_undelivered(tx, (row[0] for row in tx.rows("expire", {"now": now, "max": _BATCH})))
 
 
 def report_undelivered(tx: Transaction, delivery_ids: Iterable[int]) -> list[str]:
-    """Report dead or expired deliveries to senders that asked for reports; returns the doorbells to ring."""
-    bells: list[str] = []
+    """Report dead or expired deliveries to senders that asked for reports; returns the addresses to ring."""
+    addresses: list[str] = []
     for delivery_id in delivery_ids:
         # No row if an external writer has deleted the message.
         for row in tx.rows("get_undelivered", {"delivery_id": delivery_id}):
             message_id, report = row[0], row[4]
-            bells.append(receipt_address(message_id))
+            addresses.append(receipt_address(message_id))
             if report is not None:
-                bells += [*_report(tx, *row), ALL_TRAFFIC]
-    return bells
+                addresses += [*_report(tx, *row), ALL_TRAFFIC]
+    return addresses
 
 
 def apply_due(store: Store, ring: Callable[[Iterable[str]], object]) -> None:
@@ -54,12 +54,12 @@ def apply_due(store: Store, ring: Callable[[Iterable[str]], object]) -> None:
     for recipient, due_at in store.rows("recipients_with_mail"):
         if due_at is not None and due_at <= now:
             with store.write() as tx:
-                bells = release_due(tx, recipient, now)
-            store.after_commit(ring, bells)
+                addresses = release_due(tx, recipient, now)
+            store.after_commit(ring, addresses)
     while _expires_by(store, now):
         with store.write() as tx:
-            bells = expire(tx, now)
-        store.after_commit(ring, bells)
+            addresses = expire(tx, now)
+        store.after_commit(ring, addresses)
 
 
 def _expires_by(store: Store, now: int) -> bool:

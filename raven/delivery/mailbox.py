@@ -129,12 +129,12 @@ class Mailbox:
                     raise DeliveryError(
                         f"message #{message_id} is {STATES[state]}: only an unfinished message can be nacked"
                     )
-                bells = expiry.report_undelivered(tx, [row[0] for row in rows if row[1] == DEAD])
+                addresses = expiry.report_undelivered(tx, [row[0] for row in rows if row[1] == DEAD])
         except LeaseLostError:
             self._mark_lost(message_id, token)
             raise
         # Also after a delayed nack: the waiters must learn when the delay ends.
-        self._store.after_commit(self._ring, [self._recipient, *bells])
+        self._store.after_commit(self._ring, [self._recipient, *addresses])
         self._end_lease(message_id, token)
         return STATES[int(rows[0][1])]
 
@@ -299,9 +299,9 @@ class Mailbox:
         """Release all unfinished deliveries of a lease, and wake the waiters of this address."""
         with self._store.write_unverified() as tx:
             rows = tx.rows("release", {"recipient": self._recipient, "lease": token, "now": clock.now()})
-            bells = expiry.report_undelivered(tx, [delivery_id for delivery_id, state in rows if state == DEAD])
+            addresses = expiry.report_undelivered(tx, [delivery_id for delivery_id, state in rows if state == DEAD])
         if rows:
-            self._store.after_commit(self._ring, [self._recipient, *bells])
+            self._store.after_commit(self._ring, [self._recipient, *addresses])
 
     def _ready(
         self, tx: Transaction, queue: QueueState | None, query: dict[str, Any], max_bytes: int | None = None
@@ -310,14 +310,14 @@ class Mailbox:
         self._identity.heartbeat(tx)
         if queue is None:
             queue = QueueState(*tx.rows("peek_ready", query)[0])
-        bells: list[str] = []
+        addresses: list[str] = []
         is_due = queue.due_at is not None and queue.due_at <= query["now"]
         if is_due:
-            bells += expiry.release_due(tx, self._recipient, query["now"])
+            addresses += expiry.release_due(tx, self._recipient, query["now"])
         if is_due or queue.expired:
-            bells += expiry.expire(tx, query["now"])
-        if bells:
-            self._store.after_commit(self._ring, bells)
+            addresses += expiry.expire(tx, query["now"])
+        if addresses:
+            self._store.after_commit(self._ring, addresses)
         return list(starmap(MessageRow, tx.rows("next_ready", query, max_bytes)))
 
     def _consume(self, tx: Transaction, leased: dict[str, Any]) -> bool:

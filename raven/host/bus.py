@@ -142,8 +142,8 @@ class HostedBus(BusClient):
 
         With `receipts_of` it is rung instead when a delivery of that message changes its state.
         """
-        bell = ALL_TRAFFIC if receipts_of is None else receipt_address(receipts_of)
-        return Listener(self._handle, bell)
+        address = ALL_TRAFFIC if receipts_of is None else receipt_address(receipts_of)
+        return Listener(self._handle, address)
 
     def data_version(self) -> int:
         """Return a number that changes when another connection has committed."""
