@@ -105,7 +105,7 @@ def test_a_sink_is_pushed_the_mail_of_an_address_and_the_log_as_they_come(db: st
     assert [boss.read(id).state for id in (1, 2)] == ["acked", "acked"]
 
 
-def test_a_window_is_filled_again_by_acks_and_what_is_left_goes_back_at_the_end(db: str, connect: Connect) -> None:
+def test_a_window_is_filled_again_by_acks_and_the_rest_is_released_at_the_end(db: str, connect: Connect) -> None:
     boss = connect("boss:s")
     boss.send_many([{"to": WORKER, "type": "job", "body": number} for number in range(4)])
 

@@ -34,7 +34,7 @@ def test_a_lease_is_known_by_address_and_message_and_a_later_one_takes_its_place
     assert leases.of("other:s", 1) is None
 
 
-def test_a_finished_message_is_forgotten_unless_it_was_handed_out_anew_meanwhile() -> None:
+def test_a_finished_message_is_forgotten_unless_it_was_delivered_again_meanwhile() -> None:
     leases = Leases()
     leases.remember(ME, [message(1, 7), message(2, 7)])
 
@@ -45,7 +45,7 @@ def test_a_finished_message_is_forgotten_unless_it_was_handed_out_anew_meanwhile
     assert [leases.of(ME, id) for id in (1, 2)] == [None, 7]
 
 
-def test_what_was_handed_out_first_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_lease_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases_module, "MAX_REMEMBERED", 3)
     leases = Leases()
 

@@ -77,7 +77,7 @@ class _Stream:
             if message is None:
                 return None
             if self._acks(connection, message):
-                return self._subscription.handed_out(message)
+                return self._subscription.deliver(message)
         return None
 
     def is_over(self) -> bool:
@@ -198,7 +198,7 @@ class AsyncMessageIterator:
             if message is None:
                 return None
             if await self._acks(connection, mail, message):
-                return mail.handed_out(message)
+                return mail.deliver(message)
         return None
 
     async def _connected(self, mail: Mail) -> AsyncConnection:

@@ -67,11 +67,11 @@ class Subscription:
         return message_of(notification)
 
     def ack_of(self, message: Message) -> dict[str, Any] | None:
-        """Return the parameters of the `ack` that must come before a message is handed out, or None."""
+        """Return the parameters of the `ack` that must come before a message is delivered, or None."""
         return None
 
-    def handed_out(self, message: Message) -> Message:
-        """Note that the loop hands out a message, and return it as its user sees it."""
+    def deliver(self, message: Message) -> Message:
+        """Note that the loop delivers a message, and return it as its user sees it."""
         return message
 
     def end(self) -> None:
@@ -79,7 +79,7 @@ class Subscription:
 
 
 class Mail(Subscription):
-    """The mail of an address. With auto acks each message is acked before it is handed out, else leased to the loop.
+    """The mail of an address. With auto acks each message is acked before it is delivered, else leased to the loop.
 
     The client knows the leases of a manual loop in `leases` until the loop ends.
     """
@@ -91,10 +91,10 @@ class Mail(Subscription):
         self._tokens: set[int] = set()
 
     def ack_of(self, message: Message) -> dict[str, Any] | None:
-        """Return the parameters of the `ack` that must come before a message is handed out, or None."""
+        """Return the parameters of the `ack` that must come before a message is delivered, or None."""
         return {"id": message.id, "subscription": self._number} if self._acks else None
 
-    def handed_out(self, message: Message) -> Message:
+    def deliver(self, message: Message) -> Message:
         """Note the lease of a message, or return it as it is once acked."""
         if self._acks:
             return _as_acked(message)
@@ -118,7 +118,7 @@ class Log(Subscription):
         addresses = role if role is None or isinstance(role, str) else list(role)
         super().__init__("tail", {"from_id": from_id, "follow": follow, **without_none({"role": addresses})})
 
-    def handed_out(self, message: Message) -> Message:
+    def deliver(self, message: Message) -> Message:
         """Note that the log goes on behind this message."""
         self.params["from_id"] = message.id + 1
         return message

@@ -31,7 +31,7 @@ MAX_CONNECTIONS = 1000
 _TICK_S = 1.0
 _FALLBACK_POLL_S = 0.1
 _DRAIN_S = 10.0
-_TOLD_EVERY_S = 60.0
+_LOG_INTERVAL_S = 60.0
 _ACCEPTED_AT_ONCE = 64
 # Modules that are imported only when they are used, and here before the server runs. A later import would fail if all
 # descriptors were in use, and would load another version if one was installed meanwhile.
@@ -205,14 +205,14 @@ class FdExhaustionLogger:
     """
 
     def __init__(self) -> None:
-        self._told_at = -_TOLD_EVERY_S
+        self._logged_at = -_LOG_INTERVAL_S
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log a lack of descriptors; pass any other context to asyncio's default handler."""
         error = context.get("exception")
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-            if time.monotonic() - self._told_at >= _TOLD_EVERY_S:
-                self._told_at = time.monotonic()
+            if time.monotonic() - self._logged_at >= _LOG_INTERVAL_S:
+                self._logged_at = time.monotonic()
                 _log.warning(
                     "no descriptor is left for another client, which waits: raise the limit (`ulimit -n`), or lower "
                     "--max-connections"

@@ -61,7 +61,7 @@ async def take_async(bus: Client, count: int, **options: Any) -> list[Message]:
 
 
 @MODES
-def test_each_message_is_acked_just_before_it_is_handed_out(worker: Client, connect: Connect, mode: str) -> None:
+def test_each_message_is_acked_just_before_it_is_delivered(worker: Client, connect: Connect, mode: str) -> None:
     boss = connect("boss:s")
     send_all(boss, 10)
 

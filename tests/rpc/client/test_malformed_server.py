@@ -201,7 +201,7 @@ def bodies(bus: Client, loop: str, **options: Any) -> list[Any]:
 
 @pytest.mark.parametrize("loop", ["listen", "subscribe"])
 @pytest.mark.parametrize(
-    ("script", "options", "handed_out"),
+    ("script", "options", "delivered"),
     [
         (lambda mail: [[[SUBSCRIBED, *mail], [LEASE_LOST], [ACKED, END]]], {}, [1]),
         (lambda mail: [[[SUBSCRIBED, mail[0]]], [[SUBSCRIBED, mail[1]], [ACKED, END]]], {}, [1]),
@@ -209,11 +209,11 @@ def bodies(bus: Client, loop: str, **options: Any) -> list[Any]:
     ],
     ids=["its lease has ended", "its ack was lost", "it was never subscribed"],
 )
-def test_a_loop_does_not_hand_out_what_it_could_not_ack_and_goes_on(
-    play: Play, mail: Mail, script: Callable[[Mail], Script], options: dict[str, Any], handed_out: list[int], loop: str
+def test_a_loop_does_not_deliver_a_message_it_could_not_ack_and_goes_on(
+    play: Play, mail: Mail, script: Callable[[Mail], Script], options: dict[str, Any], delivered: list[int], loop: str
 ) -> None:
     with Client(play(script(mail)), "a:s", **options) as bus:
-        assert bodies(bus, loop) == handed_out
+        assert bodies(bus, loop) == delivered
 
 
 def test_an_async_loop_whose_time_passed_with_its_last_message_in_hand_ends(play: Play, mail: Mail) -> None:

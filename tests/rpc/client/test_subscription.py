@@ -27,23 +27,23 @@ def push(message: Message) -> dict[str, object]:
     return {"method": "message", "params": {"message": message.as_dict()}}
 
 
-def test_a_log_goes_on_behind_the_last_message_that_it_has_handed_out() -> None:
+def test_a_log_goes_on_behind_the_last_message_that_it_has_delivered() -> None:
     log = Log(3, ("boss:s", "worker:s"), follow=True)
     asked = [dict(log.params)]
 
-    assert log.handed_out(NOTE) is NOTE
+    assert log.deliver(NOTE) is NOTE
 
     asked.append(dict(log.params))
     assert asked == [{"from_id": id, "follow": True, "role": ["boss:s", "worker:s"]} for id in (3, 8)]
     assert log.ack_of(NOTE) is None
 
 
-def test_mail_with_auto_acks_is_acked_under_the_newest_subscription_before_it_is_handed_out() -> None:
+def test_mail_with_auto_acks_is_acked_under_the_newest_subscription_before_it_is_delivered() -> None:
     mail = Mail("worker:s", options(), LeaseTracker())
     for number in (1, 5):
         mail.begin({"subscription": number})
 
-    delivered = mail.handed_out(NOTE)
+    delivered = mail.deliver(NOTE)
 
     assert mail.ack_of(NOTE) == {"id": 7, "subscription": 5}
     assert (delivered.state, delivered.attempts, delivered.delivered_at) == ("acked", 1, delivered.acked_at)
@@ -55,7 +55,7 @@ def test_mail_with_manual_acks_is_known_by_its_lease_until_the_loop_ends() -> No
     leased = replace(NOTE, lease=99)
 
     assert mail.ack_of(leased) is None
-    assert mail.handed_out(leased) is leased
+    assert mail.deliver(leased) is leased
     assert leases.lease_of(7) == 99
     mail.end()
     mail.end()

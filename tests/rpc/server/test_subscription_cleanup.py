@@ -19,7 +19,7 @@ Connect = Callable[..., BusClient]
 WORKER = "worker:s"
 
 
-def test_messages_that_expire_while_they_are_set_apart_leave_their_places_in_the_window(
+def test_messages_that_expire_while_they_are_prefetched_free_their_slots_in_the_window(
     serve: Serve, connect: Connect
 ) -> None:
     boss = connect("boss:s")
