@@ -338,7 +338,9 @@ class BusClient(BusObserver):
         """Yield each message of this address as it arrives, to `async for`.
 
         With `ack="auto"` a message comes at most once: it is acked just before it is yielded, and a crash loses at most
-        that one. With `ack="manual"` it comes at least once: it stays leased to this loop until you `ack` or `nack` it,
+        that one. The loop prefetches up to `max_per_poll` messages while it keeps up.
+
+        With `ack="manual"` a message comes at least once: it stays leased to this loop until you `ack` or `nack` it,
         and the lease is renewed while this process runs. At most `max_per_poll` messages are unacked at a time. If the
         process dies, they are ready again after at most `lease_s` seconds. Two subscribers of this address never have
         the same message at the same time.

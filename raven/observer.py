@@ -35,8 +35,8 @@ class BusObserver:
     An observer never creates a bus file. Without `db_path` it finds the bus as the command line does: RAVEN_DB, then
     raven.yaml, then the per-user default. `busy_timeout_s` is how long a write waits for another writer (5 s).
 
-    Messages have the view of the sender: `recipient` is the `to` of the message, and `state` is the state of the
-    delivery that has advanced least. All methods raise DatabaseError if the file cannot be used.
+    Messages have the view of the sender, except in `dead`: `recipient` is the `to` of the message, and `state` is the
+    state of the delivery that has advanced least. All methods raise DatabaseError if the file cannot be used.
     """
 
     def __init__(self, db_path: str | None = None, *, busy_timeout_s: float | None = None) -> None:
