@@ -48,8 +48,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """End with the number of tests that were left out."""
     reporter, count = config.pluginmanager.get_plugin("terminalreporter"), config.stash[LEFT_OUT]
     if reporter and count:
-        told = f"{count} slow tests; scripts/test --all runs them"
-        reporter.write_line(f"left out: {told if count > 1 else '1 slow test; scripts/test --all runs it'}")
+        left_out = f"{count} slow tests; scripts/test --all runs them"
+        reporter.write_line(f"left out: {left_out if count > 1 else '1 slow test; scripts/test --all runs it'}")
 
 
 @pytest.fixture
@@ -126,10 +126,10 @@ def serve(db: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., Ser
 
     It runs in a thread of this process, or in a process of its own if the test is marked `process`.
     """
-    made = Served if request.node.get_closest_marker("process") else ServedHere
+    server_class = Served if request.node.get_closest_marker("process") else ServedHere
 
     def make(*options: str, socket_path: str | None = None, **arguments: Any) -> Served | ServedHere:
-        return made(db, socket_path, *options, **arguments)
+        return server_class(db, socket_path, *options, **arguments)
 
     with closed_at_the_end(make) as serve:
         yield serve

@@ -13,10 +13,10 @@ from tests.support import DEADLINE_S
 
 def taken(bus: Any, **options: Any) -> list[Message]:
     """Take by `listen` until there is no more, however slow the machine is."""
-    found: list[Message] = []
+    messages: list[Message] = []
     while now := list(bus.listen(timeout_s=0, **options)):
-        found += now
-    return found
+        messages += now
+    return messages
 
 
 class Loop:

@@ -28,7 +28,7 @@ def make_report() -> Report:
         ],
         "drain": [
             Metric.of("a backlog, drained by one process", PROCESSES[1].values, "messages/s", at_least(10_000)),
-            Metric.of("doubled or lost", [0.0], "messages", at_most(0)),
+            Metric.of("duplicated or lost", [0.0], "messages", at_most(0)),
             Metric.ratio("a backlog, by four processes against one", *PROCESSES, at_least(1)),
         ],
         "subscribers": [
@@ -46,4 +46,4 @@ def make_report() -> Report:
 
 def metrics_of(report: Report) -> list[Metric]:
     """Return the metrics of all benchmarks, in their order."""
-    return [metric for found in report.metrics.values() for metric in found]
+    return [metric for metrics in report.metrics.values() for metric in metrics]

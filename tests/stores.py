@@ -19,9 +19,9 @@ def store(db: str) -> Iterator[Store]:
     """Return a store of a bus where boss:s and worker:s are registered."""
     with BusClient.at("boss:s", db) as bus:
         bus.register("worker:s")
-    found = Store(db)
-    yield found
-    found.close()
+    store = Store(db)
+    yield store
+    store.close()
 
 
 def registered(store: Store) -> list[str]:

@@ -103,12 +103,12 @@ def report(jobs: list[Message], answers: list[Message]) -> bool:
     """Print the outcome of each job; returns whether each was answered once, and correctly."""
     good = lost = 0
     for job in jobs:
-        found = [msg for msg in answers if msg.reply_to == job.id]
+        replies = [msg for msg in answers if msg.reply_to == job.id]
         digest = hashlib.sha256(job.body["text"].encode()).hexdigest()
-        good += [msg.body["digest"] for msg in found] == [digest]
-        lost += not found
+        good += [msg.body["digest"] for msg in replies] == [digest]
+        lost += not replies
         print(
-            f"#{job.id} {job.body['text']!r}: answered by {' and '.join(msg.body['by'] for msg in found) or 'NOBODY'}"
+            f"#{job.id} {job.body['text']!r}: answered by {' and '.join(msg.body['by'] for msg in replies) or 'NOBODY'}"
         )
     print(f"{len(jobs)} jobs, {lost} lost, {good} answered once and rightly")
     return good == len(jobs)

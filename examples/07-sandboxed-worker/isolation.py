@@ -47,9 +47,9 @@ class Isolation:
         needed = self.prefix(hidden)[:1]
         if needed and shutil.which(needed[0]) is None:
             return False
-        look = ["-c", "import os, sys; os.listdir(sys.argv[1]) and sys.exit(3)", hidden]
+        listing = ["-c", "import os, sys; os.listdir(sys.argv[1]) and sys.exit(3)", hidden]
         try:
-            process = self.start(look, hidden, cwd="/", stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            process = self.start(listing, hidden, cwd="/", stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
         except OSError:  # the other user may not run this Python
             return False
         _, complaint = process.communicate()

@@ -36,13 +36,13 @@ class Bus:
         print(json.dumps({"jsonrpc": "2.0", "id": self.last, "method": method, "params": params}), file=self.lines)
         self.lines.flush()
         while True:
-            shape = self.next_line()
-            if shape.get("id") == self.last:
+            line = self.next_line()
+            if line.get("id") == self.last:
                 break
-            self.pushed.append(shape)
-        if "error" in shape:
-            raise RefusedError(f"{shape['error']['data']['kind']}: {shape['error']['message']}")
-        return shape["result"]
+            self.pushed.append(line)
+        if "error" in line:
+            raise RefusedError(f"{line['error']['data']['kind']}: {line['error']['message']}")
+        return line["result"]
 
     def next_line(self) -> Any:
         line = self.lines.readline()

@@ -144,8 +144,8 @@ def print_result(till: BusClient, orders: list[Order], booked: Counter[int]) -> 
     return is_exact
 
 
-def compare(what: str, expected: int, found: int) -> None:
-    print(f"{what:22}  {expected:12,}  {found:12,}{'' if expected == found else '  <-- WRONG'}")
+def compare(what: str, expected: int, actual: int) -> None:
+    print(f"{what:22}  {expected:12,}  {actual:12,}{'' if expected == actual else '  <-- WRONG'}")
 
 
 if __name__ == "__main__":

@@ -87,10 +87,10 @@ def work(bus: BusClient, stage: Stage, msg: Message, naive: bool) -> None:
     say(HOLDS)
     time.sleep(random.uniform(*WORK_S))
     with nullcontext(bus) if naive else bus.transaction() as tx:
-        made = stage.write(tx, msg.body)
+        output = stage.write(tx, msg.body)
         say(WRITES)
         time.sleep(random.uniform(*WRITE_S))
-        tx.send(address(stage.next), "order", made)
+        tx.send(address(stage.next), "order", output)
         tx.ack(msg.id)
 
 

@@ -163,19 +163,19 @@ class Conductor:
     def _times(self, message: Message) -> dict[str, float]:
         """Wait until each recipient has a message, and return the milliseconds from its send to each delivery."""
 
-        def look() -> dict[str, float] | None:
+        def try_once() -> dict[str, float] | None:
             taken = {receipt.recipient: receipt.delivered_at for receipt in self._bus.receipts(message.id)}
             times = {address: at - message.created_at for address, at in taken.items() if at is not None}
             if times.keys() != taken.keys():
                 return None
             return {address: 1000 * time.total_seconds() for address, time in times.items()}
 
-        return self._wait(look, f"all recipients of #{message.id}")
+        return self._wait(try_once, f"all recipients of #{message.id}")
 
     def _receive(self, type: str, besides: str = "") -> Message:
         """Wait for a message of a type from another sender than `besides`."""
 
-        def look() -> Message | None:
+        def try_once() -> Message | None:
             matching = (m for m in self._heard if m.type == type and m.sender != besides)
             if message := next(matching, None):
                 return message
@@ -184,12 +184,12 @@ class Conductor:
                 break
             return None
 
-        return self._wait(look, f"the message '{type}'")
+        return self._wait(try_once, f"the message '{type}'")
 
-    def _wait(self, look: Callable[[], _T | None], awaited: str) -> _T:
+    def _wait(self, try_once: Callable[[], _T | None], awaited: str) -> _T:
         """Call `look` until it returns a true value; raises DemoError if an agent has ended or the time is over."""
         deadline = time.monotonic() + _DEADLINE_S
-        while not (value := look()):
+        while not (value := try_once()):
             self._agents.check()
             if time.monotonic() > deadline:
                 raise DemoError(f"waited {_DEADLINE_S:g} s in vain for {awaited}")

@@ -94,10 +94,10 @@ def test_a_metric_without_a_bar_neither_meets_nor_misses_one() -> None:
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda one: one.name)
 def test_a_metric_comes_back_from_its_json_as_it_was(metric: Metric) -> None:
-    shape = json.loads(json.dumps(metric.as_dict()))
+    values = json.loads(json.dumps(metric.as_dict()))
 
-    assert Metric.from_dict(shape) == metric
-    assert shape["is_met"] is metric.is_met
+    assert Metric.from_dict(values) == metric
+    assert values["is_met"] is metric.is_met
 
 
 @pytest.mark.parametrize("percent", [0, 1, 25, 50, 75, 99, 100])
@@ -163,11 +163,11 @@ def test_a_report_comes_back_from_its_json_as_it_was() -> None:
 
 
 def test_the_json_of_a_report_holds_every_round_of_every_side() -> None:
-    shape = json.loads(REPORT.dump())
+    values = json.loads(REPORT.dump())
 
-    [metric] = shape["metrics"]["send"]
+    [metric] = values["metrics"]["send"]
     assert [one["values"] for one in metric["sides"]] == [list(RAVEN.values), list(FLOOR.values)]
-    assert {name: shape[name] for name in ("machine", "date", "raven", "quick")} == {
+    assert {name: values[name] for name in ("machine", "date", "raven", "quick")} == {
         "machine": REPORT.machine,
         "date": "2025-01-31",
         "raven": "0.6.0",

@@ -42,23 +42,23 @@ def texts(svg: ET.Element) -> list[str]:
 
 def spans_of_texts(svg: ET.Element) -> list[Span]:
     """Return the largest extent of each text in a wide font."""
-    found = []
+    spans = []
     for element in svg.iter(f"{SVG}text"):
         text, x = element.text or "", float(element.attrib["x"])
         wide = room_for(text, float(element.attrib["font-size"]), bold="font-weight" in element.attrib)
         left = x - wide if element.get("text-anchor") == "end" else x
-        found.append(Span(left, left + wide, float(element.attrib["y"]), text))
-    return found
+        spans.append(Span(left, left + wide, float(element.attrib["y"]), text))
+    return spans
 
 
 def spans_of_bars(svg: ET.Element) -> list[Span]:
     """Return the extents of the bars in their order, without the page and the key."""
-    found = []
+    spans = []
     for element in svg.findall(f"{SVG}rect"):
         x, y, width, height = (float(element.attrib[name]) for name in ("x", "y", "width", "height"))
         if height < 20 and y > 100:
-            found.append(Span(x, x + width, y + height / 2))
-    return found
+            spans.append(Span(x, x + width, y + height / 2))
+    return spans
 
 
 def colour_of(svg: ET.Element, text: str) -> str | None:

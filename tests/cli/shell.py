@@ -136,8 +136,8 @@ class Shell:
 
     def receipt(self, message_id: int | str) -> dict[str, Any]:
         """Return the receipt of a message of one recipient."""
-        [found] = self.json("receipts", str(message_id), "-j")["receipts"]
-        return dict(found)
+        [receipt] = self.json("receipts", str(message_id), "-j")["receipts"]
+        return dict(receipt)
 
     def error(self, code: int, *arguments: str, stdin: str | bytes = "", **environment: str) -> str:
         """Run one command that must fail with this exit code and one line `error: ...`; return the line's text."""

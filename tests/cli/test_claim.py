@@ -19,12 +19,12 @@ ENDING = re.compile(r" lease=(\d+) attempt=(\d+)$")
 
 def claimed(shell: Shell, *options: str) -> list[tuple[str, str, str]]:
     """Claim as a script would: the id, the lease and the attempt of each message from its line."""
-    found = []
+    messages = []
     for line in shell.ok("claim", *WORKER, *options).splitlines():
         ending = ENDING.search(line)
         assert ending, line
-        found.append((line.split()[0].removeprefix("#"), ending[1], ending[2]))
-    return found
+        messages.append((line.split()[0].removeprefix("#"), ending[1], ending[2]))
+    return messages
 
 
 def held(shell: Shell, sent: Sent, *options: str) -> tuple[str, str]:
@@ -112,9 +112,9 @@ def test_nack_with_a_delay_holds_it_back_that_long(shell: Shell, sent: Sent) -> 
     assert shell.json("nack", message_id, "--delay", "1h", "-j") == {"nacked": [{"id": 1, "state": "delivered"}]}
 
     assert shell.ok("claim", *WORKER) == "(no messages)\n"
-    found = shell.receipt(message_id)
-    assert found["ready_at"]
-    assert not found["leased"]
+    receipt = shell.receipt(message_id)
+    assert receipt["ready_at"]
+    assert not receipt["leased"]
 
 
 def test_nack_of_the_last_attempt_says_that_it_is_dead(shell: Shell, sent: Sent) -> None:

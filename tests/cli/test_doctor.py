@@ -44,10 +44,10 @@ def test_dead_letters_are_told_with_the_remedy(shell: Shell) -> None:
     shell.ok("claim", "-a", "worker:s")
     shell.ok("nack", "1")
 
-    found = verdicts(shell)["dead letters"]
+    check = verdicts(shell)["dead letters"]
 
-    assert (found["verdict"], found["found"]) == ("warn", "1 deliveries died after their last attempt")
-    assert "raven requeue" in found["remedy"]
+    assert (check["verdict"], check["found"]) == ("warn", "1 deliveries died after their last attempt")
+    assert "raven requeue" in check["remedy"]
 
 
 def test_a_missing_bus_fails_with_the_remedy_and_exit_1(shell: Shell) -> None:

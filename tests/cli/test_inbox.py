@@ -27,11 +27,11 @@ def test_an_option_may_be_given_by_either_name_and_with_its_value_beside_it(shel
 
 
 def test_a_value_that_looks_like_an_option_stays_a_value(shell: Shell) -> None:
-    found = shell.json(
+    sent = shell.json(
         "send", "--from", "a:s", "--to", "b:s", "--correlation-id", "-t", "-t", "-j", "--task-id=-t", "-j"
     )
 
-    assert (found["correlation_id"], found["type"], found["task_id"]) == ("-t", "-j", "-t")
+    assert (sent["correlation_id"], sent["type"], sent["task_id"]) == ("-t", "-j", "-t")
 
 
 def test_inbox_shows_a_message_again_and_again_until_it_is_acked(shell: Shell, sent: Sent) -> None:
@@ -61,9 +61,9 @@ def test_inbox_max_limits_and_urgency_comes_first(shell: Shell, sent: Sent) -> N
     for urgency in ("fyi", "prompt", "blocking"):
         sent("--urgency", urgency)
 
-    found = shell.json("inbox", "-a", "architect:swarm-1", "-m", "2", "--json")["messages"]
+    messages = shell.json("inbox", "-a", "architect:swarm-1", "-m", "2", "--json")["messages"]
 
-    assert [message["urgency"] for message in found] == ["blocking", "prompt"]
+    assert [message["urgency"] for message in messages] == ["blocking", "prompt"]
 
 
 def test_peek_and_read_mark_nothing_and_register_nobody_as_an_ack_does_not(shell: Shell, sent: Sent) -> None:

@@ -102,8 +102,8 @@ def test_peers_shows_who_is_there_and_what_waits(shell: Shell) -> None:
     assert heading.split() == ["ADDRESS", "WAITING", "PENDING", "LAST", "SEEN"]
     assert first.split()[:3] == ["a:s", "no", "0"]
     assert second.split() == ["b:s", "no", "1", "never"]
-    found = shell.json("peers", "--session", "s", "--json")["peers"]
-    assert [(peer["address"], peer["pending"]) for peer in found] == [("a:s", 0), ("b:s", 1)]
+    peers = shell.json("peers", "--session", "s", "--json")["peers"]
+    assert [(peer["address"], peer["pending"]) for peer in peers] == [("a:s", 0), ("b:s", 1)]
 
 
 @pytest.mark.both_ways
@@ -152,7 +152,7 @@ def offered(shell: Shell, line: str) -> list[str]:
     words = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
     done = shell.run_process(_RAVEN_COMPLETE="bash_complete", **words)
     assert (done.returncode, done.stderr) == (0, "")
-    return [found.removeprefix("plain,") for found in done.stdout.strip().splitlines()]
+    return [value.removeprefix("plain,") for value in done.stdout.strip().splitlines()]
 
 
 def test_completion_offers_commands_and_without_a_bus_no_address(shell: Shell) -> None:

@@ -80,9 +80,9 @@ def test_a_command_that_fails_gives_the_message_back_with_the_reason(shell: Shel
     done = shell.run(*MANUAL, "--count", "1", "--retry-delay", "1h", "--exec", "exit 3")
 
     assert (done.returncode, done.stderr) == (1, "error: exit 3: exit status 3 on message #1\n")
-    found = shell.receipt(1)
-    assert (found["state"], found["reason"], found["leased"]) == ("delivered", "exit status 3", False)
-    assert found["ready_at"]
+    receipt = shell.receipt(1)
+    assert (receipt["state"], receipt["reason"], receipt["leased"]) == ("delivered", "exit status 3", False)
+    assert receipt["ready_at"]
 
 
 @pytest.mark.both_ways

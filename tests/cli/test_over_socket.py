@@ -43,7 +43,7 @@ PAST = (
     ("reply", "2", "-t", "done", "--body", '{"ok": true}', "--ack"),
     ("inbox", "-a", "boss:s", "-m", "1"),
 )
-LOOKS = (
+READS = (
     ("inbox", *WORKER, "--peek"), ("inbox", *WORKER, "--peek", "-m", "1"), ("inbox", "-a", "nothing:s", "--peek"),
     ("inbox", *WORKER, "-m", "20000"), ("inbox", "-a", "worker"),
     ("read", "2"), ("read", "2", *WORKER), ("read", "5", "-a", "stranger:s"), ("read", "99"),
@@ -91,14 +91,14 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shell, str]
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "json"])
-@pytest.mark.parametrize("look", LOOKS, ids=" ".join)
+@pytest.mark.parametrize("command", READS, ids=" ".join)
 def test_a_look_is_the_same_over_the_socket(
-    used: tuple[Shell, str], look: tuple[str, ...], options: tuple[str, ...]
+    used: tuple[Shell, str], command: tuple[str, ...], options: tuple[str, ...]
 ) -> None:
     user, path = used
 
-    direct = user.run(*look, *options)
-    remote = user.run(*look, *options, RAVEN_SOCKET=path, RAVEN_DB="unused.db")
+    direct = user.run(*command, *options)
+    remote = user.run(*command, *options, RAVEN_SOCKET=path, RAVEN_DB="unused.db")
 
     assert (remote.returncode, remote.stdout, remote.stderr) == (direct.returncode, direct.stdout, direct.stderr)
     assert (direct.stderr == "") == (direct.returncode == 0)

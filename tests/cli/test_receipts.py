@@ -132,10 +132,10 @@ def test_report_tells_the_sender_of_what_has_died(shell: Shell) -> None:
     shell.ok("claim", "-a", "worker:s")
     shell.ok("nack", "1", "--reason", "cannot be done")
 
-    [told] = shell.json("inbox", "-a", "boss:s", "-j")["messages"]
+    [report] = shell.json("inbox", "-a", "boss:s", "-j")["messages"]
 
-    assert (told["type"], told["sender"], told["reply_to"]) == ("raven.undelivered", "worker:s", 1)
-    assert (told["body"]["state"], told["body"]["reason"]) == ("dead", "cannot be done")
+    assert (report["type"], report["sender"], report["reply_to"]) == ("raven.undelivered", "worker:s", 1)
+    assert (report["body"]["state"], report["body"]["reason"]) == ("dead", "cannot be done")
 
 
 @pytest.mark.parametrize(

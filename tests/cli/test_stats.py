@@ -59,10 +59,10 @@ def test_stats_shows_attempts_where_some_were_made(shell: Shell, sent: Sent) -> 
 def test_stats_as_json_is_the_shape_of_the_library(shell: Shell, sent: Sent) -> None:
     sent()
 
-    shape = shell.json("stats", "-j")
+    stats = shell.json("stats", "-j")
 
-    assert Stats.from_dict(shape).as_dict() == shape
-    assert shape["messages"] == shape["ready"] == shape["deliveries"]["sent"] == 1
+    assert Stats.from_dict(stats).as_dict() == stats
+    assert stats["messages"] == stats["ready"] == stats["deliveries"]["sent"] == 1
 
 
 def test_stats_are_the_same_through_the_server(shell: Shell, sent: Sent, serve: Callable[..., Served]) -> None:

@@ -144,11 +144,11 @@ def has_lines(method: str, parameter: str, bad: Any) -> bool:
     return parameter in fields and is_json(bad) and bad != "prefetch" and has_client(method, parameter, bad)
 
 
-def call(bus: Any, method: str, given: dict[str, Any]) -> Any:
+def call(bus: Any, method: str, arguments: dict[str, Any]) -> Any:
     """Call a method until it returns, or a loop until it waits."""
     if method == "send_many":
-        return bus.send_many([given])
-    came = getattr(bus, method)(**given)
+        return bus.send_many([arguments])
+    came = getattr(bus, method)(**arguments)
     if method in LOOPS:
         return list(came)
     if method == "subscribe":

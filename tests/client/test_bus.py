@@ -30,13 +30,13 @@ def signature(kind: type, name: str) -> tuple[Any, ...]:
 
     Types are texts: they are imported for the type checker only.
     """
-    found = inspect.getattr_static(kind, name)
-    if isinstance(found, property):
-        return "property", (), inspect.signature(found.fget or found).return_annotation
-    told = inspect.signature(found)
-    parameters = [(one.name, one.kind.description, one.default, one.annotation) for one in told.parameters.values()]
-    how = "awaited" if inspect.iscoroutinefunction(found) else "called"
-    return how, parameters, None if name in OWN_TYPES else told.return_annotation
+    member = inspect.getattr_static(kind, name)
+    if isinstance(member, property):
+        return "property", (), inspect.signature(member.fget or member).return_annotation
+    declared = inspect.signature(member)
+    parameters = [(one.name, one.kind.description, one.default, one.annotation) for one in declared.parameters.values()]
+    how = "awaited" if inspect.iscoroutinefunction(member) else "called"
+    return how, parameters, None if name in OWN_TYPES else declared.return_annotation
 
 
 @pytest.mark.parametrize("client", [BusClient, raven_rpc.Client], ids=["of the file", "of the socket"])
@@ -63,11 +63,13 @@ def test_an_async_loop_is_left_in_the_same_ways(loop: type) -> None:
 
 @pytest.mark.parametrize("name", sorted(methods(bus.Transaction)))
 def test_a_transaction_takes_the_same_calls(name: str) -> None:
-    here, there, told = (signature(kind, name) for kind in (BusTransaction, transaction.Transaction, bus.Transaction))
+    here, there, declared = (
+        signature(kind, name) for kind in (BusTransaction, transaction.Transaction, bus.Transaction)
+    )
 
-    assert here[:2] == there[:2] == told[:2]
+    assert here[:2] == there[:2] == declared[:2]
     # A call returns its value with the file, and None over the socket.
-    assert (there[2], told[2].removesuffix(" | None")) == ("None", here[2])
+    assert (there[2], declared[2].removesuffix(" | None")) == ("None", here[2])
 
 
 def test_both_transactions_have_results_that_begin_empty(connect: Callable[..., BusClient]) -> None:

@@ -170,13 +170,13 @@ def test_each_of_many_expired_messages_is_reported_once(db: str, boss: BusClient
     boss.send_many([{"to": WORKER, "type": "job", "report": "undelivered", "expires_in_s": 0.001}] * 1500)
     start = threading.Barrier(3)
 
-    def look() -> None:
+    def peek() -> None:
         with BusObserver(db) as observer:
             start.wait(DEADLINE_S)
             observer.receipts(1500)
             observer.dead()
 
-    threads = [threading.Thread(target=look) for _ in range(2)]
+    threads = [threading.Thread(target=peek) for _ in range(2)]
     for thread in threads:
         thread.start()
     start.wait(DEADLINE_S)

@@ -83,6 +83,6 @@ def test_without_the_transaction_the_same_kills_double_orders(tmp_path: Path) ->
 
     assert (done.returncode, done.stderr) == (1, "")
     assert "\nNOT exact" in done.stdout
-    found = re.findall(r"^orders (?:priced|booked|out) +(\d+) +(\d+)", done.stdout, re.MULTILINE)
-    assert len(found) == 3
-    assert all(int(count) >= int(expected) for expected, count in found)
+    counts = re.findall(r"^orders (?:priced|booked|out) +(\d+) +(\d+)", done.stdout, re.MULTILINE)
+    assert len(counts) == 3
+    assert all(int(count) >= int(expected) for expected, count in counts)

@@ -105,4 +105,4 @@ def test_a_run_refuses_a_bus_that_is_there_already(
 
     assert again.returncode == 2
     assert f"{tmp_path / 'bus.db'} exists already" in again.stderr
-    assert [(found.name, found.stat().st_size) for found in tmp_path.iterdir()] == [("bus.db", 0)]
+    assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == [("bus.db", 0)]

@@ -37,9 +37,9 @@ STAYS = "socat -T 1 -,ignoreeof"
 def section(title: str) -> str:
     """Return the text below a heading, up to the next of its level or above."""
     level, _, _ = title.partition(" ")
-    found = re.search(rf"^{re.escape(title)}\n(.*?)(?=^#{{1,{len(level)}}} |\Z)", DOCUMENT, re.DOTALL | re.MULTILINE)
-    assert found, title
-    return found[1]
+    match = re.search(rf"^{re.escape(title)}\n(.*?)(?=^#{{1,{len(level)}}} |\Z)", DOCUMENT, re.DOTALL | re.MULTILINE)
+    assert match, title
+    return match[1]
 
 
 def without_what_differs(printed: str) -> str:
@@ -84,8 +84,8 @@ def test_the_sessions_print_what_the_document_shows(serve: Callable[..., Served]
 
     assert len(shown) > len(METHODS)
     for command, printed in shown:
-        found = output(command, tmp_path, len(printed.splitlines()))
-        assert without_what_differs(found) == without_what_differs(printed), command
+        shown = output(command, tmp_path, len(printed.splitlines()))
+        assert without_what_differs(shown) == without_what_differs(printed), command
 
 
 def test_each_method_has_a_section_in_the_order_of_the_table_of_methods() -> None:

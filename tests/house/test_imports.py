@@ -48,12 +48,12 @@ HEAVY = ("pydantic", "watchfiles", "asyncio", "yaml")
 @cache
 def modules() -> dict[str, ast.Module]:
     """Return every module and package by its dotted name."""
-    found = {}
+    modules = {}
     for home, folder in HOMES.items():
         for path in folder.rglob("*.py"):
             parts = [home, *path.relative_to(folder).with_suffix("").parts]
-            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = ast.parse(path.read_text("utf-8"))
-    return found
+            modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = ast.parse(path.read_text("utf-8"))
+    return modules
 
 
 def room(name: str) -> str:

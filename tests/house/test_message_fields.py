@@ -56,21 +56,21 @@ ELSEWHERE = {
 
 def lines_with(field: str) -> dict[str, int]:
     """Return the number of lines of each file of the product that have a word."""
-    found = {}
+    counts = {}
     for home, name in ((Path(raven.__file__).parent, "raven"), (Path(raven_rpc.__file__).parent, "rpc/raven_rpc")):
         for path in (*home.rglob("*.py"), *home.rglob("*.sql")):
             count = sum(1 for line in path.read_text("utf-8").splitlines() if re.search(rf"\b{field}\b", line))
             if count:
-                found[f"{name}/{path.relative_to(home).as_posix()}"] = count
-    return found
+                counts[f"{name}/{path.relative_to(home).as_posix()}"] = count
+    return counts
 
 
 @pytest.mark.parametrize("field", ELSEWHERE)
 def test_a_field_stands_where_it_is_defined_and_in_what_is_about_that_very_field(field: str) -> None:
-    found = lines_with(field)
+    counts = lines_with(field)
 
-    assert found.keys() == DEFINED.keys() | ELSEWHERE[field].keys()
-    assert {file: found[file] for file in DEFINED} == {
+    assert counts.keys() == DEFINED.keys() | ELSEWHERE[field].keys()
+    assert {file: counts[file] for file in DEFINED} == {
         file: lines + MORE[field].get(file, (0, ""))[0] for file, lines in DEFINED.items()
     }
 

@@ -16,12 +16,12 @@ ELSEWHERE = {"clock.py": {"time.time_ns"}, "doorbell.py": {"time.time", "time.ti
 
 
 def test_every_module_reads_the_time_of_day_by_the_function_now() -> None:
-    found = {}
+    calls_by_path = {}
     for path, tree in TREES.items():
         calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-        found[path] = calls & WALL_CLOCKS - ELSEWHERE.get(path.name, set())
+        calls_by_path[path] = calls & WALL_CLOCKS - ELSEWHERE.get(path.name, set())
 
-    assert {path: calls for path, calls in found.items() if calls} == {}
+    assert {path: calls for path, calls in calls_by_path.items() if calls} == {}
 
 
 def test_no_module_keeps_a_copy_of_a_clock_that_a_trial_replaces() -> None:

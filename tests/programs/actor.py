@@ -14,10 +14,10 @@ from contextlib import ExitStack
 from raven import BusClient
 
 
-def shape(value):
+def to_json(value):
     """Return a result as JSON can hold it."""
     if isinstance(value, list):
-        return [shape(one) for one in value]
+        return [to_json(one) for one in value]
     return value.as_dict() if hasattr(value, "as_dict") else value
 
 
@@ -35,7 +35,7 @@ bus = BusClient.at(sys.argv[2], sys.argv[1])
 with ExitStack() as stack:
     for line in sys.stdin:
         try:
-            answer = {"result": shape(call(*json.loads(line)))}
+            answer = {"result": to_json(call(*json.loads(line)))}
         except (Exception, KeyboardInterrupt) as error:
             answer = {"error": [kind.__name__ for kind in type(error).__mro__], "text": str(error)}
         print(json.dumps({**answer, "at": time.monotonic()}), flush=True)

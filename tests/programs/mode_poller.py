@@ -9,12 +9,12 @@ from contextlib import suppress
 
 path = sys.argv[1]
 modes: set[str] = set()
-looks = 0
+checks = 0
 ended = threading.Event()
 print("1", flush=True)
 threading.Thread(target=lambda: (sys.stdin.readline(), ended.set()), daemon=True).start()
 while not ended.is_set():
     with suppress(FileNotFoundError):
         modes.add(oct(stat.S_IMODE(os.lstat(path).st_mode)))
-    looks += 1
-print(json.dumps([sorted(modes), looks]), flush=True)
+    checks += 1
+print(json.dumps([sorted(modes), checks]), flush=True)

@@ -34,7 +34,7 @@ def the_receipt(bus: BusObserver, message_id: int) -> Receipt:
     return receipt
 
 
-def told(receipt: Receipt) -> tuple[Any, ...]:
+def summary(receipt: Receipt) -> tuple[Any, ...]:
     return (receipt.state, receipt.attempts, receipt.leased, receipt.reason)
 
 
@@ -112,11 +112,11 @@ def test_only_the_result_of_send_has_waiting_in_json(boss: BusClient, worker: Bu
     sent = boss.send("worker:s", "note")
     others = [boss.read(sent.id), *worker.inbox(), *worker.claim(), *boss.tail(follow=False)]
 
-    shape = json.loads(json.dumps(sent.as_dict()))
+    values = json.loads(json.dumps(sent.as_dict()))
 
-    assert (shape["waiting"], shape["duplicate"]) == ({"worker:s": False}, False)
-    assert Message.from_dict(shape) == sent
-    assert Message.from_dict(shape).waiting == {"worker:s": False}
+    assert (values["waiting"], values["duplicate"]) == ({"worker:s": False}, False)
+    assert Message.from_dict(values) == sent
+    assert Message.from_dict(values).waiting == {"worker:s": False}
     assert len(others) == 4
     assert not [other for other in others if {"waiting", "duplicate"} & set(other.as_dict())]
 
@@ -130,7 +130,7 @@ def test_a_receipt_follows_a_message_from_sent_to_acked(db: str, boss: BusClient
             step()
             seen.append(the_receipt(observer, sent.id))
 
-    assert [told(one)[:3] for one in seen] == [
+    assert [summary(one)[:3] for one in seen] == [
         ("sent", 0, False), ("delivered", 0, False), ("delivered", 1, True), ("acked", 1, False)
     ]  # fmt: skip
     assert {(one.recipient, one.max_attempts, one.expires_at) for one in seen} == {("worker:s", 3, sent.expires_at)}
@@ -148,7 +148,7 @@ def test_a_delay_shows_when_it_ends_and_is_no_lease(boss: BusClient) -> None:
 
     receipt = the_receipt(boss, sent.id)
 
-    assert told(receipt) == ("sent", 0, False, None)
+    assert summary(receipt) == ("sent", 0, False, None)
     assert receipt.ready_at == sent.created_at + timedelta(seconds=100)
 
 
@@ -160,8 +160,8 @@ def test_a_lease_that_has_ended_shows_without_anybody_at_work(boss: BusClient, w
     worker.claim(lease_s=0.01)
     dead = wait_until(lambda: (one := the_receipt(boss, sent.id)).state == "dead" and one, "its death")
 
-    assert (told(again), again.ready_at) == (("delivered", 1, False, None), None)
-    assert told(dead) == ("dead", 2, False, "attempt 2 of 2 ended without an ack: its lease ran out")
+    assert (summary(again), again.ready_at) == (("delivered", 1, False, None), None)
+    assert summary(dead) == ("dead", 2, False, "attempt 2 of 2 ended without an ack: its lease ran out")
     assert (dead.ready_at, dead.finished_at is None) == (None, False)
 
 

@@ -279,11 +279,11 @@ def test_the_json_shape_makes_the_same_statistics_again(connect: Connect, foreig
         bus.nack(bus.claim()[0].id)
     stats = bus.stats(full=full)
 
-    shape: dict[str, Any] = json.loads(json.dumps(stats.as_dict()))
+    values: dict[str, Any] = json.loads(json.dumps(stats.as_dict()))
 
-    assert Stats.from_dict(shape) == stats
+    assert Stats.from_dict(values) == stats
     with pytest.raises(KeyError):
-        Stats.from_dict({name: value for name, value in shape.items() if name != "rates"})
+        Stats.from_dict({name: value for name, value in values.items() if name != "rates"})
 
 
 @pytest.mark.both_ways

@@ -242,8 +242,8 @@ def test_a_signal_to_a_program_releases_its_messages(
     db: str, connect: Connect, spawn: Spawn, foreign: Foreign, mode: str, number: signal.Signals
 ) -> None:
     connect(WORKER).send_many([{"to": WORKER, "type": "job"}] * 3)
-    given = {"mode": mode, "ack": "manual", "hold_after": 1, "lease_s": 3600}
-    program = spawn("subscriber", db, WORKER, json.dumps(given))
+    options = {"mode": mode, "ack": "manual", "hold_after": 1, "lease_s": 3600}
+    program = spawn("subscriber", db, WORKER, json.dumps(options))
     assert program.read()["id"] == 1
 
     program.signal(number)

@@ -115,9 +115,9 @@ def test_requests_in_turn_leave_no_descriptor(boss: BusClient) -> None:
     wait_until(lambda: descriptors() == before, "as few descriptors as before")
 
 
-@pytest.mark.parametrize("given", ["message", "id"])
+@pytest.mark.parametrize("reply_to", ["message", "id"])
 def test_an_answer_that_comes_too_late_is_refused_and_not_stored(
-    boss: BusClient, worker: BusClient, given: str
+    boss: BusClient, worker: BusClient, reply_to: str
 ) -> None:
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(boss.request, "worker:s", "ask", timeout_s=0.3)
@@ -126,7 +126,7 @@ def test_an_answer_that_comes_too_late_is_refused_and_not_stored(
             asking.result(DEADLINE_S)
 
     with pytest.raises(ExpiredError, match=f"request #{asked.id} has expired or was withdrawn"):
-        worker.reply(asked if given == "message" else asked.id, "answer")
+        worker.reply(asked if reply_to == "message" else asked.id, "answer")
 
     assert boss.last_id() == asked.id
     worker.ack(asked.id)  # a claimed message can still be acked

@@ -130,13 +130,13 @@ def test_the_first_reply_of_many_recipients_counts(
     assert asker.result()["body"] == "of b"
 
 
-@pytest.mark.parametrize("given", ["message", "id"])
-def test_a_reply_to_an_ordinary_message_goes_to_its_sender(connect: Connect, given: str) -> None:
+@pytest.mark.parametrize("reply_to", ["message", "id"])
+def test_a_reply_to_an_ordinary_message_goes_to_its_sender(connect: Connect, reply_to: str) -> None:
     boss, worker = connect("boss:s"), connect("worker:s")
     sent = boss.send("worker:s", "note", 1, correlation_id="c", task_id="t", expires_in_s=60)
     (got,) = worker.inbox()
 
-    reply = worker.reply(got if given == "message" else got.id, "thanks", 2, urgency="fyi", tags=["x"])
+    reply = worker.reply(got if reply_to == "message" else got.id, "thanks", 2, urgency="fyi", tags=["x"])
 
     (seen,) = boss.inbox(peek=True)
     assert seen == reply
@@ -165,11 +165,11 @@ def test_the_answer_expires_with_the_request_unless_told_sooner(db: str, connect
     by_default = worker.reply(asked, "answer")
     asker.result()
     asker.begin("request", "worker:s", "ask", timeout_s=60)
-    told = worker.reply(wait_until(worker.claim, "the request")[0], "answer", expires_in_s=10)
+    reply = worker.reply(wait_until(worker.claim, "the request")[0], "answer", expires_in_s=10)
 
     assert (asked.expires_at - asked.created_at).total_seconds() == 60
     assert abs((by_default.expires_at - asked.expires_at).total_seconds()) < 0.1
-    assert (told.expires_at - told.created_at).total_seconds() == 10
+    assert (reply.expires_at - reply.created_at).total_seconds() == 10
 
 
 def test_a_foreign_client_answers_by_sql_alone(db: str, spawn: Spawn, foreign: Foreign, connect: Connect) -> None:

@@ -259,9 +259,9 @@ def test_a_folder_that_cannot_be_watched_is_logged_once(
     began = time.monotonic()
 
     with caplog.at_level(logging.WARNING, logger="raven"):
-        looks = list(islice(watch._events(store, watch._stop), 10))
+        events = list(islice(watch._events(store, watch._stop), 10))
 
-    assert looks == [(0.0,)] * 10
+    assert events == [(0.0,)] * 10
     assert time.monotonic() - began > 2 * 0.002
     assert len(caplog.records) == 1
     assert "polling every" in caplog.records[0].message

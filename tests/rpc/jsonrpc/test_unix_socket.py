@@ -78,8 +78,8 @@ def test_no_other_mode_is_ever_seen_while_sockets_are_made(spawn: Spawn, tmp_pat
         assert binder.ask(None) is None
         os.unlink(path)
 
-    modes, looks = watcher.ask(None)
-    assert looks > 1000
+    modes, checks = watcher.ask(None)
+    assert checks > 1000
     assert modes == ["0o600"]
 
 
