@@ -108,7 +108,7 @@ REFUSALS = [
     Refusal("listen subscribe", "max_per_poll", (0, -5, 10_001, 1.5, True)),
     Refusal("listen subscribe tail", "poll_interval_s", (0, -1, 3601, "1", NAN)),
 ]  # fmt: skip
-# Of JSON's null these say that it was not given.
+# These methods treat null as a missing parameter.
 DEFAULTED = {("inbox", "max"), ("wait_receipt", "state"), ("wait_receipt_async", "state")}
 LOOPS = ("listen", "tail")
 NAMES = {"msg": "id"}  # names of parameters over the socket

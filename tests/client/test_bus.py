@@ -41,7 +41,7 @@ def signature(kind: type, name: str) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("client", [BusClient, raven_rpc.Client], ids=["of the file", "of the socket"])
 @pytest.mark.parametrize("name", sorted(methods(Bus)))
-def test_a_client_has_every_method_of_a_bus_as_it_is_there(client: type, name: str) -> None:
+def test_a_client_has_every_method_of_a_bus_with_the_same_signature(client: type, name: str) -> None:
     assert hasattr(client, name)
     if name == "address":
         assert isinstance(inspect.getattr_static(client, name), property)
@@ -50,7 +50,7 @@ def test_a_client_has_every_method_of_a_bus_as_it_is_there(client: type, name: s
 
 
 @pytest.mark.parametrize("name", sorted(methods(bus.BusView) - {"__enter__", "__exit__"}))
-def test_an_observer_has_every_method_that_looks(name: str) -> None:
+def test_an_observer_has_every_method_that_reads(name: str) -> None:
     assert signature(BusObserver, name) == signature(bus.BusView, name)
 
 

@@ -15,28 +15,28 @@ import raven_rpc
 HOMES = {"raven": Path(raven.__file__).parent, "raven_rpc": Path(raven_rpc.__file__).parent}
 # A room is a folder, or a module on top. Each may import from the rooms named beside it, and from all that they import.
 ROOMS: dict[str, tuple[set[str], str]] = {
-    "raven.deprecation": (set(), "any room may have renamed something"),
+    "raven.deprecation": (set(), "any room may rename a public name"),
     "raven.errors": ({"raven.deprecation"}, "every room raises them"),
     "raven.model": ({"raven.errors"}, "values know no file, so that a client of the socket needs no SQLite"),
-    "raven.bus": ({"raven.model"}, "the methods of both clients are known where there is neither file nor socket"),
+    "raven.bus": ({"raven.model"}, "the protocol of both clients needs neither the file nor the socket"),
     "raven.config": ({"raven.model"}, "settings are checked as values are"),
     "raven.store": ({"raven.config"}, "the file knows no rule of delivery: any rule can stand on it"),
-    "raven.wake": ({"raven.store"}, "a waiter looks at the file, and the file wakes no waiter by itself"),
+    "raven.wake": ({"raven.store"}, "a waiter reads the file, and the file wakes no waiter by itself"),
     "raven.delivery": ({"raven.wake"}, "a rule ends by naming the doorbells to ring"),
     "raven.receive": ({"raven.delivery"}, "loops apply the rules again and again"),
     "raven.query": ({"raven.delivery"}, "reads need to know the states that the rules make"),
-    "raven.observer": ({"raven.query"}, "a look from outside is all reads"),
+    "raven.observer": ({"raven.query"}, "an observer only reads"),
     "raven.transaction": ({"raven.store", "raven.bus"}, "it needs the methods of a client, and the file's transaction"),
     "raven.client": (
         {"raven.observer", "raven.receive", "raven.transaction"},
-        "an address looks, sends, receives, and does several things at once",
+        "a client reads, sends, receives, and groups calls in transactions",
     ),
-    "raven.host": ({"raven.client"}, "a program that speaks for many addresses holds many clients"),
+    "raven.host": ({"raven.client"}, "a program that serves many addresses holds many clients"),
     "raven.doctor": ({"raven.client"}, "an examination uses the bus as users do"),
     "raven.cli": ({"raven.host", "raven.doctor"}, "a command calls one method"),
     "raven_rpc.jsonrpc": ({"raven.model"}, "the wire knows no method"),
     "raven_rpc.client": ({"raven_rpc.jsonrpc"}, "a sandbox without SQLite can use it"),
-    "raven_rpc.methods": ({"raven_rpc.jsonrpc", "raven.host"}, "a method is told to the bus that is hosted"),
+    "raven_rpc.methods": ({"raven_rpc.jsonrpc", "raven.host"}, "a method calls the hosted bus"),
     "raven_rpc.server": ({"raven_rpc.methods"}, "a connection carries calls to methods"),
 }
 # The public faces are for the command line and the programs of users, which stand on top of everything.
