@@ -57,13 +57,13 @@ def record(
 @contextmanager
 def _small_limits(pages: int) -> Iterator[None]:
     """Lower raven's limits: checkpoint after so many pages, and truncate the WAL to about half of them."""
-    from raven.host import worker as work
+    from raven.host import worker
 
     small = [
         (checkpoint, "PAGES", pages),
         (connection, "WAL_SIZE_LIMIT", pages * 2048),
-        (work, "_MAX_WAL", pages * 4096),
-        (work, "_CHECK_WAL_EVERY", 3),
+        (worker, "_MAX_WAL", pages * 4096),
+        (worker, "_CHECK_WAL_EVERY", 3),
     ]
     before = [(module, name, getattr(module, name)) for module, name, _ in small]
     for module, name, value in small:
