@@ -143,9 +143,11 @@ _MOVED = {
 def __getattr__(name: str) -> object:
     """Import a public name at its first use, so that `import raven` takes almost no time (PEP 562)."""
     if name in _MOVED:
-        from raven.deprecation import resolve
+        import warnings
 
-        return resolve(f"raven.{name}", _MOVED[name])
+        warnings.warn(f"raven.{name} is deprecated: use {_MOVED[name]}", DeprecationWarning, stacklevel=2)
+        module, _, new_name = _MOVED[name].rpartition(".")
+        return getattr(import_module(module), new_name)
     if name not in __all__:
         raise AttributeError(f"module 'raven' has no attribute {name!r}")
     value: object = getattr(import_module(_HOMES.get(name, "raven.errors")), name)

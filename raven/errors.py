@@ -187,8 +187,9 @@ class CorruptError(DatabaseError):
 def __getattr__(name: str) -> type[RavenError]:
     """Return an error by the name that it had up to version 0.3, with a DeprecationWarning."""
     if name == "HelperError":
-        from raven.deprecation import resolve
+        import warnings
 
-        error: type[RavenError] = resolve(f"raven.errors.{name}", "raven.errors.ServerError")
-        return error
+        text = "raven.errors.HelperError is deprecated: use raven.errors.ServerError"
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        return ServerError
     raise AttributeError(f"module 'raven.errors' has no attribute {name!r}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from raven.deprecation import renamed_to
 from raven.model import clock
 from raven.model.lifecycle import FINAL
 from raven.model.message import State
@@ -53,14 +53,14 @@ class Receipt(NamedTuple):
         """Whether it is finished without reaching a state."""
         return self.state in FINAL and not self.reached(state)
 
-    @renamed_to("reached")
     def has_reached(self, state: State) -> bool:
-        """Do as `reached` does: its name before version 0.4."""
+        """Do as `reached` does; deprecated."""
+        warnings.warn("Receipt.has_reached is deprecated: use reached", DeprecationWarning, stacklevel=2)
         return self.reached(state)
 
-    @renamed_to("cannot_reach")
     def will_never_reach(self, state: State) -> bool:
-        """Do as `cannot_reach` does: its name before version 0.4."""
+        """Do as `cannot_reach` does; deprecated."""
+        warnings.warn("Receipt.will_never_reach is deprecated: use cannot_reach", DeprecationWarning, stacklevel=2)
         return self.cannot_reach(state)
 
 
