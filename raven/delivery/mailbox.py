@@ -268,8 +268,13 @@ class Mailbox:
                 query["max"] = len(rows)
                 tx.change("claim", query)
             queue = QueueState(*tx.rows("peek_ready", query)[0]) if peeks_after and len(rows) < max else ASSUME_READY
-        self._ring_receipts(*[row.id for row in rows if row.state != DELIVERED])
-        messages = [Message.from_row(row.delivered_row(DELIVERED, now, None), now, lease.token) for row in rows]
+        new, messages = [], []
+        for row in rows:
+            if row.state != DELIVERED:
+                new.append(row.id)
+            messages.append(Message.from_row(row.delivered_row(DELIVERED, now, None), now, lease.token))
+        if new:
+            self._ring_receipts(*new)
         return messages, queue
 
     def consume_leased(self, message_id: int, token: int) -> None:
