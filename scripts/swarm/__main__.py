@@ -23,6 +23,7 @@ def main(caller: str, bus: str) -> int:
     try:
         _remove_old(path)
         with Agents(str(path)) as agents:
+            signal.signal(signal.SIGINT, agents.interrupt)
             Conductor(Screen(), agents, caller).run()
     except (DemoError, RavenError, OSError) as error:
         print(f"demo: failed: {error}", file=sys.stderr)

@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple, Self
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +66,12 @@ class Agents:
         self.bus = bus
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._killed: set[str] = set()
+        self._is_interrupted = False
+
+    def interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Handle SIGINT: end the demo now, or at its next check if a callback of C code swallows the exception."""
+        self._is_interrupted = True
+        raise KeyboardInterrupt
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +94,9 @@ class Agents:
         return self._running[name].pid
 
     def check(self) -> None:
-        """Raise DemoError if an agent has ended that the demo did not kill."""
+        """Raise DemoError if an agent has ended that the demo did not kill, and KeyboardInterrupt after a SIGINT."""
+        if self._is_interrupted:
+            raise KeyboardInterrupt
         for name, process in self._running.items():
             if name not in self._killed and process.poll() is not None:
                 raise DemoError(f"{name}:demo ended too early, with exit status {process.returncode}")
