@@ -148,6 +148,7 @@ class Doorbell:
         self._identity = (-1, -1)  # its device and inode
         self._pid = os.getpid()
         self._reader = self._writer = -1
+        self._is_awaited = self._is_closing = False
         self._create()
 
     def fileno(self) -> int:
@@ -161,11 +162,35 @@ class Doorbell:
         comes just before the wait, interrupts no slice.
         """
         deadline = time.monotonic() + timeout_s
-        while not self._poller.poll(1000 * max(0.0, min(SIGNAL_SLICE_S, deadline - time.monotonic()))):
-            if time.monotonic() >= deadline:
-                return False
-        self.drain()
-        return True
+        self._is_awaited = True
+        try:
+            while self._reader >= 0:
+                if self._poller.poll(1000 * max(0.0, min(SIGNAL_SLICE_S, deadline - time.monotonic()))):
+                    self.drain()
+                    return True
+                if time.monotonic() >= deadline:
+                    break
+        finally:
+            self._is_awaited = False
+            if self._is_closing:
+                self._close_descriptors()
+        return False
+
+    async def wait_async(self, timeout_s: float) -> bool:
+        """Wait as `wait` does, without blocking the running event loop."""
+        deadline = time.monotonic() + timeout_s
+        self._is_awaited = True
+        try:
+            while self._reader >= 0 and (remaining_s := deadline - time.monotonic()) > 0:
+                await _readable(self._reader, min(remaining_s, SIGNAL_SLICE_S))
+                if self._poller.poll(0):
+                    self.drain()
+                    return True
+        finally:
+            self._is_awaited = False
+            if self._is_closing:
+                self._close_descriptors()
+        return False
 
     def drain(self) -> None:
         """Discard all rings so far."""
@@ -183,21 +208,40 @@ class Doorbell:
         """Create the FIFO again if it was removed or replaced; raises OSError if that fails."""
         if not self.exists():
             self.close()
+            self._is_closing = False
             self._create()
 
     def close(self) -> None:
-        """Remove the FIFO, and its folder if empty. Closing twice is allowed; a forked child's copy does nothing."""
+        """Remove the FIFO and close it. Closing twice is allowed; a forked child's copy does nothing.
+
+        A thread or a task that waits is woken, and closes the descriptors itself: a number that is closed under a
+        waiter may belong to another file when the waiter uses it.
+        """
         if self._reader < 0 or self._pid != os.getpid():
             return
-        reader, writer, self._reader, self._writer = self._reader, self._writer, -1, -1
+        self.remove()
+        self._is_closing = True  # before the check, as a waiter sets its own flag before it checks this one
+        if self._is_awaited:
+            with suppress(OSError):
+                os.write(self._writer, b"!")
+        else:
+            self._close_descriptors()
+
+    def remove(self) -> None:
+        """Remove the FIFO, and its folder if empty, and leave the descriptors open."""
+        if self._pid != os.getpid():
+            return
         # Leave the file alone if another program has replaced the FIFO.
         with suppress(OSError):
             if _identity_at(self._path) == self._identity:
                 os.unlink(self._path)
-        fork_safety.close_descriptor(reader)
-        fork_safety.close_descriptor(writer)
         with suppress(OSError):
             os.rmdir(self._folder)
+
+    def _close_descriptors(self) -> None:
+        reader, writer, self._reader, self._writer = self._reader, self._writer, -1, -1
+        fork_safety.close_descriptor(reader)
+        fork_safety.close_descriptor(writer)
 
     def _create(self) -> None:
         # Another subscriber may remove the empty folder meanwhile: create it again.
@@ -237,6 +281,26 @@ class Doorbell:
             fork_safety.close_descriptor(self._writer)
             self._reader = self._writer = -1
             raise
+
+
+async def _readable(descriptor: int, timeout_s: float) -> None:
+    """Wait until a descriptor is readable or the timeout is over."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    notified: asyncio.Future[None] = loop.create_future()
+
+    def notify() -> None:
+        if not notified.done():
+            notified.set_result(None)
+
+    loop.add_reader(descriptor, notify)
+    timer = loop.call_later(timeout_s, notify)
+    try:
+        await notified
+    finally:
+        timer.cancel()
+        loop.remove_reader(descriptor)
 
 
 def _folder_name(address: str) -> str:

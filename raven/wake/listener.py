@@ -61,6 +61,10 @@ class Listener:
         # In a child, the parent's descriptor numbers belong to other files.
         return self._doorbell is not None and not self.is_inherited and self._doorbell.wait(timeout_s)
 
+    async def wait_async(self, timeout_s: float) -> bool:
+        """Wait as `wait` does, without blocking the running event loop."""
+        return self._doorbell is not None and not self.is_inherited and await self._doorbell.wait_async(timeout_s)
+
     def drain(self) -> None:
         """Discard the rings so far."""
         if self._doorbell is not None and self._pid == os.getpid():
@@ -89,6 +93,17 @@ class Listener:
             self._watcher.release()
             if self._doorbell is not None:
                 self._doorbell.close()
+
+    def end_at_exit(self) -> None:
+        """Do as `close` does at the interpreter's exit, but leave the descriptors open for a thread that still waits.
+
+        The end of the process closes them.
+        """
+        if self._is_open and not self.is_inherited:
+            self._is_open = False
+            self._watcher.release()
+            if self._doorbell is not None:
+                self._doorbell.remove()
 
     def _fall_back_to_polling(self, error: OSError) -> None:
         # Without a descriptor for a FIFO, an import has no descriptor either: the warning then comes at a later tick.

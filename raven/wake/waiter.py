@@ -11,7 +11,6 @@ from typing import Self
 
 from raven.errors import ClosedError
 from raven.model.limits import check_poll_interval
-from raven.wake.doorbell import SIGNAL_SLICE_S
 from raven.wake.handle import Handle
 from raven.wake.listener import Listener
 from raven.wake.watcher import FALLBACK_POLL_S
@@ -43,8 +42,7 @@ class Waiter:
         # client ends by itself.
         with suppress(ClosedError):
             self._handle.store.verify()
-        # A loop still open at the interpreter's exit must end while threads can still be joined.
-        atexit.register(self.close)
+        atexit.register(self._end_at_exit)
         try:
             self._listener = Listener(self._handle, self._address, elect=not self._delay_watch)
         except BaseException:
@@ -62,9 +60,14 @@ class Waiter:
 
     def close(self) -> None:
         """Remove the doorbell and end the WAL watcher. Closing twice is allowed; a forked child's copy does nothing."""
-        atexit.unregister(self.close)
+        atexit.unregister(self._end_at_exit)
         if self._listener is not None and not self.is_inherited:
             self._listener.close()
+
+    def _end_at_exit(self) -> None:
+        """Leave no FIFO and no watching thread, but every descriptor open: a daemon thread may still wait here."""
+        if self._listener is not None and not self.is_inherited:
+            self._listener.end_at_exit()
 
     @property
     def is_inherited(self) -> bool:
@@ -91,10 +94,7 @@ class Waiter:
 
             await asyncio.sleep(pause)
         else:
-            deadline = time.monotonic() + pause
-            while not rang and (remaining_s := deadline - time.monotonic()) > 0:
-                await _readable(self._listener.fileno(), min(remaining_s, SIGNAL_SLICE_S))
-                rang = self._listener.wait(0)
+            rang = await self._listener.wait_async(pause)
         self.tick_if_due()
         return rang
 
@@ -112,23 +112,3 @@ class Waiter:
     def _pause_s(self, at_most_s: float | None) -> float:
         until_tick = self._next_tick - time.monotonic()
         return max(0.0, until_tick if at_most_s is None else min(until_tick, at_most_s))
-
-
-async def _readable(descriptor: int, timeout_s: float) -> None:
-    """Wait until a descriptor is readable or the timeout is over."""
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    notified: asyncio.Future[None] = loop.create_future()
-
-    def notify() -> None:
-        if not notified.done():
-            notified.set_result(None)
-
-    loop.add_reader(descriptor, notify)
-    timer = loop.call_later(timeout_s, notify)
-    try:
-        await notified
-    finally:
-        timer.cancel()
-        loop.remove_reader(descriptor)
