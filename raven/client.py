@@ -388,8 +388,9 @@ class BusClient(BusObserver):
         """Run one statement of your own SQL on your own tables in the bus file, and return its rows.
 
         It is a transaction of its own, which takes the write lock even for a SELECT. `tx.execute` inside
-        `transaction()` is part of that commit: an ack and its result are stored together. Raises StatementError if
-        SQLite refuses the statement, or if it begins or ends a transaction or writes tables of raven.
+        `transaction()` is part of that commit: an ack and its result are stored together. A signal handler that raises,
+        as that of Ctrl-C does, ends the statement and rolls back its transaction. Raises StatementError if SQLite
+        refuses the statement, or if it begins or ends a transaction or writes tables of raven.
         """
         return self._store.execute(sql, params)
 

@@ -1,4 +1,8 @@
-"""User SQL: statements that a user runs in the bus file; the authorizer keeps them from changing raven's tables."""
+"""User SQL: statements that a user runs in the bus file.
+
+The authorizer keeps them from changing raven's tables. While one runs, Python handles the signals of the process: an
+exception of a handler, as that of Ctrl-C, ends the statement.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +32,8 @@ _SHADOWING_TABLES = (
     "SELECT name FROM temp.sqlite_schema UNION ALL SELECT name FROM sqlite_schema WHERE lower(name) = 'json_each'"
 )
 _OUTBOX_TRIGGER = "outbox_insert"
+# SQLite runs so many instructions in a few milliseconds.
+_INSTRUCTIONS_PER_CHECK = 20_000
 # The driver's exceptions that the statement causes, and not the file.
 _STATEMENT_ERRORS = frozenset({
     "SQLError", "ConstraintError", "AuthError", "MismatchError", "BindingsError", "RangeError", "TooBigError",
@@ -61,8 +67,16 @@ class Authorizer:
         return _DENY if table is not None and table.lower() in _RESERVED_NAMES and not is_send else _OK
 
 
+def _handle_signals() -> bool:
+    """Let the statement go on: SQLite's progress handler. Python handles pending signals when any function begins."""
+    return False
+
+
 def run(connection: apsw.Connection, sql: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """Run user SQL in the open transaction and return its rows; raises StatementError."""
+    """Run user SQL in the open transaction and return its rows; raises StatementError.
+
+    An exception of a signal handler passes. SQLite has then rolled back the transaction if the statement was a write.
+    """
     if isinstance(params, str | bytes) or not isinstance(params, Sequence | Mapping):
         raise StatementError(f"params {params!r} is neither a list nor a dict of values")
     # Set at the first user statement only: setting an authorizer makes SQLite recompile all other statements.
@@ -71,13 +85,15 @@ def run(connection: apsw.Connection, sql: str, params: Sequence[Any] | Mapping[s
     authorizer = connection.authorizer
     authorizer.is_active, authorizer.saw_rename = True, False
     try:
+        connection.set_progress_handler(_handle_signals, _INSTRUCTIONS_PER_CHECK)
         # Without the statement cache: it holds raven's own COMMIT, which was compiled as allowed.
         rows = connection.execute(sql, params, can_cache=False).fetchall()
     except Exception as error:
         kind = type(error).__name__
-        if kind not in _STATEMENT_ERRORS and not isinstance(
+        is_of_statement = kind in _STATEMENT_ERRORS or isinstance(
             error, TypeError | ValueError | LookupError | OverflowError
-        ):
+        )
+        if not is_of_statement or _came_from_a_signal(error):
             raise
         shown = " ".join(str(sql).split())
         shown = shown if len(shown) <= 60 else shown[:57] + "..."
@@ -85,8 +101,18 @@ def run(connection: apsw.Connection, sql: str, params: Sequence[Any] | Mapping[s
         raise StatementError(f"the statement {shown!r} failed: {error}{hint}") from error
     finally:
         authorizer.is_active = False
+        connection.set_progress_handler(None)
     if authorizer.saw_rename:
         taken = [row[0] for row in connection.execute(_SHADOWING_TABLES) if row[0].lower() in _RESERVED_NAMES]
         if taken:
             raise StatementError(f"the name {taken[0]!r} is reserved by raven: choose another name for your table")
     return rows
+
+
+def _came_from_a_signal(error: Exception) -> bool:
+    """Whether an exception came out of a function that SQLite called, as that of a signal handler does."""
+    frames, trace = [], error.__traceback__
+    while trace is not None:
+        frames.append(trace.tb_frame.f_code)
+        trace = trace.tb_next
+    return _handle_signals.__code__ in frames or Authorizer.__call__.__code__ in frames
