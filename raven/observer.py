@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from raven import config
 from raven.config import Config, Durability
-from raven.errors import ClosedError, InputError, LimitError, MessageNotFoundError
+from raven.errors import ClosedError, InputError, MessageNotFoundError
 from raven.model import clock
 from raven.model.limits import check_id, check_max
 from raven.model.message import Message, State
 from raven.store.database import Store
-from raven.store.transaction import size_of
 from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
 from raven.wake.handle import Handle
 
@@ -110,10 +109,10 @@ class BusObserver:
             raise InputError("history needs either a correlation_id or a task_id: give one of them")
         query = self._filters(role, max)
         if correlation_id is not None:
-            rows = self._store.rows("log_correlated", {**query, "correlation_id": str(correlation_id)}, max_bytes)
-        else:
-            rows = self._store.rows("log_of_task", {**query, "task_id": str(task_id)}, max_bytes)
-        return _messages(rows, max_bytes)
+            query["correlation_id"] = str(correlation_id)
+            return _messages(self._store.rows("log_correlated", query, max_bytes, whole=True))
+        query["task_id"] = str(task_id)
+        return _messages(self._store.rows("log_of_task", query, max_bytes, whole=True))
 
     def thread(self, id: int, *, role: str | Sequence[str] | None = None, max: int = 1000) -> list[Message]:
         """Return the whole conversation of a message by id: all messages that `reply_to` connects with it.
@@ -126,10 +125,10 @@ class BusObserver:
         self, id: int, role: str | Sequence[str] | None, max: int, max_bytes: int | None = None
     ) -> list[Message]:
         check_id(id)
-        rows = self._store.rows("thread", {**self._filters(role, max), "message_id": id}, max_bytes)
+        rows = self._store.rows("thread", {**self._filters(role, max), "message_id": id}, max_bytes, whole=True)
         if not rows:
             self.read(id)
-        return _messages(rows, max_bytes)
+        return _messages(rows)
 
     def _filters(self, role: str | Sequence[str] | None, max: int) -> dict[str, Any]:
         """Verify the file, and return the query parameters that limit a conversation."""
@@ -279,10 +278,7 @@ class BusObserver:
         self.close()
 
 
-def _messages(rows: Sequence[Any], max_bytes: int | None) -> list[Message]:
-    """Return the messages of rows; raises LimitError if their size reaches `max_bytes`."""
-    if max_bytes is not None and sum(map(size_of, rows)) >= max_bytes:
-        raise LimitError(f"these messages are {max_bytes:,} bytes or more: ask for fewer with max")
+def _messages(rows: Sequence[Any]) -> list[Message]:
     now = clock.now()
     return [Message.from_row(row, now) for row in rows]
 

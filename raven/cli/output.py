@@ -91,6 +91,8 @@ def _line(message: Message) -> str:
     if message.tags:
         marks += f" tags={escape(','.join(message.tags))}"
     coloured = click.style(head + marks, fg=_URGENCY_COLOURS[message.urgency], bold=message.urgency == "blocking")
+    if message.truncated:
+        return f"{coloured} (over 16 MiB: `raven read {message.id} --json` shows the body)"
     return f"{coloured} {body_text(message.body)}"
 
 

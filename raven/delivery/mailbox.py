@@ -162,7 +162,7 @@ class Mailbox:
         return QueueState(*self._store.rows("peek_ready", {"recipient": self._recipient, "now": clock.now()})[0])
 
     def claim(self, max: int, lease_s: float, max_bytes: int | None = None) -> list[Message]:
-        """Lease up to `max` ready messages under a new lease, and stop after the message that reaches `max_bytes`."""
+        """Lease up to `max` ready messages under a new lease, and stop before `max_bytes` are exceeded."""
         lease = Lease(new_token(), lease_s)
         messages: list[Message] = []
         # After a full batch more mail is likely: skip the peek, but never wait for another writer.
@@ -214,7 +214,7 @@ class Mailbox:
     def consume_batch(self, queue: QueueState, max: int, max_bytes: int | None) -> tuple[list[Message], QueueState]:
         """Consume up to `max` ready messages in one transaction; also returns the queue's new state.
 
-        Stops after the message that reaches `max_bytes`.
+        Stops before `max_bytes` are exceeded.
         """
         now = clock.now()
         query = {"recipient": self._recipient, "now": now, "max": max}

@@ -80,7 +80,8 @@ class HostedBus(BusClient):
         """Do as `send_prepared` does for one message, faster."""
         return self._outbox.send(message)
 
-    # Bounded reads: with `max_bytes` each stops after the message that brings the total of the texts to this many bytes
+    # Bounded reads: each stops before the JSON of its messages is over `max_bytes`; a message that no page can hold
+    # comes without its body.
 
     def inbox(self, max: int = 100, peek: bool = False, *, max_bytes: int | None = None) -> list[Message]:
         """Return the messages that are not acked, as BusClient does."""
@@ -107,13 +108,13 @@ class HostedBus(BusClient):
         max: int = 1000,
         max_bytes: int | None = None,
     ) -> list[Message]:
-        """Return one conversation or task, as BusObserver does; LimitError if its texts reach `max_bytes`."""
+        """Return one conversation or task, as BusObserver does; LimitError if it is over `max_bytes`."""
         return self._history(correlation_id, task_id, role, max, max_bytes)
 
     def thread(
         self, id: int, *, role: str | Sequence[str] | None = None, max: int = 1000, max_bytes: int | None = None
     ) -> list[Message]:
-        """Return one conversation, as BusObserver does; LimitError if its texts reach `max_bytes`."""
+        """Return one conversation, as BusObserver does; LimitError if it is over `max_bytes`."""
         return self._thread(id, role, max, max_bytes)
 
     # For the event loop of the program

@@ -10,6 +10,7 @@ from raven.errors import ClosedError, LimitError, RavenError
 from raven.host.host import Host
 from raven.host.poller import Poller, Sink
 from raven.host.worker import Done, Executor, Outcome, ignore
+from raven.model.limits import MAX_PAGE_BYTES
 from raven.model.message import Message
 from raven.model.status import Receipt
 from raven.query.receipts import ReceiptPoller
@@ -60,7 +61,7 @@ class ReplyCondition:
 
     def fetch(self, max: int, notified: bool) -> Message | None:
         """Return the reply, or None before it has come."""
-        messages = self._subscription.fetch(max, notified=notified)
+        messages = self._subscription.fetch(max, notified=notified, max_bytes=MAX_PAGE_BYTES)
         if messages:
             self._pending.cancel_others()
         return messages[0] if messages else None

@@ -17,7 +17,7 @@ from raven.wake.listener import Listener
 # The lease of messages that are pushed with manual acks; it is renewed three times within this time.
 LEASE_S = 30.0
 _RENEW_S = LEASE_S / 3
-# One fetch returns at most this many messages, and stops after the one that brings the total to this many bytes.
+# One fetch returns at most this many messages, and stops before the one that brings their JSON over this many bytes.
 _BATCH = 100
 _BATCH_BYTES = 256 * 1024
 _MIN_PAUSE_S = 0.002

@@ -10,6 +10,8 @@ MAX_ID = (1 << 43) - 1
 MAX_ATTEMPTS = 1_000_000
 DEFAULT_MAX_ATTEMPTS = 5
 DEFAULT_MAX_BYTES = 4 * 1024 * 1024
+# A page of messages is at most this long as JSON text. A message over it is shown cut: see `cut_row`.
+MAX_PAGE_BYTES = 16 * 1024 * 1024
 MAX_SPAN_S = 100 * 365 * 86400
 MAX_REQUEST_S = 7 * 86400
 _MAX_LEASE_S = 86400

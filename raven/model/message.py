@@ -2,7 +2,7 @@
 
 # Without `from __future__ import annotations`: a NamedTuple would compile the text of each type when it is made.
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from operator import attrgetter, itemgetter
@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 from raven.model import body as bodies
 from raven.model.clock import from_micros, isoformat, optional_from_isoformat
+from raven.model.limits import MAX_PAGE_BYTES
 
 Urgency = Literal["blocking", "prompt", "fyi"]
 AckMode = Literal["auto", "manual", "prefetch"]
@@ -27,8 +28,8 @@ TO_SEPARATOR = "\n"
 _NOT_DECODED = object()
 
 
-# Only claimed messages have a lease; only messages returned by `send` have the other two.
-_OPTIONAL_KEYS = ("lease", "waiting", "duplicate")
+# Only claimed messages have a lease; only messages returned by `send` have the next two.
+_OPTIONAL_KEYS = ("lease", "waiting", "duplicate", "truncated")
 # A reply to a message, and the report of an undelivered one, inherit these columns.
 INHERITED = ("correlation_id", "task_id")
 
@@ -44,7 +45,8 @@ class Message:
     `finished_at` is the time of the ack, the expiry or the death. `reason` explains the latest release, or the death.
     The sender of a request waits for the reply at `reply_address`. `lease` is the token of the claim. In the result
     of `send`, `waiting` says for each recipient whether a subscriber was waiting there; `duplicate` says whether an
-    earlier send with the same `dedup_key` stored the message.
+    earlier send with the same `dedup_key` stored the message. `truncated` says that a server left out the body, because
+    the message is over 16 MiB: `read` returns the whole message.
     """
 
     id: int
@@ -72,6 +74,7 @@ class Message:
     lease: int | None = None
     waiting: dict[str, bool] | None = field(default=None, compare=False)
     duplicate: bool = field(default=False, compare=False)
+    truncated: bool = False
 
     @property
     def status(self) -> State:
@@ -104,6 +107,7 @@ class Message:
     ) -> "Message":
         """Build a message from a row with the columns of MessageRow; `value` is its body, if already decoded.
 
+        A row without a body is that of a truncated message.
         An unleased delivery past its `expires_at` shows as expired, even before `expire` marks it in the file.
         """
         # One long function, because it runs for each sent and each received message.
@@ -117,7 +121,8 @@ class Message:
             setattr(message, name, row[index])
         message.recipient = recipient or (to.replace(TO_SEPARATOR, ", ") if is_list else to)
         message.to = tuple(to.split(TO_SEPARATOR)) if is_list else to
-        message.body = bodies.decode(body) if value is _NOT_DECODED else value
+        message.truncated = body is None
+        message.body = value if value is not _NOT_DECODED else None if body is None else bodies.decode(body)
         message.state = (
             "expired"
             if expires_at is not None and expires_at <= now and state < 2 and (leased_until or 0) <= now
@@ -161,6 +166,8 @@ class Message:
             json["lease"] = self.lease
         if self.waiting is not None:
             json.update(waiting=self.waiting, duplicate=self.duplicate)
+        if self.truncated:
+            json["truncated"] = True
         return json
 
 
@@ -180,7 +187,7 @@ _shown = attrgetter(*(_SOURCES.get(name, name) for name in JSON_KEYS))
 class _MutableMessage:
     """A Message that is not frozen yet; Python allows a change of `__class__` between classes with the same slots.
 
-    Setting 25 fields of a frozen dataclass takes ten times as long, because each needs a call.
+    Setting 26 fields of a frozen dataclass takes ten times as long, because each needs a call.
     """
 
     __slots__ = Message.__slots__
@@ -231,6 +238,39 @@ _CONVERTED = (
 )  # fmt: skip
 _converted = itemgetter(*map(MessageRow._fields.index, _CONVERTED))
 _AS_STORED = tuple((name, index) for index, name in enumerate(MessageRow._fields) if name not in _CONVERTED)
+
+
+# The JSON form of a message has at most this many bytes besides its texts: names, times and numbers.
+_JSON_BYTES = 700
+# A character of a text takes at most six bytes in JSON: \\u0001.
+_BYTES_PER_CHARACTER = 6
+_SENDER, _TO, _BODY, _TAGS, _REASON = map(MessageRow._fields.index, ("sender", "to", "body", "tags", "reason"))
+_MAX_SHOWN_RECIPIENTS = 10
+
+
+def json_size(row: Sequence[Any]) -> int:
+    """Return how many bytes the JSON form of a row has at most, apart from numbers like 1e15 in an external body."""
+    # The form repeats the sender's session, and the parts of the recipient, which may be the whole `to`.
+    characters = len(row[_SENDER]) + 2 * len(row[_TO])
+    for value in row:
+        if isinstance(value, str) or isinstance(value, bytes):  # noqa: SIM101 this runs for each column of each row
+            characters += len(value)
+    body = row[_BODY]
+    if body is None:
+        return _JSON_BYTES + _BYTES_PER_CHARACTER * characters
+    size = len(body) if body.isascii() or isinstance(body, bytes) else len(body.encode(errors="replace"))
+    return _JSON_BYTES + _BYTES_PER_CHARACTER * (characters - len(body)) + size
+
+
+def cut_row(row: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the row of a message that no page can hold: without its body, and with other texts only if they fit."""
+    cut = list(row)
+    cut[_BODY] = None
+    if json_size(cut) > MAX_PAGE_BYTES:
+        separator: Any = TO_SEPARATOR if isinstance(cut[_TO], str) else TO_SEPARATOR.encode()
+        cut[_TO] = separator.join(cut[_TO].split(separator, _MAX_SHOWN_RECIPIENTS)[:_MAX_SHOWN_RECIPIENTS])
+        cut[_TAGS] = cut[_REASON] = None
+    return tuple(cut)
 
 
 def _tags(text: str) -> tuple[str, ...]:

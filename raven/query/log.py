@@ -34,7 +34,7 @@ class LogCursor:
     def page(self, max: int = PAGE, *, max_bytes: int | None = None) -> list[Message]:
         """Return up to `max` more messages in order; empty after the newest message.
 
-        `max_bytes`: stop after the message that brings the total to this many bytes.
+        `max_bytes`: stop before the message that brings their JSON over this many bytes.
         """
         check_max(max)
         self._store.verify()

@@ -34,8 +34,8 @@ class PullSubscription:
     def fetch(self, max: int, *, notified: bool = False, max_bytes: int | None = None) -> list[Message]:
         """Return up to `max` ready messages, by urgency, then id.
 
-        `notified` says that the doorbell has just been rung. `max_bytes`: stop after the message that brings the total
-        to this many bytes.
+        `notified` says that the doorbell has just been rung. `max_bytes`: stop before the message that brings
+        their JSON over this many bytes.
         """
         check_max(max)
         if not self._is_open or self.listener.is_inherited:

@@ -52,9 +52,11 @@ class Store(Writer):
         for store in list(self._beside.values()):
             store.close()
 
-    def rows(self, name: str, params: Params | None = None, max_bytes: int | None = None) -> list[Any]:
+    def rows(
+        self, name: str, params: Params | None = None, max_bytes: int | None = None, *, whole: bool = False
+    ) -> list[Any]:
         """Run a named SELECT in its own transaction and return its rows, as `fetch` does."""
-        return self._query(SQL[name], params, max_bytes)
+        return self._query(SQL[name], params, max_bytes, whole)
 
     def value(self, name: str, params: Params | None = None) -> Any:
         """Run a named SELECT and return the first column of its first row, or None."""
@@ -117,18 +119,20 @@ class Store(Writer):
         finally:
             self.release()
 
-    def _query(self, sql: str, params: Params | None = None, max_bytes: int | None = None) -> list[Any]:
+    def _query(
+        self, sql: str, params: Params | None = None, max_bytes: int | None = None, whole: bool = False
+    ) -> list[Any]:
         connection = self._acquire_for_read()
         if connection is None:
             if not self._beside and not file.is_same(self.path, self.inode):
                 # A connection opened now would find this file's WAL beside the file that replaced it.
                 super().verify()
-                return self._query(sql, params, max_bytes)
+                return self._query(sql, params, max_bytes, whole)
             beside = self._open_beside()
             beside.verify()
-            return beside._query(sql, params, max_bytes)
+            return beside._query(sql, params, max_bytes, whole)
         try:
-            return fetch(connection, sql, params, max_bytes)
+            return fetch(connection, sql, params, max_bytes, whole=whole)
         except SqliteError as error:
             # Ignore errors of a file that was replaced: its WAL may already be gone.
             if self._is_writing() or file.is_same(self.path, self.inode):
@@ -136,7 +140,7 @@ class Store(Writer):
         finally:
             self.release()
         self.verify()
-        return self._query(sql, params, max_bytes)
+        return self._query(sql, params, max_bytes, whole)
 
     def _acquire_for_read(self) -> apsw.Connection | None:
         """Take the lock as `acquire` does; return None, without it, while another thread is in an atomic block."""

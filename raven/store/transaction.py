@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
-from raven.errors import DatabaseError, InputError
+from raven.errors import DatabaseError, InputError, LimitError
+from raven.model.limits import MAX_PAGE_BYTES
+from raven.model.message import cut_row, json_size
 from raven.store import file
 from raven.store.checkpoint import Checkpointer, WalHook
 from raven.store.connection import Connection, SqliteError
@@ -337,15 +339,21 @@ class NoWait:
 
 
 def fetch(
-    connection: apsw.Connection, sql: str, params: Params | None = None, max_bytes: int | None = None
+    connection: apsw.Connection,
+    sql: str,
+    params: Params | None = None,
+    max_bytes: int | None = None,
+    *,
+    whole: bool = False,
 ) -> list[Any]:
     """Run a statement and return its rows; invalid UTF-8 from external writers is shown as U+FFFD.
 
-    `max_bytes`: stop after the row that brings the total length of the texts to this many bytes. Raises InputError for
-    a parameter that UTF-8 cannot encode.
+    `max_bytes`: stop before the row that brings the JSON form of these messages over so many bytes, or with `whole`
+    raise LimitError. The first row is always returned, cut if it is longer than any page. Raises InputError for a
+    parameter that UTF-8 cannot encode.
     """
     try:
-        return _fetch(connection.execute(sql, params), max_bytes)
+        return _fetch(connection.execute(sql, params), max_bytes, whole)
     except UnicodeEncodeError as error:
         raise InputError(
             f"{error.object[:40]!r} has the lone surrogate {error.object[error.start]!r}, which UTF-8 cannot encode"
@@ -355,28 +363,26 @@ def fetch(
         columns = ", ".join(
             f"""CASE typeof("{n}") WHEN 'text' THEN CAST("{n}" AS BLOB) ELSE "{n}" END""" for n in names
         )
-        rows = _fetch(connection.execute(f"SELECT {columns} FROM ({sql})", params), max_bytes)  # noqa: S608 our own names
+        rows = _fetch(connection.execute(f"SELECT {columns} FROM ({sql})", params), max_bytes, whole)  # noqa: S608 our own names
         return [tuple(v.decode(errors="replace") if isinstance(v, bytes) else v for v in row) for row in rows]
 
 
-def size_of(row: Sequence[Any]) -> int:
-    """Return the total length of the texts of a row, which `max_bytes` limits."""
-    size = 0
-    for value in row:
-        if isinstance(value, str | bytes):
-            size += len(value)
-    return size
-
-
-def _fetch(cursor: apsw.Cursor, max_bytes: int | None) -> list[Any]:
+def _fetch(cursor: apsw.Cursor, max_bytes: int | None, whole: bool = False) -> list[Any]:
     if max_bytes is None:
         return cursor.fetchall()
-    rows, size = [], 0
+    rows: list[Any] = []
+    size = 0
     for row in cursor:
-        rows.append(row)
-        size += size_of(row)
-        if size >= max_bytes:
+        row_size = json_size(row)
+        if row_size > MAX_PAGE_BYTES:
+            row = cut_row(row)  # noqa: PLW2901 the whole row is not needed again
+            row_size = json_size(row)
+        size += row_size
+        if rows and size > max_bytes:
+            if whole:
+                raise LimitError(f"these messages are over {max_bytes:,} bytes: ask for fewer with max")
             break
+        rows.append(row)
     return rows
 
 

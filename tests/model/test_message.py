@@ -9,8 +9,12 @@ import pickle
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from raven.model.message import STATES, TO_SEPARATOR, URGENCIES, Message, MessageRow
+from raven.model.limits import MAX_PAGE_BYTES
+from raven.model.message import STATES, TO_SEPARATOR, URGENCIES, Message, MessageRow, cut_row, json_size
+from raven_rpc.jsonrpc.messages import encode
 
 NOW = 1_800_000_000_000_000
 
@@ -128,7 +132,7 @@ def test_the_json_shape_has_every_field_and_every_derived_name() -> None:
     assert list(json_form.items()) == list(expected.items())
     assert json.loads(json.dumps(json_form)) == json_form
     fields = {field.name for field in dataclasses.fields(Message)}
-    assert fields - json_form.keys() == {"lease", "waiting", "duplicate"}
+    assert fields - json_form.keys() == {"lease", "waiting", "duplicate", "truncated"}
 
 
 def test_the_json_form_has_lease_waiting_and_duplicate_only_if_set() -> None:
@@ -142,3 +146,40 @@ def test_the_json_form_has_lease_waiting_and_duplicate_only_if_set() -> None:
     }  # fmt: skip
     assert Message.from_dict(claimed.as_dict()) == claimed
     assert Message.from_dict(sent.as_dict()).waiting == sent.waiting
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+JSON = st.recursive(TEXT | st.integers() | st.booleans() | st.none(), lambda inner: st.lists(inner, max_size=4))
+
+
+@given(body=JSON, text=TEXT, whole=st.booleans(), many=st.booleans())
+def test_the_json_form_is_no_longer_than_its_size_in_a_page(body: Any, text: str, whole: bool, many: bool) -> None:
+    to = TO_SEPARATOR.join(f"{text}{n}:{text}" for n in range(5 if many else 1))
+    stored = row(
+        body=json.dumps(body, ensure_ascii=False, separators=(",", ":")), sender=f"{text}:{text}", to=to, type=text,
+        tags=json.dumps([text, text]), correlation_id=text, task_id=text, dedup_key=text, reason=text, state=4,
+        recipient=None if whole else to.split(TO_SEPARATOR)[-1], reply_address=f"{text}:{text}", reply_to=(1 << 43) - 1,
+        created_at=NOW, delivered_at=NOW, finished_at=NOW, expires_at=NOW, attempts=1_000_000, id=(1 << 43) - 1,
+    )  # fmt: skip
+
+    shown = Message.from_row(stored, NOW, lease=(1 << 48) - 1)
+
+    assert len(encode(shown.as_dict())) <= json_size(stored)
+
+
+@pytest.mark.parametrize("changes", [
+    {"body": json.dumps("x" * MAX_PAGE_BYTES)},
+    {"body": json.dumps("\u20ac" * (MAX_PAGE_BYTES // 3), ensure_ascii=False)},
+    {"tags": json.dumps(["x" * MAX_PAGE_BYTES])},
+    {"reason": "x" * MAX_PAGE_BYTES},
+    {"to": TO_SEPARATOR.join(f"{number}:s" for number in range(1_000_000)), "recipient": "1:s"},
+])  # fmt: skip
+def test_a_message_that_no_page_can_hold_is_cut_until_one_can(changes: dict[str, Any]) -> None:
+    stored = row(**changes)
+    assert json_size(stored) > MAX_PAGE_BYTES
+
+    cut = Message.from_row(cut_row(stored), NOW)
+
+    assert (cut.truncated, cut.body, cut.id) == (True, None, stored.id)
+    assert len(encode(cut.as_dict())) <= json_size(cut_row(stored)) <= MAX_PAGE_BYTES
+    assert Message.from_dict(cut.as_dict()) == cut

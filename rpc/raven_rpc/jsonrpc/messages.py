@@ -22,7 +22,6 @@ INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
 
 _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
-_encode_ascii = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class ParseError(ValueError):
@@ -47,10 +46,8 @@ def parse(line: bytes) -> Any:
 
 def encode(value: Any) -> bytes:
     """Return a value as one line; lone surrogates, which UTF-8 cannot hold, become escapes."""
-    try:
-        return "".join(_encode_parts(value, 0)).encode() + b"\n"
-    except UnicodeEncodeError:
-        return _encode_ascii(value).encode() + b"\n"
+    # Surrogates stand in strings only, where Python's escape of one is JSON's, too.
+    return "".join(_encode_parts(value, 0)).encode(errors="backslashreplace") + b"\n"
 
 
 def success(id: Any, result: Any) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from raven.errors import DatabaseError, ForbiddenError, InputError, LimitError
-from raven.model.limits import check_max
+from raven.model.limits import MAX_PAGE_BYTES, check_max
 from raven.model.message import Message
 from raven_rpc.methods import params
 from raven_rpc.methods.context import Context
 from raven_rpc.methods.method import Work
-from raven_rpc.methods.receive import MAX_PAGE_BYTES, as_messages
+from raven_rpc.methods.receive import as_messages
 
 # Up to this many ids are requeued among other writes; more of them in the maintenance thread.
 _MAX_INLINE_IDS = 1000

@@ -6,13 +6,14 @@ from functools import partial
 from typing import Any
 
 from raven.host.deferred import Deferred
+from raven.model.limits import MAX_PAGE_BYTES
 from raven.model.message import Message
 from raven.model.status import Receipt
 from raven.query.receipts import ReceiptPoller
 from raven_rpc.methods import params
 from raven_rpc.methods.context import Context
 from raven_rpc.methods.method import Work
-from raven_rpc.methods.receive import MAX_PAGE_BYTES, as_messages
+from raven_rpc.methods.receive import as_messages
 
 # The weight of reading one message, whose body may be long.
 _READ_WEIGHT = 100

@@ -8,14 +8,11 @@ from typing import Any, NamedTuple
 
 from raven.client import BusClient
 from raven.errors import LeaseLostError
-from raven.model.limits import check_lease, check_max
+from raven.model.limits import MAX_PAGE_BYTES, check_lease, check_max
 from raven.model.message import Message
 from raven_rpc.methods import params
 from raven_rpc.methods.context import Context
 from raven_rpc.methods.method import Work
-
-# The bodies of one response hold at most this many bytes; an inbox shows further messages once the first are acked.
-MAX_PAGE_BYTES = 16 * 1024 * 1024
 
 
 class _Change(NamedTuple):

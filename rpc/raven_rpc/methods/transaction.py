@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from raven.errors import DatabaseError, InputError, LimitError, RavenError
+from raven.model.limits import MAX_PAGE_BYTES
 from raven_rpc.jsonrpc.messages import encode
 from raven_rpc.methods import params
 from raven_rpc.methods.binding import abbreviate, bind
 from raven_rpc.methods.context import Context
 from raven_rpc.methods.method import Method, Work
-from raven_rpc.methods.receive import MAX_PAGE_BYTES
 
 ALLOWED = ("send", "send_many", "reply", "ack", "nack", "extend", "claim")
 MAX_CALLS = 1000
