@@ -11,6 +11,7 @@ from weakref import WeakSet
 from raven.client import BusClient, members
 from raven.config import Durability
 from raven.delivery import expiry
+from raven.delivery.outbox import Admission
 from raven.errors import BusyError
 from raven.model.address import Address, parse_address
 from raven.model.limits import check_max
@@ -33,9 +34,11 @@ class HostedBus(BusClient):
     """
 
     _is_child = False
+    admission: Admission | None = None  # counts the sends of this connection; set it before `for_address`
 
     def _join(self, address: Address, register: bool) -> None:
         super()._join(address, register)
+        self._outbox.admission = self.admission
         self._children: WeakSet[HostedBus] = WeakSet()
 
     def for_address(self, address: str, *, register: bool = True) -> Self:
