@@ -163,12 +163,12 @@ class HostedBus(BusClient):
         return self._store.no_wait()
 
     def run_maintenance(self, at_most_s: float = 0.05) -> None:
-        """Apply due timers, and delete by the retention limits for about `at_most_s` seconds.
+        """Apply due timers, then delete by the retention limits, each for about `at_most_s` seconds.
 
         Waiting and sending clients do this themselves; a program that serves many addresses calls it now and then.
         """
         with suppress(BusyError), self._store.no_wait():
-            expiry.apply_due(self._store, self._doorbells.ring)
+            expiry.apply_due(self._store, self._doorbells.ring, at_most_s)
         if self._retention is not None:
             self._retention.run(at_most_s)
 
