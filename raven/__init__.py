@@ -149,7 +149,7 @@ def __getattr__(name: str) -> object:
         module, _, new_name = _MOVED[name].rpartition(".")
         return getattr(import_module(module), new_name)
     if name not in __all__:
-        raise AttributeError(f"module 'raven' has no attribute {name!r}")
+        raise AttributeError(f"module 'raven' has no attribute '{name}'")
     value: object = getattr(import_module(_HOMES.get(name, "raven.errors")), name)
     globals()[name] = value
     return value

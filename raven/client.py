@@ -13,7 +13,7 @@ from weakref import WeakSet
 from raven.config import Durability, Retention
 from raven.delivery.identity import Identity, register
 from raven.delivery.outbox import Outbox
-from raven.errors import ConfigError, ExpiredError, InputError, MessageNotFoundError
+from raven.errors import ConfigError, ExpiredError, InputError, MessageNotFoundError, abbreviate
 from raven.model import clock
 from raven.model.address import Address, make_address, parse_address
 from raven.model.limits import check_id, check_lease, check_max, check_max_attempts, check_span
@@ -83,7 +83,7 @@ class BusClient(BusObserver):
         try:
             self._max_body_bytes = settings.max_body_bytes if max_body_bytes is None else max_body_bytes
             if not isinstance(self._max_body_bytes, int) or self._max_body_bytes < 1:
-                raise ConfigError(f"max_body_bytes {max_body_bytes!r} is not a number of bytes, 1 or more")
+                raise ConfigError(f"max_body_bytes {abbreviate(max_body_bytes)} is not a number of bytes, 1 or more")
             check_max_attempts(max_attempts)
             self._max_attempts = settings.max_attempts if max_attempts is None else max_attempts
             limits = (
@@ -184,7 +184,9 @@ class BusClient(BusObserver):
     def _prepare_reply(self, msg: Message | int, type: str, body: Any, options: Mapping[str, Any]) -> NewMessage:
         """Check a reply; `options` are the options of `reply`."""
         if not isinstance(msg, Message | int) or isinstance(msg, bool):
-            raise InputError(f"{msg!r} is neither a message nor an id: give a message that inbox or claim returned")
+            raise InputError(
+                f"{abbreviate(msg)} is neither a message nor an id: give a message that inbox or claim returned"
+            )
         request = self.read(msg) if isinstance(msg, int) else msg
         inherited = {name: getattr(request, name) for name in INHERITED}
         merged = {**inherited, **options, "reply_to": request.id}
@@ -416,7 +418,7 @@ class BusClient(BusObserver):
         from raven.wake.waiter import Waiter
 
         if ack not in ("auto", "manual"):
-            raise InputError(f"ack {ack!r} is not known: use 'auto' or 'manual'")
+            raise InputError(f"ack {abbreviate(ack)} is not known: use 'auto' or 'manual'")
         check_lease(lease_s)
         waiter = Waiter(self._handle, self.address, poll_interval_s)
         if ack == "auto":

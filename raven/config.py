@@ -3,13 +3,20 @@
 # Without `from __future__ import annotations`: a NamedTuple would compile the text of each type when it is made.
 
 import os
+import stat
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
-from raven.errors import ConfigError
+from raven.errors import ConfigError, abbreviate
+from raven.files import ownership
 from raven.model.limits import DEFAULT_MAX_ATTEMPTS, DEFAULT_MAX_BYTES, MAX_ATTEMPTS, MAX_SPAN_S, is_integer, is_number
 
 FILE_NAME = "raven.yaml"
+_MAX_FILE_BYTES = 1 << 16
+_MAX_ALIASES = 16
+_MAX_LEVELS = 20
+_MAX_REASON = 300
 DEFAULT_DB = os.path.join("~", ".raven", "bus.db")
 Durability = Literal["normal", "full"]
 
@@ -30,13 +37,13 @@ class Retention(NamedTuple):
     def of(cls, limits: Mapping[str, Any]) -> "Retention | None":
         """Check limits by their names; None if no limit is set. Raises a ConfigError that names the value."""
         if not isinstance(limits, Mapping):
-            raise ConfigError(f"retention is {limits!r}, but must be limits: {', '.join(cls._fields)}")
+            raise ConfigError(f"retention is {abbreviate(limits)}, but must be limits: {', '.join(cls._fields)}")
         for name, value in limits.items():
             if name not in _LIMITS:
-                raise ConfigError(f"retention: {name!r} is not known: use {', '.join(_LIMITS)}")
+                raise ConfigError(f"retention: {abbreviate(name)} is not known: use {', '.join(_LIMITS)}")
             fits, wanted = _LIMITS[name]
             if value is not None and not fits(value):
-                raise ConfigError(f"retention: {name} is {value!r}, but must be {wanted}")
+                raise ConfigError(f"retention: {name} is {abbreviate(value)}, but must be {wanted}")
         retention = cls(**limits)
         return None if retention == cls() else retention
 
@@ -53,21 +60,30 @@ class Config(NamedTuple):
     max_body_bytes: int = DEFAULT_MAX_BYTES
     max_attempts: int = DEFAULT_MAX_ATTEMPTS
     retention: Retention | None = None
-    limits: Mapping[str, int] = {}
 
 
 def load(db: str | None = None, folder: str | None = None) -> Config:
     """Find the bus and the settings; raises ConfigError that names the file and the key.
 
     `db` is the value of the flag. The search for raven.yaml starts at `folder`, by default the working folder, and goes
-    on with its parents. The folder of the per-user default bus is created if it is missing.
+    on with its parents. A raven.yaml that another user owns or can write is an error; if `db` or RAVEN_DB names the
+    bus, it is passed over with a warning. The folder of the per-user default bus is created if it is missing.
     """
+    ownership.check_setting()
     file = find_file(folder or os.getcwd())
-    settings = _read_file(file) if file else {}
+    content = _read(file) if file else b""
+    if isinstance(content, ownership.Distrust):
+        if not db and not os.environ.get("RAVEN_DB"):
+            raise ConfigError(f"{content}, or name the bus with --db or RAVEN_DB")
+        import logging
+
+        logging.getLogger("raven").warning("ignored: %s", content.problem)
+        file, content = None, b""
+    settings = _parse(file, content) if file else {}
     path, source = _choose_db(db, file, settings)
     log_level = os.environ.get("RAVEN_LOG_LEVEL") or settings.get("log_level", "warning")
-    if str(log_level).lower() not in LOG_LEVELS:
-        raise ConfigError(f"log level {log_level!r} is not known: use {', '.join(LOG_LEVELS)}")
+    if not _is_log_level(log_level):
+        raise ConfigError(f"log level {abbreviate(log_level)} is not known: use {', '.join(LOG_LEVELS)}")
     return Config(
         db=path,
         db_source=source,
@@ -78,7 +94,6 @@ def load(db: str | None = None, folder: str | None = None) -> Config:
         max_body_bytes=settings.get("max_body_bytes", DEFAULT_MAX_BYTES),
         max_attempts=settings.get("max_attempts", DEFAULT_MAX_ATTEMPTS),
         retention=Retention.of(settings.get("retention") or {}),
-        limits=settings.get("limits") or {},
     )
 
 
@@ -125,10 +140,26 @@ max_attempts: 5
 # Finished messages beyond these limits are dropped while the bus is in use; unfinished and dead ones always stay.
 # Any of max_age_s (seconds since it was sent), max_messages (the newest are kept), max_bytes (of the file).
 retention: {{}}
-
-# Limits of `raven serve` by name, in place of the defaults; 0 means no limit. rpc/PROTOCOL.md lists the names.
-limits: {{}}
 """
+
+
+def write(path: str, text: str, *, force: bool) -> None:
+    """Write a settings file that only this user can change; with `force` in place of the file or link that is there.
+
+    Raises FileExistsError without `force` if anything is there.
+    """
+    temporary = f"{path}.{os.urandom(8).hex()}"
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        if force:
+            os.rename(temporary, path)
+        else:
+            os.link(temporary, path)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
 
 
 def _choose_db(flag: str | None, file: str | None, settings: dict[str, Any]) -> tuple[str, str]:
@@ -152,6 +183,10 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
+def _is_log_level(value: Any) -> bool:
+    return isinstance(value, str) and value.lower() in LOG_LEVELS
+
+
 def _is_seconds(value: Any) -> bool:
     return is_number(value, 0, 3600)
 
@@ -168,34 +203,71 @@ _LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "db": (_is_text, "a path"),
-    "log_level": (lambda value: str(value).lower() in LOG_LEVELS, f"one of {', '.join(LOG_LEVELS)}"),
+    "log_level": (_is_log_level, f"one of {', '.join(LOG_LEVELS)}"),
     "busy_timeout_s": (_is_seconds, "a number of seconds, 0 to 3600"),
     "durability": (lambda value: value in ("normal", "full"), "normal or full"),
     "max_body_bytes": (_is_count, "a number of bytes, 1 or more"),
     "retention": (lambda value: value is None or isinstance(value, dict), f"limits: {', '.join(Retention._fields)}"),
-    "limits": (lambda value: value is None or isinstance(value, dict), "limits of `raven serve` by name"),
     "max_attempts": (lambda value: is_integer(value, 1, MAX_ATTEMPTS), "a whole number, 1 to 1000000"),
 }
 
 
-def _read_file(path: str) -> dict[str, Any]:
+def _read(path: str) -> bytes | ownership.Distrust:
+    """Return the content of the settings file, or why the file does not count, judged by the file that is open."""
+    try:
+        if os.path.islink(path):  # the owner of a link chooses which file is read
+            distrust = ownership.distrust_at(path, stat.S_IFLNK)
+            if distrust is not None:
+                return distrust
+        # Another program may have put a FIFO into the file's place, which must not block.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            return ownership.distrust(path, os.fstat(file.fileno())) or file.read(_MAX_FILE_BYTES + 1)
+    except OSError as error:
+        distrust = ownership.distrust(path, os.stat(path)) if isinstance(error, PermissionError) else None
+        if distrust is not None:
+            return distrust
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _load_yaml(content: bytes) -> Any:
+    """Return the value of a YAML text; raises YAMLError also for a value that aliases or levels make too large."""
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        aliases = levels = 0
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            self.aliases += self.check_event(yaml.AliasEvent)
+            self.levels += 1
+            if self.aliases > _MAX_ALIASES or self.levels > _MAX_LEVELS:
+                raise yaml.YAMLError(f"it has more than {_MAX_ALIASES} aliases or {_MAX_LEVELS} levels")
+            node = super().compose_node(parent, index)
+            self.levels -= 1
+            return node
+
+    return yaml.load(content, Loader)  # noqa: S506 a SafeLoader
+
+
+def _parse(path: str, content: bytes) -> dict[str, Any]:
+    """Return the settings that a file's content holds."""
+    import yaml
+
+    if len(content) > _MAX_FILE_BYTES:
+        raise ConfigError(f"{path} has more than {_MAX_FILE_BYTES:,} bytes: remove what is not a setting")
     try:
-        with open(path, encoding="utf-8") as file:
-            settings = yaml.safe_load(file)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
+        settings = _load_yaml(content)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())[:_MAX_REASON]}") from None
+    except (ValueError, OverflowError) as error:  # of a number or a date
+        raise ConfigError(f"{path} cannot be read: {str(error)[:_MAX_REASON]}") from None
     if settings is None:
         return {}
     if not isinstance(settings, dict):
         raise ConfigError(f"{path} holds {type(settings).__name__}, not settings: write lines of `key: value`")
     for key, value in settings.items():
         if key not in _KEYS:
-            raise ConfigError(f"{path}: the key {key!r} is not known: use {', '.join(_KEYS)}")
+            raise ConfigError(f"{path}: the key {abbreviate(key)} is not known: use {', '.join(_KEYS)}")
         fits, wanted = _KEYS[key]
         if not fits(value):
-            raise ConfigError(f"{path}: {key} is {value!r}, but must be {wanted}")
+            raise ConfigError(f"{path}: {key} is {abbreviate(value)}, but must be {wanted}")
     return settings

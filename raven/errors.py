@@ -34,10 +34,18 @@
         ├── ReadOnlyError               the file or its folder cannot be written.
         └── CorruptError                SQLite found the file damaged.
 
-Each message names the wrong value and says what to do about it.
+Each message names the wrong value, shortened by `abbreviate`, and says what to do about it.
 """
 
 from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+_MAX_SHOWN = 60
+_MAX_SHOWN_ITEMS = 3
+_MAX_SHOWN_LEVELS = 2
+_MAX_SHOWN_BITS = 8192
 
 
 class RavenError(Exception):
@@ -184,6 +192,48 @@ class CorruptError(DatabaseError):
     """SQLite found the file damaged."""
 
 
+def abbreviate(value: object) -> str:
+    """Return a value for an error message, in at most 60 characters.
+
+    A few items of it are visited, however large it is: a few lines of YAML or JSON can hold a value whose `repr` would
+    fill the memory. So the `repr` of an object of another program is not called either.
+    """
+    text = _abbreviate(value, _MAX_SHOWN_LEVELS)
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
+
+
+def _abbreviate(value: object, levels: int) -> str:
+    kind = type(value)
+    if isinstance(value, str | bytes | bytearray):
+        return repr(value[: _MAX_SHOWN + 1])
+    if isinstance(value, int):
+        bits = value.bit_length()
+        return repr(value) if bits <= _MAX_SHOWN_BITS else f"an integer of {bits} bits"
+    if value is None or kind in (float, complex) or kind.__module__ == "datetime":
+        return repr(value)
+    if kind in (list, tuple, dict, set, frozenset):
+        return _abbreviate_items(value, levels)
+    if isinstance(value, BaseException):
+        return f"{kind.__name__}({', '.join(_abbreviate(item, 0) for item in value.args[:_MAX_SHOWN_ITEMS])})"
+    return f"<class {value.__name__}>" if isinstance(value, type) else f"<{kind.__name__}>"
+
+
+def _abbreviate_items(values: Any, levels: int) -> str:
+    start, end = "[]" if isinstance(values, list) else "()" if isinstance(values, tuple) else "{}"
+    if not values:
+        return start + end if start != "{" or isinstance(values, dict) else "set()"
+    if not levels:
+        return f"{start}...{end}"
+    if isinstance(values, dict):
+        some = [
+            f"{_abbreviate(key, levels - 1)}: {_abbreviate(item, levels - 1)}"
+            for key, item in islice(values.items(), _MAX_SHOWN_ITEMS)
+        ]
+    else:
+        some = [_abbreviate(item, levels - 1) for item in islice(values, _MAX_SHOWN_ITEMS)]
+    return f"{start}{', '.join(some)}{', ...' if len(values) > len(some) else ''}{end}"
+
+
 def __getattr__(name: str) -> type[RavenError]:
     """Return an error by the name that it had up to version 0.3, with a DeprecationWarning."""
     if name == "HelperError":
@@ -192,4 +242,4 @@ def __getattr__(name: str) -> type[RavenError]:
         text = "raven.errors.HelperError is deprecated: use raven.errors.ServerError"
         warnings.warn(text, DeprecationWarning, stacklevel=2)
         return ServerError
-    raise AttributeError(f"module 'raven.errors' has no attribute {name!r}")
+    raise AttributeError(f"module 'raven.errors' has no attribute '{name}'")

@@ -117,7 +117,7 @@ class BusTransaction(Atomic):
         def __getattr__(self, name: str) -> Any:
             """Return another attribute of the client, with a DeprecationWarning: old code uses `tx` as the client."""
             if name.startswith("_"):
-                raise AttributeError(f"'BusTransaction' object has no attribute {name!r}")
+                raise AttributeError(f"'BusTransaction' object has no attribute '{name}'")
             attribute = getattr(self._bus, name)
             warnings.warn(f"a transaction has no {name}: use that of the client", DeprecationWarning, stacklevel=2)
             return attribute

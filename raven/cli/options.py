@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from raven.errors import ConfigError, RavenError
+from raven.errors import ConfigError, RavenError, abbreviate
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -67,7 +67,8 @@ class DurationType(_SecondsType):
         """Return seconds."""
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w|)", str(value))
         if match is None:
-            self.fail(f"{value!r} is not a duration: write seconds, or 500ms, 30s, 5m, 2h, 7d, 1w", param, ctx)
+            problem = f"{abbreviate(value)} is not a duration"
+            self.fail(f"{problem}: write seconds, or 500ms, 30s, 5m, 2h, 7d, 1w", param, ctx)
         return float(match[1]) * _SECONDS_PER_UNIT[match[2]]
 
 
@@ -202,7 +203,9 @@ def connect_timeout_s() -> float:
     if not text:
         return _CONNECT_TIMEOUT_S
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) or float(text) > _MAX_CONNECT_TIMEOUT_S:
-        raise ConfigError(f"RAVEN_CONNECT_TIMEOUT_S is {text!r}, but must be a number of seconds from 0 to 3600")
+        raise ConfigError(
+            f"RAVEN_CONNECT_TIMEOUT_S is {abbreviate(text)}, but must be a number of seconds from 0 to 3600"
+        )
     return float(text)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from raven.config import Retention
 from raven.delivery import expiry
-from raven.errors import InputError, RavenError
+from raven.errors import InputError, RavenError, abbreviate
 from raven.model import clock
 from raven.model.limits import MAX_SPAN_S, is_number
 from raven.model.status import Pruned
@@ -45,7 +45,7 @@ def prune(
     does not reuse its id. At the end the file shrinks. `dry_run` deletes nothing.
     """
     if not is_number(older_than_s, 0, MAX_SPAN_S):
-        raise InputError(f"older_than_s {older_than_s!r} is not a number of seconds, 0 to 100 years")
+        raise InputError(f"older_than_s {abbreviate(older_than_s)} is not a number of seconds, 0 to 100 years")
     # Expired deliveries are finished, but the file may not say so yet.
     expiry.apply_due(store, ring)
     before = clock.now() - clock.to_micros(older_than_s)

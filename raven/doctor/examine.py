@@ -29,7 +29,7 @@ from raven.doctor.readonly_store import ReadOnlyStore
 from raven.doctor.report import Check, Verdict
 from raven.doctor.socket import check_socket
 from raven.doctor.subscribers import check_subscribers, check_watch
-from raven.errors import BusyError, DiskFullError, RavenError
+from raven.errors import BusyError, DiskFullError, RavenError, abbreviate
 from raven.store.connection import sqlite_version
 from raven.store.sql import migrations
 from raven.wake.doorbell import Doorbells
@@ -53,7 +53,7 @@ def examine(config: Config) -> Iterator[Check]:
         yield Check(
             "file",
             "fail",
-            f"invalid path {config.db!r}: it contains a NUL character",
+            f"invalid path {abbreviate(config.db)}: it contains a NUL character",
             "name another with --db or RAVEN_DB",
         )
         return

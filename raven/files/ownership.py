@@ -62,7 +62,7 @@ def distrust(path: str, status: os.stat_result, kind: int = stat.S_IFREG, *, pri
 
     It counts if it has the type `kind`, belongs to a trusted user, and other users cannot write it. With `private` they
     must have no access at all. The group may have access if RAVEN_TRUSTED_UIDS is set, or write if this user alone is
-    in it.
+    in it. A symlink has no permissions of its own.
     """
     if stat.S_IFMT(status.st_mode) != kind:
         return Distrust(f"{path} is {describe_kind(status)}, not {_KINDS[kind]}", "remove it")
@@ -71,7 +71,7 @@ def distrust(path: str, status: os.stat_result, kind: int = stat.S_IFREG, *, pri
             f"{path} belongs to {user_name(status.st_uid)}",
             f"remove it, or set {TRUSTED_UIDS}={status.st_uid} if you trust that user",
         )
-    mode = stat.S_IMODE(status.st_mode)
+    mode = 0 if kind == stat.S_IFLNK else stat.S_IMODE(status.st_mode)
     if mode & _closed_bits(private=private) and not _is_own_group(status, mode, private=private):
         import shlex
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from raven.errors import AddressError
+from raven.errors import AddressError, abbreviate
 
 WILDCARD = "*"
 MAX_LENGTH = 512
@@ -40,7 +40,7 @@ def make_address(session: str, role: str) -> Address:
     for name, part in (("session", session), ("role", role)):
         problem = _problem_of(part)
         if problem:
-            raise AddressError(f"{name} {part!r} {problem}")
+            raise AddressError(f"{name} {abbreviate(part)} {problem}")
     _check_length(str(address))
     return address
 
@@ -49,14 +49,14 @@ def parse_address(text: str) -> Address:
     """Parse an address; raises AddressError for a broadcast pattern or malformed text."""
     address = parse_target(text)
     if address.is_pattern:
-        raise AddressError(f"address {text!r} is a broadcast pattern, but one address is needed; {_EXAMPLE}")
+        raise AddressError(f"address {abbreviate(text)} is a broadcast pattern, but one address is needed; {_EXAMPLE}")
     return address
 
 
 def parse_target(text: str) -> Address:
     """Parse an address or a broadcast pattern; raises AddressError that names the value and the remedy."""
     if not isinstance(text, str):
-        raise AddressError(f"address {text!r} is not a string; {_EXAMPLE}")
+        raise AddressError(f"address {abbreviate(text)} is not a string; {_EXAMPLE}")
     return parse_text(text)
 
 
@@ -66,11 +66,11 @@ def parse_text(text: str) -> Address:
     _check_length(text)
     role, colon, session = text.partition(":")
     if not colon:
-        raise AddressError(f"address {text!r} has no ':'; {_EXAMPLE}")
+        raise AddressError(f"address {abbreviate(text)} has no ':'; {_EXAMPLE}")
     for name, part in (("role", role), ("session", session)):
         problem = None if part == WILDCARD else _problem_of(part)
         if problem:
-            raise AddressError(f"address {text!r}: its {name} {problem}; {_EXAMPLE}")
+            raise AddressError(f"address {abbreviate(text)}: its {name} {problem}; {_EXAMPLE}")
     return Address(role, session)
 
 
@@ -84,13 +84,13 @@ def parse_targets(to: str | Sequence[str]) -> dict[str, Address]:
         raise AddressError(f"to is an empty list: name at least one address; {_EXAMPLE}")
     for item in to:
         if not isinstance(item, str):
-            raise AddressError(f"address {item!r} is not a string; {_EXAMPLE}")
+            raise AddressError(f"address {abbreviate(item)} is not a string; {_EXAMPLE}")
     return {item: parse_target(item) for item in to}
 
 
 def _check_length(text: str) -> None:
     if len(text) > MAX_LENGTH:
-        raise AddressError(f"address {text[:40]!r}... has {len(text)} characters; the limit is {MAX_LENGTH}")
+        raise AddressError(f"address {abbreviate(text)} has {len(text)} characters; the limit is {MAX_LENGTH}")
 
 
 def _problem_of(part: str) -> str | None:
@@ -100,7 +100,7 @@ def _problem_of(part: str) -> str | None:
     if not part:
         return "is empty"
     if ":" in part or WILDCARD in part:
-        return f"contains {':' if ':' in part else WILDCARD!r}, which is reserved in addresses"
+        return f"contains '{':' if ':' in part else WILDCARD}', which is reserved in addresses"
     if part != part.strip():
         return "begins or ends with a blank"
     if not part.isascii() or not part.isprintable():

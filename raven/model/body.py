@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from raven.errors import BodyError
+from raven.errors import BodyError, abbreviate
 from raven.model.limits import DEFAULT_MAX_BYTES
 
 MAX_DEPTH = 100
@@ -47,7 +47,7 @@ def encode(body: Any, max_bytes: int = DEFAULT_MAX_BYTES) -> str:
         size = len(text) if text.isascii() else len(text.encode("utf-8"))
     except UnicodeEncodeError as error:
         raise BodyError(
-            f"body contains the lone surrogate {error.object[error.start]!r}, which UTF-8 cannot encode"
+            f"body contains the lone surrogate {abbreviate(error.object[error.start])}, which UTF-8 cannot encode"
         ) from None
     except RecursionError:
         raise BodyError(f"body nests deeper than {MAX_DEPTH} levels: flatten it") from None
@@ -103,9 +103,8 @@ def parse(text: str) -> Any:
     except RecursionError:
         raise BodyError(f"body nests deeper than {MAX_DEPTH} levels: flatten it") from None
     except ValueError as error:
-        shown = text if len(text) <= 60 else text[:57] + "..."
         raise BodyError(
-            f"body {shown!r} is not JSON: {error}; plain text needs quotes of its own, as '\"text\"'"
+            f"body {abbreviate(text)} is not JSON: {error}; plain text needs quotes of its own, as '\"text\"'"
         ) from None
 
 

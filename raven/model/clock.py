@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import overload
 
-from raven.errors import InputError
+from raven.errors import InputError, abbreviate
 
 
 def now() -> int:
@@ -54,7 +54,7 @@ def deadline_after(timeout_s: float | None) -> float | None:
     if timeout_s is None:
         return None
     if not isinstance(timeout_s, int | float) or isinstance(timeout_s, bool) or not timeout_s >= 0:
-        raise InputError(f"timeout_s {timeout_s!r} is not a number of seconds, 0 or more")
+        raise InputError(f"timeout_s {abbreviate(timeout_s)} is not a number of seconds, 0 or more")
     return time.monotonic() + timeout_s
 
 

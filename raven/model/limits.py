@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raven.errors import InputError, MessageNotFoundError
+from raven.errors import InputError, MessageNotFoundError, abbreviate
 from raven.model import clock
 
 # A delivery's id is the message id and 20 bits of the recipient's ordinal, in SQLite's 63 bits.
@@ -34,40 +34,45 @@ def is_number(value: object, low: float, high: float, *, above: bool = False) ->
 def check_id(message_id: object) -> None:
     """Raise InputError unless `message_id` is an integer, and MessageNotFoundError if it is out of range."""
     if not isinstance(message_id, int) or isinstance(message_id, bool):
-        raise InputError(f"id {message_id!r} is not a number: give the one that send or inbox showed")
+        raise InputError(f"id {abbreviate(message_id)} is not a number: give the one that send or inbox showed")
     if not 0 < message_id <= MAX_ID:
-        raise MessageNotFoundError(f"there is no message #{message_id}: ids run from 1 to {MAX_ID}")
+        raise MessageNotFoundError(f"there is no message #{abbreviate(message_id)}: ids run from 1 to {MAX_ID}")
 
 
 def check_max(max: object) -> None:
     """Raise InputError unless `max` is a number of messages."""
     if not is_integer(max, 1, MAX_ID):
-        raise InputError(f"max {max!r} is not a number of messages: use 1 or more, at most {MAX_ID}")
+        raise InputError(f"max {abbreviate(max)} is not a number of messages: use 1 or more, at most {MAX_ID}")
 
 
 def check_max_attempts(max_attempts: object) -> None:
     """Raise InputError unless `max_attempts` is a number of attempts, or None for the default."""
     if max_attempts is not None and not is_integer(max_attempts, 1, MAX_ATTEMPTS):
-        raise InputError(f"max_attempts {max_attempts!r} is not a number of attempts: use 1 to {MAX_ATTEMPTS:,}")
+        raise InputError(
+            f"max_attempts {abbreviate(max_attempts)} is not a number of attempts: use 1 to {MAX_ATTEMPTS:,}"
+        )
 
 
 def check_token(lease: object) -> None:
     """Raise InputError unless `lease` is a lease token or None."""
     if lease is not None and not is_integer(lease, 1, _END_OF_TOKENS - 1):
-        raise InputError(f"lease {lease!r} is not a lease token: give the `lease` of the claimed message")
+        raise InputError(f"lease {abbreviate(lease)} is not a lease token: give the `lease` of the claimed message")
 
 
 def check_lease(lease_s: object) -> None:
     """Raise InputError unless `lease_s` is a valid lease duration."""
     if not is_number(lease_s, 0, _MAX_LEASE_S, above=True):
-        raise InputError(f"lease_s {lease_s!r} is out of range: use more than 0, up to {_MAX_LEASE_S} seconds")
+        raise InputError(
+            f"lease_s {abbreviate(lease_s)} is out of range: use more than 0, up to {_MAX_LEASE_S} seconds"
+        )
 
 
 def check_poll_interval(poll_interval_s: object) -> None:
     """Raise InputError unless `poll_interval_s` is a valid interval."""
     if not is_number(poll_interval_s, 0, _MAX_POLL_S, above=True):
         raise InputError(
-            f"poll_interval_s {poll_interval_s!r} is out of range: use more than 0, up to {_MAX_POLL_S} seconds"
+            f"poll_interval_s {abbreviate(poll_interval_s)} is out of range: "
+            f"use more than 0, up to {_MAX_POLL_S} seconds"
         )
 
 
@@ -77,5 +82,5 @@ def check_span(name: str, seconds: float | None, least: float) -> int | None:
         return None
     if not is_number(seconds, least, MAX_SPAN_S):
         bound = "above 0" if least else "0 or more"
-        raise InputError(f"{name} {seconds!r} is not a number of seconds {bound} (and at most 100 years)")
+        raise InputError(f"{name} {abbreviate(seconds)} is not a number of seconds {bound} (and at most 100 years)")
     return clock.to_micros(seconds)

@@ -5,7 +5,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, TypedDict, cast
 
-from raven.errors import InputError
+from raven.errors import InputError, abbreviate
 from raven.model import body as bodies
 from raven.model.address import Address, parse_targets, parse_text
 from raven.model.limits import (
@@ -21,6 +21,7 @@ from raven.model.message import TO_SEPARATOR, URGENCIES, MessageRow, Report, Urg
 from raven.model.schemas import SchemaRegistry
 
 _MAX_TEXT = 1024
+_LARGEST = 10**_MAX_TEXT
 
 
 class NewMessage(NamedTuple):
@@ -77,24 +78,26 @@ def check_optional_text(name: str, value: str | int | None) -> str | None:
     """Return a text or a number as text, or None; raises InputError for blank text and for other types."""
     if value is None:
         return None
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST else value
     _check_text(name, text)
     return str(text)
 
 
 def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str) or not value.strip() or len(value) > _MAX_TEXT:
-        raise InputError(f"{name} {str(value)[:40]!r} must be a text of 1 to {_MAX_TEXT} characters that is not blank")
+        raise InputError(f"{name} {abbreviate(value)} must be a text of 1 to {_MAX_TEXT} characters that is not blank")
     if not value.isascii():
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise InputError(f"{name} {value!r} contains a lone surrogate, which UTF-8 cannot encode") from None
+            raise InputError(
+                f"{name} {abbreviate(value)} contains a lone surrogate, which UTF-8 cannot encode"
+            ) from None
 
 
 def _check_urgency(name: str, value: Any) -> int:
     if value not in URGENCIES:
-        raise InputError(f"{name} {value!r} is not known: use {', '.join(URGENCIES)}")
+        raise InputError(f"{name} {abbreviate(value)} is not known: use {', '.join(URGENCIES)}")
     return URGENCIES.index(value)
 
 
@@ -102,7 +105,7 @@ def _check_tags(name: str, value: Any) -> str | None:
     if not value:
         return None
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise InputError(f"{name} {value!r} is not a list of texts")
+        raise InputError(f"{name} {abbreviate(value)} is not a list of texts")
     for tag in value:
         _check_text("tag", tag)
     return bodies.encode(list(value))
@@ -110,13 +113,15 @@ def _check_tags(name: str, value: Any) -> str | None:
 
 def _check_reply_to(name: str, value: Any) -> int | None:
     if value is not None and not is_integer(value, 1, MAX_ID):
-        raise InputError(f"{name} {value!r} is not the id of a message: give the number that send or inbox showed")
+        raise InputError(
+            f"{name} {abbreviate(value)} is not the id of a message: give the number that send or inbox showed"
+        )
     return cast("int | None", value)
 
 
 def _check_report(name: str, value: Any) -> Report | None:
     if value not in (None, "undelivered"):
-        raise InputError(f"{name} {value!r} is not known: use 'undelivered', or omit it")
+        raise InputError(f"{name} {abbreviate(value)} is not known: use 'undelivered', or omit it")
     return cast("Report | None", value)
 
 
@@ -286,13 +291,13 @@ def build_many(
 
 def _check_parameters(message: object) -> None:
     if not isinstance(message, dict | Mapping):
-        raise InputError(f"{message!r} is not a dict of send's parameters")
+        raise InputError(f"{abbreviate(message)} is not a dict of send's parameters")
     for name in ("to", "type"):
         if name not in message:
-            raise InputError(f"{name!r} is missing")
+            raise InputError(f"{abbreviate(name)} is missing")
     if not _PARAMETERS.issuperset(message):
         [name, *_] = (name for name in message if name not in _PARAMETERS)
-        raise InputError(f"send has no parameter {name!r}: use {', '.join(sorted(_PARAMETERS))}")
+        raise InputError(f"send has no parameter {abbreviate(name)}: use {', '.join(sorted(_PARAMETERS))}")
 
 
 def check_request(timeout_s: object, options: Mapping[str, Any]) -> None:
@@ -301,11 +306,11 @@ def check_request(timeout_s: object, options: Mapping[str, Any]) -> None:
         if option.not_of == "request" and options.get(name) is not None:
             raise InputError(f"a request has no option {name}: it is sent once, lives for timeout_s and then raises")
     if not is_number(timeout_s, 0, MAX_REQUEST_S, above=True):
-        raise InputError(f"timeout_s {timeout_s!r} is out of range: use more than 0 seconds, up to 7 days")
+        raise InputError(f"timeout_s {abbreviate(timeout_s)} is out of range: use more than 0 seconds, up to 7 days")
 
 
 def check_options(options: Iterable[str]) -> None:
     """Raise TypeError, as Python does, for keyword arguments that `send` does not have."""
     for name in options:
         if name not in _PARAMETERS:
-            raise TypeError(f"send has no parameter {name!r}: use {', '.join(sorted(_PARAMETERS))}")
+            raise TypeError(f"send has no parameter {abbreviate(name)}: use {', '.join(sorted(_PARAMETERS))}")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import builtins
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from raven.errors import BodyError, InputError, SchemaValidationError
+from raven.errors import BodyError, InputError, SchemaValidationError, abbreviate
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+_MAX_LISTED = 10
 
 
 class SchemaRegistry:
@@ -36,7 +39,7 @@ class SchemaRegistry:
     def register(cls, type: str, model: builtins.type[BaseModel]) -> None:
         """Check bodies of `type` against `model` from now on; replaces the model registered before."""
         if not hasattr(model, "model_validate"):
-            raise InputError(f"schema {model!r} for type {type!r} is not a pydantic model class")
+            raise InputError(f"schema {abbreviate(model)} for type {abbreviate(type)} is not a pydantic model class")
         cls._models[type] = model
         cls._update_in_use()
 
@@ -62,7 +65,9 @@ class SchemaRegistry:
         model = cls._models.get(type)
         if model is None and cls._strict:
             known = ", ".join(sorted(cls._models)) or "none"
-            raise SchemaValidationError(f"type {type!r} has no schema, and strict mode is on (known types: {known})")
+            raise SchemaValidationError(
+                f"type {abbreviate(type)} has no schema, and strict mode is on (known types: {known})"
+            )
         if hasattr(body, "model_dump") and not isinstance(body, builtins.type):
             return cls._checked_dump(type, model, body)
         if model is not None:
@@ -75,7 +80,7 @@ class SchemaRegistry:
         try:
             plain = body.model_dump(mode="json", by_alias=True)
         except ValueError as error:
-            raise BodyError(f"body of type {type!r} cannot be converted to JSON: {error}") from None
+            raise BodyError(f"body of type {abbreviate(type)} cannot be converted to JSON: {error}") from None
         if model is not None and not isinstance(body, model):
             cls._check(type, model, plain)
         return plain
@@ -88,7 +93,9 @@ class SchemaRegistry:
             model.model_validate(body)
         except ValidationError as error:
             fields = {".".join(map(str, item["loc"])) or "body": item["msg"] for item in error.errors()}
-            listed = "; ".join(f"{field}: {reason}" for field, reason in fields.items())
+            listed = "; ".join(f"{field}: {reason}" for field, reason in islice(fields.items(), _MAX_LISTED))
+            if len(fields) > _MAX_LISTED:
+                listed += f"; and {len(fields) - _MAX_LISTED} more"
             raise SchemaValidationError(
-                f"body of type {type!r} does not fit {model.__name__}: {listed}", fields
+                f"body of type {abbreviate(type)} does not fit {model.__name__}: {listed}", fields
             ) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raven.errors import InputError
+from raven.errors import InputError, abbreviate
 from raven.model import body as bodies
 from raven.model import clock
 from raven.model.address import parse_address
@@ -24,7 +24,9 @@ class LogCursor:
 
     def __init__(self, store: Store, from_id: int, role: str | Sequence[str] | None) -> None:
         if not is_integer(from_id, 0, MAX_ID):
-            raise InputError(f"from_id {from_id!r} is not the id of a message: give a number from 0 to {MAX_ID}")
+            raise InputError(
+                f"from_id {abbreviate(from_id)} is not the id of a message: give a number from 0 to {MAX_ID}"
+            )
         self._store = store
         self._next_id = from_id
         self._file = store.replaced

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, get_args
 
 from raven.delivery import expiry
-from raven.errors import DatabaseError, InputError, MessageNotFoundError, UndeliveredError, WaitTimeoutError
+from raven.errors import DatabaseError, InputError, MessageNotFoundError, UndeliveredError, WaitTimeoutError, abbreviate
 from raven.model import clock
 from raven.model.clock import deadline_after, remaining_s
 from raven.model.lifecycle import FINAL
@@ -30,7 +30,7 @@ def receipts(store: Store, doorbells: Doorbells, message_id: int) -> list[Receip
     if any(row[1] < 2 and (0 < row[4] <= now or (row[8] or now + 1) <= now) for row in rows):
         # If the bus cannot be written now, due timers are applied a little later.
         with suppress(DatabaseError), store.no_wait():
-            expiry.apply_due(store, doorbells.ring, expiry.TICK_S)
+            expiry.apply_due(store, doorbells.ring)
         rows = _rows(store, message_id)
     return [_receipt(row, now) for row in rows]
 
@@ -44,7 +44,7 @@ class ReceiptPoller:
 
     def __init__(self, read: Callable[[], list[Receipt]], message_id: int, state: State = "acked") -> None:
         if state not in get_args(State):
-            raise InputError(f"state {state!r} is not known: use {', '.join(STATES)}")
+            raise InputError(f"state {abbreviate(state)} is not known: use {', '.join(STATES)}")
         self._read = read
         self._message_id = message_id
         self._state: State = state

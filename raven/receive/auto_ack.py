@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Literal, Self, TypeVar
 
 from raven.delivery.mailbox import ASSUME_READY, Claim, Mailbox, QueueState
-from raven.errors import BusyError, ClosedError, InputError, RavenError
+from raven.errors import BusyError, ClosedError, InputError, RavenError, abbreviate
 from raven.model.clock import deadline_after, remaining_s
 from raven.model.limits import is_integer
 from raven.model.message import Message
@@ -36,7 +36,7 @@ class AutoAckConsumer:
 
     def __init__(self, mailbox: Mailbox, waiter: Waiter, max_per_poll: int) -> None:
         if not is_integer(max_per_poll, 1, MAX_BATCH):
-            raise InputError(f"max_per_poll {max_per_poll!r} is out of range: use 1 to {MAX_BATCH:,}")
+            raise InputError(f"max_per_poll {abbreviate(max_per_poll)} is out of range: use 1 to {MAX_BATCH:,}")
         self.waiter = waiter
         self._mailbox = mailbox
         self._max_per_poll = max_per_poll

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from raven.delivery.mailbox import ASSUME_READY, Lease, Mailbox, new_token
-from raven.errors import InputError, RavenError
+from raven.errors import InputError, RavenError, abbreviate
 from raven.model.limits import check_lease, check_max
 from raven.model.message import AckMode, Message
 from raven.wake.listener import Listener
@@ -89,5 +89,5 @@ class PullSubscription:
 def check(ack: object, lease_s: object) -> None:
     """Raise InputError unless `ack` is a known mode and `lease_s` a valid lease."""
     if ack not in ("auto", "manual", "prefetch"):
-        raise InputError(f"ack {ack!r} is not known: use 'auto', 'manual' or 'prefetch'")
+        raise InputError(f"ack {abbreviate(ack)} is not known: use 'auto', 'manual' or 'prefetch'")
     check_lease(lease_s)

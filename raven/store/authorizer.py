@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from raven.errors import StatementError
+from raven.errors import StatementError, abbreviate
 
 if TYPE_CHECKING:
     import apsw
 
 _OK, _DENY = 0, 1
+_MAX_SHOWN = 100
 # Action codes of SQLite's authorizer (https://sqlite.org/c3ref/c_alter_table.html). Always denied: PRAGMA, BEGIN and
 # COMMIT, ATTACH, DETACH, ANALYZE (it would change the plans of raven's statements) and SAVEPOINT. For the other codes,
 # the sets below say which of the two arguments names the table or view.
@@ -78,7 +79,7 @@ def run(connection: apsw.Connection, sql: str, params: Sequence[Any] | Mapping[s
     An exception of a signal handler passes. SQLite has then rolled back the transaction if the statement was a write.
     """
     if isinstance(params, str | bytes) or not isinstance(params, Sequence | Mapping):
-        raise StatementError(f"params {params!r} is neither a list nor a dict of values")
+        raise StatementError(f"params {abbreviate(params)} is neither a list nor a dict of values")
     # Set at the first user statement only: setting an authorizer makes SQLite recompile all other statements.
     if not isinstance(connection.authorizer, Authorizer):
         connection.authorizer = Authorizer()
@@ -95,17 +96,18 @@ def run(connection: apsw.Connection, sql: str, params: Sequence[Any] | Mapping[s
         )
         if not is_of_statement or _came_from_a_signal(error):
             raise
-        shown = " ".join(str(sql).split())
-        shown = shown if len(shown) <= 60 else shown[:57] + "..."
+        shown = " ".join(sql[:_MAX_SHOWN].split()) if isinstance(sql, str) else sql
         hint = "; user SQL cannot change raven's tables or end the transaction" if kind == "AuthError" else ""
-        raise StatementError(f"the statement {shown!r} failed: {error}{hint}") from error
+        raise StatementError(f"the statement {abbreviate(shown)} failed: {str(error)[:_MAX_SHOWN]}{hint}") from error
     finally:
         authorizer.is_active = False
         connection.set_progress_handler(None)
     if authorizer.saw_rename:
         taken = [row[0] for row in connection.execute(_SHADOWING_TABLES) if row[0].lower() in _RESERVED_NAMES]
         if taken:
-            raise StatementError(f"the name {taken[0]!r} is reserved by raven: choose another name for your table")
+            raise StatementError(
+                f"the name {abbreviate(taken[0])} is reserved by raven: choose another name for your table"
+            )
     return rows
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import apsw
 
 from raven.config import Durability
-from raven.errors import ClosedError, ConfigError, DatabaseError, FileMissingError
+from raven.errors import ClosedError, ConfigError, DatabaseError, FileMissingError, abbreviate
 from raven.model.limits import is_number
 from raven.store import file, fork_safety, migrations
 from raven.store.checkpoint import WAL_SIZE_LIMIT, BusyHandler
@@ -59,11 +59,11 @@ class Connection:
         create: bool = True,
     ) -> None:
         if durability not in ("normal", "full"):
-            raise ConfigError(f"durability {durability!r} is not known: use 'normal' or 'full'")
+            raise ConfigError(f"durability {abbreviate(durability)} is not known: use 'normal' or 'full'")
         if not is_number(busy_timeout_s, 0, 3600):
-            raise ConfigError(f"busy_timeout_s {busy_timeout_s!r} is out of range: use 0 to 3600 seconds")
+            raise ConfigError(f"busy_timeout_s {abbreviate(busy_timeout_s)} is out of range: use 0 to 3600 seconds")
         if "\0" in path or not path.isprintable():
-            raise FileMissingError(f"invalid bus path {path!r}: it contains a NUL or unprintable character")
+            raise FileMissingError(f"invalid bus path {abbreviate(path)}: it contains a NUL or unprintable character")
         # Resolve symlinks: SQLite and the doorbells must agree on one name for the file.
         self.path = os.path.realpath(path)
         self.busy_timeout_s = busy_timeout_s

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
-from raven.errors import DatabaseError, InputError, LimitError
+from raven.errors import DatabaseError, InputError, LimitError, abbreviate
 from raven.model.limits import MAX_PAGE_BYTES
 from raven.model.message import cut_row, json_size
 from raven.store import file
@@ -356,7 +356,8 @@ def fetch(
         return _fetch(connection.execute(sql, params), max_bytes, whole)
     except UnicodeEncodeError as error:
         raise InputError(
-            f"{error.object[:40]!r} has the lone surrogate {error.object[error.start]!r}, which UTF-8 cannot encode"
+            f"{abbreviate(error.object)} has the lone surrogate {abbreviate(error.object[error.start])}, "
+            "which UTF-8 cannot encode"
         ) from None
     except UnicodeDecodeError:
         names = [column[0] for column in connection.execute(sql, params).get_description()]

@@ -18,7 +18,7 @@ _HOMES = {"Client": "raven_rpc.client.client", "Server": "raven_rpc.server.serve
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used: a client needs nothing of the server (PEP 562)."""
     if name not in __all__:
-        raise AttributeError(f"module 'raven_rpc' has no attribute {name!r}")
+        raise AttributeError(f"module 'raven_rpc' has no attribute '{name}'")
     value: object = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import datetime
 import re
+import tracemalloc
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import raven
+import raven_rpc
 from raven import errors
 
 ALL = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
@@ -55,6 +60,92 @@ def test_missing_things_are_lookup_errors_and_nothing_else_is() -> None:
 
 def test_only_a_busy_bus_a_full_disk_or_a_silent_server_is_worth_the_same_call_again() -> None:
     assert {kind for kind in ALL if kind.retryable} == {raven.BusyError, raven.DiskFullError, raven.UnreachableError}
+
+
+def test_no_error_shows_the_repr_of_a_whole_value() -> None:
+    """A `repr` walks the whole value: `abbreviate` does not."""
+    found = [
+        f"{path}:{node.lineno}"
+        for home in (raven, raven_rpc)
+        for path in Path(str(home.__file__)).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if (isinstance(node, ast.FormattedValue) and node.conversion in (ord("r"), ord("a")))
+        or (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("repr", "ascii"))
+        or (isinstance(node, ast.Constant) and isinstance(node.value, str) and "%r" in node.value)
+    ]
+
+    assert [place for place in found if "raven/errors.py:" not in place] == []
+
+
+def bomb(levels: int) -> list[object]:
+    """Return a list that holds itself a billion times and more, in a few lists."""
+    value: list[object] = ["x"] * 9
+    for _ in range(levels):
+        value = [value] * 9
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("plan", "'plan'"),
+        (None, "None"),
+        (True, "True"),
+        (-1.5, "-1.5"),
+        (1 << 64, "18446744073709551616"),
+        pytest.param(10**5000, "an integer of 16610 bits", id="a long integer"),
+        (b"ab", "b'ab'"),
+        (["a", 2], "['a', 2]"),
+        ((), "()"),
+        ({}, "{}"),
+        (set(), "set()"),
+        ((1, 2, 3, 4, 5), "(1, 2, 3, ...)"),
+        ({"a": {"b": {"c": {}}}}, "{'a': {'b': {...}}}"),
+        ({1}, "{1}"),
+        (datetime.date(2026, 1, 2), "datetime.date(2026, 1, 2)"),
+        (int, "<class int>"),
+        (object(), "<object>"),
+        (KeyError("a"), "KeyError('a')"),
+        ("\x1b[2J", "'\\x1b[2J'"),
+    ],
+)
+def test_an_error_shows_a_value_as_python_writes_it(value: object, shown: str) -> None:
+    assert errors.abbreviate(value) == shown
+
+
+class _Endless:
+    def __repr__(self) -> str:
+        raise AssertionError("this would walk the whole value")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "x" * 10**7,
+        b"x" * 10**7,
+        bytearray(10**7),
+        10**10**5,
+        list(range(10**6)),
+        dict.fromkeys(range(10**6)),
+        set(range(10**6)),
+        bomb(200),
+        {"a": bomb(200), "b" * 10**6: ["c" * 10**6] * 10**6},
+        _Endless(),
+        [_Endless()],
+        ValueError(bomb(200)),
+    ],
+    ids=range(12),
+)
+def test_an_error_shows_a_large_value_short_and_without_walking_it(value: object) -> None:
+    tracemalloc.start()
+    try:
+        shown = errors.abbreviate(value)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert 0 < len(shown) <= 60
+    assert peak < 20_000
 
 
 @pytest.mark.parametrize("kind", ALL)

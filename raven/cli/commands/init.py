@@ -11,7 +11,7 @@ from raven import __version__
 from raven.cli.command import Documented, DocumentedGroup
 from raven.cli.options import ADDRESS, bus_option, json_option, open_client
 from raven.cli.output import echo_json, escape
-from raven.errors import ConfigError
+from raven.errors import ConfigError, abbreviate
 
 if TYPE_CHECKING:
     from click.shell_completion import ShellComplete
@@ -30,8 +30,7 @@ def init(db: str, force: bool, as_json: bool) -> None:
         raise ConfigError(f"{config.FILE_NAME} already exists here: edit it, or overwrite it with --force")
     path = os.path.abspath(os.path.expanduser(db))
     BusClient("init", "init", path, register=False).close()
-    with open(config.FILE_NAME, "w", encoding="utf-8") as file:
-        file.write(config.template(db))
+    config.write(config.FILE_NAME, config.template(db), force=force)
     if as_json:
         echo_json({"config": os.path.abspath(config.FILE_NAME), "db": path})
         return
@@ -62,7 +61,9 @@ def session_init(
 
     for address in addresses:
         if parse_address(address).session != session_id:
-            raise click.UsageError(f"address {address!r} is not in session {session_id!r}: write <role>:{session_id}")
+            raise click.UsageError(
+                f"address {abbreviate(address)} is not in session {abbreviate(session_id)}: write <role>:<session>"
+            )
     registered = [*addresses, *(str(make_address(session_id, role)) for role in roles)]
     with open_client(str(make_address(session_id, "init")), db, register=False) as bus:
         bus.register(*registered)

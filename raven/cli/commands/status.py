@@ -11,7 +11,7 @@ from raven.cli.command import Documented
 from raven.cli.exit_codes import GENERAL
 from raven.cli.options import bus_option, db_option, json_option, load_config, open_observer
 from raven.cli.output import echo_json, echo_table, escape, format_duration, format_rate, format_size
-from raven.errors import UnknownAddressError
+from raven.errors import UnknownAddressError, abbreviate
 from raven.model import clock
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ def peers(session: str | None, as_json: bool, db: str | None) -> None:
     with open_observer(db) as bus:
         peers = bus.peers(session)
     if session is not None and not peers:
-        raise UnknownAddressError(f"session {session!r} is not known: no address has used it, see `raven peers`")
+        raise UnknownAddressError(
+            f"session {abbreviate(session)} is not known: no address has used it, see `raven peers`"
+        )
     if as_json:
         echo_json({"peers": [peer.as_dict() for peer in peers]})
         return

@@ -17,7 +17,7 @@ import click
 from raven.cli.command import Documented
 from raven.cli.options import DURATION, bus_option, open_observer
 from raven.cli.output import escape, format_duration, format_rate, format_size
-from raven.errors import RavenError
+from raven.errors import RavenError, abbreviate
 from raven.wake.sigterm import raise_on_sigterm
 
 if TYPE_CHECKING:
@@ -234,7 +234,9 @@ def check_terminal(alternative: str) -> None:
         can_move = None
     if not can_move:
         kind = os.environ.get("TERM", "")
-        raise click.UsageError(f"a terminal of the kind {kind!r} (TERM) cannot show a full screen: use {alternative}")
+        raise click.UsageError(
+            f"a terminal of the kind {abbreviate(kind)} (TERM) cannot show a full screen: use {alternative}"
+        )
 
 
 def fit(text: str, columns: int) -> str:

@@ -11,7 +11,7 @@ import click
 from raven.cli.command import Documented
 from raven.cli.options import address_option, bus_option, chosen_socket, json_option, open_client
 from raven.cli.output import echo_json
-from raven.errors import DatabaseError, InputError, RavenError
+from raven.errors import DatabaseError, InputError, RavenError, abbreviate
 from raven.model.new_message import OPTIONS
 
 if TYPE_CHECKING:
@@ -101,15 +101,15 @@ def _step(number: int, line: bytes) -> Step:
         raise InputError(f'line {number} is not an object with "method" and "params"')
     name, params = call["method"], call.get("params", {})
     if not isinstance(name, str) or name not in METHODS:
-        raise InputError(f"line {number}: the method {name!r} is not known: use {', '.join(METHODS)}")
+        raise InputError(f"line {number}: the method {abbreviate(name)} is not known: use {', '.join(METHODS)}")
     if not isinstance(params, dict):
         raise InputError(f"line {number}: {name}: the params are not an object")
     method = METHODS[name]
     known = (*method.required, *method.optional)
     for missing in (param for param in method.required if param not in params):
-        raise InputError(f"line {number}: {name}: {missing!r} is missing")
+        raise InputError(f"line {number}: {name}: {abbreviate(missing)} is missing")
     for other in (param for param in params if param not in known):
-        raise InputError(f"line {number}: {name}: {other!r} is not a parameter of it: use {', '.join(known)}")
+        raise InputError(f"line {number}: {name}: {abbreviate(other)} is not a parameter of it: use {', '.join(known)}")
     return Step(number, name, params)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from raven.errors import InputError
+from raven.errors import InputError, abbreviate
 from raven.model.leases import LeaseTracker
 from raven.model.limits import check_id, check_lease, check_max
 from raven.model.message import Message, State
@@ -45,7 +45,9 @@ def send_many(address: str | None, messages: Sequence[Mapping[str, Any]]) -> Cal
 def reply(address: str | None, msg: Message | int, type: str, body: Any, options: dict[str, Any]) -> Call[Message]:
     """Return the call for `reply`; raises InputError."""
     if not isinstance(msg, Message | int) or isinstance(msg, bool):
-        raise InputError(f"{msg!r} is neither a message nor an id: give a message that inbox or claim returned")
+        raise InputError(
+            f"{abbreviate(msg)} is neither a message nor an id: give a message that inbox or claim returned"
+        )
     id = msg if isinstance(msg, int) else msg.id
     check_id(id)
     params: Any = {name: value for name, value in options.items() if name != "reply_to"}
@@ -101,7 +103,7 @@ def without_none(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters that are not None; raises InputError for an infinite number or NaN."""
     for name, value in params.items():
         if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"{name} {value!r} is not a number that JSON has: use a finite one")
+            raise InputError(f"{name} {abbreviate(value)} is not a number that JSON has: use a finite one")
     return {name: value for name, value in params.items() if value is not None}
 
 

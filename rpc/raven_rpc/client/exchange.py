@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from raven.errors import BodyError, LostError, ServerError, UnreachableError
+from raven.errors import BodyError, LostError, ServerError, UnreachableError, abbreviate
 from raven.model.message import Message
 from raven_rpc.jsonrpc import errors, messages
 
@@ -128,7 +128,7 @@ def unreachable(path: str, error: OSError) -> UnreachableError:
 
 
 def _strange(error: Exception) -> ServerError:
-    return ServerError(f"the server's answer has a form that this version of raven does not know: {error!r}")
+    return ServerError(f"the server's answer has a form that this version of raven does not know: {abbreviate(error)}")
 
 
 def _decoded(line: bytes) -> JsonObject:
@@ -138,5 +138,5 @@ def _decoded(line: bytes) -> JsonObject:
     except messages.ParseError as error:
         raise ServerError(f"the program at this socket is not a raven server: {error}") from None
     if not isinstance(value, dict):
-        raise ServerError(f"the program at this socket is not a raven server: {value!r}")
+        raise ServerError(f"the program at this socket is not a raven server: {abbreviate(value)}")
     return value

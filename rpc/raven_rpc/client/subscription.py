@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from raven.errors import DeliveryError, InputError, MessageNotFoundError
+from raven.errors import DeliveryError, InputError, MessageNotFoundError, abbreviate
 from raven.model import clock
 from raven.model.leases import LeaseTracker
 from raven.model.limits import check_lease, check_poll_interval, is_integer
@@ -38,11 +38,11 @@ class Options(NamedTuple):
     def params(self, address: str | None) -> dict[str, Any]:
         """Return the parameters of `subscribe`; raises InputError as BusClient does."""
         if self.ack not in ("auto", "manual"):
-            raise InputError(f"ack {self.ack!r} is not known: use 'auto' or 'manual'")
+            raise InputError(f"ack {abbreviate(self.ack)} is not known: use 'auto' or 'manual'")
         check_lease(self.lease_s)
         most = self.max_per_poll
         if not is_integer(most, 1, _MAX_WINDOW):
-            raise InputError(f"max_per_poll {most!r} is out of range: use 1 to {_MAX_WINDOW:,}")
+            raise InputError(f"max_per_poll {abbreviate(most)} is out of range: use 1 to {_MAX_WINDOW:,}")
         check_poll_interval(self.poll_interval_s)
         window = most if self.ack == "manual" else min(most, _PREFETCH)
         return without_none(

@@ -76,7 +76,7 @@ class Transaction:
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("_") or not (hasattr(self._outside, name) or name == "execute"):
-            raise AttributeError(f"'Transaction' object has no attribute {name!r}")
+            raise AttributeError(f"'Transaction' object has no attribute '{name}'")
         raise InputError(
             f"{name} is not possible in a transaction through the server, which makes its calls when the block ends: "
             f"use {_CAN}; or a BusClient on the file itself"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from raven import errors
-from raven.errors import RavenError
+from raven.errors import RavenError, abbreviate
 from raven_rpc.jsonrpc import messages
 
 
@@ -92,7 +92,7 @@ def standard(code: int, reason: str) -> dict[str, Any]:
 def from_wire(error: Any) -> RavenError:
     """Return the exception for an error object, of the class that its kind names, or a ServerError."""
     if not isinstance(error, dict):
-        return errors.ServerError(f"the server answered with {error!r}, which is not a JSON-RPC error")
+        return errors.ServerError(f"the server answered with {abbreviate(error)}, which is not a JSON-RPC error")
     value = error.get("data")
     data: dict[str, Any] = value if isinstance(value, dict) else {}
     kind = _CLASSES.get(str(data.get("kind")), errors.ServerError)

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from raven.errors import BindError
+from raven.errors import BindError, abbreviate
 
 if TYPE_CHECKING:
     import asyncio
@@ -90,7 +90,7 @@ class InheritedSocket:
         os.environ.pop("LISTEN_PID", None)
         os.environ.pop("LISTEN_FDNAMES", None)
         if count != "1":
-            raise BindError(f"LISTEN_FDS is {count!r}: pass exactly one listening Unix socket")
+            raise BindError(f"LISTEN_FDS is {abbreviate(count)}: pass exactly one listening Unix socket")
         os.set_inheritable(_FIRST_INHERITED_FD, False)
         try:
             self.socket = socket.socket(fileno=_FIRST_INHERITED_FD)

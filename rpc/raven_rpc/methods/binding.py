@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from raven.errors import InputError
+from raven.errors import InputError, abbreviate
 
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -25,7 +25,7 @@ def bind(model: type[_M], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _M:
     except ValidationError as error:
         for name in kwargs:
             if name not in names:
-                raise InputError(f"{name[:100]!r} is no parameter here; {_usage(names)}") from None
+                raise InputError(f"{abbreviate(name)} is no parameter here; {_usage(names)}") from None
         problem = error.errors(include_url=False, include_context=False)[0]
         raise InputError(f"{_describe_error(problem)}; {_usage(names)}") from None
 
@@ -45,13 +45,12 @@ def _describe_error(problem: Mapping[str, Any]) -> str:
     # After the name, `loc` has indexes of a list, and the names of the members of a union that were tried.
     name = ".".join([str(problem["loc"][0]), *(str(part) for part in problem["loc"][1:] if isinstance(part, int))])
     if problem["type"] == "missing":
-        return f"{name!r} is missing"
-    return f"{name} {abbreviate(problem['input'])}: {problem['msg'].lower()}"
+        return f"{abbreviate(name)} is missing"
+    return f"{name} {abbreviate_json(problem['input'])}: {problem['msg'].lower()}"
 
 
-def abbreviate(value: Any) -> str:
-    """Return a value for an error text, in at most 60 characters."""
+def abbreviate_json(value: Any) -> str:
+    """Return a JSON value for an error text, in at most 60 characters."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "an array"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return abbreviate(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from raven.errors import ForbiddenError, InputError, MessageNotFoundError
+from raven.errors import ForbiddenError, InputError, MessageNotFoundError, abbreviate
 from raven.host.bus import HostedBus
 from raven.host.deferred import DeferredSet
 from raven.host.host import Host
@@ -61,7 +61,7 @@ class Context:
         if address is None:
             address = self.address
         if address is None:
-            raise InputError(f"{name!r} is missing: give an address, or call `hello` with one first")
+            raise InputError(f"{abbreviate(name)} is missing: give an address, or call `hello` with one first")
         return self.check(address)
 
     def address_or_none(self, address: str | None) -> str | None:
@@ -72,7 +72,7 @@ class Context:
         """Return the address; raises AddressError if it is invalid, ForbiddenError if the socket is not bound to it."""
         parse_address(address)
         if self.bound and address not in self.bound:
-            raise ForbiddenError(f"this socket acts as {', '.join(self.bound)} only, not as {address!r}")
+            raise ForbiddenError(f"this socket acts as {', '.join(self.bound)} only, not as {abbreviate(address)}")
         return address
 
     def client(self, name: str, address: str | None) -> HostedBus:

@@ -21,7 +21,7 @@ from pydantic import (
 
 from raven.errors import InputError
 from raven.model.new_message import OPTION_TYPES, OPTIONS, Option
-from raven_rpc.methods.binding import abbreviate, bind
+from raven_rpc.methods.binding import abbreviate_json, bind
 
 MAX_WINDOW = 10_000
 
@@ -139,7 +139,7 @@ class SendMany(Sender):
         contents = []
         for number, message in enumerate(self.messages):
             if not isinstance(message, dict):
-                raise InputError(f"message {number} of send_many is {abbreviate(message)}, not an object")
+                raise InputError(f"message {number} of send_many is {abbreviate_json(message)}, not an object")
             try:
                 contents.append(bind(Content, (), message))
             except InputError as error:

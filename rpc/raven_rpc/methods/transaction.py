@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from raven.errors import DatabaseError, InputError, LimitError, RavenError
+from raven.errors import DatabaseError, InputError, LimitError, RavenError, abbreviate
 from raven.model.limits import MAX_PAGE_BYTES
 from raven_rpc.jsonrpc.messages import encode
 from raven_rpc.methods import params
-from raven_rpc.methods.binding import abbreviate, bind
+from raven_rpc.methods.binding import abbreviate_json, bind
 from raven_rpc.methods.context import Context
 from raven_rpc.methods.method import Method, Work
 
@@ -59,10 +59,10 @@ def transact(context: Context, args: params.Transaction, methods: Mapping[str, M
 
 def _work(context: Context, value: Any, methods: Mapping[str, Method]) -> Work:
     if not isinstance(value, dict):
-        raise InputError(f"{abbreviate(value)} is not an object with a method and params")
+        raise InputError(f"{abbreviate_json(value)} is not an object with a method and params")
     call = bind(params.Call, (), value)
     if call.method not in ALLOWED:
-        raise InputError(f"{call.method[:100]!r} cannot be part of a transaction: use {', '.join(ALLOWED)}")
+        raise InputError(f"{abbreviate(call.method)} cannot be part of a transaction: use {', '.join(ALLOWED)}")
     method = methods[call.method]
     args, kwargs = (call.params, {}) if isinstance(call.params, list) else ((), call.params)
     run: Callable[..., Work] = method.run

@@ -14,7 +14,7 @@ from jsonrpcserver.dispatcher import call as call_method
 from jsonrpcserver.dispatcher import create_request
 from oslash.either import Left
 
-from raven.errors import RavenError
+from raven.errors import RavenError, abbreviate
 from raven_rpc.jsonrpc import errors, messages
 from raven_rpc.methods.binding import bind
 from raven_rpc.methods.context import Context
@@ -48,7 +48,7 @@ class Dispatcher:
             return self._refusal(None, errors.standard(messages.INVALID_REQUEST, reason))
         wants_response, id, method = "id" in request, request.get("id"), self._methods.get(request["method"])
         if method is None:
-            reason = f"there is no method {request['method'][:100]!r}: ask rpc.discover which there are"
+            reason = f"there is no method {abbreviate(request['method'])}: ask rpc.discover which there are"
             error: dict[str, Any] | None = errors.standard(messages.METHOD_NOT_FOUND, reason)
             value = None
         else:
