@@ -60,6 +60,7 @@ class Config(NamedTuple):
     max_body_bytes: int = DEFAULT_MAX_BYTES
     max_attempts: int = DEFAULT_MAX_ATTEMPTS
     retention: Retention | None = None
+    limits: Mapping[str, int] = {}
 
 
 def load(db: str | None = None, folder: str | None = None) -> Config:
@@ -94,6 +95,7 @@ def load(db: str | None = None, folder: str | None = None) -> Config:
         max_body_bytes=settings.get("max_body_bytes", DEFAULT_MAX_BYTES),
         max_attempts=settings.get("max_attempts", DEFAULT_MAX_ATTEMPTS),
         retention=Retention.of(settings.get("retention") or {}),
+        limits=settings.get("limits") or {},
     )
 
 
@@ -140,6 +142,9 @@ max_attempts: 5
 # Finished messages beyond these limits are dropped while the bus is in use; unfinished and dead ones always stay.
 # Any of max_age_s (seconds since it was sent), max_messages (the newest are kept), max_bytes (of the file).
 retention: {{}}
+
+# Limits of `raven serve` by name, in place of the defaults; 0 means no limit. rpc/PROTOCOL.md lists the names.
+limits: {{}}
 """
 
 
@@ -208,6 +213,7 @@ _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "durability": (lambda value: value in ("normal", "full"), "normal or full"),
     "max_body_bytes": (_is_count, "a number of bytes, 1 or more"),
     "retention": (lambda value: value is None or isinstance(value, dict), f"limits: {', '.join(Retention._fields)}"),
+    "limits": (lambda value: value is None or isinstance(value, dict), "limits of `raven serve` by name"),
     "max_attempts": (lambda value: is_integer(value, 1, MAX_ATTEMPTS), "a whole number, 1 to 1000000"),
 }
 

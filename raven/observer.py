@@ -287,4 +287,4 @@ def _apply_due(store: Store, doorbells: Doorbells) -> None:
     """Apply the due timers of all deliveries, and wake the recipients and senders that this concerns."""
     from raven.delivery import expiry
 
-    expiry.apply_due(store, doorbells.ring)
+    expiry.apply_due(store, doorbells.ring, expiry.TICK_S)

@@ -86,5 +86,7 @@ def _server(db: str, path: str, options: tuple[str, ...], settings: dict[str, An
     parser.add_argument("--allow-uid", dest="allowed_uids", action="append", type=int, default=[])
     parser.add_argument("--max-request", type=int)
     parser.add_argument("--max-connections", type=int)
+    parser.add_argument("--limit", dest="limits", action="append", default=[])
     arguments = {name: value for name, value in vars(parser.parse_args(options)).items() if value is not None}
-    return Server(db, path, **arguments, **settings)
+    limits = dict(limit.split("=") for limit in arguments.pop("limits"))
+    return Server(db, path, limits={name: int(number) for name, number in limits.items()}, **arguments, **settings)

@@ -6,6 +6,8 @@ function skips finished work, so several processes may run them at once.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,13 +22,16 @@ from raven.wake.doorbell import ALL_TRAFFIC, receipt_address
 
 # The type of a message that reports an expired or dead delivery to the sender.
 UNDELIVERED = "raven.undelivered"
-# The deliveries that one transaction marks as expired.
+# The deliveries whose timers one transaction applies, and the addresses with ended leases that one read returns.
 _BATCH = 500
+_HOLDERS = 500
+# The longest run of one tick: what is still due then waits for the next tick.
+TICK_S = 0.1
 
 
 def release_due(tx: Transaction, recipient: str, now: int) -> list[str]:
-    """Release a recipient's elapsed delays and leases; returns the addresses to ring after the commit."""
-    released = tx.rows("release_due", {"recipient": recipient, "now": now})
+    """Release one batch of a recipient's elapsed delays and leases; returns the addresses to ring after the commit."""
+    released = tx.rows("release_due", {"recipient": recipient, "now": now, "max": _BATCH})
     return [recipient, *report_undelivered(tx, (delivery_id for delivery_id, state in released if state == DEAD))]
 
 
@@ -48,23 +53,35 @@ def report_undelivered(tx: Transaction, delivery_ids: Iterable[int]) -> list[str
     return addresses
 
 
-def apply_due(store: Store, ring: Callable[[Iterable[str]], object]) -> None:
-    """Apply all due timers on the bus, a transaction per recipient, and wake the affected waiters."""
-    now = clock.now()
-    for recipient, due_at in store.rows("recipients_with_mail"):
-        if due_at is not None and due_at <= now:
-            with store.write() as tx:
-                addresses = release_due(tx, recipient, now)
-            store.after_commit(ring, addresses)
-    while _expires_by(store, now):
+def apply_due(store: Store, ring: Callable[[Iterable[str]], object], at_most_s: float = math.inf) -> bool:
+    """Apply the due timers of the bus, a transaction per batch, and wake the affected waiters.
+
+    Stops after about `at_most_s` seconds; returns whether timers may still be due then. Its cost grows with the due
+    timers and with the addresses that hold leases, not with the addresses that have mail.
+    """
+    now, deadline = clock.now(), time.monotonic() + at_most_s
+    has_more = True
+    while has_more and time.monotonic() < deadline:
+        has_more = _apply_batches(store, ring, now, deadline)
+    return has_more
+
+
+def _apply_batches(store: Store, ring: Callable[[Iterable[str]], object], now: int, deadline: float) -> bool:
+    """Apply a batch of each kind of due timer; returns whether there may be more."""
+    holders = [row[0] for row in store.rows("recipients_with_ended_leases", {"now": now, "max": _HOLDERS})]
+    for recipient in holders:
+        if time.monotonic() >= deadline:
+            return True
         with store.write() as tx:
-            addresses = expire(tx, now)
+            addresses = release_due(tx, recipient, now)
         store.after_commit(ring, addresses)
-
-
-def _expires_by(store: Store, now: int) -> bool:
-    rows = store.rows("next_expiry", {"now": now})
-    return bool(rows) and rows[0][0] <= now
+    is_delayed, is_expired = store.rows("has_due_timer", {"now": now})[0]
+    if is_delayed or is_expired:
+        with store.write() as tx:
+            released = [row[0] for row in tx.rows("release_delayed", {"now": now, "max": _BATCH})] if is_delayed else []
+            addresses = [*released, *(expire(tx, now) if is_expired else [])]
+        store.after_commit(ring, dict.fromkeys(addresses))
+    return bool(holders or is_delayed or is_expired)
 
 
 def _report(

@@ -212,10 +212,7 @@ class Mailbox:
         return _consumed_message(row, now)
 
     def consume_batch(self, queue: QueueState, max: int, max_bytes: int | None) -> tuple[list[Message], QueueState]:
-        """Consume up to `max` ready messages in one transaction; also returns the queue's new state.
-
-        Stops before `max_bytes` are exceeded.
-        """
+        """Consume up to `max` messages, or `max_bytes`, in one transaction; also returns the queue's new state."""
         now = clock.now()
         query = {"recipient": self._recipient, "now": now, "max": max}
         with self._store.write() as tx:
@@ -265,8 +262,11 @@ class Mailbox:
         with self._store.write() if may_wait else self._store.write_no_wait() as tx:
             rows = self._ready(tx, queue, query, max_bytes)
             if rows:
-                query["max"] = len(rows)
-                tx.change("claim", query)
+                query["max"], query["message_id"] = len(rows), rows[0].id
+                if len(rows) == 1:  # saves the search of `claim`, a twentieth of a round trip
+                    tx.change("claim_one", query)
+                else:
+                    tx.change("claim", query)
             queue = QueueState(*tx.rows("peek_ready", query)[0]) if peeks_after and len(rows) < max else ASSUME_READY
         new, messages = [], []
         for row in rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from itertools import chain, groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from raven.errors import InputError, UnknownAddressError, abbreviate
 from raven.model import body as bodies
@@ -41,6 +41,13 @@ class StoredMessage(NamedTuple):
     is_duplicate: bool = False
 
 
+class Admission(Protocol):
+    """Counts the deliveries of sends before they are written; raven.host.admission has the limits."""
+
+    def count(self, recipients: int, patterns: int) -> None:
+        """Count so many deliveries of a message, and patterns to be expanded; raises LimitError."""
+
+
 class Outbox:
     """The sends of one address; each call is one transaction and rings the doorbells after its commit."""
 
@@ -55,13 +62,14 @@ class Outbox:
         self._identity = identity
         self._doorbells = doorbells
         self._record_sends = record_sends
+        self.admission: Admission | None = None  # set by a host that limits its clients
 
     def send(self, message: NewMessage) -> Message:
         """Send one message."""
         # As `send_many`, with less work: this is the hottest path.
         with self._store.write() as tx:
             self._identity.heartbeat(tx)
-            stored = insert(tx, message)
+            stored = insert(tx, message, self.admission)
         notified: list[str] | None = []
         if not stored.is_duplicate:
             # None inside an open transaction: its commit rings later.
@@ -74,7 +82,7 @@ class Outbox:
         """Send messages: all of them or none."""
         with self._store.write() as tx:
             self._identity.heartbeat(tx)
-            stored = insert_many(tx, messages)
+            stored = insert_many(tx, messages, self.admission)
         new = [one for one in stored if not one.is_duplicate]
         notified: list[str] | None = []
         if new:
@@ -93,8 +101,10 @@ class Outbox:
         return Message.from_row(row, now, None, waiting, is_duplicate, body)
 
 
-def insert_many(tx: Transaction, messages: Sequence[NewMessage]) -> list[StoredMessage]:
-    """Insert messages and their deliveries.
+def insert_many(
+    tx: Transaction, messages: Sequence[NewMessage], admission: Admission | None = None
+) -> list[StoredMessage]:
+    """Insert messages and their deliveries, as far as `admission` lets them; raises its LimitError.
 
     If the sender has used a `dedup_key` before, insert nothing and return that first message.
     """
@@ -103,20 +113,20 @@ def insert_many(tx: Transaction, messages: Sequence[NewMessage]) -> list[StoredM
         if has_key:
             # One by one: the previous message may have used the same key.
             for message in run:
-                stored += _find_duplicate(tx, message) or _insert_new(tx, [message])
+                stored += _find_duplicate(tx, message) or _insert_new(tx, [message], admission)
         else:
-            stored += _insert_new(tx, list(run))
+            stored += _insert_new(tx, list(run), admission)
     return stored
 
 
-def insert(tx: Transaction, message: NewMessage) -> StoredMessage:
+def insert(tx: Transaction, message: NewMessage, admission: Admission | None = None) -> StoredMessage:
     """Insert one message, as `insert_many` does; faster, for the hottest path."""
     if message.row.dedup_key is not None:
         duplicate = _find_duplicate(tx, message)
         if duplicate:
             return duplicate[0]
     now = clock.now()
-    recipients, values = _recipients(tx, message), _values(message, now)
+    recipients, values = _recipients(tx, message, admission, {}), _values(message, now)
     id = tx.insert("insert_message", values)
     for row in _deliveries(message, id, recipients, values):
         tx.insert("insert_delivery", row)
@@ -133,10 +143,11 @@ def _find_duplicate(tx: Transaction, message: NewMessage) -> list[StoredMessage]
     return [StoredMessage(row, bodies.decode(row[4]), recipients, clock.now(), True)]
 
 
-def _insert_new(tx: Transaction, messages: Sequence[NewMessage]) -> list[StoredMessage]:
+def _insert_new(tx: Transaction, messages: Sequence[NewMessage], admission: Admission | None) -> list[StoredMessage]:
     """Insert messages that are no duplicates, with two statements for all of them."""
     now = clock.now()
-    recipients = [_recipients(tx, message) for message in messages]
+    expanded: dict[str, list[str]] = {}
+    recipients = [_recipients(tx, message, admission, expanded) for message in messages]
     values = [_values(message, now) for message in messages]
     last_id = tx.insert_many("insert_message", values)
     # The inserts of one transaction have consecutive ids.
@@ -171,21 +182,36 @@ def _deliveries(
     return [(id, ordinal, recipient, *rest) for ordinal, recipient in enumerate(recipients)]
 
 
-def _recipients(tx: Transaction, message: NewMessage) -> list[str]:
-    recipients = _expand(tx, message) if WILDCARD in message.row.to else list(message.targets)
+def _recipients(
+    tx: Transaction, message: NewMessage, admission: Admission | None, expanded: dict[str, list[str]]
+) -> list[str]:
+    is_broadcast = WILDCARD in message.row.to
+    recipients = _expand(tx, message, admission, expanded) if is_broadcast else list(message.targets)
     if len(recipients) > MAX_RECIPIENTS:
         raise InputError(f"a message to {len(recipients):,} recipients is over the limit of {MAX_RECIPIENTS:,}")
+    if admission is not None:
+        admission.count(len(recipients), 0)
     return recipients
 
 
-def _expand(tx: Transaction, message: NewMessage) -> list[str]:
-    """Return the recipients, with each broadcast pattern replaced by the addresses registered now."""
+def _expand(
+    tx: Transaction, message: NewMessage, admission: Admission | None, expanded: dict[str, list[str]]
+) -> list[str]:
+    """Return the recipients, with each broadcast pattern replaced by the addresses registered now.
+
+    `expanded` has the addresses of each pattern that this transaction has met already.
+    """
     recipients: dict[str, None] = {}
     for text, target in message.targets.items():
         if not target.is_pattern:
             recipients[text] = None
             continue
-        matching = [row[0] for row in tx.rows("matching_addresses", {"role": target.role, "session": target.session})]
+        if text not in expanded:
+            if admission is not None:
+                admission.count(0, 1)
+            query = {"role": target.role, "session": target.session}
+            expanded[text] = [row[0] for row in tx.rows("matching_addresses", query)]
+        matching = expanded[text]
         if not matching:
             raise UnknownAddressError(
                 f"no registered address matches {abbreviate(text)}: start its recipients first, or register them with "

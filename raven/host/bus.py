@@ -11,6 +11,7 @@ from weakref import WeakSet
 from raven.client import BusClient, members
 from raven.config import Durability
 from raven.delivery import expiry
+from raven.delivery.outbox import Admission
 from raven.errors import BusyError
 from raven.model.address import Address, parse_address
 from raven.model.limits import check_max
@@ -33,9 +34,11 @@ class HostedBus(BusClient):
     """
 
     _is_child = False
+    admission: Admission | None = None  # counts the sends of this connection; set it before `for_address`
 
     def _join(self, address: Address, register: bool) -> None:
         super()._join(address, register)
+        self._outbox.admission = self.admission
         self._children: WeakSet[HostedBus] = WeakSet()
 
     def for_address(self, address: str, *, register: bool = True) -> Self:
@@ -160,12 +163,12 @@ class HostedBus(BusClient):
         return self._store.no_wait()
 
     def run_maintenance(self, at_most_s: float = 0.05) -> None:
-        """Apply due timers, and delete by the retention limits for about `at_most_s` seconds.
+        """Apply due timers, then delete by the retention limits, each for about `at_most_s` seconds.
 
         Waiting and sending clients do this themselves; a program that serves many addresses calls it now and then.
         """
         with suppress(BusyError), self._store.no_wait():
-            expiry.apply_due(self._store, self._doorbells.ring)
+            expiry.apply_due(self._store, self._doorbells.ring, at_most_s)
         if self._retention is not None:
             self._retention.run(at_most_s)
 

@@ -7,9 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from raven.errors import ClosedError
+from raven.host.admission import Admission
 from raven.host.bus import HostedBus
 from raven.host.leases import Unacked
-from raven.host.limits import WaitQuota
+from raven.host.limits import UNBOUND, ServerLimits, WaitQuota
 from raven.host.worker import Executor, Outcome, Worker, Writer, ignore
 
 if TYPE_CHECKING:
@@ -30,11 +31,18 @@ class Host:
     """
 
     def __init__(
-        self, db_path: str | None = None, *, group_commit: bool = True, retention: Any = None, **settings: Any
+        self,
+        db_path: str | None = None,
+        *,
+        group_commit: bool = True,
+        retention: Any = None,
+        limits: ServerLimits = UNBOUND,
+        **settings: Any,
     ) -> None:
         # The maintenance thread deletes by the retention limits, so that no send has to.
         settings["retention"] = {}
         self.writer_bus = HostedBus.at(_OWN_ADDRESS, db_path, register=False, checkpoints=False, **settings)
+        self.admission = self.writer_bus.admission = Admission(limits)
         self.reader_bus = HostedBus.at(_OWN_ADDRESS, self.writer_bus.db_path, register=False, **settings)
         # For long work. All three are opened now: a later open could find another file at this path, with the WAL of
         # this file beside it.

@@ -1,8 +1,14 @@
-"""Limits: how many subscriptions and requests may wait at doorbells, over all connections."""
+"""Limits: how much one host may hold and its clients may do, and how many of them may wait at doorbells."""
 
-from __future__ import annotations
+# Without `from __future__ import annotations`: a NamedTuple would compile the text of each type when it is made.
 
-from raven.errors import LimitError
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from raven.errors import ConfigError, LimitError, abbreviate
+from raven.model.limits import is_integer
+
+_MAX = (1 << 62) - 1
 
 # The quota is this number of waits per allowed connection, or the minimum if that is more. One connection alone may use
 # up the minimum.
@@ -13,6 +19,34 @@ _DESCRIPTORS_PER_WAIT = 2
 # The host opens further descriptors: the bus three times, the log, the watch, the event loop.
 _OTHER_DESCRIPTORS = 100
 _MIN_QUOTA_WITHOUT_DESCRIPTORS = 100  # if descriptors are short: some of these waits then have no doorbell
+
+
+class ServerLimits(NamedTuple):
+    """The limits of a server, each a whole number; 0 means no limit.
+
+    `deliveries` bounds the deliveries that one request or transaction may make.
+    """
+
+    deliveries: int = 0
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], *, bound: bool) -> "ServerLimits":
+        """Return the limits of a server: the given settings, and the defaults of a bound or an unbound socket.
+
+        Raises a ConfigError that names the wrong setting.
+        """
+        if not isinstance(settings, Mapping):
+            raise ConfigError(f"limits must be a mapping of limits to numbers: use {', '.join(cls._fields)}")
+        for name, value in settings.items():
+            if name not in cls._fields:
+                raise ConfigError(f"limits: {abbreviate(name)} is not known: use {', '.join(cls._fields)}")
+            if not is_integer(value, 0, _MAX):
+                raise ConfigError(f"limits: {name} is {abbreviate(value)}, but must be a whole number, 0 for no limit")
+        return (BOUND if bound else UNBOUND)._replace(**settings)
+
+
+UNBOUND = ServerLimits()
+BOUND = ServerLimits(deliveries=20_000)
 
 
 class WaitQuota:

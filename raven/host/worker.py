@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from raven.errors import BusyError, RavenError
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 # At most this many jobs are committed together; at most this weight on the event loop: about two milliseconds.
 MAX_GROUP = 200
 MAX_WEIGHT_ON_LOOP = 100
+# A group of jobs is committed when it has taken this long: other processes wait no longer for the file.
+_GROUP_S = 0.005
 # A WAL over this size is checkpointed, in the thread: a checkpoint waits for the disk.
 _MAX_WAL = 16 * 1024 * 1024
 _CHECK_WAL_EVERY = 20
@@ -87,13 +90,15 @@ class Worker:
         is_open = True
         while is_open:
             jobs, is_open = self._next_batch()
-            try:
-                outcomes = self._run_batch(jobs)
-            except Exception as error:  # the thread must survive any error
-                _log("requests failed unexpectedly")
-                outcomes = [Outcome(error=error)] * len(jobs)
-            with suppress(RuntimeError):  # the event loop is closed already
-                self._loop.call_soon_threadsafe(self._on_batch, jobs, outcomes)
+            while jobs:
+                try:
+                    outcomes = self._run_batch(jobs)
+                except Exception as error:  # the thread must survive any error
+                    _log("requests failed unexpectedly")
+                    outcomes = [Outcome(error=error)] * len(jobs)
+                done, jobs = jobs[: len(outcomes)], jobs[len(outcomes) :]
+                with suppress(RuntimeError):  # the event loop is closed already
+                    self._loop.call_soon_threadsafe(self._on_batch, done, outcomes)
 
     def _next_batch(self) -> tuple[list[Job], bool]:
         """Wait for jobs; returns the next batch, and whether more may follow."""
@@ -101,6 +106,7 @@ class Worker:
         return ([], False) if job is None else ([job], True)
 
     def _run_batch(self, jobs: list[Job]) -> list[Outcome]:
+        """Run jobs, at least the first; returns the outcomes of those that it has run."""
         return [capture(job.run) for job in jobs]
 
     def _on_batch(self, jobs: list[Job], outcomes: list[Outcome]) -> None:
@@ -181,11 +187,13 @@ class Writer(Worker):
         if jobs and self._on_loop and weight <= MAX_WEIGHT_ON_LOOP and not self._in_flight:
             outcomes = self._commit_inline(jobs)
             if outcomes:
-                return self._notify(jobs, outcomes)
-        return self._enqueue(jobs)
+                self._notify(jobs[: len(outcomes)], outcomes)
+                jobs = jobs[len(outcomes) :]
+        if jobs:
+            self._enqueue(jobs)
 
     def _commit_inline(self, jobs: list[Job]) -> list[Outcome]:
-        """Commit on the event loop; returns an empty list if the commit would have to wait.
+        """Commit on the event loop, as `_commit` does; returns an empty list if the commit would have to wait.
 
         The usual reason is another writer. The thread then waits for it, and reports any other error.
         """
@@ -220,14 +228,22 @@ class Writer(Worker):
             return super()._run_batch(jobs)
 
     def _commit(self, jobs: list[Job]) -> list[Outcome]:
-        """Run all jobs in one transaction; raises the error that prevented the commit."""
+        """Run jobs in one transaction, which ends after `_GROUP_S`; raises the error that prevented the commit.
+
+        Returns the outcomes of the jobs that it has run, at least of the first.
+        """
         if len(jobs) == 1:
             outcomes = [capture(jobs[0].run)]
             if isinstance(outcomes[0].error, BusyError):
                 raise outcomes[0].error
         else:
+            outcomes = []
+            end = perf_counter() + _GROUP_S
             with self._bus.atomic():
-                outcomes = [capture(job.run) for job in jobs]
+                for job in jobs:
+                    outcomes.append(capture(job.run))
+                    if perf_counter() > end:
+                        break
         self.commits += 1
         return outcomes
 

@@ -84,6 +84,27 @@ def test_serve_goes_by_the_settings_of_raven_yaml(shell: Shell) -> None:
         process.communicate(timeout=DEADLINE_S)
 
 
+def test_the_limits_of_the_server_are_options_and_settings(shell: Shell) -> None:
+    (shell.folder / "raven.yaml").write_text("limits: {deliveries: 2}\n")
+    for options, limit in (((), 2), (("--limit", "deliveries=3"), 3)):
+        process = shell.start("serve", *options)
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == f"listening at {shell.db}.sock\n"
+            send = ("send", "--from", "boss:s", "-t", "note", "--socket", f"{shell.db}.sock")
+            to = [f"worker-{number}:s" for number in range(limit)]
+            shell.ok(*send, *(part for address in to for part in ("--to", address)))
+            refused = shell.error(1, *send, *(part for address in [*to, "more:s"] for part in ("--to", address)))
+            assert f"`deliveries` of {limit}" in refused
+        finally:
+            process.terminate()
+            process.communicate(timeout=DEADLINE_S)
+
+    assert "'nothing=1' is not NAME=N" in shell.error(2, "serve", "--limit", "nothing=1")
+    (shell.folder / "raven.yaml").write_text("limits: {deliveries: few}\n")
+    assert "deliveries is 'few'" in shell.error(2, "serve")
+
+
 def test_a_command_keeps_the_bus_within_the_retention_of_raven_yaml(shell: Shell) -> None:
     (shell.folder / "raven.yaml").write_text("retention: {max_messages: 2}\n")
 

@@ -222,6 +222,8 @@ def test_every_statement_that_changes_a_delivery_is_an_event_of_the_table() -> N
         "renew": {"extend"},
         "release_one": {"release"},  # a prefetched delivery
         "release_due": {"apply_due"},
+        "release_delayed": {"apply_due"},
+        "claim_one": {"claim"},
         "expire_newest_dead": {"purge"},
     }
 

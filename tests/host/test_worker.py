@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -62,3 +63,31 @@ def test_a_writer_that_is_ended_writes_what_it_has_been_given(hosted: Callable[.
     asyncio.run(run())
 
     assert [outcome.value.body for outcome in sent] == [0, 1]
+
+
+def test_a_group_of_long_jobs_is_committed_in_pieces(hosted: Callable[..., HostedBus]) -> None:
+    bus, reported = hosted("a:s"), []
+
+    def send(number: int) -> None:
+        bus.send("b:s", "note", number)
+        end = time.perf_counter() + 0.01
+        while time.perf_counter() < end:
+            pass
+
+    async def run() -> Writer:
+        writer = Writer(bus, asyncio.get_running_loop(), lambda: None, on_loop=False, groups=True)
+        ended = asyncio.Event()
+        for number in range(5):
+            writer.submit(partial(send, number), reported.append)
+        writer.submit(lambda: None, lambda outcome: ended.set())
+        await asyncio.wait_for(ended.wait(), DEADLINE_S)
+        writer.end()
+        assert await asyncio.to_thread(writer.join, DEADLINE_S)
+        return writer
+
+    writer = asyncio.run(run())
+
+    assert [message.body for message in bus.inbox(peek=True)] == []
+    assert [message.body for message in hosted("b:s").inbox()] == [0, 1, 2, 3, 4]
+    assert [outcome.error for outcome in reported] == [None] * 5
+    assert writer.commits >= 5

@@ -92,7 +92,7 @@ def test_the_schema_stands_once() -> None:
         path.name for path in sources if re.search(r"CREATE\s+(TABLE|VIEW|INDEX|UNIQUE|TRIGGER)", path.read_text())
     ]
 
-    assert sorted(creating) == ["0001_initial.sql", "0002_survival.sql", "views.sql"]
+    assert sorted(creating) == ["0001_initial.sql", "0002_survival.sql", "0003_due_times.sql", "views.sql"]
 
 
 def test_sql_lives_in_its_folder_and_not_in_python() -> None:

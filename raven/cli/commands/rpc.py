@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,7 +12,28 @@ from raven.cli.main import DEFAULT_GC_THRESHOLDS
 from raven.cli.options import ADDRESS, db_option, import_rpc, load_config, open_socket, socket_option
 from raven.cli.output import echo_json, escape
 from raven.errors import abbreviate
+from raven.host.limits import ServerLimits
 from raven.model import body as bodies
+
+if TYPE_CHECKING:
+    _LimitType = click.ParamType[tuple[str, int]]
+else:
+    _LimitType = click.ParamType
+
+
+class _Limit(_LimitType):
+    """A limit of the server and its number, as NAME=N."""
+
+    name = "NAME=N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        """Return the name and the number."""
+        if isinstance(value, tuple):
+            return value
+        name, _, number = str(value).partition("=")
+        if name not in ServerLimits._fields or not (number.isascii() and number.isdecimal()):
+            self.fail(f"{abbreviate(value)} is not NAME=N: the names are {', '.join(ServerLimits._fields)}", param, ctx)
+        return name, int(number)
 
 
 @click.command(
@@ -31,6 +52,13 @@ from raven.model import body as bodies
 )
 @click.option("--max-request", type=click.IntRange(min=1024), metavar="BYTES", help="Size limit of a request (8 MiB).")
 @click.option("--max-connections", type=click.IntRange(min=1), metavar="N", help="Limit of connections (1000).")
+@click.option(
+    "--limit",
+    "limits",
+    type=_Limit(),
+    multiple=True,
+    help="Set a limit of the server, see rpc/PROTOCOL.md; 0: none; repeatable.",
+)
 @socket_option
 @db_option
 def serve(
@@ -38,6 +66,7 @@ def serve(
     allowed_uids: tuple[int, ...],
     max_request: int | None,
     max_connections: int | None,
+    limits: tuple[tuple[str, int], ...],
     socket: str | None,
     db: str | None,
 ) -> None:
@@ -47,7 +76,7 @@ def serve(
     can only act as ADDRESS and only sees its mail: mount such a socket into a sandbox.
     """
     settings = load_config(db)
-    limits = {"max_request": max_request, "max_connections": max_connections}
+    sizes = {"max_request": max_request, "max_connections": max_connections}
     with import_rpc():
         from raven_rpc import serve as serve_bus
     gc.set_threshold(*DEFAULT_GC_THRESHOLDS)
@@ -62,7 +91,8 @@ def serve(
         max_attempts=settings.max_attempts,
         retention=settings.retention,
         ready=lambda path: click.echo(f"listening at {escape(path)}"),
-        **{name: limit for name, limit in limits.items() if limit is not None},
+        limits={**settings.limits, **dict(limits)},
+        **{name: size for name, size in sizes.items() if size is not None},
     )
 
 

@@ -4,6 +4,7 @@
 -- `messages AS m` with `deliveries AS d`, and @whole the view `log`. A reply inherits the columns of `messages AS m`
 -- in @inherited.
 -- NOT INDEXED keeps the planner on the range of ids; an index on unfinished deliveries would walk a whole backlog.
+-- The index deliveries_open begins with `leased`: a search by recipient names it, for leased deliveries or for others.
 
 -- insert_message --
 -- Insert one message; its rowid is its id.
@@ -40,12 +41,16 @@ SELECT address, registered_at, last_seen FROM identities
 -- A recipient's ready or leased deliveries, by urgency, then id.
 SELECT @delivery
   FROM (SELECT * FROM (SELECT id, urgency FROM deliveries
-                        WHERE state < 2 AND recipient = :recipient AND ready_at = 0
+                        WHERE state < 2 AND leased = 0 AND recipient = :recipient AND ready_at = 0
                           AND (expires_at IS NULL OR expires_at > :now)
                         ORDER BY urgency, id LIMIT :max)
          UNION ALL
         SELECT id, urgency FROM deliveries
-         WHERE state < 2 AND recipient = :recipient AND ready_at > 0 AND (lease IS NOT NULL OR ready_at <= :now)
+         WHERE state < 2 AND leased = 0 AND recipient = :recipient AND ready_at > 0 AND ready_at <= :now
+           AND (expires_at IS NULL OR expires_at > :now)
+         UNION ALL
+        SELECT id, urgency FROM deliveries
+         WHERE state < 2 AND leased = 1 AND recipient = :recipient
            AND (expires_at IS NULL OR expires_at > :now)) AS open
   JOIN deliveries AS d ON d.id = open.id
   JOIN messages AS m ON m.id = d.id >> 20
@@ -58,13 +63,17 @@ UPDATE deliveries NOT INDEXED SET state = 1, delivered_at = :now
 
 -- peek_ready --
 -- A recipient's queue: whether any delivery is ready, when the next delay or lease ends, whether any mail expired.
-SELECT EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND recipient = :recipient AND ready_at = 0),
-       (SELECT min(ready_at) FROM deliveries WHERE state < 2 AND recipient = :recipient AND ready_at > 0),
+SELECT EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND leased = 0 AND recipient = :recipient AND ready_at = 0),
+       nullif(min(
+         coalesce((SELECT min(ready_at) FROM deliveries
+                    WHERE state < 2 AND leased = 0 AND recipient = :recipient AND ready_at > 0), 1 << 62),
+         coalesce((SELECT min(ready_at) FROM deliveries
+                    WHERE state < 2 AND leased = 1 AND recipient = :recipient AND ready_at > 0), 1 << 62)), 1 << 62),
        EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND expires_at IS NOT NULL AND expires_at <= :now
                   AND lease IS NULL);
 
 -- release_due --
--- Release a recipient's deliveries whose delay or lease has ended; after the last attempt it is dead.
+-- Release up to :max of a recipient's deliveries whose delay or lease has ended; after the last attempt it is dead.
 UPDATE deliveries
    SET state = CASE WHEN lease IS NOT NULL AND attempts >= max_attempts THEN 4 ELSE state END,
        finished_at = CASE WHEN lease IS NOT NULL AND attempts >= max_attempts THEN ready_at END,
@@ -72,7 +81,9 @@ UPDATE deliveries
                      THEN 'attempt ' || attempts || ' of ' || max_attempts || ' ended without an ack: its lease ran out'
                      ELSE reason END,
        ready_at = 0, lease = NULL
- WHERE state < 2 AND recipient = :recipient AND ready_at > 0 AND ready_at <= :now
+ WHERE id IN (SELECT id FROM deliveries
+               WHERE state < 2 AND leased IN (0, 1) AND recipient = :recipient AND ready_at > 0 AND ready_at <= :now
+               LIMIT :max)
 RETURNING id, state;
 
 -- expire --
@@ -101,37 +112,48 @@ SELECT m.id, m.sender, m.type, m.urgency, m.report, d.recipient, d.state, d.atte
   JOIN messages AS m ON m.id = d.id >> 20
  WHERE d.id = :delivery_id;
 
--- recipients_with_mail --
--- Every recipient with unfinished deliveries, with the time at which its next delay or lease ends.
-WITH RECURSIVE open (recipient) AS (
-    SELECT min(recipient) FROM deliveries WHERE state < 2
-     UNION ALL
-    SELECT (SELECT min(d.recipient) FROM deliveries AS d WHERE d.state < 2 AND d.recipient > open.recipient)
-      FROM open WHERE open.recipient IS NOT NULL)
-SELECT recipient,
-       (SELECT min(d.ready_at) FROM deliveries AS d
-         WHERE d.state < 2 AND d.recipient = open.recipient AND d.ready_at > 0)
-  FROM open WHERE recipient IS NOT NULL;
+-- release_delayed --
+-- Make up to :max deliveries of all recipients ready whose delay has ended.
+UPDATE deliveries SET ready_at = 0
+ WHERE id IN (SELECT id FROM deliveries
+               WHERE state < 2 AND ready_at > 0 AND ready_at <= :now AND lease IS NULL LIMIT :max)
+RETURNING recipient;
 
--- next_expiry --
--- The next expiry of an unfinished and unleased delivery.
-SELECT expires_at FROM deliveries
- WHERE state < 2 AND expires_at IS NOT NULL AND lease IS NULL
- ORDER BY expires_at LIMIT 1;
+-- recipients_with_ended_leases --
+-- Up to :max recipients with a lease that has ended; reads one index entry per recipient with leased deliveries.
+WITH RECURSIVE holder (recipient) AS (
+    SELECT min(recipient) FROM deliveries WHERE state < 2 AND leased = 1
+     UNION ALL
+    SELECT (SELECT min(d.recipient) FROM deliveries AS d
+             WHERE d.state < 2 AND d.leased = 1 AND d.recipient > holder.recipient)
+      FROM holder WHERE holder.recipient IS NOT NULL)
+SELECT recipient FROM holder
+ WHERE recipient IS NOT NULL
+   AND (SELECT min(d.ready_at) FROM deliveries AS d
+         WHERE d.state < 2 AND d.leased = 1 AND d.recipient = holder.recipient AND d.ready_at > 0) <= :now
+ LIMIT :max;
+
+-- has_due_timer --
+-- Whether the delay of any delivery has ended, or its time.
+SELECT EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND ready_at > 0 AND ready_at <= :now AND lease IS NULL),
+       EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND expires_at IS NOT NULL AND expires_at <= :now
+                  AND lease IS NULL);
 
 -- next_ready --
 -- The next ready messages of one recipient, by urgency, then id.
 SELECT @delivery
   FROM deliveries AS d
   JOIN messages AS m ON m.id = d.id >> 20
- WHERE d.state < 2 AND d.recipient = :recipient AND d.ready_at = 0 AND (d.expires_at IS NULL OR d.expires_at > :now)
+ WHERE d.state < 2 AND d.leased = 0 AND d.recipient = :recipient AND d.ready_at = 0
+   AND (d.expires_at IS NULL OR d.expires_at > :now)
  ORDER BY d.urgency, d.id LIMIT :max;
 
 -- prefetch --
 -- Lease up to :max ready deliveries of one recipient until :until, by urgency, then id; counts no attempt.
 UPDATE deliveries SET ready_at = :until, lease = :lease
  WHERE id IN (SELECT id FROM deliveries
-               WHERE state < 2 AND recipient = :recipient AND ready_at = 0 AND (expires_at IS NULL OR expires_at > :now)
+               WHERE state < 2 AND leased = 0 AND recipient = :recipient AND ready_at = 0
+                 AND (expires_at IS NULL OR expires_at > :now)
                ORDER BY urgency, id LIMIT :max);
 
 -- claim --
@@ -139,18 +161,26 @@ UPDATE deliveries SET ready_at = :until, lease = :lease
 UPDATE deliveries
    SET ready_at = :until, lease = :lease, state = 1, attempts = attempts + 1, delivered_at = coalesce(delivered_at, :now)
  WHERE id IN (SELECT id FROM deliveries
-               WHERE state < 2 AND recipient = :recipient AND ready_at = 0 AND (expires_at IS NULL OR expires_at > :now)
+               WHERE state < 2 AND leased = 0 AND recipient = :recipient AND ready_at = 0
+                 AND (expires_at IS NULL OR expires_at > :now)
                ORDER BY urgency, id LIMIT :max);
+
+-- claim_one --
+-- Do as `claim` does for one message that is known to be ready.
+UPDATE deliveries NOT INDEXED
+   SET ready_at = :until, lease = :lease, state = 1, attempts = attempts + 1, delivered_at = coalesce(delivered_at, :now)
+ WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient
+   AND state < 2 AND ready_at = 0 AND lease IS NULL;
 
 -- renew --
 -- Extend all deliveries of a lease to :until, unless they end later already.
 UPDATE deliveries SET ready_at = max(ready_at, :until)
- WHERE state < 2 AND recipient = :recipient AND ready_at > 0 AND lease = :lease
+ WHERE state < 2 AND leased = 1 AND recipient = :recipient AND lease = :lease
 RETURNING id >> 20;
 
 -- list_leased --
 -- The messages of the deliveries that a lease still holds.
-SELECT id >> 20 FROM deliveries WHERE state < 2 AND recipient = :recipient AND ready_at > 0 AND lease = :lease;
+SELECT id >> 20 FROM deliveries WHERE state < 2 AND leased = 1 AND recipient = :recipient AND lease = :lease;
 
 -- consume --
 -- Ack a delivery and count an attempt, unless it has expired or another lease holds it (:lease NULL: unleased).
@@ -169,7 +199,7 @@ UPDATE deliveries
                      THEN 'attempt ' || attempts || ' of ' || max_attempts || ' ended without an ack: it was released'
                      ELSE reason END,
        ready_at = 0, lease = NULL
- WHERE state < 2 AND recipient = :recipient AND ready_at > 0 AND lease = :lease
+ WHERE state < 2 AND leased = 1 AND recipient = :recipient AND lease = :lease
 RETURNING id, state;
 
 -- release_one --
@@ -335,8 +365,16 @@ SELECT DISTINCT recipient FROM deliveries WHERE id > :delivery_id AND state = 0 
 
 -- backlog --
 -- The number of unfinished deliveries and the oldest message id by recipient.
-SELECT recipient, count(*), min(id) >> 20 FROM deliveries
- WHERE state < 2 AND (expires_at IS NULL OR expires_at > :now) GROUP BY recipient ORDER BY recipient;
+SELECT recipient, sum(count), min(oldest)
+  FROM (SELECT recipient, count(*) AS count, min(id) >> 20 AS oldest FROM deliveries
+         WHERE state < 2 AND leased = 0
+           AND id NOT IN (SELECT e.id FROM deliveries AS e
+                           WHERE e.state < 2 AND e.expires_at IS NOT NULL AND e.expires_at <= :now AND e.lease IS NULL)
+         GROUP BY recipient
+         UNION ALL
+        SELECT recipient, count(*), min(id) >> 20 FROM deliveries
+         WHERE state < 2 AND leased = 1 AND (expires_at IS NULL OR expires_at > :now) GROUP BY recipient)
+ GROUP BY recipient ORDER BY recipient;
 
 -- prunable_span --
 -- The number of messages older than a time, without the newest of all, and their last id.
@@ -390,24 +428,35 @@ DELETE FROM messages WHERE id = :message_id;
 
 -- unacked_by_recipient --
 -- Unfinished deliveries by recipient as of :now: ready, delayed, leased, dead after a last lease; and the oldest
--- ready one with its send time. Only delayed, leased and expiring deliveries need more than the index.
+-- ready one with its send time. Only leased and expiring deliveries need more than the index.
 SELECT recipient, ready, delayed, leased, dead, oldest, (SELECT created_at FROM messages AS m WHERE m.id = oldest >> 20)
-  FROM (SELECT recipient,
-               count(*) FILTER (WHERE hold = 'ready') AS ready,
-               count(*) FILTER (WHERE hold = 'delayed') AS delayed,
-               count(*) FILTER (WHERE hold = 'leased') AS leased,
-               count(*) FILTER (WHERE hold = 'dead') AS dead,
-               min(id) FILTER (WHERE hold = 'ready') AS oldest
-          FROM (SELECT id, recipient,
-                       CASE WHEN ready_at = 0 THEN 'ready'
-                            WHEN ready_at > :now THEN CASE WHEN lease IS NULL THEN 'delayed' ELSE 'leased' END
-                            WHEN lease IS NOT NULL AND attempts >= max_attempts THEN 'dead'
-                            ELSE 'ready' END AS hold
+  FROM (SELECT recipient, sum(ready) AS ready, sum(delayed) AS delayed, sum(leased) AS leased, sum(dead) AS dead,
+               min(oldest) AS oldest
+          FROM (SELECT recipient,
+                       count(*) FILTER (WHERE ready_at <= :now) AS ready,
+                       count(*) FILTER (WHERE ready_at > :now) AS delayed,
+                       0 AS leased, 0 AS dead,
+                       min(id) FILTER (WHERE ready_at <= :now) AS oldest
                   FROM deliveries
-                 WHERE state < 2
+                 WHERE state < 2 AND leased = 0
                    AND id NOT IN (SELECT e.id FROM deliveries AS e
                                    WHERE e.state < 2 AND e.expires_at IS NOT NULL AND e.expires_at <= :now
-                                     AND (e.lease IS NULL OR e.ready_at <= :now AND e.attempts < e.max_attempts)))
+                                     AND e.lease IS NULL)
+                 GROUP BY recipient
+                 UNION ALL
+                SELECT recipient,
+                       count(*) FILTER (WHERE hold = 'ready'), 0,
+                       count(*) FILTER (WHERE hold = 'leased'),
+                       count(*) FILTER (WHERE hold = 'dead'),
+                       min(id) FILTER (WHERE hold = 'ready')
+                  FROM (SELECT id, recipient,
+                               CASE WHEN ready_at > :now THEN 'leased'
+                                    WHEN attempts >= max_attempts THEN 'dead'
+                                    WHEN expires_at <= :now THEN 'expired'
+                                    ELSE 'ready' END AS hold
+                          FROM deliveries WHERE state < 2 AND leased = 1)
+                 WHERE hold <> 'expired'
+                 GROUP BY recipient)
          GROUP BY recipient);
 
 -- dead_by_recipient --
@@ -418,8 +467,8 @@ SELECT recipient, count(*) FROM deliveries INDEXED BY deliveries_dead WHERE stat
 -- The newest times in the file: of a send, a last_seen, a delivery still leased, and the end of a lease.
 SELECT (SELECT max(created_at) FROM (SELECT created_at FROM messages ORDER BY id DESC LIMIT 1000)),
        (SELECT max(last_seen) FROM identities),
-       (SELECT max(delivered_at) FROM deliveries WHERE state < 2 AND ready_at > 0 AND lease IS NOT NULL),
-       (SELECT max(ready_at) FROM deliveries WHERE state < 2 AND ready_at > 0 AND lease IS NOT NULL);
+       (SELECT max(delivered_at) FROM deliveries WHERE state < 2 AND leased = 1),
+       (SELECT max(ready_at) FROM deliveries WHERE state < 2 AND leased = 1);
 
 -- sample_before --
 -- The newest deliveries before an id, newest first, with the times of send, first delivery and ack.

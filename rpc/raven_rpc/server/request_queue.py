@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
+from raven.errors import ClosedError
 from raven.host.host import Host
 from raven.host.worker import Outcome, capture
+from raven_rpc.methods.method import Work
 from raven_rpc.server.responses import QueuedRequest
 from raven_rpc.server.sink import LineSink
 
@@ -41,7 +44,7 @@ class RequestQueue:
         """Run the work of a request in its turn; `is_last` if no further request of this connection has come."""
         work = request.work
         if is_last and not self.count and work.executor == "write":
-            outcome = self._host.writer.try_inline(work.run, work.weight, self)
+            outcome = self._host.writer.try_inline(partial(self._run, work), work.weight, self)
             if outcome is not None:
                 return self._complete(request, outcome)
         self.count += 1
@@ -63,12 +66,22 @@ class RequestQueue:
             if work.executor == "loop":
                 self._leave(request, capture(work.run))
             else:
-                self._host.executors[work.executor].submit(work.run, partial(self._on_done, request), work.weight, self)
+                self._host.executors[work.executor].submit(
+                    partial(self._run, work), partial(self._on_done, request), work.weight, self
+                )
 
     def clear(self) -> None:
         """Drop the requests that have not started."""
         self.count -= len(self._waiting)
         self._waiting.clear()
+
+    def _run(self, work: Work) -> Any:
+        """Do the work of a request, unless its client has gone. Runs in the thread of an executor."""
+        if self._sink.is_closed:
+            raise ClosedError("the client has gone: its request was not begun")
+        if work.executor == "write":
+            self._host.admission.begin()
+        return work.run()
 
     def _on_done(self, request: QueuedRequest, outcome: Outcome) -> None:
         self._leave(request, outcome)

@@ -12,14 +12,14 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from importlib import import_module
 from typing import Any
 
-from raven.host import limits
 from raven.host.host import Host
+from raven.host.limits import ServerLimits, descriptors_for, quota_for
 from raven.model.address import parse_address
 from raven.model.version import __version__
 from raven_rpc.jsonrpc import messages, unix_socket
@@ -50,7 +50,7 @@ class Server:
     """Serves one bus at one socket until it is stopped.
 
     The event loop reads, dispatches and writes; SQLite is used in the threads of the Host. `bound` are the addresses
-    that clients may act as; if it is empty, they may act as any address.
+    that clients may act as; if it is empty, they may act as any address. `limits` are ServerLimits by their names.
     """
 
     def __init__(
@@ -64,12 +64,14 @@ class Server:
         max_connections: int = MAX_CONNECTIONS,
         group_commit: bool = True,
         retention: Any = None,
+        limits: Mapping[str, int] | None = None,
         **settings: Any,
     ) -> None:
         for address in bound:
             parse_address(address)
         self.bound = tuple(dict.fromkeys(bound))
-        self.host = Host(db_path, group_commit=group_commit, retention=retention, **settings)
+        self.limits = ServerLimits.of(limits or {}, bound=bool(self.bound))
+        self.host = Host(db_path, group_commit=group_commit, retention=retention, limits=self.limits, **settings)
         self.allowed_uids = frozenset({os.geteuid(), *allowed_uids})
         self.max_request = max_request
         self.max_connections = max_connections
@@ -88,8 +90,8 @@ class Server:
         for name in _LAZY_MODULES:
             import_module(name)
         listening = self._bind_socket()
-        allowed = _allow_descriptors(limits.descriptors_for(self.max_connections))
-        self.host.start(self.loop, limits.quota_for(allowed, self.max_connections), self._write_responses)
+        allowed = _allow_descriptors(descriptors_for(self.max_connections))
+        self.host.start(self.loop, quota_for(allowed, self.max_connections), self._write_responses)
         # `remove` below unlinks the socket only if it is this server's; Python 3.13 and later would always unlink it.
         options: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
         server = await self.loop.create_unix_server(
