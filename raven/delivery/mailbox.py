@@ -181,7 +181,7 @@ class Mailbox:
         """Remember the leases of claimed messages so that a late ack is refused; a rollback undoes this."""
         if self._store.atomic_marks and self._store.nesting():
             before = {message.id: self.leases.lease_of(message.id) for message in messages}
-            self._store.after_commit(_do_nothing, undo=lambda: self.leases.restore(before))
+            self._store.after_commit(tuple, undo=lambda: self.leases.restore(before))
         self.leases.remember(messages)
 
     def consume_and_prefetch(self, queue: QueueState, max: int, lease_s: float) -> tuple[Message | None, Claim | None]:
@@ -363,8 +363,9 @@ class Mailbox:
 
     def _mark_lost(self, message_id: int, token: int | None) -> None:
         """Free the message's slot in its loop's window; a later ack stays refused."""
-        if token is not None and self.leases.mark_lost(message_id, token):
-            self._ring([self._recipient])
+        if token is not None:
+            lost = self.leases.mark_lost
+            self._store.after_commit(lambda _: lost(message_id, token) and self._ring([self._recipient]))
 
     def _require(self, tx: Transaction, message_id: int) -> tuple[int, int | None]:
         """Return the state and the lease of this address's delivery; raises MessageNotFoundError."""
@@ -394,7 +395,3 @@ def _lost(message_id: int, state: int, holder: int | None) -> LeaseLostError:
 
 def _consumed_message(row: MessageRow, now: int) -> Message:
     return Message.from_row(row.delivered_row(ACKED, now, now), now)
-
-
-def _do_nothing(addresses: Iterable[str]) -> None:
-    """Do nothing: only the rollback needs an action."""

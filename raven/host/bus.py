@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from copy import copy
 from typing import Any, Self
@@ -161,6 +161,10 @@ class HostedBus(BusClient):
     def no_wait(self) -> AbstractContextManager[None]:
         """Let writes of this thread inside the block raise BusyError at once instead of waiting for another writer."""
         return self._store.no_wait()
+
+    def after_commit(self, action: Callable[[], object]) -> None:
+        """Run an action once this thread's open transaction is committed, never if it is rolled back; else at once."""
+        self._store.after_commit(lambda _: action())
 
     def run_maintenance(self, at_most_s: float = 0.05) -> None:
         """Apply due timers, then delete by the retention limits, each for about `at_most_s` seconds.

@@ -123,18 +123,28 @@ class PendingRequest:
         self._send_message = send
         self._timeout_s = timeout_s
         self.reply_address = str(message.row.reply_address)
-        # Many requests may wait for a long time: their bodies are dropped once they are sent.
+        # Many requests may wait for a long time: their bodies are dropped once they are committed.
         self._message: NewMessage | None = message
         self._sent_id: int | None = None
         self._recipients = 0
 
     def send(self) -> Message:
-        """Send the request in one transaction; raises InputError if it was sent before."""
-        if self._message is None:
+        """Send the request in one transaction; raises InputError if it was sent before.
+
+        If that transaction is rolled back, the request was not sent, and can be.
+        """
+        if self._message is None or self._sent_id is not None:
             raise InputError(f"{self} was sent already: make another request")
         sent = self._send_message(self._message)
-        self._message, self._sent_id, self._recipients = None, sent.id, len(sent.waiting or ())
+        self._sent_id, self._recipients = sent.id, len(sent.waiting or ())
+        self._handle.store.after_commit(self._drop_message, undo=self._forget_send)
         return sent
+
+    def _drop_message(self, _: Iterable[str]) -> None:
+        self._message = None
+
+    def _forget_send(self) -> None:
+        self._sent_id, self._recipients = None, 0
 
     def pull_subscription(self) -> PullSubscription:
         """Return a subscription to the reply address; `fetch` acks the reply. The first of several replies counts."""

@@ -71,7 +71,7 @@ def _consume(context: Context, message_id: int, subscription: int) -> Work:
         try:
             push.consume(message_id)
         except LeaseLostError:  # frees capacity, too
-            context.lost(push.role, message_id)
+            context.writer.after_commit(partial(context.lost, push.role, message_id))
             raise
 
     return Work(
@@ -116,7 +116,7 @@ def _change(
             return _Change(owner, lease, change(context.host.for_address(owner), lease=lease))
         except LeaseLostError:
             if lease is not None:
-                context.lost(owner, args.id, lease)
+                bus.after_commit(partial(context.lost, owner, args.id, lease))
             raise
 
     def end(change: _Change) -> None:

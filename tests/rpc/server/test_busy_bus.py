@@ -224,12 +224,15 @@ def test_on_a_full_disk_a_request_that_is_too_big_fails_alone_and_works_once_the
     foreign.execute("BEGIN IMMEDIATE")
     _, hard = resource.prlimit(served.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(served.pid, resource.RLIMIT_FSIZE, (300_000, hard))
-    bodies = ["first", "small", "x" * 1_000_000, "also small", "y" * 1_000_000, "last"]
+    bodies = ["first", "small", "x" * 400_000, "also small", "y" * 1_000_000, "last"]
     lines = [served.connect() for _ in bodies]
     for number, (line, body) in enumerate(zip(lines, bodies, strict=True)):
         line.tell("send", [*SEND, body], id=number)
         # The first write waits for the lock; the others wait for the first, and are committed together.
         wait_until(partial(_waits, served, number + 1), "the writer")
+    asker = served.connect()
+    asker.tell("request", {"from": "asker:s", "to": "oracle:s", "type": "question", "timeout_s": DEADLINE_S}, id=9)
+    wait_until(partial(_waits, served, len(bodies) + 1), "the writer")
     foreign.execute("ROLLBACK")
 
     answers = [line.answer() for line in lines]
@@ -244,8 +247,12 @@ def test_on_a_full_disk_a_request_that_is_too_big_fails_alone_and_works_once_the
     assert lines[0].ask("send", [*SEND, bodies[2]])["body"] == bodies[2]
     inbox = lines[0].ask("inbox", ["worker:s"])["messages"]
     assert [message["body"] for message in inbox] == [None, "first", "small", "also small", "last", bodies[2]]
+    # The request was committed in the second attempt, and its asker still waits.
+    question = lines[0].ask("claim", ["oracle:s"])["messages"][0]
+    lines[0].ask("reply", {"id": question["id"], "from": "oracle:s", "type": "answer"})
+    assert asker.answer()["result"]["type"] == "answer"
     assert foreign.value("PRAGMA integrity_check") == "ok"
-    for line in lines:
+    for line in (*lines, asker):
         line.close()
 
 
