@@ -21,7 +21,7 @@ from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
 from raven.wake.watcher import LOCK_NAME
 
 _RING_TIMEOUT_S = 1.0
-_RESTART_SUBSCRIBER = "restart its subscriber if it does not create another within its poll_interval_s"
+_RESTART_SUBSCRIBER = "restart its subscriber if it does not create another within a second"
 
 
 class DoorbellInfo(NamedTuple):

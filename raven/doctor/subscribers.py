@@ -58,7 +58,7 @@ def check_watch(path: str, infos: Sequence[DoorbellInfo], processes: Sequence[Bu
             "watch",
             "warn",
             "no process watches the WAL: external writes are noticed only every poll_interval_s",
-            "restart a subscriber, or give one a shorter poll_interval_s: it takes over at its next poll",
+            "continue or restart a subscriber: one that is not stopped takes over within a second",
         )
     stopped = [pid for pid in sorted(pids) if proc.is_stopped(pid)]
     if stopped:
@@ -77,7 +77,7 @@ def _deleted_doorbells(lost: Sequence[BusProcess], path: str) -> Iterator[Findin
             yield Finding(
                 "warn",
                 f"{process.label} waits at a doorbell that was deleted",
-                f"it creates another within its poll_interval_s; else restart pid {process.pid}",
+                f"it creates another within a second; else restart pid {process.pid}",
             )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from copy import copy
 from typing import Any, Self
 from weakref import WeakSet
@@ -12,7 +12,6 @@ from raven.client import BusClient, members
 from raven.config import Durability
 from raven.delivery import expiry
 from raven.delivery.outbox import Admission
-from raven.errors import BusyError
 from raven.model.address import Address, parse_address
 from raven.model.limits import check_max
 from raven.model.message import AckMode, Message
@@ -24,6 +23,7 @@ from raven.receive.subscription import PullSubscription, check
 from raven.store.atomic import Atomic
 from raven.wake.doorbell import ALL_TRAFFIC, receipt_address
 from raven.wake.listener import Listener
+from raven.wake.maintenance import Maintenance
 
 
 class HostedBus(BusClient):
@@ -35,6 +35,7 @@ class HostedBus(BusClient):
 
     _is_child = False
     admission: Admission | None = None  # counts the sends of this connection; set it before `for_address`
+    _maintenance: Maintenance | None = None
 
     def _join(self, address: Address, register: bool) -> None:
         super()._join(address, register)
@@ -167,12 +168,15 @@ class HostedBus(BusClient):
         self._store.after_commit(lambda _: action())
 
     def run_maintenance(self, at_most_s: float = 0.05) -> None:
-        """Apply due timers, then delete by the retention limits, each for about `at_most_s` seconds.
+        """Run the due Maintenance, then delete by the retention limits; settles and deletes for about `at_most_s` each.
 
-        Waiting and sending clients do this themselves; a program that serves many addresses calls it now and then.
+        Waiting and sending clients do this themselves; a program that serves many addresses calls it once a second.
         """
-        with suppress(BusyError), self._store.no_wait():
-            expiry.apply_due(self._store, self._doorbells.ring, at_most_s)
+        self._store.verify()
+        if self._maintenance is None:
+            ring = self._doorbells.ring
+            self._maintenance = Maintenance(self._doorbells, lambda store: expiry.apply_due(store, ring, at_most_s))
+        self._maintenance.run_due(self._store)
         if self._retention is not None:
             self._retention.run(at_most_s)
 

@@ -20,13 +20,14 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from raven.store import fork_safety
+from raven.wake.fifo import FLAGS, TEMPORARY_PREFIX, age_s, identity_at, is_folder, list_fifos, ping
 
 # The pseudo-address of the doorbell on which observers listen; every send rings it.
 ALL_TRAFFIC = "*"
 # The longest time that a signal's handler is delayed while a subscriber waits for mail.
 SIGNAL_SLICE_S = 1.0
-TEMPORARY_PREFIX = ".new-"
-_TEMPORARY_LIFETIME_S = 60
+# Creating a doorbell takes less than a millisecond.
+_TEMPORARY_LIFETIME_S = 5
 _MAX_NAME = 200
 _MAX_LISTED = 1024
 _MAX_FOLDERS = 4096
@@ -34,7 +35,6 @@ _CLOCK_RESOLUTION_NS = 100_000_000
 # The most that a pipe holds, so that one read drains all rings.
 _PIPE_SIZE = 1 << 16
 _IS_A_LINK = "it is a symlink, which raven does not follow"
-_FLAGS = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 # No capitals: some file systems ignore case.
 _UNESCAPED = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_.:@+,=-")
 
@@ -58,32 +58,37 @@ class Doorbells:
         for address in addresses:
             folder = self._folders.get(address) or self._folder_of(address)
             # Mostly no subscriber waits: this check is cheaper than catching the error of a listing.
-            if os.access(folder, os.F_OK) and sum([_ping(path, ring=True) for path in self._doorbells_in(folder)]):
+            if os.access(folder, os.F_OK) and sum([ping(path, ring=True) for path in self._doorbells_in(folder)]):
                 waiting.append(address)
         return waiting
 
     def ring_all(self) -> None:
         """Wake every subscriber, at all addresses."""
-        for folder in self._list_folders():
-            for path in _list_doorbells(folder) or []:
-                _ping(path, ring=True)
+        for folder in self.folders():
+            for path in list_fifos(folder) or []:
+                ping(path, ring=True)
 
     def count_waiting(self, address: str) -> int:
         """Return the number of subscribers that wait at an address now."""
         folder = self._folder_of(address)
-        return sum(_ping(path, ring=False) for path in (_list_doorbells(folder) or [] if _is_folder(folder) else []))
+        return sum(ping(path, ring=False) for path in (list_fifos(folder) or [] if is_folder(folder) else []))
 
     def sweep(self) -> None:
         """Remove the FIFOs of dead subscribers, and empty folders."""
-        for folder in self._list_folders():
-            for path in _list_doorbells(folder, temporaries=True) or []:
-                if not os.path.basename(path).startswith(TEMPORARY_PREFIX):
-                    _ping(path, ring=False)
-                elif _age_s(path) > _TEMPORARY_LIFETIME_S:
-                    with suppress(OSError):
-                        os.unlink(path)
-            with suppress(OSError):
-                os.rmdir(folder)
+        for folder in self.folders():
+            self.sweep_folder(folder)
+
+    def sweep_folder(self, folder: str) -> None:
+        """Remove the FIFOs of dead subscribers from one folder, half-made ones after 5 s; then the folder if empty."""
+        for path in list_fifos(folder, temporaries=True) or []:
+            if not os.path.basename(path).startswith(TEMPORARY_PREFIX):
+                ping(path, ring=False)
+            # A negative age: the clock was set back. A creator that has lost its file makes another.
+            elif not 0 <= age_s(path) <= _TEMPORARY_LIFETIME_S:
+                with suppress(OSError):
+                    os.unlink(path)
+        with suppress(OSError):
+            os.rmdir(folder)
 
     def folder_for(self, address: str) -> str:
         """Return the folder of an address's doorbells."""
@@ -97,11 +102,11 @@ class Doorbells:
         """Open a lock file in the folder, created if missing; raises OSError, also if a symlink is in the way."""
         if os.path.islink(self.folder):
             raise NotADirectoryError(errno.ENOTDIR, _IS_A_LINK, self.folder)
-        return os.open(os.path.join(self.folder, name), os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
+        return os.open(os.path.join(self.folder, name), os.O_RDWR | os.O_CREAT | FLAGS, 0o600)
 
-    def _list_folders(self) -> list[str]:
+    def folders(self) -> list[str]:
         """Return the folders of all addresses. Symlinks are skipped: they may point outside raven's folder."""
-        if not _is_folder(self.folder):
+        if not is_folder(self.folder):
             return []
         with suppress(OSError), os.scandir(self.folder) as entries:
             return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
@@ -117,7 +122,7 @@ class Doorbells:
         known = self._listed.get(folder)
         if known is not None and known[0] == changed_at:
             return known[1]
-        paths = _list_doorbells(folder) if stat.S_ISDIR(status.st_mode) else []
+        paths = list_fifos(folder) if stat.S_ISDIR(status.st_mode) else []
         if paths is None:  # out of descriptors, for instance: the next ring lists the folder
             return []
         if len(self._listed) >= _MAX_LISTED:
@@ -200,16 +205,18 @@ class Doorbell:
     def exists(self) -> bool:
         """Whether the FIFO is still at its path and reachable for senders."""
         try:
-            return _is_folder(self._folder) and _identity_at(self._path) == self._identity
+            return is_folder(self._folder) and identity_at(self._path) == self._identity
         except OSError:
             return False
 
-    def recreate(self) -> None:
-        """Create the FIFO again if it was removed or replaced; raises OSError if that fails."""
-        if not self.exists():
-            self.close()
-            self._is_closing = False
-            self._create()
+    def recreate(self) -> bool:
+        """Create the FIFO again if it was removed or replaced, and return whether it was; OSError if that fails."""
+        if self.exists():
+            return False
+        self.close()
+        self._is_closing = False
+        self._create()
+        return True
 
     def close(self) -> None:
         """Remove the FIFO and close it. Closing twice is allowed; a forked child's copy does nothing.
@@ -233,7 +240,7 @@ class Doorbell:
             return
         # Leave the file alone if another program has replaced the FIFO.
         with suppress(OSError):
-            if _identity_at(self._path) == self._identity:
+            if identity_at(self._path) == self._identity:
                 os.unlink(self._path)
         with suppress(OSError):
             os.rmdir(self._folder)
@@ -263,10 +270,10 @@ class Doorbell:
                 raise NotADirectoryError(errno.ENOTDIR, _IS_A_LINK, folder)
         os.mkfifo(temporary, 0o600)
         try:
-            self._reader = fork_safety.close_on_fork(os.open(temporary, os.O_RDONLY | _FLAGS))
+            self._reader = fork_safety.close_on_fork(os.open(temporary, os.O_RDONLY | FLAGS))
             # A write end of its own keeps the pipe from reporting a hang-up when a sender closes its end.
-            self._writer = fork_safety.close_on_fork(os.open(temporary, os.O_WRONLY | _FLAGS))
-            self._identity = _identity_at(temporary)
+            self._writer = fork_safety.close_on_fork(os.open(temporary, os.O_WRONLY | FLAGS))
+            self._identity = identity_at(temporary)
             # A program that only sends does not need this module.
             import select
 
@@ -319,66 +326,3 @@ def _folder_name(address: str) -> str:
     from hashlib import sha256
 
     return sha256(address.encode()).hexdigest()
-
-
-def _ping(path: str, ring: bool) -> bool:
-    """Open one FIFO, and ring it if asked to; return whether it has a reader. Removes a FIFO without one."""
-    try:
-        pipe = os.open(path, os.O_WRONLY | _FLAGS)
-    except OSError as error:
-        if error.errno == errno.ENXIO:
-            with suppress(OSError):
-                if stat.S_ISFIFO(os.stat(path, follow_symlinks=False).st_mode):
-                    os.unlink(path)
-        return False
-    try:
-        if not stat.S_ISFIFO(os.fstat(pipe).st_mode):
-            return False
-        if ring:
-            os.write(pipe, b"!")
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(pipe)
-    return True
-
-
-def _list_doorbells(folder: str, *, temporaries: bool = False) -> list[str] | None:
-    """List the possible FIFOs in a folder; returns None if it cannot be listed."""
-    try:
-        with os.scandir(folder) as entries:
-            return [
-                entry.path
-                for entry in entries
-                if (temporaries or not entry.name.startswith(TEMPORARY_PREFIX)) and _may_be_fifo(entry)
-            ]
-    except OSError:
-        return None
-
-
-def _may_be_fifo(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is neither file, folder nor symlink: the listing knows this without a system call."""
-    return not (entry.is_symlink() or entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False))
-
-
-def _is_folder(path: str) -> bool:
-    """Whether the path is a folder, and not a symlink to one."""
-    try:
-        return stat.S_ISDIR(os.stat(path, follow_symlinks=False).st_mode)
-    except OSError:
-        return False
-
-
-def _identity_at(path: str) -> tuple[int, int]:
-    """Return the device and inode of a path, without following a symlink."""
-    status = os.stat(path, follow_symlinks=False)
-    return status.st_dev, status.st_ino
-
-
-def _age_s(path: str) -> float:
-    try:
-        return time.time() - os.stat(path, follow_symlinks=False).st_mtime
-    except OSError:
-        return 0

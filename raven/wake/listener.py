@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Listener:
     """Tells an event loop that new mail may be there: `fileno()` becomes readable at a ring.
 
-    After each ring `drain()` it, then query the store. Call `tick()` once a second and query the store then too; if no
-    FIFO can be created (`has_no_fifo`), every FALLBACK_POLL_S. With `elect=False` the election waits for the first
+    After each ring `drain()` it, then query the store. Call `tick()` once a second, and query the store now and then;
+    every FALLBACK_POLL_S if no FIFO can be created (`has_no_fifo`). With `elect=False` the election waits for the first
     tick. Nothing here blocks. Closing twice is allowed.
     """
 
@@ -70,21 +70,27 @@ class Listener:
         if self._doorbell is not None and self._pid == os.getpid():
             self._doorbell.drain()
 
-    def tick(self) -> None:
-        """Recreate a missing doorbell, and try to become the WAL watcher if no process is."""
-        if not self._is_open or self.is_inherited:
-            return
-        self._ensure_doorbell()
-        self._watcher.try_elect()
+    def tick(self) -> bool:
+        """Recreate a missing doorbell, and try to become the WAL watcher if no process is.
 
-    def _ensure_doorbell(self) -> None:
+        Returns whether the doorbell has changed: query the store then, because no sender could ring it.
+        """
+        if not self._is_open or self.is_inherited:
+            return False
+        is_new = self._ensure_doorbell()
+        self._watcher.try_elect()
+        return is_new
+
+    def _ensure_doorbell(self) -> bool:
+        """Create the doorbell unless it exists; returns whether it is a new one, or can no longer be created."""
+        had_none = self._doorbell is None
         try:
-            if self._doorbell is None:
-                self._doorbell = self._doorbells.create(self._address)
-            else:
-                self._doorbell.recreate()
+            if self._doorbell is not None:
+                return self._doorbell.recreate()
+            self._doorbell = self._doorbells.create(self._address)
         except OSError as error:
             self._fall_back_to_polling(error)
+        return had_none != (self._doorbell is None)
 
     def close(self) -> None:
         """Remove the doorbell; the last listener of a process ends its WAL watcher."""

@@ -15,6 +15,8 @@ from raven.wake.handle import Handle
 from raven.wake.listener import Listener
 from raven.wake.watcher import FALLBACK_POLL_S
 
+# The interval of ticks, in which another process takes over the WAL watch: not the caller's `poll_interval_s`.
+_TICK_S = 1.0
 # Starting and ending a WAL watcher takes longer than most replies: a short wait starts without one.
 _WATCH_DELAY_S = 0.1
 
@@ -22,16 +24,16 @@ _WATCH_DELAY_S = 0.1
 class Waiter:
     """One subscriber's wait; a context manager that leaves no FIFO, thread or descriptor behind.
 
-    Create the doorbell first (enter), then query the store, then wait: a message sent after the query rings. Each tick
-    (the fallback poll) checks the file, the doorbell and the election. If no FIFO can be created, ticks are 100 ms
-    apart.
+    Create the doorbell first (enter), then query the store, then wait: a message sent after the query rings. A wait
+    returns after `poll_interval_s` at the latest (the fallback poll). Each tick checks the file, the doorbell and the
+    election: once a second, whatever the poll interval is. If no FIFO can be created, polls are 100 ms apart.
     """
 
     def __init__(self, handle: Handle, address: str, poll_interval_s: float, *, delay_watch: bool = False) -> None:
         check_poll_interval(poll_interval_s)
         self._handle = handle
         self._address = address
-        self._tick_s = poll_interval_s
+        self._poll_interval_s = poll_interval_s
         self._delay_watch = delay_watch
         self._next_tick = 0.0
         self._listener: Listener | None = None
@@ -48,9 +50,7 @@ class Waiter:
         except BaseException:
             self.close()
             raise
-        self._plan_tick()
-        if self._delay_watch:
-            self._next_tick = min(self._next_tick, time.monotonic() + _WATCH_DELAY_S)
+        self._next_tick = time.monotonic() + (_WATCH_DELAY_S if self._delay_watch else _TICK_S)
         return self
 
     def __exit__(
@@ -75,40 +75,57 @@ class Waiter:
         return self._pid != os.getpid()
 
     def wait(self, at_most_s: float | None) -> bool:
-        """Block until a ring, the next tick or the timeout; return whether it rang."""
-        pause = self._pause_s(at_most_s)
-        rang = False
-        if self._listener is None or self._listener.has_no_fifo:
-            time.sleep(pause)
-        else:
-            rang = self._listener.wait(pause)
-        self.tick_if_due()
-        return rang
+        """Block until a ring, the next poll or the timeout, with ticks meanwhile; return whether it rang."""
+        deadline = self._deadline(at_most_s)
+        while True:
+            pause = self._pause_s(deadline)
+            rang = False
+            if self._listener is None or self._listener.has_no_fifo:
+                time.sleep(pause)
+            else:
+                rang = self._listener.wait(pause)
+            if self.tick_if_due() or rang or time.monotonic() >= deadline or self._is_closed():
+                return rang
 
     async def wait_async(self, at_most_s: float | None) -> bool:
         """Wait as `wait` does, without blocking the running event loop."""
-        pause = self._pause_s(at_most_s)
-        rang = False
-        if self._listener is None or self._listener.has_no_fifo:
-            import asyncio
+        deadline = self._deadline(at_most_s)
+        while True:
+            pause = self._pause_s(deadline)
+            rang = False
+            if self._listener is None or self._listener.has_no_fifo:
+                import asyncio
 
-            await asyncio.sleep(pause)
-        else:
-            rang = await self._listener.wait_async(pause)
-        self.tick_if_due()
-        return rang
+                await asyncio.sleep(pause)
+            else:
+                rang = await self._listener.wait_async(pause)
+            if self.tick_if_due() or rang or time.monotonic() >= deadline or self._is_closed():
+                return rang
 
-    def tick_if_due(self) -> None:
-        """Check the file, the doorbell and the election if a tick is due; for busy loops that never wait, too."""
-        if self._listener is not None and time.monotonic() >= self._next_tick:
-            self._handle.store.verify()
-            self._listener.tick()
-            self._plan_tick()
+    def tick_if_due(self) -> bool:
+        """Check the file, the doorbell and the election if a tick is due; for busy loops that never wait, too.
 
-    def _plan_tick(self) -> None:
+        Returns whether the file or the doorbell is another one: query the store then.
+        """
+        if self._listener is None or time.monotonic() < self._next_tick:
+            return False
+        store = self._handle.store
+        inode = store.inode
+        store.verify()
+        is_new = self._listener.tick()
+        self._next_tick = time.monotonic() + _TICK_S
+        return is_new or store.inode != inode
+
+    def _deadline(self, at_most_s: float | None) -> float:
+        """Return when a wait that begins now ends without a ring."""
         has_no_fifo = self._listener is None or self._listener.has_no_fifo
-        self._next_tick = time.monotonic() + (min(self._tick_s, FALLBACK_POLL_S) if has_no_fifo else self._tick_s)
+        pause = min(self._poll_interval_s, FALLBACK_POLL_S) if has_no_fifo else self._poll_interval_s
+        return time.monotonic() + (pause if at_most_s is None else min(pause, at_most_s))
 
-    def _pause_s(self, at_most_s: float | None) -> float:
-        until_tick = self._next_tick - time.monotonic()
-        return max(0.0, until_tick if at_most_s is None else min(until_tick, at_most_s))
+    def _pause_s(self, deadline: float) -> float:
+        """Return the seconds until the next tick or the deadline."""
+        return max(0.0, min(deadline, self._next_tick) - time.monotonic())
+
+    def _is_closed(self) -> bool:
+        """Whether the doorbell was closed meanwhile; the wait then ended early."""
+        return self._listener is None or self._listener.fileno() < 0

@@ -1,11 +1,11 @@
 """The WAL watcher: one process per bus notices external writers, which do not ring, and rings for them.
 
-It also ends leases, delays and lifetimes on time, so that no other process needs to poll for them.
+It also runs the maintenance that is due by the clock, so that no other process needs to poll for it.
 
 Each process that waits at a doorbell tries to lock a file in the bells folder. The one that holds the lock watches the
 database's folder in a thread. It watches the folder, not the WAL: a watch on the WAL itself would end when SQLite
 deletes and recreates it. An event can precede its commit's visibility, so each event leads to several checks. When the
-elected process dies, the kernel releases the lock and another process takes over within its tick.
+elected process dies, the kernel releases the lock and another process takes over within its tick, a second at most.
 
 If inotify is unavailable (all instances in use, an unusual file system), the elected process polls every 100 ms for
 all. It retries inotify every few seconds.
@@ -25,6 +25,7 @@ from raven.errors import RavenError
 from raven.store import fork_safety
 from raven.store.database import Store
 from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
+from raven.wake.maintenance import Maintenance
 
 LOCK_NAME = "watch.lock"
 FALLBACK_POLL_S = 0.1
@@ -37,11 +38,6 @@ _DEBOUNCE_MS = 60
 # watchfiles never delivers (measured, two processes).
 _IDLE_CHECK_MS = 50
 _RECHECK_DELAYS_S = (0.002, 0.005, 0.01, 0.03)
-_SWEEP_EVERY_S = 60.0
-_TRUNCATE_WAL_FROM = 256 * 1024
-# The search for due leases, delays and lifetimes takes longer with more recipients: the next one starts after this many
-# times its duration.
-_REST_FACTOR = 50
 
 
 def probe(folder: str, timeout_s: float) -> bool:
@@ -77,7 +73,7 @@ class WalWatcher:
     """A candidate for the WAL watcher of one bus, shared by all listeners in this process.
 
     It holds resources only after an `acquire` and a `try_elect`, and until the last `release`. Between two checks it
-    calls `on_idle` with the watching thread's own connection: that ends leases, delays and lifetimes on time.
+    runs the due maintenance on the watching thread's own connection; `on_idle` ends leases, delays and lifetimes.
     """
 
     def __init__(self, store: Store, doorbells: Doorbells, on_idle: Callable[[Store], object]) -> None:
@@ -159,20 +155,13 @@ class WalWatcher:
         last = int(store.value("last_delivery_id"))
         # Commits before this moment may be unnoticed, if no process was the watcher.
         self._doorbells.ring_all()
-        swept_at = time.monotonic()
-        due_at = 0.0
+        maintenance = Maintenance(self._doorbells, self._on_idle)
         for delays in self._events(store, stop):
             for delay in delays:
                 if stop.wait(delay):
                     return
                 last = self._notify_new(store, last)
-            if len(delays) == 1:
-                self._truncate_wal(store)
-            if time.monotonic() >= due_at:
-                due_at = self._apply_due(store)
-            if time.monotonic() - swept_at > _SWEEP_EVERY_S:
-                self._doorbells.sweep()
-                swept_at = time.monotonic()
+            maintenance.run_due(store)
 
     def _events(self, store: Store, stop: threading.Event) -> Iterator[tuple[float, ...]]:
         """Yield, for each change and now and then when idle, the delays before the checks that follow it."""
@@ -198,11 +187,13 @@ class WalWatcher:
     def _inotify_events(self, stop: threading.Event) -> Iterator[tuple[float, ...]]:
         import watchfiles
 
-        name = os.path.basename(self._store.path)
-        names = {name, f"{name}-wal"}
+        folder, name = os.path.split(self._store.path)
+        ends = (f"/{name}", f"/{name}-wal")
+        # Without a filter: watchfiles yields neither the changes that its filter drops nor, while they last, its
+        # timeout, so that another busy file in the folder would stop everything that follows a yield.
         for changes in watchfiles.watch(
-            os.path.dirname(self._store.path),
-            watch_filter=lambda _, path: os.path.basename(path) in names,
+            folder,
+            watch_filter=None,
             step=_STEP_MS,
             debounce=_DEBOUNCE_MS,
             rust_timeout=_IDLE_CHECK_MS,
@@ -211,7 +202,7 @@ class WalWatcher:
             stop_event=stop,
             raise_interrupt=False,
         ):
-            yield (0.0, *_RECHECK_DELAYS_S) if changes else (0.0,)
+            yield (0.0, *_RECHECK_DELAYS_S) if any(path.endswith(ends) for _, path in changes) else (0.0,)
 
     def _polled_events(self, stop: threading.Event) -> Iterator[tuple[float, ...]]:
         retry_at = time.monotonic() + _RETRY_S
@@ -228,19 +219,6 @@ class WalWatcher:
             recipients = [row[0] for row in store.rows("new_recipients_after", {"delivery_id": last})]
             self._doorbells.ring([*recipients, ALL_TRAFFIC] if recipients else [])
         return newest
-
-    def _apply_due(self, store: Store) -> float:
-        """End due leases, delays and lifetimes, and wake their subscribers; return the time of the next run."""
-        began = time.monotonic()
-        # If another writer is active or the disk is full, the subscribers' own polls and the next run try again.
-        with suppress(RavenError), store.no_wait():
-            self._on_idle(store)
-        ended = time.monotonic()
-        return ended + _REST_FACTOR * (ended - began)
-
-    def _truncate_wal(self, store: Store) -> None:
-        if store.wal_size() >= _TRUNCATE_WAL_FROM:
-            store.truncate_wal()
 
 
 def _end(election: _Election | None) -> None:

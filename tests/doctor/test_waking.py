@@ -168,6 +168,7 @@ def test_a_missing_wal_watcher_is_reported_until_there_is_one(bus: str, spawn: S
     waiting = spawn("subscriber", bus, WORKER, json.dumps({"poll_interval_s": NEVER_POLLS_S}))
     wait_for_waiting(bus, WORKER, 2)
     assert not problems(run_checks(bus))
+    waiting.signal(signal.SIGSTOP)  # or it would take over within a second
     watching.kill()
 
     check = run_checks(bus)["watch"]

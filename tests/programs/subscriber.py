@@ -1,7 +1,7 @@
 """Take messages and print each, with the moment it came: `subscriber.py DB ADDRESS '{"mode": "listen", ...}'`.
 
-Besides the options of `listen`: `mode` (listen, subscribe), `stop_after` (end after so many messages), `hold_after`
-(from so many on, keep each in hand until a line comes in).
+Besides the options of `listen`: `mode` (listen, subscribe, tail), `stop_after` (end after so many messages),
+`hold_after` (from so many on, keep each in hand until a line comes in).
 """
 
 import asyncio
@@ -38,6 +38,6 @@ async def subscribe():
 if mode == "subscribe":
     asyncio.run(subscribe())
 else:
-    for message in bus.listen(**options):
+    for message in bus.tail(**options) if mode == "tail" else bus.listen(**options):
         if take(message):
             break

@@ -1,0 +1,79 @@
+"""FIFOs: the files that doorbells are, opened so that no open blocks and no other file type is touched.
+
+See fifo(7) and open(2).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from contextlib import suppress
+
+TEMPORARY_PREFIX = ".new-"
+FLAGS = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def ping(path: str, ring: bool) -> bool:
+    """Open one FIFO, and ring it if asked to; return whether it has a reader. Removes a FIFO without one."""
+    try:
+        pipe = os.open(path, os.O_WRONLY | FLAGS)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            with suppress(OSError):
+                if stat.S_ISFIFO(os.stat(path, follow_symlinks=False).st_mode):
+                    os.unlink(path)
+        return False
+    try:
+        if not stat.S_ISFIFO(os.fstat(pipe).st_mode):
+            return False
+        if ring:
+            os.write(pipe, b"!")
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(pipe)
+    return True
+
+
+def list_fifos(folder: str, *, temporaries: bool = False) -> list[str] | None:
+    """List the possible FIFOs in a folder; returns None if it cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return [
+                entry.path
+                for entry in entries
+                if (temporaries or not entry.name.startswith(TEMPORARY_PREFIX)) and _may_be_fifo(entry)
+            ]
+    except OSError:
+        return None
+
+
+def _may_be_fifo(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is neither file, folder nor symlink: the listing knows this without a system call."""
+    return not (entry.is_symlink() or entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False))
+
+
+def is_folder(path: str) -> bool:
+    """Whether the path is a folder, and not a symlink to one."""
+    try:
+        return stat.S_ISDIR(os.stat(path, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
+
+
+def identity_at(path: str) -> tuple[int, int]:
+    """Return the device and inode of a path, without following a symlink."""
+    status = os.stat(path, follow_symlinks=False)
+    return status.st_dev, status.st_ino
+
+
+def age_s(path: str) -> float:
+    """Return the seconds since the file was last changed, by the system clock; 0 if it is gone."""
+    try:
+        return time.time() - os.stat(path, follow_symlinks=False).st_mtime
+    except OSError:
+        return 0
