@@ -13,7 +13,7 @@ from weakref import WeakSet
 from raven.config import Durability, Retention
 from raven.delivery.identity import Identity, register
 from raven.delivery.outbox import Outbox
-from raven.errors import ConfigError, ExpiredError, InputError, MessageNotFoundError, abbreviate
+from raven.errors import ConfigError, ExpiredError, InputError, abbreviate
 from raven.model import clock
 from raven.model.address import Address, make_address, parse_address
 from raven.model.limits import check_id, check_lease, check_max, check_max_attempts, check_span
@@ -134,7 +134,8 @@ class BusClient(BusObserver):
 
         `to` is an address, a broadcast pattern or a list of both. An address need not be registered. A pattern
         (`*:session`, `role:*` or `*:*`) reaches all addresses that are registered now, except the sender. `type` is a
-        name of your choice, and `body` any JSON value or an instance of a pydantic model. Options:
+        name of your choice that does not begin with `raven.`. `body` is any JSON value or an instance of a pydantic
+        model. Options:
 
         - `urgency`: "blocking", "prompt" (default) or "fyi"; recipients get messages by urgency, then by id.
         - `tags`, `correlation_id`, `task_id`: stored with the message; `history` finds the two ids.
@@ -177,7 +178,7 @@ class BusClient(BusObserver):
 
         The reply has the id of the message in `reply_to`, and its correlation id and task id; `options` are the options
         of `send`. The reply to a request expires with the request. Raises ExpiredError if the sender of the request
-        has stopped waiting, and the errors of `send`.
+        has stopped waiting, InputError if the request was not sent to this address, and the errors of `send`.
         """
         return self._outbox.send(self._prepare_reply(msg, type, body, options))
 
@@ -203,12 +204,19 @@ class BusClient(BusObserver):
         )
 
     def _remaining_s(self, request_id: int) -> float:
-        """Return for how many seconds the sender of a request still waits; 0 if the request was pruned or withdrawn."""
-        try:
-            expires_at = BusObserver.read(self, request_id).expires_at
-        except MessageNotFoundError:
-            return 0
-        return 0 if expires_at is None else expires_at.timestamp() - clock.now() / 1e6
+        """Return for how many seconds the sender of a request still waits; 0 if the request was pruned or withdrawn.
+
+        Raises InputError if this address has not received the request: its sender ignores the reply.
+        """
+        self._store.verify()
+        rows = self._store.rows("get_request", {"message_id": request_id, "recipient": self.address})
+        expires_at, was_asked = rows[0] if rows else (None, False)
+        left_s = 0.0 if expires_at is None else (expires_at - clock.now()) / 1e6
+        if left_s > 0 and not was_asked:
+            raise InputError(
+                f"request #{request_id} was not sent to {self.address}: only its recipients can reply to it"
+            )
+        return left_s
 
     def request(
         self,
@@ -221,9 +229,10 @@ class BusClient(BusObserver):
     ) -> Message:
         """Send a message, wait until a recipient calls `reply`, and return the reply, acked.
 
-        The reply goes to a private reply address, so that no subscriber of this address can get it. The first of
-        several replies counts. `options` are the options of `send`. Raises WaitTimeoutError after `timeout_s` seconds.
-        After a timeout, or any other exception, the request is withdrawn: no recipient can claim it any more.
+        The reply goes to a private reply address, so that no subscriber of this address can get it. The first reply of
+        a recipient counts; other messages there are acked and ignored. `options` are the options of `send`. Raises
+        WaitTimeoutError after `timeout_s` seconds. After a timeout, or any other exception, the request is withdrawn:
+        no recipient can claim it any more.
         """
         return self._ask(to, type, body, timeout_s, options).send_and_wait()
 

@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from raven.errors import InputError, abbreviate
 from raven.model import clock
-from raven.model.address import Address
+from raven.model.address import Address, is_private
 
 if TYPE_CHECKING:
     from raven.store.database import Store
@@ -24,7 +25,7 @@ class Identity:
         self._registered_in = -1
         self.address = str(address)
         self._parsed = address
-        self._registers = registers
+        self._registers = registers and not is_private(self.address)
         self._heartbeat_at = float("-inf")
 
     def heartbeat(self, tx: Transaction) -> None:
@@ -49,7 +50,12 @@ class Identity:
 
 
 def register(tx: Transaction, address: Address) -> None:
-    """Register an address, or update its `last_seen`, in the caller's transaction."""
+    """Register an address, or update its `last_seen`, in the caller's transaction.
+
+    Raises InputError for a private reply address: no broadcast may reach it, and no list may show it.
+    """
+    if is_private(str(address)):
+        raise InputError(f"{abbreviate(str(address))} has the form of a private reply address: use another role")
     tx.change(
         "upsert_identity",
         {"address": str(address), "role": address.role, "session": address.session, "now": clock.now()},

@@ -10,6 +10,10 @@ from raven.errors import AddressError, abbreviate
 
 WILDCARD = "*"
 MAX_LENGTH = 512
+# The role of a private reply address ends with this mark and 16 hexadecimal digits.
+PRIVATE_MARK = "+"
+PRIVATE_BYTES = 8
+_HEX = frozenset("0123456789abcdef")
 # Control characters, line and paragraph separators, and surrogates, which UTF-8 cannot encode.
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _EXAMPLE = "write it as <role>:<session>, for example architect:swarm-1"
@@ -86,6 +90,12 @@ def parse_targets(to: str | Sequence[str]) -> dict[str, Address]:
         if not isinstance(item, str):
             raise AddressError(f"address {abbreviate(item)} is not a string; {_EXAMPLE}")
     return {item: parse_target(item) for item in to}
+
+
+def is_private(address: str) -> bool:
+    """Whether this is the private address at which one sender waits for the reply to one request."""
+    role = address.partition(":")[0]
+    return role[-17:-16] == PRIVATE_MARK and _HEX.issuperset(role[-16:])
 
 
 def _check_length(text: str) -> None:

@@ -19,6 +19,10 @@ _MAX_POLL_S = 3600
 _END_OF_TOKENS = 1 << 63
 
 
+# The types of raven's own messages begin with this; nothing else may send such a type.
+RESERVED_PREFIX = "raven."
+
+
 def is_integer(value: object, low: int, high: int) -> bool:
     """Whether a value is an integer from `low` to `high`; a bool is not."""
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
@@ -51,6 +55,11 @@ def check_max_attempts(max_attempts: object) -> None:
         raise InputError(
             f"max_attempts {abbreviate(max_attempts)} is not a number of attempts: use 1 to {MAX_ATTEMPTS:,}"
         )
+
+
+def refuse_reserved(type: str) -> None:
+    """Raise InputError for a type that begins as the types of raven's own messages do."""
+    raise InputError(f"type {abbreviate(type)} begins with 'raven.', as only raven's own messages do: rename it")
 
 
 def check_token(lease: object) -> None:

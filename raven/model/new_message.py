@@ -12,10 +12,12 @@ from raven.model.limits import (
     DEFAULT_MAX_ATTEMPTS,
     MAX_ID,
     MAX_REQUEST_S,
+    RESERVED_PREFIX,
     check_max_attempts,
     check_span,
     is_integer,
     is_number,
+    refuse_reserved,
 )
 from raven.model.message import TO_SEPARATOR, URGENCIES, MessageRow, Report, Urgency
 from raven.model.schemas import SchemaRegistry
@@ -245,6 +247,8 @@ def build(
         check_options(options)
     targets = {to: parse_text(to)} if to.__class__ is str else parse_targets(to)
     _check_text("type", type)
+    if type[:6].lower() == RESERVED_PREFIX:
+        refuse_reserved(type)
     if SchemaRegistry.is_in_use or body.__class__ not in bodies.PLAIN:
         body = SchemaRegistry.validate(type, body)
     checked: dict[str, Any] = {}

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from raven.errors import BodyError, InputError, SchemaValidationError, abbreviate
+from raven.model.limits import RESERVED_PREFIX, refuse_reserved
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -37,9 +38,14 @@ class SchemaRegistry:
 
     @classmethod
     def register(cls, type: str, model: builtins.type[BaseModel]) -> None:
-        """Check bodies of `type` against `model` from now on; replaces the model registered before."""
+        """Check bodies of `type` against `model` from now on; replaces the model registered before.
+
+        Raises InputError for a type that begins with `raven.`, and for a model that is no pydantic class.
+        """
         if not hasattr(model, "model_validate"):
             raise InputError(f"schema {abbreviate(model)} for type {abbreviate(type)} is not a pydantic model class")
+        if isinstance(type, str) and type[:6].lower() == RESERVED_PREFIX:
+            refuse_reserved(type)
         cls._models[type] = model
         cls._update_in_use()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from raven.model import clock
+from raven.model.address import is_private
 from raven.model.status import Peer
 
 if TYPE_CHECKING:
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def list_peers(store: Store, doorbells: Doorbells, session: str | None = None) -> list[Peer]:
-    """List the addresses that are registered or have mail, of one session if `session` is given."""
+    """List the addresses that are registered or have mail, of one session if `session` is given.
+
+    Private reply addresses are left out: only the recipients of a request know its address.
+    """
     seen = {row[0]: row for row in store.rows("list_identities", {"session": session})}
     pending = {address: count for address, count, _ in store.rows("backlog", {"now": clock.now()})}
     unregistered = [address for address in pending if address not in seen]
@@ -21,7 +25,7 @@ def list_peers(store: Store, doorbells: Doorbells, session: str | None = None) -
     for text in [*seen, *unregistered]:
         # Not parsed: one invalid address from an external writer must not hide the others.
         role, _, own_session = text.partition(":")
-        if session in (None, own_session):
+        if session in (None, own_session) and not is_private(text):
             _, registered_at, last_seen = seen.get(text, (text, None, None))
             peers.append(
                 Peer(

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from raven.model import clock
+from raven.model.address import is_private
 from raven.model.message import STATES, State
 from raven.model.status import AddressStats, Latency, Rates, Stats
 from raven.store.database import Store
@@ -84,7 +85,7 @@ def collect(store: Store, doorbells: Doorbells, *, full: bool = True) -> Stats:
         delayed=sum(one.delayed for one in addresses),
         in_flight=sum(one.in_flight for one in addresses),
         dead=sum(one.dead for one in addresses),
-        addresses=addresses,
+        addresses=tuple(one for one in addresses if not is_private(one.address)),
         rates=Rates(*(round(sum(one.rate(event, now) for one in samples), 3) for event in (_SENT, _DELIVERED, _ACKED))),
         attempts=dict(store.rows("retried_by_attempt", {"now": now})) if full else None,
         send_to_delivery=_latency(samples, _SENT, _DELIVERED) if full else None,

@@ -12,7 +12,7 @@ from raven.delivery.identity import Identity
 from raven.delivery.mailbox import Mailbox
 from raven.errors import BusyError, ClosedError, InputError, RavenError, WaitTimeoutError
 from raven.model import clock
-from raven.model.address import parse_address
+from raven.model.address import PRIVATE_BYTES, PRIVATE_MARK, parse_address
 from raven.model.clock import deadline_after, remaining_s
 from raven.model.message import Message
 from raven.receive.auto_ack import AsyncMessageIterator, AutoAckConsumer, iterate, retry_when_busy
@@ -29,33 +29,43 @@ if TYPE_CHECKING:
 # A reply address starts with this many characters of the sender's role and session, to stay within the length limit.
 _MAX_PART = 200
 _BUSY_PAUSE_S = 0.005
+# One poll ignores at most this many messages that are no replies, so that a flood of them holds up nothing else.
+_MAX_IGNORED = 100
 
 
 class ReplyConsumer(AutoAckConsumer):
-    """Takes the first reply; calls `withdraw` if it is released without one."""
+    """Takes the first reply; calls `withdraw` if it is released without one.
 
-    def __init__(self, mailbox: Mailbox, waiter: Waiter, withdraw: Callable[[], None]) -> None:
+    It acks and ignores messages that the request does not accept.
+    """
+
+    def __init__(self, mailbox: Mailbox, waiter: Waiter, pending: PendingRequest) -> None:
         super().__init__(mailbox, waiter, 1)
-        self._withdraw = withdraw
-        self._has_reply = self._was_busy = False
+        self._accepts = pending.accepts
+        self._withdraw = pending.withdraw
+        self._has_reply = self._is_due = False
         # A new WAL watcher rings all doorbells once, without mail: peek before taking the write lock.
         self._rings_pay = False
 
     def next(self, notified: bool = False) -> Message | None:
         """Return the reply, acked, or None; also None if another writer is active, and `next_due_s` is then short."""
-        self._was_busy = False
+        self._is_due = False
         try:
-            reply = super().next(notified)
+            for _ in range(_MAX_IGNORED):
+                reply = super().next(notified)
+                if reply is None or self._accepts(reply):
+                    self._has_reply = reply is not None
+                    return reply
+                notified = True
         except BusyError:
-            self._was_busy = True
-            return None
-        self._has_reply = reply is not None
-        return reply
+            pass
+        self._is_due = True
+        return None
 
     def next_due_s(self, deadline: float | None) -> float | None:
-        """Return the seconds until the next poll is due; at most 5 ms while another writer is active."""
+        """Return the seconds until the next poll is due; at most 5 ms if the last one did not come to its end."""
         due = super().next_due_s(deadline)
-        if not self._was_busy:
+        if not self._is_due:
             return due
         return _BUSY_PAUSE_S if due is None else min(due, _BUSY_PAUSE_S)
 
@@ -79,7 +89,7 @@ class Request:
         self._pending = pending
         self._deadline = deadline_after(timeout_s)
         waiter = Waiter(handle, pending.reply_address, 1.0, delay_watch=True)
-        self.consumer = ReplyConsumer(pending.mailbox(), waiter, pending.withdraw)
+        self.consumer = ReplyConsumer(pending.mailbox(), waiter, pending)
 
     def send_and_wait(self) -> Message:
         """Send the request, block until its reply arrives, and return the reply, acked; raises WaitTimeoutError."""
@@ -126,7 +136,7 @@ class PendingRequest:
         # Many requests may wait for a long time: their bodies are dropped once they are committed.
         self._message: NewMessage | None = message
         self._sent_id: int | None = None
-        self._recipients = 0
+        self._asked: frozenset[str] = frozenset()
 
     def send(self) -> Message:
         """Send the request in one transaction; raises InputError if it was sent before.
@@ -136,7 +146,7 @@ class PendingRequest:
         if self._message is None or self._sent_id is not None:
             raise InputError(f"{self} was sent already: make another request")
         sent = self._send_message(self._message)
-        self._sent_id, self._recipients = sent.id, len(sent.waiting or ())
+        self._sent_id, self._asked = sent.id, frozenset(sent.waiting or ())
         self._handle.store.after_commit(self._drop_message, undo=self._forget_send)
         return sent
 
@@ -144,11 +154,15 @@ class PendingRequest:
         self._message = None
 
     def _forget_send(self) -> None:
-        self._sent_id, self._recipients = None, 0
+        self._sent_id, self._asked = None, frozenset()
 
     def pull_subscription(self) -> PullSubscription:
         """Return a subscription to the reply address; `fetch` acks the reply. The first of several replies counts."""
-        return PullSubscription(self.mailbox(), Listener(self._handle, self.reply_address))
+        return _ReplySubscription(self, Listener(self._handle, self.reply_address))
+
+    def accepts(self, message: Message) -> bool:
+        """Whether a message is a reply to this request from one of its recipients."""
+        return message.reply_to == self._sent_id is not None and message.sender in self._asked
 
     def mailbox(self) -> Mailbox:
         """Return the mailbox of the reply address."""
@@ -157,7 +171,7 @@ class PendingRequest:
 
     def cancel_others(self) -> None:
         """Withdraw the request from the other recipients, after one of them has replied."""
-        if self._recipients > 1:
+        if len(self._asked) > 1:
             self.withdraw()
 
     def withdraw(self) -> None:
@@ -173,10 +187,29 @@ class PendingRequest:
         return f"message #{'?' if self._sent_id is None else self._sent_id}"
 
 
+class _ReplySubscription(PullSubscription):
+    """The subscription to the reply address of one request; acks and ignores messages that the request refuses."""
+
+    def __init__(self, pending: PendingRequest, listener: Listener) -> None:
+        super().__init__(pending.mailbox(), listener)
+        self._accepts = pending.accepts
+
+    def fetch(self, max: int, *, notified: bool = False, max_bytes: int | None = None) -> list[Message]:
+        """Return up to `max` replies; further messages wait for the next fetch after many that are no replies."""
+        for _ in range(_MAX_IGNORED):
+            messages = super().fetch(max, notified=notified, max_bytes=max_bytes)
+            replies = list(filter(self._accepts, messages))
+            if replies or not messages:
+                return replies
+            notified = True
+        return []
+
+
 def make_reply_address(sender: str) -> str:
     """Return a random address for one reply; it starts with the sender's role, which helps when reading the file."""
     role, _, session = sender.partition(":")
-    return str(parse_address(f"{role[:_MAX_PART].strip()}+{os.urandom(8).hex()}:{session[:_MAX_PART].strip()}"))
+    mark = f"{PRIVATE_MARK}{os.urandom(PRIVATE_BYTES).hex()}"
+    return str(parse_address(f"{role[:_MAX_PART].strip()}{mark}:{session[:_MAX_PART].strip()}"))
 
 
 def _withdraw(store: Store, ring: Callable[[Iterable[str]], object], message_id: int) -> None:

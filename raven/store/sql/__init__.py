@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from functools import cache
 
+from raven.model.address import PRIVATE_MARK
 from raven.model.message import DELIVERY_COLUMNS, INHERITED, MESSAGE_COLUMNS
 
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
@@ -33,7 +34,7 @@ def _listed(names: Iterable[str], table: str = "") -> str:
 
 
 def _fragments() -> dict[str, str]:
-    """Return the column lists that `queries.sql` inserts by name."""
+    """Return the column lists and conditions that `queries.sql` inserts by name."""
     insertable = MESSAGE_COLUMNS[1:]  # SQLite assigns the id
     # `leased_until` is not a column of the table: while a delivery is leased, `ready_at` holds the end of the lease.
     leased_until = "CASE WHEN d.lease IS NOT NULL THEN d.ready_at END AS leased_until"
@@ -43,6 +44,8 @@ def _fragments() -> dict[str, str]:
         "@delivery": f"{_listed(MESSAGE_COLUMNS, 'm.')}, {_listed(DELIVERY_COLUMNS[:-1], 'd.')}, {leased_until}",
         "@whole": _listed(MESSAGE_COLUMNS + DELIVERY_COLUMNS),
         "@inherited": _listed(INHERITED, "m."),
+        # As `is_private` in address.py; most roles fail the first condition, which is the cheaper one.
+        "@private": f"substr(role, -17, 1) = '{PRIVATE_MARK}' AND role GLOB '*{PRIVATE_MARK}{'[0-9a-f]' * 16}'",
     }
 
 

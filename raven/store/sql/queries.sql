@@ -20,9 +20,9 @@ VALUES ((:message_id << 20) + :ordinal, :recipient, :urgency, :ready_at, :expire
 SELECT id FROM messages WHERE sender = :sender AND dedup_key = :dedup_key;
 
 -- matching_addresses --
--- The registered addresses that match a broadcast pattern.
+-- The registered addresses that match a broadcast pattern; never a private reply address.
 SELECT address FROM identities
- WHERE (:role = '*' OR role = :role) AND (:session = '*' OR session = :session)
+ WHERE (:role = '*' OR role = :role) AND (:session = '*' OR session = :session) AND NOT (@private)
  ORDER BY address;
 
 -- upsert_identity --
@@ -234,6 +234,12 @@ RETURNING id, state;
 UPDATE deliveries NOT INDEXED SET ready_at = :until
  WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient AND state < 2
    AND lease IS NOT NULL AND lease = coalesce(:lease, lease);
+
+-- get_request --
+-- Until when the sender of a request waits, and whether the request went to a recipient.
+SELECT expires_at, EXISTS (SELECT 1 FROM deliveries
+                            WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient)
+  FROM messages WHERE id = :message_id;
 
 -- recipients_of --
 -- The recipients of one message.

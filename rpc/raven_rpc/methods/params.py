@@ -47,7 +47,7 @@ Lease = Annotated[
     ),
 ]
 LeaseSeconds = Annotated[float, Field(description="duration of the lease in seconds, up to 86,400")]
-Type = Annotated[str, Field(description="message type")]
+Type = Annotated[str, Field(description="message type; none that begins with `raven.`")]
 Body = Annotated[Any, Field(description="any JSON value, at most 4 MiB unless configured otherwise")]
 To = Annotated[str | Texts, Field(description="an address, a broadcast pattern, or a list of them")]
 OnlyAddress = Annotated[

@@ -152,7 +152,8 @@ def test_an_answer_whose_ring_was_lost_is_found_when_the_time_is_over(
         answering = connect("b:s")
 
         # Not by `reply`, whose message would expire with the request: as another program writes it.
-        answering.send(str(answering.claim()[0].reply_address), "answer", "late")
+        (asked,) = answering.claim()
+        answering.send(str(asked.reply_address), "answer", "late", reply_to=asked.id)
 
         assert line.answer()["result"]["body"] == "late"
 
