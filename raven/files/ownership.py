@@ -107,6 +107,12 @@ def open_lock(path: str, mode: int = 0o600) -> int:
     return descriptor
 
 
+def lock_mode(path: str) -> int:
+    """Return the mode of a lock for the users of the file at `path`: its group is one if other users are trusted."""
+    is_shared = bool(os.environ.get(TRUSTED_UIDS)) and os.lstat(path).st_mode & 0o020
+    return 0o660 if is_shared else 0o600
+
+
 def user_name(uid: int) -> str:
     """Return a user by name and number, or by the number alone if it has no name here."""
     import pwd

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any
 
@@ -63,7 +63,8 @@ class Connection:
         if not is_number(busy_timeout_s, 0, 3600):
             raise ConfigError(f"busy_timeout_s {abbreviate(busy_timeout_s)} is out of range: use 0 to 3600 seconds")
         if "\0" in path or not path.isprintable():
-            raise FileMissingError(f"invalid bus path {abbreviate(path)}: it contains a NUL or unprintable character")
+            shown = path.encode("unicode_escape").decode()
+            raise FileMissingError(f"invalid bus path '{shown}': it contains a NUL or unprintable character")
         # Resolve symlinks: SQLite and the doorbells must agree on one name for the file.
         self.path = os.path.realpath(path)
         self.busy_timeout_s = busy_timeout_s
@@ -179,7 +180,7 @@ class Connection:
         attempts = 0
         while True:
             try:
-                with file.lock_folder(self.path):
+                with file.lock(self.path):
                     self.connection = self._connect()
                 break
             except apsw.BusyError as error:
@@ -194,19 +195,39 @@ class Connection:
 
     def _connect(self) -> apsw.Connection:
         self._open_errno = 0
+        file.check_ownership(self.path)
+        checked = file.inode(self.path)
         connection = apsw.Connection(self.path, flags=apsw.SQLITE_OPEN_READWRITE)
         try:
             connection.set_busy_handler(self.busy_handler.wait)
             # Plans must not depend on bound values: otherwise SQLite can recompile a statement at each run.
             connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
-            self._make_ready(connection)
+            # Functions in the schema of a file that another program has changed can do nothing outside of SQL.
+            connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
+            connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+            # The first read opens a WAL that is there; for a new file, `_make_ready` makes one.
+            self._run_checked(connection, lambda: connection.execute("PRAGMA schema_version").fetchall())
+            self._run_checked(connection, lambda: self._make_ready(connection))
             self.inode = file.inode(self.path)
             self._wal_inode = file.wal_inode(self.path)
         except BaseException:
             self._open_errno = connection.system_errno
             connection.close()
             raise
+        if self.inode != checked:
+            connection.close()
+            return self._connect()
         return connection
+
+    def _run_checked(self, connection: apsw.Connection, step: Callable[[], object]) -> None:
+        """Run a step that opens the WAL, and check whose WAL it is.
+
+        Another user may have made it since the last check. Closing the connection must not copy it into the file then.
+        """
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        step()
+        file.check_ownership(self.path)
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
 
     def _make_ready(self, connection: apsw.Connection) -> None:
         """Check that the file is a bus, and set raven's modes and schema."""

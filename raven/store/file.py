@@ -18,6 +18,7 @@ from raven.errors import (
     NotABusError,
     ReadOnlyError,
 )
+from raven.files import ownership
 from raven.store import filesystem
 
 # Causes for which a file cannot be created, other than permissions.
@@ -28,6 +29,9 @@ _REMEDIES: dict[int, tuple[type[DatabaseError], str]] = {
     ),
 }
 
+# SQLite reads and writes the first three; with a journal it would write pages into the bus.
+_COMPANIONS = ("-wal", "-shm", "-journal")
+_LOCK_SUFFIX = "-lock"
 _LOCK_TIMEOUT_S = 1.0
 _LOCK_RETRY_S = 0.001
 
@@ -51,6 +55,27 @@ def prepare(path: str, *, create: bool) -> None:
         if not create:
             raise FileMissingError(f"there is no bus at {path}: run `raven init`, or name it with --db or RAVEN_DB")
         _create_private(path)
+
+
+def check_ownership(path: str) -> None:
+    """Raise DatabaseError if another user could have made or can change the file or one that SQLite uses beside it.
+
+    It opens none of them.
+    """
+    for companion in (path, *(path + suffix for suffix in _COMPANIONS)):
+        try:
+            status = os.lstat(companion)
+        except OSError:
+            continue
+        distrust = ownership.distrust(companion, status)
+        if distrust is not None:
+            raise DatabaseError(str(distrust))
+        # SQLite would write into the file that has the other name, too.
+        if status.st_nlink > 1 and companion != path:
+            raise DatabaseError(f"{companion} has {status.st_nlink} names (hard links): remove this one")
+    distrust = ownership.distrust_at(path + _LOCK_SUFFIX, private=True)
+    if distrust is not None:
+        raise DatabaseError(str(distrust))
 
 
 def inode(path: str) -> tuple[int, int]:
@@ -96,10 +121,10 @@ def wal_inode(path: str) -> tuple[int, int] | None:
 def remove_stale_wal(path: str, known: tuple[int, int] | None) -> None:
     """Remove the WAL of the old file after another file was moved over it; its pages must not get into the new file.
 
-    Several clients may call this at once. The folder lock keeps others from opening the new file meanwhile: this call
-    would remove their index.
+    Several clients may call this at once. The lock keeps others from opening the new file meanwhile: this call would
+    remove their index.
     """
-    with lock_folder(path, fcntl.LOCK_EX):
+    with lock(path, fcntl.LOCK_EX):
         if known is not None and wal_inode(path) == known:
             for suffix in ("-wal", "-shm"):
                 with suppress(FileNotFoundError):
@@ -107,14 +132,15 @@ def remove_stale_wal(path: str, known: tuple[int, int] | None) -> None:
 
 
 @contextmanager
-def lock_folder(path: str, kind: int = fcntl.LOCK_SH) -> Iterator[None]:
-    """Hold a lock on the bus's folder: shared to open the file, exclusive to remove a stale WAL.
+def lock(path: str, kind: int = fcntl.LOCK_SH) -> Iterator[None]:
+    """Hold a lock on a file beside the bus: shared to open the bus, exclusive to remove a stale WAL.
 
-    After one second without the lock (its holder may be a stopped process) the block runs all the same.
+    No other user can open that file, unless it can open the bus. After one second without the lock (its holder may be a
+    stopped process) the block runs all the same.
     """
     descriptor = -1
     with suppress(OSError):
-        descriptor = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = ownership.open_lock(path + _LOCK_SUFFIX, ownership.lock_mode(path))
     try:
         deadline = time.monotonic() + _LOCK_TIMEOUT_S
         while descriptor >= 0 and not _try_lock(descriptor, kind) and time.monotonic() < deadline:
