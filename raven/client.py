@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from raven.delivery.retention import RetentionWorker
     from raven.receive.auto_ack import AsyncMessageIterator, AutoAckConsumer
     from raven.receive.request import PendingRequest, Request
+    from raven.store.transaction import Transaction
     from raven.transaction import BusTransaction
 
 _T = TypeVar("_T")
@@ -94,8 +95,7 @@ class BusClient(BusObserver):
             self._retention = None if limits is None else self._make_retention(limits)
             self._join(address, register)
             if register:
-                with self._store.write() as tx:
-                    self._identity.heartbeat(tx)
+                self._store.write(self._identity.heartbeat)
         except BaseException:
             self._store.close()  # the traceback would keep it open
             raise
@@ -408,9 +408,12 @@ class BusClient(BusObserver):
     def register(self, *addresses: str) -> None:
         """Register addresses, so that broadcasts reach them before they first use the bus."""
         parsed = [parse_address(address) for address in addresses]
-        with self._store.write() as tx:
+
+        def step(tx: Transaction) -> None:
             for address in parsed:
                 register(tx, address)
+
+        self._store.write(step)
 
     def close(self) -> None:
         """Close the connection; loops of `listen` and `subscribe` in other threads and tasks end. Idempotent."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
@@ -25,9 +24,10 @@ class BusTransaction(Atomic):
     """Commits all its calls in one transaction; an exception that leaves the block rolls back all of them.
 
     Each call returns the value of the client's own method; a call that raises is rolled back alone. `results` has the
-    returned values in order. The transaction belongs to the thread that entered it: calls of other threads raise
-    InputError. Other threads' writes through the client wait until the block ends, and are not part of the
-    transaction; their reads do not wait.
+    returned values in order. The transaction belongs to the thread and the asyncio task that entered it: calls of
+    others raise InputError. Other threads' writes through the client wait until the block ends, and are not part of
+    the transaction; their reads do not wait. Other tasks' writes in the same thread raise InputError: do not await
+    inside the block.
     """
 
     def __init__(self, bus: Bus, store: Store) -> None:
@@ -102,15 +102,19 @@ class BusTransaction(Atomic):
         return result
 
     def _through(self, call: Callable[_P, _T], *args: _P.args, **options: _P.kwargs) -> _T:
-        if not self._thread:
+        block = self._block
+        if block is None or not block.is_open:
             raise InputError("the transaction has ended, or was not entered: call it inside its `with` block")
-        if self._thread != threading.get_ident():
+        if not block.is_of_this_thread():
             raise InputError("the transaction belongs to the thread that entered it: begin another one in this thread")
-        self._store.on_implicit_join = None
+        if not block.is_mine():
+            raise InputError("the transaction belongs to the task that entered it: begin another one in this task")
+        innermost = self._store.block or block
+        innermost.is_joined = True
         try:
             return call(*args, **options)
         finally:
-            self._store.on_implicit_join = _warn
+            innermost.is_joined = False
 
     if not TYPE_CHECKING:
 

@@ -227,10 +227,11 @@ class Steps:
         """Do to the file what the end of a process does: SQLite rolls an open transaction back."""
         store = actor.bus._store
         if midway:
-            store.begin_atomic()
+            atomic = Atomic(store)
+            atomic.__enter__()
             actor.bus.claim(2)
             actor.bus.send(OTHER, "never sent")
-            store.end_atomic(commit=False)
+            del atomic
         store.close()
         for consumer in actor.bus._consumers:  # their threads die too
             if isinstance(consumer, ManualAckConsumer) and consumer._renewer is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
+from typing import Any
 
 from raven.delivery import expiry
 from raven.errors import DatabaseError, DeliveryError, ExpiredError, InputError, MessageNotFoundError
@@ -41,10 +43,11 @@ class DeadLetters:
             check_id(message_id)
         recipient = _recipient(role)
         self._apply_due()
-        with self._store.write() as tx:
-            requeued = [
-                address for message_id in dict.fromkeys(ids) for address in self._requeue(tx, message_id, recipient)
-            ]
+
+        def step(tx: Transaction) -> list[str]:
+            return [address for message_id in dict.fromkeys(ids) for address in _requeue(tx, message_id, recipient)]
+
+        requeued = self._store.write(step)
         self._wake(requeued)
         return len(requeued)
 
@@ -53,15 +56,7 @@ class DeadLetters:
         recipient, after, count = _recipient(role), 0, 0
         self._apply_due()
         while True:
-            with self._store.write() as tx:
-                batch = tx.rows("dead_after", {"recipient": recipient, "after": after, "max": _BATCH})
-                requeued = [
-                    row[0]
-                    for message_id in dict.fromkeys(row[1] for row in batch)
-                    for row in tx.rows(
-                        "requeue", {"message_id": message_id, "recipient": recipient, "now": clock.now()}
-                    )
-                ]
+            batch, requeued = self._store.write(partial(_requeue_batch, recipient=recipient, after=after))
             self._wake(requeued)
             count += len(requeued)
             if len(batch) < _BATCH:
@@ -73,39 +68,58 @@ class DeadLetters:
         recipient, count = _recipient(role), 0
         self._apply_due()
         while True:
-            with self._store.write() as tx:
-                batch = tx.rows("dead_after", {"recipient": recipient, "after": 0, "max": _BATCH})
-                for delivery_id, message_id in batch:
-                    # The newest message and its delivery stay, so that SQLite does not reuse the id.
-                    if not tx.change("expire_newest_dead", {"delivery_id": delivery_id}):
-                        tx.change("delete_dead", {"delivery_id": delivery_id})
-                        tx.change("delete_orphan", {"message_id": message_id})
-            count += len(batch)
-            if len(batch) < _BATCH:
+            purged = self._store.write(partial(_purge_batch, recipient=recipient))
+            count += purged
+            if purged < _BATCH:
                 break
-        if count and not self._store.nesting():
+        if count and not self._store.in_block():
             self._store.vacuum()
         return count
 
     def _apply_due(self) -> None:
         """Mark deliveries dead whose last lease has just ended; a busy or read-only file postpones this."""
-        with suppress(DatabaseError), self._store.no_wait():
-            expiry.apply_due(self._store, self._doorbells.ring)
-
-    def _requeue(self, tx: Transaction, message_id: int, recipient: str | None) -> list[str]:
-        requeued = tx.rows("requeue", {"message_id": message_id, "recipient": recipient, "now": clock.now()})
-        if requeued:
-            return [row[0] for row in requeued]
-        receipts = tx.rows("receipts_of", {"message_id": message_id, "recipient": recipient})
-        if any(row[1] == DEAD for row in receipts):
-            raise ExpiredError(f"message #{message_id} is dead and past its expiry: send it again")
-        if receipts:
-            raise DeliveryError(f"message #{message_id} is not dead: only dead deliveries can be requeued")
-        whose = "" if recipient is None else f" to {recipient}"
-        raise MessageNotFoundError(f"there is no message #{message_id}{whose}: it was never sent, or it was pruned")
+        with suppress(DatabaseError):
+            self._store.no_wait(partial(expiry.apply_due, self._store, self._doorbells.ring))
 
     def _wake(self, recipients: Iterable[str]) -> None:
         self._store.after_commit(self._doorbells.ring, [*recipients, ALL_TRAFFIC])
+
+
+def _requeue(tx: Transaction, message_id: int, recipient: str | None) -> list[str]:
+    """Requeue the dead deliveries of one message; returns their recipients."""
+    requeued = tx.rows("requeue", {"message_id": message_id, "recipient": recipient, "now": clock.now()})
+    if requeued:
+        return [row[0] for row in requeued]
+    receipts = tx.rows("receipts_of", {"message_id": message_id, "recipient": recipient})
+    if any(row[1] == DEAD for row in receipts):
+        raise ExpiredError(f"message #{message_id} is dead and past its expiry: send it again")
+    if receipts:
+        raise DeliveryError(f"message #{message_id} is not dead: only dead deliveries can be requeued")
+    whose = "" if recipient is None else f" to {recipient}"
+    raise MessageNotFoundError(f"there is no message #{message_id}{whose}: it was never sent, or it was pruned")
+
+
+def _requeue_batch(tx: Transaction, recipient: str | None, after: int) -> tuple[list[Any], list[str]]:
+    """Requeue one batch of dead deliveries; returns its rows, and the recipients of those that have not expired."""
+    batch = tx.rows("dead_after", {"recipient": recipient, "after": after, "max": _BATCH})
+    now = clock.now()
+    requeued = [
+        row[0]
+        for message_id in dict.fromkeys(row[1] for row in batch)
+        for row in tx.rows("requeue", {"message_id": message_id, "recipient": recipient, "now": now})
+    ]
+    return batch, requeued
+
+
+def _purge_batch(tx: Transaction, recipient: str | None) -> int:
+    """Delete one batch of dead deliveries; returns their number."""
+    batch = tx.rows("dead_after", {"recipient": recipient, "after": 0, "max": _BATCH})
+    for delivery_id, message_id in batch:
+        # The newest message and its delivery stay, so that SQLite does not reuse the id.
+        if not tx.change("expire_newest_dead", {"delivery_id": delivery_id}):
+            tx.change("delete_dead", {"delivery_id": delivery_id})
+            tx.change("delete_orphan", {"message_id": message_id})
+    return len(batch)
 
 
 def _recipient(role: str | None) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from raven.delivery import outbox
@@ -72,15 +73,16 @@ def _apply_batches(store: Store, ring: Callable[[Iterable[str]], object], now: i
     for recipient in holders:
         if time.monotonic() >= deadline:
             return True
-        with store.write() as tx:
-            addresses = release_due(tx, recipient, now)
+        addresses = store.write(partial(release_due, recipient=recipient, now=now))
         store.after_commit(ring, addresses)
     is_delayed, is_expired = store.rows("has_due_timer", {"now": now})[0]
     if is_delayed or is_expired:
-        with store.write() as tx:
+
+        def step(tx: Transaction) -> list[str]:
             released = [row[0] for row in tx.rows("release_delayed", {"now": now, "max": _BATCH})] if is_delayed else []
-            addresses = [*released, *(expire(tx, now) if is_expired else [])]
-        store.after_commit(ring, dict.fromkeys(addresses))
+            return [*released, *(expire(tx, now) if is_expired else [])]
+
+        store.after_commit(ring, dict.fromkeys(store.write(step)))
     return bool(holders or is_delayed or is_expired)
 
 

@@ -34,7 +34,7 @@ class Identity:
             self._registered_in != self._store.replaced or time.monotonic() - self._heartbeat_at > _REFRESH_S
         ):
             register(tx, self._parsed)
-            self._store.after_commit(self._record_heartbeat)
+            tx.after_commit(self._record_heartbeat)
 
     def _record_heartbeat(self, addresses: Iterable[str]) -> None:
         self._heartbeat_at = time.monotonic()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import starmap
-from typing import Any, NamedTuple
+from typing import Any
 
 from raven.delivery import expiry
 from raven.delivery.identity import Identity
+from raven.delivery.queue_state import ASSUME_READY, Claim, Lease, QueueState
 from raven.errors import BusyError, DeliveryError, LeaseLostError, MessageNotFoundError
 from raven.model import clock
 from raven.model.leases import LeaseTracker
@@ -21,44 +23,6 @@ from raven.wake.doorbell import receipt_address
 
 # Every JSON reader holds 48 bits exactly, also one with only IEEE doubles.
 _TOKEN_BYTES = 6
-
-
-class QueueState(NamedTuple):
-    """Whether an address has a ready delivery, when its next delay or lease ends, and whether any mail expired."""
-
-    ready: int
-    due_at: int | None
-    expired: int
-
-    def is_due(self, now: int) -> bool:
-        """Whether a delay or a lease has ended by `now` (microseconds)."""
-        return self.due_at is not None and self.due_at <= now
-
-    def has_work(self) -> bool:
-        """Whether a claim has work now; expired messages of other addresses do not count."""
-        return bool(self.ready) or self.is_due(clock.now())
-
-    def next_due_s(self) -> float | None:
-        """Return the seconds until the next delay or lease ends; None if no delivery is delayed or leased."""
-        return None if self.due_at is None else max(0.0, (self.due_at - clock.now()) / 1e6)
-
-
-# After a ring, before the first peek.
-ASSUME_READY = QueueState(ready=1, due_at=None, expired=0)
-
-
-class Claim(NamedTuple):
-    """Prefetched deliveries under the lease `token`."""
-
-    token: int
-    rows: list[MessageRow]
-
-
-class Lease(NamedTuple):
-    """The token of one consumer's leases, and the seconds for which each claim or renewal lasts."""
-
-    token: int
-    span_s: float
 
 
 class Mailbox:
@@ -82,15 +46,20 @@ class Mailbox:
         self._store.verify()
         rows = [MessageRow(*row) for row in self._store.rows("list_unacked", query, max_bytes)]
         if not peek and (self._identity.heartbeat_due() or any(row.state == 0 for row in rows)):
-            with self._store.write() as tx:
-                self._identity.heartbeat(tx)
-                rows = [MessageRow(*row) for row in tx.rows("list_unacked", query, max_bytes)]
-                new = [row for row in rows if row.state == 0]
-                for row in new:
-                    tx.change("mark_delivered", {**self._delivery(row.id), "now": now})
+            rows = self._store.write(partial(self._mark_delivered, query=query, max_bytes=max_bytes))
+            new = [row.id for row in rows if row.state == 0]
             rows = [row._replace(state=DELIVERED, delivered_at=now) if row.state == 0 else row for row in rows]
-            self._ring_receipts(*[row.id for row in new])
+            self._ring_receipts(*new)
         return [Message.from_row(row, now) for row in rows]
+
+    def _mark_delivered(self, tx: Transaction, query: dict[str, Any], max_bytes: int | None) -> list[MessageRow]:
+        """Mark the unacked messages as delivered, and return them as they were before."""
+        self._identity.heartbeat(tx)
+        rows = [MessageRow(*row) for row in tx.rows("list_unacked", query, max_bytes)]
+        for row in rows:
+            if row.state == 0:
+                tx.change("mark_delivered", {**self._delivery(row.id), "now": query["now"]})
+        return rows
 
     def ack(self, message_id: int, lease: int | None = None) -> None:
         """Finish a delivery; idempotent. Raises MessageNotFoundError.
@@ -99,12 +68,15 @@ class Mailbox:
         """
         token = self._token(message_id, lease)
         delivery = {"message_id": message_id, "recipient": self._recipient, "lease": token, "now": clock.now()}
+
+        def step(tx: Transaction) -> None:
+            if not tx.change("ack", delivery):
+                state, holder = self._require(tx, message_id)
+                if token is not None and (state != ACKED or holder != token):
+                    raise _lost(message_id, state, holder)
+
         try:
-            with self._store.write() as tx:
-                if not tx.change("ack", delivery):
-                    state, holder = self._require(tx, message_id)
-                    if token is not None and (state != ACKED or holder != token):
-                        raise _lost(message_id, state, holder)
+            self._store.write(step)
         except LeaseLostError:
             self._mark_lost(message_id, token)
             raise
@@ -119,33 +91,41 @@ class Mailbox:
         token = self._token(message_id, lease)
         now = clock.now()
         params = {**self._delivery(message_id), "lease": token, "now": now, "reason": reason}
+        params["ready_at"] = now + delay_us if delay_us else 0
+
+        def step(tx: Transaction) -> tuple[State, list[str]]:
+            rows = tx.rows("nack", params)
+            if not rows:
+                state, holder = self._require(tx, message_id)
+                if token is not None:
+                    raise _lost(message_id, state, holder)
+                raise DeliveryError(
+                    f"message #{message_id} is {STATES[state]}: only an unfinished message can be nacked"
+                )
+            addresses = expiry.report_undelivered(tx, [row[0] for row in rows if row[1] == DEAD])
+            return STATES[int(rows[0][1])], addresses
+
         try:
-            with self._store.write() as tx:
-                rows = tx.rows("nack", {**params, "ready_at": now + delay_us if delay_us else 0})
-                if not rows:
-                    state, holder = self._require(tx, message_id)
-                    if token is not None:
-                        raise _lost(message_id, state, holder)
-                    raise DeliveryError(
-                        f"message #{message_id} is {STATES[state]}: only an unfinished message can be nacked"
-                    )
-                addresses = expiry.report_undelivered(tx, [row[0] for row in rows if row[1] == DEAD])
+            state, addresses = self._store.write(step)
         except LeaseLostError:
             self._mark_lost(message_id, token)
             raise
         # Also after a delayed nack: the waiters must learn when the delay ends.
         self._store.after_commit(self._ring, [self._recipient, *addresses])
         self._end_lease(message_id, token)
-        return STATES[int(rows[0][1])]
+        return state
 
     def extend(self, message_id: int, lease: int | None, lease_s: float) -> None:
         """Let the lease of a delivery end `lease_s` seconds from now; raises LeaseLostError if it is not leased."""
         token = self._token(message_id, lease)
         until = clock.now() + clock.to_micros(lease_s)
+
+        def step(tx: Transaction) -> None:
+            if not tx.change("extend", {**self._delivery(message_id), "lease": token, "until": until}):
+                raise _lost(message_id, *self._require(tx, message_id))
+
         try:
-            with self._store.write() as tx:
-                if not tx.change("extend", {**self._delivery(message_id), "lease": token, "until": until}):
-                    raise _lost(message_id, *self._require(tx, message_id))
+            self._store.write(step)
         except LeaseLostError:
             self._mark_lost(message_id, token)
             raise
@@ -157,8 +137,7 @@ class Mailbox:
     def peek(self) -> QueueState:
         """Return the queue's state; takes no write lock, except to register in a new file."""
         if self._identity.unregistered():
-            with self._store.write_unverified() as tx:
-                self._identity.heartbeat(tx)
+            self._store.write_unverified(self._identity.heartbeat)
         return QueueState(*self._store.rows("peek_ready", {"recipient": self._recipient, "now": clock.now()})[0])
 
     def claim(self, max: int, lease_s: float, max_bytes: int | None = None) -> list[Message]:
@@ -168,7 +147,7 @@ class Mailbox:
         # After a full batch more mail is likely: skip the peek, but never wait for another writer.
         if self._was_full:
             with suppress(BusyError):
-                messages, _ = self._deliver(None, max, max_bytes, lease, may_wait=False)
+                messages, _ = self._store.no_wait(partial(self._deliver, None, max, max_bytes, lease))
         if not messages:
             self._store.verify()
             queue = self.peek()
@@ -179,7 +158,7 @@ class Mailbox:
 
     def remember(self, messages: Sequence[Message]) -> None:
         """Remember the leases of claimed messages so that a late ack is refused; a rollback undoes this."""
-        if self._store.atomic_marks and self._store.nesting():
+        if self._store.block is not None:
             before = {message.id: self.leases.lease_of(message.id) for message in messages}
             self._store.after_commit(tuple, undo=lambda: self.leases.restore(before))
         self.leases.remember(messages)
@@ -188,25 +167,30 @@ class Mailbox:
         """Consume the first ready message and prefetch up to `max` - 1 more, in one transaction."""
         now = clock.now()
         query = {"recipient": self._recipient, "now": now, "max": max}
-        with self._store.write_unverified() as tx:
+
+        def step(tx: Transaction) -> tuple[list[MessageRow], Claim | None]:
             rows = self._ready(tx, queue, query)
             if not rows:
-                return None, None
+                return rows, None
             tx.change("consume", {**query, "message_id": rows[0].id, "lease": None})
-            rest = None
-            if len(rows) > 1:
-                rest = Claim(new_token(), rows[1:])
-                until = now + clock.to_micros(lease_s)
-                tx.change("prefetch", {**query, "until": until, "lease": rest.token, "max": len(rest.rows)})
+            if len(rows) == 1:
+                return rows, None
+            rest = Claim(new_token(), rows[1:])
+            until = now + clock.to_micros(lease_s)
+            tx.change("prefetch", {**query, "until": until, "lease": rest.token, "max": len(rest.rows)})
+            return rows, rest
+
+        rows, rest = self._store.write_unverified(step)
+        if not rows:
+            return None, None
         self._ring_receipts(rows[0].id)
         return _consumed_message(rows[0], now), rest
 
     def consume(self, claim: Claim, row: MessageRow) -> Message | None:
         """Consume one prefetched message; returns None if its lease or its expiry has passed."""
         now = clock.now()
-        with self._store.write_unverified() as tx:
-            consumed = self._consume(tx, {**self._delivery(row.id), "lease": claim.token, "now": now})
-        if not consumed:
+        leased = {**self._delivery(row.id), "lease": claim.token, "now": now}
+        if not self._store.write_unverified(partial(_consume, leased=leased)):
             return None
         self._ring_receipts(row.id)
         return _consumed_message(row, now)
@@ -215,13 +199,16 @@ class Mailbox:
         """Consume up to `max` messages, or `max_bytes`, in one transaction; also returns the queue's new state."""
         now = clock.now()
         query = {"recipient": self._recipient, "now": now, "max": max}
-        with self._store.write() as tx:
+
+        def step(tx: Transaction) -> tuple[list[MessageRow], QueueState]:
             rows = self._ready(tx, queue, query, max_bytes)
             for row in rows:
                 tx.change("consume", {**query, "message_id": row.id, "lease": None})
-            queue = QueueState(*tx.rows("peek_ready", query)[0]) if len(rows) < max else ASSUME_READY
+            return rows, QueueState(*tx.rows("peek_ready", query)[0]) if len(rows) < max else ASSUME_READY
+
+        rows, left = self._store.write(step)
         self._ring_receipts(*[row.id for row in rows])
-        return [_consumed_message(row, now) for row in rows], queue
+        return [_consumed_message(row, now) for row in rows], left
 
     def lease_batch(
         self, queue: QueueState, max: int, max_bytes: int | None, lease: Lease, *, counts_attempt: bool
@@ -234,13 +221,16 @@ class Mailbox:
             return self._deliver(queue, max, max_bytes, lease, peeks_after=True)
         now = clock.now()
         query = {"recipient": self._recipient, "now": now, "max": max}
-        with self._store.write() as tx:
+
+        def step(tx: Transaction) -> tuple[list[MessageRow], QueueState]:
             rows = self._ready(tx, queue, query, max_bytes)
             if rows:
                 until = now + clock.to_micros(lease.span_s)
                 tx.change("prefetch", {**query, "until": until, "lease": lease.token, "max": len(rows)})
-            queue = QueueState(*tx.rows("peek_ready", query)[0]) if len(rows) < max else ASSUME_READY
-        return [Message.from_row(row, now) for row in rows], queue
+            return rows, QueueState(*tx.rows("peek_ready", query)[0]) if len(rows) < max else ASSUME_READY
+
+        rows, left = self._store.write(step)
+        return [Message.from_row(row, now) for row in rows], left
 
     def _deliver(
         self,
@@ -249,7 +239,6 @@ class Mailbox:
         max_bytes: int | None,
         lease: Lease,
         *,
-        may_wait: bool = True,
         peeks_after: bool = False,
     ) -> tuple[list[Message], QueueState]:
         """Lease the ready messages and count the attempts; with `queue` None, peek inside the transaction.
@@ -259,7 +248,8 @@ class Mailbox:
         now = clock.now()
         until = now + clock.to_micros(lease.span_s)
         query = {"recipient": self._recipient, "now": now, "max": max, "until": until, "lease": lease.token}
-        with self._store.write() if may_wait else self._store.write_no_wait() as tx:
+
+        def step(tx: Transaction) -> tuple[list[MessageRow], QueueState]:
             rows = self._ready(tx, queue, query, max_bytes)
             if rows:
                 query["max"], query["message_id"] = len(rows), rows[0].id
@@ -267,7 +257,11 @@ class Mailbox:
                     tx.change("claim_one", query)
                 else:
                     tx.change("claim", query)
-            queue = QueueState(*tx.rows("peek_ready", query)[0]) if peeks_after and len(rows) < max else ASSUME_READY
+            if peeks_after and len(rows) < max:
+                return rows, QueueState(*tx.rows("peek_ready", query)[0])
+            return rows, ASSUME_READY
+
+        rows, left = self._store.write(step)
         new, messages = [], []
         for row in rows:
             if row.state != DELIVERED:
@@ -275,15 +269,13 @@ class Mailbox:
             messages.append(Message.from_row(row.delivered_row(DELIVERED, now, None), now, lease.token))
         if new:
             self._ring_receipts(*new)
-        return messages, queue
+        return messages, left
 
     def consume_leased(self, message_id: int, token: int) -> None:
         """Consume a message that is leased under `token`; raises LeaseLostError if it is not."""
         check_id(message_id)
         leased = {**self._delivery(message_id), "lease": token, "now": clock.now()}
-        with self._store.write() as tx:
-            consumed = self._consume(tx, leased)
-        if not consumed:
+        if not self._store.write(partial(_consume, leased=leased)):
             raise LeaseLostError(
                 f"the lease on message #{message_id} is lost: it has ended, the message has expired, or another "
                 "consumer holds it"
@@ -293,8 +285,8 @@ class Mailbox:
     def renew(self, lease: Lease) -> set[int]:
         """Let a lease end its full span from now; returns the ids of the messages that it still holds."""
         query = {"recipient": self._recipient, "lease": lease.token}
-        with self._store.write() as tx:
-            return {row[0] for row in tx.rows("renew", {**query, "until": clock.now() + clock.to_micros(lease.span_s)})}
+        query["until"] = clock.now() + clock.to_micros(lease.span_s)
+        return {row[0] for row in self._store.write(lambda tx: tx.rows("renew", query))}
 
     def leased_ids(self, lease: Lease) -> set[int]:
         """Return the ids of the messages that a lease still holds."""
@@ -302,11 +294,14 @@ class Mailbox:
 
     def release(self, token: int) -> None:
         """Release all unfinished deliveries of a lease, and wake the waiters of this address."""
-        with self._store.write_unverified() as tx:
+
+        def step(tx: Transaction) -> None:
             rows = tx.rows("release", {"recipient": self._recipient, "lease": token, "now": clock.now()})
-            addresses = expiry.report_undelivered(tx, [delivery_id for delivery_id, state in rows if state == DEAD])
-        if rows:
-            self._store.after_commit(self._ring, [self._recipient, *addresses])
+            if rows:
+                dead = [delivery_id for delivery_id, state in rows if state == DEAD]
+                tx.after_commit(self._ring, [self._recipient, *expiry.report_undelivered(tx, dead)])
+
+        self._store.write_unverified(step)
 
     def _ready(
         self, tx: Transaction, queue: QueueState | None, query: dict[str, Any], max_bytes: int | None = None
@@ -322,15 +317,8 @@ class Mailbox:
         if is_due or queue.expired:
             addresses += expiry.expire(tx, query["now"])
         if addresses:
-            self._store.after_commit(self._ring, addresses)
+            tx.after_commit(self._ring, addresses)
         return list(starmap(MessageRow, tx.rows("next_ready", query, max_bytes)))
-
-    def _consume(self, tx: Transaction, leased: dict[str, Any]) -> bool:
-        """Consume a leased delivery; if it has expired under its lease, release it so that `expire` can mark it."""
-        consumed = bool(tx.change("consume", leased))
-        if not consumed:
-            tx.change("release_one", leased)
-        return consumed
 
     def _delivery(self, message_id: int) -> dict[str, Any]:
         return {"message_id": message_id, "recipient": self._recipient}
@@ -352,7 +340,7 @@ class Mailbox:
         """Forget a lease after the commit, and wake the loop that waits for its window."""
         if token is None:
             return
-        if self._store.atomic_marks:
+        if self._store.block is not None:
             self._store.after_commit(lambda _: self._forget(message_id, token))
         elif self.leases.forget(message_id, token):
             self._ring([self._recipient])
@@ -391,6 +379,14 @@ def _lost(message_id: int, state: int, holder: int | None) -> LeaseLostError:
     else:
         why = f"it is {STATES[state]}" + (" by another consumer" if state == ACKED else "")
     return LeaseLostError(f"the lease on message #{message_id} is lost: {why}; undo its work, or claim again")
+
+
+def _consume(tx: Transaction, leased: dict[str, Any]) -> bool:
+    """Consume a leased delivery; if it has expired under its lease, release it so that `expire` can mark it."""
+    consumed = bool(tx.change("consume", leased))
+    if not consumed:
+        tx.change("release_one", leased)
+    return consumed
 
 
 def _consumed_message(row: MessageRow, now: int) -> Message:

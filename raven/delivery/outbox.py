@@ -66,10 +66,13 @@ class Outbox:
 
     def send(self, message: NewMessage) -> Message:
         """Send one message."""
+
         # As `send_many`, with less work: this is the hottest path.
-        with self._store.write() as tx:
+        def step(tx: Transaction) -> StoredMessage:
             self._identity.heartbeat(tx)
-            stored = insert(tx, message, self.admission)
+            return insert(tx, message, self.admission)
+
+        stored = self._store.write(step)
         notified: list[str] | None = []
         if not stored.is_duplicate:
             # None inside an open transaction: its commit rings later.
@@ -80,9 +83,12 @@ class Outbox:
 
     def send_many(self, messages: Sequence[NewMessage]) -> list[Message]:
         """Send messages: all of them or none."""
-        with self._store.write() as tx:
+
+        def step(tx: Transaction) -> list[StoredMessage]:
             self._identity.heartbeat(tx)
-            stored = insert_many(tx, messages, self.admission)
+            return insert_many(tx, messages, self.admission)
+
+        stored = self._store.write(step)
         new = [one for one in stored if not one.is_duplicate]
         notified: list[str] | None = []
         if new:

@@ -14,6 +14,7 @@ from raven.model import clock
 from raven.model.limits import MAX_SPAN_S, is_number
 from raven.model.status import Pruned
 from raven.store.database import Store
+from raven.store.transaction import Transaction
 
 _BATCH = 500
 # A client deletes up to _SMALL_BATCH messages after every _EVERY of its own sends: twice as fast as it fills the bus.
@@ -97,10 +98,13 @@ class RetentionWorker:
 
     def delete_batch(self) -> bool:
         """Delete one batch of messages beyond the limits; returns whether there may be more."""
-        with suppress(RavenError), self._store.no_wait():
-            limits = self._excess()
-            return limits is not None and self._delete_small_batch(limits)
+        with suppress(RavenError):
+            return self._store.no_wait(self._delete_excess)
         return False
+
+    def _delete_excess(self) -> bool:
+        limits = self._excess()
+        return limits is not None and self._delete_small_batch(limits)
 
     def _excess(self) -> dict[str, int] | None:
         """Return the newest id and the send time up to which messages may go; None if the bus is within its limits."""
@@ -150,7 +154,8 @@ def _delete(store: Store, file: int, message_ids: Sequence[int], cursor: int | N
     """
     if not message_ids and cursor is None:
         return
-    with store.write() as tx:
+
+    def step(tx: Transaction) -> None:
         if store.replaced != file:
             return
         for message_id in message_ids:
@@ -159,3 +164,5 @@ def _delete(store: Store, file: int, message_ids: Sequence[int], cursor: int | N
             tx.change("delete_message", params)
         if cursor is not None:
             tx.change("set_meta", {"key": _CURSOR_KEY, "value": str(cursor)})
+
+    store.write(step)

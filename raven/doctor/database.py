@@ -74,8 +74,7 @@ def check_file(store: ReadOnlyStore) -> Check:
     folder = os.path.dirname(store.path)
     findings = []
     try:
-        with store.write():
-            pass
+        store.write(lambda tx: None)
     except BusyError as error:
         findings.append(Finding("warn", f"{error}{_lock_holders(store.path)}", _release_lock_hint(store.path)))
     except RavenError as error:

@@ -64,12 +64,10 @@ class ReadOnlyStore(Store):
 
     def run_checkpoint(self) -> CheckpointState | None:
         """Checkpoint as far as the readers allow; return None if another connection is checkpointing."""
-        with self._connected() as connection:
-            row: Any = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        row: Any = self.use(lambda connection: connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone())
         busy, pages, checkpointed = row
         return None if busy or pages < 0 else CheckpointState(pages, checkpointed)
 
     def _interrupt_at(self, moment: float | None) -> None:
         handler: Any = None if moment is None else lambda: time.monotonic() > moment
-        with self._connected() as connection:
-            connection.set_progress_handler(handler, _PROGRESS_STEPS)
+        self.use(lambda connection: connection.set_progress_handler(handler, _PROGRESS_STEPS))

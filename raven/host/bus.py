@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from copy import copy
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from weakref import WeakSet
 
 from raven.client import BusClient, members
@@ -24,6 +23,8 @@ from raven.store.atomic import Atomic
 from raven.wake.doorbell import ALL_TRAFFIC, receipt_address
 from raven.wake.listener import Listener
 from raven.wake.maintenance import Maintenance
+
+_T = TypeVar("_T")
 
 
 class HostedBus(BusClient):
@@ -159,9 +160,9 @@ class HostedBus(BusClient):
         """Commit all writes of this thread in a block at once, also those by clients of `for_address`."""
         return Atomic(self._store)
 
-    def no_wait(self) -> AbstractContextManager[None]:
-        """Let writes of this thread inside the block raise BusyError at once instead of waiting for another writer."""
-        return self._store.no_wait()
+    def no_wait(self, step: Callable[[], _T]) -> _T:
+        """Call `step` and return its result; its writes raise BusyError instead of waiting for another writer."""
+        return self._store.no_wait(step)
 
     def after_commit(self, action: Callable[[], object]) -> None:
         """Run an action once this thread's open transaction is committed, never if it is rolled back; else at once."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -198,8 +199,8 @@ class Writer(Worker):
         The usual reason is another writer. The thread then waits for it, and reports any other error.
         """
         outcomes: list[Outcome] = []
-        with suppress(Exception), self._bus.no_wait():
-            outcomes = self._commit(jobs)
+        with suppress(Exception):
+            outcomes = self._bus.no_wait(partial(self._commit, jobs))
         # The thread checkpoints the WAL when it has grown.
         if outcomes and self.commits % _CHECK_WAL_EVERY == 0 and self._bus.wal_size() > _MAX_WAL:
             self._enqueue([Job(self._bus.checkpoint, ignore)])

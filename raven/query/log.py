@@ -43,7 +43,7 @@ class LogCursor:
         newest = int(self._store.value("last_message_id"))
         if self._file != self._store.replaced or newest < self._newest:
             self._file, self._next_id = self._store.replaced, 1
-        if not self._store.nesting():  # a transaction's own sends may be rolled back
+        if not self._store.in_block():  # a transaction's own sends may be rolled back
             self._newest = newest
         query = {"from_id": self._next_id, "addresses": self._addresses, "max": max}
         rows = self._store.rows("log_after", query, max_bytes)

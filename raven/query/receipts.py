@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, get_args
 
 from raven.delivery import expiry
@@ -29,8 +30,8 @@ def receipts(store: Store, doorbells: Doorbells, message_id: int) -> list[Receip
     now = clock.now()
     if any(row[1] < 2 and (0 < row[4] <= now or (row[8] or now + 1) <= now) for row in rows):
         # If the bus cannot be written now, due timers are applied a little later.
-        with suppress(DatabaseError), store.no_wait():
-            expiry.apply_due(store, doorbells.ring, expiry.TICK_S)
+        with suppress(DatabaseError):
+            store.no_wait(partial(expiry.apply_due, store, doorbells.ring, expiry.TICK_S))
         rows = _rows(store, message_id)
     return [_receipt(row, now) for row in rows]
 

@@ -10,7 +10,8 @@ from functools import partial
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 
-from raven.delivery.mailbox import ASSUME_READY, Claim, Mailbox, QueueState
+from raven.delivery.mailbox import Mailbox
+from raven.delivery.queue_state import ASSUME_READY, Claim, QueueState
 from raven.errors import BusyError, ClosedError, InputError, RavenError, abbreviate
 from raven.model.clock import deadline_after, remaining_s
 from raven.model.limits import is_integer
@@ -182,8 +183,8 @@ class AsyncMessageIterator:
         """Do as `aclose` does, synchronously. A second call does nothing."""
         if self._state == "open":
             # If another writer is active the leases end by themselves: the event loop must not wait for it.
-            with suppress(RavenError), self._store.no_wait():
-                self._consumer.release()
+            with suppress(RavenError):
+                self._store.no_wait(self._consumer.release)
             self._consumer.__exit__(None, None, None)
         self._state = "closed"
 
@@ -215,8 +216,7 @@ async def retry_when_busy(store: Store, step: Callable[[], _T]) -> _T:
     deadline = time.monotonic() + store.busy_timeout_s
     while True:
         try:
-            with store.no_wait():
-                return step()
+            return store.no_wait(step)
         except BusyError:
             if time.monotonic() >= deadline:
                 raise

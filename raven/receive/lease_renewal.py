@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from raven.delivery.identity import Identity
-from raven.delivery.mailbox import Lease, Mailbox
+from raven.delivery.mailbox import Mailbox
+from raven.delivery.queue_state import Lease
 from raven.errors import RavenError
 from raven.model.address import parse_address
 from raven.model.leases import Window

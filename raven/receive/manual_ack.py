@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from raven.delivery.mailbox import Lease, Mailbox, QueueState, new_token
+from raven.delivery.mailbox import Mailbox, new_token
+from raven.delivery.queue_state import Lease, QueueState
 from raven.errors import RavenError
 from raven.model.message import Message
 from raven.receive.auto_ack import AutoAckConsumer

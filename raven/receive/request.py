@@ -18,6 +18,7 @@ from raven.model.message import Message
 from raven.receive.auto_ack import AsyncMessageIterator, AutoAckConsumer, iterate, retry_when_busy
 from raven.receive.subscription import PullSubscription
 from raven.store.database import Store
+from raven.store.transaction import Transaction
 from raven.wake.doorbell import receipt_address
 from raven.wake.handle import Handle
 from raven.wake.listener import Listener
@@ -217,9 +218,12 @@ def _withdraw(store: Store, ring: Callable[[Iterable[str]], object], message_id:
 
     The sender does not wait for this: if another writer is active, the request expires by itself.
     """
-    with suppress(RavenError), store.no_wait():
+
+    def step(tx: Transaction) -> None:
         withdrawn = {"message_id": message_id, "now": clock.now()}
-        with store.write() as tx:
-            tx.change("withdraw", withdrawn)
-            tx.change("withdraw_message", withdrawn)
-        store.after_commit(ring, [receipt_address(message_id)])
+        tx.change("withdraw", withdrawn)
+        tx.change("withdraw_message", withdrawn)
+        tx.after_commit(ring, [receipt_address(message_id)])
+
+    with suppress(RavenError):
+        store.no_wait(lambda: store.write(step))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from raven.delivery.mailbox import ASSUME_READY, Lease, Mailbox, new_token
+from raven.delivery.mailbox import Mailbox, new_token
+from raven.delivery.queue_state import ASSUME_READY, Lease
 from raven.errors import InputError, RavenError, abbreviate
 from raven.model.limits import check_lease, check_max
 from raven.model.message import AckMode, Message

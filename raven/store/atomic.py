@@ -1,55 +1,118 @@
-"""Atomic blocks: one transaction around many writes of one thread, each of which can still fail alone."""
+"""Atomic blocks: one transaction around many writes of one thread and task, each of which can still fail alone."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable, Generator
+from functools import partial
+from types import GeneratorType, TracebackType
+from typing import TYPE_CHECKING, Any, Self, cast
 
+from raven.errors import InputError
+from raven.store.connection import SqliteError
 from raven.store.database import Store
+from raven.store.transaction import Block, run_actions
+
+
+class _Method:
+    """A method of Atomic that `with` gets as a callable of C code, before it enters the block."""
+
+    def __init__(self, make: Callable[[Atomic], Callable[..., Any]]) -> None:
+        self._make = make
+
+    def __get__(self, atomic: Atomic | None, owner: type[Atomic]) -> Callable[..., Any]:
+        if atomic is None:  # contextlib.ExitStack asks the class
+            return lambda atomic, *args: self._make(atomic)(*args)
+        return self._make(atomic)
 
 
 class Atomic:
-    """From enter to exit, every write of this thread on the store is part of one commit.
+    """From enter to exit, every write of this thread and asyncio task on the store is part of one commit.
 
     A write that raises is undone alone; an exception that leaves the block undoes all of them. Doorbells ring only
-    after the commit. Blocks nest. A block whose `__exit__` never ran, because a signal handler raised first, is undone
-    when it is garbage-collected. `on_implicit_join` is called for each write that joins the block without using its
-    methods.
+    after the commit. Blocks nest. A block that is dropped before its end is undone, in any thread. `on_implicit_join`
+    is called for each write that joins the block without using its methods.
     """
 
-    _thread = 0  # the thread that entered the block
-    _before: Callable[[], None] | None = None
+    _block: Block | None = None
+    # It yields this object to `with`; at the end of the block it gets the type of the exception, or None.
+    _running: GeneratorType[Any, Any, None] | None = None
 
     def __init__(self, store: Store, on_implicit_join: Callable[[], None] | None = None) -> None:
         self._store = store
-        self._on_stray = on_implicit_join
+        self._on_implicit_join = on_implicit_join
 
-    def __enter__(self) -> Self:
-        depth = self._store.nesting()
-        self._thread = threading.get_ident()
-        try:
-            self._store.begin_atomic()
-        except BaseException:
-            self._thread = 0
-            if self._store.nesting() > depth:  # a signal handler raised after the begin
-                self._store.end_atomic(commit=False)
-            raise
-        self._before, self._store.on_implicit_join = self._store.on_implicit_join, self._on_stray
-        return self
+    def _start(self) -> GeneratorType[Any, Any, None]:
+        """Return the generator of the block, which is made when `with` asks for the first method."""
+        if self._running is None:
+            self._block = Block(self._store, self._on_implicit_join)
+            self._running = cast("GeneratorType[Any, Any, None]", _run(self._store, self._block, [self]))
+        return self._running
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end(commit=error is None)
+    def _enter(self) -> Callable[[], Self]:
+        running = self._start()
+        if running.gi_frame is None or running.gi_suspended:
+            raise InputError("a transaction is entered only once: begin another one")
+        return running.__next__
 
-    def __del__(self) -> None:
-        if self._thread == threading.get_ident():
-            self._end(commit=False)
+    def _exit(self) -> Callable[..., None]:
+        running = self._start()
+        if running.gi_frame is None:
+            return _do_nothing
+        # `max` is C code that takes three arguments and sends each to the generator. Before the first instruction of a
+        # Python function a signal handler could raise, and the transaction would stay open.
+        return partial(max, None, key=running.send)
 
-    def _end(self, commit: bool) -> None:
-        if self._thread:
-            self._thread = 0
-            self._store.on_implicit_join = self._before
-            self._store.end_atomic(commit)
+    if TYPE_CHECKING:
+
+        def __enter__(self) -> Self: ...
+        def __exit__(
+            self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        ) -> None: ...
+
+    else:
+        __enter__ = _Method(_enter)
+        __exit__ = _Method(_exit)
+
+
+def _run(store: Store, block: Block, entered: list[Atomic]) -> Generator[Any, Any, None]:
+    """Run a block from its begin to its end; if this generator ends, C code rolls back and frees the locks."""
+    failure: BaseException | None = None
+    cause: BaseException | None = None
+    try:
+        with block.gate, block.open:
+            connection = store.begin_block(block)
+            try:
+                with connection:
+                    try:
+                        yield entered.pop()
+                        kind = yield 1
+                        if kind is not None:
+                            raise _UndoneError
+                        store.check_block()
+                    except BaseException as error:
+                        failure = error
+                        raise
+            finally:
+                store.end_block(block)
+    except BaseException as error:
+        block.roll_back()
+        cause = store.cause(error, failure) if isinstance(error, SqliteError) else error
+        if not isinstance(cause, _UndoneError):
+            raise cause from cause.__cause__
+    finally:
+        failure = cause = None  # they refer to this frame
+    if block.outer is not None:
+        block.outer.actions += block.actions
+    else:
+        run_actions(block.actions)
+    # `max` returns the None that it has sent first, since these numbers are less than its 1.
+    while True:
+        yield 0
+
+
+class _UndoneError(Exception):
+    """An exception leaves the block."""
+
+
+def _do_nothing(*details: object) -> None:
+    """Do nothing: the block has ended already."""

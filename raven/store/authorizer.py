@@ -7,6 +7,7 @@ exception of a handler, as that of Ctrl-C, ends the statement.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from raven.errors import StatementError, abbreviate
@@ -40,22 +41,22 @@ _STATEMENT_ERRORS = frozenset({
     "SQLError", "ConstraintError", "AuthError", "MismatchError", "BindingsError", "RangeError", "TooBigError",
     "MisuseError", "SchemaChangeError",
 })  # fmt: skip
+# The state of a `partial` that returns SQLITE_OK for any arguments, for the statements of raven. C code alone: in a
+# Python function a signal handler could raise, and SQLite would refuse the ROLLBACK that it compiles.
+_ALLOW_ALL: Any = (max, (_OK,), {"key": [].count}, None)
 
 
 class Authorizer:
-    """SQLite's authorizer callback: decides for each action of a statement that SQLite compiles.
-
-    Raven's own statements are always allowed.
-    """
+    """SQLite's authorizer callback for user SQL: decides for each action of a statement that SQLite compiles."""
 
     def __init__(self) -> None:
-        self.is_active = self.saw_rename = False
+        self.saw_rename = False
 
     def __call__(
         self, action: int, first: str | None, second: str | None, database: str | None, trigger: str | None
     ) -> int:
         """Return SQLITE_OK or SQLITE_DENY for one action."""
-        if not self.is_active or trigger == _OUTBOX_TRIGGER:
+        if trigger == _OUTBOX_TRIGGER:
             return _OK
         if action in _FORBIDDEN:
             return _DENY
@@ -81,11 +82,14 @@ def run(connection: apsw.Connection, sql: str, params: Sequence[Any] | Mapping[s
     if isinstance(params, str | bytes) or not isinstance(params, Sequence | Mapping):
         raise StatementError(f"params {abbreviate(params)} is neither a list nor a dict of values")
     # Set at the first user statement only: setting an authorizer makes SQLite recompile all other statements.
-    if not isinstance(connection.authorizer, Authorizer):
-        connection.authorizer = Authorizer()
-    authorizer = connection.authorizer
-    authorizer.is_active, authorizer.saw_rename = True, False
+    switch: Any = connection.authorizer
+    if switch is None:
+        switch = partial(max)
+        switch.__setstate__(_ALLOW_ALL)
+        connection.authorizer = switch
+    authorizer = Authorizer()
     try:
+        switch.__setstate__((authorizer, (), {}, None))
         connection.set_progress_handler(_handle_signals, _INSTRUCTIONS_PER_CHECK)
         # Without the statement cache: it holds raven's own COMMIT, which was compiled as allowed.
         rows = connection.execute(sql, params, can_cache=False).fetchall()
@@ -100,8 +104,10 @@ def run(connection: apsw.Connection, sql: str, params: Sequence[Any] | Mapping[s
         hint = "; user SQL cannot change raven's tables or end the transaction" if kind == "AuthError" else ""
         raise StatementError(f"the statement {abbreviate(shown)} failed: {str(error)[:_MAX_SHOWN]}{hint}") from error
     finally:
-        authorizer.is_active = False
-        connection.set_progress_handler(None)
+        try:
+            connection.set_progress_handler(None)
+        finally:
+            switch.__setstate__(_ALLOW_ALL)
     if authorizer.saw_rename:
         taken = [row[0] for row in connection.execute(_SHADOWING_TABLES) if row[0].lower() in _RESERVED_NAMES]
         if taken:

@@ -8,14 +8,16 @@ https://sqlite.org/wal.html#avoiding_excessively_large_wal_files.
 
 from __future__ import annotations
 
+import threading
 import time
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import apsw
+
+_T = TypeVar("_T")
 
 # A checkpoint waits for the disk twice, whatever its size: SQLite's own 1,000 pages would wait four times as often.
 PAGES = 4000
@@ -35,8 +37,30 @@ class BusyHandler:
     """SQLite's busy handler: SQLite calls `wait` again and again while a lock is held, until it returns False."""
 
     def __init__(self, timeout_s: float) -> None:
-        self.timeout_s = timeout_s
+        self._timeout_s = timeout_s
+        self._limits = threading.local()
         self._deadline = 0.0
+
+    @property
+    def timeout_s(self) -> float:
+        """The seconds for which this thread waits for a lock."""
+        limit_s: float | None = getattr(self._limits, "timeout_s", None)
+        return self._timeout_s if limit_s is None else limit_s
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether this thread is inside `limit`."""
+        return getattr(self._limits, "timeout_s", None) is not None
+
+    def limit(self, timeout_s: float, step: Callable[[], _T]) -> _T:
+        """Call `step` and return its result; in it, this thread waits for a lock at most this long."""
+        limits, limit_s = self._limits, min(self.timeout_s, timeout_s)
+        before = getattr(limits, "timeout_s", None)
+        limits.timeout_s = limit_s
+        try:
+            return step()
+        finally:
+            limits.timeout_s = before
 
     def wait(self, attempts: int) -> bool:
         """Sleep once, longer after more `attempts` for this lock; return False when the timeout is over."""
@@ -87,22 +111,11 @@ class Checkpointer:
         if checkpointed > self._checkpointed and begin > self._no_long_wait_before:
             timeout_s = min(_RESTART_TIMEOUT_S * (pages / PAGES) ** 2, _MAX_RESTART_TIMEOUT_S)
         self._checkpointed = checkpointed
-        with self._busy_timeout(timeout_s):
-            is_blocked = connection.execute("PRAGMA wal_checkpoint(RESTART)").get[0]
+        restart = "PRAGMA wal_checkpoint(RESTART)"
+        is_blocked = self._busy_handler.limit(timeout_s, lambda: connection.execute(restart).get[0])
         if is_blocked and timeout_s > _RESTART_TIMEOUT_S:
             end = time.monotonic()
             self._no_long_wait_before = end + _REST_FACTOR * (end - begin)
-
-    @contextmanager
-    def _busy_timeout(self, timeout_s: float) -> Iterator[None]:
-        before, self._busy_handler.timeout_s = (
-            self._busy_handler.timeout_s,
-            min(self._busy_handler.timeout_s, timeout_s),
-        )
-        try:
-            yield
-        finally:
-            self._busy_handler.timeout_s = before
 
 
 class WalHook:
@@ -116,3 +129,7 @@ class WalHook:
         if pages >= PAGES or not self._checkpointer.is_short:
             self._checkpointer.checkpoint_if_long(connection, pages)
         return 0
+
+
+# The code that SQLite calls back, where a signal handler can raise.
+CALLBACKS = frozenset((BusyHandler.wait.__code__, WalHook.__call__.__code__))

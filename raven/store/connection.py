@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
-from typing import Any
+from collections.abc import Callable
+from contextlib import closing, suppress
+from typing import Any, TypeVar
 
 import apsw
 
@@ -23,6 +23,7 @@ from raven.store.checkpoint import WAL_SIZE_LIMIT, BusyHandler
 from raven.store.errors import from_sqlite
 from raven.store.sql import migrations_after
 
+_T = TypeVar("_T")
 SqliteError = apsw.Error
 SqliteConnection = apsw.Connection
 SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
@@ -84,38 +85,26 @@ class Connection:
 
     def verify(self) -> None:
         """Reconnect, with a warning, if the file was replaced; raise FileMissingError if it is gone."""
-        self.acquire()
-        try:
+        with self.lock:
+            self.usable or self.make_usable()
             self._verify()
-        finally:
-            self.release()
 
-    @contextmanager
-    def no_wait(self) -> Iterator[None]:
-        """Let this thread's calls inside the block raise BusyError at once instead of waiting for a lock."""
-        self.acquire()
-        before, self.busy_handler.timeout_s = self.busy_handler.timeout_s, 0.0
-        try:
-            yield
-        finally:
-            self.busy_handler.timeout_s = before
-            self.release()
+    def no_wait(self, step: Callable[[], _T]) -> _T:
+        """Call `step` and return its result; in it, calls of this thread raise BusyError instead of waiting."""
+        return self.busy_handler.limit(0.0, step)
 
     def close(self) -> None:
         """Close the connection; every later call raises ClosedError. Closing twice is allowed."""
         with self.lock:
-            before, self.is_closed, self.usable = self.is_closed, True, None
+            self.is_closed, self.usable = True, None
             # A signal handler can call this within this thread's own transaction, which then closes at its end.
-            if self.connection is not None and not before and not self.connection.in_transaction:
-                self.connection.close()
+            if self.connection is not None and not self._is_writing():
+                connection, self.connection = self.connection, None
+                connection.close()
 
-    def before_fork(self, timeout_s: float = -1) -> bool:
-        """Keep other threads out of SQLite while this process forks; return False if the timeout is over first."""
-        return self.lock.acquire(timeout=timeout_s)
-
-    def after_fork(self) -> None:
-        """Release the lock in the parent."""
-        self.release()
+    def gate_of_others(self) -> threading.Lock | None:
+        """Return the lock for which a fork must wait, because another thread uses the connection without `lock`."""
+        return None
 
     def abandon_in_child(self) -> None:
         """Close the inherited connection in a forked child without touching the file; the next use opens another."""
@@ -126,38 +115,23 @@ class Connection:
             return
         with suppress(apsw.ConnectionClosedError):
             if inherited.in_transaction:
-                # Closing it would roll back the parent's transaction.
+                # Closing it would roll back the parent's transaction, and so would the end of the child's copy of it.
                 self._in_parents_transaction = inherited
+                inherited.authorizer = _deny
                 return
             inherited.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             inherited.close()
 
-    def acquire(self) -> apsw.Connection:
-        """Take the lock for this thread and return the connection, opened again if necessary."""
-        self.lock.acquire()
-        return self.usable or self.make_usable()
-
     def make_usable(self) -> apsw.Connection:
-        """Return the connection, opened again if necessary; release the lock if that fails."""
-        try:
-            if self.is_closed:
-                raise ClosedError(f"the client of {self.path} is closed: make a new BusClient")
-            if self._in_parents_transaction is not None:
-                raise DatabaseError(f"this process was forked inside a transaction on {self.path}: fork outside of it")
-            return self.usable or self._open(create=False)
-        except BaseException:
-            self.release()
-            raise
-
-    def release(self) -> None:
-        """Release the lock."""
-        try:  # noqa: SIM105 every write runs this, and `suppress` costs several times the release
-            self.lock.release()
-        except RuntimeError:
-            pass  # A signal handler raised between this thread's last release and its bookkeeping.
+        """Return the connection, opened again if necessary; needs the lock."""
+        if self.is_closed:
+            raise ClosedError(f"the client of {self.path} is closed: make a new BusClient")
+        if self._in_parents_transaction is not None:
+            raise DatabaseError(f"this process was forked inside a transaction on {self.path}: fork outside of it")
+        return self.usable or self._open(create=False)
 
     def _is_writing(self) -> bool:
-        """Whether a transaction is open; if this thread holds the lock, it is this thread's own."""
+        """Whether a transaction is open."""
         return self.connection is not None and self.connection.in_transaction
 
     def _verify(self) -> None:
@@ -198,6 +172,7 @@ class Connection:
         file.check_ownership(self.path)
         checked = file.inode(self.path)
         connection = apsw.Connection(self.path, flags=apsw.SQLITE_OPEN_READWRITE)
+        connection.transaction_mode = "IMMEDIATE"
         try:
             connection.set_busy_handler(self.busy_handler.wait)
             # Plans must not depend on bound values: otherwise SQLite can recompile a statement at each run.
@@ -252,3 +227,8 @@ class Connection:
             with suppress(apsw.Error):
                 os_errno = self.connection.system_errno
         return from_sqlite(error, self.path, self.busy_handler.timeout_s, os_errno)
+
+
+def _deny(*action: object) -> int:
+    """Let SQLite refuse every statement."""
+    return apsw.SQLITE_DENY

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from raven.errors import BusyError
 from raven.store import file
 from raven.store.connection import SqliteError
 from raven.store.sql import SQL
-from raven.store.transaction import Params, Writer, fetch
+from raven.store.sql.rows import Params, fetch
+from raven.store.transaction import Writer
 
 if TYPE_CHECKING:
     import apsw
@@ -19,15 +20,13 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _VACUUM_BATCH = 1000
 _INCREMENTAL = "2"
-# While another thread holds the connection: the interval at which to check whether it is in an atomic block.
-_SLICE_S = 0.01
 
 
 class Store(Writer):
     """One long-lived connection to the bus file at `path`, its reads, and its write transactions.
 
-    A write is `with store.write() as tx:`, see Transaction. If another thread is in an atomic block, reads do not wait
-    for its end: they use a second connection. Each SQLite error is raised as a DatabaseError.
+    A write is `store.write(step)`, see Writer. If another thread or asyncio task is in an atomic block, reads do not
+    wait for its end: they use a second connection. Each SQLite error is raised as a DatabaseError.
     """
 
     def __init__(self, path: str, **settings: Any) -> None:
@@ -37,18 +36,24 @@ class Store(Writer):
     def verify(self) -> None:
         """Notice that the file was replaced or is gone.
 
-        While another thread is in an atomic block this does nothing; the next read notices.
+        While another thread or task is in an atomic block this does nothing; the next read notices.
         """
-        if self._acquire_for_read() is None:
-            return
-        try:
-            self._verify()
-        finally:
-            self.release()
+        with self.lock:
+            if self.block is None or not self.is_block_of_others():
+                self.usable or self.make_usable()
+                self._verify()
 
     def close(self) -> None:
         """Close the connection; every later call raises ClosedError. Closing twice is allowed."""
-        super().close()
+        while True:
+            with self.lock:
+                self.is_closed = True  # no other block begins
+                other = self.open_block()
+                if other is None or other.is_of_this_thread():
+                    super().close()
+                    break
+            with other.gate:
+                pass
         for store in list(self._beside.values()):
             store.close()
 
@@ -65,10 +70,7 @@ class Store(Writer):
 
     def execute(self, sql: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Run user SQL in a write transaction, or in the open atomic block; raises StatementError."""
-        from raven.store import authorizer
-
-        with self.write(), self._connected() as connection:
-            return authorizer.run(connection, sql, params)
+        return self.write(lambda tx: tx.execute(sql, params))
 
     def pragma(self, name: str) -> str:
         """Read one of SQLite's settings, or run one of its checks, and return the result as text."""
@@ -76,8 +78,7 @@ class Store(Writer):
 
     def incremental_vacuum(self, pages: int) -> None:
         """Remove at most this many free pages from the file."""
-        with self._connected() as connection:
-            connection.execute(f"PRAGMA incremental_vacuum({int(pages)})").fetchall()
+        self.use(lambda connection: connection.execute(f"PRAGMA incremental_vacuum({int(pages)})").fetchall())
 
     def vacuum(self) -> None:
         """Remove all free pages from the file, in small batches, and truncate the WAL unless a reader blocks that.
@@ -90,8 +91,10 @@ class Store(Writer):
 
     def truncate_wal(self) -> None:
         """Copy the WAL into the file and truncate it, unless another connection is using it."""
-        with suppress(BusyError), self.no_wait(), self._connected() as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        with suppress(BusyError):
+            self.no_wait(
+                lambda: self.use(lambda connection: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+            )
 
     def wal_size(self) -> int:
         """Return the size of the WAL in bytes, or 0 if there is no WAL."""
@@ -102,52 +105,47 @@ class Store(Writer):
 
     def checkpoint(self) -> None:
         """Copy the WAL into the file as far as its readers allow, so that SQLite can reuse it from its start."""
-        with suppress(BusyError), self._connected() as connection:
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        with suppress(BusyError):
+            self.use(lambda connection: connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall())
 
     def new_connection(self) -> Store:
         """Open another connection to the same file, for a thread that must not wait for this one's transactions."""
         return Store(self.path, busy_timeout_s=self.busy_timeout_s, durability=self.durability, create=False)
 
-    @contextmanager
-    def _connected(self) -> Iterator[apsw.Connection]:
-        connection = self.acquire()
-        try:
-            yield connection
-        except SqliteError as error:
-            raise self.error_from(error) from error
-        finally:
-            self.release()
+    def use(self, step: Callable[[apsw.Connection], _T]) -> _T:
+        """Call `step` with the connection, outside of atomic blocks of other threads, and return its result."""
+        while True:
+            with self.lock:
+                other = None if self.block is None else self.other_block()
+                if other is None:
+                    try:
+                        return step(self.usable or self.make_usable())
+                    except SqliteError as error:
+                        raise self.error_from(error) from error
+            with other.gate:
+                pass
 
     def _query(
         self, sql: str, params: Params | None = None, max_bytes: int | None = None, whole: bool = False
     ) -> list[Any]:
-        connection = self._acquire_for_read()
-        if connection is None:
-            if not self._beside and not file.is_same(self.path, self.inode):
-                # A connection opened now would find this file's WAL beside the file that replaced it.
-                super().verify()
-                return self._query(sql, params, max_bytes, whole)
+        with self.lock:
+            is_beside = self.block is not None and self.is_block_of_others()
+            if not is_beside:
+                try:
+                    return fetch(self.usable or self.make_usable(), sql, params, max_bytes, whole=whole)
+                except SqliteError as error:
+                    # Ignore errors of a file that was replaced: its WAL may already be gone.
+                    if self._is_writing() or file.is_same(self.path, self.inode):
+                        raise self.error_from(error) from error
+        if is_beside and (self._beside or file.is_same(self.path, self.inode)):
             beside = self._open_beside()
             beside.verify()
             return beside._query(sql, params, max_bytes, whole)
-        try:
-            return fetch(connection, sql, params, max_bytes, whole=whole)
-        except SqliteError as error:
-            # Ignore errors of a file that was replaced: its WAL may already be gone.
-            if self._is_writing() or file.is_same(self.path, self.inode):
-                raise self.error_from(error) from error
-        finally:
-            self.release()
+        if is_beside:
+            # A connection opened now would find this file's WAL beside the file that replaced it.
+            self.use(lambda _: None)
         self.verify()
         return self._query(sql, params, max_bytes, whole)
-
-    def _acquire_for_read(self) -> apsw.Connection | None:
-        """Take the lock as `acquire` does; return None, without it, while another thread is in an atomic block."""
-        is_taken = self.lock.acquire(blocking=False)
-        while not is_taken and not self.atomic_elsewhere():
-            is_taken = self.lock.acquire(timeout=_SLICE_S)
-        return (self.usable or self.make_usable()) if is_taken else None
 
     def _open_beside(self) -> Store:
         """Return the second connection, for reads beside another thread's atomic block; the first read opens it."""

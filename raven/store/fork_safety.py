@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Generator
 from contextlib import suppress
 from typing import Protocol
 from weakref import WeakSet
@@ -18,11 +19,10 @@ from weakref import WeakSet
 class ForkAware(Protocol):
     """An object that must be idle while the process forks, and that the child abandons."""
 
-    def before_fork(self, timeout_s: float = -1) -> bool:
-        """Wait until other threads stop using the object, and lock it; return False if the timeout is over first."""
+    lock: threading.RLock  # protects the object: a fork takes it
 
-    def after_fork(self) -> None:
-        """Unlock it in the parent."""
+    def gate_of_others(self) -> threading.Lock | None:
+        """Return the lock that another thread holds as long as it uses the object without `lock`."""
 
     def abandon_in_child(self) -> None:
         """Abandon it in the child."""
@@ -30,8 +30,10 @@ class ForkAware(Protocol):
 
 _descriptors: set[int] = set()
 _registered: WeakSet[ForkAware] = WeakSet()
-_held: list[ForkAware] = []
-# The forking thread takes it after all other locks: one fork at a time, and no registration during a fork.
+# Each generator holds one lock until it is dropped. C code drops them after the fork: before the first instruction of a
+# Python function a signal handler could raise.
+_held: list[Generator[bool, None, None]] = []
+# One fork at a time, and no registration during a fork.
 _registry_lock = threading.RLock()
 _FIRST_TIMEOUT_S = 0.05
 _MAX_TIMEOUT_S = 5.0
@@ -57,50 +59,69 @@ def register(resource: ForkAware) -> None:
 
 
 def _before_fork() -> None:
+    """Lock every registered object."""
+    try:
+        _hold_all()
+    except BaseException:
+        # Python reports an exception of a signal handler, and forks all the same.
+        _hold_all()
+        raise
+
+
+def _hold_all() -> None:
     """Lock every registered object.
 
     A thread that holds one object may need another, or a new one, before it releases the first. So this waits for one
     object only while it holds no other.
     """
+    busy: ForkAware | None = None
     timeout_s = _FIRST_TIMEOUT_S
-    busy = _acquire_all_but(None, timeout_s)
-    while busy is not None:
-        busy.before_fork()
-        timeout_s = min(2 * timeout_s, _MAX_TIMEOUT_S)
-        busy = _acquire_all_but(busy, timeout_s)
+    while True:
+        held: list[Generator[bool, None, None]] = []
+        if busy is not None:
+            gate = busy.gate_of_others()
+            if gate is not None:
+                with gate:
+                    pass
+            _hold(held, busy.lock, -1)
+            timeout_s = min(2 * timeout_s, _MAX_TIMEOUT_S)
+        _hold(held, _registry_lock, -1)
+        for resource in list(_registered):
+            if not _hold(held, resource.lock, timeout_s) or resource.gate_of_others() is not None:
+                busy = resource
+                break
+        else:
+            _held.extend(held)
+            return
 
 
-def _acquire_all_but(held: ForkAware | None, timeout_s: float) -> ForkAware | None:
-    """Lock the objects not locked yet, and block registrations.
-
-    If one is not free in time, release all and return that one.
-    """
-    _registry_lock.acquire()
-    _held.extend([] if held is None else [held])
-    for resource in list(_registered):
-        if resource is held:
-            continue
-        if not resource.before_fork(timeout_s):
-            _release_all()
-            return resource
-        _held.append(resource)
-    return None
+def _hold(held: list[Generator[bool, None, None]], lock: threading.RLock, timeout_s: float) -> bool:
+    """Add to `held` a generator that holds the lock; returns whether the lock was free in time."""
+    holding = _holding(lock, timeout_s)
+    held.append(holding)
+    return next(holding)
 
 
-def _release_all() -> None:
-    while _held:
-        _held.pop().after_fork()
-    _registry_lock.release()
+def _holding(lock: threading.RLock, timeout_s: float) -> Generator[bool, None, None]:
+    # `map` records in C that the lock is taken. Between the begin of `finally` and the release no handler can run.
+    taken: list[bool] = []
+    try:
+        taken.extend(map(lock.acquire, (True,), (timeout_s,)))
+        yield taken[0]
+    finally:
+        if taken and taken[0]:
+            lock.release()
 
 
 def _after_in_child() -> None:
     global _registry_lock  # noqa: PLW0603 the inherited lock belongs to a thread that the child does not have
     _registry_lock = threading.RLock()
-    while _held:
-        _held.pop().abandon_in_child()
+    _held.clear()
+    for resource in list(_registered):
+        resource.abandon_in_child()
     while _descriptors:
         with suppress(OSError):
             os.close(_descriptors.pop())
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_release_all, after_in_child=_after_in_child)
+os.register_at_fork(before=_before_fork, after_in_parent=_held.clear, after_in_child=_after_in_child)

@@ -1,8 +1,9 @@
 """Transaction: one open write transaction, from `BEGIN IMMEDIATE` to its end, and the reading of rows.
 
-Concurrent callers: other threads of the client (the connection's lock is held from begin to end); other processes
-(`BEGIN IMMEDIATE` waits for them); a signal handler or finalizer within the block (its write is refused); a signal
-handler that raises between any two lines (the next write, or the end of the atomic block, rolls back).
+Concurrent callers: other threads of the client (a write holds the connection's lock, an atomic block keeps them off);
+other asyncio tasks of this thread (refused inside an atomic block); other processes (`BEGIN IMMEDIATE` waits for them);
+a signal handler or finalizer inside a write (its write is refused); a signal handler that raises between any two
+instructions (C code rolls back and releases the lock).
 """
 
 from __future__ import annotations
@@ -11,21 +12,19 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from raven.errors import DatabaseError, InputError, LimitError, abbreviate
-from raven.model.limits import MAX_PAGE_BYTES
-from raven.model.message import cut_row, json_size
+from raven.errors import BusyError, DatabaseError, InputError
 from raven.store import file
-from raven.store.checkpoint import Checkpointer, WalHook
+from raven.store.checkpoint import CALLBACKS, Checkpointer, WalHook
 from raven.store.connection import Connection, SqliteError
 from raven.store.sql import SQL
+from raven.store.sql.rows import Params, fetch, fetch_some
 
 if TYPE_CHECKING:
     import apsw
 
-Params = Mapping[str, Any]
 _T = TypeVar("_T")
 
 
@@ -38,24 +37,23 @@ class _AfterCommit(NamedTuple):
 
 
 class Transaction:
-    """One open `BEGIN IMMEDIATE`; functions that take it as an argument write with it and never commit."""
+    """One open write transaction; functions that take it as an argument write with it and never commit."""
 
-    __slots__ = ("_connection", "_run_many", "run")
-
-    run: Callable[..., apsw.Cursor]  # any SQL; only the Writer uses it, to begin and end transactions
+    __slots__ = ("_connection", "_run", "_run_many", "actions")
 
     def __init__(self, connection: apsw.Connection) -> None:
+        self.actions: list[_AfterCommit] = []
         self._connection = connection
         # One cursor for all statements: a new one for each would take a tenth of a small transaction's time.
         cursor = connection.cursor()
-        self.run = cursor.execute
+        self._run = cursor.execute
         self._run_many = cursor.executemany
 
     def rows(self, name: str, params: Params, max_bytes: int | None = None) -> list[Any]:
         """Run a named statement and return its rows, as `fetch` does."""
         try:
-            cursor = self.run(SQL[name], params)
-            return cursor.fetchall() if max_bytes is None else _fetch(cursor, max_bytes)
+            cursor = self._run(SQL[name], params)
+            return cursor.fetchall() if max_bytes is None else fetch_some(cursor, max_bytes)
         except UnicodeDecodeError:
             return fetch(self._connection, SQL[name], params, max_bytes)
 
@@ -66,13 +64,13 @@ class Transaction:
 
     def change(self, name: str, params: Params) -> int:
         """Run a named statement and return how many rows it changed."""
-        self.run(SQL[name], params)
+        self._run(SQL[name], params)
         return self._connection.changes()
 
     def insert(self, name: str, values: Sequence[Any]) -> int:
         """Run a named INSERT with the values in the order of its parameters, and return the new row's id."""
         # Binding by name would take a tenth of a small send's time.
-        self.run(SQL[name], values)
+        self._run(SQL[name], values)
         return self._connection.last_insert_rowid()
 
     def insert_many(self, name: str, rows: Iterable[Sequence[Any]]) -> int:
@@ -80,22 +78,69 @@ class Transaction:
         self._run_many(SQL[name], rows)
         return self._connection.last_insert_rowid()
 
+    def execute(self, sql: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Run user SQL and return its rows; raises StatementError."""
+        from raven.store import authorizer
+
+        return authorizer.run(self._connection, sql, params)
+
+    def after_commit(self, action: Callable[[Iterable[str]], Any], addresses: Iterable[str] = ()) -> None:
+        """Run an action after the commit, once for all its addresses; a rollback drops it."""
+        self.actions.append(_AfterCommit(action, addresses, None))
+
+
+class Block:
+    """An atomic block of one thread and one asyncio task, as the store knows it while the block is open.
+
+    `gate` and `_open` are locked by C code alone as long as the block is open: after an interrupted end it is closed.
+    """
+
+    def __init__(self, store: Writer, on_implicit_join: Callable[[], None] | None) -> None:
+        self.gate = threading.Lock()  # other threads wait here for the end of the block
+        self.open = threading.Lock()  # is locked only by the block itself
+        self.on_implicit_join = on_implicit_join
+        self.is_joined = False  # a method of the block is running
+        self.outer: Block | None = None
+        self.actions: list[_AfterCommit] = []
+        self._store = store
+        self._thread = store.this_thread()
+        self._task = _current_task()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the block has begun and not ended."""
+        return self.open.locked()
+
+    def is_of_this_thread(self) -> bool:
+        """Whether this thread began the block."""
+        return self._thread is self._store.this_thread()
+
+    def is_mine(self) -> bool:
+        """Whether this thread and this asyncio task began the block."""
+        return self._thread is self._store.this_thread() and self._task is _current_task()
+
+    def roll_back(self) -> None:
+        """Drop the actions of the block, the last first, and run their `undo`."""
+        while self.actions:
+            undo = self.actions.pop().undo
+            if undo is not None:
+                undo()
+
 
 class Writer(Connection):
     """A connection and its write transactions, one at a time.
 
-    `with write() as tx:` is one transaction, committed at the block's end and rolled back if it raises. Inside an
-    atomic block it is a savepoint, and is rolled back alone. Each SQLite error is raised as a DatabaseError.
+    A write is a function that gets a Transaction: `write(step)` commits when the function returns and rolls back if it
+    raises. Inside an atomic block it is a savepoint, and is rolled back alone. Each SQLite error is raised as a
+    DatabaseError.
+
+    Only C code undoes: the `with` of a lock and of the driver's connection. An exception of a signal handler can come
+    between any two Python instructions, also at the first one of an `__exit__`, which then never runs.
     """
 
     def __init__(self, path: str, **settings: Any) -> None:
-        self.entered: FrameType | None = None  # the frame whose `with` block is the open transaction
-        self._writer = 0  # the last thread that began a write
-        self.atomic_marks: list[int] = []  # for each open atomic block, the length of `_after_commit` at its begin
-        self._in_savepoint = False
-        self._savepoint_mark = 0
-        self._after_commit: list[_AfterCommit] = []
-        self.on_implicit_join: Callable[[], None] | None = None  # called when a write joins the atomic block
+        self.block: Block | None = None  # the innermost atomic block, unless it was interrupted
+        self._local = threading.local()
         super().__init__(path, **settings)
 
     def _make_ready(self, connection: apsw.Connection) -> None:
@@ -104,79 +149,53 @@ class Writer(Connection):
         if self.checkpoints:
             connection.set_wal_hook(WalHook(Checkpointer(self.busy_handler)))
 
-    def write(self) -> Self:
-        """Return the context of one write transaction, after verifying the file."""
+    def write(self, step: Callable[[Transaction], _T]) -> _T:
+        """Verify the file, run `step` in one write transaction, and return its result."""
         try:
             # Runs before every write, so without detours: st_ino and st_dev by index.
             is_same = os.lstat(self.path)[1:3] == self.inode
         except OSError:
             is_same = False
         if not is_same:
-            super().verify()  # waits for the end of another thread's atomic block, as this write must
-        if self.on_implicit_join is not None and self.nesting():
-            self.on_implicit_join()
-        return self
+            self.verify()
+        return self.write_unverified(step)
 
-    def write_unverified(self) -> Self:
-        """Return the context without verifying the file, for a loop that verifies it at its ticks."""
-        return self
-
-    def write_no_wait(self) -> NoWait:
-        """Return the context of a write transaction that raises BusyError at once if another writer is active."""
-        return NoWait(self.write())
-
-    def __enter__(self) -> Transaction:
-        self.lock.acquire()
-        if self.usable is None:
-            self.make_usable()
-        if self.entered is not None:
-            self._end_interrupted()
-        # Set first: another thread may be checking whether its own action must wait for a commit.
-        self._writer = threading.get_ident()
-        try:
-            self.entered = sys._getframe(1)
-            if self.atomic_marks:
-                self._begin_savepoint()
-                self._in_savepoint, self._savepoint_mark = True, len(self._after_commit)
-            else:
-                self._transaction.run("BEGIN IMMEDIATE")
-        except BaseException as error:
-            try:
-                if isinstance(error, SqliteError):
-                    raise self.error_from(error) from error
-                raise
-            finally:
-                try:
-                    self._finish()
-                finally:
-                    self.release()
-        return self._transaction
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is None:
-                self._transaction.run("RELEASE step" if self._in_savepoint else "COMMIT")
-                self._in_savepoint = False
-            elif isinstance(error, SqliteError):
-                raise self.error_from(error) from error
-        except SqliteError as failure:
-            self._drop_actions(0)
-            raise self.error_from(failure) from failure
-        finally:
-            actions = None
-            try:
-                self._finish()
-                if self._after_commit and not self.atomic_marks:
-                    actions, self._after_commit = self._after_commit, []
-            finally:
-                try:  # noqa: SIM105 `suppress` costs several times the release
-                    self.lock.release()
-                except RuntimeError:
-                    pass  # see Connection.release
+    def write_unverified(self, step: Callable[[Transaction], _T]) -> _T:
+        """Do as `write` does without verifying the file, for a loop that verifies it at its ticks."""
+        while True:
+            other = None
+            with self.lock:
+                connection = self.usable or self.make_usable()
+                if self.block is not None or connection.in_transaction:
+                    other = self._join_block(connection, implicit=True)
+                if other is None:
+                    transaction = self._transaction
+                    transaction.actions = actions = []  # type: ignore[var-annotated]
+                    failure: BaseException | None = None
+                    try:
+                        with connection:
+                            try:
+                                result = step(transaction)
+                            except BaseException as error:
+                                failure = error
+                                raise
+                    except SqliteError as error:
+                        cause = self.cause(error, failure)
+                        raise cause from cause.__cause__
+                    finally:
+                        failure = None  # it refers to this frame
+                        if self.is_closed:
+                            super().close()
+                    if actions and self.block is not None:
+                        self.block.actions += actions
+                        return result
+                    break
+            with other.gate:
+                pass
+            self.verify()
         if actions:
-            _run_actions(actions)
+            run_actions(actions)
+        return result
 
     def after_commit(
         self,
@@ -184,89 +203,70 @@ class Writer(Connection):
         addresses: Iterable[str] = (),
         undo: Callable[[], None] | None = None,
     ) -> _T | None:
-        """Run an action after the commit of this thread's writes: at once, unless it is inside a write.
+        """Run an action after the commit of the open atomic block: at once, unless the caller is in one.
 
-        Returns the action's result, or None if the action runs later. If the writes are rolled back, `undo` runs
-        instead.
+        Returns the action's result, or None if the action runs later. If the block is rolled back, `undo` runs instead.
         """
-        if (self.atomic_marks or self.entered is not None) and self._writer == threading.get_ident():
-            self._after_commit.append(_AfterCommit(action, addresses, undo))
+        if self.block is not None and self.in_block():
+            self.block.actions.append(_AfterCommit(action, addresses, undo))
             return None
         return action(addresses)
 
-    def atomic_elsewhere(self) -> bool:
-        """Whether another thread is in an atomic block; a read need not wait for its end."""
-        return bool(self.atomic_marks) and self._writer != threading.get_ident()
+    def this_thread(self) -> object:
+        """Return an object that stands for this thread; unlike its number, no later thread gets the same."""
+        try:
+            token: object = self._local.token
+        except AttributeError:
+            token = self._local.token = object()
+        return token
 
-    def nesting(self) -> int:
-        """Return the number of atomic blocks that this thread is in."""
-        return len(self.atomic_marks) if self._writer == threading.get_ident() else 0
+    def open_block(self) -> Block | None:
+        """Return the innermost open atomic block of any thread."""
+        block = self.block
+        while block is not None and not block.is_open:
+            block = block.outer
+        return block
+
+    def in_block(self) -> bool:
+        """Whether this thread and asyncio task are in an atomic block."""
+        block = self.block and self.open_block()
+        return block is not None and block.is_mine()
 
     def refuse_in_transaction(self, what: str) -> None:
         """Raise InputError in a transaction, for a call that waits for something only its commit can cause."""
-        if self.nesting():
+        if self.in_block():
             raise InputError(
                 f"cannot {what} inside a transaction: its messages are sent at the commit, so wait after it"
             )
 
-    def begin_atomic(self) -> None:
-        """Begin one transaction for all writes of this thread until `end_atomic`, or a savepoint inside one."""
-        if not self.atomic_marks or self._writer != threading.get_ident():
-            super().verify()
-        connection = self.acquire()
-        depth, mark = len(self.atomic_marks), len(self._after_commit)
-        try:
-            if self.atomic_marks:
-                self._begin_savepoint()
-            else:
-                self._transaction.run("BEGIN IMMEDIATE")
-            self._writer = threading.get_ident()
-            self.atomic_marks.append(mark)
-        except BaseException as error:
-            try:
-                if isinstance(error, SqliteError):
-                    raise self.error_from(error) from error
-                raise
-            finally:
-                del self.atomic_marks[depth:]
-                try:
-                    if not self.atomic_marks and connection.in_transaction:
-                        self._undo(0)
-                finally:
-                    self.release()
+    def begin_block(self, block: Block) -> apsw.Connection:
+        """Make `block` the innermost one and return the connection, on which the caller begins a transaction.
 
-    def end_atomic(self, commit: bool) -> None:
-        """Commit the atomic block and run its after-commit actions, or roll it back; an inner block is a savepoint."""
-        mark = self.atomic_marks[-1]
-        try:
-            self.atomic_marks.pop()
-            if not commit:
-                self._undo(mark)
-            elif self.atomic_marks:
-                self._transaction.run("RELEASE step")
-            else:
-                self._check_atomic()
-                self._transaction.run("COMMIT")
-        except BaseException as error:
-            self._drop_actions(mark)
-            if isinstance(error, SqliteError):
-                raise self.error_from(error) from error
-            raise
-        finally:
-            try:
-                actions = []
-                if not self.atomic_marks:
-                    self._finish()
-                    actions, self._after_commit = self._after_commit, []
-            finally:
-                self.release()
-        _run_actions(actions)
+        While it is open, no other thread and task uses that connection.
+        """
+        while True:
+            with self.lock:
+                connection = self.usable or self.make_usable()
+                other = None
+                if self.block is not None or connection.in_transaction:
+                    other = self._join_block(connection, implicit=False)
+                if other is None:
+                    block.outer = self.block
+                    if block.outer is None:
+                        self._verify()
+                        connection = self.make_usable()
+                    self.block = block
+                    return connection
+            with other.gate:
+                pass
 
-    def _begin_savepoint(self) -> None:
-        self._check_atomic()
-        self._transaction.run("SAVEPOINT step")
+    def end_block(self, block: Block) -> None:
+        """Make the block around `block` the innermost one, and close if `close` was called meanwhile."""
+        self.block = block.outer
+        if self.is_closed and block.outer is None:
+            super().close()
 
-    def _check_atomic(self) -> None:
+    def check_block(self) -> None:
         """Raise DatabaseError if SQLite has rolled back the atomic block already, or if its file is gone."""
         if self.connection is None or not self.connection.in_transaction:
             raise DatabaseError(
@@ -275,122 +275,94 @@ class Writer(Connection):
         if not file.is_same(self.path, self.inode):
             raise DatabaseError(f"the bus {self.path} was replaced during a transaction: begin it again")
 
-    def _undo(self, mark: int) -> None:
-        """Roll back the innermost savepoint, or the transaction if there is no savepoint."""
-        self._drop_actions(mark)
-        if self.connection is not None and self.connection.in_transaction:
-            self.connection.execute("ROLLBACK TO step; RELEASE step" if self.atomic_marks else "ROLLBACK")
+    def other_block(self) -> Block | None:
+        """Return the open atomic block of another thread, for whose end the caller must wait; needs the lock.
 
-    def _finish(self) -> None:
-        """Roll back if there was no commit, and close if `close` was called meanwhile."""
-        self.entered = None
-        if self.connection is not None:
-            if self._in_savepoint:
-                self._in_savepoint = False
-                self._undo(self._savepoint_mark)
-            elif not self.atomic_marks and self.connection.in_transaction:
-                self._undo(0)
-            if self.is_closed and not self.atomic_marks:
-                self.connection.close()
-
-    def _drop_actions(self, mark: int) -> None:
-        """Drop the actions of a commit that failed, the last first, and run their `undo`."""
-        while len(self._after_commit) > mark:
-            action = self._after_commit.pop()
-            if action.undo is not None:
-                action.undo()
-
-    def _end_interrupted(self) -> None:
-        """Roll back a transaction whose block a signal handler interrupted before `__exit__` ran.
-
-        If that block still runs (this is a finalizer or a signal handler inside it), refuse this write.
+        Raises InputError for one of another task of this thread, and BusyError inside `no_wait`.
         """
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None and frame is not self.entered:
+        block = self.block = self.open_block()
+        if block is None or block.is_mine():
+            return None
+        if block.is_of_this_thread():
+            raise InputError(
+                f"another task of this thread has a transaction open on {self.path}: do not await inside a transaction"
+            )
+        if self.busy_handler.is_limited:
+            raise BusyError(f"the bus {self.path} is locked by a transaction of another thread")
+        return block
+
+    def gate_of_others(self) -> threading.Lock | None:
+        """Return the gate of another thread's atomic block."""
+        block = self.open_block()
+        return None if block is None or block.is_of_this_thread() else block.gate
+
+    def is_block_of_others(self) -> bool:
+        """Whether another thread or asyncio task is in an atomic block; a read need not wait for its end."""
+        block = self.open_block()
+        return block is not None and not block.is_mine()
+
+    def _join_block(self, connection: apsw.Connection, *, implicit: bool) -> Block | None:
+        """Check that a write may begin, inside the open atomic block if it is this task's; needs the lock.
+
+        Returns the open block of another thread, for whose end the caller must wait.
+        """
+        other = self.other_block()
+        if self.block is None and connection.in_transaction:
+            self._refuse_inside_write(connection)
+        elif self.block is not None and other is None:
+            self.check_block()
+            warn = self.block.on_implicit_join if implicit and not self.block.is_joined else None
+            if warn is not None:
+                warn()
+        return other
+
+    def _is_writing(self) -> bool:
+        return super()._is_writing() or self.open_block() is not None
+
+    def _refuse_inside_write(self, connection: apsw.Connection) -> None:
+        """Raise DatabaseError in a finalizer or signal handler that runs inside a write of this thread."""
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None:
+            if frame.f_code is Writer.write_unverified.__code__:
+                inside = frame.f_locals
+                if inside["self"] is self and "transaction" in inside:
+                    raise DatabaseError(f"this thread is already in a transaction on {self.path}: wait for its end")
             frame = frame.f_back
-        if frame is None:
-            self._finish()
-        self.release()
-        if frame is not None:
-            raise DatabaseError(f"this thread is already in a transaction on {self.path}: wait for its end")
+        connection.execute("ROLLBACK")  # the rollback of the last write has failed
+
+    def cause(self, error: SqliteError, failure: BaseException | None) -> BaseException:
+        """Return the exception to raise for one that a transaction ended with; `failure` is its step's."""
+        if failure is None:
+            hidden = error.__context__
+            # The driver shows an exception of a callback, as of a signal handler in it, only as the context of its own.
+            trace = None if hidden is None else hidden.__traceback__
+            while hidden is not None and trace is not None:
+                if trace.tb_frame.f_code in CALLBACKS:
+                    return hidden
+                trace = trace.tb_next
+        elif not isinstance(failure, SqliteError):
+            return failure
+        else:
+            # If SQLite has rolled back already, the driver's own rollback fails, too.
+            error = failure
+        cause = self.error_from(error)
+        cause.__cause__ = error
+        return cause
 
 
-class NoWait:
-    """The context of a write transaction that does not wait for another writer."""
-
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-
-    def __enter__(self) -> Transaction:
-        with self._writer.lock:
-            busy_handler = self._writer.busy_handler
-            before, busy_handler.timeout_s = busy_handler.timeout_s, 0.0
-            try:
-                transaction = self._writer.__enter__()
-            finally:
-                busy_handler.timeout_s = before
-            self._writer.entered = sys._getframe(1)
-        return transaction
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._writer.__exit__(kind, error, trace)
-
-
-def fetch(
-    connection: apsw.Connection,
-    sql: str,
-    params: Params | None = None,
-    max_bytes: int | None = None,
-    *,
-    whole: bool = False,
-) -> list[Any]:
-    """Run a statement and return its rows; invalid UTF-8 from external writers is shown as U+FFFD.
-
-    `max_bytes`: stop before the row that brings the JSON form of these messages over so many bytes, or with `whole`
-    raise LimitError. The first row is always returned, cut if it is longer than any page. Raises InputError for a
-    parameter that UTF-8 cannot encode.
-    """
-    try:
-        return _fetch(connection.execute(sql, params), max_bytes, whole)
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"{abbreviate(error.object)} has the lone surrogate {abbreviate(error.object[error.start])}, "
-            "which UTF-8 cannot encode"
-        ) from None
-    except UnicodeDecodeError:
-        names = [column[0] for column in connection.execute(sql, params).get_description()]
-        columns = ", ".join(
-            f"""CASE typeof("{n}") WHEN 'text' THEN CAST("{n}" AS BLOB) ELSE "{n}" END""" for n in names
-        )
-        rows = _fetch(connection.execute(f"SELECT {columns} FROM ({sql})", params), max_bytes, whole)  # noqa: S608 our own names
-        return [tuple(v.decode(errors="replace") if isinstance(v, bytes) else v for v in row) for row in rows]
-
-
-def _fetch(cursor: apsw.Cursor, max_bytes: int | None, whole: bool = False) -> list[Any]:
-    if max_bytes is None:
-        return cursor.fetchall()
-    rows: list[Any] = []
-    size = 0
-    for row in cursor:
-        row_size = json_size(row)
-        if row_size > MAX_PAGE_BYTES:
-            row = cut_row(row)  # noqa: PLW2901 the whole row is not needed again
-            row_size = json_size(row)
-        size += row_size
-        if rows and size > max_bytes:
-            if whole:
-                raise LimitError(f"these messages are over {max_bytes:,} bytes: ask for fewer with max")
-            break
-        rows.append(row)
-    return rows
-
-
-def _run_actions(actions: Iterable[_AfterCommit]) -> None:
+def run_actions(actions: Iterable[_AfterCommit]) -> None:
     """Run the actions after a commit, each action once for all its addresses."""
     merged: dict[Callable[[Iterable[str]], Any], dict[str, None]] = {}
     for action, addresses, _ in actions:
         merged.setdefault(action, {}).update(dict.fromkeys(addresses))
     for action, addresses in merged.items():
         action(addresses)
+
+
+def _current_task() -> object | None:
+    """Return the running asyncio task, or None."""
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return None if asyncio is None else asyncio.current_task()
+    except (RuntimeError, AttributeError):  # no event loop runs here, or another thread is importing asyncio
+        return None

@@ -47,8 +47,7 @@ class Maintenance:
             self._trim_at = _run(lambda: self._trim(store), INTERVAL_S)
 
     def _settle_now(self, store: Store) -> None:
-        with store.no_wait():
-            self._settle(store)
+        store.no_wait(lambda: self._settle(store))
 
     def _sweep(self) -> None:
         began = time.monotonic()

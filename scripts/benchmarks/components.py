@@ -37,24 +37,21 @@ def blocks(folder: Path, count: int) -> dict[str, Callable[[], float]]:
     query = {"recipient": RECIPIENT, "now": clock.now()}
 
     def empty_block() -> None:
-        with store.write_unverified():
-            pass
+        store.write_unverified(lambda tx: None)
 
     def empty_transaction() -> None:
         floor.run("BEGIN IMMEDIATE")
         floor.run("COMMIT")
 
     def store_us() -> float:
-        with store.write() as tx:
-            return mean_us(lambda: outbox.insert(tx, message), count)
+        return store.write(lambda tx: mean_us(lambda: outbox.insert(tx, message), count))
 
     def inserts_us() -> float:
         with floor.connection:
             return mean_us(lambda: floor.insert(BODY_TEXT), count)
 
     def look_us() -> float:
-        with store.write() as tx:
-            return mean_us(lambda: tx.rows("peek_ready", query), count)
+        return store.write(lambda tx: mean_us(lambda: tx.rows("peek_ready", query), count))
 
     return {
         "stat": partial(mean_us, lambda: file.is_same(store.path, inode), count),
@@ -72,9 +69,8 @@ def results(folder: Path, count: int) -> dict[str, Callable[[], float]]:
     bells = Doorbells(store.path)
     message = build(SENDER, _LIMIT, RECIPIENT, "work", BODY, {})
     # Many messages with different times, because raven caches the conversion of a time.
-    with store.write() as tx:
-        stored = cycle([outbox.insert(tx, message) for _ in range(count)])
-        ready = cycle(tx.rows("next_ready", {"recipient": RECIPIENT, "now": clock.now(), "max": count}))
+    stored = cycle(store.write(lambda tx: [outbox.insert(tx, message) for _ in range(count)]))
+    ready = cycle(store.rows("next_ready", {"recipient": RECIPIENT, "now": clock.now(), "max": count}))
 
     def sent() -> None:
         one = next(stored)

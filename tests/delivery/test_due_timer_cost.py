@@ -24,8 +24,7 @@ STEP = 100
 def instructions(bus: BusClient) -> Iterator[Callable[[], int]]:
     """Count the instructions that SQLite runs for a client, in hundreds."""
     steps = count()
-    connection = bus._store.acquire()
-    bus._store.release()
+    connection = bus._store.use(lambda connection: connection)
 
     def note() -> bool:
         next(steps)

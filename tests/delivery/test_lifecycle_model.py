@@ -256,8 +256,7 @@ class Lifecycle(Steps, RuleBasedStateMachine):
                     lambda: [(r.recipient, r.state, r.attempts, r.leased) for r in self.boss.receipts(id)],
                 )
             case "withdraw":
-                with self.boss._store.write() as tx:
-                    tx.change("withdraw", {"message_id": id, "now": self.clock.now()})
+                self.boss._store.write(lambda tx: tx.change("withdraw", {"message_id": id, "now": self.clock.now()}))
                 self.model.withdraw(id)
             case "prune":
                 assert self.boss.prune(10).messages == self.model.prune(10)

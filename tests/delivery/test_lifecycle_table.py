@@ -123,14 +123,12 @@ class Delivery:
 
     def _expire(self) -> None:
         self.make_up(f"expires_at = {self.time.now()}")
-        with self.boss._store.write() as tx:
-            expiry.expire(tx, self.time.now())
+        self.boss._store.write(lambda tx: expiry.expire(tx, self.time.now()))
 
     def _run(self, name: str) -> None:
         """Run a statement alone, because its method would apply due timers first."""
         params = {"message_id": self.id, "delivery_id": self.id << 20, "recipient": None, "now": self.time.now()}
-        with self.boss._store.write() as tx:
-            tx.change(name, params)
+        self.boss._store.write(lambda tx: tx.change(name, params))
 
     def _lease(self, ack: AckMode) -> None:
         self.holder = self.subscription(ack)

@@ -268,9 +268,9 @@ def test_a_loop_that_is_ended_while_it_fetches_releases_the_unyielded_messages(
     wait_until(lambda: is_inside(thread, "wait"), "the loop")
     wait_for_waiting(db, "worker:s")
 
-    with worker.no_wait():  # holds the connection
+    with worker._store.lock:
         boss.send("worker:s", "note", "sent")
-        wait_until(lambda: is_inside(thread, "next", "_acquire_for_read", "__enter__"), "the fetch")
+        wait_until(lambda: is_inside(thread, "next", "_query", "write_unverified"), "the fetch")
         consumer.release()
     thread.join(DEADLINE_S)
 

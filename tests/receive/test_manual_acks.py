@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from raven import BusClient, LeaseLostError
-from raven.delivery.mailbox import Lease
+from raven.delivery.queue_state import Lease
 from raven.model.leases import Window
 from raven.receive.lease_renewal import LeaseRenewer
 from tests.loop import Loop

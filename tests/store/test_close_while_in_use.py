@@ -11,6 +11,7 @@ import pytest
 
 from raven import BusClient, ClosedError
 from raven.store.database import Store
+from raven.store.transaction import Transaction
 from tests.stores import put, registered
 from tests.support import DEADLINE_S, bells, wait_until
 
@@ -89,9 +90,11 @@ def test_closing_a_client_ends_its_threads_with_a_closed_error(db: str, connect:
 
 
 def test_a_store_closed_within_a_write_closes_after_the_commit(db: str, store: Store) -> None:
-    with store.write() as tx:
+    def step(tx: Transaction) -> None:
         put(tx, "late:s")
         store.close()
+
+    store.write(step)
 
     with pytest.raises(ClosedError):
         registered(store)

@@ -20,8 +20,8 @@ from raven import (
     UnknownAddressError,
 )
 from raven.host.bus import HostedBus
-from raven.store.atomic import Atomic
 from raven.store.database import Store
+from raven.store.transaction import Transaction
 from tests.stores import put, registered
 from tests.support import DEADLINE_S, Foreign, Program
 
@@ -182,38 +182,12 @@ def test_an_address_whose_first_write_failed_in_a_block_registers_with_the_next_
 
 
 def test_a_write_inside_a_write_of_the_same_thread_is_refused_and_the_outer_one_continues(store: Store) -> None:
-    with store.write() as tx:
-        with pytest.raises(DatabaseError, match="already in a transaction"), store.write():
-            pass
+    def step(tx: Transaction) -> None:
+        with pytest.raises(DatabaseError, match="already in a transaction"):
+            store.write(lambda tx: put(tx, "inner:s"))
         put(tx, "late:s")
 
+    store.write(step)
+
     assert "late:s" in registered(store)
-
-
-def test_a_write_interrupted_before_its_exit_is_rolled_back_by_the_next(store: Store) -> None:
-    def interrupted() -> None:
-        put(store.write().__enter__(), "lost:s")
-
-    interrupted()
-    with store.write() as tx:
-        put(tx, "next:s")
-
-    assert "next:s" in registered(store)
-    assert "lost:s" not in registered(store)
-
-
-def test_an_atomic_block_interrupted_as_it_begins_leaves_no_transaction_open(store: Store, db: str) -> None:
-    class Interrupted(Store):
-        def begin_atomic(self) -> None:
-            super().begin_atomic()
-            raise KeyboardInterrupt  # as a signal handler does
-
-    interrupted = Interrupted(db)
-
-    with pytest.raises(KeyboardInterrupt), Atomic(interrupted, None):
-        pass
-
-    assert interrupted.nesting() == 0
-    with store.no_wait(), store.write() as tx:
-        put(tx, "free:s")
-    interrupted.close()
+    assert "inner:s" not in registered(store)

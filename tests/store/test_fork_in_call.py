@@ -12,6 +12,7 @@ import pytest
 from raven import BusClient
 from raven.store import fork_safety
 from raven.store.database import Store
+from raven.store.transaction import Transaction
 from tests.stores import put, registered
 from tests.support import DEADLINE_S, Program, wait_until
 
@@ -33,17 +34,16 @@ def test_a_fork_waits_for_a_slow_call_of_another_thread(store: Store, monkeypatc
 
     def is_awaited() -> bool:
         frame = sys._current_frames()[main]
-        while frame is not None and frame.f_code.co_name != "before_fork":
+        while frame is not None and frame.f_code.co_name != "_holding":
             frame = frame.f_back
         return frame is not None and frame.f_locals["timeout_s"] == -1
 
-    def take_long() -> None:
-        with store.write() as tx:
-            held.set()
-            wait_until(is_awaited, "the fork")
-            put(tx, "late:s")
+    def take_long(tx: Transaction) -> None:
+        held.set()
+        wait_until(is_awaited, "the fork")
+        put(tx, "late:s")
 
-    thread = threading.Thread(target=take_long)
+    thread = threading.Thread(target=store.write, args=(take_long,))
     thread.start()
     assert held.wait(DEADLINE_S)
 

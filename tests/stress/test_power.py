@@ -46,8 +46,8 @@ def test_no_power_cut_breaks_a_promise(tmp_path: Path, seed: int) -> None:
 @pytest.mark.parametrize(("durability", "kind"), [("full", "lost"), ("normal", "broken")])
 def test_unsynced_commits_are_lost_and_damage_the_file(tmp_path: Path, durability: Durability, kind: Kind) -> None:
     def careless(context: ProgramContext) -> None:
-        with context.open_client("boss:s") as boss, boss.bus._store._connected() as connection:
-            connection.execute("PRAGMA synchronous = OFF")
+        with context.open_client("boss:s") as boss:
+            boss.bus._store.use(lambda connection: connection.execute("PRAGMA synchronous = OFF"))
             for _ in range(20):
                 boss.send_many()
 
