@@ -288,9 +288,9 @@ class Mailbox:
         query["until"] = clock.now() + clock.to_micros(lease.span_s)
         return {row[0] for row in self._store.write(lambda tx: tx.rows("renew", query))}
 
-    def leased_ids(self, lease: Lease) -> set[int]:
-        """Return the ids of the messages that a lease still holds."""
-        return {row[0] for row in self._store.rows("list_leased", {"recipient": self._recipient, "lease": lease.token})}
+    def leased(self, lease: Lease) -> dict[int, int]:
+        """Return the ids of the messages that a lease still holds, each with the end of its lease in microseconds."""
+        return dict(self._store.rows("list_leased", {"recipient": self._recipient, "lease": lease.token}))
 
     def release(self, token: int) -> None:
         """Release all unfinished deliveries of a lease, and wake the waiters of this address."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from raven.host.bus import HostedBus
 from raven.host.host import Host
 from raven.host.poller import Poller, Sink
 from raven.host.worker import Outcome, ignore
+from raven.model import clock
+from raven.model.limits import PUSH_LEASE_S as LEASE_S
 from raven.model.message import AckMode, Message
 from raven.query.log import LogCursor
 from raven.wake.listener import Listener
 
-# The lease of messages that are pushed with manual acks; it is renewed three times within this time.
-LEASE_S = 30.0
 _RENEW_S = LEASE_S / 3
 # One fetch returns at most this many messages, and stops before the one that brings their JSON over this many bytes.
 _BATCH = 100
@@ -38,7 +39,7 @@ class Push(Protocol):
 
 
 class MailPush:
-    """Pushes the mail of one address; `end` is called with its number if an error ends it."""
+    """Pushes the mail of one address; with auto acks, `end` is called with its number if an error ends it."""
 
     def __init__(
         self,
@@ -60,6 +61,8 @@ class MailPush:
         self._is_leased = ack != "auto"
         self._unacked: set[int] = set()
         self._renewed_at = time.monotonic()
+        self._leased_until = 0  # at least so long, in microseconds, the messages of the last fetch are leased
+        self._is_released = False
         self._subscription = bus.pull_subscription(ack=ack, lease_s=LEASE_S)
         self.poller = Poller(host, "write", self._subscription.listener, sink, self._fetch, self)
         self._pace = _Pace(sink, self.poller)
@@ -73,7 +76,7 @@ class MailPush:
     def on_fetched(self, messages: list[Message]) -> None:
         """Push the messages; if a manual subscription has ended meanwhile, `close` releases them instead."""
         if messages and not (self._is_leased and self.poller.is_closed):
-            self._sink.write(self.number, messages)
+            self._sink.write(self.number, messages, self._leased_until if self._is_leased else None)
             self._host.pushed += len(messages)
             if self._is_leased:
                 self.lease = messages[0].lease
@@ -85,9 +88,31 @@ class MailPush:
             self.poller.poll_after(next_due_s)
 
     def fail(self, error: Exception) -> None:
-        """End the subscription with this error."""
+        """Stop pushing, and report the error.
+
+        The consumer may not have read all that was pushed: the messages are released when it closes the subscription or
+        its connection, or their leases end.
+        """
+        self.poller.close()
         self._sink.end(self.number, "error", error)
-        self._end(self.number)
+        if not self._is_leased:
+            self._end(self.number)
+
+    def held(self) -> set[int]:
+        """Return the ids of the messages that are leased here, for 10 s at least. Runs in the thread of the writer."""
+        return self._subscription.held(LEASE_S / 3)
+
+    def unacked(self) -> frozenset[int]:
+        """Return the ids of the messages that fill the window."""
+        return frozenset(self._unacked)
+
+    def on_held(self, unacked: frozenset[int], held: set[int]) -> None:
+        """Forget those of the `unacked` messages that were acked elsewhere, or lost to another consumer, and poll.
+
+        Leases still has their leases.
+        """
+        self._forget(unacked - held)
+        self.poller.poll_if_needed()
 
     def consume(self, message_id: int) -> None:
         """Ack a message that is still leased here, else raise LeaseLostError. Runs in the thread of the writer."""
@@ -103,12 +128,12 @@ class MailPush:
         self.poller.tick(changed)
         if self._unacked and not self.poller.is_closed and time.monotonic() - self._renewed_at >= _RENEW_S:
             self._renewed_at = time.monotonic()
-            unacked = frozenset(self._unacked)
-            self._host.writer.submit(self._subscription.renew, lambda outcome: self._on_renewed(unacked, outcome))
+            self._host.writer.submit(self._subscription.renew, partial(self._on_renewed, self.unacked()))
 
     def close(self) -> None:
         """Stop pushing, and release the unacked messages. Idempotent."""
-        if not self.poller.is_closed:
+        if not self._is_released:
+            self._is_released = True
             self.poller.close()
             self._forget(self._unacked)
             self._host.writer.submit(self._subscription.release, ignore)
@@ -118,13 +143,12 @@ class MailPush:
         if self._unacked and time.monotonic() - self._renewed_at > LEASE_S / 2:
             # This process was suspended: renew the leases first, or the fetch would return unacked messages again.
             self._subscription.renew()
+        self._leased_until = clock.now() + clock.to_micros(LEASE_S)
         return self._subscription.fetch(max, notified=notified, max_bytes=_BATCH_BYTES)
 
     def _on_renewed(self, unacked: frozenset[int], outcome: Outcome) -> None:
-        """Forget messages that were acked elsewhere, or lost to another consumer; Leases still has their leases."""
         if outcome.error is None:
-            self._forget(unacked - outcome.value)
-            self.poller.poll_if_needed()
+            self.on_held(unacked, outcome.value)
 
     def _forget(self, message_ids: frozenset[int] | set[int]) -> None:
         self._host.unacked.drop(self.role, message_ids, self)

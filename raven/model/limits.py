@@ -12,6 +12,8 @@ DEFAULT_MAX_ATTEMPTS = 5
 DEFAULT_MAX_BYTES = 4 * 1024 * 1024
 # A page of messages is at most this long as JSON text. A message over it is shown cut: see `cut_row`.
 MAX_PAGE_BYTES = 16 * 1024 * 1024
+# The lease of messages that a server pushes with manual acks; it renews the lease three times within this time.
+PUSH_LEASE_S = 30.0
 MAX_SPAN_S = 100 * 365 * 86400
 MAX_REQUEST_S = 7 * 86400
 _MAX_LEASE_S = 86400

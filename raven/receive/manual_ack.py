@@ -81,7 +81,7 @@ class ManualAckConsumer(AutoAckConsumer):
             return False
         self._window.has_waiter = True
         # Remove the messages that another client has acked, or has leased after this lease ended.
-        self._window.ids.intersection_update(self._mailbox.leased_ids(self._lease))
+        self._window.ids.intersection_update(self._mailbox.leased(self._lease))
         return len(self._window.ids) >= self._max_per_poll
 
     def _start_renewer(self) -> None:

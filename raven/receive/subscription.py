@@ -7,6 +7,7 @@ from contextlib import suppress
 from raven.delivery.mailbox import Mailbox, new_token
 from raven.delivery.queue_state import ASSUME_READY, Lease
 from raven.errors import InputError, RavenError, abbreviate
+from raven.model import clock
 from raven.model.limits import check_lease, check_max
 from raven.model.message import AckMode, Message
 from raven.wake.listener import Listener
@@ -70,6 +71,13 @@ class PullSubscription:
     def renew(self) -> set[int]:
         """Lease the unacked messages for another `lease_s` seconds; returns the ids that are still leased."""
         return set() if self._lease is None else self._mailbox.renew(self._lease)
+
+    def held(self, least_s: float) -> set[int]:
+        """Return the ids of the messages that are leased for `least_s` seconds more; renews leases that end before."""
+        if self._lease is None:
+            return set()
+        leased, soon = self._mailbox.leased(self._lease), clock.now() + clock.to_micros(least_s)
+        return self.renew() if any(end < soon for end in leased.values()) else set(leased)
 
     def release(self) -> None:
         """Make the unacked messages ready again, and wake other consumers of the address. Raises DatabaseError."""

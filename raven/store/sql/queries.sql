@@ -179,8 +179,9 @@ UPDATE deliveries SET ready_at = max(ready_at, :until)
 RETURNING id >> 20;
 
 -- list_leased --
--- The messages of the deliveries that a lease still holds.
-SELECT id >> 20 FROM deliveries WHERE state < 2 AND leased = 1 AND recipient = :recipient AND lease = :lease;
+-- The messages of the deliveries that a lease still holds, and when it ends for each.
+SELECT id >> 20, ready_at FROM deliveries
+ WHERE state < 2 AND recipient = :recipient AND ready_at > 0 AND lease = :lease;
 
 -- consume --
 -- Ack a delivery and count an attempt, unless it has expired or another lease holds it (:lease NULL: unleased).

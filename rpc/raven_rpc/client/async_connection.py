@@ -32,6 +32,7 @@ class AsyncConnection:
         # copy does not change the epoll that it shares with its parent.
         self._socket: socket.socket | None = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.setblocking(False)
+        self._end_poll = unix_socket.end_poll(self._socket)
         self._is_awaited = False
         self._exchange = Exchange(path)
         self._pid = os.getpid()
@@ -42,6 +43,10 @@ class AsyncConnection:
             await self._step(lambda loop, connection: loop.sock_connect(connection, self.path))
         except OSError as error:
             raise unreachable(self.path, error) from None
+
+    def has_ended(self) -> bool:
+        """Whether the other end has closed the connection, even if data that it wrote before is unread."""
+        return self._socket is None or bool(self._end_poll.poll(0))
 
     async def ask(self, method: str, params: dict[str, Any], wait_s: float | None = 0.0) -> Any:
         """Call a method, as `Connection.ask` does."""

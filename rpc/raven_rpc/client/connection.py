@@ -30,6 +30,7 @@ class Connection:
         self._is_closed = False
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(timeout_s)
+        self._end_poll = unix_socket.end_poll(self._socket)
         try:
             self._socket.connect(path)
         except OSError as error:
@@ -46,6 +47,10 @@ class Connection:
             return self._socket.recv(1, socket.MSG_PEEK) == b""
         except OSError:
             return True
+
+    def has_ended(self) -> bool:
+        """Whether the other end has closed the connection, even if data that it wrote before is unread."""
+        return self._is_closed or bool(self._end_poll.poll(0))
 
     def ask(self, method: str, params: dict[str, Any] | list[Any], wait_s: float | None = 0.0) -> Any:
         """Call a method and return its result; raises its error, UnreachableError if nothing was sent, or LostError.

@@ -111,6 +111,12 @@ def message_of(notification: JsonObject) -> Message | None:
     return None
 
 
+def leased_until(notification: JsonObject) -> str | None:
+    """Return until when a pushed message is leased at least; None for one that is not, or from an older server."""
+    params = notification.get("params")
+    return params.get("leased_until") if isinstance(params, dict) else None
+
+
 def lost(path: str) -> LostError:
     """Return the error for a connection that ended."""
     return LostError(f"the connection to {path} was lost: the call may have been done, or not")

@@ -15,6 +15,7 @@ from raven.model.clock import deadline_after, remaining_s
 from raven.model.leases import LeaseTracker
 from raven.model.message import Message
 from raven_rpc.client.connection import Connection
+from raven_rpc.client.exchange import leased_until
 from raven_rpc.client.subscription import LOST_PAUSE_S, REFUSALS, Log, Mail, Options, Subscription
 from raven_rpc.client.transport import Transport
 
@@ -74,9 +75,9 @@ class _Stream:
                 time.sleep(LOST_PAUSE_S)
                 continue
             message = None if notification is None else self._subscription.message_of(notification)
-            if message is None:
+            if notification is None or message is None:
                 return None
-            if self._acks(connection, message):
+            if self._holds(connection, message, leased_until(notification)):
                 return self._subscription.deliver(message)
         return None
 
@@ -107,16 +108,18 @@ class _Stream:
             raise
         return connection
 
-    def _acks(self, connection: Connection, message: Message) -> bool:
-        """Ack a message if its subscription demands it; returns False unless the ack succeeded."""
-        params = self._subscription.ack_of(message)
-        if params is None:
-            return True
+    def _holds(self, connection: Connection, message: Message, leased_until: str | None) -> bool:
+        """Whether the loop holds a message now; asks the server if need be, and drops a connection that has ended."""
+        question = self._subscription.question(message, leased_until)
         try:
-            connection.ask("ack", params)
+            if question is not None:
+                return question.holds(connection.ask(question.method, question.params))
         except REFUSALS:
             return False
         except (LostError, UnreachableError):
+            self._drop()
+            return False
+        if self._subscription.is_leased and connection.has_ended():
             self._drop()
             return False
         return True
@@ -197,7 +200,7 @@ class AsyncMessageIterator:
             message = mail.message_of(notification)
             if message is None:
                 return None
-            if await self._acks(connection, mail, message):
+            if await self._holds(connection, mail, message, leased_until(notification)):
                 return mail.deliver(message)
         return None
 
@@ -219,16 +222,18 @@ class AsyncMessageIterator:
             raise
         return connection
 
-    async def _acks(self, connection: AsyncConnection, mail: Mail, message: Message) -> bool:
-        """Ack a message, as `_Stream._acks` does."""
-        params = mail.ack_of(message)
-        if params is None:
-            return True
+    async def _holds(self, connection: AsyncConnection, mail: Mail, message: Message, leased_until: str | None) -> bool:
+        """Do as `_Stream._holds` does."""
+        question = mail.question(message, leased_until)
         try:
-            await connection.ask("ack", params)
+            if question is not None:
+                return question.holds(await connection.ask(question.method, question.params))
         except REFUSALS:
             return False
         except (LostError, UnreachableError):
+            self._drop()
+            return False
+        if mail.is_leased and connection.has_ended():
             self._drop()
             return False
         return True

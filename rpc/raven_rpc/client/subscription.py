@@ -6,14 +6,16 @@ message.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from raven.errors import DeliveryError, InputError, MessageNotFoundError, abbreviate
 from raven.model import clock
 from raven.model.leases import LeaseTracker
-from raven.model.limits import check_lease, check_poll_interval, is_integer
+from raven.model.limits import PUSH_LEASE_S, check_lease, check_poll_interval, is_integer
 from raven.model.message import AckMode, Message
 from raven_rpc.client.calls import without_none
 from raven_rpc.client.exchange import JsonObject, decode_as, message_of
@@ -23,6 +25,11 @@ _PREFETCH = 4
 _MAX_WINDOW = 10_000
 # The pause before a loop connects again, so that it does not spin at a server that drops every connection.
 LOST_PAUSE_S = 0.02
+# A loop with manual acks delivers what it was pushed, or knew that it held, at most so long ago; else it asks.
+_RECENT_US = 100_000
+_MOST_RECENT_US = 1_000_000
+_PAUSES = 20
+_LEASE_US = clock.to_micros(PUSH_LEASE_S)
 # The server's errors for the ack of a message whose lease has ended: another consumer may have the message.
 REFUSALS = (DeliveryError, MessageNotFoundError)
 
@@ -50,8 +57,21 @@ class Options(NamedTuple):
         )
 
 
+class Question(NamedTuple):
+    """A call by which a loop asks, before it delivers a message, whether it holds that message now.
+
+    The loop does if the call succeeds, the connection has not ended, and `holds(result)` is true.
+    """
+
+    method: str
+    params: dict[str, Any]
+    holds: Callable[[Any], bool]
+
+
 class Subscription:
     """One subscription at the server: its method, its parameters, and the number that the server gives it."""
+
+    is_leased = False  # whether messages that were pushed go to others when the connection ends
 
     def __init__(self, method: str, params: dict[str, Any]) -> None:
         self.method = method
@@ -66,8 +86,8 @@ class Subscription:
         """Return the message of a notification, or None at the end; raises the error that the server reports."""
         return message_of(notification)
 
-    def ack_of(self, message: Message) -> dict[str, Any] | None:
-        """Return the parameters of the `ack` that must come before a message is delivered, or None."""
+    def question(self, message: Message, leased_until: str | None) -> Question | None:
+        """Return the call that must succeed before a message is delivered, or None; see Question."""
         return None
 
     def deliver(self, message: Message) -> Message:
@@ -87,17 +107,59 @@ class Mail(Subscription):
     def __init__(self, address: str | None, options: Options, leases: LeaseTracker) -> None:
         super().__init__("subscribe", options.params(address))
         self._acks = options.ack == "auto"
+        self.is_leased = not self._acks
         self._leases = leases
         self._tokens: set[int] = set()
+        self._held: set[int] = set()  # the messages that the loop held at the time `_held_at`
+        self._held_at = 0
+        self._recent_us = min(_RECENT_US, _MOST_RECENT_US)
+        self._leased_until = ""
+        self._lease_began = 0
 
-    def ack_of(self, message: Message) -> dict[str, Any] | None:
-        """Return the parameters of the `ack` that must come before a message is delivered, or None."""
-        return {"id": message.id, "subscription": self._number} if self._acks else None
+    def begin(self, result: Any) -> None:
+        """Note the server's result of `method`; what an earlier subscription held is lost."""
+        super().begin(result)
+        self._held, self._held_at = set(), 0
+
+    def question(self, message: Message, leased_until: str | None) -> Question | None:
+        """Return the call that must succeed before a message is delivered, or None for one that came just now."""
+        if self._acks:
+            return Question("ack", {"id": message.id, "subscription": self._number}, _is_done)
+        if leased_until is None:  # an older server
+            lease = {"id": message.id, "role": message.recipient, "lease": message.lease}
+            return Question("extend", {**lease, "lease_s": PUSH_LEASE_S}, _is_done)
+        now = clock.now()
+        # One that came a second time may be finished since: a copy of it may lie before it in the buffer.
+        if message.attempts <= 1 and self._is_recent(self._leased_at(leased_until), now):
+            return None
+        if message.id in self._held and self._is_recent(self._held_at, now):
+            return None
+        return Question("held", {"subscription": self._number}, partial(self._holds, message.id, now))
+
+    def _is_recent(self, then: int, now: int) -> bool:
+        """Whether the loop knew a moment ago that it held a message; a clock that was set back tells nothing."""
+        return 0 <= now - then <= self._recent_us
+
+    def _leased_at(self, leased_until: str) -> int:
+        """Return when the server leased a message at the latest; messages of one push share the text."""
+        if leased_until != self._leased_until:
+            end = decode_as(datetime.fromisoformat, leased_until)
+            self._leased_until, self._lease_began = leased_until, round(end.timestamp() * 1e6) - _LEASE_US
+        return self._lease_began
+
+    def _holds(self, message_id: int, asked_at: int, result: Any) -> bool:
+        """Note what the server said, and return whether the loop holds a message."""
+        self._held = decode_as(lambda value: set(value["held"]), result)
+        self._held_at = asked_at
+        # With a large window the answer takes a while: ask for it in a twentieth of the time at most.
+        self._recent_us = min(max(_RECENT_US, _PAUSES * (clock.now() - asked_at)), _MOST_RECENT_US)
+        return message_id in self._held
 
     def deliver(self, message: Message) -> Message:
         """Note the lease of a message, or return it as it is once acked."""
         if self._acks:
             return _as_acked(message)
+        self._held.discard(message.id)
         if message.lease is not None:
             if message.lease not in self._tokens:
                 self._tokens.add(message.lease)
@@ -122,6 +184,10 @@ class Log(Subscription):
         """Note that the log goes on behind this message."""
         self.params["from_id"] = message.id + 1
         return message
+
+
+def _is_done(result: Any) -> bool:
+    return True
 
 
 def _as_acked(message: Message) -> Message:

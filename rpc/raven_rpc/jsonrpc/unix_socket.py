@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _PATH_SIZE = 108 if sys.platform == "linux" else 104
 BACKLOG = 4096
 _FIRST_INHERITED_FD = 3
+# Linux reports by POLLRDHUP that the other end writes no more; POLLHUP, that it does not read either, comes unasked.
+_ENDED = getattr(select, "POLLRDHUP", 0)
 _LOCK_TIMEOUT_S = 5.0
 _LOCK_NAP_S = 0.01
 
@@ -140,6 +142,19 @@ def peer_closed(transport: asyncio.WriteTransport) -> bool:
     poller = select.poll()
     poller.register(transport.get_extra_info("socket").fileno(), 0)
     return any(event & select.POLLHUP for _, event in poller.poll(0))
+
+
+def shut_down(transport: asyncio.Transport) -> None:
+    """Let the other end see the end of the connection now, and not only when the transport is closed."""
+    with suppress(OSError):
+        transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
+
+def end_poll(connection: socket.socket) -> select.poll:
+    """Return an object that reports when the other end has closed a connection, even if data of it is unread."""
+    poller = select.poll()
+    poller.register(connection, _ENDED)
+    return poller
 
 
 @contextmanager

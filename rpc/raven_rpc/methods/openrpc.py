@@ -91,6 +91,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "Purged": _object(purged=_COUNT),
     "Pruned": _object(messages=_COUNT, bytes=_COUNT, dry_run={"type": "boolean"}),
     "Subscription": _object(subscription={"type": "integer"}),
+    "Held": _object(held=_list({"type": "integer"})),
     "Unsubscribed": _object(unsubscribed={"type": "integer"}),
     "Peers": _object(peers=_list(_ref("Peer"))),
     "Registered": _object(registered=_list(_TEXT)),

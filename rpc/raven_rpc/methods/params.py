@@ -355,7 +355,7 @@ class Subscribe(Params):
     ] = 64
 
 
-class Unsubscribe(Params):
+class OneSubscription(Params):
     """A subscription of this connection."""
 
     subscription: Annotated[int, Field(description="number of the subscription")]

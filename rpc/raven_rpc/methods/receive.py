@@ -82,6 +82,13 @@ def _consume(context: Context, message_id: int, subscription: int) -> Work:
     )
 
 
+def held(context: Context, args: params.OneSubscription) -> Work:
+    """List the unacked messages that a subscription of this connection still holds, each for 10 s at least."""
+    push = context.subscriptions.mail(args.subscription)
+    on_success = partial(push.on_held, push.unacked())
+    return Work("write", push.held, lambda ids: {"held": sorted(ids)}, on_success=on_success)
+
+
 def nack(context: Context, args: params.Nack) -> Work:
     """Release a message: it is ready at once or after a delay. After its last attempt it is dead."""
     change = partial(BusClient.nack, id=args.id, delay_s=args.delay_s, reason=args.reason)

@@ -40,7 +40,7 @@ def _tail(context: Context, args: params.Tail) -> Work:
     )
 
 
-def _unsubscribe(context: Context, args: params.Unsubscribe) -> Work:
+def _unsubscribe(context: Context, args: params.OneSubscription) -> Work:
     """End a subscription of this connection, and release its unacked messages at once."""
     return Work(
         "loop",
@@ -92,7 +92,8 @@ METHODS: dict[str, Method] = {
     "history": Method(params.History, read.history, "Messages"),
     "thread": Method(params.Thread, read.thread, "Messages"),
     "subscribe": Method(params.Subscribe, _subscribe, "Subscription"),
-    "unsubscribe": Method(params.Unsubscribe, _unsubscribe, "Unsubscribed"),
+    "held": Method(params.OneSubscription, receive.held, "Held"),
+    "unsubscribe": Method(params.OneSubscription, _unsubscribe, "Unsubscribed"),
     "tail": Method(params.Tail, _tail, "Subscription"),
     "peers": Method(params.Peers, read.peers, "Peers"),
     "register": Method(params.Register, _register, "Registered"),

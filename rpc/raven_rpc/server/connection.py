@@ -138,6 +138,8 @@ class Connection(asyncio.Protocol):
         while self._responses:
             self._follow_up(self._responses.popleft())
         self.deferred.close()
+        if self.sink.transport is not None:
+            unix_socket.shut_down(self.sink.transport)
         self.subscriptions.close()
         self._server.forget(self)
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from raven.host.leases import Leases
+from raven.model.clock import from_micros, isoformat
 from raven.model.message import Message
 from raven_rpc.jsonrpc import errors, unix_socket
 from raven_rpc.jsonrpc.messages import encode, notification
@@ -29,11 +30,12 @@ class LineSink:
         """Return how many written bytes the client has not read, as far as the system tells."""
         return 0 if self.transport is None or self.is_closed else unix_socket.unsent_bytes(self.transport)
 
-    def write(self, subscription: int, messages: Sequence[Message]) -> None:
+    def write(self, subscription: int, messages: Sequence[Message], leased_until: int | None = None) -> None:
         """Push messages, and remember their lease."""
         lines = []
+        rest = {} if leased_until is None else {"leased_until": isoformat(from_micros(leased_until))}
         for message in messages:
-            params = {"subscription": subscription, "message": message.as_dict()}
+            params = {"subscription": subscription, "message": message.as_dict(), **rest}
             lines.append(encode({"jsonrpc": "2.0", "method": "message", "params": params}))
         if self.transport is not None and not self.is_closed:
             self.transport.write(b"".join(lines))

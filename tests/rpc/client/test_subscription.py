@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 import pytest
 
 from raven import InputError, Message, ServerError
+from raven.model import clock
 from raven.model.leases import LeaseTracker
+from raven.model.limits import PUSH_LEASE_S
 from raven_rpc.client.subscription import Log, Mail, Options
 
 WHEN = datetime(2030, 1, 1, tzinfo=UTC)
@@ -35,7 +37,7 @@ def test_a_log_goes_on_behind_the_last_message_that_it_has_delivered() -> None:
 
     asked.append(dict(log.params))
     assert asked == [{"from_id": id, "follow": True, "role": ["boss:s", "worker:s"]} for id in (3, 8)]
-    assert log.ack_of(NOTE) is None
+    assert log.question(NOTE, None) is None
 
 
 def test_mail_with_auto_acks_is_acked_under_the_newest_subscription_before_it_is_delivered() -> None:
@@ -43,9 +45,12 @@ def test_mail_with_auto_acks_is_acked_under_the_newest_subscription_before_it_is
     for number in (1, 5):
         mail.begin({"subscription": number})
 
-    delivered = mail.deliver(NOTE)
+    question = mail.question(NOTE, None)
 
-    assert mail.ack_of(NOTE) == {"id": 7, "subscription": 5}
+    assert question is not None
+    assert (question.method, question.params) == ("ack", {"id": 7, "subscription": 5})
+    assert question.holds({"acked": [7]})
+    delivered = mail.deliver(NOTE)
     assert (delivered.state, delivered.attempts, delivered.delivered_at) == ("acked", 1, delivered.acked_at)
 
 
@@ -54,13 +59,67 @@ def test_mail_with_manual_acks_is_known_by_its_lease_until_the_loop_ends() -> No
     mail = Mail("worker:s", options("manual"), leases)
     leased = replace(NOTE, lease=99)
 
-    assert mail.ack_of(leased) is None
     assert mail.deliver(leased) is leased
     assert leases.lease_of(7) == 99
     mail.end()
     mail.end()
 
     assert leases.lease_of(7) is None
+
+
+class Clock:
+    """The wall clock of a loop, which the test sets."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1_900_000_000_000_000
+        monkeypatch.setattr(clock, "now", lambda: self.now)
+
+    def leased_until(self, ago_s: float = 0.0) -> str:
+        """Return the text that a server wrote with a push so long ago."""
+        return clock.isoformat(clock.from_micros(self.now + clock.to_micros(PUSH_LEASE_S - ago_s)))
+
+
+def test_a_loop_with_manual_acks_asks_whether_it_holds_what_it_was_not_pushed_just_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    time, mail = Clock(monkeypatch), Mail("worker:s", options("manual"), LeaseTracker())
+    mail.begin({"subscription": 3})
+    leased, second, third = (replace(NOTE, id=id, lease=99, attempts=1) for id in (7, 8, 9))
+
+    assert mail.question(leased, time.leased_until()) is None
+    assert mail.question(leased, time.leased_until(ago_s=0.09)) is None
+    assert mail.question(leased, time.leased_until(ago_s=-1)) is not None  # the clock was set back
+    question = mail.question(leased, time.leased_until(ago_s=0.2))
+    assert question is not None
+    assert (question.method, question.params) == ("held", {"subscription": 3})
+
+    assert question.holds({"held": [7, 8]})
+    assert mail.question(second, time.leased_until(ago_s=0.2)) is None
+    assert mail.question(third, time.leased_until(ago_s=0.2)) is not None
+    mail.deliver(second)
+    assert mail.question(second, time.leased_until(ago_s=0.2)) is not None  # may be acked meanwhile
+    time.now += 200_000
+    assert mail.question(leased, time.leased_until(ago_s=0.4)) is not None
+    assert not question.holds({"held": [8]})
+    with pytest.raises(ServerError, match="does not know"):
+        question.holds({})
+
+
+def test_a_loop_with_manual_acks_asks_about_each_message_that_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    time, mail = Clock(monkeypatch), Mail("worker:s", options("manual"), LeaseTracker())
+
+    assert mail.question(replace(NOTE, lease=99, attempts=2), time.leased_until()) is not None
+
+
+def test_a_loop_at_an_older_server_renews_the_lease_of_each_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    mail = Mail(None, options("manual"), LeaseTracker())
+
+    question = mail.question(replace(NOTE, lease=99), None)
+
+    assert question is not None
+    assert question.method == "extend"
+    assert question.params == {"id": 7, "role": "worker:s", "lease": 99, "lease_s": PUSH_LEASE_S}
+    assert question.holds({"extended": 7})
 
 
 @pytest.mark.parametrize(

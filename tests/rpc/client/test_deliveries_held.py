@@ -1,0 +1,245 @@
+"""A loop with manual acks delivers only what it holds at that moment, whatever its server and other consumers do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raven import BusClient, CorruptError, Message
+from raven_rpc import Client
+from raven_rpc.client import subscription
+from tests.rpc.client.client_loops import Taking
+from tests.rpc_server import Served
+from tests.support import DEADLINE_S, Foreign, Program, leased, wait_until
+from tests.thread_server import ServedHere
+
+Serve = Callable[..., Served]
+Connect = Callable[..., BusClient]
+Spawn = Callable[..., Program]
+WORKER = "worker:s"
+MODES = pytest.mark.parametrize("mode", ["listen", "subscribe"])
+
+
+class Loop:
+    """A loop with manual acks, synchronous or not, that takes one message at a time."""
+
+    def __init__(self, bus: Client, mode: str) -> None:
+        self._messages: Any = getattr(bus, mode)(ack="manual", timeout_s=DEADLINE_S)
+        self._runner = asyncio.Runner() if mode == "subscribe" else None
+
+    def next(self) -> Message:
+        message: Message = self._runner.run(self._next()) if self._runner else next(self._messages)
+        return message
+
+    async def _next(self) -> Message:
+        message: Message = await anext(self._messages)
+        return message
+
+    def close(self) -> None:
+        self._messages.close()
+        if self._runner:
+            self._runner.close()
+
+
+@contextmanager
+def loop_with_the_first_of(count: int, served: Served, boss: BusClient, foreign: Foreign, mode: str) -> Iterator[Loop]:
+    """Yield a loop that holds the first message, acked, and was pushed the others."""
+    boss.send_many([{"to": WORKER, "type": "note"}] * count)
+    with Client(served.path, WORKER, connect_timeout_s=DEADLINE_S) as bus:
+        loop = Loop(bus, mode)
+        bus.ack(loop.next().id)
+        wait_until(lambda: leased(foreign) == count - 1, "the pushes")
+        yield loop
+        loop.close()
+
+
+def end_leases(foreign: Foreign) -> None:
+    foreign.execute("UPDATE deliveries SET ready_at = 1 WHERE lease IS NOT NULL AND state < 2")
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@MODES
+def test_a_loop_drops_what_it_was_pushed_by_a_server_that_has_ended(
+    serve: Serve, connect: Connect, foreign: Foreign, mode: str, number: signal.Signals
+) -> None:
+    served, boss = serve(), connect("boss:s")
+    with loop_with_the_first_of(20, served, boss, foreign, mode) as loop:
+        served.stop(number)
+        end_leases(foreign)
+        assert len(connect(WORKER).claim(max=20, lease_s=600)) == 19
+        served = serve()
+        sent = boss.send(WORKER, "note", "after the restart")
+
+        assert loop.next().id == sent.id
+
+
+@pytest.mark.process
+@MODES
+def test_a_loop_drops_what_its_server_lost_while_it_was_stopped(
+    serve: Serve, connect: Connect, foreign: Foreign, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr(subscription, "_MOST_RECENT_US", 0)
+    served, boss, other = serve(), connect("boss:s"), connect(WORKER)
+    boss.send_many([{"to": WORKER, "type": "note"}] * 20)
+    with Client(served.path, WORKER) as bus:
+        loop = Loop(bus, mode)
+        bus.ack(loop.next().id)
+        wait_until(lambda: leased(foreign) == 19, "the pushes")
+        os.kill(served.pid, signal.SIGSTOP)
+        try:
+            end_leases(foreign)
+            others = {message.id for message in other.claim(max=10, lease_s=600)}
+        finally:
+            os.kill(served.pid, signal.SIGCONT)
+
+        assert {loop.next().id for _ in range(9)} == set(range(2, 21)) - others
+        loop.close()
+
+
+@MODES
+def test_a_loop_passes_over_what_the_owner_of_the_mailbox_has_finished_or_released(
+    serve: Serve, connect: Connect, foreign: Foreign, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr(subscription, "_MOST_RECENT_US", 0)
+    boss, owner = connect("boss:s"), connect(WORKER)
+    with loop_with_the_first_of(5, serve(), boss, foreign, mode) as loop:
+        owner.ack(2)
+        owner.nack(3, delay_s=600)
+
+        assert [loop.next().id for _ in range(2)] == [4, 5]
+
+
+def test_a_window_has_room_again_for_messages_that_a_loop_was_told_it_does_not_hold(
+    serve: Serve, connect: Connect
+) -> None:
+    boss, owner = connect("boss:s"), connect(WORKER)
+    boss.send_many([{"to": WORKER, "type": "note"}] * 3)
+    with serve().connect() as line:
+        line.ask("subscribe", {"role": WORKER, "ack": "manual", "window": 2})
+        assert [line.push()["message"]["id"] for _ in range(2)] == [1, 2]
+        owner.ack(1)
+
+        assert line.ask("held", {"subscription": 1}) == {"held": [2]}
+
+        assert line.push()["message"]["id"] == 3
+        assert line.ask("held", {"subscription": 1}) == {"held": [2, 3]}
+        assert line.error("held", {"subscription": 2})["data"]["kind"] == "invalid_params"
+
+
+def test_held_renews_leases_that_are_about_to_end(serve: Serve, connect: Connect, foreign: Foreign) -> None:
+    connect("boss:s").send(WORKER, "note")
+    with serve().connect() as line:
+        line.ask("subscribe", {"role": WORKER, "ack": "manual"})
+        line.push()
+        end_leases(foreign)
+
+        assert line.ask("held", {"subscription": 1}) == {"held": [1]}
+
+    assert connect(WORKER).claim() == []
+
+
+def test_a_subscription_that_fails_releases_its_messages_no_earlier_than_its_connection_ends(
+    serve: Callable[..., ServedHere], connect: Connect, foreign: Foreign
+) -> None:
+    connect("boss:s").send(WORKER, "note")
+    served = serve()
+    with served.connect() as line:
+        line.ask("subscribe", {"role": WORKER, "ack": "manual"})
+        line.push()
+        (connection,) = served.server._connections
+
+        served.do(lambda: connection.subscriptions.mail(1).fail(CorruptError("the bus is damaged")))
+
+        assert line.push()["reason"] == "error"
+        line.ask("last_id")
+        assert leased(foreign) == 1
+    wait_until(lambda: not leased(foreign), "the end of the lease")
+
+
+def test_a_loop_whose_client_is_closed_meanwhile_delivers_nothing_more(serve: Serve, connect: Connect) -> None:
+    connect("boss:s").send_many([{"to": WORKER, "type": "note"}] * 3)
+    with Client(serve().path, WORKER) as bus:
+        taking = Taking(bus, "listen", ack="manual")
+        wait_until(lambda: len(taking.taken) == 3, "the messages")
+
+    taking.wait_for_end()
+    assert taking.ids() == [1, 2, 3]
+
+
+@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.parametrize("seed", [1, 2])
+def test_two_consumers_never_have_the_same_message_at_the_same_time_whatever_their_server_does(
+    db: str, connect: Connect, spawn: Spawn, tmp_path: Path, seed: int
+) -> None:
+    dice, ledger, path, boss = random.Random(seed), str(tmp_path / "ledger"), f"{db}.sock", connect("boss:s")
+    boss.last_id()
+    server = _server(spawn, db, path)
+    consumers = [spawn("ledger_consumer", path, WORKER, mode, ledger) for mode in ("listen", "subscribe")]
+    for consumer in consumers:
+        assert consumer.line() == "ready"
+    at_the_file = connect(WORKER)
+    count, until = 0, time.monotonic() + 25
+    while time.monotonic() < until:
+        boss.send_many([{"to": WORKER, "type": "note", "max_attempts": 1000}] * 100)
+        count += 100
+        # A consumer at the file takes what the server loses.
+        for message in at_the_file.claim(max=20, lease_s=600):
+            at_the_file.ack(message.id)
+            with open(ledger, "a", encoding="ascii") as lines:
+                lines.write(f"{time.monotonic_ns()} 0 acked {message.id}\n")
+        time.sleep(dice.random() * 0.5)
+        action = dice.choice(["stop", "kill", "end"])
+        if action == "stop":
+            os.kill(server.pid, signal.SIGSTOP)
+            time.sleep(dice.choice([0.2, 1.5]))  # a lease is 1 s long
+            os.kill(server.pid, signal.SIGCONT)
+        else:
+            os.kill(server.pid, signal.SIGKILL if action == "kill" else signal.SIGTERM)
+            server.wait()
+            server = _server(spawn, db, path)
+    wait_until(lambda: boss.stats().ready == boss.stats().in_flight == 0, "the end of all work", timeout_s=30)
+
+    steps = _steps(ledger)
+    assert steps.keys() == set(range(1, count + 1))
+    assert [fault for id, history in steps.items() for fault in _faults(id, history)] == []
+
+
+def _server(spawn: Spawn, db: str, path: str) -> Program:
+    server = spawn("short_lease_server", db, path)
+    assert server.line() == "ready"
+    return server
+
+
+def _steps(ledger: str) -> dict[int, list[tuple[int, int, str]]]:
+    """Return for each message the steps of all consumers in their order: time, process, step."""
+    steps = defaultdict(list)
+    for line in Path(ledger).read_text("ascii").splitlines():
+        at, process, step, id = line.split()
+        steps[int(id)].append((int(at), int(process), step))
+    return {id: sorted(history) for id, history in steps.items()}
+
+
+def _faults(id: int, history: list[tuple[int, int, str]]) -> Iterator[str]:
+    """Yield what two consumers did with a message at the same time, or one did after another had finished it."""
+    working: set[int] = set()
+    is_acked = False
+    for _, process, step in history:
+        if step == "delivered":
+            if working or is_acked:
+                yield f"#{id} was delivered while {working} had it, or after its ack: {history}"
+            working.add(process)
+        elif step == "finished":
+            working.discard(process)
+        is_acked = is_acked or step == "acked"
