@@ -12,15 +12,25 @@ named FIFO without a reader always belongs to a dead subscriber.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import time
 from collections.abc import Iterable
 from contextlib import suppress
 
+from raven.files.ownership import counts, open_lock
 from raven.store import fork_safety
-from raven.wake.fifo import FLAGS, TEMPORARY_PREFIX, age_s, identity_at, is_folder, list_fifos, ping
+from raven.wake.fifo import (
+    FLAGS,
+    TEMPORARY_PREFIX,
+    age_s,
+    check_own_folder,
+    identity_at,
+    is_own_folder,
+    list_fifos,
+    list_own_folders,
+    ping,
+)
 
 # The pseudo-address of the doorbell on which observers listen; every send rings it.
 ALL_TRAFFIC = "*"
@@ -34,7 +44,6 @@ _MAX_FOLDERS = 4096
 _CLOCK_RESOLUTION_NS = 100_000_000
 # The most that a pipe holds, so that one read drains all rings.
 _PIPE_SIZE = 1 << 16
-_IS_A_LINK = "it is a symlink, which raven does not follow"
 # No capitals: some file systems ignore case.
 _UNESCAPED = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_.:@+,=-")
 
@@ -49,7 +58,7 @@ class Doorbells:
 
     def __init__(self, db_path: str) -> None:
         self.folder = f"{db_path}-bells"
-        self._listed: dict[str, tuple[int, list[str]]] = {}
+        self._listed: dict[str, tuple[tuple[int, int], list[str]]] = {}
         self._folders: dict[str, str] = {}
 
     def ring(self, addresses: Iterable[str]) -> list[str]:
@@ -71,7 +80,7 @@ class Doorbells:
     def count_waiting(self, address: str) -> int:
         """Return the number of subscribers that wait at an address now."""
         folder = self._folder_of(address)
-        return sum(ping(path, ring=False) for path in (list_fifos(folder) or [] if is_folder(folder) else []))
+        return sum(ping(path, ring=False) for path in (list_fifos(folder) or [] if is_own_folder(folder) else []))
 
     def sweep(self) -> None:
         """Remove the FIFOs of dead subscribers, and empty folders."""
@@ -99,18 +108,13 @@ class Doorbells:
         return Doorbell(self._folder_of(address))
 
     def open_lock(self, name: str) -> int:
-        """Open a lock file in the folder, created if missing; raises OSError, also if a symlink is in the way."""
-        if os.path.islink(self.folder):
-            raise NotADirectoryError(errno.ENOTDIR, _IS_A_LINK, self.folder)
-        return os.open(os.path.join(self.folder, name), os.O_RDWR | os.O_CREAT | FLAGS, 0o600)
+        """Open a lock file in the folder, created if missing; raises OSError, also if others could hold the lock."""
+        check_own_folder(self.folder)
+        return open_lock(os.path.join(self.folder, name))
 
     def folders(self) -> list[str]:
-        """Return the folders of all addresses. Symlinks are skipped: they may point outside raven's folder."""
-        if not is_folder(self.folder):
-            return []
-        with suppress(OSError), os.scandir(self.folder) as entries:
-            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-        return []
+        """Return the folders of all addresses. Symlinks and folders of other users are skipped."""
+        return list_own_folders(self.folder)
 
     def _doorbells_in(self, folder: str) -> list[str]:
         """List the FIFOs of a folder, again only if it has changed: a listing takes five system calls."""
@@ -118,18 +122,20 @@ class Doorbells:
             status = os.stat(folder, follow_symlinks=False)
         except OSError:
             return []
-        changed_at = status.st_mtime_ns
+        if not counts(status, stat.S_IFDIR):
+            return []
+        version = (status.st_ino, status.st_mtime_ns)
         known = self._listed.get(folder)
-        if known is not None and known[0] == changed_at:
+        if known is not None and known[0] == version:
             return known[1]
-        paths = list_fifos(folder) if stat.S_ISDIR(status.st_mode) else []
+        paths = list_fifos(folder) if is_own_folder(self.folder) else []
         if paths is None:  # out of descriptors, for instance: the next ring lists the folder
             return []
         if len(self._listed) >= _MAX_LISTED:
             self._listed.clear()
         # Two changes within the file system's clock resolution look like one: list so new a folder again.
-        if time.time_ns() - changed_at > _CLOCK_RESOLUTION_NS:
-            self._listed[folder] = (changed_at, paths)
+        if time.time_ns() - status.st_mtime_ns > _CLOCK_RESOLUTION_NS:
+            self._listed[folder] = (version, paths)
         return paths
 
     def _folder_of(self, address: str) -> str:
@@ -205,7 +211,7 @@ class Doorbell:
     def exists(self) -> bool:
         """Whether the FIFO is still at its path and reachable for senders."""
         try:
-            return is_folder(self._folder) and identity_at(self._path) == self._identity
+            return is_own_folder(self._folder) and identity_at(self._path) == self._identity
         except OSError:
             return False
 
@@ -266,8 +272,7 @@ class Doorbell:
         for folder in (os.path.dirname(self._folder), self._folder):
             with suppress(FileExistsError):
                 os.mkdir(folder, 0o700)
-            if os.path.islink(folder):
-                raise NotADirectoryError(errno.ENOTDIR, _IS_A_LINK, folder)
+            check_own_folder(folder)
         os.mkfifo(temporary, 0o600)
         try:
             self._reader = fork_safety.close_on_fork(os.open(temporary, os.O_RDONLY | FLAGS))

@@ -1,5 +1,8 @@
 """FIFOs: the files that doorbells are, opened so that no open blocks and no other file type is touched.
 
+Those of another user, or open to others, do not count: they would tell that user of each message, and a reader of
+theirs would pass for a waiting subscriber.
+
 See fifo(7) and open(2).
 """
 
@@ -10,6 +13,8 @@ import os
 import stat
 import time
 from contextlib import suppress
+
+from raven.files.ownership import counts, distrust_at
 
 TEMPORARY_PREFIX = ".new-"
 FLAGS = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -26,7 +31,7 @@ def ping(path: str, ring: bool) -> bool:
                     os.unlink(path)
         return False
     try:
-        if not stat.S_ISFIFO(os.fstat(pipe).st_mode):
+        if not counts(os.fstat(pipe), stat.S_IFIFO, private=True):
             return False
         if ring:
             os.write(pipe, b"!")
@@ -57,12 +62,28 @@ def _may_be_fifo(entry: os.DirEntry[str]) -> bool:
     return not (entry.is_symlink() or entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False))
 
 
-def is_folder(path: str) -> bool:
-    """Whether the path is a folder, and not a symlink to one."""
+def is_own_folder(path: str) -> bool:
+    """Whether the path is a folder, not a symlink to one, of a trusted user, in which no other user can write."""
     try:
-        return stat.S_ISDIR(os.stat(path, follow_symlinks=False).st_mode)
+        return counts(os.stat(path, follow_symlinks=False), stat.S_IFDIR)
     except OSError:
         return False
+
+
+def list_own_folders(path: str) -> list[str]:
+    """Return the folders in a folder in which no other user can write, and none if others can write in that one."""
+    if not is_own_folder(path):
+        return []
+    with suppress(OSError), os.scandir(path) as entries:
+        return [entry.path for entry in entries if is_own_folder(entry.path)]
+    return []
+
+
+def check_own_folder(path: str) -> None:
+    """Raise PermissionError, with the owner and the remedy, if a folder is another user's or others can write in it."""
+    distrust = distrust_at(path, stat.S_IFDIR)
+    if distrust is not None:
+        raise PermissionError(errno.EPERM, str(distrust), path)
 
 
 def identity_at(path: str) -> tuple[int, int]:

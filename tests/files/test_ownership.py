@@ -47,7 +47,8 @@ def test_a_file_of_ones_own_counts_if_it_is_closed_to_others(
     path = made(mode)
 
     assert (problem_of(path) == "", problem_of(path, private=True) == "") == (counts, counts_if_private)
-    assert ownership.is_trusted_and_private(os.lstat(path), stat.S_IFREG) == counts_if_private
+    assert ownership.counts(os.lstat(path), stat.S_IFREG) == counts
+    assert ownership.counts(os.lstat(path), stat.S_IFREG, private=True) == counts_if_private
 
 
 def test_the_error_of_an_open_file_has_its_mode_and_a_command_that_closes_it(made: Callable[..., str]) -> None:
@@ -62,7 +63,7 @@ def test_a_file_of_another_type_does_not_count(made: Callable[..., str], kind: i
     path = made()
 
     assert problem_of(path, kind).startswith(f"{path} is a file, not a ")
-    assert not ownership.is_trusted_and_private(os.lstat(path), kind)
+    assert not ownership.counts(os.lstat(path), kind)
 
 
 def test_a_symlink_does_not_count_even_to_a_file_of_ones_own(made: Callable[..., str], tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def folder(db: str) -> Path:
 def full_fifo(folder: Path) -> Iterator[Path]:
     """Create a doorbell whose pipe is full: its reader never drains it."""
     path = folder / "1-full"
-    os.mkfifo(path)
+    os.mkfifo(path, 0o600)
     ends = [os.open(path, flags | os.O_NONBLOCK) for flags in (os.O_RDONLY, os.O_WRONLY)]
     with suppress(BlockingIOError):
         while True:
@@ -206,7 +206,7 @@ def test_a_removed_or_replaced_doorbell_does_not_exist_and_closes_twice(db: str)
 
     path.unlink()
     assert not doorbell.exists()
-    os.mkfifo(path)
+    os.mkfifo(path, 0o600)
     assert not doorbell.exists()
     path.unlink()
 
