@@ -25,6 +25,7 @@ from raven.errors import (
 )
 from raven.store import sql as sql_package
 from raven.store.connection import new_schema
+from raven.store.file import find_distrust
 
 _MIB = 1024 * 1024
 _WRITER_POLLS = 5
@@ -55,6 +56,9 @@ def check_access(path: str) -> Check | None:
 
 def check_refused(path: str, error: RavenError, processes: Sequence[BusProcess]) -> Check:
     """Explain why the bus could not be opened, with a remedy."""
+    distrust = find_distrust(path)
+    if distrust is not None:
+        return Check("file", "fail", *distrust)
     if isinstance(error, NewerSchemaError):
         return Check("schema", "fail", str(error), "upgrade raven: `pip install -U raven-bus`, in every program here")
     if isinstance(error, NotABusError):
@@ -62,10 +66,9 @@ def check_refused(path: str, error: RavenError, processes: Sequence[BusProcess])
         return Check("file", "fail", str(error), remedy)
     if isinstance(error, BusyError):
         return Check("file", "fail", f"{error}{_lock_holders(path)}", _release_lock_hint(path))
-    if isinstance(error, CorruptError):
-        return Check("file", "fail", str(error), _RESTORE)
-    if isinstance(error, NetworkFilesystemError):
-        return Check("file", "fail", str(error), "move the bus to a local disk")
+    if isinstance(error, CorruptError | NetworkFilesystemError):
+        remedy = _RESTORE if isinstance(error, CorruptError) else "move the bus to a local disk"
+        return Check("file", "fail", str(error), remedy)
     return _check_missing(path, error, processes)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from raven.doctor.report import Check, Finding, command, summarize
+from raven.files import ownership
 from raven.store import filesystem
 
 _RECHECK_S = 0.05
@@ -30,7 +31,7 @@ def check_permissions(path: str) -> Check:
     """Check which users can open or replace the file, and whether it has hard links."""
     mode = stat.S_IMODE(os.stat(path).st_mode)
     findings = list(writable_by_others(path))
-    if mode & 0o077:
+    if mode & ownership.closed_bits(private=True):
         findings.append(Finding("warn", f"mode {mode:04o}: other users can open it", _chmod("600", path)))
     else:
         findings.extend(_exposed_companions(path))
@@ -62,11 +63,15 @@ def writable_by_others(path: str) -> Iterator[Finding]:
             return
         mode = stat.S_IMODE(status.st_mode)
         if stat.S_ISLNK(status.st_mode):
-            if status.st_uid not in (0, os.geteuid()):
+            if not ownership.is_trusted(status.st_uid):
                 yield Finding(
-                    "warn", f"{folder} is a symlink of user {status.st_uid}, who can change its target",
+                    "warn",
+                    f"{folder} is a symlink of {ownership.user_name(status.st_uid)}, who can change its target",
                     f"use its target: {os.path.realpath(folder)}",
                 )  # fmt: skip
+        elif not ownership.is_trusted(status.st_uid):
+            owner = ownership.user_name(status.st_uid)
+            yield Finding("warn", f"{folder} belongs to {owner}, who can replace files in it", "use a folder of yours")
         elif mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             yield Finding("warn", f"any user can replace files in {folder} (mode {mode:04o})", _chmod("o-w", folder))
         above = os.path.dirname(folder)
@@ -124,7 +129,7 @@ def _exposed_companions(path: str) -> Iterator[Finding]:
             continue
         with suppress(FileNotFoundError):  # the last process that uses the bus removes them
             mode = stat.S_IMODE(os.lstat(companion).st_mode)
-            if mode & 0o077:
+            if mode & ownership.closed_bits(private=True):
                 problem = f"{companion} has mode {mode:04o}: other users can read it"
                 yield Finding("warn", problem, _chmod("600", companion))
 

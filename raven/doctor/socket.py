@@ -17,6 +17,7 @@ from typing import Any
 from raven.doctor import permissions
 from raven.doctor.linux import proc
 from raven.doctor.report import Check, Finding, command, summarize
+from raven.files import ownership
 
 # The size of `sun_path`, with the closing NUL: 108 in unix(7), 104 on macOS.
 _MAX_PATH_BYTES = 108 if sys.platform == "linux" else 104
@@ -46,11 +47,11 @@ def check_socket(db_path: str) -> Check | None:
         remedy = f"{command('mv', path, f'{path}.old')}, or choose another path with --socket"
         findings.append(Finding("warn", f"{path} is {kind}{target}, not a socket: no server can listen there", remedy))
         return summarize("socket", findings, "")
-    problems, summary = _probe(path, db_path)
+    problems, summary = _probe(path)
     return summarize("socket", [*findings, *problems], summary)
 
 
-def _probe(path: str, db_path: str) -> tuple[list[Finding], str]:
+def _probe(path: str) -> tuple[list[Finding], str]:
     """Connect and ping; return the problems, and the text for a server without any."""
     try:
         status = os.lstat(path)
@@ -62,9 +63,9 @@ def _probe(path: str, db_path: str) -> tuple[list[Finding], str]:
         try:
             client.connect(path)
         except OSError as error:
-            return [*_owner_findings(path, status, db_path, None), _unreachable(path, error)], ""
+            return [*_owner_findings(path, status, None), _unreachable(path, error)], ""
         pid = _peer(client)
-        findings = list(_owner_findings(path, status, db_path, pid))
+        findings = list(_owner_findings(path, status, pid))
         reply = None if pid and proc.is_stopped(pid) else _ask(client)
         took_ms = (time.monotonic() - started) * 1000
     who = proc.describe(pid) if pid else "the server"
@@ -72,14 +73,13 @@ def _probe(path: str, db_path: str) -> tuple[list[Finding], str]:
     return [*findings, *problems], f"{who} answers at {path} after {took_ms:.0f} ms"
 
 
-def _owner_findings(path: str, status: os.stat_result, db_path: str, pid: int | None) -> Iterator[Finding]:
-    owners = {0, os.geteuid()}
-    with suppress(OSError):
-        owners.add(os.stat(db_path).st_uid)
+def _owner_findings(path: str, status: os.stat_result, pid: int | None) -> Iterator[Finding]:
     mode = stat.S_IMODE(status.st_mode)
-    if status.st_uid not in owners:
-        problem = f"{path} is user {status.st_uid}'s, not yours: that user reads every message sent there"
-        yield Finding("fail", problem, f"do not use it; {command('rm', path)} as root, or choose another with --socket")
+    if not ownership.is_trusted(status.st_uid):
+        owner = ownership.user_name(status.st_uid)
+        problem = f"{path} belongs to {owner}, not to you: clients refuse it, as that user would read what they send"
+        trust = f"set {ownership.TRUSTED_UIDS}={status.st_uid} if you trust that user"
+        yield Finding("fail", problem, f"{command('rm', path)} as root, or choose another with --socket, or {trust}")
     elif mode & 0o077 and pid and not _allows_other_users(pid):
         problem = f"{path} is open to other users (mode {mode:04o}), whom the server refuses"
         yield Finding("warn", problem, command("chmod", "600", path))

@@ -74,12 +74,14 @@ def distrust(path: str, status: os.stat_result, kind: int = stat.S_IFREG, *, pri
             f"remove it, or set {TRUSTED_UIDS}={status.st_uid} if you trust that user",
         )
     mode = 0 if kind == stat.S_IFLNK else stat.S_IMODE(status.st_mode)
-    if mode & _closed_bits(private=private) and not _is_own_group(status, mode, private=private):
+    if mode & closed_bits(private=private) and not _is_own_group(status, mode, private=private):
         import shlex
 
         problem = "is open to other users" if private else "can be written by other users"
-        change = "go=" if private else "go-w"
-        return Distrust(f"{path} {problem} (mode {mode:04o})", f"run `chmod {change} {shlex.quote(path)}`")
+        remedy = f"run `chmod {'go=' if private else 'go-w'} {shlex.quote(path)}`"
+        if not mode & 0o007:
+            remedy += f", or set {TRUSTED_UIDS} to the users of its group"
+        return Distrust(f"{path} {problem} (mode {mode:04o})", remedy)
     return None
 
 
@@ -139,7 +141,7 @@ def _create_lock(path: str, flags: int, mode: int) -> int:
     return descriptor
 
 
-def _closed_bits(*, private: bool) -> int:
+def closed_bits(*, private: bool) -> int:
     """Return the permission bits that a file may not have."""
     if os.environ.get(TRUSTED_UIDS):
         return 0o007 if private else 0o002

@@ -58,10 +58,14 @@ def prepare(path: str, *, create: bool) -> None:
 
 
 def check_ownership(path: str) -> None:
-    """Raise DatabaseError if another user could have made or can change the file or one that SQLite uses beside it.
+    """Raise DatabaseError if another user could have made or can change the file or one that is used beside it."""
+    distrust = find_distrust(path)
+    if distrust is not None:
+        raise DatabaseError(str(distrust))
 
-    It opens none of them.
-    """
+
+def find_distrust(path: str) -> ownership.Distrust | None:
+    """Return why the file, or one that is used beside it, does not count; it opens none of them."""
     for companion in (path, *(path + suffix for suffix in _COMPANIONS)):
         try:
             status = os.lstat(companion)
@@ -69,13 +73,11 @@ def check_ownership(path: str) -> None:
             continue
         distrust = ownership.distrust(companion, status)
         if distrust is not None:
-            raise DatabaseError(str(distrust))
+            return distrust
         # SQLite would write into the file that has the other name, too.
         if status.st_nlink > 1 and companion != path:
-            raise DatabaseError(f"{companion} has {status.st_nlink} names (hard links): remove this one")
-    distrust = ownership.distrust_at(path + _LOCK_SUFFIX, private=True)
-    if distrust is not None:
-        raise DatabaseError(str(distrust))
+            return ownership.Distrust(f"{companion} has {status.st_nlink} names (hard links)", "remove this one")
+    return ownership.distrust_at(path + _LOCK_SUFFIX, private=True)
 
 
 def inode(path: str) -> tuple[int, int]:

@@ -80,7 +80,9 @@ class Doorbells:
     def count_waiting(self, address: str) -> int:
         """Return the number of subscribers that wait at an address now."""
         folder = self._folder_of(address)
-        return sum(ping(path, ring=False) for path in (list_fifos(folder) or [] if is_own_folder(folder) else []))
+        if not is_own_folder(self.folder) or not is_own_folder(folder):
+            return 0
+        return sum(ping(path, ring=False) for path in list_fifos(folder) or [])
 
     def sweep(self) -> None:
         """Remove the FIFOs of dead subscribers, and empty folders."""

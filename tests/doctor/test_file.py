@@ -295,3 +295,31 @@ def test_a_network_or_unknown_file_system_is_reported(
     monkeypatch.setattr(filesystem, "_mount_table", lambda: mounts)
 
     assert_reports(run_checks(bus)["file system"], verdict, words)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+@pytest.mark.parametrize("suffix", ["", "-wal", "-journal", "-lock"])
+def test_a_file_of_another_user_fails_with_the_owner_and_the_remedy(bus: str, suffix: str) -> None:
+    Path(bus + suffix).touch(0o600)
+    os.chown(bus + suffix, 12345, 12345)
+
+    check = run_checks(bus)["file"]
+    assert_reports(check, "fail", f"{bus}{suffix} belongs to user 12345", "remove it", "RAVEN_TRUSTED_UIDS=12345")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_a_folder_of_another_user_is_reported(bus: str) -> None:
+    os.chown(os.path.dirname(bus), 12345, 12345)
+
+    check = run_checks(bus)["permissions"]
+    assert_reports(check, "warn", f"{os.path.dirname(bus)} belongs to user 12345, who can replace files in it")
+
+
+def test_a_bus_that_a_group_shares_is_no_problem_if_its_users_are_trusted(
+    bus: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.chmod(bus, 0o660)
+    assert_reports(run_checks(bus)["file"], "fail", "mode 0660", "chmod go-w", "or set RAVEN_TRUSTED_UIDS to the users")
+
+    monkeypatch.setenv("RAVEN_TRUSTED_UIDS", "12345")
+    assert not problems(run_checks(bus))

@@ -115,7 +115,7 @@ def test_a_socket_of_another_user_fails(bus: str, serve: Serve) -> None:
 
     check = run_checks(bus)["socket"]
 
-    assert_reports(check, "fail", f"{server.path} is user 12345's", f"rm {server.path}")
+    assert_reports(check, "fail", f"{server.path} belongs to user 12345", f"rm {server.path}")
     os.chown(server.path, 0, 0)
     assert not problems(run_checks(bus))
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from raven.errors import LostError
+from raven.errors import ForbiddenError, LostError
 from raven_rpc.client.connection import CHUNK
 from raven_rpc.client.exchange import Exchange, JsonObject, result_of, timeout_error, unreachable
 from raven_rpc.jsonrpc import unix_socket
@@ -38,11 +38,14 @@ class AsyncConnection:
         self._pid = os.getpid()
 
     async def connect(self) -> None:
-        """Connect; raises UnreachableError."""
+        """Connect; raises UnreachableError, or ForbiddenError if another user's process listens at the socket."""
         try:
-            await self._step(lambda loop, connection: loop.sock_connect(connection, self.path))
+            await self._step(self._connect_checked)
         except OSError as error:
             raise unreachable(self.path, error) from None
+        except ForbiddenError:
+            self.close()
+            raise
 
     def has_ended(self) -> bool:
         """Whether the other end has closed the connection, even if data that it wrote before is unread."""
@@ -76,6 +79,10 @@ class AsyncConnection:
         self._exchange = Exchange(self.path)
         if connection is not None:
             connection.close()
+
+    async def _connect_checked(self, loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
+        await loop.sock_connect(connection, self.path)
+        unix_socket.check_server(connection, self.path)
 
     async def _response(self, line: bytes) -> JsonObject:
         try:

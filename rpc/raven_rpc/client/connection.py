@@ -19,7 +19,10 @@ _T = TypeVar("_T")
 
 
 class Connection:
-    """A connection for the calls of one thread; it keeps notifications that come before a reply. UnreachableError."""
+    """A connection for the calls of one thread; it keeps notifications that come before a reply.
+
+    Raises UnreachableError, or ForbiddenError if another user's process listens at the socket.
+    """
 
     def __init__(self, path: str, timeout_s: float) -> None:
         unix_socket.check_length(path)
@@ -36,6 +39,11 @@ class Connection:
         except OSError as error:
             self._socket.close()
             raise unreachable(path, error) from None
+        try:
+            unix_socket.check_server(self._socket, path)
+        except BaseException:
+            self._socket.close()
+            raise
 
     def is_dead(self) -> bool:
         """Whether the other end has closed the connection, or this process is a fork of the one that opened it."""

@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from raven.errors import BindError, abbreviate
+from raven.errors import BindError, ForbiddenError, abbreviate
+from raven.files import ownership
 
 if TYPE_CHECKING:
     import asyncio
@@ -57,7 +58,7 @@ class ListeningSocket:
         _warn_if_writable(folder)
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            with _folder_lock(folder):
+            with _bind_lock(path):
                 _remove_stale(path)
                 self._bind(0o666 if others else 0o600)
                 self._inode = _inode(path)
@@ -121,6 +122,16 @@ def peer_uid(connection: socket.socket) -> int:
     return int(struct.unpack("2I", connection.getsockopt(0, 1, 8))[1])
 
 
+def check_server(connection: socket.socket, path: str) -> None:
+    """Raise ForbiddenError if the process that listens at the other end is not this user's, root's or trusted."""
+    uid = peer_uid(connection)
+    if not ownership.is_trusted(uid):
+        raise ForbiddenError(
+            f"the server at {path} runs as {ownership.user_name(uid)}, who would read what you send: choose another "
+            f"socket, or set {ownership.TRUSTED_UIDS}={uid} if you trust that user"
+        )
+
+
 def unsent_bytes(transport: asyncio.WriteTransport) -> int:
     """Return how many written bytes the other end has not read, as far as the system tells."""
     size = transport.get_write_buffer_size()
@@ -158,23 +169,34 @@ def end_poll(connection: socket.socket) -> select.poll:
 
 
 @contextmanager
-def _folder_lock(folder: str) -> Iterator[None]:
-    """Lock a folder, so that no other server replaces a stale socket in it at the same time."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        give_up_at = time.monotonic() + _LOCK_TIMEOUT_S
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def _bind_lock(path: str) -> Iterator[None]:
+    """Lock a file beside the socket, so that no other server replaces a stale socket there at the same time.
+
+    Other users cannot open that file, and so not lock it. The last holder removes it.
+    """
+    lock = f"{path}.lock"
+    give_up_at = time.monotonic() + _LOCK_TIMEOUT_S
+    while True:
+        try:
+            descriptor = ownership.open_lock(lock)
+        except PermissionError as error:
+            raise BindError(f"the lock of the socket cannot be taken: {error.strerror}") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Its last holder may have removed it since it was opened.
+            if os.fstat(descriptor).st_nlink:
                 break
-            except BlockingIOError:
-                if time.monotonic() > give_up_at:
-                    raise BindError(
-                        f"the folder {folder} is locked by another program: try again, or find that program"
-                    ) from None
+        except BlockingIOError:
+            if time.monotonic() > give_up_at:
+                os.close(descriptor)
+                raise BindError(f"{lock} is locked by another program: try again, or find that program") from None
             time.sleep(_LOCK_NAP_S)
+        os.close(descriptor)
+    try:
         yield
     finally:
+        with suppress(OSError):
+            os.unlink(lock)
         os.close(descriptor)
 
 
@@ -192,12 +214,13 @@ def _warn_if_writable(folder: str) -> None:
 def _remove_stale(path: str) -> None:
     """Unlink a socket that no process listens at; raises BindError for anything else at the path."""
     try:
-        mode = os.lstat(path).st_mode
+        status = os.lstat(path)
     except FileNotFoundError:
         return
-    if not stat.S_ISSOCK(mode):
-        kind = "a symlink" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "a file"
-        raise BindError(f"{path} is {kind}, not a socket: choose another with --socket")
+    if not stat.S_ISSOCK(status.st_mode):
+        raise BindError(f"{path} is {ownership.describe_kind(status)}, not a socket: choose another with --socket")
+    if not ownership.is_trusted(status.st_uid):
+        raise BindError(f"{path} is a socket of {ownership.user_name(status.st_uid)}: choose another with --socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:

@@ -161,7 +161,7 @@ class DamagedDoorbells:
 
     def _full_fifo(self, path: Path) -> None:
         os.mkfifo(path)
-        path.chmod(0o666)
+        path.chmod(0o600)
         self._ends = [os.open(path, flags | os.O_NONBLOCK) for flags in (os.O_RDONLY, os.O_WRONLY)]
         with suppress(BlockingIOError):
             while True:
