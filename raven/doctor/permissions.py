@@ -66,12 +66,14 @@ def writable_by_others(path: str) -> Iterator[Finding]:
             if not ownership.is_trusted(status.st_uid):
                 yield Finding(
                     "warn",
-                    f"{folder} is a symlink of {ownership.user_name(status.st_uid)}, who can change its target",
+                    f"{folder} is a symlink of {ownership.user_name(status.st_uid)}: that user can change its target",
                     f"use its target: {os.path.realpath(folder)}",
                 )  # fmt: skip
         elif not ownership.is_trusted(status.st_uid):
             owner = ownership.user_name(status.st_uid)
-            yield Finding("warn", f"{folder} belongs to {owner}, who can replace files in it", "use a folder of yours")
+            yield Finding(
+                "warn", f"{folder} belongs to {owner}: that user can replace files in it", "use a folder of yours"
+            )
         elif mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             yield Finding("warn", f"any user can replace files in {folder} (mode {mode:04o})", _chmod("o-w", folder))
         above = os.path.dirname(folder)

@@ -312,7 +312,7 @@ def test_a_folder_of_another_user_is_reported(bus: str) -> None:
     os.chown(os.path.dirname(bus), 12345, 12345)
 
     check = run_checks(bus)["permissions"]
-    assert_reports(check, "warn", f"{os.path.dirname(bus)} belongs to user 12345, who can replace files in it")
+    assert_reports(check, "warn", f"{os.path.dirname(bus)} belongs to user 12345: that user can replace files in it")
 
 
 def test_a_bus_that_a_group_shares_is_no_problem_if_its_users_are_trusted(

@@ -72,5 +72,5 @@ def test_a_fifo_at_the_path_is_left_alone_and_the_server_does_not_wait_for_its_w
     path = folder / "s"
     os.mkfifo(path)
 
-    assert f"{path} is a file, not a socket" in refusal("--db", db, "--socket", str(path))
+    assert f"{path} is a FIFO, not a socket" in refusal("--db", db, "--socket", str(path))
     assert stat.S_ISFIFO(os.lstat(path).st_mode)
