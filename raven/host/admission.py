@@ -14,16 +14,12 @@ class Admission:
 
     def __init__(self, limits: ServerLimits) -> None:
         self._most = limits.deliveries
-        self._deliveries = 0
-
-    def begin(self) -> None:
-        """Begin a request, or a transaction of several calls."""
-        self._deliveries = 0
+        self.deliveries = 0  # of this request, or transaction of several calls: set it to 0 for each
 
     def count(self, recipients: int, patterns: int) -> None:
         """Count a message before it is written; raises LimitError if the request makes too many deliveries."""
-        self._deliveries += recipients + patterns * PATTERN_COST
-        if self._deliveries > self._most > 0:
+        self.deliveries += recipients + patterns * PATTERN_COST
+        if self.deliveries > self._most > 0:
             raise LimitError(
                 f"over the limit `deliveries` of {self._most:,} for one request, in which a pattern counts as "
                 f"{PATTERN_COST}; nothing was sent: send to fewer addresses at once, in several requests"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from raven.errors import ClosedError
@@ -66,6 +66,7 @@ class Host:
         At most `max_waits` subscriptions and requests may wait at doorbells at once.
         """
         self.loop = loop
+        self._on_batch_done = on_batch_done
         self.wait_quota = WaitQuota(max_waits)
         # With durability "full" each commit waits for the disk, and the event loop must not wait.
         on_loop = self.writer_bus.durability == "normal"
@@ -73,6 +74,11 @@ class Host:
         self.reader = Worker("raven-reader", loop, on_batch_done)
         self.admin = Worker("raven-admin", loop, on_batch_done)
         self.executors: dict[Executor, Worker] = {"write": self.writer, "read": self.reader, "admin": self.admin}
+
+    @cached_property
+    def parser(self) -> Worker:
+        """A thread for long texts; only a host that gets one has it."""
+        return Worker("raven-parser", self.loop, self._on_batch_done)
 
     def for_address(self, address: str) -> HostedBus:
         """Return the client that writes as an address; raises AddressError."""
@@ -104,7 +110,8 @@ class Host:
         import asyncio
 
         ended = []
-        for worker in self.executors.values():
+        parsers = [self.parser] if "parser" in vars(self) else []
+        for worker in [*parsers, *self.executors.values()]:
             worker.end()
             ended.append(await asyncio.to_thread(worker.join, timeout_s))
         self.close()

@@ -24,10 +24,13 @@ _MIN_QUOTA_WITHOUT_DESCRIPTORS = 100  # if descriptors are short: some of these 
 class ServerLimits(NamedTuple):
     """The limits of a server, each a whole number; 0 means no limit.
 
-    `deliveries` bounds the deliveries that one request or transaction may make.
+    `deliveries` bounds the deliveries that one request or transaction may make. `values` bounds the JSON values of one
+    request, and `memory` the bytes that requests and answers of all connections hold.
     """
 
     deliveries: int = 0
+    values: int = 2_000_000
+    memory: int = 128 * 1024 * 1024
 
     @classmethod
     def of(cls, settings: Mapping[str, Any], *, bound: bool) -> "ServerLimits":
@@ -46,7 +49,7 @@ class ServerLimits(NamedTuple):
 
 
 UNBOUND = ServerLimits()
-BOUND = ServerLimits(deliveries=20_000)
+BOUND = ServerLimits(deliveries=20_000, values=250_000)
 
 
 class WaitQuota:

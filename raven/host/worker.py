@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
-from time import perf_counter
+from time import thread_time
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from raven.errors import BusyError, RavenError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # At most this many jobs are committed together; at most this weight on the event loop: about two milliseconds.
 MAX_GROUP = 200
 MAX_WEIGHT_ON_LOOP = 100
-# A group of jobs is committed when it has taken this long: other processes wait no longer for the file.
+# A group of jobs is committed when it has taken so much CPU time: other processes wait no longer for the file.
 _GROUP_S = 0.005
 # A WAL over this size is checkpointed, in the thread: a checkpoint waits for the disk.
 _MAX_WAL = 16 * 1024 * 1024
@@ -239,11 +239,11 @@ class Writer(Worker):
                 raise outcomes[0].error
         else:
             outcomes = []
-            end = perf_counter() + _GROUP_S
+            end = thread_time() + _GROUP_S
             with self._bus.atomic():
                 for job in jobs:
                     outcomes.append(capture(job.run))
-                    if perf_counter() > end:
+                    if thread_time() > end:
                         break
         self.commits += 1
         return outcomes

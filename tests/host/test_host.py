@@ -40,7 +40,7 @@ class Consumer:
     def unsent_bytes(self) -> int:
         return self.came.qsize()
 
-    def write(self, subscription: int, messages: Sequence[Message]) -> None:
+    def write(self, subscription: int, messages: Sequence[Message], leased_until: int | None = None) -> None:
         for message in messages:
             self.came.put_nowait((subscription, message))
 

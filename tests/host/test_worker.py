@@ -70,8 +70,8 @@ def test_a_group_of_long_jobs_is_committed_in_pieces(hosted: Callable[..., Hoste
 
     def send(number: int) -> None:
         bus.send("b:s", "note", number)
-        end = time.perf_counter() + 0.01
-        while time.perf_counter() < end:
+        end = time.thread_time() + 0.01
+        while time.thread_time() < end:
             pass
 
     async def run() -> Writer:

@@ -13,6 +13,11 @@ class Lines:
         self._partial = bytearray()
         self._is_skipping = False  # until the end of a line over the limit
 
+    @property
+    def size(self) -> int:
+        """How many bytes of an incomplete line it holds."""
+        return len(self._partial)
+
     def cut(self, data: bytes) -> Iterator[bytes | None]:
         """Yield the lines that this data completes, without their newlines; blank lines are skipped."""
         *ends, rest = data.split(b"\n")

@@ -34,7 +34,7 @@ def dead(context: Context, args: params.Dead) -> Work:
         letters = [message for role in allowed for message in bus.dead(role, max=args.max, max_bytes=most)]
         return sorted(letters, key=lambda message: message.id)[: args.max]
 
-    return Work("read", find, as_messages, weight=args.max)
+    return Work("read", find, as_messages, weight=args.max, is_page=True)
 
 
 def requeue(context: Context, args: params.Requeue) -> Work:
@@ -78,7 +78,7 @@ def stats(context: Context, args: params.Stats) -> Work:
         except DatabaseError:  # the server's own figures are useful just then
             return None
 
-    return Work("admin", collect, lambda figures: {**context.facts.stats(), "bus": figures})
+    return Work("admin", collect, lambda figures: {**context.facts.stats(), "bus": figures}, on_loop=True)
 
 
 def _own(context: Context, role: str | None) -> str | None:

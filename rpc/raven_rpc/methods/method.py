@@ -17,12 +17,13 @@ def as_is(value: Any) -> Any:
 
 
 class Work(NamedTuple):
-    """The work of one request: its executor calls `run`, then the event loop makes the result of `to_result(value)`.
+    """The work of one request: its executor calls `run`, then `to_result` with the value, and encodes the result.
 
     Executors are the threads of a Host; "loop" is the event loop itself, after all earlier work of the connection. If
     `run` succeeds, the event loop calls `on_success` at once and `after_reply` after the response. `deferred(value)`
     may return a Deferred: the response is then sent when that completes. `weight` is about how many messages are
-    handled.
+    handled. `is_page`: the result may be long, however short the request is. `on_loop`: the event loop calls
+    `to_result`.
     """
 
     executor: Executor | Literal["loop"]
@@ -32,6 +33,8 @@ class Work(NamedTuple):
     weight: int = 1
     on_success: Callable[[Any], None] | None = None
     deferred: Callable[[Any], Deferred | None] | None = None
+    is_page: bool = False
+    on_loop: bool = False
 
 
 class Method(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any
 from raven.host.deferred import Deferred
 from raven.model.limits import MAX_PAGE_BYTES
 from raven.model.message import Message
-from raven.model.status import Receipt
+from raven.model.status import Peer, Receipt
 from raven.query.receipts import ReceiptPoller
 from raven_rpc.methods import params
 from raven_rpc.methods.context import Context
@@ -22,7 +22,13 @@ _READ_WEIGHT = 100
 def read(context: Context, args: params.Read) -> Work:
     """Return one message, as one address sees it, or as a whole; changes nothing."""
     role = context.address_or_none(args.role)
-    return Work("read", lambda: context.read_as(context.reader, args.id, role), Message.as_dict, weight=_READ_WEIGHT)
+    return Work(
+        "read",
+        lambda: context.read_as(context.reader, args.id, role),
+        Message.as_dict,
+        weight=_READ_WEIGHT,
+        is_page=True,
+    )
 
 
 def recipients(context: Context, args: params.OneMessage) -> Work:
@@ -32,18 +38,17 @@ def recipients(context: Context, args: params.OneMessage) -> Work:
         context.read_as(context.reader, args.id, None)
         return context.reader.recipients(args.id)
 
-    return Work("read", find, lambda addresses: {"recipients": addresses})
+    return Work("read", find, lambda addresses: {"recipients": addresses}, is_page=True)
 
 
 def receipts(context: Context, args: params.OneMessage) -> Work:
     """Return the state of each delivery of a message, in the order of its recipients."""
-    return Work("read", partial(_receipts, context, args.id), _as_receipts)
+    return Work("read", partial(_receipts, context, args.id), _as_receipts, is_page=True)
 
 
 def wait_receipt(context: Context, args: params.WaitReceipt) -> Work:
     """Wait until every delivery of a message has reached a state; return the receipts. Later requests overtake it."""
     poller = ReceiptPoller(partial(_receipts, context, args.id), args.id, args.state)
-    context.deferred.reserve()
 
     def start(receipts: list[Receipt] | None) -> Deferred | None:
         return None if receipts is not None else context.deferred.for_receipts(poller, args.id, args.timeout_s)
@@ -71,6 +76,7 @@ def history(context: Context, args: params.History) -> Work:
         ),
         as_messages,
         weight=args.max,
+        is_page=True,
     )
 
 
@@ -83,13 +89,17 @@ def thread(context: Context, args: params.Thread) -> Work:
             context.read_as(bus, args.id, None)
         return bus.thread(args.id, role=allowed, max=args.max, max_bytes=MAX_PAGE_BYTES)
 
-    return Work("read", find, as_messages, weight=args.max)
+    return Work("read", find, as_messages, weight=args.max, is_page=True)
 
 
 def peers(context: Context, args: params.Peers) -> Work:
     """List the addresses that are registered or have mail, with their waiters, times and pending messages."""
     bus = context.reader
-    return Work("read", lambda: bus.peers(args.session), lambda peers: {"peers": [peer.as_dict() for peer in peers]})
+    return Work("read", lambda: bus.peers(args.session), _as_peers, is_page=True)
+
+
+def _as_peers(peers: list[Peer]) -> dict[str, Any]:
+    return {"peers": [peer.as_dict() for peer in peers]}
 
 
 def last_id(context: Context, args: params.Params) -> Work:

@@ -38,6 +38,7 @@ def inbox(context: Context, args: params.Inbox) -> Work:
         lambda: bus.inbox(args.max, args.peek, max_bytes=MAX_PAGE_BYTES),
         as_messages,
         weight=args.max,
+        is_page=True,
     )
 
 
@@ -52,6 +53,7 @@ def claim(context: Context, args: params.Claim) -> Work:
         as_messages,
         weight=args.max,
         on_success=partial(context.leases.remember, bus.address),
+        is_page=True,
     )
 
 

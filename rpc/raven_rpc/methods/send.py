@@ -43,7 +43,6 @@ def reply(context: Context, args: params.Reply) -> Work:
 def request(context: Context, args: params.Request) -> Work:
     """Send a message, wait for the reply to it, and return that reply, acked; later requests overtake this one."""
     pending = context.client("from", args.from_).pending_request(timeout_s=args.timeout_s, **args.send_kwargs())
-    context.deferred.reserve()
     return Work(
         "write",
         pending.send,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import deque
 from contextlib import suppress
 from functools import partial
@@ -13,20 +12,23 @@ from raven.errors import ForbiddenError, LimitError, RavenError
 from raven.host.deferred import Deferred, DeferredSet
 from raven.host.host import Host
 from raven.host.leases import Leases
+from raven.host.limits import ServerLimits
 from raven.host.subscriptions import Subscriptions
 from raven.host.worker import Outcome, capture
 from raven_rpc.jsonrpc import errors, messages, unix_socket
 from raven_rpc.jsonrpc.framing import Lines
 from raven_rpc.methods.context import Context, Facts
 from raven_rpc.server.dispatch import Dispatcher
+from raven_rpc.server.intake import Intake
+from raven_rpc.server.long_input import LongInput
+from raven_rpc.server.memory import LONG_LINE, MAX_WAITING, PATIENCE_S, Answers, LongLines
 from raven_rpc.server.request_queue import MAX_PENDING, RequestQueue
-from raven_rpc.server.responses import LineResponse, QueuedRequest, immediate
+from raven_rpc.server.responses import LineResponse, QueuedRequest
 from raven_rpc.server.sink import LineSink
 
 # One connection starts at most this many requests before another has its turn.
 _MAX_PER_TURN = 50
 _WRITE_BUFFER = 64 * 1024
-_HTTP = re.compile(rb"(GET|POST|PUT|HEAD|OPTIONS|DELETE|PATCH|CONNECT|TRACE|PRI) \S+ HTTP/\d")
 
 
 class Owner(Facts, Protocol):
@@ -39,6 +41,10 @@ class Owner(Facts, Protocol):
     max_request: int
     max_connections: int
     completed: set[Connection]  # connections with responses to write
+    buffer: bytearray  # all connections read into it, one at a time
+    answers: Answers
+    long_lines: LongLines
+    limits: ServerLimits
 
     def admit(self, connection: Connection) -> bool:
         """Count a connection in; returns False at the limit."""
@@ -47,7 +53,7 @@ class Owner(Facts, Protocol):
         """Count a connection out."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """Reads lines, dispatches them, and writes responses in the order of the requests, deferred ones on completion.
 
     The server stops reading from a client that does not read its responses.
@@ -57,27 +63,34 @@ class Connection(asyncio.Protocol):
         self._server = server
         self._host = host = server.host
         self._loop = host.loop
-        self._dispatch = server.dispatcher.dispatch
         self._lines = Lines(server.max_request)
-        # Lines, elements of an opened batch, and responses that are complete.
-        self._inbox: deque[bytes | tuple[Any, LineResponse] | LineResponse] = deque()
         self._responses: deque[LineResponse] = deque()
         self._deferred_lines: set[LineResponse] = set()  # a part of each is deferred: they block no other response
-        self._has_ended = False
         self._is_reading = True
         self._turn_is_planned = False
         self.leases = Leases()
-        self.sink = LineSink(self.leases, self._close_soon)
+        self.sink = LineSink(self.leases, self._close_soon, server.answers)
+        self._long = LongInput(host, self.sink, self, server.long_lines, server.limits)
         self.subscriptions = Subscriptions(host, self.sink)
         self.deferred = DeferredSet(host, self.sink)
-        self._queue = RequestQueue(host, self.sink, self.complete, partial(server.completed.add, self))
-        self._context = Context(
+        self._queue = RequestQueue(host, self.sink, self.complete, partial(server.completed.add, self), server.answers)
+        context = Context(
             host,
             server,
             bound=server.bound,
             leases=self.leases,
             subscriptions=self.subscriptions,
             deferred=self.deferred,
+        )
+        self._intake = Intake(
+            server.dispatcher,
+            context,
+            self.deferred,
+            self._queue,
+            self._long,
+            self._responses,
+            self._put,
+            server.max_request,
         )
 
     # Called by asyncio
@@ -97,22 +110,25 @@ class Connection(asyncio.Protocol):
             return self._refuse(error)
         return None
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """Return the buffer to read into."""
+        return self._server.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Split the data into lines."""
-        if self._has_ended or self.sink.is_closed:
+        if self._intake.has_ended or self.sink.is_closed:
             return
-        for line in self._lines.cut(data):
-            if line is None:
-                self._refuse_line()
-            else:
-                self._inbox.append(line)
+        for line in self._lines.cut(bytes(memoryview(self._server.buffer)[:nbytes])):
+            self._intake.add_line(line)
+        if self._lines.size > LONG_LINE:
+            self._long.take_place()
         self.process_input()
 
     def eof_received(self) -> bool:
         """Respond to all requests, then close; a last line without a newline counts."""
         rest = self._lines.rest()
         if rest:
-            self._inbox.append(rest)
+            self._intake.add_line(rest)
         self.stop_reading()
         return True
 
@@ -123,6 +139,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Continue with requests, subscriptions and deferred responses."""
         self.sink.is_full = self.sink.is_closed
+        self.sink.count_read()
         self._queue.start()
         self.process_input()
         self.subscriptions.resume()
@@ -131,7 +148,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Drop the requests, and release the messages that were pushed and not acked."""
         self.sink.is_closed = self.sink.is_full = True
-        self._inbox.clear()
+        self._intake.items.clear()
         self._queue.clear()
         self._responses.extend(self._deferred_lines)
         self._deferred_lines.clear()
@@ -141,13 +158,15 @@ class Connection(asyncio.Protocol):
         if self.sink.transport is not None:
             unix_socket.shut_down(self.sink.transport)
         self.subscriptions.close()
+        self.sink.count_dropped()
+        self._long.release()
         self._server.forget(self)
 
     # Called by the server
 
     def stop_reading(self) -> None:
         """Read no more requests and push no more messages; close after the last response."""
-        self._has_ended = True
+        self._intake.has_ended = True
         self.subscriptions.pause()
         self.process_input()
 
@@ -160,9 +179,22 @@ class Connection(asyncio.Protocol):
         """Once a second: tick the subscriptions and the deferred requests."""
         self.subscriptions.tick(changed)
         self.deferred.tick(changed)
+        if self.sink.is_stalled() and self._server.answers.held > self._server.answers.limit:
+            self.abort()
         transport = self.sink.transport
-        if self._has_ended and self._deferred_lines and transport is not None and unix_socket.peer_closed(transport):
+        if (
+            self._intake.has_ended
+            and self._deferred_lines
+            and transport is not None
+            and unix_socket.peer_closed(transport)
+        ):
             transport.abort()
+
+    def end_unfinished(self) -> None:
+        """End the connection with an error if it has not finished a long line."""
+        if self._lines.size > LONG_LINE:
+            text = f"a long line was not finished within {PATIENCE_S:g} s, and others wait for its place in memory"
+            self._refuse(LimitError(text))
 
     def has_no_fifo(self) -> bool:
         """Whether a poller of this connection has no doorbell, and must poll more often."""
@@ -177,30 +209,33 @@ class Connection(asyncio.Protocol):
 
     def process_input(self) -> None:
         """Start up to `_MAX_PER_TURN` requests, and plan a turn for the rest."""
+        intake = self._intake
         for _ in range(_MAX_PER_TURN):
-            if not self._inbox or self._is_busy():
+            if not intake.items or self._is_busy():
                 break
-            item = self._inbox.popleft()
-            if isinstance(item, bytes):
-                self._process_line(item)
-            elif isinstance(item, LineResponse):
-                self._responses.append(item)
-            else:
-                self._start_request(*item)
+            intake.process_next()
         self._flush()
+        if self._queue.count:
+            self._queue.start()
+        if self._long.awaits_place:
+            self._long.take_place()
         transport = self.sink.transport
         if self.sink.is_closed or transport is None:
             return
         is_busy = self._is_busy()
-        if self._inbox and not is_busy:
+        if intake.items and not is_busy:
             self._plan_turn()
-        wants_more = not (self._inbox or is_busy or self._has_ended)
+        wants_more = not (intake.items or is_busy or intake.has_ended or self._long.awaits_place)
         if wants_more != self._is_reading:
             self._is_reading = wants_more
             with suppress(RuntimeError):
                 transport.resume_reading() if wants_more else transport.pause_reading()
-        if self._has_ended and not (
-            self._inbox or self._responses or self._deferred_lines or self.subscriptions.is_fetching()
+        if intake.has_ended and not (
+            intake.items
+            or self._long.is_working
+            or self._responses
+            or self._deferred_lines
+            or self.subscriptions.is_fetching()
         ):
             transport.close()
 
@@ -211,7 +246,7 @@ class Connection(asyncio.Protocol):
 
     def _close_soon(self) -> None:
         """Plan a turn if the connection waited only for messages on their way to the client."""
-        if self._has_ended:
+        if self._intake.has_ended:
             self._plan_turn()
 
     def _on_turn(self) -> None:
@@ -219,41 +254,8 @@ class Connection(asyncio.Protocol):
         self.process_input()
 
     def _is_busy(self) -> bool:
-        return self.sink.is_full or self._queue.count >= MAX_PENDING
-
-    def _process_line(self, line: bytes) -> None:
-        try:
-            value = messages.parse(line)
-        except messages.ParseError as error:
-            reason = str(error)
-            if _HTTP.match(line):
-                reason = "this socket speaks JSON-RPC 2.0, one JSON text per line, and no HTTP"
-                self._inbox.clear()
-                self._has_ended = True
-            return self._respond(messages.failure(None, errors.standard(messages.PARSE_ERROR, reason)))
-        if not isinstance(value, list):
-            response = LineResponse(1, is_batch=False)
-            self._responses.append(response)
-            return self._start_request(value, response)
-        if not value:
-            reason = "a batch holds at least one request"
-            return self._respond(messages.failure(None, errors.standard(messages.INVALID_REQUEST, reason)))
-        if len(value) > messages.MAX_BATCH:
-            limit = LimitError(f"a batch of {len(value):,} requests is over the limit of {messages.MAX_BATCH:,}")
-            return self._respond(messages.failure(None, errors.to_wire(limit)))
-        response = LineResponse(len(value), is_batch=True)
-        self._responses.append(response)
-        self._inbox.extendleft((element, response) for element in reversed(value))
-        return None
-
-    def _start_request(self, value: Any, response: LineResponse) -> None:
-        slot = response.reserve()
-        dispatched = self._dispatch(value, self._context)
-        if dispatched.work is None:
-            self._put(response, slot, dispatched.response)
-        else:
-            request = QueuedRequest(response, slot, dispatched, dispatched.work)
-            self._queue.run(request, is_last=not self._inbox)
+        queue = self._queue
+        return self.sink.is_full or queue.count >= MAX_PENDING or queue.size > MAX_WAITING or self._long.is_working
 
     def complete(self, request: QueuedRequest, outcome: Outcome) -> None:
         """Respond to a request with the outcome of its work, or defer its response."""
@@ -273,6 +275,8 @@ class Connection(asyncio.Protocol):
         if self.sink.is_closed:
             deferred.cancel()
         else:
+            if request.response.is_long:
+                self._long.release()
             if request.response not in self._deferred_lines:
                 self._responses.remove(request.response)
                 self._deferred_lines.add(request.response)
@@ -292,33 +296,39 @@ class Connection(asyncio.Protocol):
         if self.sink.is_closed:
             self._follow_up(request.response)
             return
-        dispatched, response = request.dispatched, None
+        dispatched = request.dispatched
         if outcome.error is not None:
             self._server.dispatcher.errors += 1
-            response = messages.failure(dispatched.id, errors.to_wire(outcome.error))
-        elif dispatched.wants_response:
-            response = messages.success(dispatched.id, work.to_result(outcome.value))
-        self._put(request.response, request.slot, response if dispatched.wants_response else None)
+            request.drop_text(self.sink)
+            request.text = messages.encode(messages.failure(dispatched.id, errors.to_wire(outcome.error)))
+        elif dispatched.wants_response and request.text is None:
+            request.encode(work.to_result(outcome.value), self.sink)
+        self._put(request.response, request.slot, dispatched.id, request.text if dispatched.wants_response else None)
 
-    def _put(self, line: LineResponse, slot: int, response: dict[str, Any] | None) -> None:
+    def _put(self, line: LineResponse, slot: int, id: Any, text: bytes | None) -> None:
         """Put a response into its slot; a deferred line that is complete is the next to be written."""
-        line.put(slot, response)
-        if not line.missing and line in self._deferred_lines:
+        line.put(slot, id, text)
+        if line.missing:
+            return
+        if line in self._deferred_lines:
             self._deferred_lines.remove(line)
             self._responses.appendleft(line)
+        elif line.is_long:
+            self._long.release()
 
     # Responses
 
     def _flush(self) -> None:
         """Write the complete responses, up to the first that is incomplete."""
-        lines, followed = [], []
+        lines, followed, long = [], [], 0
         while self._responses and not self._responses[0].missing:
             response = self._responses.popleft()
             lines.append(response.line())
+            long += response.long_bytes
             if response.after_reply:
                 followed.append(response)
         if lines:
-            self.sink.write_line(b"".join(lines))
+            self.sink.write_line(b"".join(lines), long)
         for response in followed:
             self._follow_up(response)
 
@@ -327,16 +337,9 @@ class Connection(asyncio.Protocol):
         while response.after_reply:
             self._loop.call_soon(response.after_reply.pop())
 
-    def _respond(self, response: dict[str, Any]) -> None:
-        self._responses.append(immediate(response))
-
-    def _refuse_line(self) -> None:
-        limit = LimitError(f"a request is over the limit of {self._server.max_request:,} bytes: send less at once")
-        self._inbox.append(immediate(messages.failure(None, errors.to_wire(limit))))
-
     def _refuse(self, error: RavenError) -> None:
         """Write the error, and close."""
-        self._has_ended = True
+        self._intake.has_ended = True
         self.sink.write_line(messages.encode(messages.failure(None, errors.to_wire(error))))
         if self.sink.transport is not None:
             self.sink.transport.close()

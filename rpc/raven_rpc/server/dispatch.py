@@ -34,15 +34,14 @@ class Dispatched(NamedTuple):
 
 
 class Dispatcher:
-    """Finds the method of a request and calls it; any failure becomes an error response. Counts requests and errors."""
+    """Finds the method of a request and calls it; any failure becomes an error response. Its users count."""
 
     def __init__(self, methods: Mapping[str, Method]) -> None:
         self._methods = {name: _adapted(method) for name, method in methods.items()}
         self.requests = self.errors = 0
 
     def dispatch(self, request: Any, context: Context) -> Dispatched:
-        """Dispatch one request: an element of a batch, or a line of its own."""
-        self.requests += 1
+        """Dispatch one request: an element of a batch, or a line of its own. Any thread may call it."""
         reason = _malformed(request)
         if reason is not None:
             return self._refusal(None, errors.standard(messages.INVALID_REQUEST, reason))
@@ -60,7 +59,6 @@ class Dispatcher:
         return Dispatched(True, id, messages.success(id, value), None) if error is None else self._refusal(id, error)
 
     def _refusal(self, id: Any, error: dict[str, Any]) -> Dispatched:
-        self.errors += 1
         return Dispatched(True, id, messages.failure(id, error), None)
 
 

@@ -9,6 +9,8 @@ from raven.errors import LimitError
 from raven_rpc.jsonrpc import errors, messages
 from raven_rpc.methods.method import Work
 from raven_rpc.server.dispatch import Dispatched
+from raven_rpc.server.memory import LONG_ANSWER
+from raven_rpc.server.sink import LineSink
 
 # The largest response to one line that the server keeps until it is written; parts beyond become errors.
 MAX_RESPONSE = 64 * 1024 * 1024
@@ -17,12 +19,13 @@ MAX_RESPONSE = 64 * 1024 * 1024
 class LineResponse:
     """The response to one line: one response, the responses of a batch, or nothing; complete if no part is missing."""
 
-    __slots__ = ("_is_batch", "_parts", "_size", "after_reply", "missing")
+    __slots__ = ("_parts", "_size", "after_reply", "is_batch", "is_long", "long_bytes", "missing")
 
-    def __init__(self, count: int, is_batch: bool) -> None:
-        self._is_batch = is_batch
+    def __init__(self, count: int, is_batch: bool, *, is_long: bool = False) -> None:
+        self.is_batch = is_batch
+        self.is_long = is_long  # the line was long: its requests are dispatched in a thread
         self._parts: list[bytes] = []
-        self._size = 0
+        self._size = self.long_bytes = 0  # of all parts, and of the long ones
         self.missing = count
         # Callbacks for the time when the line is written, or can no longer be.
         self.after_reply: list[Callable[[], None]] = []
@@ -32,24 +35,22 @@ class LineResponse:
         self._parts.append(b"")
         return len(self._parts) - 1
 
-    def put(self, slot: int, response: dict[str, Any] | None) -> None:
-        """Put the response to one request into its slot; None for a notification."""
+    def put(self, slot: int, id: Any, text: bytes | None) -> None:
+        """Put the response to the request `id` into its slot, a line; None for a notification."""
         self.missing -= 1
-        if response is None:
+        if text is None:
             return
-        try:
-            text = messages.encode(response)
-        except (RecursionError, TypeError, ValueError) as unforeseen:
-            text = messages.encode(messages.failure(response["id"], errors.to_wire(unforeseen)))
         if self._size + len(text) > MAX_RESPONSE:
             error = LimitError(f"the answer is over the limit of {MAX_RESPONSE:,} bytes: ask for less at once")
-            text = messages.encode(messages.failure(response["id"], errors.to_wire(error)))
+            text = messages.encode(messages.failure(id, errors.to_wire(error)))
         self._size += len(text)
+        if len(text) > LONG_ANSWER:
+            self.long_bytes += len(text)
         self._parts[slot] = text
 
     def line(self) -> bytes:
         """Return the line to be written, empty if every request was a notification."""
-        if not self._is_batch:
+        if not self.is_batch:
             return self._parts[0]
         parts = [part[:-1] for part in self._parts if part]
         return b"[%b]\n" % b",".join(parts) if parts else b""
@@ -58,17 +59,43 @@ class LineResponse:
 class QueuedRequest:
     """A request whose work is not done yet."""
 
-    __slots__ = ("dispatched", "response", "slot", "work")
+    __slots__ = ("dispatched", "response", "size", "slot", "text", "work")
 
-    def __init__(self, response: LineResponse, slot: int, dispatched: Dispatched, work: Work) -> None:
+    def __init__(self, response: LineResponse, slot: int, dispatched: Dispatched, work: Work, size: int) -> None:
         self.response = response
         self.slot = slot
         self.dispatched = dispatched
         self.work = work
+        self.size = size  # of its line, in bytes
+        self.text: bytes | None = None  # the encoded response, once the work is done
+
+    def encode(self, result: Any, sink: LineSink) -> None:
+        """Encode the response of a request that succeeded; an internal error for a result that is no JSON."""
+        id = self.dispatched.id
+        try:
+            text = self.text = messages.encode_success(id, result)
+        except (RecursionError, TypeError, ValueError) as unforeseen:
+            text = self.text = messages.encode(messages.failure(id, errors.to_wire(unforeseen)))
+        if len(text) > LONG_ANSWER:
+            sink.count_encoded(len(text))
+
+    def drop_text(self, sink: LineSink) -> None:
+        """Drop the response, which is not valid any more."""
+        if self.text is not None and len(self.text) > LONG_ANSWER:
+            sink.count_encoded(-len(self.text))
+        self.text = None
+
+
+def encode(id: Any, response: dict[str, Any]) -> bytes:
+    """Return a response as a line; an internal error for a result that is no JSON."""
+    try:
+        return messages.encode(response)
+    except (RecursionError, TypeError, ValueError) as unforeseen:
+        return messages.encode(messages.failure(id, errors.to_wire(unforeseen)))
 
 
 def immediate(response: dict[str, Any]) -> LineResponse:
     """Return the response to a line that holds no valid request."""
     line = LineResponse(1, is_batch=False)
-    line.put(line.reserve(), response)
+    line.put(line.reserve(), response["id"], messages.encode(response))
     return line

@@ -26,12 +26,15 @@ from raven_rpc.jsonrpc import messages, unix_socket
 from raven_rpc.methods.table import METHODS
 from raven_rpc.server.connection import Connection
 from raven_rpc.server.dispatch import Dispatcher
+from raven_rpc.server.memory import Answers, LongLines
 
 MAX_CONNECTIONS = 1000
 _TICK_S = 1.0
 _FALLBACK_POLL_S = 0.1
 _DRAIN_S = 10.0
 _LOG_INTERVAL_S = 60.0
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
+_READ_SIZE = 64 * 1024
 _ACCEPTED_AT_ONCE = 64
 # Modules that are imported only when they are used, and here before the server runs. A later import would fail if all
 # descriptors were in use, and would load another version if one was installed meanwhile.
@@ -77,6 +80,9 @@ class Server:
         self.max_connections = max_connections
         self.dispatcher = Dispatcher(METHODS)
         self.completed: set[Connection] = set()
+        self.buffer = bytearray(_READ_SIZE)
+        self.answers = Answers(self.limits)
+        self.long_lines = LongLines(self.limits, max_request)
         self._others = self.allowed_uids != {os.geteuid()}
         self._socket_path = socket_path
         self._connections: set[Connection] = set()
@@ -195,6 +201,7 @@ class Server:
 
     def _tick_connections(self, changed: bool) -> None:
         """Tick every connection; `changed` tells whether the bus file has changed since the last tick."""
+        self.long_lines.tick()
         for connection in list(self._connections):
             connection.tick(changed)
 
@@ -232,6 +239,7 @@ def serve(
     **options: Any,
 ) -> None:
     """Serve a bus until SIGTERM or SIGINT; takes Server's options. A second signal ends the process at once."""
+    _return_memory()
     # The objects of imported modules live as long as the process: exclude them from garbage collection.
     gc.freeze()
 
@@ -244,6 +252,16 @@ def serve(
         await server.run(ready)
 
     asyncio.run(run())
+
+
+def _return_memory() -> None:
+    """Let freed long texts go back to the system at once, where malloc has such options: mallopt(3) of glibc."""
+    with suppress(OSError, AttributeError):
+        import ctypes
+
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, 256 * 1024)
+        libc.mallopt(_M_ARENA_MAX, 2)
 
 
 def _stop(loop: asyncio.AbstractEventLoop, server: Server) -> None:

@@ -261,7 +261,7 @@ def test_responses_to_a_client_that_does_not_read_do_not_pile_up(serve: Serve) -
 def test_a_result_that_json_cannot_hold_is_answered_with_an_internal_error(depth: int) -> None:
     value: Any = reduce(lambda inner, _: [inner], range(depth), object() if not depth else None)
 
-    response = json.loads(responses.immediate(messages.success(7, value)).line())
+    response = json.loads(responses.encode(7, messages.success(7, value)))
 
     assert (response["id"], response["error"]["code"]) == (7, messages.INTERNAL_ERROR)
 
