@@ -24,11 +24,12 @@ MORE = {
     "task_id": {
         "raven/model/message.py": (1, "an answer inherits it"),
         "raven/store/sql/0001_initial.sql": (1, "an index"),
+        "raven/store/sql/views.sql": (2, "the outbox checks the text"),
     },
     "dedup_key": {
         "raven/model/message.py": (1, "the docstring of `duplicate`"),
         "raven/store/sql/0001_initial.sql": (1, "an index"),
-        "raven/store/sql/views.sql": (3, "the outbox looks whether the sender has used it"),
+        "raven/store/sql/views.sql": (5, "the outbox checks the text, and looks whether the sender has used it"),
     },
 }
 # Other files name a field if they are about that very field.

@@ -72,17 +72,42 @@ BEGIN
         OR text <> (SELECT group_concat(char(unicode(substr(text, key + 1, 1))), '')
                       FROM json_each('[' || substr(replace(hex(zeroblob(length(text))), '00', ',0'), 2) || ']'));
 
+    -- The rules of new_message.py for texts.
+    SELECT CASE t.name
+        WHEN 'type' THEN RAISE(ABORT, 'raven: type must be a text of 1 to 1024 characters that is not blank')
+        WHEN 'tags' THEN RAISE(ABORT, 'raven: tags must be a JSON array of texts of 1 to 1024 characters, none blank')
+        WHEN 'task_id' THEN RAISE(ABORT, 'raven: task_id must be a text of 1 to 1024 characters that is not blank')
+        WHEN 'dedup_key' THEN RAISE(ABORT, 'raven: dedup_key must be a text of 1 to 1024 characters that is not blank')
+        ELSE RAISE(ABORT, 'raven: correlation_id must be a text of 1 to 1024 characters that is not blank') END
+      FROM (SELECT name, value, CAST(value AS TEXT) AS text
+              FROM (SELECT 'type' AS name, NEW.type AS value UNION ALL
+                    SELECT 'correlation_id', NEW.correlation_id WHERE NEW.correlation_id IS NOT NULL UNION ALL
+                    SELECT 'task_id', NEW.task_id WHERE NEW.task_id IS NOT NULL UNION ALL
+                    SELECT 'dedup_key', NEW.dedup_key WHERE NEW.dedup_key IS NOT NULL UNION ALL
+                    SELECT 'tags', NULL
+                     WHERE NEW.tags IS NOT NULL
+                       AND CASE WHEN typeof(NEW.tags) <> 'text' OR length(CAST(NEW.tags AS BLOB)) > 4194304 THEN 1
+                                WHEN NOT json_valid(NEW.tags) THEN 1
+                                ELSE json_type(NEW.tags) <> 'array' END UNION ALL
+                    SELECT 'tags', CASE type WHEN 'text' THEN value END
+                      FROM json_each(CASE WHEN typeof(NEW.tags) = 'text' AND json_valid(NEW.tags) THEN NEW.tags
+                                          ELSE '[]' END))) AS t
+     WHERE value IS NULL OR typeof(value) NOT IN ('text', CASE WHEN name IN ('type', 'tags') THEN 'text' ELSE 'integer' END)
+        OR length(text) > 1024 OR instr(CAST(text AS BLOB), x'00')
+        OR trim(text, char(9, 10, 11, 12, 13, 28, 29, 30, 31, 32, 133, 160, 5760, 8192, 8193, 8194, 8195, 8196, 8197,
+                           8198, 8199, 8200, 8201, 8202, 8232, 8233, 8239, 8287, 12288)) = ''
+        OR text <> (SELECT group_concat(char(unicode(substr(text, key + 1, 1))), '')
+                      FROM json_each('[' || substr(replace(hex(zeroblob(length(text))), '00', ',0'), 2) || ']'));
+
     SELECT CASE
-        WHEN NEW.type IS NULL OR typeof(NEW.type) <> 'text' OR trim(NEW.type) = '' OR length(NEW.type) > 1024
-        THEN RAISE(ABORT, 'raven: type must be a text that is not empty')
+        WHEN lower(substr(NEW.type, 1, 6)) = 'raven.'
+        THEN RAISE(ABORT, 'raven: types that begin with raven. are for raven''s own messages: rename it')
+        WHEN length(CAST(NEW.body AS BLOB)) > 4194304
+        THEN RAISE(ABORT, 'raven: body is over the limit of 4 MiB (4194304 bytes): send a path to a file instead')
         WHEN NEW.body IS NULL OR typeof(NEW.body) = 'blob' OR NOT json_valid(NEW.body)
         THEN RAISE(ABORT, 'raven: body must be JSON; make plain text JSON with json_quote(...)')
         WHEN coalesce(NEW.urgency, 'prompt') NOT IN ('blocking', 'prompt', 'fyi')
         THEN RAISE(ABORT, 'raven: urgency must be blocking, prompt or fyi')
-        WHEN NEW.tags IS NOT NULL AND (NOT json_valid(NEW.tags) OR json_type(NEW.tags) <> 'array')
-        THEN RAISE(ABORT, 'raven: tags must be a JSON array of texts')
-        WHEN NEW.tags IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(NEW.tags) WHERE type <> 'text')
-        THEN RAISE(ABORT, 'raven: tags must be a JSON array of texts')
         WHEN NEW.expires_in_s IS NOT NULL AND (typeof(NEW.expires_in_s) NOT IN ('integer', 'real')
                                                OR NEW.expires_in_s < 1e-6 OR NEW.expires_in_s > 3153600000)
         THEN RAISE(ABORT, 'raven: expires_in_s must be a number of seconds above 0, at most 100 years')
@@ -94,13 +119,25 @@ BEGIN
         WHEN NEW.max_attempts IS NOT NULL AND (typeof(NEW.max_attempts) <> 'integer'
                                                OR NEW.max_attempts NOT BETWEEN 1 AND 1000000)
         THEN RAISE(ABORT, 'raven: max_attempts must be a whole number, 1 to 1000000')
-        WHEN NEW.reply_to IS NOT NULL AND typeof(NEW.reply_to) <> 'integer'
+        WHEN NEW.reply_to IS NOT NULL AND (typeof(NEW.reply_to) <> 'integer'
+                                           OR NEW.reply_to NOT BETWEEN 1 AND 8796093022207)
         THEN RAISE(ABORT, 'raven: reply_to must be the id of a message')
+        -- A pattern never matches a private reply address: its role ends with + and 16 hexadecimal digits.
         WHEN instr(NEW.recipient, '*') AND NOT EXISTS (
-             SELECT 1 FROM identities
+             SELECT address FROM identities
               WHERE substr(NEW.recipient, 1, instr(NEW.recipient, ':') - 1) IN ('*', role)
-                AND substr(NEW.recipient, instr(NEW.recipient, ':') + 1) IN ('*', session))
+                AND substr(NEW.recipient, instr(NEW.recipient, ':') + 1) IN ('*', session)
+                AND NOT (substr(role, -17, 1) = '+' AND role GLOB '*+' || replace(hex(zeroblob(8)), '0', '[0-9a-f]')))
         THEN RAISE(ABORT, 'raven: no registered address matches that recipient')
+        -- A delivery has 20 bits for the ordinal of its recipient.
+        WHEN instr(NEW.recipient, '*')
+             AND (SELECT count(*) FROM (
+             SELECT address FROM identities
+              WHERE substr(NEW.recipient, 1, instr(NEW.recipient, ':') - 1) IN ('*', role)
+                AND substr(NEW.recipient, instr(NEW.recipient, ':') + 1) IN ('*', session)
+                AND NOT (substr(role, -17, 1) = '+' AND role GLOB '*+' || replace(hex(zeroblob(8)), '0', '[0-9a-f]'))
+                AND address <> NEW.sender LIMIT 1048577)) > 1048576
+        THEN RAISE(ABORT, 'raven: a message to more than 1048576 recipients is over the limit')
     END;
 
     -- A duplicate of the sender's dedup_key inserts nothing, here and below.
@@ -124,6 +161,7 @@ BEGIN
             SELECT address FROM identities
              WHERE instr(NEW.recipient, '*') AND address <> NEW.sender
                AND substr(NEW.recipient, 1, instr(NEW.recipient, ':') - 1) IN ('*', role)
-               AND substr(NEW.recipient, instr(NEW.recipient, ':') + 1) IN ('*', session)) AS r
+               AND substr(NEW.recipient, instr(NEW.recipient, ':') + 1) IN ('*', session)
+               AND NOT (substr(role, -17, 1) = '+' AND role GLOB '*+' || replace(hex(zeroblob(8)), '0', '[0-9a-f]'))) AS r
      WHERE m.id = last_insert_rowid() AND changes() > 0;
 END;
