@@ -11,7 +11,7 @@ from raven.host.admission import Admission
 from raven.host.bus import HostedBus
 from raven.host.leases import Unacked
 from raven.host.limits import UNBOUND, ServerLimits, WaitQuota
-from raven.host.worker import Executor, Outcome, Worker, Writer, ignore
+from raven.host.worker import Executor, LogReader, Outcome, Reader, Worker, Writer, ignore
 
 if TYPE_CHECKING:
     import asyncio
@@ -71,9 +71,14 @@ class Host:
         # With durability "full" each commit waits for the disk, and the event loop must not wait.
         on_loop = self.writer_bus.durability == "normal"
         self.writer = Writer(self.writer_bus, loop, on_batch_done, on_loop=on_loop, groups=self._group_commit)
-        self.reader = Worker("raven-reader", loop, on_batch_done)
+        self.reader = Reader("raven-reader", loop, on_batch_done)
         self.admin = Worker("raven-admin", loop, on_batch_done)
-        self.executors: dict[Executor, Worker] = {"write": self.writer, "read": self.reader, "admin": self.admin}
+        self.executors: dict[Executor, Worker | LogReader] = {
+            "write": self.writer,
+            "read": self.reader,
+            "admin": self.admin,
+            "log": self.reader.log,
+        }
 
     @cached_property
     def parser(self) -> Worker:
@@ -111,7 +116,7 @@ class Host:
 
         ended = []
         parsers = [self.parser] if "parser" in vars(self) else []
-        for worker in [*parsers, *self.executors.values()]:
+        for worker in (*parsers, self.writer, self.reader, self.admin):
             worker.end()
             ended.append(await asyncio.to_thread(worker.join, timeout_s))
         self.close()

@@ -174,7 +174,7 @@ class LogPush:
         self._end = end
         self._log = log
         self._follow = follow
-        self.poller = Poller(host, "read", listener, sink, self._fetch, self)
+        self.poller = Poller(host, "log", listener, sink, self._fetch, self)
         self._pace = _Pace(sink, self.poller)
 
     def capacity(self) -> int:
@@ -182,13 +182,13 @@ class LogPush:
         return self._pace.capacity_if_drained(_BATCH)
 
     def on_fetched(self, messages: list[Message]) -> None:
-        """Push a page, and fetch the next; an empty page is the end, unless the subscription follows the log."""
+        """Push a page, and fetch the next until the end of the log, where the subscription ends unless it follows."""
         if messages:
             self._sink.write(self.number, messages)
             self._host.pushed += len(messages)
         if self.poller.is_closed:
             return
-        if messages:
+        if messages or not self._log.is_at_end:
             self.poller.poll_after(0)
         elif not self._follow:
             self._sink.end(self.number, "done")
@@ -209,7 +209,7 @@ class LogPush:
 
     def _fetch(self, max: int, notified: bool) -> list[Message]:
         """Return the next page; runs in the thread of the reader."""
-        return self._log.page(max, max_bytes=_BATCH_BYTES)
+        return self._log.step(max, max_bytes=_BATCH_BYTES)
 
 
 class _Pace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -25,9 +26,11 @@ _GROUP_S = 0.005
 # A WAL over this size is checkpointed, in the thread: a checkpoint waits for the disk.
 _MAX_WAL = 16 * 1024 * 1024
 _CHECK_WAL_EVERY = 20
+_OTHERS_FIRST = 10
 
 # The threads of a host: the writer, the reader, and the one for long administrative work.
-Executor = Literal["write", "read", "admin"]
+# "log" is the reader as well, for reads of the log, which go on for as long as others let them.
+Executor = Literal["write", "read", "admin", "log"]
 
 
 class Outcome(NamedTuple):
@@ -45,6 +48,10 @@ class Job(NamedTuple):
 
     run: Callable[[], Any]
     done: Done
+
+
+class _LaterJob(Job):
+    """A job of `log`."""
 
 
 class Worker:
@@ -121,6 +128,58 @@ class Worker:
             except Exception:  # one failing callback must not stop the others
                 _log("the callback of a request failed")
         self._on_batch_done()
+
+
+class Reader(Worker):
+    """The reader: jobs of `log` run when no other job waits, or after ten others.
+
+    So a client that reads a long log, window by window, delays a read of another by one window at most.
+    """
+
+    def __init__(self, name: str, loop: asyncio.AbstractEventLoop, on_batch_done: Callable[[], None]) -> None:
+        self._later: deque[Job] = deque()
+        self._next: deque[Job | None] = deque()
+        self._others = 0  # jobs that have run since the last one of `log`
+        self.log = LogReader(self)
+        super().__init__(name, loop, on_batch_done)
+
+    def submit_later(self, run: Callable[[], Any], done: Done) -> None:
+        """Submit a job of `log`, as `submit` does."""
+        self._in_flight += 1
+        self._queue.put(_LaterJob(run, done))
+
+    def _next_batch(self) -> tuple[list[Job], bool]:
+        while True:
+            if not self._next and not self._later:
+                self._sort(self._queue.get())
+            with suppress(Empty):
+                while True:
+                    self._sort(self._queue.get_nowait())
+            if self._later and (not self._next or self._others >= _OTHERS_FIRST):
+                self._others = 0
+                return [self._later.popleft()], True
+            job = self._next.popleft()
+            if job is None:
+                return list(self._later), False
+            self._others += 1
+            return [job], True
+
+    def _sort(self, job: Job | None) -> None:
+        if isinstance(job, _LaterJob):
+            self._later.append(job)
+        else:
+            self._next.append(job)
+
+
+class LogReader:
+    """The reader, as an executor for reads of the log."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def submit(self, run: Callable[[], Any], done: Done, weight: int = 1, owner: object = None) -> None:
+        """Submit a read of one window of the log."""
+        self._reader.submit_later(run, done)
 
 
 class Writer(Worker):

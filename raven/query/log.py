@@ -13,6 +13,8 @@ from raven.model.message import Message
 from raven.store.database import Store
 
 PAGE = 500
+# With a filter, one read looks at no more messages than this.
+WINDOW = 2000
 
 
 class LogCursor:
@@ -31,6 +33,7 @@ class LogCursor:
         self._next_id = from_id
         self._file = store.replaced
         self._newest = 0
+        self.is_at_end = False
         self._addresses = encode_addresses(role)
 
     def page(self, max: int = PAGE, *, max_bytes: int | None = None) -> list[Message]:
@@ -38,6 +41,12 @@ class LogCursor:
 
         `max_bytes`: stop before the message that brings their JSON over this many bytes.
         """
+        while not (messages := self.step(max, max_bytes=max_bytes)) and not self.is_at_end:
+            pass
+        return messages
+
+    def step(self, max: int = PAGE, *, max_bytes: int | None = None) -> list[Message]:
+        """Return as `page` does, but look at no more than `WINDOW` messages; the end is where `is_at_end` is true."""
         check_max(max)
         self._store.verify()
         newest = int(self._store.value("last_message_id"))
@@ -45,13 +54,18 @@ class LogCursor:
             self._file, self._next_id = self._store.replaced, 1
         if not self._store.in_block():  # a transaction's own sends may be rolled back
             self._newest = newest
-        query = {"from_id": self._next_id, "addresses": self._addresses, "max": max}
+        last = newest
+        if self._addresses is not None and newest - self._next_id >= WINDOW:
+            # Most of these messages may be those of others.
+            window = {"after": self._next_id - 1, "rows": WINDOW}
+            last = min(newest, self._store.value("retention_window", window) or newest)
+        query = {"from_id": self._next_id, "last_id": last, "addresses": self._addresses, "max": max}
         rows = self._store.rows("log_after", query, max_bytes)
         if rows:
             self._next_id = rows[-1][0] + 1
-        if not rows and self._next_id <= newest:
-            # With a filter the last rows may be older than the newest message: do not scan that range again.
-            self._next_id = newest + 1
+        elif self._next_id <= last:
+            self._next_id = last + 1
+        self.is_at_end = self._next_id > newest
         now = clock.now()
         return [Message.from_row(row, now) for row in rows]
 

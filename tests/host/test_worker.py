@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from raven.host.bus import HostedBus
-from raven.host.worker import Outcome, Worker, Writer
+from raven.host.worker import Outcome, Reader, Worker, Writer
 from tests.support import DEADLINE_S
 
 
@@ -91,3 +91,32 @@ def test_a_group_of_long_jobs_is_committed_in_pieces(hosted: Callable[..., Hoste
     assert [message.body for message in hosted("b:s").inbox()] == [0, 1, 2, 3, 4]
     assert [outcome.error for outcome in reported] == [None] * 5
     assert writer.commits >= 5
+
+
+def test_reads_of_the_log_let_ten_others_go_first() -> None:
+    is_busy, release, ran = threading.Event(), threading.Event(), []
+
+    def stay() -> None:
+        is_busy.set()
+        release.wait(DEADLINE_S)
+
+    async def run() -> None:
+        ended = asyncio.Event()
+        reader = Reader("reader", asyncio.get_running_loop(), lambda: None)
+        reader.submit(stay, lambda outcome: None)
+        assert await asyncio.to_thread(is_busy.wait, DEADLINE_S)
+        for number in range(3):
+            reader.log.submit(partial(ran.append, f"log {number}"), lambda outcome: None)
+        for number in range(12):
+            reader.submit(partial(ran.append, number), lambda outcome: None)
+        reader.log.submit(lambda: None, lambda outcome: ended.set())
+        release.set()
+        await asyncio.wait_for(ended.wait(), DEADLINE_S)
+        assert reader.pending() == 0
+        reader.log.submit(partial(ran.append, "the last"), lambda outcome: None)
+        reader.end()
+        assert await asyncio.to_thread(reader.join, DEADLINE_S)
+
+    asyncio.run(run())
+
+    assert ran == [*range(9), "log 0", *range(9, 12), "log 1", "log 2", "the last"]

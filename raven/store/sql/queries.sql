@@ -267,10 +267,10 @@ SELECT @whole
   FROM log WHERE id = :message_id;
 
 -- log_after --
--- Messages as a whole from an id on, by id; only from or to the JSON array :addresses if it is given.
+-- Messages as a whole from an id on to another, by id; only from or to the JSON array :addresses if it is given.
 SELECT @whole
   FROM log
- WHERE id >= :from_id
+ WHERE id >= :from_id AND id <= :last_id
    AND (:addresses IS NULL OR sender IN (SELECT value FROM json_each(:addresses))
         OR EXISTS (SELECT 1 FROM deliveries AS d
                     WHERE d.id >= log.id << 20 AND d.id < (log.id + 1) << 20

@@ -70,7 +70,7 @@ def history(context: Context, args: params.History) -> Work:
     """Return the whole messages of one conversation or task, in order."""
     bus, allowed = context.reader, context.allowed(args.role)
     return Work(
-        "read",
+        "log",
         lambda: bus.history(
             args.correlation_id, task_id=args.task_id, role=allowed, max=args.max, max_bytes=MAX_PAGE_BYTES
         ),
@@ -89,7 +89,7 @@ def thread(context: Context, args: params.Thread) -> Work:
             context.read_as(bus, args.id, None)
         return bus.thread(args.id, role=allowed, max=args.max, max_bytes=MAX_PAGE_BYTES)
 
-    return Work("read", find, as_messages, weight=args.max, is_page=True)
+    return Work("log", find, as_messages, weight=args.max, is_page=True)
 
 
 def peers(context: Context, args: params.Peers) -> Work:
