@@ -11,10 +11,12 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, Unpack
 
+from raven.model.limits import GRACE_S
+
 if TYPE_CHECKING:
     from raven.model.message import Message, State
     from raven.model.new_message import SendOptions
-    from raven.model.status import Peer, Pruned, Receipt, Stats
+    from raven.model.status import Forgotten, Peer, Pruned, Receipt, Stats
 
 
 class BusView(Protocol):
@@ -84,9 +86,22 @@ class BusView(Protocol):
         """Yield messages from an id on, consuming none; with `follow` also new messages, for `timeout_s` seconds."""
 
     def prune(
-        self, older_than_s: float, *, dry_run: bool = False, progress: Callable[[Pruned], None] | None = None
+        self,
+        older_than_s: float,
+        *,
+        dry_run: bool = False,
+        progress: Callable[[Pruned], None] | None = None,
+        grace_s: float = GRACE_S,
+        unfinished: bool = False,
     ) -> Pruned:
-        """Drop finished messages older than `older_than_s` seconds; with `dry_run` only count them."""
+        """Drop finished messages older than `older_than_s` seconds; with `dry_run` only count them.
+
+        What was finished less than `grace_s` seconds ago stays, and so do requests without an answer. With `unfinished`
+        messages of that age expire first.
+        """
+
+    def forget(self, *targets: str) -> Forgotten:
+        """Unregister addresses, or all that match a pattern, and let the mail that waits for them expire."""
 
     def close(self) -> None:
         """Close the connection: later calls raise ClosedError, loops in other threads end."""

@@ -5,12 +5,12 @@ Long because one class has all calls of an address, and most of the lines are th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 from weakref import WeakSet
 
-from raven.config import Durability, Retention
+from raven.config import Durability, Retention, check_ttl
 from raven.delivery.identity import Identity, register
 from raven.delivery.outbox import Outbox
 from raven.errors import ConfigError, ExpiredError, InputError, abbreviate
@@ -56,7 +56,11 @@ class BusClient(BusObserver):
     - `durability`: "normal", or "full" for commits that also survive a power loss.
     - `max_body_bytes`: the largest body, in bytes of JSON (4 MiB).
     - `max_attempts`: the attempts of a delivery before it is dead (5).
-    - `retention`: limits for finished messages, a dict of `max_age_s`, `max_messages` and `max_bytes` (no limits).
+    - `retention`: limits for finished messages, a dict of `max_age_s`, `max_messages`, `max_bytes` (no limits) and
+      `grace_s`, for which a finished message stays at least (60).
+    - `identity_ttl_s`: after so many seconds without use an address is forgotten (never). Broadcasts pass over it, and
+      its mail expires at that age. An address is in use while a client of it sends, receives or waits.
+    - `broadcast_ttl_s`: a broadcast without `expires_in_s` expires after so many seconds (never).
     - `checkpoints=False`: writes never checkpoint the WAL; another client of the bus must.
 
     Every write is one transaction. When the call returns, it is committed and survives the death of any process. When
@@ -75,13 +79,24 @@ class BusClient(BusObserver):
         max_body_bytes: int | None = None,
         max_attempts: int | None = None,
         retention: Retention | Mapping[str, Any] | None = None,
+        identity_ttl_s: float | None = None,
+        broadcast_ttl_s: float | None = None,
         checkpoints: bool = True,
         register: bool = True,
         create: bool = True,
     ) -> None:
         address = make_address(session_id, role)
-        settings = self._open(db_path, busy_timeout_s, durability, checkpoints=checkpoints, create=create)
+        settings = self._open(
+            db_path,
+            busy_timeout_s,
+            durability,
+            checkpoints=checkpoints,
+            create=create,
+            identity_ttl_s=check_ttl("identity_ttl_s", identity_ttl_s),
+        )
         try:
+            ttl_s = check_ttl("broadcast_ttl_s", broadcast_ttl_s)
+            self._broadcast_ttl_s = settings.broadcast_ttl_s if ttl_s is None else ttl_s
             self._max_body_bytes = settings.max_body_bytes if max_body_bytes is None else max_body_bytes
             if not isinstance(self._max_body_bytes, int) or self._max_body_bytes < 1:
                 raise ConfigError(f"max_body_bytes {abbreviate(max_body_bytes)} is not a number of bytes, 1 or more")
@@ -107,16 +122,24 @@ class BusClient(BusObserver):
         return cls(parsed.session, parsed.role, db_path, **options)
 
     def _join(self, address: Address, register: bool) -> None:
-        self._identity = Identity(self._store, address, registers=register)
-        record_sends = None if self._retention is None else self._retention.record_sends
-        self._outbox = Outbox(self._store, self._identity, self._doorbells, record_sends)
+        self._identity = Identity(self._store, address, registers=register, ttl_s=self._identity_ttl_s)
+        self._outbox = self._make_outbox(None if self._retention is None else self._retention.record_sends)
         self._consumers: WeakSet[AutoAckConsumer] = WeakSet()
         self._mailboxes: dict[str, Mailbox] = {}
+
+    def _make_outbox(self, record_sends: Callable[[int], None] | None) -> Outbox:
+        if self._identity_ttl_s is None and self._broadcast_ttl_s is None:
+            return Outbox(self._store, self._identity, self._doorbells, record_sends)
+        from raven.delivery.forgetting import LifetimeOutbox
+
+        return LifetimeOutbox(
+            self._store, self._identity, self._doorbells, record_sends, self._identity_ttl_s, self._broadcast_ttl_s
+        )
 
     def _make_retention(self, limits: Retention) -> RetentionWorker:
         from raven.delivery.retention import RetentionWorker
 
-        return RetentionWorker(self._store, limits)
+        return RetentionWorker(self._store, limits, self._doorbells.is_awaited)
 
     @property
     def address(self) -> str:
@@ -204,13 +227,19 @@ class BusClient(BusObserver):
         )
 
     def _remaining_s(self, request_id: int) -> float:
-        """Return for how many seconds the sender of a request still waits; 0 if the request was pruned or withdrawn.
+        """Return for how many seconds the sender of a request still waits; 0 if it was withdrawn.
 
-        Raises InputError if this address has not received the request: its sender ignores the reply.
+        Raises ExpiredError if the request is deleted, as an open one never is; InputError if this address has not
+        received it: its sender ignores the reply.
         """
         self._store.verify()
         rows = self._store.rows("get_request", {"message_id": request_id, "recipient": self.address})
-        expires_at, was_asked = rows[0] if rows else (None, False)
+        if not rows:
+            raise ExpiredError(
+                f"request #{request_id} has expired, was withdrawn or answered, and then deleted: its sender no longer "
+                "waits"
+            )
+        expires_at, was_asked = rows[0]
         left_s = 0.0 if expires_at is None else (expires_at - clock.now()) / 1e6
         if left_s > 0 and not was_asked:
             raise InputError(

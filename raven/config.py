@@ -10,7 +10,15 @@ from typing import Any, Literal, NamedTuple
 
 from raven.errors import ConfigError, abbreviate
 from raven.files import ownership
-from raven.model.limits import DEFAULT_MAX_ATTEMPTS, DEFAULT_MAX_BYTES, MAX_ATTEMPTS, MAX_SPAN_S, is_integer, is_number
+from raven.model.limits import (
+    DEFAULT_MAX_ATTEMPTS,
+    DEFAULT_MAX_BYTES,
+    GRACE_S,
+    MAX_ATTEMPTS,
+    MAX_SPAN_S,
+    is_integer,
+    is_number,
+)
 
 FILE_NAME = "raven.yaml"
 _MAX_FILE_BYTES = 1 << 16
@@ -26,12 +34,14 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 class Retention(NamedTuple):
     """Limits for finished messages: their age in seconds, their number, and the size of the file in bytes.
 
-    A finished message that is beyond any of the limits is dropped.
+    A finished message that is beyond any of the limits is dropped, `grace_s` seconds after its last delivery finished
+    at the earliest: until then its sender can still ask for its receipts.
     """
 
     max_age_s: float | None = None
     max_messages: int | None = None
     max_bytes: int | None = None
+    grace_s: float = GRACE_S
 
     @classmethod
     def of(cls, limits: Mapping[str, Any]) -> "Retention | None":
@@ -44,8 +54,8 @@ class Retention(NamedTuple):
             fits, wanted = _LIMITS[name]
             if value is not None and not fits(value):
                 raise ConfigError(f"retention: {name} is {abbreviate(value)}, but must be {wanted}")
-        retention = cls(**limits)
-        return None if retention == cls() else retention
+        retention = cls(**{name: value for name, value in limits.items() if value is not None})
+        return None if retention[:3] == (None, None, None) else retention
 
 
 class Config(NamedTuple):
@@ -61,6 +71,15 @@ class Config(NamedTuple):
     max_attempts: int = DEFAULT_MAX_ATTEMPTS
     retention: Retention | None = None
     limits: Mapping[str, int] = {}
+    identity_ttl_s: float | None = None
+    broadcast_ttl_s: float | None = None
+
+
+def check_ttl(name: str, value: float | None) -> float | None:
+    """Return a lifetime in seconds, None for no limit; raises ConfigError that names the setting."""
+    if not _is_ttl(value):
+        raise ConfigError(f"{name} is {abbreviate(value)}, but must be {_TTL}")
+    return value
 
 
 def load(db: str | None = None, folder: str | None = None) -> Config:
@@ -96,6 +115,8 @@ def load(db: str | None = None, folder: str | None = None) -> Config:
         max_attempts=settings.get("max_attempts", DEFAULT_MAX_ATTEMPTS),
         retention=Retention.of(settings.get("retention") or {}),
         limits=settings.get("limits") or {},
+        identity_ttl_s=settings.get("identity_ttl_s"),
+        broadcast_ttl_s=settings.get("broadcast_ttl_s"),
     )
 
 
@@ -140,8 +161,16 @@ max_body_bytes: {DEFAULT_MAX_BYTES}
 max_attempts: 5
 
 # Finished messages beyond these limits are dropped while the bus is in use; unfinished and dead ones always stay.
-# Any of max_age_s (seconds since it was sent), max_messages (the newest are kept), max_bytes (of the file).
+# Any of max_age_s (seconds since it was sent), max_messages (the newest are kept), max_bytes (of the file). A message
+# stays for grace_s seconds after it is finished (60), so that its sender can still ask for its receipts.
 retention: {{}}
+
+# After so many seconds without use an address is forgotten: broadcasts pass over it, and its mail expires at that age.
+# An address is in use while a client of it sends, receives or waits. null: an address stays until `raven forget`.
+identity_ttl_s: null
+
+# A broadcast expires after so many seconds, unless it was sent with a time of its own. null: it does not expire.
+broadcast_ttl_s: null
 
 # Limits of `raven serve` by name, in place of the defaults; 0 means no limit. rpc/PROTOCOL.md lists the names.
 limits: {{}}
@@ -200,10 +229,16 @@ def _is_count(value: Any) -> bool:
     return is_integer(value, 1, (1 << 62) - 1)
 
 
+def _is_ttl(value: Any) -> bool:
+    return value is None or is_number(value, 0, MAX_SPAN_S, above=True)
+
+
+_TTL = "a number of seconds above 0, at most 100 years, or null for no limit"
 _LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_age_s": (lambda value: is_number(value, 0, MAX_SPAN_S, above=True), "seconds, above 0, at most 100 years"),
     "max_messages": (_is_count, "a number of messages, 1 or more"),
     "max_bytes": (_is_count, "a number of bytes, 1 or more"),
+    "grace_s": (lambda value: is_number(value, 0, MAX_SPAN_S), "seconds, 0 or more, at most 100 years"),
 }
 
 _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -215,6 +250,8 @@ _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "retention": (lambda value: value is None or isinstance(value, dict), f"limits: {', '.join(Retention._fields)}"),
     "limits": (lambda value: value is None or isinstance(value, dict), "limits of `raven serve` by name"),
     "max_attempts": (lambda value: is_integer(value, 1, MAX_ATTEMPTS), "a whole number, 1 to 1000000"),
+    "identity_ttl_s": (_is_ttl, _TTL),
+    "broadcast_ttl_s": (_is_ttl, _TTL),
 }
 
 

@@ -12,7 +12,7 @@ from raven import config
 from raven.config import Config, Durability
 from raven.errors import ClosedError, InputError, MessageNotFoundError
 from raven.model import clock
-from raven.model.limits import check_id, check_max
+from raven.model.limits import GRACE_S, check_id, check_max
 from raven.model.message import Message, State
 from raven.store.database import Store
 from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
@@ -20,7 +20,7 @@ from raven.wake.handle import Handle
 
 if TYPE_CHECKING:
     from raven.delivery.dead_letters import DeadLetters
-    from raven.model.status import Peer, Pruned, Receipt, Stats
+    from raven.model.status import Forgotten, Peer, Pruned, Receipt, Stats
     from raven.query.receipts import ReceiptWait
 
 
@@ -49,6 +49,7 @@ class BusObserver:
         *,
         checkpoints: bool = True,
         create: bool,
+        identity_ttl_s: float | None = None,
     ) -> Config:
         settings = config.load() if db_path is None else Config(db=str(db_path), db_source="the program")
         self._store = Store(
@@ -60,7 +61,8 @@ class BusObserver:
         )
         self._doorbells = Doorbells(self._store.path)
         doorbells = self._doorbells
-        self._handle = Handle(self._store, doorbells, lambda store: _apply_due(store, doorbells))
+        ttl_s = self._identity_ttl_s = settings.identity_ttl_s if identity_ttl_s is None else identity_ttl_s
+        self._handle = Handle(self._store, doorbells, lambda store: settle(store, doorbells, ttl_s))
         return settings
 
     @property
@@ -252,9 +254,19 @@ class BusObserver:
                     waiter.wait(None if deadline is None else deadline - time.monotonic())
 
     def prune(
-        self, older_than_s: float, *, dry_run: bool = False, progress: Callable[[Pruned], None] | None = None
+        self,
+        older_than_s: float,
+        *,
+        dry_run: bool = False,
+        progress: Callable[[Pruned], None] | None = None,
+        grace_s: float = GRACE_S,
+        unfinished: bool = False,
     ) -> Pruned:
         """Drop finished messages older than `older_than_s` seconds, and shrink the file; unfinished messages stay.
+
+        Messages for which a program may still wait stay, too, counted as `kept`: requests without an answer, those that
+        were finished less than `grace_s` seconds ago, and those for whose receipts a program waits now. With
+        `unfinished`, the unfinished deliveries of that age expire first, counted as `expired`; they have no grace.
 
         Messages are dropped in small batches, each a transaction; `progress` is called after each. With `dry_run` they
         are only counted.
@@ -262,7 +274,29 @@ class BusObserver:
         from raven.delivery import retention
 
         self._store.verify()
-        return retention.prune(self._store, self._doorbells.ring, older_than_s, dry_run=dry_run, progress=progress)
+        return retention.prune(
+            self._store,
+            self._doorbells.ring,
+            older_than_s,
+            dry_run=dry_run,
+            progress=progress,
+            grace_s=grace_s,
+            unfinished=unfinished,
+            is_awaited=self._doorbells.is_awaited,
+        )
+
+    def forget(self, *targets: str) -> Forgotten:
+        """Unregister addresses, and let the mail that waits for them expire now.
+
+        A target is an address, or a pattern (`*:session`, `role:*`, `*:*`) that means all addresses that match. A
+        leased message expires at the end of its lease, unless it is acked. Senders with `report="undelivered"` get
+        their reports, and waits for receipts end. A client that still uses such an address registers it again with one
+        of its next writes. Raises AddressError.
+        """
+        from raven.delivery import forgetting
+
+        self._store.verify()
+        return forgetting.forget(self._store, self._doorbells.ring, targets)
 
     def close(self) -> None:
         """Close the connection: later calls raise ClosedError, loops in other threads end. Idempotent."""
@@ -283,8 +317,15 @@ def _messages(rows: Sequence[Any]) -> list[Message]:
     return [Message.from_row(row, now) for row in rows]
 
 
-def _apply_due(store: Store, doorbells: Doorbells) -> None:
-    """Apply the due timers of all deliveries, and wake the recipients and senders that this concerns."""
+def settle(store: Store, doorbells: Doorbells, identity_ttl_s: float | None, at_most_s: float = 0.1) -> None:
+    """Apply the due timers of all deliveries, and forget the addresses that no client has used for `identity_ttl_s`.
+
+    Each takes about `at_most_s` seconds; the next call does the rest.
+    """
     from raven.delivery import expiry
 
-    expiry.apply_due(store, doorbells.ring, expiry.TICK_S)
+    expiry.apply_due(store, doorbells.ring, at_most_s)
+    if identity_ttl_s is not None:
+        from raven.delivery import forgetting
+
+        forgetting.forget_unseen(store, doorbells, identity_ttl_s, at_most_s)

@@ -36,6 +36,7 @@ class Delivery:
     attempts: int = 0
     lease: int | None = None
     reason: str | None = None
+    died_at: int = 0
 
     @property
     def is_open(self) -> bool:
@@ -106,7 +107,7 @@ class Bus:
     def release_due(self, address: str | None) -> None:
         for one in self._open(address):
             if one.has_waited(self.now()):
-                self._release(one)
+                self._release(one, one.ready_at)
 
     def expire(self) -> None:
         for one in self._open():
@@ -181,7 +182,7 @@ class Bus:
         self._check_lease(one, lease)
         one.ready_at, one.lease, one.reason = 0, None, reason or one.reason
         if one.is_spent():
-            self._die(one, reason or OWN_WORDS)
+            self._die(one, self.now(), reason or OWN_WORDS)
         elif delay_s:
             one.ready_at = self.now() + delay_s * 1_000_000
         return one.state
@@ -201,7 +202,7 @@ class Bus:
     def release(self, address: str, token: int) -> None:
         for one in self._open(address):
             if one.lease == token:
-                self._release(one)
+                self._release(one, self.now())
 
     def receipts(self, id: int) -> list[tuple[str, str, int, bool]]:
         if id not in self.messages:
@@ -235,7 +236,8 @@ class Bus:
         self.apply_due()
         dead = self.dead(address)
         for one in dead:
-            if one.id == self.newest:
+            # For a minute its sender can ask what became of it.
+            if one.id == self.newest or self.now() - 60_000_000 < one.died_at <= self.now():
                 one.state = "expired"
             else:
                 del self.deliveries[one.id, one.recipient]
@@ -282,15 +284,15 @@ class Bus:
                 one.attempts += 1
         return [one.id for one in deliveries]
 
-    def _release(self, one: Delivery) -> None:
+    def _release(self, one: Delivery, at: int) -> None:
         if one.lease is not None and one.is_spent():
-            self._die(one)
+            self._die(one, at)
         else:
             one.ready_at, one.lease = 0, None
 
-    def _die(self, one: Delivery, reason: str = OWN_WORDS) -> None:
+    def _die(self, one: Delivery, at: int, reason: str = OWN_WORDS) -> None:
         one.finish("dead")
-        one.reason = reason
+        one.reason, one.died_at = reason, at
         self._report(one)
 
     def _report(self, one: Delivery) -> None:

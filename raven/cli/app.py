@@ -48,6 +48,7 @@ GROUPS = {
     "Care": {
         "init": "init",
         "session": "init",
+        "forget": "init",
         "doctor": "status",
         "dead-letters": "dead_letters",
         "requeue": "dead_letters",

@@ -149,6 +149,8 @@ def _settings(db: str | None) -> dict[str, Any]:
         "max_body_bytes": config.max_body_bytes,
         "max_attempts": config.max_attempts,
         "retention": config.retention,
+        "identity_ttl_s": config.identity_ttl_s,
+        "broadcast_ttl_s": config.broadcast_ttl_s,
     }
 
 

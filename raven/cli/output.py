@@ -71,9 +71,9 @@ def echo_details(message: Message) -> None:
             click.echo(f"  {name}: {escape(text)}")
 
 
-def format_count(count: int, noun: str) -> str:
-    """Return a count with its noun: `1 message`, `2 messages`."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+def format_count(count: int, noun: str, plural: str | None = None) -> str:
+    """Return a count with its noun: `1 message`, `2 messages`; `plural` if it is not the noun with an s."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def echo_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ from raven.delivery import expiry
 from raven.errors import DatabaseError, DeliveryError, ExpiredError, InputError, MessageNotFoundError
 from raven.model import clock
 from raven.model.address import parse_address
-from raven.model.limits import check_id, check_max
+from raven.model.limits import GRACE_S, check_id, check_max
 from raven.model.message import DEAD, Message
 from raven.store.database import Store
 from raven.store.transaction import Transaction
@@ -68,7 +68,9 @@ class DeadLetters:
         recipient, count = _recipient(role), 0
         self._apply_due()
         while True:
-            purged = self._store.write(partial(_purge_batch, recipient=recipient))
+            purged = self._store.write(
+                partial(_purge_batch, recipient=recipient, is_awaited=self._doorbells.is_awaited)
+            )
             count += purged
             if purged < _BATCH:
                 break
@@ -111,12 +113,15 @@ def _requeue_batch(tx: Transaction, recipient: str | None, after: int) -> tuple[
     return batch, requeued
 
 
-def _purge_batch(tx: Transaction, recipient: str | None) -> int:
+def _purge_batch(tx: Transaction, recipient: str | None, is_awaited: Callable[[int], bool]) -> int:
     """Delete one batch of dead deliveries; returns their number."""
     batch = tx.rows("dead_after", {"recipient": recipient, "after": 0, "max": _BATCH})
+    now = clock.now()
+    times = {"now": now, "grace": now - clock.to_micros(GRACE_S)}
     for delivery_id, message_id in batch:
-        # The newest message and its delivery stay, so that SQLite does not reuse the id.
-        if not tx.change("expire_newest_dead", {"delivery_id": delivery_id}):
+        # The newest message and its delivery stay, so that SQLite does not reuse the id. So do messages for which a
+        # sender may still wait: retention or `prune` deletes them later.
+        if not tx.change("expire_dead", {"delivery_id": delivery_id, "is_awaited": is_awaited(message_id), **times}):
             tx.change("delete_dead", {"delivery_id": delivery_id})
             tx.change("delete_orphan", {"message_id": message_id})
     return len(batch)

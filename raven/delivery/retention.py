@@ -8,10 +8,10 @@ from contextlib import suppress
 from typing import Any
 
 from raven.config import Retention
-from raven.delivery import expiry
+from raven.delivery import expiry, forgetting
 from raven.errors import InputError, RavenError, abbreviate
 from raven.model import clock
-from raven.model.limits import MAX_SPAN_S, is_number
+from raven.model.limits import GRACE_S, MAX_SPAN_S, is_number
 from raven.model.status import Pruned
 from raven.store.database import Store
 from raven.store.transaction import Transaction
@@ -39,8 +39,15 @@ def prune(
     *,
     dry_run: bool = False,
     progress: Callable[[Pruned], None] | None = None,
+    grace_s: float = GRACE_S,
+    unfinished: bool = False,
+    is_awaited: Callable[[int], bool] = lambda message_id: False,
 ) -> Pruned:
     """Delete finished messages sent more than `older_than_s` ago; dead deliveries keep their messages.
+
+    Keeps and counts the messages for which a program may still wait: open requests, those finished less than `grace_s`
+    ago, and those for whose receipts a program waits now, as `is_awaited` says by their id. With `unfinished`,
+    deliveries of that age expire first, and their messages have no grace.
 
     Each batch is one transaction, so a crash keeps the deleted batches. The newest message always stays, so that SQLite
     does not reuse its id. At the end the file shrinks. `dry_run` deletes nothing.
@@ -49,15 +56,25 @@ def prune(
         raise InputError(f"older_than_s {abbreviate(older_than_s)} is not a number of seconds, 0 to 100 years")
     # Expired deliveries are finished, but the file may not say so yet.
     expiry.apply_due(store, ring)
-    before = clock.now() - clock.to_micros(older_than_s)
+    now = clock.now()
+    before = now - clock.to_micros(older_than_s)
+    expired = 0
+    if unfinished:
+        expired = (
+            int(store.value("count_older", {"now": now, "before": before}))
+            if dry_run
+            else forgetting.expire_older(store, ring, before)
+        )
     candidates, upto = store.rows("prunable_span", {"before": before})[0]
-    done = Pruned(0, 0, candidates)
-    query = {"after": 0, "upto": upto, "before": before, "max": _BATCH}
+    done = Pruned(0, 0, candidates, expired=expired)
+    query = {"after": 0, "upto": upto, "before": before, "max": _BATCH, **_waiting(now, grace_s)}
     while upto is not None:
         file, batch = store.replaced, store.rows("prunable_batch", query)
+        lengths = {id: length for id, length, may_be_awaited in batch if not may_be_awaited and not is_awaited(id)}
         if not dry_run:
-            _delete(store, file, [message_id for message_id, _ in batch])
-        done = Pruned(done.messages + len(batch), done.bytes + sum(length for _, length in batch), candidates)
+            _delete(store, file, list(lengths))
+        kept = done.kept + len(batch) - len(lengths)
+        done = Pruned(done.messages + len(lengths), done.bytes + sum(lengths.values()), candidates, kept, expired)
         if progress is not None:
             progress(done)
         if len(batch) < _BATCH:
@@ -71,13 +88,17 @@ def prune(
 class RetentionWorker:
     """Keeps a bus within its limits while clients send: after every 100 sends it deletes up to 200 messages.
 
-    After a full batch, it deletes again after 10 sends. Messages with unfinished or dead deliveries always stay. It
-    never raises and never waits for another writer: a failed batch is retried later.
+    After a full batch, it deletes again after 10 sends. Messages with unfinished or dead deliveries always stay, and so
+    do those that `prune` keeps for waiting programs. It never raises and never waits for another writer: a
+    failed batch is retried later.
     """
 
-    def __init__(self, store: Store, limits: Retention) -> None:
+    def __init__(
+        self, store: Store, limits: Retention, is_awaited: Callable[[int], bool] = lambda message_id: False
+    ) -> None:
         self._store = store
         self._limits = limits
+        self._is_awaited = is_awaited
         self._sent = _EVERY  # the first send deletes a batch, for processes that send just once
         self._was_full = False
 
@@ -119,12 +140,15 @@ class RetentionWorker:
         before = 0 if age_us is None else now - age_us
         # A time in the future, from a wrong clock, hides the age of the messages behind it.
         is_old = created_at < before or (age_us is not None and created_at > now)
-        return {"upto": upto, "before": before} if oldest <= upto or is_old else None
+        limits = {"upto": upto, "before": before, **_waiting(now, self._limits.grace_s)}
+        return limits if (oldest <= upto or is_old) and not limits["grace"] < created_at <= now else None
 
     def _delete_small_batch(self, limits: dict[str, int]) -> bool:
         file = self._store.replaced
         after = int(self._store.value("meta_value", {"key": _CURSOR_KEY}) or 0)
-        window = self._store.value("retention_window", {"after": after, "rows": _WINDOW})
+        window, created_at = self._store.rows("retention_window", {"after": after, "rows": _WINDOW})[0]
+        if window is not None and limits["grace"] < created_at <= limits["now"]:
+            window = None  # this message and all later ones are too young: start over
         query = {**limits, "after": after, "window": window or after, "max": _SMALL_BATCH}
         message_ids = [row[0] for row in self._store.rows("retention_batch", query)]
         self._was_full = len(message_ids) == _SMALL_BATCH
@@ -133,7 +157,9 @@ class RetentionWorker:
         else:
             # At the end of the excess, start over: messages that were unfinished may be finished by now.
             cursor = window if window is not None and self._store.value("retention_has_more", query) else 0
-        _delete(self._store, file, message_ids, cursor)
+        message_ids = [id for id in message_ids if not self._is_awaited(id)]
+        if message_ids or cursor != after:
+            _delete(self._store, file, message_ids, cursor)
         self._shrink()
         return bool(cursor)
 
@@ -145,6 +171,11 @@ class RetentionWorker:
         free = int(self._store.pragma("freelist_count"))
         if free > _SPARE_PAGES and free * _SPARE_SHARE > int(self._store.pragma("page_count")):
             self._store.incremental_vacuum(_SPARE_PAGES)
+
+
+def _waiting(now: int, grace_s: float) -> dict[str, int]:
+    """Return the parameters by which a statement spares the messages for which a sender may still wait."""
+    return {"now": now, "grace": now - clock.to_micros(grace_s)}
 
 
 def _delete(store: Store, file: int, message_ids: Sequence[int], cursor: int | None = None) -> None:

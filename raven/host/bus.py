@@ -9,13 +9,12 @@ from weakref import WeakSet
 
 from raven.client import BusClient, members
 from raven.config import Durability
-from raven.delivery import expiry
 from raven.delivery.outbox import Admission
 from raven.model.address import Address, parse_address
 from raven.model.limits import check_max
 from raven.model.message import AckMode, Message
 from raven.model.new_message import NewMessage
-from raven.observer import BusObserver
+from raven.observer import BusObserver, settle
 from raven.query.log import LogCursor
 from raven.receive.request import PendingRequest
 from raven.receive.subscription import PullSubscription, check
@@ -175,8 +174,8 @@ class HostedBus(BusClient):
         """
         self._store.verify()
         if self._maintenance is None:
-            ring = self._doorbells.ring
-            self._maintenance = Maintenance(self._doorbells, lambda store: expiry.apply_due(store, ring, at_most_s))
+            doorbells, ttl_s = self._doorbells, self._identity_ttl_s
+            self._maintenance = Maintenance(doorbells, lambda store: settle(store, doorbells, ttl_s, at_most_s))
         self._maintenance.run_due(self._store)
         if self._retention is not None:
             self._retention.run(at_most_s)

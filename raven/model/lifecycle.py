@@ -77,7 +77,7 @@ LIFECYCLE: tuple[Transition, ...] = (
     Transition("expire", OPEN, _NOT_LEASED, ("expired", None), "its expiry passes while no consumer leases it"),
     Transition("withdraw", OPEN, _NOT_LEASED, ("expired", None), "the sender of the request stops waiting"),
     Transition("requeue", ("dead",), (None,), ("sent", "ready"), "`requeue` revives it with a fresh attempt count"),
-    Transition("purge", ("dead",), (None,), ("expired", None), "`purge_dead` deletes it; the newest message's stays"),
+    Transition("purge", ("dead",), (None,), ("expired", None), "`purge_dead` deletes it, or keeps it for waiters so"),
 )  # fmt: skip
 
 

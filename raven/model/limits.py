@@ -16,6 +16,8 @@ MAX_PAGE_BYTES = 16 * 1024 * 1024
 PUSH_LEASE_S = 30.0
 MAX_SPAN_S = 100 * 365 * 86400
 MAX_REQUEST_S = 7 * 86400
+# Finished messages stay for this time, so that their senders can still ask for receipts.
+GRACE_S = 60.0
 _MAX_LEASE_S = 86400
 _MAX_POLL_S = 3600
 _END_OF_TOKENS = 1 << 63

@@ -210,11 +210,24 @@ class Stats:
 
 
 class Pruned(NamedTuple):
-    """The progress of `prune`: deleted messages, the bytes of their bodies, and `candidates` that are old enough."""
+    """The progress of `prune`: deleted messages, the bytes of their bodies, and `candidates` that are old enough.
+
+    `kept` are the finished ones among them for which a sender may still wait: for the answer to a request, or for
+    receipts. `expired` counts the deliveries that expired because `unfinished` was given.
+    """
 
     messages: int
     bytes: int
     candidates: int
+    kept: int = 0
+    expired: int = 0
+
+
+class Forgotten(NamedTuple):
+    """The result of `forget`: how many addresses are unregistered, and how many unfinished deliveries expire."""
+
+    addresses: int
+    deliveries: int
 
 
 def _rebuilt(kind: Any, json: Mapping[str, Any]) -> Any:

@@ -53,7 +53,17 @@ class ReceiptPoller:
 
     def poll(self) -> list[Receipt] | None:
         """Return the receipts if all have reached the state, else None; raises UndeliveredError if one never can."""
-        receipts = self._receipts = self._read()
+        try:
+            receipts = self._read()
+        except MessageNotFoundError:
+            if not self._receipts:
+                raise
+            # Raven deletes no message that is younger than the grace, or that a program waits for at a doorbell.
+            raise MessageNotFoundError(
+                f"message #{self._message_id} was deleted during the wait: it was finished, and whether it was "
+                f"{self._state} is not known"
+            ) from None
+        self._receipts = receipts
         ended = [receipt for receipt in receipts if receipt.cannot_reach(self._state)]
         if ended:
             reasons = "; ".join(

@@ -119,6 +119,7 @@ def _addresses(
     died = dict(store.rows("dead_by_recipient"))
     registered = (row[0] for row in store.rows("list_identities", {"session": None}))
     start = newest.start(_SENT, now)
+    attended = set(doorbells.folders())
     sent_to = Counter(row[_RECIPIENT] for row in newest.rows if row[_SENT] >= start)
     stats = []
     for address in sorted({*registered, *unfinished, *died}):
@@ -126,7 +127,9 @@ def _addresses(
         stats.append(
             AddressStats(
                 address=address,
-                waiting=doorbells.count_waiting(address),
+                waiting=doorbells.count_waiting(address)
+                if attended and doorbells.folder_for(address) in attended
+                else 0,
                 ready=ready,
                 delayed=delayed,
                 in_flight=leased,

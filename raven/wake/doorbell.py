@@ -84,6 +84,10 @@ class Doorbells:
             return 0
         return sum(ping(path, ring=False) for path in list_fifos(folder) or [])
 
+    def is_awaited(self, message_id: int) -> bool:
+        """Whether a program waits for the receipts of a message now."""
+        return self.count_waiting(receipt_address(message_id)) > 0
+
     def sweep(self) -> None:
         """Remove the FIFOs of dead subscribers, and empty folders."""
         for folder in self.folders():

@@ -32,7 +32,7 @@ _PURPOSES = {
     "Receipts": ("receipts", "wait_receipt", "wait_receipt_async", "recipients"),
     "Log": ("tail", "history", "thread", "last_id"),
     "Dead letters": ("dead", "requeue", "purge_dead"),
-    "The whole bus": ("peers", "stats", "prune"),
+    "The whole bus": ("peers", "stats", "prune", "forget"),
 }
 _ALIASES: dict[Any, str] = {raven.State: "State", raven.Urgency: "Urgency", raven.Report: "Report"}
 _WIDTH = 100

@@ -69,6 +69,9 @@ def test_purge_drops_what_has_died_and_nothing_else(shell: Shell) -> None:
     assert shell.ok("dead-letters", "--purge", "-a", "worker:s") == "dropped 1 dead message\n"
     assert dead(shell) == [2, 3]
     assert shell.json("dead-letters", "--purge", "--json") == {"purged": 2}
+    # For a minute their senders can ask what became of them.
+    assert dead(shell) == []
+    shell.ok("prune", "--older-than", "0s", "--grace", "0s")
     assert [line.split()[0] for line in shell.ok("tail", "--no-follow").splitlines()] == ["#4"]
 
 

@@ -121,8 +121,15 @@ def test_prune_drops_what_is_finished_and_old(shell: Shell) -> None:
     shell.ok("ack", "1", "3")
 
     assert shell.ok("prune") == "dropped 0 messages with 0 bytes of bodies\n"
-    assert shell.ok("prune", "--older-than", "0s", "--dry-run") == "would drop 1 messages with 2 bytes of bodies\n"
-    assert shell.json("prune", "--older-than", "0", "--json") == {"messages": 1, "bytes": 2, "dry_run": False}
+    assert (
+        shell.ok("prune", "--older-than", "0s", "--grace", "0s", "--dry-run")
+        == "would drop 1 messages with 2 bytes of bodies\n"
+    )
+    assert shell.ok("prune", "--older-than", "0s") == (
+        "dropped 0 messages with 0 bytes of bodies\nkept 1 message for which a sender may still wait\n"
+    )
+    pruned = shell.json("prune", "--older-than", "0", "--grace", "0s", "--json")
+    assert pruned == {"messages": 1, "bytes": 2, "kept": 0, "expired": 0, "dry_run": False}
     assert [line.split()[0] for line in shell.ok("tail", "--no-follow").splitlines()] == ["#2", "#3"]
     shell.error(2, "prune", "--older-than", "yesterday")
 

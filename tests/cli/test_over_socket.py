@@ -63,7 +63,8 @@ CLIENT_COMMANDS = (
     SEND, ("inbox", *WORKER), ("read", "1"), ("ack", "1"), ("subscribe", *WORKER), ("tail",), ("peers",),
     ("session", "init", "s"), ("claim", *WORKER), ("nack", "1"), ("extend", "1"), ("dead-letters",), ("requeue", "1"),
     ("receipts", "1"), ("thread", "1"), ("history", "--task-id", "t"), ("reply", "1", "-t", "x"),
-    ("request", "--from", "a:s", "--to", "b:s", "-t", "x"), ("transaction", *WORKER), ("prune",),
+    ("request", "--from", "a:s", "--to", "b:s", "-t", "x"), ("transaction", *WORKER), ("prune",), ("forget", "a:s"),
+    ("session", "end", "s"),
 )  # fmt: skip
 FOLLOWING = (
     ("subscribe", *WORKER),

@@ -62,7 +62,7 @@ def test_commands_over_the_socket_need_no_extra(shell: Shell, serve: Callable[..
 
 
 def test_serve_goes_by_the_settings_of_raven_yaml(shell: Shell) -> None:
-    (shell.folder / "raven.yaml").write_text("max_attempts: 1\nretention: {max_messages: 3}\n")
+    (shell.folder / "raven.yaml").write_text("max_attempts: 1\nretention: {max_messages: 3, grace_s: 0}\n")
     process = shell.start("serve")
     try:
         assert process.stdout
@@ -106,7 +106,7 @@ def test_the_limits_of_the_server_are_options_and_settings(shell: Shell) -> None
 
 
 def test_a_command_keeps_the_bus_within_the_retention_of_raven_yaml(shell: Shell) -> None:
-    (shell.folder / "raven.yaml").write_text("retention: {max_messages: 2}\n")
+    (shell.folder / "raven.yaml").write_text("retention: {max_messages: 2, grace_s: 0}\n")
 
     for number in range(1, 6):
         shell.ok("send", "--from", "boss:s", "--to", "worker:s", "-t", "note")

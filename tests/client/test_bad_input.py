@@ -45,6 +45,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "purge_dead": {},
     "requeue": {"all": True},
     "prune": {"older_than_s": 60, "dry_run": True},
+    "forget": {},
     "register": {},
     "listen": {"timeout_s": 0, "ack": "manual"},
     "subscribe": {"timeout_s": 0, "ack": "manual"},

@@ -258,7 +258,7 @@ def test_retention_by_age_goes_on_behind_a_message_of_a_clock_that_was_ahead(
 ) -> None:
     time_of_day = Clock()
     monkeypatch.setattr(clock, "now", time_of_day.now)
-    bus = connect("worker:s", retention={"max_age_s": 60})
+    bus = connect("worker:s", retention={"max_age_s": 60, "grace_s": 0})
     time_of_day.step(10 * DAY_S)
     first = bus.send("worker:s", "job")
     time_of_day.step(-10 * DAY_S)

@@ -224,6 +224,7 @@ def test_a_purge_deletes_dead_deliveries_and_then_messages_without_deliveries(
     bus.claim()
     bus.nack(3)
     bus.send(WORKER, "job")
+    foreign.execute("UPDATE deliveries SET finished_at = 1 WHERE state = 4")  # nobody asks for their receipts any more
 
     counts = bus.purge_dead("a:s"), bus.purge_dead(), bus.purge_dead()
 
@@ -237,6 +238,7 @@ def test_a_purge_deletes_dead_deliveries_and_then_messages_without_deliveries(
 
 def test_a_purge_of_many_takes_bites_and_no_id_is_used_twice(bus: BusClient, foreign: Foreign, kill: Kill) -> None:
     kill(1200)
+    foreign.execute("UPDATE deliveries SET finished_at = 1 WHERE state = 4")
 
     assert bus.purge_dead(WORKER) == 1200
 

@@ -131,10 +131,10 @@ def test_of_eight_processes_at_once_exactly_one_stores(db: str, boss: BusClient,
 def test_a_key_is_free_again_once_its_message_was_pruned(boss: BusClient, worker: BusClient) -> None:
     first = once(boss)
     worker.ack(first.id)
-    boss.prune(0)
+    boss.prune(0, grace_s=0)
     assert once(boss).duplicate  # the newest is never pruned
     boss.send("worker:s", "note")
-    boss.prune(0)
+    boss.prune(0, grace_s=0)
 
     assert id_and_duplicate(once(boss), once(boss)) == [(3, False), (3, True)]
 

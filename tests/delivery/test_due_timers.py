@@ -136,7 +136,7 @@ def test_the_dead_stay_when_old_messages_are_pruned(bus: BusClient, foreign: For
     bus.send(WORKER, "job")
     wait_until(lambda: len(bus.dead()) == 2, "both deaths")
 
-    pruned = bus.prune(0)
+    pruned = bus.prune(0, grace_s=0)
 
     assert pruned.messages == 2
     assert [message.id for message in bus.dead()] == [1, 2]

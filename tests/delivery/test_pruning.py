@@ -18,8 +18,8 @@ Connect = Callable[..., BusClient]
 
 
 def prune(bus: BusClient, older_than_s: float = 0, **options: Any) -> Any:
-    """Prune messages of any age, unless the options say otherwise."""
-    return bus.prune(older_than_s, **options)
+    """Prune messages of any age, however long they are finished, unless the options say otherwise."""
+    return bus.prune(older_than_s, **{"grace_s": 0, **options})
 
 
 def ids(foreign: Foreign, table: str = "messages") -> list[int]:
@@ -109,7 +109,7 @@ def test_many_go_in_bites_with_progress_and_the_file_shrinks(db: str, connect: C
     before = os.stat(db).st_size
 
     progress: list[Any] = []
-    done = bus.prune(0, progress=progress.append)
+    done = bus.prune(0, grace_s=0, progress=progress.append)
 
     assert [step.messages for step in progress] == [500, 1000, 1199]
     assert done == progress[-1]
@@ -130,7 +130,7 @@ def test_a_prune_that_ends_after_a_bite_has_kept_that_bite(connect: Connect, for
     foreign.execute("UPDATE deliveries SET state = 2")
 
     with pytest.raises(KeyboardInterrupt):
-        bus.prune(0, progress=interrupt)
+        bus.prune(0, grace_s=0, progress=interrupt)
 
     assert foreign.value("SELECT count(*) FROM messages") == 700
     assert foreign.value("SELECT count(*) FROM deliveries") == 700

@@ -38,7 +38,7 @@ def kept(foreign: Foreign) -> tuple[int, int, int]:
 
 
 def test_the_newest_are_kept_and_never_many_more(connect: Connect, foreign: Foreign) -> None:
-    boss, worker = connect("boss:s", retention={"max_messages": 150}), connect(WORKER)
+    boss, worker = connect("boss:s", retention={"grace_s": 0, "max_messages": 150}), connect(WORKER)
     most = 0
     for _ in range(12):
         work_off(boss, worker, 50)
@@ -52,7 +52,7 @@ def test_the_newest_are_kept_and_never_many_more(connect: Connect, foreign: Fore
 
 
 def test_messages_older_than_the_limit_are_deleted_and_younger_ones_stay(connect: Connect, foreign: Foreign) -> None:
-    boss, worker = connect("boss:s", retention={"max_age_s": 3600}), connect(WORKER)
+    boss, worker = connect("boss:s", retention={"grace_s": 0, "max_age_s": 3600}), connect(WORKER)
     work_off(boss, worker, 60)
     foreign.execute("UPDATE messages SET created_at = created_at - 7200000000 WHERE id <= 40")
 
@@ -62,7 +62,7 @@ def test_messages_older_than_the_limit_are_deleted_and_younger_ones_stay(connect
 
 
 def test_the_file_stays_below_its_size(hosted: Hosted, db: str, foreign: Foreign) -> None:
-    boss, worker = hosted("boss:s", retention={"max_bytes": 400_000}), hosted(WORKER)
+    boss, worker = hosted("boss:s", retention={"grace_s": 0, "max_bytes": 400_000}), hosted(WORKER)
     for _ in range(8):
         work_off(boss, worker, 100, "x" * 2000)
     worker.checkpoint()
@@ -72,7 +72,7 @@ def test_the_file_stays_below_its_size(hosted: Hosted, db: str, foreign: Foreign
 
 
 def test_unfinished_and_dead_messages_stay_at_any_limit(connect: Connect, foreign: Foreign) -> None:
-    boss = connect("boss:s", retention={"max_messages": 1, "max_age_s": 0.000001, "max_bytes": 1})
+    boss = connect("boss:s", retention={"grace_s": 0, "max_messages": 1, "max_age_s": 0.000001, "max_bytes": 1})
     worker, stuck = connect(WORKER), connect("stuck:s")
     waiting = boss.send_many([{"to": "stuck:s", "type": "job"} for _ in range(30)])
     stuck.inbox()
@@ -92,7 +92,7 @@ def test_unfinished_and_dead_messages_stay_at_any_limit(connect: Connect, foreig
 def test_a_long_row_of_unfinished_messages_does_not_keep_the_rest_from_going(
     connect: Connect, foreign: Foreign
 ) -> None:
-    boss, worker = connect("boss:s", retention={"max_messages": 100}), connect(WORKER)
+    boss, worker = connect("boss:s", retention={"grace_s": 0, "max_messages": 100}), connect(WORKER)
     boss.send_many([{"to": "stuck:s", "type": "job"} for _ in range(5000)])
 
     work_off(boss, worker, 1500)
@@ -115,7 +115,7 @@ def test_a_process_that_sends_once_does_its_share(connect: Connect, db: str, for
     boss, worker = connect("boss:s"), connect(WORKER)
     work_off(boss, worker, 100)
 
-    with BusClient.at("once:s", db, retention=Retention(max_messages=10)) as once:
+    with BusClient.at("once:s", db, retention=Retention(max_messages=10, grace_s=0)) as once:
         once.send(WORKER, "job")
 
     assert kept(foreign)[0] == 10
@@ -124,7 +124,7 @@ def test_a_process_that_sends_once_does_its_share(connect: Connect, db: str, for
 def test_nothing_goes_inside_a_transaction(connect: Connect, foreign: Foreign) -> None:
     boss, worker = connect("boss:s"), connect(WORKER)
     work_off(boss, worker, 100)
-    limited = connect("limited:s", retention={"max_messages": 10})
+    limited = connect("limited:s", retention={"grace_s": 0, "max_messages": 10})
 
     with limited.transaction() as tx:
         tx.send(WORKER, "job")
@@ -136,7 +136,7 @@ def test_nothing_goes_inside_a_transaction(connect: Connect, foreign: Foreign) -
 
 def test_a_client_with_limits_deletes_enough_for_the_sends_of_others(connect: Connect, foreign: Foreign) -> None:
     boss, worker = connect("boss:s"), connect(WORKER)
-    limited = connect("limited:s", retention={"max_messages": 100})
+    limited = connect("limited:s", retention={"grace_s": 0, "max_messages": 100})
 
     for _ in range(4):
         work_off(boss, worker, 1000)
@@ -151,7 +151,7 @@ def test_while_another_writer_holds_the_lock_maintenance_returns_and_deletes_lat
 ) -> None:
     boss, worker = hosted("boss:s"), hosted(WORKER)
     work_off(boss, worker, 100)
-    maintainer = hosted("maintainer:s", retention={"max_messages": 10}, busy_timeout_s=60)
+    maintainer = hosted("maintainer:s", retention={"grace_s": 0, "max_messages": 10}, busy_timeout_s=60)
     holder = spawn("lock_holder", db)
     holder.read()
 
@@ -170,7 +170,7 @@ def test_while_another_writer_holds_the_lock_maintenance_returns_and_deletes_lat
 def test_maintenance_deletes_all_messages_beyond_the_limits(hosted: Hosted, foreign: Foreign) -> None:
     boss, worker = hosted("boss:s"), hosted(WORKER)
     work_off(boss, worker, 500)
-    maintainer = hosted("maintainer:s", retention={"max_messages": 10})
+    maintainer = hosted("maintainer:s", retention={"grace_s": 0, "max_messages": 10})
 
     maintainer.run_maintenance(at_most_s=30)
 
@@ -180,12 +180,13 @@ def test_maintenance_deletes_all_messages_beyond_the_limits(hosted: Hosted, fore
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        ({"max_age": 5}, "'max_age' is not known: use max_age_s, max_messages, max_bytes"),
+        ({"max_age": 5}, "'max_age' is not known: use max_age_s, max_messages, max_bytes, grace_s"),
         ({"max_age_s": 0}, "max_age_s is 0"),
         ({"max_age_s": "7d"}, "max_age_s is '7d'"),
         ({"max_messages": 0}, "max_messages is 0"),
         ({"max_messages": 1.5}, "max_messages is 1.5"),
         ({"max_bytes": True}, "max_bytes is True"),
+        ({"grace_s": -1}, "grace_s is -1"),
         (7, "retention is 7, but must be limits"),
     ],
 )
@@ -215,7 +216,7 @@ def test_a_bus_within_limits_shrinks_by_many_free_pages(
             worker.ack(message.id)
         bus._store.checkpoint()
         before = int(bus._store.pragma("page_count"))
-        remover = retention.RetentionWorker(bus._store, retention.Retention(max_messages=1))
+        remover = retention.RetentionWorker(bus._store, retention.Retention(max_messages=1, grace_s=0))
 
         while remover.delete_batch():
             pass

@@ -42,7 +42,7 @@ with Client(sys.argv[1], "worker:s") as bus:
         tx.reply(sent, "fine")
     taken = [next(bus.listen()).body, asyncio.run(take(bus))]
     assert bus.wait_receipt(sent.id, timeout_s=30)[0].state == "acked"
-    print(taken, [peer.address for peer in bus.peers()], bus.stats().messages, bus.prune(0).messages)
+    print(taken, [peer.address for peer in bus.peers()], bus.stats().messages, bus.prune(0, grace_s=0).messages)
 """
     done = subprocess.run([sys.executable, "-c", program, serve().path], capture_output=True, text=True, check=False)
 

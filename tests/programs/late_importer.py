@@ -30,6 +30,7 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
     ("peers", {}),
     ("stats", {}),
     ("prune", {"older_than_s": 0}),
+    ("forget", {"role": "gone:s"}),
     ("register", {"role": TO}),
     ("rpc.discover", {}),
 ]

@@ -78,7 +78,7 @@ def test_a_circle_of_replies_ends(
 def test_a_thread_goes_on_around_a_message_that_was_pruned(boss: BusClient, worker: BusClient) -> None:
     link(boss, None, 1, 1, 2)
     worker.ack(1)
-    boss.prune(0)
+    boss.prune(0, grace_s=0)
 
     assert [thread(boss, message_id) for message_id in (1, 2, 3, 4)] == [[2, 3, 4]] * 4
     with pytest.raises(MessageNotFoundError):
@@ -89,7 +89,7 @@ def test_a_thread_of_a_pruned_message_without_replies_is_an_error(boss: BusClien
     link(boss, None, 1, None)
     for message_id in (1, 2):
         worker.ack(message_id)
-    boss.prune(0)
+    boss.prune(0, grace_s=0)
 
     with pytest.raises(MessageNotFoundError, match="there is no message #2: it was never sent, or it was pruned"):
         boss.thread(2)

@@ -39,7 +39,7 @@ def test_rewriting_the_file_changes_no_message_lease_or_order(
     for message in worker.claim(max=10):
         worker.ack(message.id)
     leased = worker.claim(max=5, lease_s=60)
-    worker.prune(0.000001)
+    worker.prune(0.000001, grace_s=0)
     before = [(msg.id, msg.body, msg.state) for msg in worker.inbox(peek=True)]
 
     foreign.execute(statement)
@@ -100,7 +100,7 @@ def test_a_rebuilt_file_with_another_page_size_and_no_auto_vacuum_is_used_and_pr
     with BusClient.at("worker:s", db) as worker:
         bodies = [msg.body[0] for msg in taken(worker)]
         # The file keeps its free pages: waiting for their removal would never end.
-        pruned = worker.prune(0.000001)
+        pruned = worker.prune(0.000001, grace_s=0)
 
         assert bodies == [*range(100)]
         assert pruned.messages == 99
@@ -145,7 +145,7 @@ def test_the_users_own_tables_indexes_and_triggers_do_not_disturb_raven(connect:
     assert bus.send("worker:s", "note", "twice", dedup_key="k").id == again.id == 4
     assert ids == [1, 2, 3, 4, 5]
     assert foreign.value("SELECT count(*) FROM audit") == 5
-    assert bus.prune(0.000001).messages == 4
+    assert bus.prune(0.000001, grace_s=0).messages == 4
 
 
 def test_a_users_trigger_that_refuses_a_row_raises_a_raven_error_and_stores_nothing(

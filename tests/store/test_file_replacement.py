@@ -33,7 +33,7 @@ CALLS: dict[str, tuple[Call, Any]] = {
     "stats": (lambda bus: bus.stats().messages, 1),
     "last_id": (lambda bus: bus.last_id(), 1),
     "dead": (lambda bus: bus.dead(), []),
-    "prune": (lambda bus: bus.prune(0.000001, dry_run=True).messages, 0),
+    "prune": (lambda bus: bus.prune(0.000001, grace_s=0, dry_run=True).messages, 0),
     "tail": (lambda bus: [msg.body for msg in bus.tail(follow=False)], ["new"]),
     "follow": (lambda bus: [msg.body for msg in bus.tail(timeout_s=0.1)], ["new"]),
     "peek": (lambda bus: [msg.body for msg in bus.inbox(peek=True)], ["new"]),

@@ -87,10 +87,21 @@ def _marks(message: Message) -> dict[str, object]:
 )
 @click.option("--older-than", type=DURATION, default="7d", show_default=True, help="Minimum age (0s: all).")
 @click.option("--dry-run", is_flag=True, help="Only count the messages.")
+@click.option(
+    "--grace",
+    type=DURATION,
+    default="60s",
+    show_default=True,
+    help="Keep messages that were finished within this time.",
+)
+@click.option("--unfinished", is_flag=True, help="Let unfinished messages of that age expire first.")
 @json_option
 @bus_option
-def prune(older_than: float, dry_run: bool, as_json: bool, db: str | None) -> None:
-    """Delete finished messages of a minimum age, and shrink the file. Unfinished and dead messages stay."""
+def prune(older_than: float, dry_run: bool, grace: float, unfinished: bool, as_json: bool, db: str | None) -> None:
+    """Delete finished messages of a minimum age, and shrink the file. Unfinished and dead messages stay.
+
+    Messages for which a sender may still wait stay, too: requests without an answer, and those finished within --grace.
+    """
     with (
         open_observer(db) as bus,
         click.progressbar(length=1, label="pruning", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar,
@@ -100,9 +111,15 @@ def prune(older_than: float, dry_run: bool, as_json: bool, db: str | None) -> No
             bar.length = max(1, pruned.candidates)
             bar.update(pruned.messages - bar.pos)
 
-        total = bus.prune(older_than, dry_run=dry_run, progress=show)
+        total = bus.prune(older_than, dry_run=dry_run, progress=show, grace_s=grace, unfinished=unfinished)
     if as_json:
-        echo_json({"messages": total.messages, "bytes": total.bytes, "dry_run": dry_run})
-    else:
-        verb = "would drop" if dry_run else "dropped"
-        click.echo(f"{verb} {total.messages} messages with {total.bytes:,} bytes of bodies")
+        counts = {"messages": total.messages, "bytes": total.bytes, "kept": total.kept, "expired": total.expired}
+        echo_json({**counts, "dry_run": dry_run})
+        return
+    if unfinished:
+        click.echo(f"{'would expire' if dry_run else 'expired'} {total.expired:,} unfinished deliveries")
+    click.echo(
+        f"{'would drop' if dry_run else 'dropped'} {total.messages} messages with {total.bytes:,} bytes of bodies"
+    )
+    if total.kept:
+        click.echo(f"kept {format_count(total.kept, 'message')} for which a sender may still wait")

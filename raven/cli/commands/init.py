@@ -1,4 +1,4 @@
-"""`raven init`, `session`, `completion` and `version`: the set-up of a bus, a session and a shell."""
+"""`raven init`, `session`, `forget`, `completion` and `version`: a bus, its sessions and addresses, and a shell."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import click
 
 from raven import __version__
 from raven.cli.command import Documented, DocumentedGroup
-from raven.cli.options import ADDRESS, bus_option, json_option, open_client
-from raven.cli.output import echo_json, escape
+from raven.cli.options import ADDRESS, bus_option, json_option, open_client, open_observer
+from raven.cli.output import echo_json, escape, format_count
 from raven.errors import ConfigError, abbreviate
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ def init(db: str, force: bool, as_json: bool) -> None:
 _EXAMPLE = "raven session init s1 -a planner:s1 -a worker:s1"
 
 
-@click.group(cls=DocumentedGroup, short_help="Prepare a session.", example=_EXAMPLE)
+@click.group(cls=DocumentedGroup, short_help="Prepare or end a session.", example=_EXAMPLE)
 def session() -> None:
-    """Prepare a session, in which agents work together."""
+    """Prepare or end a session, in which agents work together."""
 
 
 @session.command("init", cls=Documented, short_help="Register the addresses of a session in advance.", example=_EXAMPLE)
@@ -73,6 +73,45 @@ def session_init(
         return
     click.echo(f"initialised {escape(path)}")
     click.echo(f"session {escape(session_id)}: {escape(', '.join(registered)) or 'no address registered yet'}")
+
+
+@session.command("end", cls=Documented, short_help="Forget the addresses of a session.", example="raven session end s1")
+@click.argument("session_id", metavar="SESSION")
+@json_option
+@bus_option
+def session_end(session_id: str, as_json: bool, db: str | None) -> None:
+    """Unregister all addresses of SESSION, and let the mail that waits for them expire."""
+    from raven.model.address import make_address
+
+    make_address(session_id, "role")  # raises AddressError
+    _forget((f"*:{session_id}",), as_json, db)
+
+
+@click.command(
+    cls=Documented,
+    short_help="Unregister addresses, and let their mail expire.",
+    example="raven forget worker:s1",
+)
+@click.argument("addresses", metavar="ADDRESS...", nargs=-1, required=True, type=ADDRESS)
+@json_option
+@bus_option
+def forget(addresses: tuple[str, ...], as_json: bool, db: str | None) -> None:
+    """Unregister addresses, and let the mail that waits for them expire.
+
+    An ADDRESS may be a pattern: '*:s1' means all of a session, 'worker:*' a role in every session. A client that
+    still uses its address registers it again.
+    """
+    _forget(addresses, as_json, db)
+
+
+def _forget(targets: tuple[str, ...], as_json: bool, db: str | None) -> None:
+    with open_observer(db) as bus:
+        forgotten = bus.forget(*targets)
+    if as_json:
+        echo_json(forgotten._asdict())
+        return
+    addresses = format_count(forgotten.addresses, "address", "addresses")
+    click.echo(f"forgot {addresses}; expired {format_count(forgotten.deliveries, 'delivery', 'deliveries')}")
 
 
 @click.command(cls=Documented, short_help="Print a shell completion script.", example='eval "$(raven completion bash)"')

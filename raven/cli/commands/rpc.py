@@ -90,6 +90,8 @@ def serve(
         max_body_bytes=settings.max_body_bytes,
         max_attempts=settings.max_attempts,
         retention=settings.retention,
+        identity_ttl_s=settings.identity_ttl_s,
+        broadcast_ttl_s=settings.broadcast_ttl_s,
         ready=lambda path: click.echo(f"listening at {escape(path)}"),
         limits={**settings.limits, **dict(limits)},
         **{name: size for name, size in sizes.items() if size is not None},

@@ -3,6 +3,7 @@
 -- sql/__init__.py inserts the column lists of MessageRow. @columns and @values are those of an INSERT. @delivery reads
 -- `messages AS m` with `deliveries AS d`, and @whole the view `log`. A reply inherits the columns of `messages AS m`
 -- in @inherited.
+-- A request `messages AS m` is open until it expires or is withdrawn (expires_at), or one of its recipients has answered.
 -- NOT INDEXED keeps the planner on the range of ids; an index on unfinished deliveries would walk a whole backlog.
 -- The index deliveries_open begins with `leased`: a search by recipient names it, for leased deliveries or for others.
 
@@ -30,6 +31,72 @@ SELECT address FROM identities
 INSERT INTO identities (address, role, session, registered_at, last_seen)
 VALUES (:address, :role, :session, :now, :now)
 ON CONFLICT (address) DO UPDATE SET last_seen = excluded.last_seen;
+
+-- unseen_identities --
+-- Up to :max registered addresses that no client has used since :before.
+SELECT address FROM identities WHERE last_seen < :before ORDER BY last_seen LIMIT :max;
+
+-- mark_seen --
+-- Update the last_seen of an address that is in use.
+UPDATE identities SET last_seen = :now WHERE address = :address AND last_seen < :now;
+
+-- delete_unseen_identity --
+-- Unregister an address, unless a client has used it since :before.
+DELETE FROM identities WHERE address = :address AND last_seen < :before;
+
+-- delete_identities --
+-- Unregister up to :max addresses that match an address or a pattern.
+DELETE FROM identities
+ WHERE address IN (SELECT address FROM identities
+                    WHERE (:role = '*' OR role = :role) AND (:session = '*' OR session = :session) LIMIT :max);
+
+-- holds_lease --
+-- Whether a lease holds any delivery to an address.
+SELECT EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND leased = 1 AND recipient = :recipient);
+
+-- recipients_matching --
+-- Up to :max addresses after :after that match a pattern and have unfinished deliveries, those under a lease or the
+-- others. A private reply address, `role+<16 hexadecimal digits>:session`, matches no pattern.
+WITH RECURSIVE open (recipient) AS (
+    SELECT min(recipient) FROM deliveries WHERE state < 2 AND leased = :leased AND recipient > :after
+     UNION ALL
+    SELECT (SELECT min(d.recipient) FROM deliveries AS d
+             WHERE d.state < 2 AND d.leased = :leased AND d.recipient > open.recipient)
+      FROM open WHERE open.recipient IS NOT NULL)
+SELECT recipient FROM open
+ WHERE recipient IS NOT NULL
+   AND (:role = '*' OR substr(recipient, 1, instr(recipient, ':') - 1) = :role)
+   AND (:session = '*' OR substr(recipient, instr(recipient, ':') + 1) = :session)
+   AND recipient NOT GLOB '*+' || replace(hex(zeroblob(8)), '0', '[0-9a-f]') || ':*'
+ LIMIT :max;
+
+-- shorten_lives --
+-- Let up to :max unfinished deliveries of one recipient expire :life after their send, or now if that is past.
+UPDATE deliveries
+   SET expires_at = (SELECT min(:now + :life, max(:now, m.created_at + :life)) FROM messages AS m
+                      WHERE m.id = deliveries.id >> 20)
+ WHERE id IN (SELECT d.id FROM deliveries AS d
+               WHERE d.state < 2 AND d.leased IN (0, 1) AND d.recipient = :recipient
+                 AND (d.expires_at IS NULL OR d.expires_at > :now + :life)
+               LIMIT :max);
+
+-- expire_older --
+-- Let up to :max unfinished deliveries after an id expire now whose messages were sent before :before, except requests
+-- whose senders still wait.
+UPDATE deliveries SET expires_at = :now
+ WHERE id IN (SELECT d.id FROM deliveries AS d NOT INDEXED
+                JOIN messages AS m ON m.id = d.id >> 20
+               WHERE d.id > :after AND d.id < :upto AND d.state < 2 AND (d.expires_at IS NULL OR d.expires_at > :now)
+                 AND m.created_at < :before AND NOT (m.reply_address IS NOT NULL AND m.expires_at > :now)
+               ORDER BY d.id LIMIT :max)
+RETURNING id;
+
+-- count_older --
+-- The number of deliveries that `expire_older` would let expire.
+SELECT count(*) FROM deliveries AS d
+  JOIN messages AS m ON m.id = d.id >> 20
+ WHERE d.state < 2 AND (d.expires_at IS NULL OR d.expires_at > :now)
+   AND m.created_at < :before AND NOT (m.reply_address IS NOT NULL AND m.expires_at > :now);
 
 -- list_identities --
 -- Every registered address; only the addresses of one session if :session is given.
@@ -181,7 +248,7 @@ RETURNING id >> 20;
 -- list_leased --
 -- The messages of the deliveries that a lease still holds, and when it ends for each.
 SELECT id >> 20, ready_at FROM deliveries
- WHERE state < 2 AND recipient = :recipient AND ready_at > 0 AND lease = :lease;
+ WHERE state < 2 AND leased = 1 AND recipient = :recipient AND lease = :lease;
 
 -- consume --
 -- Ack a delivery and count an attempt, unless it has expired or another lease holds it (:lease NULL: unleased).
@@ -343,9 +410,18 @@ RETURNING recipient;
 SELECT id, id >> 20 FROM deliveries INDEXED BY deliveries_dead
  WHERE state = 4 AND (:recipient IS NULL OR recipient = :recipient) AND id > :after ORDER BY id LIMIT :max;
 
--- expire_newest_dead --
--- Mark a dead delivery as expired if its message is the newest.
-UPDATE deliveries SET state = 3 WHERE id = :delivery_id AND state = 4 AND id >> 20 = (SELECT max(id) FROM messages);
+-- expire_dead --
+-- Mark a dead delivery as expired if its message must stay: it is the newest, or a sender may still wait for it (see
+-- `prunable_batch`), or does so now (:is_awaited).
+UPDATE deliveries SET state = 3
+ WHERE id = :delivery_id AND state = 4
+   AND (:is_awaited OR finished_at > :grace AND finished_at <= :now OR id >> 20 = (SELECT max(id) FROM messages)
+        OR EXISTS (SELECT 1 FROM messages AS m
+                    WHERE m.id = :delivery_id >> 20 AND (m.reply_address IS NOT NULL AND m.expires_at > :now
+                    AND NOT EXISTS (SELECT 1 FROM messages AS answer
+                                      JOIN deliveries AS asked ON asked.id >= m.id << 20 AND asked.id < (m.id + 1) << 20
+                                                              AND asked.recipient = answer.sender
+                                     WHERE answer.reply_to = m.id AND answer."to" = m.reply_address))));
 
 -- delete_dead --
 -- Delete one dead delivery.
@@ -388,8 +464,18 @@ SELECT recipient, sum(count), min(oldest)
 SELECT count(*), max(id) FROM messages WHERE created_at < :before AND id < (SELECT max(id) FROM messages);
 
 -- prunable_batch --
--- The next old messages after an id without unfinished or dead deliveries.
-SELECT m.id, length(m.body) FROM messages AS m
+-- The next old messages after an id without unfinished or dead deliveries; and whether a sender may still wait for an
+-- answer, or for the receipts of a delivery finished after :grace.
+SELECT m.id, length(m.body),
+       (m.reply_address IS NOT NULL AND m.expires_at > :now
+        AND NOT EXISTS (SELECT 1 FROM messages AS answer
+                          JOIN deliveries AS asked ON asked.id >= m.id << 20 AND asked.id < (m.id + 1) << 20
+                                                  AND asked.recipient = answer.sender
+                         WHERE answer.reply_to = m.id AND answer."to" = m.reply_address))
+       OR EXISTS (SELECT 1 FROM deliveries AS d
+                   WHERE d.id >= m.id << 20 AND d.id < (m.id + 1) << 20
+                     AND d.finished_at > :grace AND d.finished_at <= :now)
+  FROM messages AS m
  WHERE m.id > :after AND m.id <= :upto AND m.created_at < :before
    AND NOT EXISTS (SELECT 1 FROM deliveries AS d
                     WHERE d.id >= m.id << 20 AND d.id < (m.id + 1) << 20 AND (d.state < 2 OR d.state = 4))
@@ -400,16 +486,24 @@ SELECT m.id, length(m.body) FROM messages AS m
 SELECT id, created_at, (SELECT max(id) FROM messages) FROM messages ORDER BY id LIMIT 1;
 
 -- retention_window --
--- The last id of the next :rows messages after an id.
-SELECT max(id) FROM (SELECT id FROM messages WHERE id > :after ORDER BY id LIMIT :rows);
+-- The last id of the next :rows messages after an id, and the send time of the first of them.
+SELECT max(id), (SELECT created_at FROM messages WHERE id > :after ORDER BY id LIMIT 1)
+  FROM (SELECT id FROM messages WHERE id > :after ORDER BY id LIMIT :rows);
 
 -- retention_batch --
--- The next messages of a window that exceed the limits of retention, without unfinished or dead deliveries.
+-- The next messages of a window that exceed the limits of retention, without unfinished or dead deliveries. A message
+-- stays if a sender may still wait for an answer, or for the receipts of a delivery finished after :grace.
 SELECT m.id FROM messages AS m
  WHERE m.id > :after AND m.id <= :window AND m.id < (SELECT max(id) FROM messages)
-   AND (m.id <= :upto OR m.created_at < :before)
+   AND (m.id <= :upto OR m.created_at < :before) AND (m.created_at <= :grace OR m.created_at > :now)
    AND NOT EXISTS (SELECT 1 FROM deliveries AS d
-                    WHERE d.id >= m.id << 20 AND d.id < (m.id + 1) << 20 AND (d.state < 2 OR d.state = 4))
+                    WHERE d.id >= m.id << 20 AND d.id < (m.id + 1) << 20
+                      AND (d.state < 2 OR d.state = 4 OR d.finished_at > :grace AND d.finished_at <= :now))
+   AND NOT (m.reply_address IS NOT NULL AND m.expires_at > :now
+            AND NOT EXISTS (SELECT 1 FROM messages AS answer
+                              JOIN deliveries AS asked ON asked.id >= m.id << 20 AND asked.id < (m.id + 1) << 20
+                                                      AND asked.recipient = answer.sender
+                             WHERE answer.reply_to = m.id AND answer."to" = m.reply_address))
  ORDER BY m.id LIMIT :max;
 
 -- retention_has_more --

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from raven.errors import InputError, abbreviate
 from raven.model.leases import LeaseTracker
 from raven.model.limits import check_id, check_lease, check_max
 from raven.model.message import Message, State
 from raven.model.new_message import NewMessage, SendOptions, build, build_many, check_request
+
+if TYPE_CHECKING:
+    from raven.model.status import Forgotten, Pruned, Receipt
 
 _T = TypeVar("_T")
 # The server checks the sender, the size limit and the address of a reply: these values only satisfy the client's check.
@@ -125,3 +128,31 @@ def _content(params: Mapping[str, Any], message: NewMessage) -> dict[str, Any]:
     if params.get("tags"):
         content["tags"] = list(params["tags"])
     return {**content, "body": message.body}
+
+
+def receipts_of(result: Any) -> list[Receipt]:
+    """Return the receipts of a result."""
+    from raven.model.status import Receipt
+
+    return [Receipt.from_dict(receipt) for receipt in result["receipts"]]
+
+
+def pruned_of(result: Any) -> Pruned:
+    """Return the counts of a `prune`."""
+    from raven.model.status import Pruned
+
+    # The server reports only deleted messages, and no other candidates.
+    messages, kept = result["messages"], result["kept"]
+    return Pruned(messages, result["bytes"], messages + kept, kept, result["expired"])
+
+
+def forgotten_of(result: Any) -> Forgotten:
+    """Return the counts of a `forget`."""
+    from raven.model.status import Forgotten
+
+    return Forgotten(result["addresses"], result["deliveries"])
+
+
+def addresses_of(role: str | Sequence[str] | None) -> str | list[str] | None:
+    """Return one or several addresses as a parameter."""
+    return role if role is None or isinstance(role, str) else list(role)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 
 from raven.errors import DatabaseError, InputError, LeaseLostError
 from raven.model.leases import LeaseTracker
-from raven.model.limits import check_id, check_max, check_poll_interval
+from raven.model.limits import GRACE_S, check_id, check_max, check_poll_interval
 from raven.model.message import Message, State
 from raven.model.new_message import SendOptions
 from raven_rpc.client import calls
@@ -19,7 +19,7 @@ from raven_rpc.client.long_poll import LongPoll
 from raven_rpc.client.transport import Transport
 
 if TYPE_CHECKING:
-    from raven.model.status import Peer, Pruned, Receipt, Stats
+    from raven.model.status import Forgotten, Peer, Pruned, Receipt, Stats
     from raven_rpc.client.stream import AsyncMessageIterator
     from raven_rpc.client.transaction import Transaction
 
@@ -253,7 +253,7 @@ class Client:
         max: int = 1000,
     ) -> list[Message]:
         """Return the whole messages of one conversation or task, in order."""
-        params = {"correlation_id": correlation_id, "task_id": task_id, "role": _addresses(role), "max": max}
+        params = {"correlation_id": correlation_id, "task_id": task_id, "role": calls.addresses_of(role), "max": max}
         return self._call("history", messages_of, **params)
 
     def thread(self, id: int, *, role: str | Sequence[str] | None = None, max: int = 1000) -> list[Message]:
@@ -263,12 +263,12 @@ class Client:
         """
         check_id(id)
         check_max(max)
-        return self._call("thread", messages_of, id=id, role=_addresses(role), max=max)
+        return self._call("thread", messages_of, id=id, role=calls.addresses_of(role), max=max)
 
     def receipts(self, id: int) -> list[Receipt]:
         """Return the state of each delivery of a message, in the order of its recipients; MessageNotFoundError."""
         check_id(id)
-        return self._call("receipts", _receipts_of, id=id)
+        return self._call("receipts", calls.receipts_of, id=id)
 
     def wait_receipt(self, id: int, state: State = "acked", timeout_s: float | None = None) -> list[Receipt]:
         """Wait until every delivery of a message has reached `state`, and return the receipts.
@@ -334,17 +334,27 @@ class Client:
         return decode_as(Stats.from_dict, bus)
 
     def prune(
-        self, older_than_s: float, *, dry_run: bool = False, progress: Callable[[Pruned], None] | None = None
+        self,
+        older_than_s: float,
+        *,
+        dry_run: bool = False,
+        progress: Callable[[Pruned], None] | None = None,
+        grace_s: float = GRACE_S,
+        unfinished: bool = False,
     ) -> Pruned:
-        """Delete finished messages older than `older_than_s` and free their space; unfinished messages stay.
+        """Delete finished messages older than `older_than_s`, as `BusClient.prune` does; calls `progress` at the end.
 
-        `progress` is called at the end. With `dry_run` it only counts. LostError if the client cannot know whether it
-        was done; it can be repeated.
+        LostError if the client cannot know whether it was done; it can be repeated.
         """
-        pruned = self._call_long("prune", _pruned_of, older_than_s=older_than_s, dry_run=dry_run)
+        params = {"older_than_s": older_than_s, "dry_run": dry_run, "grace_s": grace_s, "unfinished": unfinished}
+        pruned = self._call_long("prune", calls.pruned_of, **params)
         if progress is not None:
             progress(pruned)
         return pruned
+
+    def forget(self, *targets: str) -> Forgotten:
+        """Unregister addresses and let their mail expire, as `BusClient.forget` does."""
+        return self._call_long("forget", calls.forgotten_of, role=list(targets))
 
     def close(self) -> None:
         """Close all connections; loops in other threads end. Later and waiting calls raise ClosedError. Idempotent."""
@@ -368,7 +378,7 @@ class Client:
 
     def _receipt_call(self, id: int, state: State, timeout_s: float | None) -> LongPoll[list[Receipt]]:
         check_id(id)
-        call = Call("wait_receipt", {"id": id, "state": state}, _receipts_of, True)
+        call = Call("wait_receipt", {"id": id, "state": state}, calls.receipts_of, True)
         return LongPoll(self._transport, call, timeout_s, may_wait_forever=True)
 
     def _do_leased(self, id: int, call: Call[_T], *, ends: bool = True) -> _T:
@@ -381,20 +391,3 @@ class Client:
         if ends:
             self._leases.forget(id)
         return result
-
-
-def _receipts_of(result: Any) -> list[Receipt]:
-    from raven.model.status import Receipt
-
-    return [Receipt.from_dict(receipt) for receipt in result["receipts"]]
-
-
-def _pruned_of(result: Any) -> Pruned:
-    from raven.model.status import Pruned
-
-    # The server reports only deleted messages, and no other candidates.
-    return Pruned(result["messages"], result["bytes"], result["messages"])
-
-
-def _addresses(role: str | Sequence[str] | None) -> str | list[str] | None:
-    return role if role is None or isinstance(role, str) else list(role)

@@ -62,9 +62,31 @@ def prune(context: Context, args: params.Prune) -> Work:
 
     def run() -> dict[str, Any]:
         pruned = context.admin.prune(
-            args.older_than_s, dry_run=args.dry_run, progress=lambda _: context.host.check_running()
+            args.older_than_s,
+            dry_run=args.dry_run,
+            progress=lambda _: context.host.check_running(),
+            grace_s=args.grace_s,
+            unfinished=args.unfinished,
         )
-        return {"messages": pruned.messages, "bytes": pruned.bytes, "dry_run": args.dry_run}
+        return {
+            "messages": pruned.messages,
+            "bytes": pruned.bytes,
+            "kept": pruned.kept,
+            "expired": pruned.expired,
+            "dry_run": args.dry_run,
+        }
+
+    return Work("admin", run)
+
+
+def forget(context: Context, args: params.Forget) -> Work:
+    """Unregister addresses, and let the mail that waits for them expire; a pattern means all that match it."""
+    roles = [args.role] if isinstance(args.role, str) else args.role
+    if context.bound:
+        roles = [context.check(role) for role in roles]
+
+    def run() -> dict[str, int]:
+        return context.admin.forget(*roles)._asdict()
 
     return Work("admin", run)
 

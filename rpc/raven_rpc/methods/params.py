@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from raven.errors import InputError
+from raven.model.limits import GRACE_S
 from raven.model.new_message import OPTION_TYPES, OPTIONS, Option
 from raven_rpc.methods.binding import abbreviate_json, bind
 
@@ -321,10 +322,18 @@ class PurgeDead(Params):
 
 
 class Prune(Params):
-    """The minimum age, and whether to delete or only to count."""
+    """The minimum age, for how long finished messages stay, and whether unfinished ones go."""
 
     older_than_s: Annotated[float, Field(description="minimum age in seconds, counted from the send")]
     dry_run: Annotated[bool, Field(description="only count, delete nothing")] = False
+    grace_s: Annotated[float, Field(description="keep what was finished less than so many seconds ago")] = GRACE_S
+    unfinished: Annotated[bool, Field(description="let unfinished messages of that age expire first")] = False
+
+
+class Forget(Params):
+    """The addresses or patterns."""
+
+    role: Annotated[str | list[str], Field(description="address or pattern, or a list of them")]
 
 
 class Stats(Params):

@@ -102,6 +102,7 @@ METHODS: dict[str, Method] = {
     "requeue": Method(params.Requeue, admin.requeue, "Requeued"),
     "purge_dead": Method(params.PurgeDead, admin.purge_dead, "Purged"),
     "prune": Method(params.Prune, admin.prune, "Pruned"),
+    "forget": Method(params.Forget, admin.forget, "Forgotten"),
     "hello": Method(params.Hello, _hello, "Hello"),
     "ping": Method(Params, _ping, "Pong"),
     "stats": Method(params.Stats, admin.stats, "Stats"),

@@ -68,7 +68,7 @@ class FullDisk(Report):
         self._send_all("after")
         self._receive()
         self.expect(self._server.poll() is None, "the server has ended")
-        self._bus.prune(0)
+        self._bus.prune(0, grace_s=0)
 
     def start_without_inodes(self) -> None:
         """Start a subscriber while no doorbell can be created, and send to it."""

@@ -17,7 +17,7 @@ _READY = 5
 _FINISHED = 12
 _LARGE = "x" * 100_000
 _MORE_THAN_THE_CACHE = 3_000_000
-_LIMITS = {"max_messages": 3}
+_LIMITS = {"max_messages": 3, "grace_s": 0}
 
 
 class Operation(NamedTuple):
@@ -158,7 +158,7 @@ OPERATIONS = (
         does=False,
         options=(("retention", _LIMITS),),
     ),
-    Operation("prune", lambda bus, _: bus.prune(0), _write_much, undoes=False, does=False),
+    Operation("prune", lambda bus, _: bus.prune(0, grace_s=0), _write_much, undoes=False, does=False),
     Operation("checkpoint", lambda bus, _: bus.checkpoint(), _write_much, does=False),
     Operation("read all", _read_all, does=False),
     Operation("close", lambda bus, _: bus.close(), _write_much, does=False),

@@ -41,6 +41,7 @@ REQUESTS = (
     b'{"jsonrpc":"2.0","method":"requeue","params":{"ids":[1,2]},"id":2}\n'
     b'{"jsonrpc":"2.0","method":"purge_dead","params":{},"id":3}\n',
     b'{"jsonrpc":"2.0","method":"prune","params":{"older_than_s":86400,"dry_run":true},"id":1}\n'
+    b'{"jsonrpc":"2.0","method":"forget","params":{"role":"*:gone"},"id":1}\n'
     b'{"jsonrpc":"2.0","method":"stats","params":{"full":false},"id":2}\n',
     b'{"jsonrpc":"2.0","method":"hello","params":{"as":"cook:kitchen"},"id":1}\n'
     b'{"jsonrpc":"2.0","method":"ack","params":{"id":10},"id":2}\n',

@@ -26,7 +26,7 @@ _MAX_REQUEST = 2048
 _DEADLINE_S = 20.0
 # The longest wait for a request that may wait; longer than the timeouts in the corpus.
 _WAIT_S = 0.05
-_RETENTION = {"max_messages": 500}
+_RETENTION = {"max_messages": 500, "grace_s": 0}
 
 
 @contextmanager
@@ -205,6 +205,7 @@ _CALLS: list[Callable[[Client], Any]] = [
     lambda bus: bus.requeue(1),
     lambda bus: bus.purge_dead(),
     lambda bus: bus.prune(9),
+    lambda bus: bus.forget("gone:s"),
     lambda bus: bus.stats(),
     _ask_address,
     lambda bus: next(bus.tail(timeout_s=_WAIT_S), None),

@@ -112,7 +112,7 @@ def run(round: Round, bus: BusClient) -> None:
     with closing(BusClient.at("own:s", bus.db_path)) as own:
         own.ack(sent.id)
     bus.send("own:s", "note")
-    bus.prune(0)
+    bus.prune(0, grace_s=0)
     round.expect(sent.id not in {one.id for one in bus.tail(follow=False)}, "a foreign key of the user keeps a message")
     for table in ("tied", "own"):
         bus.execute(f"DROP TABLE {table}")

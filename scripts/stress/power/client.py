@@ -108,7 +108,7 @@ class FileStepClient(StepClient):
     def prune(self) -> None:
         """Delete the finished messages, and vacuum the file."""
         with self._expectations.step([], durable=self._durable, drops=True):
-            self.bus.prune(older_than_s=0)
+            self.bus.prune(older_than_s=0, grace_s=0)
 
     def upkeep(self) -> None:
         """Delete the messages beyond the retention limits."""

@@ -108,7 +108,7 @@ def work(context: ProgramContext) -> None:
 def upkeep(context: ProgramContext) -> None:
     """Let the file grow, and vacuum it."""
     with (
-        context.open_client(_BOSS, retention={"max_messages": 6}) as boss,
+        context.open_client(_BOSS, retention={"max_messages": 6, "grace_s": 0}) as boss,
         context.open_client(_WORKER) as worker,
     ):
         for _ in range(5):

@@ -19,7 +19,7 @@ from raven import BusClient, RavenError, WaitTimeoutError
 
 TABLES = ("CREATE TABLE soak_open (job TEXT PRIMARY KEY)", "CREATE TABLE soak_duplicated (job TEXT)")
 _PAUSE_S = 0.012
-_RETENTION = {"max_messages": 1000}
+_RETENTION = {"max_messages": 1000, "grace_s": 0}
 _stop = threading.Event()
 
 

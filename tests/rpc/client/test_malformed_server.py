@@ -126,6 +126,7 @@ def calls(bus: Client) -> list[Callable[[], Any]]:
         lambda: bus.requeue(1),
         bus.purge_dead,
         lambda: bus.prune(9),
+        lambda: bus.forget("gone:s"),
         bus.stats,
         lambda: bus.request("b:s", "note", timeout_s=1),
     ]

@@ -170,7 +170,7 @@ def test_a_write_whose_connection_dies_after_it_was_asked_for_is_lost_and_not_as
             lambda: bus.nack(1),
             lambda: bus.requeue(1),
             bus.purge_dead,
-            lambda: bus.prune(0),
+            lambda: bus.prune(0, grace_s=0),
         ):
             asked.clear()
             with pytest.raises(LostError, match="may have been done"):

@@ -25,7 +25,7 @@ WORKER, BOSS = "worker:s", "boss:s"
 # The methods that write in no transaction of the writer.
 OTHERS = {
     "read", "recipients", "receipts", "wait_receipt", "history", "thread", "tail", "peers", "last_id", "dead", "prune",
-    "purge_dead", "hello", "ping", "stats", "rpc.discover",
+    "purge_dead", "forget", "hello", "ping", "stats", "rpc.discover",
 }  # fmt: skip
 _commit = Writer._commit
 
@@ -85,6 +85,7 @@ def converse(line: Line, bus: BusClient, frail: BusClient) -> Iterator[tuple[str
     yield "message", pushed
     yield call("ack", {"id": pushed["message"]["id"]})
     yield "message", line.push()
+    yield call("held", {"subscription": 1})
     yield call("unsubscribe", {"subscription": 1})
     yield call("subscribe", {"ack": "prefetch", "window": 1})
     pushed = line.push()

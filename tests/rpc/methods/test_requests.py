@@ -45,8 +45,10 @@ PARAMS: dict[str, dict[str, Any]] = {
     "dead": {"role": "worker:s", "max": 5},
     "requeue": {"ids": [], "all": True, "role": "worker:s"},
     "purge_dead": {"role": "worker:s"},
-    "prune": {"older_than_s": 60, "dry_run": True},
+    "prune": {"older_than_s": 60, "dry_run": True, "grace_s": 5, "unfinished": True},
+    "forget": {"role": ["gone:s", "*:gone"]},
     "subscribe": {"role": "reader:s", "ack": "manual", "window": 5},
+    "held": {"subscription": 1},
     "unsubscribe": {"subscription": 1},
     "tail": {"from_id": 1, "role": "worker:s", "follow": False},
     "peers": {"session": "s"},
@@ -108,7 +110,7 @@ def test_parameters_mean_the_same_by_name_and_by_position(shared: Served, method
             if method in ("nack", "extend"):
                 line.ask("claim", {"role": "worker:s", "max": 1000})
                 params["id"] = sent["id"]
-            if method == "unsubscribe":
+            if method in ("held", "unsubscribe"):
                 line.ask("subscribe", ["reader:s"])
             call = line.error if method == "request" else line.ask
             answers.append(call(method, params if is_by_name else list(params.values())))

@@ -23,7 +23,7 @@ def test_an_idle_server_deletes_by_the_retention_limits_of_raven_yaml(
         bus.ack(message.id)
     bus.send("other:s", "job")
     with open(db.replace("bus.db", "raven.yaml"), "w", encoding="utf-8") as file:
-        file.write("retention:\n  max_messages: 5\n")
+        file.write("retention:\n  max_messages: 5\n  grace_s: 0\n")
 
     serve(cwd=db.removesuffix("/bus.db"))
 
