@@ -91,15 +91,15 @@ def load(db: str | None = None, folder: str | None = None) -> Config:
     """
     ownership.check_setting()
     file = find_file(folder or os.getcwd())
-    content = _read(file) if file else b""
+    content = _read(file) if file else None
     if isinstance(content, ownership.Distrust):
         if not db and not os.environ.get("RAVEN_DB"):
             raise ConfigError(f"{content}, or name the bus with --db or RAVEN_DB")
         import logging
 
         logging.getLogger("raven").warning("ignored: %s", content.problem)
-        file, content = None, b""
-    settings = _parse(file, content) if file else {}
+        file, content = None, None
+    settings = _parse(file, content) if file and content is not None else {}
     path, source = _choose_db(db, file, settings)
     log_level = os.environ.get("RAVEN_LOG_LEVEL") or settings.get("log_level", "warning")
     if not _is_log_level(log_level):
@@ -255,8 +255,8 @@ _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def _read(path: str) -> bytes | ownership.Distrust:
-    """Return the content of the settings file, or why the file does not count, judged by the file that is open."""
+def _read(path: str) -> bytes | ownership.Distrust | None:
+    """Return the content of the settings file, or why the open file does not count; None if it was just removed."""
     try:
         if os.path.islink(path):  # the owner of a link chooses which file is read
             distrust = ownership.distrust_at(path, stat.S_IFLNK)
@@ -265,8 +265,10 @@ def _read(path: str) -> bytes | ownership.Distrust:
         # Another program may have put a FIFO into the file's place, which must not block.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             return ownership.distrust(path, os.fstat(file.fileno())) or file.read(_MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        return None
     except OSError as error:
-        distrust = ownership.distrust(path, os.stat(path)) if isinstance(error, PermissionError) else None
+        distrust = ownership.distrust_at(os.path.realpath(path)) if isinstance(error, PermissionError) else None
         if distrust is not None:
             return distrust
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from None
