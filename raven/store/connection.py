@@ -163,6 +163,7 @@ class Connection:
                     raise self.error_from(error) from error
                 attempts += 1
             except apsw.Error as error:
+                file.check_ownership(self.path)  # SQLite may have met another user's file that came after the check
                 raise self.error_from(error) from error
         self.usable = None if self.is_closed else self.connection
         return self.connection

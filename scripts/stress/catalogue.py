@@ -34,7 +34,7 @@ _ENTRIES = (
     Entry("processes", "forks, SIGSTOP, cancelled tasks, no descriptors, no inotify, damaged doorbells", 120),
     Entry("clock", "clock steps of up to a day each way, and to 1970 and 2038", 120),
     Entry("socket", "the server under random bytes, slow clients, many clients, and unauthorized users", 180),
-    Entry("strangers", "another user who plants, locks and reads what lies beside a bus in an open folder", 60),
+    Entry("strangers", "another user plants, locks and reads files beside a bus in an open folder", 60),
     Entry("injection", "texts that attack terminals, shells, SQL, JSON lines and file names", 60),
     Entry("upgrade", "files of the first schema, and of a newer one", 30),
     Entry("fuzz", "the protocol's parser, guided by coverage (atheris)", 120),

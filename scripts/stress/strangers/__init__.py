@@ -1,1 +1,1 @@
-"""Trial strangers: another user of the host attacks what lies beside a bus in a folder that all may write."""
+"""Trial strangers: another user of the host attacks the files beside a bus in a folder that all may write."""
