@@ -167,7 +167,9 @@ def test_a_function_in_the_schema_of_the_file_cannot_leave_sql(db: str) -> None:
 
 
 def test_no_statement_can_write_the_schema_as_a_table(db: str) -> None:
-    with closing(Store(db)) as store, store._connected() as connection:
+    with closing(Store(db)) as store:
+        connection = store.connection
+        assert connection is not None
         connection.execute("PRAGMA writable_schema = ON")
         with pytest.raises(apsw.SQLError, match="may not be modified"):
             connection.execute("UPDATE sqlite_schema SET sql = 'x'")
