@@ -54,6 +54,24 @@ EXPECTED = {
     ],
     "expire": ["SEARCH deliveries USING INDEX deliveries_expiry (expires_at>? AND expires_at<?)"],
     "new_recipients_after": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>?)"],
+    "unseen_identities": ["SEARCH identities USING COVERING INDEX identities_seen (last_seen<?)"],
+    "holds_lease": [f"{OPEN})"],
+    "shorten_lives": [
+        "SEARCH deliveries USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH d USING INDEX deliveries_open (leased=? AND recipient=?)",
+    ],
+    "recipients_matching": [
+        "SEARCH deliveries USING INDEX deliveries_open (leased=? AND recipient>?)",
+        "SEARCH d USING INDEX deliveries_open (leased=? AND recipient>?)",
+    ],
+    "expire_older": [
+        "SEARCH d USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+        "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
+    ],
+    "retention_batch": [
+        "SEARCH m USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+        "SEARCH answer USING INDEX messages_reply (reply_to=?)",
+    ],
     "find_duplicate": ["SEARCH messages USING COVERING INDEX messages_dedup (sender=? AND dedup_key=?)"],
     "get_delivery": [
         "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",

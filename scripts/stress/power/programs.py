@@ -181,7 +181,7 @@ PROGRAMS = {
     "create": Program(create, moments=0),
     "work": Program(work),
     "upkeep": Program(upkeep),
-    "spill": Program(spill, moments=8),
+    "spill": Program(spill, moments=16),
     "upgrade": Program(upgrade, make_old_file, moments=0),
     "concurrent": Program(concurrent, threads=3),
     "server": Program(server, threads=3),
