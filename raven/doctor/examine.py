@@ -30,6 +30,7 @@ from raven.doctor.report import Check, Verdict
 from raven.doctor.socket import check_socket
 from raven.doctor.subscribers import check_subscribers, check_watch
 from raven.errors import BusyError, DiskFullError, RavenError, abbreviate
+from raven.files.ownership import distrust_links
 from raven.store.connection import sqlite_version
 from raven.store.sql import migrations
 from raven.wake.doorbell import Doorbells
@@ -56,6 +57,10 @@ def examine(config: Config) -> Iterator[Check]:
             f"invalid path {abbreviate(config.db)}: it contains a NUL character",
             "name another with --db or RAVEN_DB",
         )
+        return
+    distrust = distrust_links(config.db)
+    if distrust is not None:
+        yield Check("file", "fail", *distrust)
         return
     path = os.path.realpath(config.db)
     folder = os.path.dirname(path)

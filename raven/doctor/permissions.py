@@ -50,7 +50,8 @@ def check_permissions(path: str) -> Check:
             findings.append(
                 Finding("fail", f"{companion} is {kind}", f"{command('rm', companion)}, when no process uses the bus")
             )
-    return summarize("permissions", findings, f"mode {mode:04o}, only this user can open it")
+    users = "this user and its group" if mode & 0o070 else "only this user"
+    return summarize("permissions", findings, f"mode {mode:04o}, {users} can open it")
 
 
 def writable_by_others(path: str) -> Iterator[Finding]:

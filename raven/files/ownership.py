@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from raven.errors import ConfigError
 
 TRUSTED_UIDS = "RAVEN_TRUSTED_UIDS"
 _ROOT = 0
+_MAX_LINKS = 40
 _MAX_UID = (1 << 32) - 2  # the system calls take -1 for "no user"
 _KINDS = {
     stat.S_IFREG: "a file",
@@ -92,6 +94,29 @@ def distrust_at(path: str, kind: int = stat.S_IFREG, *, private: bool = False) -
     except OSError:
         return None
     return distrust(path, status, kind, private=private)
+
+
+def distrust_links(path: str) -> Distrust | None:
+    """Return why a symlink on the way to `path` does not count: its owner chooses where the path leads."""
+    path = os.path.abspath(path)
+    for _ in range(_MAX_LINKS):
+        link = next((one for one in _prefixes(path) if os.path.islink(one)), None)
+        if link is None:
+            return None
+        status = os.lstat(link)
+        if not is_trusted(status.st_uid):
+            return distrust(link, status, stat.S_IFLNK)
+        path = os.path.normpath(os.path.join(os.path.dirname(link), os.readlink(link)) + path[len(link) :])
+    return None
+
+
+def _prefixes(path: str) -> Iterator[str]:
+    """Yield each folder on the way to a path, from the root, and the path itself."""
+    end = path.find("/", 1)
+    while end > 0:
+        yield path[:end]
+        end = path.find("/", end + 1)
+    yield path
 
 
 def open_lock(path: str, mode: int = 0o600) -> int:

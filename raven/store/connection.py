@@ -17,6 +17,7 @@ import apsw
 
 from raven.config import Durability
 from raven.errors import ClosedError, ConfigError, DatabaseError, FileMissingError, abbreviate
+from raven.files import ownership
 from raven.model.limits import is_number
 from raven.store import file, fork_safety, migrations
 from raven.store.checkpoint import WAL_SIZE_LIMIT, BusyHandler
@@ -63,11 +64,15 @@ class Connection:
             raise ConfigError(f"durability {abbreviate(durability)} is not known: use 'normal' or 'full'")
         if not is_number(busy_timeout_s, 0, 3600):
             raise ConfigError(f"busy_timeout_s {abbreviate(busy_timeout_s)} is out of range: use 0 to 3600 seconds")
+        ownership.check_setting()
         if "\0" in path or not path.isprintable():
             shown = path.encode("unicode_escape").decode()
             raise FileMissingError(f"invalid bus path '{shown}': it contains a NUL or unprintable character")
         # Resolve symlinks: SQLite and the doorbells must agree on one name for the file.
         self.path = os.path.realpath(path)
+        distrust = ownership.distrust_links(path) if self.path != os.path.abspath(path) else None
+        if distrust is not None:
+            raise DatabaseError(str(distrust))
         self.busy_timeout_s = busy_timeout_s
         self.durability = durability
         self.checkpoints = checkpoints

@@ -71,9 +71,8 @@ def find_distrust(path: str) -> ownership.Distrust | None:
             status = os.lstat(companion)
         except OSError:
             continue
-        distrust = ownership.distrust(companion, status)
-        if distrust is not None:
-            return distrust
+        if not ownership.counts(status, stat.S_IFREG):
+            return ownership.distrust(companion, status)
         # SQLite would write into the file that has the other name, too.
         if status.st_nlink > 1 and companion != path:
             return ownership.Distrust(f"{companion} has {status.st_nlink} names (hard links)", "remove this one")

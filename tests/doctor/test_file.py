@@ -322,4 +322,15 @@ def test_a_bus_that_a_group_shares_is_no_problem_if_its_users_are_trusted(
     assert_reports(run_checks(bus)["file"], "fail", "mode 0660", "chmod go-w", "or set RAVEN_TRUSTED_UIDS to the users")
 
     monkeypatch.setenv("RAVEN_TRUSTED_UIDS", "12345")
-    assert not problems(run_checks(bus))
+    checks = run_checks(bus)
+    assert not problems(checks)
+    assert checks["permissions"].found == "mode 0660, this user and its group can open it"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link to another user")
+def test_a_link_of_another_user_fails_with_the_owner(bus: str, tmp_path: Path) -> None:
+    link = tmp_path / "link.db"
+    link.symlink_to(bus)
+    os.chown(link, 12345, 12345, follow_symlinks=False)
+
+    assert_reports(run_checks(str(link))["file"], "fail", f"{link} belongs to user 12345", "remove it")

@@ -13,7 +13,7 @@ import apsw
 import pytest
 
 from raven import BusClient
-from raven.errors import DatabaseError
+from raven.errors import ConfigError, DatabaseError
 from raven.store.connection import SqliteConnection
 from raven.store.database import Store
 
@@ -61,6 +61,38 @@ def test_a_bus_of_another_user_is_refused_unless_that_user_is_trusted(db: str, m
         send(db)
     monkeypatch.setenv("RAVEN_TRUSTED_UIDS", "3001")
     send(db)
+
+
+@as_root
+@pytest.mark.parametrize("place", ["the file", "its folder", "behind a link of one's own"])
+def test_a_link_of_another_user_leads_nowhere(db: str, tmp_path: Path, place: str) -> None:
+    """Its owner would choose where a bus is made."""
+    target = tmp_path / "home"
+    target.mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(target / "planted.db" if place == "the file" else target)
+    os.chown(link, STRANGER, STRANGER, follow_symlinks=False)
+    path = str(link) if place == "the file" else str(link / "planted.db")
+    if place == "behind a link of one's own":
+        (tmp_path / "mine").symlink_to("link")
+        path = str(tmp_path / "mine" / "planted.db")
+
+    with pytest.raises(DatabaseError, match=f"{link} belongs to user 3001"):
+        send(path)
+    assert list(target.iterdir()) == []
+
+    os.chown(link, 0, 0, follow_symlinks=False)
+    send(path)
+    assert (target / "planted.db").exists()
+
+
+def test_an_unknown_user_in_the_setting_is_said_when_the_bus_is_opened(
+    db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAVEN_TRUSTED_UIDS", "no-such-user")
+
+    with pytest.raises(ConfigError, match="RAVEN_TRUSTED_UIDS names the unknown user 'no-such-user'"):
+        send(db)
 
 
 @as_root
