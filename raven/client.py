@@ -448,7 +448,7 @@ class BusClient(BusObserver):
         """Close the connection; loops of `listen` and `subscribe` in other threads and tasks end. Idempotent."""
         self._release_loops()
         super().close()
-        self._doorbells.ring([self.address])
+        self._doorbells.ring_each(self.address)
 
     def _release_loops(self) -> None:
         for consumer in members(self._consumers):
@@ -461,7 +461,7 @@ class BusClient(BusObserver):
         if ack not in ("auto", "manual"):
             raise InputError(f"ack {abbreviate(ack)} is not known: use 'auto' or 'manual'")
         check_lease(lease_s)
-        waiter = Waiter(self._handle, self.address, poll_interval_s)
+        waiter = Waiter(self._handle, self.address, poll_interval_s, competes=True)
         if ack == "auto":
             consumer = AutoAckConsumer(self._mailbox, waiter, max_per_poll)
         else:

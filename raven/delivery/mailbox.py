@@ -341,19 +341,15 @@ class Mailbox:
         if token is None:
             return
         if self._store.block is not None:
-            self._store.after_commit(lambda _: self._forget(message_id, token))
-        elif self.leases.forget(message_id, token):
-            self._ring([self._recipient])
-
-    def _forget(self, message_id: int, token: int) -> None:
-        if self.leases.forget(message_id, token):
-            self._ring([self._recipient])
+            self._store.after_commit(lambda _: self.leases.forget(message_id, token))
+        else:
+            self.leases.forget(message_id, token)
 
     def _mark_lost(self, message_id: int, token: int | None) -> None:
         """Free the message's slot in its loop's window; a later ack stays refused."""
         if token is not None:
             lost = self.leases.mark_lost
-            self._store.after_commit(lambda _: lost(message_id, token) and self._ring([self._recipient]))
+            self._store.after_commit(lambda _: lost(message_id, token))
 
     def _require(self, tx: Transaction, message_id: int) -> tuple[int, int | None]:
         """Return the state and the lease of this address's delivery; raises MessageNotFoundError."""

@@ -59,7 +59,7 @@ class HostedBus(BusClient):
             child.close()
         if self._is_child:
             self._release_loops()
-            self._doorbells.ring([self.address])
+            self._doorbells.ring_each(self.address)
         else:
             super().close()
 

@@ -76,7 +76,7 @@ class Poller:
         self._fetch = fetch
         self._owner = owner
         self._descriptor = -1
-        self._notified = self._is_due = False
+        self._notified = self._is_due = self._owes_ring = False
         self._timer: asyncio.TimerHandle | None = None
         self.is_fetching = self.is_paused = self.is_closed = False
 
@@ -92,12 +92,13 @@ class Poller:
         self.poll_if_needed()
 
     def poll_if_needed(self) -> None:
-        """Fetch if the doorbell rang or a time has come, and the owner has capacity."""
-        if self.is_fetching or self.is_paused or self.is_closed or not (self._notified or self._is_due):
+        """Fetch if the doorbell rang or a time has come, and the owner has capacity; if not, pass the ring on."""
+        if self.is_fetching or self.is_closed or not (self._notified or self._is_due):
             return
-        if self._sink.is_full or (capacity := self._owner.capacity()) <= 0:
+        if self.is_paused or self._sink.is_full or (capacity := self._owner.capacity()) <= 0:
+            self._pass_on()
             return
-        self.is_fetching = True
+        self.is_fetching, self._owes_ring = True, False
         notified, self._notified, self._is_due = self._notified, False, False
         self._worker.submit(partial(self._fetch, capacity, notified), self._on_fetch_done, capacity)
 
@@ -136,6 +137,7 @@ class Poller:
         if self.is_closed:
             return
         self.is_closed = True
+        self._pass_on()
         self._detach()
         if self._timer is not None:
             self._timer.cancel()
@@ -144,8 +146,14 @@ class Poller:
 
     def _on_ring(self) -> None:
         self._listener.drain()
-        self._notified = True
+        self._notified = self._owes_ring = True
         self.poll_if_needed()
+
+    def _pass_on(self) -> None:
+        """Ring another waiter at the address, if this one was rung and cannot take the mail."""
+        if self._owes_ring:
+            self._owes_ring = False
+            self._listener.pass_on(forward=True)
 
     def _on_fetch_done(self, outcome: Outcome) -> None:
         """Hand the outcome of a fetch to the owner; poll again if the doorbell rang meanwhile."""

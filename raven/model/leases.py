@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 from raven.model.message import Message
@@ -12,11 +12,21 @@ _MAX_REMEMBERED = 100_000
 
 
 class Window:
-    """The unacked messages of one loop; `has_waiter` while the loop waits for one of them to be finished."""
+    """The unacked messages of one loop.
+
+    While the loop waits for one of them to be finished (`has_waiter`), `wake` is called then.
+    """
 
     def __init__(self) -> None:
         self.ids: set[int] = set()
         self.has_waiter = False
+        self.wake: Callable[[], object] = bool
+
+    def notify(self) -> None:
+        """Wake the loop if it waits."""
+        has_waiter, self.has_waiter = self.has_waiter, False
+        if has_waiter:
+            self.wake()
 
 
 class LeaseTracker:
@@ -69,29 +79,28 @@ class LeaseTracker:
         """Return the token of the lease under which this client claimed a message; None if it has not claimed it."""
         return self._leases.get(message_id)
 
-    def forget(self, message_id: int, token: int | None = None) -> bool:
-        """Forget a message that was finished or released; returns whether a loop waits for that.
+    def forget(self, message_id: int, token: int | None = None) -> None:
+        """Forget a message that was finished or released, and wake a loop that waits for that.
 
         Given a `token`, it ignores a message that was claimed again under another lease.
         """
         if token is not None and self._leases.get(message_id) != token:
-            return False
-        has_waiter = bool(self._windows) and self._leave_window(message_id)
+            return
+        if self._windows:
+            self._leave_window(message_id)
         self._leases.pop(message_id, None)
-        return has_waiter
 
-    def mark_lost(self, message_id: int, token: int | None = None) -> bool:
+    def mark_lost(self, message_id: int, token: int | None = None) -> None:
         """Take a message out of its window but keep its lost lease, which an ack must still report.
 
-        Returns whether a loop waits for that. Given a `token`, it ignores a message that was claimed again.
+        Wakes a loop that waits for that. Given a `token`, it ignores a message that was claimed again.
         """
-        return (token is None or self._leases.get(message_id) == token) and self._leave_window(message_id)
+        if token is None or self._leases.get(message_id) == token:
+            self._leave_window(message_id)
 
-    def _leave_window(self, message_id: int) -> bool:
+    def _leave_window(self, message_id: int) -> None:
         token = self._leases.get(message_id)
         window = None if token is None else self._windows.get(token)
-        if window is None:
-            return False
-        window.ids.discard(message_id)
-        has_waiter, window.has_waiter = window.has_waiter, False
-        return has_waiter
+        if window is not None:
+            window.ids.discard(message_id)
+            window.notify()

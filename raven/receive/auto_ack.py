@@ -91,6 +91,7 @@ class AutoAckConsumer:
             self._skips_peek = message is not None
             if message is not None:
                 return message
+        self.waiter.become_idle()
         self._queue_state = self._mailbox.peek()
         if not self._queue_state.has_work():
             return None
@@ -117,9 +118,20 @@ class AutoAckConsumer:
         size = min(self._batch_size * 2, self._max_per_poll) if keeps_up else 1
         message, self._claim = self._mailbox.consume_and_prefetch(queue, size, LEASE_S)
         self._next_row, self._batch_size, self._fetched_at = 0, size, now
+        if message is not None:
+            self.waiter.become_busy()
+            if size == 1 + (len(self._claim.rows) if self._claim is not None else 0):
+                self._share()
         if self._released:  # by another thread, during the fetch
             self.release()
         return message
+
+    def _share(self) -> None:
+        """Ring another consumer of the address if more mail is ready than this one has taken."""
+        # The message in hand must not be lost if a read fails.
+        with suppress(RavenError):
+            if self.waiter.has_company() and self._mailbox.peek().ready:
+                self.waiter.pass_on()
 
 
 def iterate(consumer: AutoAckConsumer, timeout_s: float | None) -> Generator[Message, None, None]:

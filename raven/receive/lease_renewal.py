@@ -69,5 +69,5 @@ class LeaseRenewer:
         held = self._window.ids.copy()
         lost = held - mailbox.renew(self._lease)
         self._window.ids.difference_update(lost)
-        if lost and self._window.has_waiter:
-            self._ring([self._address])
+        if lost:
+            self._window.notify()

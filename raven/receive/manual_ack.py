@@ -30,6 +30,7 @@ class ManualAckConsumer(AutoAckConsumer):
         self._lease = Lease(new_token(), lease_s)
         self._leases = mailbox.leases
         self._window = self._leases.open_window(self._lease.token)
+        self._window.wake = waiter.ring
         self._ring = handle.doorbells.ring
         self._renewer: LeaseRenewer | None = None
         self._has_claimed = False
@@ -56,7 +57,10 @@ class ManualAckConsumer(AutoAckConsumer):
     def next(self, notified: bool = False) -> Message | None:
         """Return the next message, leased; None if no message is ready or `max_per_poll` messages are unacked."""
         self.check_open()
+        self.waiter.become_idle()
         if self._is_full():
+            if notified:  # perhaps for mail, which another consumer can take
+                self.waiter.pass_on(forward=True)
             self._queue_state = _NO_WORK
             return None
         self._queue_state = self._mailbox.peek()
@@ -68,6 +72,9 @@ class ManualAckConsumer(AutoAckConsumer):
             self._start_renewer()
         messages, left = self._mailbox.lease_batch(self._queue_state, 1, None, self._lease, counts_attempt=True)
         self._leases.remember(messages)
+        if messages:
+            self.waiter.become_busy()
+            self._share()
         if self._released:  # by another thread, during the fetch
             self._has_claimed = True
             self.release()

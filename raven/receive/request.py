@@ -59,7 +59,7 @@ class ReplyConsumer(AutoAckConsumer):
                     return reply
                 notified = True
         except BusyError:
-            pass
+            self.waiter.become_idle()
         self._is_due = True
         return None
 
@@ -89,7 +89,7 @@ class Request:
         self._store.refuse_in_transaction("wait for a reply")
         self._pending = pending
         self._deadline = deadline_after(timeout_s)
-        waiter = Waiter(handle, pending.reply_address, 1.0, delay_watch=True)
+        waiter = Waiter(handle, pending.reply_address, 1.0, delay_watch=True, competes=True)
         self.consumer = ReplyConsumer(pending.mailbox(), waiter, pending)
 
     def send_and_wait(self) -> Message:

@@ -54,6 +54,12 @@ class PullSubscription:
         else:
             counts = not self._is_prefetch
             messages, left = self._mailbox.lease_batch(queue, max, max_bytes, self._lease, counts_attempt=counts)
+        if len(messages) == max and self.listener.has_company():
+            # The messages in hand must not be lost if a read fails.
+            with suppress(RavenError):
+                left = self._mailbox.peek()
+            if left.ready:
+                self.listener.pass_on()
         self._queue_state = left
         return messages
 

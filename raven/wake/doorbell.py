@@ -25,12 +25,15 @@ from raven.wake.fifo import (
     TEMPORARY_PREFIX,
     age_s,
     check_own_folder,
+    holds_ring,
     identity_at,
     is_own_folder,
     list_fifos,
     list_own_folders,
     ping,
+    ring_one,
 )
+from raven.wake.folder_name import folder_name
 
 # The pseudo-address of the doorbell on which observers listen; every send rings it.
 ALL_TRAFFIC = "*"
@@ -38,14 +41,11 @@ ALL_TRAFFIC = "*"
 SIGNAL_SLICE_S = 1.0
 # Creating a doorbell takes less than a millisecond.
 _TEMPORARY_LIFETIME_S = 5
-_MAX_NAME = 200
 _MAX_LISTED = 1024
 _MAX_FOLDERS = 4096
 _CLOCK_RESOLUTION_NS = 100_000_000
 # The most that a pipe holds, so that one read drains all rings.
 _PIPE_SIZE = 1 << 16
-# No capitals: some file systems ignore case.
-_UNESCAPED = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_.:@+,=-")
 
 
 def receipt_address(message_id: int) -> str:
@@ -62,14 +62,40 @@ class Doorbells:
         self._folders: dict[str, str] = {}
 
     def ring(self, addresses: Iterable[str]) -> list[str]:
-        """Wake the subscribers at these addresses, and return the addresses that have one. Never raises or blocks."""
+        """Wake a subscriber at each address, and return the addresses that have one. Never raises or blocks.
+
+        Of several that compete for the mail of an address, one is rung that has no ring to answer. It rings the next
+        one if it sees more mail, or cannot take the mail. Those that wait at a pseudo-address are all rung.
+        """
         waiting = []
         for address in addresses:
             folder = self._folders.get(address) or self._folder_of(address)
             # Mostly no subscriber waits: this check is cheaper than catching the error of a listing.
-            if os.access(folder, os.F_OK) and sum([ping(path, ring=True) for path in self._doorbells_in(folder)]):
-                waiting.append(address)
+            if os.access(folder, os.F_OK):
+                paths = self._doorbells_in(folder)
+                is_pool = len(paths) > 1 and not address.startswith(ALL_TRAFFIC)
+                if ring_one(paths) if is_pool else sum([ping(path, ring=True) for path in paths]):
+                    waiting.append(address)
         return waiting
+
+    def ring_each(self, address: str) -> None:
+        """Wake every subscriber at one address."""
+        for path in self._doorbells_in(self._folder_of(address)):
+            ping(path, ring=True)
+
+    def ring_next(self, address: str, own: str, *, forward: bool = False) -> None:
+        """Wake another subscriber at an address than the one with the doorbell at the path `own`.
+
+        With `forward`, only one after it in the order of the paths: several that cannot take the mail then ring each
+        other once at most.
+        """
+        if not address.startswith(ALL_TRAFFIC):
+            paths = self._doorbells_in(self._folder_of(address))
+            ring_one([path for path in paths if (path > own if forward else path != own)])
+
+    def has_others(self, address: str, own: str) -> bool:
+        """Whether another doorbell than the one at the path `own` is at an address."""
+        return any(path != own for path in self._doorbells_in(self._folder_of(address)))
 
     def ring_all(self) -> None:
         """Wake every subscriber, at all addresses."""
@@ -137,6 +163,7 @@ class Doorbells:
         paths = list_fifos(folder) if is_own_folder(self.folder) else []
         if paths is None:  # out of descriptors, for instance: the next ring lists the folder
             return []
+        paths.sort()
         if len(self._listed) >= _MAX_LISTED:
             self._listed.clear()
         # Two changes within the file system's clock resolution look like one: list so new a folder again.
@@ -147,7 +174,7 @@ class Doorbells:
     def _folder_of(self, address: str) -> str:
         # Pseudo-addresses are file names as they are.
         is_receipts = address.startswith(ALL_TRAFFIC) and address[1:].isdecimal()
-        folder = f"{self.folder}/{address if is_receipts or address == ALL_TRAFFIC else _folder_name(address)}"
+        folder = f"{self.folder}/{address if is_receipts or address == ALL_TRAFFIC else folder_name(address)}"
         # Receipt folders would only evict the others.
         if not is_receipts:
             if len(self._folders) >= _MAX_FOLDERS:
@@ -172,8 +199,8 @@ class Doorbell:
         """Return the descriptor that becomes readable at a ring."""
         return self._reader
 
-    def wait(self, timeout_s: float) -> bool:
-        """Block until a ring or the timeout; drain the doorbell and return whether it rang.
+    def wait(self, timeout_s: float, *, drains: bool = True) -> bool:
+        """Block until a ring or the timeout; drain the doorbell, unless told otherwise, and return whether it rang.
 
         It blocks in slices, because a handler can run only between them: a signal that another thread receives, or that
         comes just before the wait, interrupts no slice.
@@ -183,7 +210,8 @@ class Doorbell:
         try:
             while self._reader >= 0:
                 if self._poller.poll(1000 * max(0.0, min(SIGNAL_SLICE_S, deadline - time.monotonic()))):
-                    self.drain()
+                    if drains:
+                        self.drain()
                     return True
                 if time.monotonic() >= deadline:
                     break
@@ -193,7 +221,7 @@ class Doorbell:
                 self._close_descriptors()
         return False
 
-    async def wait_async(self, timeout_s: float) -> bool:
+    async def wait_async(self, timeout_s: float, *, drains: bool = True) -> bool:
         """Wait as `wait` does, without blocking the running event loop."""
         deadline = time.monotonic() + timeout_s
         self._is_awaited = True
@@ -201,7 +229,8 @@ class Doorbell:
             while self._reader >= 0 and (remaining_s := deadline - time.monotonic()) > 0:
                 await _readable(self._reader, min(remaining_s, SIGNAL_SLICE_S))
                 if self._poller.poll(0):
-                    self.drain()
+                    if drains:
+                        self.drain()
                     return True
         finally:
             self._is_awaited = False
@@ -209,9 +238,26 @@ class Doorbell:
                 self._close_descriptors()
         return False
 
+    def mark(self) -> bool:
+        """Put a ring of its own into the pipe, so that senders ring others; returns whether a ring was there before."""
+        self._is_awaited = True  # no other thread closes the descriptors now
+        try:
+            if self._reader < 0:
+                return False
+            was_rung = holds_ring(self._reader)
+            if not was_rung:
+                os.write(self._writer, b"!")
+            return was_rung
+        except OSError:
+            return False
+        finally:
+            self._is_awaited = False
+            if self._is_closing:
+                self._close_descriptors()
+
     def drain(self) -> None:
         """Discard all rings so far."""
-        with suppress(BlockingIOError):
+        with suppress(OSError):  # no ring is there, or another thread has closed it
             os.read(self._reader, _PIPE_SIZE)
 
     def exists(self) -> bool:
@@ -230,32 +276,43 @@ class Doorbell:
         self._create()
         return True
 
-    def close(self) -> None:
-        """Remove the FIFO and close it. Closing twice is allowed; a forked child's copy does nothing.
+    @property
+    def path(self) -> str:
+        """The path of the FIFO."""
+        return self._path
+
+    def close(self) -> bool:
+        """Remove the FIFO and close it; returns whether it had a ring to answer: pass it on.
+
+        Closing twice is allowed; a forked child's copy does nothing.
 
         A thread or a task that waits is woken, and closes the descriptors itself: a number that is closed under a
         waiter may belong to another file when the waiter uses it.
         """
         if self._reader < 0 or self._pid != os.getpid():
-            return
-        self.remove()
+            return False
+        was_rung = self.remove()
         self._is_closing = True  # before the check, as a waiter sets its own flag before it checks this one
         if self._is_awaited:
             with suppress(OSError):
                 os.write(self._writer, b"!")
         else:
             self._close_descriptors()
+        return was_rung
 
-    def remove(self) -> None:
-        """Remove the FIFO, and its folder if empty, and leave the descriptors open."""
-        if self._pid != os.getpid():
-            return
+    def remove(self) -> bool:
+        """Remove the FIFO, and its folder if empty, and leave the descriptors open; returns the same as `close`."""
+        if self._reader < 0 or self._pid != os.getpid():
+            return False
         # Leave the file alone if another program has replaced the FIFO.
         with suppress(OSError):
             if identity_at(self._path) == self._identity:
                 os.unlink(self._path)
         with suppress(OSError):
             os.rmdir(self._folder)
+        with suppress(OSError):
+            return holds_ring(self._reader)
+        return False
 
     def _close_descriptors(self) -> None:
         reader, writer, self._reader, self._writer = self._reader, self._writer, -1, -1
@@ -285,8 +342,10 @@ class Doorbell:
             # A write end of its own keeps the pipe from reporting a hang-up when a sender closes its end.
             self._writer = fork_safety.close_on_fork(os.open(temporary, os.O_WRONLY | FLAGS))
             self._identity = identity_at(temporary)
-            # A program that only sends does not need this module.
+            # A program that only sends does not need these modules; later, a finalizer may need the last two.
+            import fcntl  # noqa: F401
             import select
+            import termios  # noqa: F401
 
             self._poller = select.poll()
             self._poller.register(self._reader, select.POLLIN)
@@ -319,21 +378,3 @@ async def _readable(descriptor: int, timeout_s: float) -> None:
     finally:
         timer.cancel()
         loop.remove_reader(descriptor)
-
-
-def _folder_name(address: str) -> str:
-    """Return a file name for an address that no other address has, on any file system.
-
-    Too long an address is hashed. So is an invalid one, which an external writer can store: `..`, for instance.
-    """
-    if len(address) <= _MAX_NAME and ":" in address:
-        if _UNESCAPED.issuperset(address):
-            return address
-        name = "".join(
-            char if char in _UNESCAPED else "".join(f"%{byte:02x}" for byte in char.encode()) for char in address
-        )
-        if len(name) <= _MAX_NAME:
-            return name
-    from hashlib import sha256
-
-    return sha256(address.encode()).hexdigest()

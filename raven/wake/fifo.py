@@ -11,17 +11,43 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 
 from raven.files.ownership import counts, distrust_at
 
 TEMPORARY_PREFIX = ".new-"
+_CAN_SEE_RINGS = sys.platform == "linux"
 FLAGS = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def ping(path: str, ring: bool) -> bool:
     """Open one FIFO, and ring it if asked to; return whether it has a reader. Removes a FIFO without one."""
+    return _ping(path, ring, only_idle=False) is not None
+
+
+def ring_one(paths: Iterable[str]) -> bool:
+    """Ring the first FIFO whose reader has no ring to answer; return whether any FIFO has a reader.
+
+    A reader with a ring in its pipe will look for mail by itself, so that the others are its peers' turn. Only Linux
+    tells by the write end what a pipe holds: elsewhere all are rung.
+    """
+    has_reader = False
+    for path in paths:
+        state = _ping(path, True, only_idle=_CAN_SEE_RINGS)
+        has_reader = has_reader or state is not None
+        if state and _CAN_SEE_RINGS:
+            break
+    return has_reader
+
+
+def _ping(path: str, ring: bool, *, only_idle: bool) -> bool | None:
+    """Open one FIFO, and ring it if asked to; returns None, and removes it, if it has no reader.
+
+    With `only_idle`, do not ring a FIFO that holds a ring, and return False for it.
+    """
     try:
         pipe = os.open(path, os.O_WRONLY | FLAGS)
     except OSError as error:
@@ -29,19 +55,30 @@ def ping(path: str, ring: bool) -> bool:
             with suppress(OSError):
                 if stat.S_ISFIFO(os.stat(path, follow_symlinks=False).st_mode):
                     os.unlink(path)
-        return False
+        return None
     try:
         if not counts(os.fstat(pipe), stat.S_IFIFO, private=True):
+            return None
+        if only_idle and holds_ring(pipe):
             return False
         if ring:
             os.write(pipe, b"!")
     except BlockingIOError:
         return True
     except OSError:
-        return False
+        return None
     finally:
         os.close(pipe)
     return True
+
+
+def holds_ring(pipe: int) -> bool:
+    """Whether a pipe holds an unread ring; by a write end only Linux tells."""
+    # A send to an address without several waiters does not need these modules.
+    import fcntl
+    import termios
+
+    return any(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))
 
 
 def list_fifos(folder: str, *, temporaries: bool = False) -> list[str] | None:

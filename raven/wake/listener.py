@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from raven.wake.doorbell import Doorbell
+from raven.wake.fifo import ping
 from raven.wake.watcher import FALLBACK_POLL_S, WalWatcher
 
 if TYPE_CHECKING:
@@ -56,19 +57,42 @@ class Listener:
         """Whether the doorbell is still there; if not, `tick` creates another, with another descriptor."""
         return self._doorbell is not None and self._doorbell.exists()
 
-    def wait(self, timeout_s: float) -> bool:
-        """Block until a ring or the timeout; drain the doorbell and return whether it rang."""
+    def wait(self, timeout_s: float, *, drains: bool = True) -> bool:
+        """Block until a ring or the timeout; drain the doorbell, unless told otherwise, and return whether it rang."""
         # In a child, the parent's descriptor numbers belong to other files.
-        return self._doorbell is not None and not self.is_inherited and self._doorbell.wait(timeout_s)
+        doorbell = None if self.is_inherited else self._doorbell
+        return doorbell is not None and doorbell.wait(timeout_s, drains=drains)
 
-    async def wait_async(self, timeout_s: float) -> bool:
+    async def wait_async(self, timeout_s: float, *, drains: bool = True) -> bool:
         """Wait as `wait` does, without blocking the running event loop."""
-        return self._doorbell is not None and not self.is_inherited and await self._doorbell.wait_async(timeout_s)
+        doorbell = None if self.is_inherited else self._doorbell
+        return doorbell is not None and await doorbell.wait_async(timeout_s, drains=drains)
 
     def drain(self) -> None:
         """Discard the rings so far."""
         if self._doorbell is not None and self._pid == os.getpid():
             self._doorbell.drain()
+
+    def mark_busy(self) -> None:
+        """Let senders ring other waiters at the address until the next `drain`; pass on a ring that came before."""
+        if self._doorbell is not None and not self.is_inherited and self._doorbell.mark():
+            self.pass_on()
+
+    def pass_on(self, *, forward: bool = False) -> None:
+        """Ring another waiter at the address; with `forward` only one that comes after this one in their order."""
+        if not self.is_inherited:
+            self._doorbells.ring_next(self._address, self._path(), forward=forward)
+
+    def has_company(self) -> bool:
+        """Whether other waiters are at the address."""
+        return self._doorbells.has_others(self._address, self._path())
+
+    def ring(self) -> None:
+        """Ring this doorbell; any thread may call this."""
+        ping(self._path(), ring=True)
+
+    def _path(self) -> str:
+        return "" if self._doorbell is None else self._doorbell.path
 
     def tick(self) -> bool:
         """Recreate a missing doorbell, and try to become the WAL watcher if no process is.
@@ -97,8 +121,8 @@ class Listener:
         if self._is_open and not self.is_inherited:
             self._is_open = False
             self._watcher.release()
-            if self._doorbell is not None:
-                self._doorbell.close()
+            if self._doorbell is not None and self._doorbell.close():
+                self.pass_on()
 
     def end_at_exit(self) -> None:
         """Do as `close` does at the interpreter's exit, but leave the descriptors open for a thread that still waits.
@@ -108,8 +132,8 @@ class Listener:
         if self._is_open and not self.is_inherited:
             self._is_open = False
             self._watcher.release()
-            if self._doorbell is not None:
-                self._doorbell.remove()
+            if self._doorbell is not None and self._doorbell.remove():
+                self.pass_on()
 
     def _fall_back_to_polling(self, error: OSError) -> None:
         # Without a descriptor for a FIFO, an import has no descriptor either: the warning then comes at a later tick.

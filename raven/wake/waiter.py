@@ -27,14 +27,27 @@ class Waiter:
     Create the doorbell first (enter), then query the store, then wait: a message sent after the query rings. A wait
     returns after `poll_interval_s` at the latest (the fallback poll). Each tick checks the file, the doorbell and the
     election: once a second, whatever the poll interval is. If no FIFO can be created, polls are 100 ms apart.
+
+    With `competes`, other waiters take the same mail: a ring stays in the doorbell, so that senders ring another one,
+    from the wait until `become_idle`, and from `become_busy` on. With company at the address each tick is a poll.
     """
 
-    def __init__(self, handle: Handle, address: str, poll_interval_s: float, *, delay_watch: bool = False) -> None:
+    def __init__(
+        self,
+        handle: Handle,
+        address: str,
+        poll_interval_s: float,
+        *,
+        delay_watch: bool = False,
+        competes: bool = False,
+    ) -> None:
         check_poll_interval(poll_interval_s)
         self._handle = handle
         self._address = address
         self._poll_interval_s = poll_interval_s
         self._delay_watch = delay_watch
+        self._competes = competes
+        self._is_busy = False
         self._next_tick = 0.0
         self._listener: Listener | None = None
         self._pid = os.getpid()
@@ -83,7 +96,8 @@ class Waiter:
             if self._listener is None or self._listener.has_no_fifo:
                 time.sleep(pause)
             else:
-                rang = self._listener.wait(pause)
+                rang = self._listener.wait(pause, drains=not self._competes)
+                self._is_busy = self._is_busy or rang
             if self.tick_if_due() or rang or time.monotonic() >= deadline or self._is_closed():
                 return rang
 
@@ -98,14 +112,42 @@ class Waiter:
 
                 await asyncio.sleep(pause)
             else:
-                rang = await self._listener.wait_async(pause)
+                rang = await self._listener.wait_async(pause, drains=not self._competes)
+                self._is_busy = self._is_busy or rang
             if self.tick_if_due() or rang or time.monotonic() >= deadline or self._is_closed():
                 return rang
+
+    def become_idle(self) -> None:
+        """Let senders ring this waiter again. Query the store afterwards: earlier rings are discarded."""
+        if self._is_busy and self._listener is not None:
+            self._is_busy = False
+            self._listener.drain()
+
+    def become_busy(self) -> None:
+        """Let senders ring other waiters, while the program handles a message; a ring that has come is passed on."""
+        if not self._is_busy and self._listener is not None:
+            self._is_busy = True
+            self._listener.mark_busy()
+
+    def pass_on(self, *, forward: bool = False) -> None:
+        """Ring another waiter at the address, see Listener."""
+        if self._listener is not None:
+            self._listener.pass_on(forward=forward)
+
+    def has_company(self) -> bool:
+        """Whether other waiters are at the address."""
+        return self._listener is not None and self._listener.has_company()
+
+    def ring(self) -> None:
+        """Ring this waiter; any thread may call this."""
+        if self._listener is not None:
+            self._listener.ring()
 
     def tick_if_due(self) -> bool:
         """Check the file, the doorbell and the election if a tick is due; for busy loops that never wait, too.
 
-        Returns whether the file or the doorbell is another one: query the store then.
+        Returns whether to query the store: the file or the doorbell is another one, or another waiter may have been
+        rung and not have answered, because it was stopped or died.
         """
         if self._listener is None or time.monotonic() < self._next_tick:
             return False
@@ -114,7 +156,7 @@ class Waiter:
         store.verify()
         is_new = self._listener.tick()
         self._next_tick = time.monotonic() + _TICK_S
-        return is_new or store.inode != inode
+        return is_new or store.inode != inode or (self._competes and self._listener.has_company())
 
     def _deadline(self, at_most_s: float | None) -> float:
         """Return when a wait that begins now ends without a ring."""

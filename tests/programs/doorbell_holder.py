@@ -9,7 +9,7 @@ heard = 0
 for _ in range(int(count)):
     doorbells = Doorbells(db)
     bell = doorbells.create(address)
-    doorbells.ring([address])
+    doorbells.ring_each(address)
     heard += bell.wait(5)
     bell.close()
 print(heard, flush=True)
