@@ -219,8 +219,9 @@ def test_a_wait_for_a_message_that_another_program_deletes_says_so(db: str, conn
     waiting = Asking(lambda: boss.wait_receipt(message.id, timeout_s=DEADLINE_S))
     wait_for_waiting(db, receipt_address(message.id))
 
-    foreign.execute("DELETE FROM deliveries")
+    # The message first: between the two, the wait must not find a message without recipients, which has no receipts.
     foreign.execute("DELETE FROM messages")
+    foreign.execute("DELETE FROM deliveries")
 
     error = waiting.outcome()
     assert isinstance(error, MessageNotFoundError)
