@@ -47,6 +47,12 @@ class Admission(Protocol):
     def count(self, recipients: int, patterns: int) -> None:
         """Count so many deliveries of a message, and patterns to be expanded; raises LimitError."""
 
+    def admit(self, tx: Transaction, recipients: Sequence[str], size: int) -> None:
+        """Admit a message to these recipients, with a body of this size; raises LimitError."""
+
+    def record(self, message_id: int, recipients: int, size: int) -> None:
+        """Note that an admitted message was inserted."""
+
 
 class Outbox:
     """The sends of one address; each call is one transaction and rings the doorbells after its commit."""
@@ -136,6 +142,8 @@ def insert(tx: Transaction, message: NewMessage, admission: Admission | None = N
     id = tx.insert("insert_message", values)
     for row in _deliveries(message, id, recipients, values):
         tx.insert("insert_delivery", row)
+    if admission is not None:
+        admission.record(id, len(recipients), len(message.row.body))
     return StoredMessage((id, *values, *_NEW_DELIVERY), message.body, recipients, now)
 
 
@@ -165,6 +173,9 @@ def _insert_new(tx: Transaction, messages: Sequence[NewMessage], admission: Admi
             for message, id, addresses, columns in zip(messages, ids, recipients, values, strict=True)
         ),
     )
+    if admission is not None:
+        for message, id, addresses in zip(messages, ids, recipients, strict=True):
+            admission.record(id, len(addresses), len(message.row.body))
     return [
         StoredMessage((id, *columns, *_NEW_DELIVERY), message.body, addresses, now)
         for message, id, columns, addresses in zip(messages, ids, values, recipients, strict=True)
@@ -197,6 +208,7 @@ def _recipients(
         raise InputError(f"a message to {len(recipients):,} recipients is over the limit of {MAX_RECIPIENTS:,}")
     if admission is not None:
         admission.count(len(recipients), 0)
+        admission.admit(tx, recipients, len(message.row.body))
     return recipients
 
 

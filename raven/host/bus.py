@@ -10,6 +10,7 @@ from weakref import WeakSet
 from raven.client import BusClient, members
 from raven.config import Durability
 from raven.delivery.outbox import Admission
+from raven.model import body as bodies
 from raven.model.address import Address, parse_address
 from raven.model.limits import check_max
 from raven.model.message import AckMode, Message
@@ -154,6 +155,12 @@ class HostedBus(BusClient):
         """Return a number that changes when another connection has committed."""
         self._store.verify()
         return int(self._store.pragma("data_version"))
+
+    def unfinished_of(self, senders: Sequence[str]) -> tuple[list[tuple[int, int, int]], list[str]]:
+        """Return the unfinished mail of senders as (id, deliveries, bytes), and its recipients not registered."""
+        query = {"senders": bodies.encode(list(senders))}
+        strangers = self._store.rows("unregistered_recipients", query)
+        return self._store.rows("unfinished_of_senders", query), [row[0] for row in strangers]
 
     def atomic(self) -> Atomic:
         """Commit all writes of this thread in a block at once, also those by clients of `for_address`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +79,11 @@ class Host:
             "admin": self.admin,
             "log": self.reader.log,
         }
+
+    def load_quota(self, addresses: Sequence[str]) -> None:
+        """Count the unfinished mail of these addresses against the limits, as that of later sends. Before `start`."""
+        if self.admission.has_quota:
+            self.admission.load(*self.reader_bus.unfinished_of(addresses))
 
     @cached_property
     def parser(self) -> Worker:

@@ -25,12 +25,20 @@ class ServerLimits(NamedTuple):
     """The limits of a server, each a whole number; 0 means no limit.
 
     `deliveries` bounds the deliveries that one request or transaction may make. `values` bounds the JSON values of one
-    request, and `memory` the bytes that requests and answers of all connections hold.
+    request, and `memory` the bytes that requests and answers of all connections hold. `unfinished`, `unfinished_bytes`
+    and `addresses` bound the unfinished deliveries that clients have made, the bodies of their messages, and their
+    recipients that are not registered. The last three are rates per second, above which clients are slowed down.
     """
 
     deliveries: int = 0
     values: int = 2_000_000
     memory: int = 128 * 1024 * 1024
+    unfinished: int = 0
+    unfinished_bytes: int = 0
+    addresses: int = 0
+    requests_per_s: int = 0
+    deliveries_per_s: int = 0
+    bytes_per_s: int = 0
 
     @classmethod
     def of(cls, settings: Mapping[str, Any], *, bound: bool) -> "ServerLimits":
@@ -49,7 +57,16 @@ class ServerLimits(NamedTuple):
 
 
 UNBOUND = ServerLimits()
-BOUND = ServerLimits(deliveries=20_000, values=250_000)
+BOUND = ServerLimits(
+    deliveries=20_000,
+    values=250_000,
+    unfinished=50_000,
+    unfinished_bytes=64 * 1024 * 1024,
+    addresses=2_000,
+    requests_per_s=2_000,
+    deliveries_per_s=5_000,
+    bytes_per_s=8 * 1024 * 1024,
+)
 
 
 class WaitQuota:

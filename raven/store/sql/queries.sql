@@ -601,3 +601,37 @@ SELECT count(*), max(id),
                     WHEN expires_at <= :now AND (lease IS NULL OR ready_at <= :now) THEN 3
                     ELSE state END AS state
           FROM deliveries NOT INDEXED WHERE id > :after ORDER BY id LIMIT :max);
+
+-- unfinished_of_senders --
+-- The messages of some senders (a JSON array) that have unfinished deliveries, with their number and the body's size.
+SELECT m.id, count(*), octet_length(m.body)
+  FROM deliveries AS d
+  JOIN messages AS m ON m.id = d.id >> 20
+ WHERE d.state < 2 AND m.sender IN (SELECT value FROM json_each(:senders))
+ GROUP BY m.id;
+
+-- unregistered_recipients --
+-- The recipients of unfinished deliveries from some senders (a JSON array) that are not registered.
+SELECT DISTINCT d.recipient
+  FROM deliveries AS d
+  JOIN messages AS m ON m.id = d.id >> 20
+ WHERE d.state < 2 AND m.sender IN (SELECT value FROM json_each(:senders))
+   AND NOT EXISTS (SELECT 1 FROM identities AS i WHERE i.address = d.recipient);
+
+-- unfinished_among --
+-- The messages of a JSON array of ids that have unfinished deliveries, with their number.
+SELECT j.value, count(*)
+  FROM json_each(:ids) AS j
+  JOIN deliveries AS d NOT INDEXED ON d.id >= j.value << 20 AND d.id < (j.value + 1) << 20
+ WHERE d.state < 2
+ GROUP BY j.value;
+
+-- registered_among --
+-- The registered addresses of a JSON array of addresses.
+SELECT j.value FROM json_each(:addresses) AS j JOIN identities AS i ON i.address = j.value;
+
+-- strangers_among --
+-- The addresses of a JSON array that have unfinished mail and are not registered.
+SELECT j.value FROM json_each(:addresses) AS j
+ WHERE EXISTS (SELECT 1 FROM deliveries AS d WHERE d.state < 2 AND d.recipient = j.value)
+   AND NOT EXISTS (SELECT 1 FROM identities AS i WHERE i.address = j.value);

@@ -22,6 +22,7 @@ from raven_rpc.server.dispatch import Dispatcher
 from raven_rpc.server.intake import Intake
 from raven_rpc.server.long_input import LongInput
 from raven_rpc.server.memory import LONG_LINE, MAX_WAITING, PATIENCE_S, Answers, LongLines
+from raven_rpc.server.rates import Rates, Share
 from raven_rpc.server.request_queue import MAX_PENDING, RequestQueue
 from raven_rpc.server.responses import LineResponse, QueuedRequest
 from raven_rpc.server.sink import LineSink
@@ -45,6 +46,7 @@ class Owner(Facts, Protocol):
     answers: Answers
     long_lines: LongLines
     limits: ServerLimits
+    rates: Rates | None
 
     def admit(self, connection: Connection) -> bool:
         """Count a connection in; returns False at the limit."""
@@ -82,6 +84,7 @@ class Connection(asyncio.BufferedProtocol):
             subscriptions=self.subscriptions,
             deferred=self.deferred,
         )
+        self._share = None if server.rates is None else Share(server.rates)
         self._intake = Intake(
             server.dispatcher,
             context,
@@ -91,6 +94,7 @@ class Connection(asyncio.BufferedProtocol):
             self._responses,
             self._put,
             server.max_request,
+            self._share,
         )
 
     # Called by asyncio
@@ -255,7 +259,16 @@ class Connection(asyncio.BufferedProtocol):
 
     def _is_busy(self) -> bool:
         queue = self._queue
-        return self.sink.is_full or queue.count >= MAX_PENDING or queue.size > MAX_WAITING or self._long.is_working
+        if self.sink.is_full or queue.count >= MAX_PENDING or queue.size > MAX_WAITING or self._long.is_working:
+            return True
+        return self._share is not None and self._is_slowed(self._share.wait_s())
+
+    def _is_slowed(self, wait_s: float) -> bool:
+        """Plan a turn for the end of the time for which this client is slowed down; returns whether it is."""
+        if wait_s and not self._turn_is_planned:
+            self._turn_is_planned = True
+            self._loop.call_later(wait_s, self._on_turn)
+        return wait_s > 0
 
     def complete(self, request: QueuedRequest, outcome: Outcome) -> None:
         """Respond to a request with the outcome of its work, or defer its response."""

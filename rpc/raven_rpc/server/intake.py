@@ -14,6 +14,7 @@ from raven_rpc.methods.context import Context
 from raven_rpc.server.dispatch import Dispatched, Dispatcher
 from raven_rpc.server.long_input import LongInput
 from raven_rpc.server.memory import LONG_LINE
+from raven_rpc.server.rates import Share
 from raven_rpc.server.request_queue import RequestQueue
 from raven_rpc.server.responses import LineResponse, QueuedRequest, encode, immediate
 
@@ -49,7 +50,9 @@ class Intake:
         responses: deque[LineResponse],
         put: Put,
         max_request: int,
+        share: Share | None,
     ) -> None:
+        self._share = share
         self.items: deque[bytes | _Element | LineResponse] = deque()
         self.has_ended = False  # no further line is read
         self._dispatcher = dispatcher
@@ -83,6 +86,8 @@ class Intake:
             self._start(self._dispatch(item.value), item.response, _ELEMENT_SIZE)
 
     def _process_line(self, line: bytes) -> None:
+        if self._share is not None:
+            self._share.spend_bytes(len(line))
         if len(line) > LONG_LINE:
             return self._long.parse(line, self._dispatch, lambda value: self._on_parsed(line, value))
         try:
@@ -122,6 +127,8 @@ class Intake:
     def _start(self, dispatched: Dispatched, response: LineResponse, size: int) -> None:
         slot, work = response.reserve(), dispatched.work
         self._dispatcher.requests += 1
+        if self._share is not None:
+            self._share.spend_request(1 if work is None else work.weight)
         if work is not None and work.deferred is not None:
             dispatched = self._reserve_wait(dispatched)
             work = dispatched.work

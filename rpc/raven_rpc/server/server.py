@@ -27,6 +27,7 @@ from raven_rpc.methods.table import METHODS
 from raven_rpc.server.connection import Connection
 from raven_rpc.server.dispatch import Dispatcher
 from raven_rpc.server.memory import Answers, LongLines
+from raven_rpc.server.rates import Rates
 
 MAX_CONNECTIONS = 1000
 _TICK_S = 1.0
@@ -83,6 +84,8 @@ class Server:
         self.buffer = bytearray(_READ_SIZE)
         self.answers = Answers(self.limits)
         self.long_lines = LongLines(self.limits, max_request)
+        has_rates = self.limits.requests_per_s or self.limits.deliveries_per_s or self.limits.bytes_per_s
+        self.rates = Rates(self.limits, self.host.admission) if has_rates else None
         self._others = self.allowed_uids != {os.geteuid()}
         self._socket_path = socket_path
         self._connections: set[Connection] = set()
@@ -95,6 +98,7 @@ class Server:
         self._emptied = asyncio.Event()
         for name in _LAZY_MODULES:
             import_module(name)
+        self.host.load_quota(self.bound)
         listening = self._bind_socket()
         allowed = _allow_descriptors(descriptors_for(self.max_connections))
         self.host.start(self.loop, quota_for(allowed, self.max_connections), self._write_responses)

@@ -100,7 +100,9 @@ def test_long_lines_take_turns_and_one_that_never_ends_is_cut(
 @needs_proc
 @pytest.mark.process
 def test_very_long_lines_of_many_connections_take_little_memory(serve: Serve) -> None:
-    served = serve("--as", "w:s", "--limit", "memory=100000000")
+    served = serve(
+        "--as", "w:s", *(f"--limit={name}" for name in ("memory=100000000", "unfinished_bytes=0", "bytes_per_s=0"))
+    )
     lines = [served.connect() for _ in range(30)]
     for line in lines:
         line.socket.setblocking(False)
