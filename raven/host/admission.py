@@ -29,6 +29,7 @@ class Admission:
         self._limits = limits
         self.has_quota = bool(limits.unfinished or limits.unfinished_bytes or limits.addresses)
         self.deliveries = 0  # of this request, or transaction of several calls: set it to 0 for each
+        self.answer_bytes = 0  # how long the answer to this request may be; set it for each
         self.total = 0  # of all requests
         self._sent: dict[int, tuple[int, int]] = {}  # unfinished deliveries and bytes by the id of the message
         self._unfinished = self._bytes = 0

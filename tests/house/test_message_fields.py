@@ -49,6 +49,7 @@ ELSEWHERE = {
         "raven/store/sql/queries.sql": "find_duplicate",
         "raven/client.py": "the docstring of send",
         "raven/delivery/outbox.py": "a key that was used stores nothing",
+        "rpc/raven_rpc/methods/send.py": "an answer may show the first message of each key",
         "rpc/raven_rpc/client/client.py": "a docstring: a request that is sent twice",
         "rpc/raven_rpc/client/calls.py": "a call with a key can be sent again",
     },

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from raven.errors import ForbiddenError, InputError, MessageNotFoundError, abbreviate
+from raven.errors import ForbiddenError, InputError, LimitError, MessageNotFoundError, abbreviate
 from raven.host.bus import HostedBus
 from raven.host.deferred import DeferredSet
 from raven.host.host import Host
 from raven.host.leases import Leases
 from raven.host.subscriptions import Subscriptions
 from raven.model.address import parse_address
+from raven.model.limits import MAX_PAGE_BYTES
 from raven.model.message import Message
 
 
@@ -105,6 +106,20 @@ class Context:
             names = ", ".join(recipients[:5]) + (", ..." if len(recipients) > 5 else "") or "no address of this socket"
             raise InputError(f"message #{message_id} went to {names}: give the acking address as role")
         return recipients[0]
+
+    # Answers: call these in the thread of the writer, while it runs a request
+
+    def page_bytes(self, *, is_write: bool = True) -> int:
+        """Return how long the messages may be that a request returns; shorter at the end of a long batch."""
+        return min(MAX_PAGE_BYTES, self.host.admission.answer_bytes) if is_write else MAX_PAGE_BYTES
+
+    def check_answer(self, size: int) -> None:
+        """Raise LimitError, inside a transaction, if its answer would be too long; it is then rolled back."""
+        if size > self.host.admission.answer_bytes:
+            raise LimitError(
+                f"the answer would be over {self.host.admission.answer_bytes:,} bytes; nothing was done: ask for less "
+                "at once"
+            )
 
     # Deliveries
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from raven.client import BusClient
 from raven.errors import LeaseLostError
-from raven.model.limits import MAX_PAGE_BYTES, check_lease, check_max
+from raven.model.limits import check_lease, check_max
 from raven.model.message import Message
 from raven_rpc.methods import params
 from raven_rpc.methods.context import Context
@@ -35,7 +35,7 @@ def inbox(context: Context, args: params.Inbox) -> Work:
     bus = context.reader.for_address(role, register=False) if args.peek else context.client("role", role)
     return Work(
         "read" if args.peek else "write",
-        lambda: bus.inbox(args.max, args.peek, max_bytes=MAX_PAGE_BYTES),
+        lambda: bus.inbox(args.max, args.peek, max_bytes=context.page_bytes(is_write=not args.peek)),
         as_messages,
         weight=args.max,
         is_page=True,
@@ -49,7 +49,7 @@ def claim(context: Context, args: params.Claim) -> Work:
     bus = context.client("role", args.role)
     return Work(
         "write",
-        lambda: bus.claim(args.max, args.lease_s, max_bytes=MAX_PAGE_BYTES, remember=False),
+        lambda: bus.claim(args.max, args.lease_s, max_bytes=context.page_bytes(), remember=False),
         as_messages,
         weight=args.max,
         on_success=partial(context.leases.remember, bus.address),

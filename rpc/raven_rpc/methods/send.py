@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from raven.host.admission import PATTERN_COST
+from raven.host.bus import HostedBus
 from raven.model.address import WILDCARD
-from raven.model.message import Message
+from raven.model.limits import MAX_PAGE_BYTES
+from raven.model.message import Message, json_size
 from raven.model.new_message import NewMessage
+from raven_rpc.jsonrpc.messages import encode
 from raven_rpc.methods import params
 from raven_rpc.methods.context import Context
 from raven_rpc.methods.method import Work
@@ -19,14 +24,20 @@ def send(context: Context, args: params.Send) -> Work:
     """Send one message. Before the response it is committed, and its waiting recipients are woken."""
     bus = context.client("from", args.from_)
     message = bus.prepare(**args.send_kwargs())
-    return Work("write", lambda: bus.send_prepared_one(message), Message.as_dict, weight=_weight_of(message))
+    weight = _weight_of(message)
+    if WILDCARD in message.row.to:
+        run = partial(_send_within, context, bus, [message])
+        return Work("write", run, lambda sent: sent[0].as_dict(), weight=weight, is_page=True)
+    return Work("write", lambda: bus.send_prepared_one(message), Message.as_dict, weight=weight)
 
 
 def send_many(context: Context, args: params.SendMany) -> Work:
     """Send messages in one transaction: all of them or none."""
     bus = context.client("from", args.from_)
     messages = [bus.prepare(**content.send_kwargs()) for content in args.contents()]
-    return Work("write", lambda: bus.send_prepared(messages), as_messages, weight=sum(map(_weight_of, messages)))
+    weight, is_page = sum(map(_weight_of, messages)), _may_be_long(messages)
+    run = partial(_send_within, context, bus, messages) if is_page else partial(bus.send_prepared, messages)
+    return Work("write", run, as_messages, weight=weight, is_page=is_page)
 
 
 def reply(context: Context, args: params.Reply) -> Work:
@@ -50,6 +61,33 @@ def request(context: Context, args: params.Request) -> Work:
         deferred=lambda _: context.deferred.for_reply(pending, args.timeout_s),
         weight=_weight(1, args.to) if isinstance(args.to, str) else _weight(len(args.to), "".join(args.to)),
     )
+
+
+def _send_within(context: Context, bus: HostedBus, messages: list[NewMessage]) -> list[Message]:
+    """Send messages in one transaction, or raise LimitError if the answer would be too long."""
+    # A message whose key was used before has any length: with keys it is one message at a time.
+    step = 1 if any(message.row.dedup_key is not None for message in messages) else len(messages)
+    sent: list[Message] = []
+    size = 0
+    with bus.atomic():
+        for start in range(0, len(messages), step):
+            part = bus.send_prepared(messages[start : start + step])
+            size += sum(len(encode(message.as_dict())) for message in part)
+            context.check_answer(size)
+            sent += part
+    return sent
+
+
+def _may_be_long(messages: list[NewMessage]) -> bool:
+    """Whether the answer to `send_many` may be longer than a page; patterns and used keys make it of any length."""
+    size = 0
+    for message in messages:
+        row = message.row
+        if row.dedup_key is not None or WILDCARD in row.to:
+            return True
+        # The answer names each recipient once more, with whether a consumer waits there.
+        size += json_size(row) + 6 * len(row.to) + 10 * len(message.targets)
+    return size > MAX_PAGE_BYTES
 
 
 def _weight_of(message: NewMessage) -> int:

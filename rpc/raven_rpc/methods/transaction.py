@@ -37,10 +37,9 @@ def transact(context: Context, args: params.Transaction, methods: Mapping[str, M
             for number, (call, work) in enumerate(zip(args.calls, works, strict=True)):
                 with _naming_call(number, call):
                     values.append(work.run())
-                    if call["method"] == "claim":
-                        size += sum(len(encode(message.body)) for message in values[-1])
-                    if size > MAX_PAGE_BYTES:
-                        raise LimitError(f"the claimed bodies hold over {MAX_PAGE_BYTES:,} bytes: claim less at once")
+                    if work.is_page:
+                        size += len(encode(work.to_result(values[-1])))
+                        _check_size(size, context)
         return values
 
     def on_success(values: list[Any]) -> None:
@@ -54,7 +53,15 @@ def transact(context: Context, args: params.Transaction, methods: Mapping[str, M
         lambda values: {"results": [work.to_result(value) for work, value in zip(works, values, strict=True)]},
         weight=sum(work.weight for work in works),
         on_success=on_success,
+        is_page=any(work.is_page for work in works),
     )
+
+
+def _check_size(size: int, context: Context) -> None:
+    """Raise LimitError if the results of the calls that return much are longer than a page."""
+    if size > MAX_PAGE_BYTES:
+        raise LimitError(f"the results are over {MAX_PAGE_BYTES:,} bytes; nothing was done: claim or send less at once")
+    context.check_answer(size)
 
 
 def _work(context: Context, value: Any, methods: Mapping[str, Method]) -> Work:

@@ -316,11 +316,22 @@ class Connection(asyncio.BufferedProtocol):
             request.text = messages.encode(messages.failure(dispatched.id, errors.to_wire(outcome.error)))
         elif dispatched.wants_response and request.text is None:
             request.encode(work.to_result(outcome.value), self.sink)
-        self._put(request.response, request.slot, dispatched.id, request.text if dispatched.wants_response else None)
+        is_done = request.is_write and outcome.error is None
+        text = request.text if dispatched.wants_response else None
+        is_counted = is_done and request.is_counted
+        self._put(request.response, request.slot, dispatched.id, text, is_done, is_counted)
 
-    def _put(self, line: LineResponse, slot: int, id: Any, text: bytes | None) -> None:
+    def _put(
+        self,
+        line: LineResponse,
+        slot: int,
+        id: Any,
+        text: bytes | None,
+        is_done: bool = False,
+        is_counted: bool = False,
+    ) -> None:
         """Put a response into its slot; a deferred line that is complete is the next to be written."""
-        line.put(slot, id, text)
+        line.put(slot, id, text, is_done=is_done, is_counted=is_counted)
         if line.missing:
             return
         if line in self._deferred_lines:

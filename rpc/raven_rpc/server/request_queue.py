@@ -11,7 +11,7 @@ from raven.errors import ClosedError
 from raven.host.host import Host
 from raven.host.worker import Outcome, capture
 from raven_rpc.server.memory import MAX_UNREAD, Answers
-from raven_rpc.server.responses import QueuedRequest
+from raven_rpc.server.responses import QueuedRequest, over_limit
 from raven_rpc.server.sink import LineSink
 
 # At most this many requests of one connection run or wait, fewer if they are heavy; then the server stops reading it.
@@ -96,14 +96,18 @@ class RequestQueue:
         if self._is_postponing or self._must_wait(request):
             self._is_postponing = True
             return _POSTPONED
-        if work.executor == "write":
+        left = request.response.left()
+        if left <= 0:
+            raise over_limit()
+        if request.is_write:
             self._admission.deliveries = 0
+            self._admission.answer_bytes = left
         if work.is_page and self._answers.held > self._answers.limit:
             raise self._answers.error()
+        if request.text is not None:  # of an earlier run, which was rolled back
+            request.drop_text(sink)
         value = work.run()
         if dispatched.wants_response and work.deferred is None and not work.on_loop:
-            if request.text is not None:  # of an earlier run, which was rolled back
-                request.drop_text(sink)
             request.encode(work.to_result(value), sink)
         return value
 

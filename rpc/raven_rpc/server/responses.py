@@ -12,20 +12,22 @@ from raven_rpc.server.dispatch import Dispatched
 from raven_rpc.server.memory import LONG_ANSWER
 from raven_rpc.server.sink import LineSink
 
-# The largest response to one line that the server keeps until it is written; parts beyond become errors.
+# The response to one line is at most so long: a write whose part would be beyond is not run, and a read is refused.
+# Only the part of the last write goes beyond.
 MAX_RESPONSE = 64 * 1024 * 1024
 
 
 class LineResponse:
     """The response to one line: one response, the responses of a batch, or nothing; complete if no part is missing."""
 
-    __slots__ = ("_parts", "_size", "after_reply", "is_batch", "is_long", "long_bytes", "missing")
+    __slots__ = ("_parts", "_size", "after_reply", "ahead", "is_batch", "is_long", "long_bytes", "missing")
 
     def __init__(self, count: int, is_batch: bool, *, is_long: bool = False) -> None:
         self.is_batch = is_batch
         self.is_long = is_long  # the line was long: its requests are dispatched in a thread
         self._parts: list[bytes] = []
         self._size = self.long_bytes = 0  # of all parts, and of the long ones
+        self.ahead = 0  # the bytes of the parts of writes in a batch, counted by the thread that encodes them
         self.missing = count
         # Callbacks for the time when the line is written, or can no longer be.
         self.after_reply: list[Callable[[], None]] = []
@@ -35,15 +37,23 @@ class LineResponse:
         self._parts.append(b"")
         return len(self._parts) - 1
 
-    def put(self, slot: int, id: Any, text: bytes | None) -> None:
-        """Put the response to the request `id` into its slot, a line; None for a notification."""
+    def left(self) -> int:
+        """Return how long the next part may be; any thread may ask."""
+        return MAX_RESPONSE - self._size - self.ahead
+
+    def put(self, slot: int, id: Any, text: bytes | None, *, is_done: bool = False, is_counted: bool = False) -> None:
+        """Put the response to the request `id` into its slot, a line; None for a notification.
+
+        An error takes the place of a response that is too long, unless it is that of a write that `is_done`.
+        `is_counted`: its length is part of `ahead`.
+        """
         self.missing -= 1
         if text is None:
             return
-        if self._size + len(text) > MAX_RESPONSE:
-            error = LimitError(f"the answer is over the limit of {MAX_RESPONSE:,} bytes: ask for less at once")
-            text = messages.encode(messages.failure(id, errors.to_wire(error)))
-        self._size += len(text)
+        if not is_done and len(text) > self.left():
+            text = messages.encode(messages.failure(id, errors.to_wire(over_limit())))
+        if not is_counted:
+            self._size += len(text)
         if len(text) > LONG_ANSWER:
             self.long_bytes += len(text)
         self._parts[slot] = text
@@ -59,31 +69,48 @@ class LineResponse:
 class QueuedRequest:
     """A request whose work is not done yet."""
 
-    __slots__ = ("dispatched", "response", "size", "slot", "text", "work")
+    __slots__ = ("dispatched", "is_counted", "is_write", "response", "size", "slot", "text", "work")
 
     def __init__(self, response: LineResponse, slot: int, dispatched: Dispatched, work: Work, size: int) -> None:
         self.response = response
         self.slot = slot
         self.dispatched = dispatched
         self.work = work
+        self.is_write = work.executor == "write"
+        self.is_counted = response.is_batch and self.is_write and work.deferred is None  # in `ahead` of the response
         self.size = size  # of its line, in bytes
         self.text: bytes | None = None  # the encoded response, once the work is done
 
     def encode(self, result: Any, sink: LineSink) -> None:
         """Encode the response of a request that succeeded; an internal error for a result that is no JSON."""
-        id = self.dispatched.id
-        try:
-            text = self.text = messages.encode_success(id, result)
-        except (RecursionError, TypeError, ValueError) as unforeseen:
-            text = self.text = messages.encode(messages.failure(id, errors.to_wire(unforeseen)))
+        text = self.text = self._encoded(result)
+        if self.is_write:
+            if len(text) > self.response.left() and "body" in result:
+                text = self.text = self._encoded({**result, "body": None, "truncated": True})
+            if self.is_counted:
+                self.response.ahead += len(text)
         if len(text) > LONG_ANSWER:
             sink.count_encoded(len(text))
 
     def drop_text(self, sink: LineSink) -> None:
         """Drop the response, which is not valid any more."""
-        if self.text is not None and len(self.text) > LONG_ANSWER:
-            sink.count_encoded(-len(self.text))
+        if self.text is not None:
+            if len(self.text) > LONG_ANSWER:
+                sink.count_encoded(-len(self.text))
+            if self.is_counted:
+                self.response.ahead -= len(self.text)
         self.text = None
+
+    def _encoded(self, result: Any) -> bytes:
+        try:
+            return messages.encode_success(self.dispatched.id, result)
+        except (RecursionError, TypeError, ValueError) as unforeseen:
+            return messages.encode(messages.failure(self.dispatched.id, errors.to_wire(unforeseen)))
+
+
+def over_limit() -> LimitError:
+    """Return the error for a request whose response would be too long."""
+    return LimitError(f"the answer is over the limit of {MAX_RESPONSE:,} bytes; nothing was done: ask for less at once")
 
 
 def encode(id: Any, response: dict[str, Any]) -> bytes:

@@ -83,6 +83,7 @@ def converse(line: Line, bus: BusClient, frail: BusClient) -> Iterator[tuple[str
     yield call("subscribe", {"ack": "manual", "window": 1})
     pushed = line.push()
     yield "message", pushed
+    yield call("held", {"subscription": 1})
     yield call("ack", {"id": pushed["message"]["id"]})
     yield "message", line.push()
     yield call("held", {"subscription": 1})
