@@ -16,7 +16,7 @@ from raven.delivery.outbox import Outbox
 from raven.errors import ConfigError, ExpiredError, InputError, abbreviate
 from raven.model import clock
 from raven.model.address import Address, make_address, parse_address
-from raven.model.limits import check_id, check_lease, check_max, check_max_attempts, check_span
+from raven.model.limits import check_lease, check_max, check_max_attempts, check_span
 from raven.model.message import INHERITED, Message, State
 from raven.model.new_message import (
     NewMessage,
@@ -318,8 +318,7 @@ class BusClient(BusObserver):
 
     def read(self, id: int) -> Message:
         """Return one message, with the delivery to this address if it has one; raises MessageNotFoundError."""
-        check_id(id)
-        self._store.verify()
+        self._require(id)
         rows = self._store.rows("get_delivery", {"message_id": id, "recipient": self.address})
         return Message.from_row(rows[0], clock.now()) if rows else super().read(id)
 

@@ -38,6 +38,9 @@ class BusObserver:
     state of the delivery that has advanced least. All methods raise DatabaseError if the file cannot be used.
     """
 
+    # The JSON array of the addresses as which a HostedBus reads, see its `scoped`; None for the whole bus.
+    _scope: str | None = None
+
     def __init__(self, db_path: str | None = None, *, busy_timeout_s: float | None = None) -> None:
         self._open(db_path, busy_timeout_s, None, create=False)
 
@@ -72,17 +75,34 @@ class BusObserver:
 
     def read(self, id: int) -> Message:
         """Return one message and change nothing; raises MessageNotFoundError."""
+        self._require(id)
+        rows = self._rows("get_message", {"message_id": id})
+        if not rows:
+            raise _not_found(id)
+        return Message.from_row(rows[0], clock.now())
+
+    def _require(self, id: int) -> None:
+        """Check an id and verify the file; raises MessageNotFoundError for a message that the scope does not show."""
         check_id(id)
         self._store.verify()
-        rows = self._store.rows("get_message", {"message_id": id})
-        if not rows:
-            raise MessageNotFoundError(f"there is no message #{id}: it was never sent, or it was pruned")
-        return Message.from_row(rows[0], clock.now())
+        if self._scope is not None and not self._store.value("can_see", {"message_id": id, "scope": self._scope}):
+            raise _not_found(id)
+
+    def _rows(
+        self, name: str, params: dict[str, Any], max_bytes: int | None = None, *, whole: bool = False
+    ) -> list[Any]:
+        """Run a named SELECT, or the one that shows only what the scope may see."""
+        if self._scope is not None:
+            name, params = f"scoped_{name}", {**params, "scope": self._scope}
+        return self._store.rows(name, params, max_bytes, whole=whole)
 
     def recipients(self, id: int) -> list[str]:
         """Return the recipients of a message, a broadcast's included; raises MessageNotFoundError."""
-        self.read(id)
-        return [row[0] for row in self._store.rows("recipients_of", {"message_id": id})]
+        self._require(id)
+        rows = self._rows("recipients_of", {"message_id": id})
+        if not rows:
+            self.read(id)
+        return [row[0] for row in rows]
 
     def history(
         self,
@@ -112,9 +132,9 @@ class BusObserver:
         query = self._filters(role, max)
         if correlation_id is not None:
             query["correlation_id"] = str(correlation_id)
-            return _messages(self._store.rows("log_correlated", query, max_bytes, whole=True))
+            return _messages(self._rows("log_correlated", query, max_bytes, whole=True))
         query["task_id"] = str(task_id)
-        return _messages(self._store.rows("log_of_task", query, max_bytes, whole=True))
+        return _messages(self._rows("log_of_task", query, max_bytes, whole=True))
 
     def thread(self, id: int, *, role: str | Sequence[str] | None = None, max: int = 1000) -> list[Message]:
         """Return the whole conversation of a message by id: all messages that `reply_to` connects with it.
@@ -126,8 +146,9 @@ class BusObserver:
     def _thread(
         self, id: int, role: str | Sequence[str] | None, max: int, max_bytes: int | None = None
     ) -> list[Message]:
-        check_id(id)
-        rows = self._store.rows("thread", {**self._filters(role, max), "message_id": id}, max_bytes, whole=True)
+        query = {**self._filters(role, max), "message_id": id}
+        self._require(id)
+        rows = self._rows("thread", query, max_bytes, whole=True)
         if not rows:
             self.read(id)
         return _messages(rows)
@@ -145,9 +166,8 @@ class BusObserver:
         """Return a receipt for each delivery of a message, in the order of its recipients; MessageNotFoundError."""
         from raven.query import receipts
 
-        check_id(id)
-        self._store.verify()
-        return receipts.receipts(self._store, self._doorbells, id)
+        self._require(id)
+        return receipts.receipts(self._store, self._doorbells, id, self._scope)
 
     def wait_receipt(self, id: int, state: State = "acked", timeout_s: float | None = None) -> list[Receipt]:
         """Wait until every delivery of a message has reached `state`, and return the receipts.
@@ -200,7 +220,7 @@ class BusObserver:
         from raven.query.peers import list_peers
 
         self._store.verify()
-        return list_peers(self._store, self._doorbells, session)
+        return list_peers(self._store, self._doorbells, session, self._scope)
 
     def stats(self, *, full: bool = True) -> Stats:
         """Return the counts, rates and latencies of the bus; changes nothing, and waits for no writer.
@@ -210,7 +230,7 @@ class BusObserver:
         """
         from raven.query.stats import collect
 
-        return collect(self._store, self._doorbells, full=full)
+        return collect(self._store, self._doorbells, full=full, scope=self._scope)
 
     def last_id(self) -> int:
         """Return the id of the newest message; 0 on an empty bus."""
@@ -329,3 +349,7 @@ def settle(store: Store, doorbells: Doorbells, identity_ttl_s: float | None, at_
         from raven.delivery import forgetting
 
         forgetting.forget_unseen(store, doorbells, identity_ttl_s, at_most_s)
+
+
+def _not_found(id: int) -> MessageNotFoundError:
+    return MessageNotFoundError(f"there is no message #{id}: it was never sent, or it was pruned")

@@ -356,7 +356,7 @@ class Mailbox:
         receipts = tx.rows("receipts_of", self._delivery(message_id))
         if receipts:
             return receipts[0][1], receipts[0][5]
-        if tx.rows("get_message", {"message_id": message_id}):
+        if tx.rows("get_request", self._delivery(message_id)):
             raise MessageNotFoundError(
                 f"message #{message_id} was not sent to {self._recipient}: only its recipients can ack it"
             )

@@ -16,7 +16,7 @@ from raven.model.limits import check_max
 from raven.model.message import AckMode, Message
 from raven.model.new_message import NewMessage
 from raven.observer import BusObserver, settle
-from raven.query.log import LogCursor
+from raven.query.log import LogCursor, encode_addresses
 from raven.receive.request import PendingRequest
 from raven.receive.subscription import PullSubscription, check
 from raven.store.atomic import Atomic
@@ -53,6 +53,21 @@ class HostedBus(BusClient):
         child._join(parse_address(address), register)
         self._children.add(child)
         return child
+
+    def scoped(self, addresses: Sequence[str]) -> Self:
+        """Return a client over this one's connection that reads only what these addresses may see.
+
+        It shows messages from or to them, and of each message only their own deliveries, unless one of them is the
+        sender. Other messages do not exist for `read`, `recipients`, `receipts`, `history`, `thread` and `log`.
+        `peers` counts the pending mail of these addresses only, and `stats` shows only these addresses.
+        """
+        view = copy(self)
+        view._scope = encode_addresses(addresses)
+        return view
+
+    def require(self, id: int) -> None:
+        """Raise MessageNotFoundError for a message that the addresses of `scoped` may not see; reads no body."""
+        self._require(id)
 
     def close(self) -> None:
         """Close the connection; the client of `for_address` only ends its loops."""
@@ -141,7 +156,7 @@ class HostedBus(BusClient):
 
     def log(self, from_id: int = 1, *, role: str | Sequence[str] | None = None) -> LogCursor:
         """Return a cursor in the log; `role` as in `tail`."""
-        return LogCursor(self._store, from_id, role)
+        return LogCursor(self._store, from_id, role, self._scope)
 
     def listener(self, *, receipts_of: int | None = None) -> Listener:
         """Return a listener that every send rings; the program then reads on in the `log`.

@@ -24,7 +24,7 @@ class LogCursor:
     or a restored backup has an older newest message, the cursor starts again at the first message.
     """
 
-    def __init__(self, store: Store, from_id: int, role: str | Sequence[str] | None) -> None:
+    def __init__(self, store: Store, from_id: int, role: str | Sequence[str] | None, scope: str | None = None) -> None:
         if not is_integer(from_id, 0, MAX_ID):
             raise InputError(
                 f"from_id {abbreviate(from_id)} is not the id of a message: give a number from 0 to {MAX_ID}"
@@ -35,6 +35,8 @@ class LogCursor:
         self._newest = 0
         self.is_at_end = False
         self._addresses = encode_addresses(role)
+        self._scope = scope
+        self._statement = "log_after" if scope is None else "scoped_log_after"
 
     def page(self, max: int = PAGE, *, max_bytes: int | None = None) -> list[Message]:
         """Return up to `max` more messages in order; empty after the newest message.
@@ -55,12 +57,18 @@ class LogCursor:
         if not self._store.in_block():  # a transaction's own sends may be rolled back
             self._newest = newest
         last = newest
-        if self._addresses is not None and newest - self._next_id >= WINDOW:
+        if (self._addresses or self._scope) is not None and newest - self._next_id >= WINDOW:
             # Most of these messages may be those of others.
             window = {"after": self._next_id - 1, "rows": WINDOW}
             last = min(newest, self._store.value("retention_window", window) or newest)
-        query = {"from_id": self._next_id, "last_id": last, "addresses": self._addresses, "max": max}
-        rows = self._store.rows("log_after", query, max_bytes)
+        query = {
+            "from_id": self._next_id,
+            "last_id": last,
+            "addresses": self._addresses,
+            "max": max,
+            "scope": self._scope,
+        }
+        rows = self._store.rows(self._statement, query, max_bytes)
         if rows:
             self._next_id = rows[-1][0] + 1
         elif self._next_id <= last:

@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from raven.wake.doorbell import Doorbells
 
 
-def list_peers(store: Store, doorbells: Doorbells, session: str | None = None) -> list[Peer]:
+def list_peers(store: Store, doorbells: Doorbells, session: str | None = None, scope: str | None = None) -> list[Peer]:
     """List the addresses that are registered or have mail, of one session if `session` is given.
 
-    Private reply addresses are left out: only the recipients of a request know its address.
+    Private reply addresses are left out: only the recipients of a request know its address. With `scope`, the JSON
+    array of some addresses, only their mail is counted: other addresses have 0 pending, and must be registered.
     """
+    backlog = "backlog" if scope is None else "scoped_backlog"
     seen = {row[0]: row for row in store.rows("list_identities", {"session": session})}
-    pending = {address: count for address, count, _ in store.rows("backlog", {"now": clock.now()})}
+    pending = {address: count for address, count, _ in store.rows(backlog, {"now": clock.now(), "scope": scope})}
     unregistered = [address for address in pending if address not in seen]
     attended = set(doorbells.folders())
     peers = []

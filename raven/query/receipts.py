@@ -24,15 +24,18 @@ from raven.wake.waiter import Waiter
 _SHORTEST_PAUSE_S = 0.005
 
 
-def receipts(store: Store, doorbells: Doorbells, message_id: int) -> list[Receipt]:
-    """Return the receipts of a message, in the order of its recipients; MessageNotFoundError if it does not exist."""
-    rows = _rows(store, message_id)
+def receipts(store: Store, doorbells: Doorbells, message_id: int, scope: str | None = None) -> list[Receipt]:
+    """Return the receipts of a message, in the order of its recipients; MessageNotFoundError if it does not exist.
+
+    With `scope`, the JSON array of some addresses, only the receipts that these may see.
+    """
+    rows = _rows(store, message_id, scope)
     now = clock.now()
     if any(row[1] < 2 and (0 < row[4] <= now or (row[8] or now + 1) <= now) for row in rows):
         # If the bus cannot be written now, due timers are applied a little later.
         with suppress(DatabaseError):
             store.no_wait(partial(expiry.apply_due, store, doorbells.ring, expiry.TICK_S))
-        rows = _rows(store, message_id)
+        rows = _rows(store, message_id, scope)
     return [_receipt(row, now) for row in rows]
 
 
@@ -136,8 +139,9 @@ class ReceiptWait:
         return None
 
 
-def _rows(store: Store, message_id: int) -> list[Any]:
-    rows = store.rows("receipts_of", {"message_id": message_id, "recipient": None})
+def _rows(store: Store, message_id: int, scope: str | None) -> list[Any]:
+    name = "receipts_of" if scope is None else "scoped_receipts_of"
+    rows = store.rows(name, {"message_id": message_id, "recipient": None, "scope": scope})
     if not rows and not store.rows("get_message", {"message_id": message_id}):
         raise MessageNotFoundError(f"there is no message #{message_id}: it was never sent, or it was pruned")
     return rows

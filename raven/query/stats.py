@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -65,14 +66,17 @@ class _Sample(NamedTuple):
         return _per_second(sum(row[event] is not None and row[event] >= start for row in self.rows), start, now)
 
 
-def collect(store: Store, doorbells: Doorbells, *, full: bool = True) -> Stats:
+def collect(store: Store, doorbells: Doorbells, *, full: bool = True, scope: str | None = None) -> Stats:
     """Collect the statistics of a bus, in short reads that block no writer.
 
-    Without `full`, finished deliveries are not counted: the cost grows with the backlog only.
+    Without `full`, finished deliveries are not counted: the cost grows with the backlog only. With `scope`, the JSON
+    array of some addresses, all figures are of their deliveries; the totals of the bus are None, or 0.
     """
     store.verify()
     now = clock.now()
     unfinished = {row[0]: row[1:] for row in store.rows("unacked_by_recipient", {"now": now})}
+    if scope is not None:
+        return _collect_scoped(store, doorbells, unfinished, frozenset(json.loads(scope)), now, full)
     samples = _samples(store, unfinished)
     addresses = _addresses(store, doorbells, unfinished, samples[0], now)
     file_bytes = 0
@@ -96,6 +100,31 @@ def collect(store: Store, doorbells: Doorbells, *, full: bool = True) -> Stats:
     )
 
 
+def _collect_scoped(
+    store: Store, doorbells: Doorbells, unfinished: dict[str, Any], scope: frozenset[str], now: int, full: bool
+) -> Stats:
+    """Collect the statistics of the deliveries to some addresses."""
+    newest = _Sample.newest_before(store, _BEFORE_ALL, _SAMPLE_SIZE)
+    sample = _Sample([row for row in newest.rows if row[_RECIPIENT] in scope], newest.is_cut)
+    addresses = _addresses(store, doorbells, unfinished, sample, now, scope)
+    return Stats(
+        messages=None,
+        deliveries=None,
+        ready=sum(one.ready for one in addresses),
+        delayed=sum(one.delayed for one in addresses),
+        in_flight=sum(one.in_flight for one in addresses),
+        dead=sum(one.dead for one in addresses),
+        addresses=addresses,
+        rates=Rates(*(sample.rate(event, now) for event in (_SENT, _DELIVERED, _ACKED))),
+        attempts=None,
+        send_to_delivery=_latency([sample], _SENT, _DELIVERED) if full else None,
+        delivery_to_ack=_latency([sample], _DELIVERED, _ACKED) if full else None,
+        file_bytes=0,
+        wal_bytes=0,
+        free_bytes=0,
+    )
+
+
 def _samples(store: Store, unfinished: dict[str, Any]) -> list[_Sample]:
     """Read the newest deliveries, and older ones for each address whose oldest ready delivery is far behind them."""
     samples = [_Sample.newest_before(store, _BEFORE_ALL, _SAMPLE_SIZE)]
@@ -114,15 +143,22 @@ def _samples(store: Store, unfinished: dict[str, Any]) -> list[_Sample]:
 
 
 def _addresses(
-    store: Store, doorbells: Doorbells, unfinished: dict[str, Any], newest: _Sample, now: int
+    store: Store,
+    doorbells: Doorbells,
+    unfinished: dict[str, Any],
+    newest: _Sample,
+    now: int,
+    scope: frozenset[str] | None = None,
 ) -> tuple[AddressStats, ...]:
     died = dict(store.rows("dead_by_recipient"))
-    registered = (row[0] for row in store.rows("list_identities", {"session": None}))
+    if scope is None:
+        registered = (row[0] for row in store.rows("list_identities", {"session": None}))
+        scope = frozenset({*registered, *unfinished, *died})
     start = newest.start(_SENT, now)
     attended = set(doorbells.folders())
     sent_to = Counter(row[_RECIPIENT] for row in newest.rows if row[_SENT] >= start)
     stats = []
-    for address in sorted({*registered, *unfinished, *died}):
+    for address in sorted(scope):
         ready, delayed, leased, dead, _, sent_at = unfinished.get(address, (0, 0, 0, 0, None, None))
         stats.append(
             AddressStats(

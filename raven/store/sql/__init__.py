@@ -49,10 +49,14 @@ def _fragments() -> dict[str, str]:
     }
 
 
-def _expanded(text: str) -> str:
-    for name, columns in _fragments().items():
-        text = text.replace(name, columns)
-    return text
+def _expanded(statements: dict[str, str]) -> dict[str, str]:
+    """Insert the fragments; those of `queries.sql` itself, `@name`, may have in them others that come later."""
+    fragments = {name: statements.pop(name) for name in list(statements) if name.startswith("@")} | _fragments()
+    for name, statement in statements.items():
+        for fragment, text in fragments.items():
+            statement = statement.replace(fragment, text)  # noqa: PLW2901
+        statements[name] = statement
+    return statements
 
 
 @cache
@@ -66,4 +70,15 @@ def migrations_after(version: int) -> tuple[str, ...]:
     return tuple(_read(name) for name in (*migrations()[version:], "views.sql"))
 
 
-SQL = _named_statements(_expanded(_read("queries.sql")))
+def _with_scoped(statements: dict[str, str]) -> dict[str, str]:
+    """Add a scoped twin of each statement that reads `log`; it takes the parameter :scope besides."""
+    scoped_log = f"FROM ({statements['scoped_log']}) AS log"
+    for name, statement in list(statements.items()):
+        if "FROM log" in statement:
+            twin = name if name.startswith("scoped_") else f"scoped_{name}"
+            if twin == name or twin not in statements:
+                statements[twin] = statement.replace("FROM log", scoped_log)
+    return statements
+
+
+SQL = _with_scoped(_expanded(_named_statements(_read("queries.sql"))))

@@ -4,8 +4,36 @@
 -- `messages AS m` with `deliveries AS d`, and @whole the view `log`. A reply inherits the columns of `messages AS m`
 -- in @inherited.
 -- A request `messages AS m` is open until it expires or is withdrawn (expires_at), or one of its recipients has answered.
+-- For the clients of a bound socket, sql/__init__.py makes from each statement that reads `log` a second one,
+-- `scoped_...`, that reads `scoped_log` instead, with the fragments `@...` below. :scope is a JSON array of addresses.
 -- NOT INDEXED keeps the planner on the range of ids; an index on unfinished deliveries would walk a whole backlog.
 -- The index deliveries_open begins with `leased`: a search by recipient names it, for leased deliveries or for others.
+
+-- @visible --
+-- Whether `messages AS m` is from or to an address of :scope.
+(m.sender IN @scope OR EXISTS (SELECT 1 FROM @first) OR EXISTS (SELECT 1 FROM @other))
+
+-- @seen --
+-- The deliveries of `messages AS m` that :scope may see: its own, or all if the message is from an address of it.
+(SELECT * FROM @first AND m.sender NOT IN @scope
+  UNION ALL
+ SELECT * FROM @other AND m.sender NOT IN @scope
+  UNION ALL
+ SELECT * FROM deliveries AS d
+  WHERE d.id >= m.id << 20 AND d.id < CASE WHEN m.sender IN @scope THEN (m.id + 1) << 20 ELSE 0 END)
+
+-- @first --
+-- The deliveries to :scope among the first two of `messages AS m`.
+deliveries AS d WHERE d.id >= m.id << 20 AND d.id < (m.id << 20) + 2 AND d.recipient IN @scope
+
+-- @other --
+-- The other deliveries to :scope; an index finds them.
+deliveries AS d INDEXED BY deliveries_wide
+ WHERE d.id & 1048575 >= 2 AND d.recipient IN @scope AND d.id >= m.id << 20 AND d.id < (m.id + 1) << 20
+
+-- @scope --
+-- The addresses of :scope.
+(SELECT value FROM json_each(:scope))
 
 -- insert_message --
 -- Insert one message; its rowid is its id.
@@ -333,6 +361,59 @@ SELECT @delivery
 SELECT @whole
   FROM log WHERE id = :message_id;
 
+-- scoped_log --
+-- The view `log` as the addresses of :scope may see it.
+SELECT m.*,
+       (SELECT CASE count(*) WHEN 1 THEN recipient END FROM @seen) AS recipient,
+       (SELECT coalesce(min(state), 0) FROM @seen) AS state,
+       (SELECT coalesce(max(attempts), 0) FROM @seen) AS attempts,
+       (SELECT max(delivered_at) FROM @seen) AS delivered_at,
+       (SELECT max(finished_at) FROM @seen) AS finished_at,
+       (SELECT max(reason) FROM @seen) AS reason,
+       (SELECT max(ready_at) FROM @seen WHERE lease IS NOT NULL) AS leased_until
+  FROM messages AS m WHERE @visible;
+
+-- can_see --
+-- Whether a message is from or to an address of :scope; reads no body, and takes as long for a missing message.
+SELECT EXISTS (SELECT 1 FROM messages WHERE id = :message_id AND sender IN @scope)
+    OR EXISTS (SELECT 1 FROM deliveries
+                WHERE id >= :message_id << 20 AND id < (:message_id << 20) + 2 AND recipient IN @scope)
+    OR EXISTS (SELECT 1 FROM deliveries INDEXED BY deliveries_wide
+                WHERE id & 1048575 >= 2 AND recipient IN @scope
+                  AND id >= :message_id << 20 AND id < (:message_id + 1) << 20);
+
+-- scoped_recipients_of --
+-- The recipients of one message that an address of :scope may see.
+SELECT s.recipient FROM messages AS m JOIN deliveries AS s ON s.id IN (SELECT id FROM @seen)
+ WHERE m.id = :message_id ORDER BY s.id;
+
+-- scoped_receipts_of --
+-- The receipts of one message that an address of :scope may see.
+SELECT s.recipient, s.state, s.attempts, s.max_attempts, s.ready_at, s.lease, s.delivered_at, s.finished_at,
+       s.expires_at, s.reason
+  FROM messages AS m JOIN deliveries AS s ON s.id IN (SELECT id FROM @seen)
+ WHERE m.id = :message_id ORDER BY s.id;
+
+-- scoped_thread --
+-- As `thread`, through messages only that an address of :scope may see.
+WITH RECURSIVE above (id) AS (
+    SELECT m.id FROM messages AS m WHERE m.id = :message_id AND @visible
+     UNION
+    SELECT m.id FROM above JOIN messages AS below ON below.id = above.id JOIN messages AS m ON m.id = below.reply_to
+     WHERE @visible),
+linked (id) AS (
+    SELECT id FROM above
+     UNION
+    SELECT m.id FROM linked JOIN messages AS m ON m.reply_to = linked.id WHERE @visible)
+SELECT @whole
+  FROM log
+ WHERE id IN (SELECT id FROM linked)
+   AND (:addresses IS NULL OR sender IN (SELECT value FROM json_each(:addresses))
+        OR EXISTS (SELECT 1 FROM deliveries AS d
+                    WHERE d.id >= log.id << 20 AND d.id < (log.id + 1) << 20
+                      AND d.recipient IN (SELECT value FROM json_each(:addresses))))
+ ORDER BY id LIMIT :max;
+
 -- log_after --
 -- Messages as a whole from an id on to another, by id; only from or to the JSON array :addresses if it is given.
 SELECT @whole
@@ -457,6 +538,12 @@ SELECT recipient, sum(count), min(oldest)
          UNION ALL
         SELECT recipient, count(*), min(id) >> 20 FROM deliveries
          WHERE state < 2 AND leased = 1 AND (expires_at IS NULL OR expires_at > :now) GROUP BY recipient)
+ GROUP BY recipient ORDER BY recipient;
+
+-- scoped_backlog --
+-- As `backlog`, of the addresses of :scope only.
+SELECT recipient, count(*), min(id) >> 20 FROM deliveries
+ WHERE state < 2 AND recipient IN @scope AND (expires_at IS NULL OR expires_at > :now)
  GROUP BY recipient ORDER BY recipient;
 
 -- prunable_span --

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from raven.errors import DatabaseError, ForbiddenError, InputError, LimitError
+from raven.host.bus import HostedBus
 from raven.model.limits import MAX_PAGE_BYTES, check_max
 from raven.model.message import Message
 from raven_rpc.methods import params
@@ -21,7 +22,7 @@ _MAX_ADDRESSES = 16
 def dead(context: Context, args: params.Dead) -> Work:
     """Return the dead deliveries, each as its recipient sees it, with the reason."""
     check_max(args.max)
-    bus, allowed = context.reader, context.allowed(args.role)
+    bus, allowed = context.reader, context.checked(args.role) or list(context.bound) or None
 
     def find() -> list[Message]:
         if allowed is None:
@@ -44,9 +45,17 @@ def requeue(context: Context, args: params.Requeue) -> Work:
         raise InputError("requeue takes the ids of messages, or all: give one of them")
     if args.all:
         return Work("admin", lambda: context.admin.requeue(role=role, all=True), _as_requeued)
+
+    def requeue_in(bus: HostedBus) -> int:
+        if context.bound:
+            view = context.view(bus)
+            for message_id in args.ids:
+                view.require(message_id)
+        return bus.requeue(*args.ids, role=role)
+
     if len(args.ids) > _MAX_INLINE_IDS:
-        return Work("admin", lambda: context.admin.requeue(*args.ids, role=role), _as_requeued)
-    return Work("write", lambda: context.writer.requeue(*args.ids, role=role), _as_requeued, weight=len(args.ids))
+        return Work("admin", lambda: requeue_in(context.admin), _as_requeued)
+    return Work("write", lambda: requeue_in(context.writer), _as_requeued, weight=len(args.ids))
 
 
 def purge_dead(context: Context, args: params.PurgeDead) -> Work:
@@ -96,7 +105,7 @@ def stats(context: Context, args: params.Stats) -> Work:
 
     def collect() -> dict[str, Any] | None:
         try:
-            return context.admin.stats(full=args.full).as_dict()
+            return context.view(context.admin).stats(full=args.full).as_dict()
         except DatabaseError:  # the server's own figures are useful just then
             return None
 

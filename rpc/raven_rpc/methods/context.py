@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from raven.errors import ForbiddenError, InputError, LimitError, MessageNotFoundError, abbreviate
+from raven.errors import ForbiddenError, InputError, LimitError, abbreviate
 from raven.host.bus import HostedBus
 from raven.host.deferred import DeferredSet
 from raven.host.host import Host
@@ -52,7 +52,9 @@ class Context:
         self.subscriptions = subscriptions
         self.deferred = deferred
         self.writer = host.writer_bus
-        self.reader = host.reader_bus
+        # The connections for reads: on a bound socket they show only what its addresses may see.
+        self.reader = self.view(host.reader_bus)
+        self.writer_view = self.view(host.writer_bus)
         self.admin = host.admin_bus
 
     # Addresses
@@ -82,26 +84,36 @@ class Context:
             address = self.role(name, address)
         return self.host.for_address(address)  # parses a new address
 
-    def allowed(self, role: str | list[str] | None) -> list[str] | None:
-        """Return the addresses whose messages a view of the log shows: those requested, or the bound ones, or None."""
-        if role is not None:
-            return list(dict.fromkeys(self.check(address) for address in ([role] if isinstance(role, str) else role)))
-        return list(self.bound) or None
+    def view(self, bus: HostedBus, role: str | list[str] | None = None) -> HostedBus:
+        """Return a client for reads: of what `role` may see on a bound socket, by default its addresses; else of all.
+
+        Raises ForbiddenError for an address that the socket is not bound to.
+        """
+        return bus.scoped(self.checked(role) or self.bound) if self.bound else bus
+
+    def filter(self, role: str | list[str] | None) -> list[str] | None:
+        """Return the addresses that narrow an unbound view of the log; a bound view is narrow already."""
+        return None if self.bound else self.checked(role)
+
+    def checked(self, role: str | list[str] | None) -> list[str] | None:
+        """Return an optional parameter of one or several addresses as a list, or None; raises ForbiddenError."""
+        if role is None:
+            return None
+        return list(dict.fromkeys(self.check(address) for address in ([role] if isinstance(role, str) else role)))
 
     # Messages: these read the store, over one of the connections of the host
 
-    def read_as(self, bus: HostedBus, message_id: int, role: str | None) -> Message:
-        """Read a message as `role`; on a bound socket only messages from or to its addresses exist."""
-        whole = bus.read_whole(message_id)
-        recipients = bus.recipients(message_id)
-        if self.bound and whole.sender not in self.bound and not set(self.bound) & set(recipients):
-            raise MessageNotFoundError(f"there is no message #{message_id}: it was never sent, or it was pruned")
-        return bus.for_address(role, register=False).read(message_id) if role in recipients else whole
+    def read_as(self, view: HostedBus, message_id: int, role: str | None) -> Message:
+        """Read a message as `role`, or as a whole if `role` is None or not a recipient."""
+        if role is None:
+            return view.read_whole(message_id)
+        return view.for_address(role, register=False).read(message_id)
 
-    def sole_recipient(self, bus: HostedBus, message_id: int) -> str:
+    def sole_recipient(self, message_id: int) -> str:
         """Return the only recipient of a message, or the only bound one; raises InputError if there are several."""
-        self.read_as(bus, message_id, None)
-        recipients = [address for address in bus.recipients(message_id) if not self.bound or address in self.bound]
+        recipients = [
+            address for address in self.writer_view.recipients(message_id) if not self.bound or address in self.bound
+        ]
         if len(recipients) != 1:
             names = ", ".join(recipients[:5]) + (", ..." if len(recipients) > 5 else "") or "no address of this socket"
             raise InputError(f"message #{message_id} went to {names}: give the acking address as role")

@@ -57,8 +57,6 @@ def wait_receipt(context: Context, args: params.WaitReceipt) -> Work:
 
 
 def _receipts(context: Context, message_id: int) -> list[Receipt]:
-    if context.bound:
-        context.read_as(context.reader, message_id, None)
     return context.reader.receipts(message_id)
 
 
@@ -68,11 +66,11 @@ def _as_receipts(receipts: list[Receipt]) -> dict[str, Any]:
 
 def history(context: Context, args: params.History) -> Work:
     """Return the whole messages of one conversation or task, in order."""
-    bus, allowed = context.reader, context.allowed(args.role)
+    bus, role = context.view(context.host.reader_bus, args.role), context.filter(args.role)
     return Work(
         "log",
         lambda: bus.history(
-            args.correlation_id, task_id=args.task_id, role=allowed, max=args.max, max_bytes=MAX_PAGE_BYTES
+            args.correlation_id, task_id=args.task_id, role=role, max=args.max, max_bytes=MAX_PAGE_BYTES
         ),
         as_messages,
         weight=args.max,
@@ -82,14 +80,15 @@ def history(context: Context, args: params.History) -> Work:
 
 def thread(context: Context, args: params.Thread) -> Work:
     """Return the conversation of a message: all messages that it answers, and all replies, whole and in order."""
-    bus, allowed = context.reader, context.allowed(args.role)
+    bus, role = context.view(context.host.reader_bus, args.role), context.filter(args.role)
 
-    def find() -> list[Message]:
-        if context.bound:
-            context.read_as(bus, args.id, None)
-        return bus.thread(args.id, role=allowed, max=args.max, max_bytes=MAX_PAGE_BYTES)
-
-    return Work("log", find, as_messages, weight=args.max, is_page=True)
+    return Work(
+        "log",
+        lambda: bus.thread(args.id, role=role, max=args.max, max_bytes=MAX_PAGE_BYTES),
+        as_messages,
+        weight=args.max,
+        is_page=True,
+    )
 
 
 def peers(context: Context, args: params.Peers) -> Work:

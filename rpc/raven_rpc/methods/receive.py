@@ -118,8 +118,8 @@ def _change(
 
     def run() -> _Change:
         if context.bound:
-            context.read_as(bus, args.id, role)
-        owner = context.sole_recipient(bus, args.id) if role is None else role
+            context.writer_view.require(args.id)
+        owner = context.sole_recipient(args.id) if role is None else role
         lease = leases.of(owner, args.id) if args.lease is None else args.lease
         try:
             return _Change(owner, lease, change(context.host.for_address(owner), lease=lease))

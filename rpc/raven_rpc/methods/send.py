@@ -45,7 +45,7 @@ def reply(context: Context, args: params.Reply) -> Work:
     bus = context.client("from", args.from_)
 
     def send_reply() -> Message:
-        request = context.read_as(context.writer, args.id, None)
+        request = context.writer_view.read_whole(args.id)
         return bus.send_prepared_one(bus.prepare_reply(request, **args.send_kwargs()))
 
     return Work("write", send_reply, Message.as_dict)

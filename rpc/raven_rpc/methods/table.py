@@ -30,11 +30,10 @@ def _subscribe(context: Context, args: params.Subscribe) -> Work:
 
 def _tail(context: Context, args: params.Tail) -> Work:
     """Push all messages from an ID on to this connection, as notifications `message`, without consuming them."""
-    allowed = context.allowed(args.role)
-    log = context.reader.log
+    bus, role = context.view(context.host.reader_bus, args.role), context.filter(args.role)
     return Work(
         "loop",
-        lambda: context.subscriptions.add_log(log(args.from_id, role=allowed), args.follow),
+        lambda: context.subscriptions.add_log(bus.log(args.from_id, role=role), args.follow),
         lambda push: {"subscription": push.number},
         lambda push: push.poller.start(),
     )
