@@ -143,16 +143,20 @@ class Deferred:
             self.poller.poll_after(next_due_s)
 
     def fail(self, error: Exception) -> None:
-        """Complete with an error."""
+        """Complete with an error, and withdraw a request: no reply to it will be fetched."""
+        self._withdraw()
         self._complete(Outcome(error=error))
 
     def cancel(self, error: RavenError | None = None) -> None:
         """Complete at once with an error; without one, `done` is not called, since the consumer has gone."""
         if error is None:
             self._done = ignore
+        self._withdraw()
+        self._complete(Outcome(error=error))
+
+    def _withdraw(self) -> None:
         if self._condition.withdraw is not None and not self.poller.is_closed:
             self._host.executors[self._condition.executor].submit(self._condition.withdraw, ignore)
-        self._complete(Outcome(error=error))
 
     def _time_out(self) -> None:
         self._host.executors[self._condition.executor].submit(self._condition.final_poll, self._timed_out)

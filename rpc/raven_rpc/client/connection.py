@@ -68,6 +68,10 @@ class Connection:
         line = self._exchange.request(method, params)
         try:
             self._socket.sendall(line)
+        except TimeoutError:
+            # The server has a part of the line, and takes the end of the connection for the end of the line.
+            self.close()
+            raise timeout_error(self.path, method, self._timeout_s) from None
         except OSError as error:
             # The server may have written the reason before it closed: too many connections, or a user without access.
             with suppress(LostError), closing(self):

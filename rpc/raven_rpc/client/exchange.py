@@ -119,7 +119,9 @@ def leased_until(notification: JsonObject) -> str | None:
 
 def lost(path: str) -> LostError:
     """Return the error for a connection that ended."""
-    return LostError(f"the connection to {path} was lost: the call may have been done, or not")
+    return LostError(
+        f"the connection to {path} was lost: the call may have been done, or not; repeat a send only with a dedup_key"
+    )
 
 
 def timeout_error(path: str, method: str, timeout_s: float) -> LostError:

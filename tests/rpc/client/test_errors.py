@@ -21,6 +21,7 @@ from raven import (
     DeliveryError,
     InputError,
     LimitError,
+    LostError,
     MessageNotFoundError,
     RavenError,
     SchemaRegistry,
@@ -197,3 +198,13 @@ def test_a_client_without_an_address_has_no_mail(serve: Serve) -> None:
             bus.send("a:s", "x")
         with pytest.raises(InputError, match="ack 'none' is not known"):
             next(bus.listen(ack="none"))  # type: ignore[arg-type]
+
+
+def test_a_server_that_stops_reading_within_a_request_leaves_it_unknown_whether_it_was_done(tmp_path: Path) -> None:
+    path = str(tmp_path / "silent.sock")
+    with socket.socket(socket.AF_UNIX) as listening, Client(path, "boss:s", timeout_s=0.2) as client:
+        listening.bind(path)
+        listening.listen()
+
+        with pytest.raises(LostError, match=r"no answer to send came from .* it may have been done"):
+            client.send("worker:s", "note", "x" * 3_000_000)

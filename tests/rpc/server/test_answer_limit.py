@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from raven import BusClient
+from raven import BusClient, CorruptError
 from raven_rpc.jsonrpc import messages
 from raven_rpc.server import responses
 from tests.rpc_server import Line, Served
+from tests.support import wait_until
+from tests.thread_server import ServedHere
 
 Serve = Callable[..., Served]
 Connect = Callable[..., BusClient]
@@ -157,3 +159,19 @@ def test_the_part_of_a_write_that_was_rolled_back_with_others_is_not_counted(
     answers = batch(line, [("send", send("x" * 2000))] * 4)
 
     assert [answer["id"] for answer in answers] == [1, 2, 3, 4]
+
+
+def test_a_request_that_fails_while_it_waits_is_withdrawn(
+    serve: Callable[..., ServedHere], bus: BusClient, connect: Connect
+) -> None:
+    served = serve()
+    with served.connect() as line:
+        line.tell("request", {"from": WORKER, "to": "oracle:s", "type": "question"}, id=1)
+        wait_until(lambda: served.ask("stats")["waits"] == 1, "the wait for the reply")
+        (waits,) = (one.deferred for one in served.server._connections if len(one.deferred))
+
+        served.do(lambda: next(iter(waits._open)).fail(CorruptError("the bus is damaged")))
+
+        assert line.answer()["error"]["data"]["kind"] == "corrupt"
+        wait_until(lambda: bus.receipts(1)[0].state == "expired", "the withdrawal")
+    assert connect("oracle:s").claim() == []
