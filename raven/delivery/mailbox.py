@@ -137,7 +137,7 @@ class Mailbox:
     def peek(self) -> QueueState:
         """Return the queue's state; takes no write lock, except to register in a new file."""
         if self._identity.unregistered():
-            self._store.write_unverified(self._identity.heartbeat)
+            self._store.write(self._identity.heartbeat, is_verified=True)
         return QueueState(*self._store.rows("peek_ready", {"recipient": self._recipient, "now": clock.now()})[0])
 
     def claim(self, max: int, lease_s: float, max_bytes: int | None = None) -> list[Message]:
@@ -180,7 +180,7 @@ class Mailbox:
             tx.change("prefetch", {**query, "until": until, "lease": rest.token, "max": len(rest.rows)})
             return rows, rest
 
-        rows, rest = self._store.write_unverified(step)
+        rows, rest = self._store.write(step, is_verified=True)
         if not rows:
             return None, None
         self._ring_receipts(rows[0].id)
@@ -190,7 +190,7 @@ class Mailbox:
         """Consume one prefetched message; returns None if its lease or its expiry has passed."""
         now = clock.now()
         leased = {**self._delivery(row.id), "lease": claim.token, "now": now}
-        if not self._store.write_unverified(partial(_consume, leased=leased)):
+        if not self._store.write(partial(_consume, leased=leased), is_verified=True):
             return None
         self._ring_receipts(row.id)
         return _consumed_message(row, now)
@@ -301,7 +301,7 @@ class Mailbox:
                 dead = [delivery_id for delivery_id, state in rows if state == DEAD]
                 tx.after_commit(self._ring, [self._recipient, *expiry.report_undelivered(tx, dead)])
 
-        self._store.write_unverified(step)
+        self._store.write(step, is_verified=True)
 
     def _ready(
         self, tx: Transaction, queue: QueueState | None, query: dict[str, Any], max_bytes: int | None = None

@@ -54,9 +54,9 @@ class BusyHandler:
 
     def limit(self, timeout_s: float, step: Callable[[], _T]) -> _T:
         """Call `step` and return its result; in it, this thread waits for a lock at most this long."""
-        limits, limit_s = self._limits, min(self.timeout_s, timeout_s)
-        before = getattr(limits, "timeout_s", None)
-        limits.timeout_s = limit_s
+        limits = self._limits
+        before: float | None = getattr(limits, "timeout_s", None)
+        limits.timeout_s = min(timeout_s, self._timeout_s if before is None else before)
         try:
             return step()
         finally:

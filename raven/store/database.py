@@ -114,16 +114,15 @@ class Store(Writer):
 
     def use(self, step: Callable[[apsw.Connection], _T]) -> _T:
         """Call `step` with the connection, outside of atomic blocks of other threads, and return its result."""
-        while True:
-            with self.lock:
-                other = None if self.block is None else self.other_block()
-                if other is None:
-                    try:
-                        return step(self.usable or self.make_usable())
-                    except SqliteError as error:
-                        raise self.error_from(error) from error
-            with other.gate:
-                pass
+        with self.lock:
+            if self.block is None or self.other_block() is None:
+                try:
+                    return step(self.usable or self.make_usable())
+                except SqliteError as error:
+                    raise self.error_from(error) from error
+        with self.turn:
+            self.wait_for_others()
+            return self.use(step)
 
     def _query(
         self, sql: str, params: Params | None = None, max_bytes: int | None = None, whole: bool = False

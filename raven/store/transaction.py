@@ -140,6 +140,8 @@ class Writer(Connection):
 
     def __init__(self, path: str, **settings: Any) -> None:
         self.block: Block | None = None  # the innermost atomic block, unless it was interrupted
+        # The next atomic block or the write that waits for one holds it: threads take turns.
+        self.turn = threading.Lock()
         self._local = threading.local()
         super().__init__(path, **settings)
 
@@ -149,52 +151,50 @@ class Writer(Connection):
         if self.checkpoints:
             connection.set_wal_hook(WalHook(Checkpointer(self.busy_handler)))
 
-    def write(self, step: Callable[[Transaction], _T]) -> _T:
-        """Verify the file, run `step` in one write transaction, and return its result."""
+    def write(self, step: Callable[[Transaction], _T], is_verified: bool = False) -> _T:
+        """Verify the file, run `step` in one write transaction, and return its result.
+
+        `is_verified`: the caller is a loop that verifies the file at its ticks.
+        """
         try:
             # Runs before every write, so without detours: st_ino and st_dev by index.
-            is_same = os.lstat(self.path)[1:3] == self.inode
+            is_same = is_verified or os.lstat(self.path)[1:3] == self.inode
         except OSError:
             is_same = False
         if not is_same:
             self.verify()
-        return self.write_unverified(step)
-
-    def write_unverified(self, step: Callable[[Transaction], _T]) -> _T:
-        """Do as `write` does without verifying the file, for a loop that verifies it at its ticks."""
-        while True:
-            other = None
-            with self.lock:
-                connection = self.usable or self.make_usable()
-                if self.block is not None or connection.in_transaction:
-                    other = self._join_block(connection, implicit=True)
-                if other is None:
-                    transaction = self._transaction
-                    transaction.actions = actions = []  # type: ignore[var-annotated]
-                    failure: BaseException | None = None
-                    try:
-                        with connection:
-                            try:
-                                result = step(transaction)
-                            except BaseException as error:
-                                failure = error
-                                raise
-                    except SqliteError as error:
-                        cause = self.cause(error, failure)
-                        raise cause from cause.__cause__
-                    finally:
-                        failure = None  # it refers to this frame
-                        if self.is_closed:
-                            super().close()
-                    if actions and self.block is not None:
-                        self.block.actions += actions
-                        return result
-                    break
-            with other.gate:
-                pass
-            self.verify()
-        if actions:
-            run_actions(actions)
+        with self.lock:
+            connection = self.usable or self.make_usable()
+            is_inside = self.block is not None or connection.in_transaction
+            other = self._join_block(connection, implicit=True) if is_inside else None
+            if other is None:
+                transaction = self._transaction
+                transaction.actions = actions = []  # type: ignore[var-annotated]
+                failure: BaseException | None = None
+                try:
+                    with connection:
+                        try:
+                            result = step(transaction)
+                        except BaseException as error:
+                            failure = error
+                            raise
+                except SqliteError as error:
+                    cause = self.cause(error, failure)
+                    raise cause from cause.__cause__
+                finally:
+                    failure = None  # it refers to this frame
+                    if self.is_closed:
+                        super().close()
+                if not actions:
+                    return result
+                if self.block is not None:
+                    self.block.actions += actions
+                    return result
+        if other is not None:
+            with self.turn:
+                self.wait_for_others()
+                return self.write(step)
+        run_actions(actions)
         return result
 
     def after_commit(
@@ -244,20 +244,26 @@ class Writer(Connection):
 
         While it is open, no other thread and task uses that connection.
         """
-        while True:
+        with self.lock:
+            connection = self.usable or self.make_usable()
+            self._join_block(connection, implicit=False)
+            if self.block is not None and self.block.is_mine():
+                block.outer, self.block = self.block, block
+                return connection
+        if self.busy_handler.is_limited and self.turn.locked():
+            raise self._busy()
+        with self.turn:
+            self.wait_for_others()
             with self.lock:
-                connection = self.usable or self.make_usable()
-                other = None
-                if self.block is not None or connection.in_transaction:
-                    other = self._join_block(connection, implicit=False)
-                if other is None:
-                    block.outer = self.block
-                    if block.outer is None:
-                        self._verify()
-                        connection = self.make_usable()
-                    self.block = block
-                    return connection
-            with other.gate:
+                self.make_usable()
+                self._verify()
+                self.block = block
+                return self.make_usable()
+
+    def wait_for_others(self) -> None:
+        """Wait for the end of other threads' atomic blocks; while the caller holds `turn`, no other one begins."""
+        while (gate := self.gate_of_others()) is not None:
+            with gate:
                 pass
 
     def end_block(self, block: Block) -> None:
@@ -288,13 +294,16 @@ class Writer(Connection):
                 f"another task of this thread has a transaction open on {self.path}: do not await inside a transaction"
             )
         if self.busy_handler.is_limited:
-            raise BusyError(f"the bus {self.path} is locked by a transaction of another thread")
+            raise self._busy()
         return block
 
     def gate_of_others(self) -> threading.Lock | None:
         """Return the gate of another thread's atomic block."""
         block = self.open_block()
         return None if block is None or block.is_of_this_thread() else block.gate
+
+    def _busy(self) -> BusyError:
+        return BusyError(f"the bus {self.path} is locked by a transaction of another thread")
 
     def is_block_of_others(self) -> bool:
         """Whether another thread or asyncio task is in an atomic block; a read need not wait for its end."""
@@ -323,7 +332,7 @@ class Writer(Connection):
         """Raise DatabaseError in a finalizer or signal handler that runs inside a write of this thread."""
         frame: FrameType | None = sys._getframe(2)
         while frame is not None:
-            if frame.f_code is Writer.write_unverified.__code__:
+            if frame.f_code is Writer.write.__code__:
                 inside = frame.f_locals
                 if inside["self"] is self and "transaction" in inside:
                     raise DatabaseError(f"this thread is already in a transaction on {self.path}: wait for its end")

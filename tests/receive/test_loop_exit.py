@@ -270,7 +270,7 @@ def test_a_loop_that_is_ended_while_it_fetches_releases_the_unyielded_messages(
 
     with worker._store.lock:
         boss.send("worker:s", "note", "sent")
-        wait_until(lambda: is_inside(thread, "next", "_query", "write_unverified"), "the fetch")
+        wait_until(lambda: is_inside(thread, "next", "_query", "write"), "the fetch")
         consumer.release()
     thread.join(DEADLINE_S)
 
