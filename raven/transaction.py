@@ -105,9 +105,9 @@ class BusTransaction(Atomic):
         block = self._block
         if block is None or not block.is_open:
             raise InputError("the transaction has ended, or was not entered: call it inside its `with` block")
-        if not block.is_of_this_thread():
+        if not block.is_of_thread(self._store.this_thread()):
             raise InputError("the transaction belongs to the thread that entered it: begin another one in this thread")
-        if not block.is_mine():
+        if not block.is_of_task(self._store.this_thread()):
             raise InputError("the transaction belongs to the task that entered it: begin another one in this task")
         innermost = self._store.block or block
         innermost.is_joined = True

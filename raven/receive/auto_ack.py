@@ -100,9 +100,10 @@ class AutoAckConsumer:
         return message
 
     def check_open(self) -> None:
-        """Raise ClosedError if this consumer was released, or is a forked child's copy."""
+        """Raise ClosedError if this consumer was released, or is a forked child's copy; InputError in a transaction."""
         if self._released or self.waiter.is_inherited:
             raise ClosedError("the loop was ended, or belongs to the process that this one was forked from")
+        self.waiter.refuse_in_transaction()
 
     def next_due_s(self, deadline: float | None) -> float | None:
         """Return the seconds until a delay or a lease ends, or until the deadline; None if nothing is due."""
@@ -167,6 +168,7 @@ class AsyncMessageIterator:
         return self
 
     async def __anext__(self) -> Message:
+        self._store.refuse_in_transaction("wait")
         if self._state == "new":
             self._deadline = deadline_after(self._timeout_s)
             raise_on_sigterm()
@@ -210,7 +212,12 @@ class AsyncMessageIterator:
         """Return the next message, or None at the deadline."""
         notified = False
         while True:
-            message = await retry_when_busy(self._store, partial(self._consumer.next, notified))
+            try:
+                message = await retry_when_busy(self._store, partial(self._consumer.next, notified), self._deadline)
+            except BusyError:
+                if self._past_deadline():
+                    return None
+                raise
             if message is not None:
                 return message
             if self._past_deadline():
@@ -218,18 +225,24 @@ class AsyncMessageIterator:
             notified = await self._consumer.waiter.wait_async(self._consumer.next_due_s(self._deadline))
 
 
-async def retry_when_busy(store: Store, step: Callable[[], _T]) -> _T:
+async def retry_when_busy(store: Store, step: Callable[[], _T], give_up_at: float | None = None) -> _T:
     """Run a short step of the store; while another writer is active, wait in the event loop and retry.
 
-    Raises BusyError after the store's busy timeout.
+    Raises BusyError after the store's busy timeout. A transaction of another task or thread of this client may take
+    until the moment `give_up_at`, or any time.
     """
     import asyncio
 
     deadline = time.monotonic() + store.busy_timeout_s
     while True:
-        try:
-            return store.no_wait(step)
-        except BusyError:
-            if time.monotonic() >= deadline:
-                raise
+        if store.block is not None and store.is_block_of_others():
+            deadline = time.monotonic() + store.busy_timeout_s
+            if give_up_at is not None and time.monotonic() >= give_up_at:
+                raise BusyError(f"the bus {store.path} is locked by a transaction of this client")
+        else:
+            try:
+                return store.no_wait(step)
+            except BusyError:
+                if time.monotonic() >= deadline:
+                    raise
         await asyncio.sleep(_BUSY_NAP_S * (0.5 + os.urandom(1)[0] / 255))

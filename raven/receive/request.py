@@ -86,7 +86,7 @@ class Request:
 
     def __init__(self, handle: Handle, pending: PendingRequest, timeout_s: float) -> None:
         self._store = handle.store
-        self._store.refuse_in_transaction("wait for a reply")
+        self._store.refuse_in_transaction("wait for a reply", of_other_tasks=True)
         self._pending = pending
         self._deadline = deadline_after(timeout_s)
         waiter = Waiter(handle, pending.reply_address, 1.0, delay_watch=True, competes=True)

@@ -6,11 +6,12 @@ from collections.abc import Callable, Generator
 from functools import partial
 from types import GeneratorType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
+from weakref import ref
 
 from raven.errors import InputError
+from raven.store.block import Block, run_actions
 from raven.store.connection import SqliteError
 from raven.store.database import Store
-from raven.store.transaction import Block, run_actions
 
 
 class _Method:
@@ -44,8 +45,9 @@ class Atomic:
     def _start(self) -> GeneratorType[Any, Any, None]:
         """Return the generator of the block, which is made when `with` asks for the first method."""
         if self._running is None:
-            self._block = Block(self._store, self._on_implicit_join)
+            self._block = Block(self._store.this_thread(), self._on_implicit_join)
             self._running = cast("GeneratorType[Any, Any, None]", _run(self._store, self._block, [self]))
+            self._block.running = ref(self._running)
         return self._running
 
     def _enter(self) -> Callable[[], Self]:

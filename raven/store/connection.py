@@ -107,9 +107,12 @@ class Connection:
                 connection, self.connection = self.connection, None
                 connection.close()
 
-    def gate_of_others(self) -> threading.Lock | None:
-        """Return the lock for which a fork must wait, because another thread uses the connection without `lock`."""
-        return None
+    def is_used_by_others(self) -> bool:
+        """Whether another thread uses the connection without `lock`."""
+        return False
+
+    def wait_for_others(self) -> None:
+        """Wait until no other thread uses the connection without `lock`."""
 
     def abandon_in_child(self) -> None:
         """Close the inherited connection in a forked child without touching the file; the next use opens another."""

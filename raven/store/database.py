@@ -45,15 +45,9 @@ class Store(Writer):
 
     def close(self) -> None:
         """Close the connection; every later call raises ClosedError. Closing twice is allowed."""
-        while True:
-            with self.lock:
-                self.is_closed = True  # no other block begins
-                other = self.open_block()
-                if other is None or other.is_of_this_thread():
-                    super().close()
-                    break
-            with other.gate:
-                pass
+        self.is_closed = True  # no other block begins
+        self.wait_for_others()
+        super().close()
         for store in list(self._beside.values()):
             store.close()
 

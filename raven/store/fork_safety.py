@@ -21,8 +21,11 @@ class ForkAware(Protocol):
 
     lock: threading.RLock  # protects the object: a fork takes it
 
-    def gate_of_others(self) -> threading.Lock | None:
-        """Return the lock that another thread holds as long as it uses the object without `lock`."""
+    def is_used_by_others(self) -> bool:
+        """Whether another thread uses the object without `lock`."""
+
+    def wait_for_others(self) -> None:
+        """Wait until no other thread uses the object without `lock`."""
 
     def abandon_in_child(self) -> None:
         """Abandon it in the child."""
@@ -79,15 +82,12 @@ def _hold_all() -> None:
     while True:
         held: list[Generator[bool, None, None]] = []
         if busy is not None:
-            gate = busy.gate_of_others()
-            if gate is not None:
-                with gate:
-                    pass
+            busy.wait_for_others()
             _hold(held, busy.lock, -1)
             timeout_s = min(2 * timeout_s, _MAX_TIMEOUT_S)
         _hold(held, _registry_lock, -1)
         for resource in list(_registered):
-            if not _hold(held, resource.lock, timeout_s) or resource.gate_of_others() is not None:
+            if not _hold(held, resource.lock, timeout_s) or resource.is_used_by_others():
                 busy = resource
                 break
         else:
@@ -97,12 +97,16 @@ def _hold_all() -> None:
 
 def _hold(held: list[Generator[bool, None, None]], lock: threading.RLock, timeout_s: float) -> bool:
     """Add to `held` a generator that holds the lock; returns whether the lock was free in time."""
-    holding = _holding(lock, timeout_s)
+    holding = hold(lock, timeout_s)
     held.append(holding)
     return next(holding)
 
 
-def _holding(lock: threading.RLock, timeout_s: float) -> Generator[bool, None, None]:
+def hold(lock: threading.Lock | threading.RLock, timeout_s: float) -> Generator[bool, None, None]:
+    """Return a generator that yields whether it got the lock in time, and holds it until it is dropped.
+
+    No exception of a signal handler can leave the lock taken.
+    """
     # `map` records in C that the lock is taken. Between the begin of `finally` and the release no handler can run.
     taken: list[bool] = []
     try:

@@ -13,12 +13,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from raven.errors import BusyError, DatabaseError, InputError
 from raven.store import file
+from raven.store.block import AfterCommit, Block, ThreadToken, run_actions
 from raven.store.checkpoint import CALLBACKS, Checkpointer, WalHook
 from raven.store.connection import Connection, SqliteError
+from raven.store.fork_safety import hold
 from raven.store.sql import SQL
 from raven.store.sql.rows import Params, fetch, fetch_some
 
@@ -26,14 +28,8 @@ if TYPE_CHECKING:
     import apsw
 
 _T = TypeVar("_T")
-
-
-class _AfterCommit(NamedTuple):
-    """An action to run after the commit, and the one to run if the writes are rolled back."""
-
-    run: Callable[[Iterable[str]], Any]
-    addresses: Iterable[str]
-    undo: Callable[[], None] | None
+# How often a thread that waits for the end of another's atomic block looks whether that thread has ended before it.
+_CHECK_S = 0.5
 
 
 class Transaction:
@@ -42,7 +38,7 @@ class Transaction:
     __slots__ = ("_connection", "_run", "_run_many", "actions")
 
     def __init__(self, connection: apsw.Connection) -> None:
-        self.actions: list[_AfterCommit] = []
+        self.actions: list[AfterCommit] = []
         self._connection = connection
         # One cursor for all statements: a new one for each would take a tenth of a small transaction's time.
         cursor = connection.cursor()
@@ -80,51 +76,13 @@ class Transaction:
 
     def execute(self, sql: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Run user SQL and return its rows; raises StatementError."""
-        from raven.store import authorizer
+        from raven.store.sql import authorizer
 
         return authorizer.run(self._connection, sql, params)
 
     def after_commit(self, action: Callable[[Iterable[str]], Any], addresses: Iterable[str] = ()) -> None:
         """Run an action after the commit, once for all its addresses; a rollback drops it."""
-        self.actions.append(_AfterCommit(action, addresses, None))
-
-
-class Block:
-    """An atomic block of one thread and one asyncio task, as the store knows it while the block is open.
-
-    `gate` and `_open` are locked by C code alone as long as the block is open: after an interrupted end it is closed.
-    """
-
-    def __init__(self, store: Writer, on_implicit_join: Callable[[], None] | None) -> None:
-        self.gate = threading.Lock()  # other threads wait here for the end of the block
-        self.open = threading.Lock()  # is locked only by the block itself
-        self.on_implicit_join = on_implicit_join
-        self.is_joined = False  # a method of the block is running
-        self.outer: Block | None = None
-        self.actions: list[_AfterCommit] = []
-        self._store = store
-        self._thread = store.this_thread()
-        self._task = _current_task()
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the block has begun and not ended."""
-        return self.open.locked()
-
-    def is_of_this_thread(self) -> bool:
-        """Whether this thread began the block."""
-        return self._thread is self._store.this_thread()
-
-    def is_mine(self) -> bool:
-        """Whether this thread and this asyncio task began the block."""
-        return self._thread is self._store.this_thread() and self._task is _current_task()
-
-    def roll_back(self) -> None:
-        """Drop the actions of the block, the last first, and run their `undo`."""
-        while self.actions:
-            undo = self.actions.pop().undo
-            if undo is not None:
-                undo()
+        self.actions.append(AfterCommit(action, addresses, None))
 
 
 class Writer(Connection):
@@ -208,16 +166,16 @@ class Writer(Connection):
         Returns the action's result, or None if the action runs later. If the block is rolled back, `undo` runs instead.
         """
         if self.block is not None and self.in_block():
-            self.block.actions.append(_AfterCommit(action, addresses, undo))
+            self.block.actions.append(AfterCommit(action, addresses, undo))
             return None
         return action(addresses)
 
-    def this_thread(self) -> object:
-        """Return an object that stands for this thread; unlike its number, no later thread gets the same."""
+    def this_thread(self) -> ThreadToken:
+        """Return the object that stands for this thread; it lives as long as the thread."""
         try:
-            token: object = self._local.token
+            token: ThreadToken = self._local.token
         except AttributeError:
-            token = self._local.token = object()
+            token = self._local.token = ThreadToken()
         return token
 
     def open_block(self) -> Block | None:
@@ -230,14 +188,23 @@ class Writer(Connection):
     def in_block(self) -> bool:
         """Whether this thread and asyncio task are in an atomic block."""
         block = self.block and self.open_block()
-        return block is not None and block.is_mine()
+        return block is not None and block.is_of_task(self.this_thread())
 
-    def refuse_in_transaction(self, what: str) -> None:
-        """Raise InputError in a transaction, for a call that waits for something only its commit can cause."""
-        if self.in_block():
+    def refuse_in_transaction(self, what: str, *, of_other_tasks: bool = False) -> None:
+        """Raise InputError in a transaction, for a call that waits for something only its commit can cause.
+
+        `of_other_tasks`: also while another task of this thread has one open.
+        """
+        if self.block is None:
+            return
+        block = self.open_block()
+        if block is not None and block.is_around(self.this_thread()):
             raise InputError(
                 f"cannot {what} inside a transaction: its messages are sent at the commit, so wait after it"
             )
+        if of_other_tasks:
+            with self.lock:
+                self.other_block()
 
     def begin_block(self, block: Block) -> apsw.Connection:
         """Make `block` the innermost one and return the connection, on which the caller begins a transaction.
@@ -247,7 +214,7 @@ class Writer(Connection):
         with self.lock:
             connection = self.usable or self.make_usable()
             self._join_block(connection, implicit=False)
-            if self.block is not None and self.block.is_mine():
+            if self.block is not None and self.block.is_of_task(self.this_thread()):
                 block.outer, self.block = self.block, block
                 return connection
         if self.busy_handler.is_limited and self.turn.locked():
@@ -262,9 +229,11 @@ class Writer(Connection):
 
     def wait_for_others(self) -> None:
         """Wait for the end of other threads' atomic blocks; while the caller holds `turn`, no other one begins."""
-        while (gate := self.gate_of_others()) is not None:
-            with gate:
-                pass
+        while self.is_used_by_others():
+            block = self.open_block()
+            if block is not None:
+                block.end_if_abandoned()
+                next(hold(block.gate, _CHECK_S))
 
     def end_block(self, block: Block) -> None:
         """Make the block around `block` the innermost one, and close if `close` was called meanwhile."""
@@ -287,9 +256,12 @@ class Writer(Connection):
         Raises InputError for one of another task of this thread, and BusyError inside `no_wait`.
         """
         block = self.block = self.open_block()
-        if block is None or block.is_mine():
+        if block is None or block.is_of_task(self.this_thread()):
             return None
-        if block.is_of_this_thread():
+        block.end_if_abandoned()
+        if not block.is_open:
+            return self.other_block()
+        if block.is_of_thread(self.this_thread()):
             raise InputError(
                 f"another task of this thread has a transaction open on {self.path}: do not await inside a transaction"
             )
@@ -297,10 +269,10 @@ class Writer(Connection):
             raise self._busy()
         return block
 
-    def gate_of_others(self) -> threading.Lock | None:
-        """Return the gate of another thread's atomic block."""
+    def is_used_by_others(self) -> bool:
+        """Whether another thread is in an atomic block."""
         block = self.open_block()
-        return None if block is None or block.is_of_this_thread() else block.gate
+        return block is not None and not block.is_of_thread(self.this_thread())
 
     def _busy(self) -> BusyError:
         return BusyError(f"the bus {self.path} is locked by a transaction of another thread")
@@ -308,7 +280,7 @@ class Writer(Connection):
     def is_block_of_others(self) -> bool:
         """Whether another thread or asyncio task is in an atomic block; a read need not wait for its end."""
         block = self.open_block()
-        return block is not None and not block.is_mine()
+        return block is not None and not block.is_of_task(self.this_thread())
 
     def _join_block(self, connection: apsw.Connection, *, implicit: bool) -> Block | None:
         """Check that a write may begin, inside the open atomic block if it is this task's; needs the lock.
@@ -357,21 +329,3 @@ class Writer(Connection):
         cause = self.error_from(error)
         cause.__cause__ = error
         return cause
-
-
-def run_actions(actions: Iterable[_AfterCommit]) -> None:
-    """Run the actions after a commit, each action once for all its addresses."""
-    merged: dict[Callable[[Iterable[str]], Any], dict[str, None]] = {}
-    for action, addresses, _ in actions:
-        merged.setdefault(action, {}).update(dict.fromkeys(addresses))
-    for action, addresses in merged.items():
-        action(addresses)
-
-
-def _current_task() -> object | None:
-    """Return the running asyncio task, or None."""
-    asyncio = sys.modules.get("asyncio")
-    try:
-        return None if asyncio is None else asyncio.current_task()
-    except (RuntimeError, AttributeError):  # no event loop runs here, or another thread is importing asyncio
-        return None

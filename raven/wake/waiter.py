@@ -52,7 +52,12 @@ class Waiter:
         self._listener: Listener | None = None
         self._pid = os.getpid()
 
+    def refuse_in_transaction(self) -> None:
+        """Raise InputError if this thread and task are in a transaction: no message comes before its commit."""
+        self._handle.store.refuse_in_transaction("wait")
+
     def __enter__(self) -> Self:
+        self.refuse_in_transaction()
         # A loop that exits and restarts before its first tick must also notice a replaced file. A loop of a closed
         # client ends by itself.
         with suppress(ClosedError):

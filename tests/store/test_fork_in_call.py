@@ -34,7 +34,7 @@ def test_a_fork_waits_for_a_slow_call_of_another_thread(store: Store, monkeypatc
 
     def is_awaited() -> bool:
         frame = sys._current_frames()[main]
-        while frame is not None and frame.f_code.co_name != "_holding":
+        while frame is not None and frame.f_code.co_name != "hold":
             frame = frame.f_back
         return frame is not None and frame.f_locals["timeout_s"] == -1
 

@@ -1,0 +1,93 @@
+"""Block: an atomic block of one thread and one asyncio task, as the store knows it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import ref
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Generator
+
+
+class AfterCommit(NamedTuple):
+    """An action to run after the commit, and the one to run if the writes are rolled back."""
+
+    run: Callable[[Iterable[str]], Any]
+    addresses: Iterable[str]
+    undo: Callable[[], None] | None
+
+
+class ThreadToken:
+    """Stands for one thread; unlike a thread's number, no later thread gets the same."""
+
+
+class Block:
+    """An atomic block of one thread and one asyncio task, as the store knows it while the block is open.
+
+    `gate` and `_open` are locked by C code alone as long as the block is open: after an interrupted end it is closed.
+    """
+
+    def __init__(self, thread: ThreadToken, on_implicit_join: Callable[[], None] | None) -> None:
+        self.gate = threading.Lock()  # other threads wait here for the end of the block
+        self.open = threading.Lock()  # is locked only by the block itself
+        self.on_implicit_join = on_implicit_join
+        self.is_joined = False  # a method of the block is running
+        self.outer: Block | None = None
+        self.actions: list[AfterCommit] = []
+        self.running: ref[Generator[Any, Any, None]] | None = None
+        self._thread = ref(thread)
+        self._task = _current_task()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the block has begun and not ended."""
+        return self.open.locked()
+
+    def is_of_thread(self, thread: ThreadToken) -> bool:
+        """Whether a thread began the block."""
+        return self._thread() is thread
+
+    def is_of_task(self, thread: ThreadToken) -> bool:
+        """Whether this thread, given as `thread`, and its running asyncio task began the block."""
+        return self._thread() is thread and self._task is _current_task()
+
+    def is_around(self, thread: ThreadToken) -> bool:
+        """Whether this thread, given as `thread`, cannot go on without ending the block or the calls inside it."""
+        return self._thread() is thread and self._task in (None, _current_task())
+
+    def end_if_abandoned(self) -> None:
+        """Roll back the block if its thread or its task has ended before it."""
+        is_abandoned = self._thread() is None or (self._task is not None and self._task.done())
+        running = None if self.running is None or not is_abandoned else self.running()
+        if running is not None:
+            running.close()
+
+    def roll_back(self) -> None:
+        """Drop the actions of the block, the last first, and run their `undo`."""
+        while self.actions:
+            undo = self.actions.pop().undo
+            if undo is not None:
+                undo()
+
+
+def run_actions(actions: Iterable[AfterCommit]) -> None:
+    """Run the actions after a commit, each action once for all its addresses."""
+    merged: dict[Callable[[Iterable[str]], Any], dict[str, None]] = {}
+    for action, addresses, _ in actions:
+        merged.setdefault(action, {}).update(dict.fromkeys(addresses))
+    for action, addresses in merged.items():
+        action(addresses)
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    """Return the running asyncio task, or None."""
+    module = sys.modules.get("asyncio")
+    try:
+        task: asyncio.Task[Any] | None = None if module is None else module.current_task()
+        return task
+    except (RuntimeError, AttributeError):  # no event loop runs here, or another thread is importing asyncio
+        return None
