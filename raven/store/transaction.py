@@ -45,6 +45,10 @@ class Transaction:
         self._run = cursor.execute
         self._run_many = cursor.executemany
 
+    def reset(self) -> None:
+        """End a statement that an exception has left half read: it would keep an old state of the file open."""
+        self._run("")
+
     def rows(self, name: str, params: Params, max_bytes: int | None = None) -> list[Any]:
         """Run a named statement and return its rows, as `fetch` does."""
         try:
@@ -123,7 +127,8 @@ class Writer(Connection):
             self.verify()
         with self.lock:
             connection = self.usable or self.make_usable()
-            is_inside = self.block is not None or connection.in_transaction
+            # Not zero inside a transaction, and if an interrupt has left a statement half read.
+            is_inside = self.block is not None or connection.txn_state()
             other = self._join_block(connection, implicit=True) if is_inside else None
             if other is None:
                 transaction = self._transaction
@@ -135,6 +140,7 @@ class Writer(Connection):
                             result = step(transaction)
                         except BaseException as error:
                             failure = error
+                            transaction.reset()
                             raise
                 except SqliteError as error:
                     cause = self.cause(error, failure)
@@ -290,6 +296,8 @@ class Writer(Connection):
         other = self.other_block()
         if self.block is None and connection.in_transaction:
             self._refuse_inside_write(connection)
+        elif self.block is None:
+            self._transaction.reset()
         elif self.block is not None and other is None:
             self.check_block()
             warn = self.block.on_implicit_join if implicit and not self.block.is_joined else None
@@ -314,7 +322,9 @@ class Writer(Connection):
     def cause(self, error: SqliteError, failure: BaseException | None) -> BaseException:
         """Return the exception to raise for one that a transaction ended with; `failure` is its step's."""
         if failure is None:
-            hidden = error.__context__
+            hidden: BaseException | None = error
+            while isinstance(hidden, SqliteError):
+                hidden = hidden.__context__
             # The driver shows an exception of a callback, as of a signal handler in it, only as the context of its own.
             trace = None if hidden is None else hidden.__traceback__
             while hidden is not None and trace is not None:

@@ -1,0 +1,1 @@
+"""Signals: exceptions of signal handlers at random instructions of raven's calls."""
