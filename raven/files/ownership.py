@@ -119,18 +119,22 @@ def _prefixes(path: str) -> Iterator[str]:
     yield path
 
 
-def open_lock(path: str, mode: int = 0o600) -> int:
+def open_lock(path: str, mode: int = 0o600, opened: list[int] | None = None) -> int:
     """Open a lock file, made with `mode` if it is missing, and return its descriptor, which no child inherits.
 
+    C code adds the descriptor to `opened`, so that the caller can close it after an exception of a signal handler.
     Raises PermissionError if other users could have locked it, and OSError if it cannot be opened.
     """
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    opened = [] if opened is None else opened
     try:
-        descriptor = os.open(path, flags)
+        opened.extend(map(os.open, (path,), (flags,)))
     except FileNotFoundError:
-        descriptor = _create_lock(path, flags, mode)
+        opened.append(_create_lock(path, flags, mode))
+    descriptor = opened[-1]
     reason = distrust(path, os.fstat(descriptor), private=True)
     if reason is not None:
+        opened.clear()
         os.close(descriptor)
         raise PermissionError(errno.EPERM, str(reason), path)
     return descriptor

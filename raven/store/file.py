@@ -139,17 +139,18 @@ def lock(path: str, kind: int = fcntl.LOCK_SH) -> Iterator[None]:
     No other user can open that file, unless it can open the bus. After one second without the lock (its holder may be a
     stopped process) the block runs all the same.
     """
-    descriptor = -1
-    with suppress(OSError):
-        descriptor = ownership.open_lock(path + _LOCK_SUFFIX, ownership.lock_mode(path))
+    opened: list[int] = []
     try:
+        with suppress(OSError):
+            ownership.open_lock(path + _LOCK_SUFFIX, ownership.lock_mode(path), opened)
+        descriptor = opened[0] if opened else -1
         deadline = time.monotonic() + _LOCK_TIMEOUT_S
         while descriptor >= 0 and not _try_lock(descriptor, kind) and time.monotonic() < deadline:
             time.sleep(_LOCK_RETRY_S)
         yield
     finally:
-        if descriptor >= 0:
-            os.close(descriptor)
+        if opened:
+            os.close(opened[0])
 
 
 def _try_lock(descriptor: int, kind: int) -> bool:

@@ -51,8 +51,10 @@ def close_on_fork(descriptor: int) -> int:
 def close_descriptor(descriptor: int) -> None:
     """Close a descriptor that `close_on_fork` has recorded; do nothing if it is already closed."""
     if descriptor in _descriptors:
-        _descriptors.discard(descriptor)
-        os.close(descriptor)
+        try:
+            _descriptors.discard(descriptor)
+        finally:  # also if a signal handler raises here
+            os.close(descriptor)
 
 
 def register(resource: ForkAware) -> None:

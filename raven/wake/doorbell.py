@@ -139,10 +139,10 @@ class Doorbells:
         """Create a doorbell at an address; raises OSError if FIFOs are unavailable."""
         return Doorbell(self._folder_of(address))
 
-    def open_lock(self, name: str) -> int:
-        """Open a lock file in the folder, created if missing; raises OSError, also if others could hold the lock."""
+    def open_lock(self, name: str, opened: list[int] | None = None) -> int:
+        """Open a lock file in the folder, as `ownership.open_lock` does; OSError also if others could hold the lock."""
         check_own_folder(self.folder)
-        return open_lock(os.path.join(self.folder, name))
+        return open_lock(os.path.join(self.folder, name), opened=opened)
 
     def folders(self) -> list[str]:
         """Return the folders of all addresses. Symlinks and folders of other users are skipped."""
@@ -192,6 +192,7 @@ class Doorbell:
         self._identity = (-1, -1)  # its device and inode
         self._pid = os.getpid()
         self._reader = self._writer = -1
+        self._opened: list[int] = []
         self._is_awaited = self._is_closing = False
         self._create()
 
@@ -300,6 +301,12 @@ class Doorbell:
             self._close_descriptors()
         return was_rung
 
+    def __del__(self) -> None:
+        # Only after an interrupt of its creation: no thread waits at it.
+        if self._opened and self._pid == os.getpid():
+            self.remove()
+            self._close_descriptors()
+
     def remove(self) -> bool:
         """Remove the FIFO, and its folder if empty, and leave the descriptors open; returns the same as `close`."""
         if self._reader < 0 or self._pid != os.getpid():
@@ -315,9 +322,9 @@ class Doorbell:
         return False
 
     def _close_descriptors(self) -> None:
-        reader, writer, self._reader, self._writer = self._reader, self._writer, -1, -1
-        fork_safety.close_descriptor(reader)
-        fork_safety.close_descriptor(writer)
+        self._reader = self._writer = -1
+        while self._opened:
+            fork_safety.close_descriptor(self._opened.pop())
 
     def _create(self) -> None:
         # Another subscriber may remove the empty folder meanwhile: create it again.
@@ -338,9 +345,12 @@ class Doorbell:
             check_own_folder(folder)
         os.mkfifo(temporary, 0o600)
         try:
-            self._reader = fork_safety.close_on_fork(os.open(temporary, os.O_RDONLY | FLAGS))
-            # A write end of its own keeps the pipe from reporting a hang-up when a sender closes its end.
-            self._writer = fork_safety.close_on_fork(os.open(temporary, os.O_WRONLY | FLAGS))
+            # A write end of its own keeps the pipe from reporting a hang-up when a sender closes its end. C code
+            # records each descriptor: an exception of a signal handler loses none.
+            self._opened.extend(map(os.open, (temporary,) * 2, (os.O_RDONLY | FLAGS, os.O_WRONLY | FLAGS)))
+            for descriptor in self._opened:
+                fork_safety.close_on_fork(descriptor)
+            self._reader, self._writer = self._opened
             self._identity = identity_at(temporary)
             # A program that only sends does not need these modules; later, a finalizer may need the last two.
             import fcntl  # noqa: F401
@@ -354,9 +364,9 @@ class Doorbell:
         except BaseException:
             with suppress(OSError):
                 os.unlink(temporary)
-            fork_safety.close_descriptor(self._reader)
-            fork_safety.close_descriptor(self._writer)
-            self._reader = self._writer = -1
+            for descriptor in self._opened:
+                fork_safety.close_on_fork(descriptor)
+            self._close_descriptors()
             raise
 
 

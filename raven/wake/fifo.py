@@ -48,15 +48,10 @@ def _ping(path: str, ring: bool, *, only_idle: bool) -> bool | None:
 
     With `only_idle`, do not ring a FIFO that holds a ring, and return False for it.
     """
+    opened: list[int] = []
     try:
-        pipe = os.open(path, os.O_WRONLY | FLAGS)
-    except OSError as error:
-        if error.errno == errno.ENXIO:
-            with suppress(OSError):
-                if stat.S_ISFIFO(os.stat(path, follow_symlinks=False).st_mode):
-                    os.unlink(path)
-        return None
-    try:
+        opened.extend(map(os.open, (path,), (os.O_WRONLY | FLAGS,)))  # C code records it, see Doorbell
+        pipe = opened[0]
         if not counts(os.fstat(pipe), stat.S_IFIFO, private=True):
             return None
         if only_idle and holds_ring(pipe):
@@ -65,10 +60,15 @@ def _ping(path: str, ring: bool, *, only_idle: bool) -> bool | None:
             os.write(pipe, b"!")
     except BlockingIOError:
         return True
-    except OSError:
+    except OSError as error:
+        if not opened and error.errno == errno.ENXIO:
+            with suppress(OSError):
+                if stat.S_ISFIFO(os.stat(path, follow_symlinks=False).st_mode):
+                    os.unlink(path)
         return None
     finally:
-        os.close(pipe)
+        if opened:
+            os.close(opened[0])
     return True
 
 

@@ -30,8 +30,8 @@ class Listener:
         self._warned = False
         self._pid = os.getpid()
         self._is_open = True
-        self._watcher.acquire()
         try:
+            self._watcher.acquire(self)
             self._ensure_doorbell()
             if elect:
                 self._watcher.try_elect()
@@ -120,7 +120,7 @@ class Listener:
         """Remove the doorbell; the last listener of a process ends its WAL watcher."""
         if self._is_open and not self.is_inherited:
             self._is_open = False
-            self._watcher.release()
+            self._watcher.release(self)
             if self._doorbell is not None and self._doorbell.close():
                 self.pass_on()
 
@@ -131,7 +131,7 @@ class Listener:
         """
         if self._is_open and not self.is_inherited:
             self._is_open = False
-            self._watcher.release()
+            self._watcher.release(self)
             if self._doorbell is not None and self._doorbell.remove():
                 self.pass_on()
 

@@ -85,24 +85,25 @@ class WalWatcher:
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.RLock()
-        self._users = 0
+        self._users: set[int] = set()
+        self._unclosed: list[int] = []  # the locks of ended elections, until they are closed
         self._lock_fd = -1
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
 
-    def acquire(self) -> None:
-        """Count one more listener."""
+    def acquire(self, user: object) -> None:
+        """Add a listener."""
         if self._pid != os.getpid():  # a forked child's inherited watcher belongs to the parent
             self._reset()
         with self._lock:
-            self._users += 1
+            self._users.add(id(user))
 
-    def release(self) -> None:
-        """Count one less; the last one ends the watch, so that another process can take over."""
+    def release(self, user: object) -> None:
+        """Remove a listener; the last one ends the watch, so that another process can take over."""
         with self._lock:
-            self._users -= 1
+            self._users.discard(id(user))
             ended = self._resign() if not self._users else None
-        _end(ended)
+        self._end(ended)
 
     def try_elect(self) -> None:
         """Become the WAL watcher unless another process is; cheap enough to call at every tick."""
@@ -120,7 +121,7 @@ class WalWatcher:
 
             block = partial(signal.pthread_sigmask, signal.SIG_BLOCK, signal.valid_signals())
             if self._lock_fd < 0:
-                self._lock_fd = fork_safety.close_on_fork(self._doorbells.open_lock(LOCK_NAME))
+                self._open_lock()
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._stop = threading.Event()
             self._thread = threading.Thread(
@@ -131,13 +132,37 @@ class WalWatcher:
         if self._thread is not None:
             with self._lock:
                 ended = self._resign()
-            _end(ended)
+            self._end(ended)
+
+    def _open_lock(self) -> None:
+        opened: list[int] = []
+        try:
+            self._doorbells.open_lock(LOCK_NAME, opened)
+            self._lock_fd = opened[0]
+            fork_safety.close_on_fork(self._lock_fd)
+        finally:
+            if opened and self._lock_fd < 0:  # a signal handler has raised
+                os.close(opened[0])
 
     def _resign(self) -> _Election:
         """Give up the thread and the lock, so that the caller can end them without holding `self._lock`."""
-        election = _Election(self._thread, self._stop, self._lock_fd)
-        self._thread, self._stop, self._lock_fd = None, threading.Event(), -1
+        election, stop = _Election(self._thread, self._stop, self._lock_fd), threading.Event()
+        election.stop.set()  # even if a signal handler raises before `_end`
+        unclosed = [*self._unclosed, self._lock_fd] if self._lock_fd >= 0 else self._unclosed
+        self._unclosed, self._thread, self._stop, self._lock_fd = unclosed, None, stop, -1
         return election
+
+    def _end(self, election: _Election | None) -> None:
+        """Wait for the end of a watching thread, then release the lock for another process."""
+        if election is None:
+            return
+        if election.thread is not None:
+            # No join from within this thread: the garbage collector can close a dropped loop in it. No join of a thread
+            # that a signal kept from starting.
+            with suppress(RuntimeError):
+                election.thread.join()
+        while self._unclosed:
+            fork_safety.close_descriptor(self._unclosed.pop())
 
     def _run(self, stop: threading.Event, block_signals: Callable[[], object]) -> None:
         # Signals are for the main thread: one delivered here would leave its wait uninterrupted.
@@ -219,17 +244,3 @@ class WalWatcher:
             recipients = [row[0] for row in store.rows("new_recipients_after", {"delivery_id": last})]
             self._doorbells.ring([*recipients, ALL_TRAFFIC] if recipients else [])
         return newest
-
-
-def _end(election: _Election | None) -> None:
-    """Stop a watching thread, then release the lock for another process."""
-    if election is None:
-        return
-    if election.thread is not None:
-        election.stop.set()
-        # No join from within this thread: the garbage collector can close a dropped loop in it. No join of a thread
-        # that a signal kept from starting.
-        with suppress(RuntimeError):
-            election.thread.join()
-    if election.lock_fd >= 0:
-        fork_safety.close_descriptor(election.lock_fd)

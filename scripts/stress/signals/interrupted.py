@@ -41,8 +41,9 @@ class Interrupt(BaseException):
 class LockProbe:
     """A thread that takes the locks of a client when asked, as any thread that uses the client does."""
 
-    def __init__(self, bus: BusClient) -> None:
+    def __init__(self, bus: BusClient, timeout_s: float = _LOCK_TIMEOUT_S) -> None:
         self._store = bus._store
+        self._timeout_s = timeout_s
         self._asked, self._answered = threading.Semaphore(0), threading.Semaphore(0)
         self._is_free = True
         threading.Thread(target=self._run, daemon=True).start()
@@ -56,7 +57,7 @@ class LockProbe:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while self._asked.acquire():
             locks = [self._store.lock, self._store.turn, fork_safety._registry_lock]
-            self._is_free = all(next(fork_safety.hold(lock, _LOCK_TIMEOUT_S)) for lock in locks)
+            self._is_free = all(next(fork_safety.hold(lock, self._timeout_s)) for lock in locks)
             self._answered.release()
 
 
