@@ -146,7 +146,7 @@ def test_held_renews_leases_that_are_about_to_end(serve: Serve, connect: Connect
 
         assert line.ask("held", {"subscription": 1}) == {"held": [1]}
 
-    assert connect(WORKER).claim() == []
+        assert connect(WORKER).claim() == []
 
 
 def test_a_subscription_that_fails_releases_its_messages_no_earlier_than_its_connection_ends(
