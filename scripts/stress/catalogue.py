@@ -35,6 +35,7 @@ _ENTRIES = (
     Entry("clock", "clock steps of up to a day each way, and to 1970 and 2038", 120),
     Entry("socket", "the server under random bytes, slow clients, many clients, and unauthorized users", 180),
     Entry("signals", "exceptions of signal handlers at random instructions of every call", 60),
+    Entry("sandbox", "a hostile client of a bound socket, beside honest ones", 60),
     Entry("strangers", "another user plants, locks and reads files beside a bus in an open folder", 60),
     Entry("injection", "texts that attack terminals, shells, SQL, JSON lines and file names", 60),
     Entry("upgrade", "files of the first schema, and of a newer one", 30),

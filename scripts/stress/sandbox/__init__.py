@@ -1,0 +1,1 @@
+"""The trial of a hostile client behind a bound socket, beside honest ones."""
