@@ -119,9 +119,7 @@ class Interrupted:
         try:
             self._is_armed = True
             signal.setitimer(signal.ITIMER_REAL, self._random.uniform(1e-6, longest_s))
-            while self._is_armed:
-                with suppress(WaitTimeoutError):
-                    self._calls[name]()
+            self._repeat(self._calls[name])
         except Interrupt:
             self._check(name)
         except RavenError as error:
@@ -129,6 +127,12 @@ class Interrupted:
             self.report.report("broken", f"{name} raised {type(error).__name__}: {error}")
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _repeat(self, call: Callable[[], object]) -> None:
+        # A function of its own: Python 3.13 does not catch what is raised at the end of a loop in a `try` block.
+        while self._is_armed:
+            with suppress(WaitTimeoutError):
+                call()
 
     def _check(self, name: str) -> None:
         """Check, while the exception is being handled, that neither the bus nor the client is locked."""
