@@ -187,7 +187,6 @@ class BusObserver:
         from raven.query.receipts import ReceiptWait
 
         check_id(id)
-        self._store.verify()
         return ReceiptWait(self._handle, id, state, timeout_s)
 
     def dead(self, role: str | None = None, *, max: int = 100) -> list[Message]:

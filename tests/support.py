@@ -12,6 +12,7 @@ import os
 import select
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ from typing import Any, TypeVar
 import pytest
 
 from raven.wake.doorbell import Doorbells
+from raven.wake.watcher import ending
 from scripts.harness.deadline import DEADLINE_S, wait_until
 from scripts.harness.program import Program as ProgramInLines
 
@@ -192,9 +194,15 @@ def descriptors() -> int:
                 found.append(path.read_text())
         return found
 
+    wait_until(lambda: not any(thread.is_alive() for thread in list(ending)), "the end of a watching thread")
     # The thread of a watch has closed its descriptors when it ends.
     wait_until(lambda: not any(name.startswith("notify-rs") for name in threads()), "the end of a watch")
     return len(os.listdir("/dev/fd"))
+
+
+def raven_threads() -> list[str]:
+    """Return the names of the threads of raven; an event loop does not wait for their end."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("raven")]
 
 
 def needs(*programs: str) -> None:

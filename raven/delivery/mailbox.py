@@ -292,8 +292,11 @@ class Mailbox:
         """Return the ids of the messages that a lease still holds, each with the end of its lease in microseconds."""
         return dict(self._store.rows("list_leased", {"recipient": self._recipient, "lease": lease.token}))
 
-    def release(self, token: int) -> None:
-        """Release all unfinished deliveries of a lease, and wake the waiters of this address."""
+    def release(self, token: int, *, may_wait: bool = True) -> bool:
+        """Release all unfinished deliveries of a lease, and wake the waiters of this address.
+
+        Without `may_wait` it returns whether that is done already, see `Store.when_free`.
+        """
 
         def step(tx: Transaction) -> None:
             rows = tx.rows("release", {"recipient": self._recipient, "lease": token, "now": clock.now()})
@@ -301,7 +304,10 @@ class Mailbox:
                 dead = [delivery_id for delivery_id, state in rows if state == DEAD]
                 tx.after_commit(self._ring, [self._recipient, *expiry.report_undelivered(tx, dead)])
 
+        if not may_wait:
+            return self._store.when_free(lambda: self._store.write(step, is_verified=True))
         self._store.write(step, is_verified=True)
+        return True
 
     def _ready(
         self, tx: Transaction, queue: QueueState | None, query: dict[str, Any], max_bytes: int | None = None

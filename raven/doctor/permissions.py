@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from raven.doctor.report import Check, Finding, command, summarize
-from raven.files import ownership
+from raven.files import ownership, turnstile
 from raven.store import filesystem
 
 _RECHECK_S = 0.05
@@ -50,6 +50,9 @@ def check_permissions(path: str) -> Check:
             findings.append(
                 Finding("fail", f"{companion} is {kind}", f"{command('rm', companion)}, when no process uses the bus")
             )
+    distrust = ownership.distrust_at(f"{path}{turnstile.SUFFIX}", private=True)
+    if distrust is not None:
+        findings.append(Finding("warn", f"{distrust.problem}: writers do not take turns", distrust.remedy))
     users = "this user and its group" if mode & 0o070 else "only this user"
     return summarize("permissions", findings, f"mode {mode:04o}, {users} can open it")
 

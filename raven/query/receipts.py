@@ -8,7 +8,15 @@ from functools import partial
 from typing import Any, get_args
 
 from raven.delivery import expiry
-from raven.errors import DatabaseError, InputError, MessageNotFoundError, UndeliveredError, WaitTimeoutError, abbreviate
+from raven.errors import (
+    BusyError,
+    DatabaseError,
+    InputError,
+    MessageNotFoundError,
+    UndeliveredError,
+    WaitTimeoutError,
+    abbreviate,
+)
 from raven.model import clock
 from raven.model.clock import deadline_after, remaining_s
 from raven.model.lifecycle import FINAL
@@ -17,6 +25,7 @@ from raven.model.status import Receipt
 from raven.store.database import Store
 from raven.wake.doorbell import Doorbells, receipt_address
 from raven.wake.handle import Handle
+from raven.wake.retry import retry_when_busy
 from raven.wake.sigterm import raise_on_sigterm
 from raven.wake.waiter import Waiter
 
@@ -102,7 +111,8 @@ class ReceiptWait:
     def __init__(self, handle: Handle, message_id: int, state: State, timeout_s: float | None) -> None:
         self._poller = ReceiptPoller(lambda: receipts(handle.store, handle.doorbells, message_id), message_id, state)
         self._deadline = deadline_after(timeout_s)
-        handle.store.refuse_in_transaction("wait for receipts")
+        self._store = handle.store
+        self._store.refuse_in_transaction("wait for receipts")
         self._timeout_s = timeout_s
         self._due_s: float | None = None
         self._waiter = Waiter(handle, receipt_address(message_id), 1.0, delay_watch=True)
@@ -110,7 +120,7 @@ class ReceiptWait:
     def wait(self) -> list[Receipt]:
         """Block until then; raises UndeliveredError if one delivery never can, or WaitTimeoutError."""
         raise_on_sigterm()
-        reached = self._poll()
+        reached = self._first_poll()
         if reached is None:
             with self._waiter:
                 while (reached := self._poll()) is None:
@@ -120,12 +130,26 @@ class ReceiptWait:
     async def wait_async(self) -> list[Receipt]:
         """Do as `wait` does, without blocking the event loop."""
         raise_on_sigterm()
-        reached = self._poll()
+        self._waiter.may_wait = False
+        reached = await self._poll_async(self._first_poll)
         if reached is None:
             with self._waiter:
-                while (reached := self._poll()) is None:
+                while (reached := await self._poll_async(self._poll)) is None:
                     await self._waiter.wait_async(self._due_s)
         return reached
+
+    async def _poll_async(self, poll: Callable[[], list[Receipt] | None]) -> list[Receipt] | None:
+        try:
+            return await retry_when_busy(self._store, poll, remaining_s(self._deadline))
+        except BusyError:
+            if self._timeout_s is not None and remaining_s(self._deadline) == 0:
+                raise self._poller.timeout_error(self._timeout_s) from None
+            self._due_s = _SHORTEST_PAUSE_S
+            return None
+
+    def _first_poll(self) -> list[Receipt] | None:
+        self._store.verify()
+        return self._poll()
 
     def _poll(self) -> list[Receipt] | None:
         """Return the receipts if all have reached the state; else set `_due_s`, the seconds until the next poll."""

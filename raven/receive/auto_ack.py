@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Literal, Self, TypeVar
+from typing import Literal, Self
 
 from raven.delivery.mailbox import Mailbox
 from raven.delivery.queue_state import ASSUME_READY, Claim, QueueState
@@ -17,23 +16,26 @@ from raven.model.clock import deadline_after, remaining_s
 from raven.model.limits import is_integer
 from raven.model.message import Message
 from raven.store.database import Store
+from raven.wake.retry import retry_when_busy
 from raven.wake.sigterm import raise_on_sigterm
 from raven.wake.waiter import Waiter
 
 # A prefetched message is normally consumed within milliseconds. After a crash it is ready again after this long.
 LEASE_S = 5.0
 _FAST_BATCH_S = 0.05
-_BUSY_NAP_S = 0.002
 MAX_BATCH = 10_000
-_T = TypeVar("_T")
 
 
 class AutoAckConsumer:
     """Prefetches a leased batch and acks each message just before the loop yields it; `release` returns the rest.
 
+    If `outlasts_busy`, an async loop of it goes on after a BusyError.
+
     The first batch is one message. The size doubles, up to `max_per_poll`, while the consumer keeps up, and falls back
     to one when the consumer is slow: a slow consumer keeps no message from another.
     """
+
+    outlasts_busy = False
 
     def __init__(self, mailbox: Mailbox, waiter: Waiter, max_per_poll: int) -> None:
         if not is_integer(max_per_poll, 1, MAX_BATCH):
@@ -57,18 +59,22 @@ class AutoAckConsumer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self.release()
+            # The garbage collector may end a generator or a coroutine, while this thread holds any lock.
+            self.release(may_wait=self.waiter.may_wait and kind is not GeneratorExit)
         finally:
             self.waiter.__exit__(kind, error, trace)
 
-    def release(self) -> None:
-        """Stop, and release the prefetched messages that were not yielded; wakes other consumers of the address."""
+    def release(self, *, may_wait: bool = True) -> None:
+        """Stop, and release the prefetched messages that were not yielded; wakes other consumers of the address.
+
+        Without `may_wait` it waits for no lock: a thread that uses the client then releases them when it is done.
+        """
         self._released = True
         claim, self._claim = self._claim, None
         if claim is not None and not self.waiter.is_inherited:
             # If the release fails, the lease ends by itself after LEASE_S.
             with suppress(RavenError):
-                self._mailbox.release(claim.token)
+                self._mailbox.release(claim.token, may_wait=may_wait)
 
     def next(self, notified: bool = False) -> Message | None:
         """Return the next message, acked, or None if no message is ready.
@@ -113,7 +119,6 @@ class AutoAckConsumer:
         )
 
     def _fetch(self, queue: QueueState) -> Message | None:
-        self.waiter.tick_if_due()
         now = time.monotonic()
         keeps_up = now - self._fetched_at < _FAST_BATCH_S
         size = min(self._batch_size * 2, self._max_per_poll) if keeps_up else 1
@@ -142,6 +147,7 @@ def iterate(consumer: AutoAckConsumer, timeout_s: float | None) -> Generator[Mes
     notified = False
     with consumer, suppress(ClosedError):
         while True:
+            consumer.waiter.tick_if_due()  # also in a busy loop that never waits
             message = consumer.next(notified)
             if message is not None:
                 yield message
@@ -159,6 +165,7 @@ class AsyncMessageIterator:
 
     def __init__(self, consumer: AutoAckConsumer, store: Store, timeout_s: float | None) -> None:
         self._consumer = consumer
+        consumer.waiter.may_wait = False
         self._store = store
         self._timeout_s = timeout_s
         self._deadline: float | None = None
@@ -196,9 +203,6 @@ class AsyncMessageIterator:
     def close(self) -> None:
         """Do as `aclose` does, synchronously. A second call does nothing."""
         if self._state == "open":
-            # If another writer is active the leases end by themselves: the event loop must not wait for it.
-            with suppress(RavenError):
-                self._store.no_wait(self._consumer.release)
             self._consumer.__exit__(None, None, None)
         self._state = "closed"
 
@@ -208,41 +212,23 @@ class AsyncMessageIterator:
     def _past_deadline(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
+    async def _retry(self, step: Callable[[], Message | None]) -> Message | None:
+        left = remaining_s(self._deadline) if self._consumer.outlasts_busy else None
+        try:
+            return await retry_when_busy(self._store, step, left, self._deadline)
+        except BusyError:
+            if self._consumer.outlasts_busy or self._past_deadline():
+                return None
+            raise
+
     async def _next(self) -> Message | None:
         """Return the next message, or None at the deadline."""
         notified = False
         while True:
-            try:
-                message = await retry_when_busy(self._store, partial(self._consumer.next, notified), self._deadline)
-            except BusyError:
-                if self._past_deadline():
-                    return None
-                raise
+            self._consumer.waiter.tick_if_due()
+            message = await self._retry(partial(self._consumer.next, notified))
             if message is not None:
                 return message
             if self._past_deadline():
                 return None
             notified = await self._consumer.waiter.wait_async(self._consumer.next_due_s(self._deadline))
-
-
-async def retry_when_busy(store: Store, step: Callable[[], _T], give_up_at: float | None = None) -> _T:
-    """Run a short step of the store; while another writer is active, wait in the event loop and retry.
-
-    Raises BusyError after the store's busy timeout. A transaction of another task or thread of this client may take
-    until the moment `give_up_at`, or any time.
-    """
-    import asyncio
-
-    deadline = time.monotonic() + store.busy_timeout_s
-    while True:
-        if store.block is not None and store.is_block_of_others():
-            deadline = time.monotonic() + store.busy_timeout_s
-            if give_up_at is not None and time.monotonic() >= give_up_at:
-                raise BusyError(f"the bus {store.path} is locked by a transaction of this client")
-        else:
-            try:
-                return store.no_wait(step)
-            except BusyError:
-                if time.monotonic() >= deadline:
-                    raise
-        await asyncio.sleep(_BUSY_NAP_S * (0.5 + os.urandom(1)[0] / 255))

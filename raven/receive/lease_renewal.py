@@ -14,6 +14,7 @@ from raven.errors import RavenError
 from raven.model.address import parse_address
 from raven.model.leases import Window
 from raven.store.database import Store
+from raven.wake.stop import StopFlag
 
 _RENEWALS_PER_LEASE = 3
 
@@ -33,7 +34,7 @@ class LeaseRenewer:
         self._lease = lease
         self._window = window
         self._ring = ring
-        self._stop = threading.Event()
+        self._stop = StopFlag()
         self._releases = False
         self._thread = threading.Thread(target=self._run, name="raven-lease-renewer", daemon=True)
         self._thread.start()

@@ -35,7 +35,7 @@ class ManualAckConsumer(AutoAckConsumer):
         self._renewer: LeaseRenewer | None = None
         self._has_claimed = False
 
-    def release(self) -> None:
+    def release(self, *, may_wait: bool = True) -> None:
         """Stop, and release the unacked messages; wakes other consumers of the address."""
         self._released = True
         self._leases.close_window(self._lease.token)
@@ -45,8 +45,7 @@ class ManualAckConsumer(AutoAckConsumer):
             return
         is_released = False
         try:
-            self._mailbox.release(self._lease.token)
-            is_released = True
+            is_released = self._mailbox.release(self._lease.token, may_wait=may_wait)
         except RavenError:
             # Another writer may be active. The renewer's thread tries again; if it fails too, the lease ends by itself.
             pass
@@ -66,7 +65,6 @@ class ManualAckConsumer(AutoAckConsumer):
         self._queue_state = self._mailbox.peek()
         if not self._queue_state.has_work():
             return None
-        self.waiter.tick_if_due()
         self._has_claimed = True
         if self._renewer is None:
             self._start_renewer()

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from contextlib import closing, suppress
+from contextlib import closing
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from raven.delivery.identity import Identity
 from raven.delivery.mailbox import Mailbox
-from raven.errors import BusyError, ClosedError, InputError, RavenError, WaitTimeoutError
+from raven.errors import BusyError, ClosedError, InputError, WaitTimeoutError
 from raven.model import clock
 from raven.model.address import PRIVATE_BYTES, PRIVATE_MARK, parse_address
 from raven.model.clock import deadline_after, remaining_s
 from raven.model.message import Message
-from raven.receive.auto_ack import AsyncMessageIterator, AutoAckConsumer, iterate, retry_when_busy
+from raven.receive.auto_ack import AsyncMessageIterator, AutoAckConsumer, iterate
 from raven.receive.subscription import PullSubscription
 from raven.store.database import Store
 from raven.store.transaction import Transaction
 from raven.wake.doorbell import receipt_address
 from raven.wake.handle import Handle
 from raven.wake.listener import Listener
+from raven.wake.retry import retry_when_busy
 from raven.wake.waiter import Waiter
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class ReplyConsumer(AutoAckConsumer):
 
     It acks and ignores messages that the request does not accept.
     """
+
+    outlasts_busy = True
 
     def __init__(self, mailbox: Mailbox, waiter: Waiter, pending: PendingRequest) -> None:
         super().__init__(mailbox, waiter, 1)
@@ -60,6 +63,9 @@ class ReplyConsumer(AutoAckConsumer):
                 notified = True
         except BusyError:
             self.waiter.become_idle()
+            if not self.waiter.may_wait:  # an event loop waits for its turn, and calls again
+                self._is_due = True
+                raise
         self._is_due = True
         return None
 
@@ -70,10 +76,10 @@ class ReplyConsumer(AutoAckConsumer):
             return due
         return _BUSY_PAUSE_S if due is None else min(due, _BUSY_PAUSE_S)
 
-    def release(self) -> None:
+    def release(self, *, may_wait: bool = True) -> None:
         """Stop, and withdraw the request if no reply has arrived."""
         was_released = self._released
-        super().release()
+        super().release(may_wait=may_wait)
         if not was_released and not self._has_reply and not self.waiter.is_inherited:
             self._withdraw()
 
@@ -225,5 +231,4 @@ def _withdraw(store: Store, ring: Callable[[Iterable[str]], object], message_id:
         tx.change("withdraw_message", withdrawn)
         tx.after_commit(ring, [receipt_address(message_id)])
 
-    with suppress(RavenError):
-        store.no_wait(lambda: store.write(step))
+    store.when_free(lambda: store.write(step))

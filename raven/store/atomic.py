@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Generator
 from functools import partial
 from types import GeneratorType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 from weakref import ref
 
-from raven.errors import InputError
+from raven.errors import BusyError, InputError
 from raven.store.block import Block, run_actions
+from raven.store.checkpoint import BEGINS
 from raven.store.connection import SqliteError
 from raven.store.database import Store
 
@@ -76,24 +79,38 @@ class Atomic:
         __exit__ = _Method(_exit)
 
 
-def _run(store: Store, block: Block, entered: list[Atomic]) -> Generator[Any, Any, None]:
+def _run(  # noqa: PLR0912 only C code may undo, and a helper would be Python code
+    store: Store, block: Block, entered: list[Atomic]
+) -> Generator[Any, Any, None]:
     """Run a block from its begin to its end; if this generator ends, C code rolls back and frees the locks."""
     failure: BaseException | None = None
     cause: BaseException | None = None
     try:
         with block.gate, block.open:
+            turn = store.take_turn() if store.was_long and store.open_block() is None else None
             connection = store.begin_block(block)
             try:
-                with connection:
+                while block.began == math.inf:
                     try:
-                        yield entered.pop()
-                        kind = yield 1
-                        if kind is not None:
-                            raise _UndoneError
-                        store.check_block()
-                    except BaseException as error:
-                        failure = error
-                        raise
+                        with connection:
+                            block.began = time.monotonic()
+                            if turn is not None:
+                                turn.leave()
+                            try:
+                                yield entered.pop()
+                                kind = yield 1
+                                if kind is not None:
+                                    raise _UndoneError
+                                store.check_block()
+                            except BaseException as error:
+                                failure = error
+                                raise
+                    except SqliteError as error:
+                        cause = store.cause(error, failure)
+                        if block.began < math.inf or not isinstance(cause, BusyError):
+                            raise
+                        turn = store.wait_for_turn(turn, cause)
+                        cause = None  # it refers to this frame
             finally:
                 store.end_block(block)
     except BaseException as error:
@@ -107,9 +124,14 @@ def _run(store: Store, block: Block, entered: list[Atomic]) -> Generator[Any, An
         block.outer.actions += block.actions
     else:
         run_actions(block.actions)
+        if store.deferred:
+            store.run_deferred()
     # `max` returns the None that it has sent first, since these numbers are less than its 1.
     while True:
         yield 0
+
+
+BEGINS.add(_run.__code__)
 
 
 class _UndoneError(Exception):

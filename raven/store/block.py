@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -37,6 +38,7 @@ class Block:
         self.on_implicit_join = on_implicit_join
         self.is_joined = False  # a method of the block is running
         self.outer: Block | None = None
+        self.began = math.inf
         self.actions: list[AfterCommit] = []
         self.running: ref[Generator[Any, Any, None]] | None = None
         self._thread = ref(thread)

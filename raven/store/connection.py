@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import closing, suppress
 from typing import Any, TypeVar
@@ -16,8 +17,17 @@ from typing import Any, TypeVar
 import apsw
 
 from raven.config import Durability
-from raven.errors import ClosedError, ConfigError, DatabaseError, FileMissingError, abbreviate
+from raven.errors import (
+    BusyError,
+    ClosedError,
+    ConfigError,
+    DatabaseError,
+    FileMissingError,
+    RavenError,
+    abbreviate,
+)
 from raven.files import ownership
+from raven.files.turnstile import Turn
 from raven.model.limits import is_number
 from raven.store import file, fork_safety, migrations
 from raven.store.checkpoint import WAL_SIZE_LIMIT, BusyHandler
@@ -41,6 +51,10 @@ def new_schema() -> list[Any]:
         for script in migrations_after(0):
             connection.execute(script)
         return connection.execute(SCHEMA).fetchall()
+
+
+class ConnectionBusyError(BusyError):
+    """Another thread of this program uses the connection; the file may be free."""
 
 
 class Connection:
@@ -80,6 +94,7 @@ class Connection:
         self.is_closed = False
         self._in_parents_transaction: apsw.Connection | None = None
         self.lock = threading.RLock()
+        self.deferred: deque[Callable[[], object]] = deque()
         self.replaced = 0  # how often another file replaced this one
         self.connection: apsw.Connection | None = None
         self.usable: apsw.Connection | None = None
@@ -95,8 +110,76 @@ class Connection:
             self._verify()
 
     def no_wait(self, step: Callable[[], _T]) -> _T:
-        """Call `step` and return its result; in it, calls of this thread raise BusyError instead of waiting."""
-        return self.busy_handler.limit(0.0, step)
+        """Call `step` and return its result; in it, calls of this thread raise BusyError instead of waiting.
+
+        Raises ConnectionBusyError at once if another thread uses the connection.
+        """
+        try:
+            return self._call_if_free(step)
+        finally:
+            if self.deferred:
+                self.run_deferred()
+
+    def _call_if_free(self, step: Callable[[], _T]) -> _T:
+        # `map` records in C that the lock is taken. Between the begin of `finally` and the release no handler can run.
+        taken: list[bool] = []
+        try:
+            taken.extend(map(self.lock.acquire, (False,)))
+            if not taken[0]:
+                raise ConnectionBusyError(f"another thread uses the client of {self.path}: try again")
+            return self.busy_handler.limit(0.0, step)
+        finally:
+            if taken and taken[0]:
+                self.lock.release()
+
+    def take_turn(self) -> Turn | None:
+        """Wait for a turn before the first try to begin, after a long transaction; return None if it may not wait.
+
+        When the timeout is over, the caller tries all the same.
+        """
+        if not (timeout_s := self.busy_handler.timeout_s):
+            return None
+        turn = Turn(self.path, timeout_s)
+        if not turn.may_try():
+            turn.wait()
+        return turn
+
+    def wait_for_turn(self, turn: Turn | None, busy: BaseException) -> Turn:
+        """Wait until a writer that found the write lock taken may try again; raises `busy` if the timeout is over."""
+        timeout_s = self.busy_handler.timeout_s
+        turn = turn or Turn(self.path, timeout_s)
+        if timeout_s:
+            turn.may_try()
+        if not turn.wait():
+            turn.leave()
+            raise busy from busy.__cause__
+        return turn
+
+    def when_free(self, action: Callable[[], object]) -> bool:
+        """Call `action` now, or, while this or another thread uses the connection, when that write or block ends.
+
+        For finalizers and event loops, which must wait for no lock. In it, writes raise BusyError instead of waiting;
+        raven's errors are dropped. Returns whether it has succeeded already.
+        """
+        results: list[object] = []
+        self.deferred.append(lambda: results.append(action()))
+        self.run_deferred()
+        return bool(results)
+
+    def run_deferred(self) -> None:
+        """Call the actions of `when_free` that wait for the end of a use of the connection."""
+        with suppress(ConnectionBusyError):
+            # If this thread owns the lock, this is a finalizer inside of a use.
+            while self.deferred and not self.lock._is_owned() and self._call_if_free(self._run_one_deferred):  # type: ignore[attr-defined]
+                pass
+
+    def _run_one_deferred(self) -> bool:
+        """Call one action unless an atomic block is open; return whether to go on."""
+        if self._is_writing():
+            return False
+        with suppress(IndexError, RavenError):
+            self.deferred.popleft()()
+        return True
 
     def close(self) -> None:
         """Close the connection; every later call raises ClosedError. Closing twice is allowed."""
@@ -119,6 +202,7 @@ class Connection:
         inherited, self.connection = self.connection, None
         self.usable = None
         self.lock = threading.RLock()
+        self.deferred.clear()  # the loops of the parent's threads
         if inherited is None:
             return
         with suppress(apsw.ConnectionClosedError):

@@ -12,13 +12,15 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from time import monotonic
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from raven.errors import BusyError, DatabaseError, InputError
+from raven.files.turnstile import LONG_S
 from raven.store import file
 from raven.store.block import AfterCommit, Block, ThreadToken, run_actions
-from raven.store.checkpoint import CALLBACKS, Checkpointer, WalHook
+from raven.store.checkpoint import BEGINS, CALLBACKS, Checkpointer, WalHook
 from raven.store.connection import Connection, SqliteError
 from raven.store.fork_safety import hold
 from raven.store.sql import SQL
@@ -104,6 +106,7 @@ class Writer(Connection):
         self.block: Block | None = None  # the innermost atomic block, unless it was interrupted
         # The next atomic block or the write that waits for one holds it: threads take turns.
         self.turn = threading.Lock()
+        self.was_long = False  # the last transaction held the write lock for long
         self._local = threading.local()
         super().__init__(path, **settings)
 
@@ -113,7 +116,9 @@ class Writer(Connection):
         if self.checkpoints:
             connection.set_wal_hook(WalHook(Checkpointer(self.busy_handler)))
 
-    def write(self, step: Callable[[Transaction], _T], is_verified: bool = False) -> _T:
+    def write(  # noqa: PLR0912, PLR0915 a helper costs each write time
+        self, step: Callable[[Transaction], _T], is_verified: bool = False
+    ) -> _T:
         """Verify the file, run `step` in one write transaction, and return its result.
 
         `is_verified`: the caller is a loop that verifies the file at its ticks.
@@ -125,40 +130,58 @@ class Writer(Connection):
             is_same = False
         if not is_same:
             self.verify()
-        with self.lock:
-            connection = self.usable or self.make_usable()
-            # Not zero inside a transaction, and if an interrupt has left a statement half read.
-            is_inside = self.block is not None or connection.txn_state()
-            other = self._join_block(connection, implicit=True) if is_inside else None
-            if other is None:
-                transaction = self._transaction
-                transaction.actions = actions = []  # type: ignore[var-annotated]
-                failure: BaseException | None = None
-                try:
-                    with connection:
-                        try:
-                            result = step(transaction)
-                        except BaseException as error:
-                            failure = error
-                            transaction.reset()
-                            raise
-                except SqliteError as error:
-                    cause = self.cause(error, failure)
-                    raise cause from cause.__cause__
-                finally:
-                    failure = None  # it refers to this frame
-                    if self.is_closed:
-                        super().close()
-                if not actions:
-                    return result
-                if self.block is not None:
-                    self.block.actions += actions
-                    return result
-        if other is not None:
-            with self.turn:
-                self.wait_for_others()
-                return self.write(step)
-        run_actions(actions)
+        turn = self.take_turn() if self.was_long and self.open_block() is None else None
+        is_begun = False
+        while True:
+            busy: BaseException | None = None
+            with self.lock:
+                connection = self.usable or self.make_usable()
+                # Not zero inside a transaction, and if an interrupt has left a statement half read.
+                is_inside = self.block is not None or connection.txn_state()
+                other = self._join_block(connection, implicit=True) if is_inside else None
+                if other is None:
+                    transaction = self._transaction
+                    transaction.actions = actions = []  # type: ignore[var-annotated]
+                    failure: BaseException | None = None
+                    began = monotonic()
+                    try:
+                        with connection:
+                            is_begun = True
+                            if turn is not None:
+                                turn.leave()
+                            try:
+                                result = step(transaction)
+                            except BaseException as error:
+                                failure = error
+                                transaction.reset()
+                                raise
+                    except SqliteError as error:
+                        busy = self.cause(error, failure)
+                        if is_begun or not isinstance(busy, BusyError):
+                            raise busy from busy.__cause__
+                    finally:
+                        failure = None  # it refers to this frame
+                        self.was_long = monotonic() - began > LONG_S
+                        if self.is_closed:
+                            super().close()
+                    if busy is None:
+                        if actions and self.block is not None:
+                            self.block.actions += actions
+                            return result
+                        break
+            if busy is not None:
+                turn = self.wait_for_turn(turn, busy)
+                self.verify()
+            elif other is not None:
+                if turn is not None:
+                    turn.leave()
+                with self.turn:
+                    self.wait_for_others()
+                    return self.write(step)
+        if actions:
+            run_actions(actions)
+        if self.deferred:
+            self.run_deferred()
         return result
 
     def after_commit(
@@ -244,8 +267,10 @@ class Writer(Connection):
     def end_block(self, block: Block) -> None:
         """Make the block around `block` the innermost one, and close if `close` was called meanwhile."""
         self.block = block.outer
-        if self.is_closed and block.outer is None:
-            super().close()
+        if block.outer is None:
+            self.was_long = monotonic() - block.began > LONG_S
+            if self.is_closed:
+                super().close()
 
     def check_block(self) -> None:
         """Raise DatabaseError if SQLite has rolled back the atomic block already, or if its file is gone."""
@@ -339,3 +364,6 @@ class Writer(Connection):
         cause = self.error_from(error)
         cause.__cause__ = error
         return cause
+
+
+BEGINS.add(Writer.write.__code__)

@@ -116,11 +116,11 @@ class Listener:
             self._fall_back_to_polling(error)
         return had_none != (self._doorbell is None)
 
-    def close(self) -> None:
-        """Remove the doorbell; the last listener of a process ends its WAL watcher."""
+    def close(self, *, may_wait: bool = True) -> None:
+        """Remove the doorbell; the last listener of a process ends its WAL watcher, and waits for that if it may."""
         if self._is_open and not self.is_inherited:
             self._is_open = False
-            self._watcher.release(self)
+            self._watcher.release(self, may_wait=may_wait)
             if self._doorbell is not None and self._doorbell.close():
                 self.pass_on()
 

@@ -22,6 +22,7 @@ _REST_FACTOR = 50
 _MAX_REST_S = 1.0
 # One sweep takes this long at most; the next goes on with the folders that are left.
 _SWEEP_S = 0.01
+_TURN_S = 0.5
 _TRUNCATE_WAL_FROM = 256 * 1024
 
 
@@ -47,7 +48,8 @@ class Maintenance:
             self._trim_at = _run(lambda: self._trim(store), INTERVAL_S)
 
     def _settle_now(self, store: Store) -> None:
-        store.no_wait(lambda: self._settle(store))
+        # Beside long transactions it waits for its turn: less than a second, since this thread rings for others, too.
+        store.busy_handler.limit(_TURN_S, lambda: self._settle(store))
 
     def _sweep(self) -> None:
         began = time.monotonic()

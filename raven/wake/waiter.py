@@ -9,7 +9,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from raven.errors import ClosedError
+from raven.errors import BusyError, ClosedError
 from raven.model.limits import check_poll_interval
 from raven.wake.handle import Handle
 from raven.wake.listener import Listener
@@ -30,7 +30,11 @@ class Waiter:
 
     With `competes`, other waiters take the same mail: a ring stays in the doorbell, so that senders ring another one,
     from the wait until `become_idle`, and from `become_busy` on. With company at the address each tick is a poll.
+
+    Set `may_wait` to False in an event loop: nothing here then waits for a lock that another thread holds.
     """
+
+    may_wait = True
 
     def __init__(
         self,
@@ -61,7 +65,7 @@ class Waiter:
         # A loop that exits and restarts before its first tick must also notice a replaced file. A loop of a closed
         # client ends by itself.
         with suppress(ClosedError):
-            self._handle.store.verify()
+            self._verify()
         atexit.register(self._end_at_exit)
         try:
             self._listener = Listener(self._handle, self._address, elect=not self._delay_watch)
@@ -74,13 +78,14 @@ class Waiter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        # The garbage collector may end a generator or a coroutine, while this thread holds any lock.
+        self.close(may_wait=self.may_wait and kind is not GeneratorExit)
 
-    def close(self) -> None:
+    def close(self, *, may_wait: bool = True) -> None:
         """Remove the doorbell and end the WAL watcher. Closing twice is allowed; a forked child's copy does nothing."""
         atexit.unregister(self._end_at_exit)
         if self._listener is not None and not self.is_inherited:
-            self._listener.close()
+            self._listener.close(may_wait=may_wait)
 
     def _end_at_exit(self) -> None:
         """Leave no FIFO and no watching thread, but every descriptor open: a daemon thread may still wait here."""
@@ -158,10 +163,20 @@ class Waiter:
             return False
         store = self._handle.store
         inode = store.inode
-        store.verify()
+        self._verify()
+        store.run_deferred()
         is_new = self._listener.tick()
         self._next_tick = time.monotonic() + _TICK_S
         return is_new or store.inode != inode or (self._competes and self._listener.has_company())
+
+    def _verify(self) -> None:
+        """Verify the file; in an event loop, not while another thread uses the client: the next tick does."""
+        store = self._handle.store
+        if self.may_wait:
+            store.verify()
+        else:
+            with suppress(BusyError):
+                store.no_wait(store.verify)
 
     def _deadline(self, at_most_s: float | None) -> float:
         """Return when a wait that begins now ends without a ring."""

@@ -13,19 +13,23 @@ all. It retries inotify every few seconds.
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
+from weakref import WeakSet
 
 from raven.errors import RavenError
 from raven.store import fork_safety
 from raven.store.database import Store
 from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
 from raven.wake.maintenance import Maintenance
+from raven.wake.stop import StopFlag
 
 LOCK_NAME = "watch.lock"
 FALLBACK_POLL_S = 0.1
@@ -62,10 +66,10 @@ def probe(folder: str, timeout_s: float) -> bool:
 
 
 class _Election(NamedTuple):
-    """The watching thread, its stop event, and the lock file's descriptor."""
+    """The watching thread, its stop flag, and the lock file's descriptor."""
 
     thread: threading.Thread | None
-    stop: threading.Event
+    stop: StopFlag
     lock_fd: int
 
 
@@ -89,7 +93,9 @@ class WalWatcher:
         self._unclosed: list[int] = []  # the locks of ended elections, until they are closed
         self._lock_fd = -1
         self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
+        self._last: threading.Thread | None = None  # the watching thread before, which may be at its end
+        self._stop = StopFlag()
+        self._releases: deque[int] = deque()  # by finalizers and event loops, not yet counted
 
     def acquire(self, user: object) -> None:
         """Add a listener."""
@@ -97,16 +103,41 @@ class WalWatcher:
             self._reset()
         with self._lock:
             self._users.add(id(user))
+        self._count_releases()
 
-    def release(self, user: object) -> None:
-        """Remove a listener; the last one ends the watch, so that another process can take over."""
+    def release(self, user: object, *, may_wait: bool = True) -> None:
+        """Remove a listener; the last one ends the watch, so that another process can take over.
+
+        Without `may_wait` it waits neither for a lock nor for the end of the thread, for a finalizer or an event loop.
+        """
+        if not may_wait:
+            self._releases.append(id(user))
+            self._count_releases()
+            return
         with self._lock:
             self._users.discard(id(user))
             ended = self._resign() if not self._users else None
         self._end(ended)
+        self._count_releases()
+
+    def _count_releases(self) -> None:
+        """Count the releases that could not wait, unless this or another thread holds the lock.
+
+        The next listener then counts them, or the watching thread.
+        """
+        is_owned: bool = self._lock._is_owned()  # type: ignore[attr-defined]
+        while self._releases and not is_owned and self._lock.acquire(blocking=False):
+            try:
+                with suppress(IndexError):
+                    self._users.discard(self._releases.popleft())
+                ended = self._resign() if not self._users else None
+            finally:
+                self._lock.release()
+            self._end(ended, may_wait=False)
 
     def try_elect(self) -> None:
         """Become the WAL watcher unless another process is; cheap enough to call at every tick."""
+        self._count_releases()
         if self._thread is not None and self._thread.is_alive():
             return
         # OSError: another process is the watcher. RuntimeError: no more threads. Without free descriptors an import
@@ -123,9 +154,9 @@ class WalWatcher:
             if self._lock_fd < 0:
                 self._open_lock()
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._stop = threading.Event()
+            self._stop = StopFlag()
             self._thread = threading.Thread(
-                target=self._run, args=(self._stop, block), name="raven-wal-watcher", daemon=True
+                target=self._run, args=(self._stop, block, self._last), name="raven-wal-watcher", daemon=True
             )
             self._thread.start()
             return
@@ -146,27 +177,30 @@ class WalWatcher:
 
     def _resign(self) -> _Election:
         """Give up the thread and the lock, so that the caller can end them without holding `self._lock`."""
-        election, stop = _Election(self._thread, self._stop, self._lock_fd), threading.Event()
+        election, stop = _Election(self._thread, self._stop, self._lock_fd), StopFlag()
         election.stop.set()  # even if a signal handler raises before `_end`
+        self._last = self._thread or self._last
         unclosed = [*self._unclosed, self._lock_fd] if self._lock_fd >= 0 else self._unclosed
         self._unclosed, self._thread, self._stop, self._lock_fd = unclosed, None, stop, -1
         return election
 
-    def _end(self, election: _Election | None) -> None:
-        """Wait for the end of a watching thread, then release the lock for another process."""
+    def _end(self, election: _Election | None, *, may_wait: bool = True) -> None:
+        """Wait for the end of a watching thread if that is allowed, then release the lock for another process."""
         if election is None:
             return
         if election.thread is not None:
-            # No join from within this thread: the garbage collector can close a dropped loop in it. No join of a thread
-            # that a signal kept from starting.
-            with suppress(RuntimeError):
-                election.thread.join()
+            if may_wait:
+                _join(election.thread)
+            else:
+                ending.add(election.thread)
         while self._unclosed:
             fork_safety.close_descriptor(self._unclosed.pop())
 
-    def _run(self, stop: threading.Event, block_signals: Callable[[], object]) -> None:
+    def _run(self, stop: StopFlag, block_signals: Callable[[], object], last: threading.Thread | None) -> None:
         # Signals are for the main thread: one delivered here would leave its wait uninterrupted.
         block_signals()
+        if last is not None:  # one watch at a time, with its connection and its descriptors
+            _join(last)
         # OSError, ImportError: no descriptor was left for an import.
         with suppress(RavenError, OSError, ImportError):
             store = self._store.new_connection()
@@ -176,7 +210,7 @@ class WalWatcher:
                 store.close()
         # If the bus is gone or unusable, the subscribers notice at their next tick, and raise or elect again.
 
-    def _watch(self, store: Store, stop: threading.Event) -> None:
+    def _watch(self, store: Store, stop: StopFlag) -> None:
         last = int(store.value("last_delivery_id"))
         # Commits before this moment may be unnoticed, if no process was the watcher.
         self._doorbells.ring_all()
@@ -187,8 +221,9 @@ class WalWatcher:
                     return
                 last = self._notify_new(store, last)
             maintenance.run_due(store)
+            self._count_releases()
 
-    def _events(self, store: Store, stop: threading.Event) -> Iterator[tuple[float, ...]]:
+    def _events(self, store: Store, stop: StopFlag) -> Iterator[tuple[float, ...]]:
         """Yield, for each change and now and then when idle, the delays before the checks that follow it."""
         is_warned = False
         while not stop.is_set():
@@ -209,7 +244,7 @@ class WalWatcher:
                         is_warned = True
             yield from self._polled_events(stop)
 
-    def _inotify_events(self, stop: threading.Event) -> Iterator[tuple[float, ...]]:
+    def _inotify_events(self, stop: StopFlag) -> Iterator[tuple[float, ...]]:
         import watchfiles
 
         folder, name = os.path.split(self._store.path)
@@ -229,7 +264,7 @@ class WalWatcher:
         ):
             yield (0.0, *_RECHECK_DELAYS_S) if any(path.endswith(ends) for _, path in changes) else (0.0,)
 
-    def _polled_events(self, stop: threading.Event) -> Iterator[tuple[float, ...]]:
+    def _polled_events(self, stop: StopFlag) -> Iterator[tuple[float, ...]]:
         retry_at = time.monotonic() + _RETRY_S
         while time.monotonic() < retry_at and not stop.wait(FALLBACK_POLL_S):
             yield (0.0,)
@@ -244,3 +279,20 @@ class WalWatcher:
             recipients = [row[0] for row in store.rows("new_recipients_after", {"delivery_id": last})]
             self._doorbells.ring([*recipients, ALL_TRAFFIC] if recipients else [])
         return newest
+
+
+def _join(thread: threading.Thread) -> None:
+    # No join from within this thread: the garbage collector can close a dropped loop in it. No join of a thread that a
+    # signal kept from starting.
+    with suppress(RuntimeError):
+        thread.join()
+
+
+# Threads that were told to stop and not waited for. The interpreter must not exit while one is inside of watchfiles.
+ending: WeakSet[threading.Thread] = WeakSet()
+
+
+@atexit.register
+def _join_all() -> None:
+    for thread in list(ending):
+        _join(thread)

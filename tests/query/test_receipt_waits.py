@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from tests.support import (
     bells,
     descriptors,
     is_watched,
+    raven_threads,
     wait_for_waiting,
     wait_for_watch,
     wait_until,
@@ -44,7 +44,7 @@ def boss(db: str, connect: Connect, way: str) -> Iterator[BusClient]:
     if way == "file":  # a server keeps its WAL watcher and its threads
         assert bells(db) == []
         assert not is_watched(db)
-        assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("raven")]
+        wait_until(lambda: not raven_threads(), "the end of the threads")
 
 
 @pytest.fixture

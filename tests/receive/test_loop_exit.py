@@ -26,6 +26,7 @@ from tests.support import (
     hold_with_a_lease,
     is_watched,
     leased,
+    raven_threads,
     wait_for_waiting,
     wait_for_watch,
     wait_until,
@@ -62,7 +63,7 @@ def bus(db: str, connect: Connect, foreign: Foreign) -> Iterator[BusClient]:
     yield client
 
     assert bells(db) == []
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("raven")]
+    wait_until(lambda: not raven_threads(), "the end of the threads")
     assert not is_watched(db)
     wait_until(lambda: descriptors() == before, "as few descriptors as before")
     assert leased(foreign) == 0

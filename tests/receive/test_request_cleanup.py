@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from tests.support import (
     descriptors,
     is_watched,
     leased,
+    raven_threads,
     wait_for_waiting,
     wait_until,
 )
@@ -41,7 +41,7 @@ def boss(db: str, connect: Connect, foreign: Foreign) -> Iterator[BusClient]:
 
     assert bells(db) == []
     assert not is_watched(db)
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("raven")]
+    wait_until(lambda: not raven_threads(), "the end of the threads")
     assert foreign.execute("SELECT * FROM pending") == []
     assert leased(foreign) == 0
 

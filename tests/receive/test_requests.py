@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +15,7 @@ import pytest
 from raven import BusClient, InputError, Message
 from raven.wake.doorbell import Doorbells
 from tests.client_process import Actor
-from tests.support import DEADLINE_S, Foreign, Program, wait_for_waiting, wait_until
+from tests.support import DEADLINE_S, Foreign, Program, raven_threads, wait_for_waiting, wait_until
 from tests.thread_call import Asking, request
 
 pytestmark = pytest.mark.both_ways
@@ -221,7 +220,7 @@ def test_fifty_tasks_of_one_client_each_get_their_own_answer(connect: Connect, w
 
     assert bodies == [*range(50)]
     if way == "file":  # a server has threads of its own
-        assert not [thread for thread in threading.enumerate() if thread.name.startswith("raven")]
+        wait_until(lambda: not raven_threads(), "the end of the threads")
 
 
 @pytest.mark.file_only

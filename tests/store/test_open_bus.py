@@ -93,7 +93,7 @@ def test_eight_processes_open_new_buses_at_once(tmp_path: Path, spawn: Spawn) ->
             assert len(bus.peers("s")) == 9
         assert Store(db).pragma("integrity_check") == "ok"
     # No temporary file is left.
-    assert {name.split(".db")[1] for name in os.listdir(tmp_path)} <= {"", "-wal", "-shm", "-lock"}
+    assert {name.split(".db")[1] for name in os.listdir(tmp_path)} <= {"", "-wal", "-shm", "-turn", "-lock"}
 
 
 def test_a_newer_file_is_refused_untouched(db: str, connect: Connect, foreign: Foreign) -> None:

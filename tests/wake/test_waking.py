@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,17 @@ import pytest
 
 from raven import BusClient
 from tests.loop import Loop, taken
-from tests.support import NEVER_POLLS_S, Foreign, Program, bells, leased, wait_for_waiting, wait_until, waiting
+from tests.support import (
+    NEVER_POLLS_S,
+    Foreign,
+    Program,
+    bells,
+    leased,
+    raven_threads,
+    wait_for_waiting,
+    wait_until,
+    waiting,
+)
 
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
@@ -116,7 +125,7 @@ def test_closing_a_client_ends_its_loops_in_other_threads_at_once(db: str, conne
 
         assert [loop.result(AT_ONCE_S) for loop in loops] == [[], []]
     assert bells(db) == []
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("raven")]
+    wait_until(lambda: not raven_threads(), "the end of the threads")
 
 
 def test_closing_a_client_releases_the_prefetched_messages_of_its_loops(connect: Connect, foreign: Foreign) -> None:
