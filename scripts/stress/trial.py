@@ -27,6 +27,10 @@ class Round:
         """Count an action, named in the plural: `count("kills")`."""
         self._outcome.counts[action] += times
 
+    def keep_longest(self, what: str, value: int) -> None:
+        """Keep the greatest value of all rounds, named in the plural as an action is."""
+        self._outcome.counts[what] = max(self._outcome.counts[what], value)
+
     def report(self, kind: Kind, text: str) -> None:
         """Report a broken promise."""
         self._outcome.findings.append(Finding(kind, text, self.seed))

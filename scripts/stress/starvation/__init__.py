@@ -1,0 +1,1 @@
+"""The starvation trial: writers with long transactions back to back, beside honest ones."""
