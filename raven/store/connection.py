@@ -36,6 +36,7 @@ from raven.store.sql import migrations_after
 
 _T = TypeVar("_T")
 SqliteError = apsw.Error
+REFUSED = apsw.AuthError
 SqliteConnection = apsw.Connection
 SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
 

@@ -21,7 +21,7 @@ from raven.files.turnstile import LONG_S
 from raven.store import file
 from raven.store.block import AfterCommit, Block, ThreadToken, run_actions
 from raven.store.checkpoint import BEGINS, CALLBACKS, Checkpointer, WalHook
-from raven.store.connection import Connection, SqliteError
+from raven.store.connection import REFUSED, Connection, SqliteError
 from raven.store.fork_safety import hold
 from raven.store.sql import SQL
 from raven.store.sql.rows import Params, fetch, fetch_some
@@ -349,6 +349,9 @@ class Writer(Connection):
         if failure is None:
             hidden: BaseException | None = error
             while isinstance(hidden, SqliteError):
+                # With an authorizer set, the driver refuses the ROLLBACK that it compiles after a failed COMMIT.
+                if isinstance(error, REFUSED):
+                    error = hidden
                 hidden = hidden.__context__
             # The driver shows an exception of a callback, as of a signal handler in it, only as the context of its own.
             trace = None if hidden is None else hidden.__traceback__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 from collections.abc import Callable, Iterator
@@ -27,8 +28,10 @@ def no_space_for(pid: int) -> Iterator[None]:
     """Let a process write to no file, as if each had reached its size limit."""
     _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
-    yield
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
 
 
 def test_a_client_that_cannot_be_created_leaves_nothing_open_even_if_its_error_is_kept(
@@ -42,6 +45,24 @@ def test_a_client_that_cannot_be_created_leaves_nothing_open_even_if_its_error_i
 
     assert refused.value.__traceback__ is not None
     assert descriptors() == before
+
+
+@only_linux
+def test_a_transaction_with_user_sql_that_cannot_be_committed_raises_disk_full(connect: Connect) -> None:
+    bus = connect("boss:s")
+    bus.execute("CREATE TABLE done (id)")
+
+    def work() -> None:
+        with bus.transaction() as tx:
+            tx.send("worker:s", "note")
+            tx.execute("INSERT INTO done VALUES (1)")
+
+    with no_space_for(os.getpid()), pytest.raises(DiskFullError):
+        work()
+
+    assert bus.last_id() == 0
+    assert bus.execute("SELECT * FROM done") == []
+    assert bus.send("worker:s", "note").id == 1
 
 
 @only_linux
