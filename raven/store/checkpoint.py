@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from types import CodeType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -107,9 +106,13 @@ class Checkpointer:
         elif pages >= self._next_pages:
             # If a reader blocks the checkpoint, another attempt at each commit would be useless.
             self._next_pages = pages + PAGES
-            # A failed checkpoint (a full disk, for example) must not fail the commit before it.
-            with suppress(Exception):
+            try:
                 self._checkpoint(connection, pages)
+            except Exception as error:
+                # A failed checkpoint (a full disk, for example) must not fail the commit before it. The exception of a
+                # signal handler passes.
+                if type(error).__module__ != "apsw":
+                    raise
 
     def _checkpoint(self, connection: apsw.Connection, pages: int) -> None:
         row: Any = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()[0]
