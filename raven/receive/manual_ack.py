@@ -93,6 +93,8 @@ class ManualAckConsumer(AutoAckConsumer):
         try:
             self._renewer = LeaseRenewer(self._store, self._address, self._lease, self._window, self._ring)
         except RuntimeError as error:
+            if "shutdown" in str(error):  # a daemon thread goes on while the interpreter exits; its leases end soon
+                return
             import logging
 
             logging.getLogger("raven").warning("no thread can renew the leases at %s: %s", self._address, error)
