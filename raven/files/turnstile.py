@@ -137,16 +137,17 @@ class Turn:
     def _open(self) -> FileIO:
         """Open the file, created if it is missing; raises OSError."""
         try:
-            file = FileIO(self._path, "r+")
+            status = os.lstat(self._path)
         except FileNotFoundError:
             os.close(ownership.open_lock(self._path, ownership.lock_mode(self._db_path)))
-            file = FileIO(self._path, "r+")
-        _files.add(file)
-        status = os.fstat(file.fileno())
-        # A file that others can lock would let them stop all writers.
-        if ownership.distrust(self._path, status, private=True) is not None or os.path.islink(self._path):
+            status = os.lstat(self._path)
+        # A file that others can lock would let them stop all writers. A link could lead to the bus file: opening and
+        # closing that would drop this process's locks on it.
+        if status.st_nlink > 1 or ownership.distrust(self._path, status, private=True) is not None:
             raise PermissionError(f"{self._path} does not count")
-        self._inode, self._looks = status.st_ino, 0
+        file = FileIO(self._path, "r+")
+        _files.add(file)
+        self._inode, self._looks = os.fstat(file.fileno()).st_ino, 0
         return file
 
 

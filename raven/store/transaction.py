@@ -37,10 +37,11 @@ _CHECK_S = 0.5
 class Transaction:
     """One open write transaction; functions that take it as an argument write with it and never commit."""
 
-    __slots__ = ("_connection", "_run", "_run_many", "actions")
+    __slots__ = ("_connection", "_run", "_run_many", "actions", "is_running")
 
     def __init__(self, connection: apsw.Connection) -> None:
         self.actions: list[AfterCommit] = []
+        self.is_running = False  # a step is using it, unless an interrupt has left this set
         self._connection = connection
         # One cursor for all statements: a new one for each would take a tenth of a small transaction's time.
         cursor = connection.cursor()
@@ -104,11 +105,17 @@ class Writer(Connection):
 
     def __init__(self, path: str, **settings: Any) -> None:
         self.block: Block | None = None  # the innermost atomic block, unless it was interrupted
-        # The next atomic block or the write that waits for one holds it: threads take turns.
-        self.turn = threading.Lock()
+        # The next atomic block or the write that waits for one holds it: threads take turns. A signal handler can write
+        # while its thread waits in its turn.
+        self.turn = threading.RLock()
         self.was_long = False  # the last transaction held the write lock for long
         self._local = threading.local()
         super().__init__(path, **settings)
+
+    def abandon_in_child(self) -> None:
+        """Do as Connection does; the turn may be that of a thread that the child does not have."""
+        super().abandon_in_child()
+        self.turn = threading.RLock()
 
     def _make_ready(self, connection: apsw.Connection) -> None:
         super()._make_ready(connection)
@@ -144,6 +151,7 @@ class Writer(Connection):
                     transaction.actions = actions = []  # type: ignore[var-annotated]
                     failure: BaseException | None = None
                     began = monotonic()
+                    transaction.is_running = True
                     try:
                         with connection:
                             is_begun = True
@@ -161,6 +169,7 @@ class Writer(Connection):
                             raise busy from busy.__cause__
                     finally:
                         failure = None  # it refers to this frame
+                        transaction.is_running = False
                         self.was_long = monotonic() - began > LONG_S
                         if self.is_closed:
                             super().close()
@@ -246,7 +255,7 @@ class Writer(Connection):
             if self.block is not None and self.block.is_of_task(self.this_thread()):
                 block.outer, self.block = self.block, block
                 return connection
-        if self.busy_handler.is_limited and self.turn.locked():
+        if self.busy_handler.is_limited and not next(hold(self.turn, 0)):
             raise self._busy()
         with self.turn:
             self.wait_for_others()
@@ -320,10 +329,13 @@ class Writer(Connection):
         """
         other = self.other_block()
         if self.block is None and connection.in_transaction:
-            self._refuse_inside_write(connection)
+            self._refuse_inside_write()
+            connection.execute("ROLLBACK")  # the rollback of the last write has failed
         elif self.block is None:
             self._transaction.reset()
-        elif self.block is not None and other is None:
+        elif other is None:
+            if self._transaction.is_running:
+                self._refuse_inside_write()
             self.check_block()
             warn = self.block.on_implicit_join if implicit and not self.block.is_joined else None
             if warn is not None:
@@ -333,7 +345,7 @@ class Writer(Connection):
     def _is_writing(self) -> bool:
         return super()._is_writing() or self.open_block() is not None
 
-    def _refuse_inside_write(self, connection: apsw.Connection) -> None:
+    def _refuse_inside_write(self) -> None:
         """Raise DatabaseError in a finalizer or signal handler that runs inside a write of this thread."""
         frame: FrameType | None = sys._getframe(2)
         while frame is not None:
@@ -342,7 +354,6 @@ class Writer(Connection):
                 if inside["self"] is self and "transaction" in inside:
                     raise DatabaseError(f"this thread is already in a transaction on {self.path}: wait for its end")
             frame = frame.f_back
-        connection.execute("ROLLBACK")  # the rollback of the last write has failed
 
     def cause(self, error: SqliteError, failure: BaseException | None) -> BaseException:
         """Return the exception to raise for one that a transaction ended with; `failure` is its step's."""

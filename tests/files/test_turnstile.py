@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -128,6 +130,9 @@ def damage(path: str, way: str) -> None:
     if way == "symlink":
         Path(f"{path}.target").touch(0o600)
         os.symlink(f"{path}.target", path)
+    elif way == "hard link":
+        Path(f"{path}.target").touch(0o600)
+        os.link(f"{path}.target", path)
     elif way == "folder":
         os.mkdir(path)
     elif way == "FIFO":
@@ -140,7 +145,9 @@ def damage(path: str, way: str) -> None:
         os.chown(path, 3001, 3001)
 
 
-@pytest.mark.parametrize("way", ["symlink", "folder", "FIFO", "open to others", "of another user", "no folder"])
+@pytest.mark.parametrize(
+    "way", ["symlink", "hard link", "folder", "FIFO", "open to others", "of another user", "no folder"]
+)
 def test_where_the_file_does_not_count_writers_wait_without_turns(db: str, way: str) -> None:
     if way == "of another user" and os.geteuid() != 0:
         pytest.skip("only root can give a file to another user")
@@ -153,6 +160,27 @@ def test_where_the_file_does_not_count_writers_wait_without_turns(db: str, way: 
     while one.wait():
         pass
     assert two.wait()
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_link_to_the_bus_file_does_not_cost_this_process_its_locks_on_it(
+    db: str, link: Callable[[str, str], None]
+) -> None:
+    link(db, db + SUFFIX)
+    with open(db, "r+b") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+
+        turn = Turn(db, DEADLINE_S)
+        assert turn.may_try()
+        turn.leave()
+
+        child = os.fork()
+        if not child:
+            with open(db, "r+b") as other, suppress(OSError):
+                fcntl.lockf(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os._exit(1)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_truncated_file_serves_as_well(db: str, first: Turn) -> None:

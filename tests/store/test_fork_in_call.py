@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 
 from raven import BusClient
 from raven.store import fork_safety
+from raven.store.atomic import Atomic
 from raven.store.database import Store
 from raven.store.transaction import Transaction
 from tests.stores import put, registered
@@ -54,6 +56,32 @@ def test_a_fork_waits_for_a_slow_call_of_another_thread(store: Store, monkeypatc
     assert os.waitpid(child, 0)[1] == 0
     thread.join(DEADLINE_S)
     assert "late:s" in registered(store)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_child_forked_while_another_thread_has_the_next_turn_begins_transactions(db: str, store: Store) -> None:
+    taken, done = threading.Event(), threading.Event()
+
+    def take() -> None:
+        with store.turn:  # as a write that waits for the end of an atomic block does
+            taken.set()
+            assert done.wait(DEADLINE_S)
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    assert taken.wait(DEADLINE_S)
+
+    child = os.fork()
+    if not child:
+        signal.alarm(int(DEADLINE_S))
+        with Atomic(store):
+            store.write(lambda tx: put(tx, "child:s"))
+        os._exit(0)
+
+    assert os.waitpid(child, 0)[1] == 0
+    done.set()
+    thread.join(DEADLINE_S)
+    assert "child:s" in registered(store)
 
 
 def test_a_loop_that_a_forked_child_continues_ends_there(
