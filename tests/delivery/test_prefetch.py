@@ -99,23 +99,25 @@ def test_over_the_socket_an_ack_for_a_subscription_needs_its_lease(
         assert connect(WORKER).read(second).state == "sent"
 
 
-def test_a_fetch_stops_at_the_message_with_which_it_has_enough_bytes(
+def test_a_fetch_stops_before_the_message_that_brings_its_json_over_the_bytes(
     boss: BusClient, subscribe: Callable[..., PullSubscription]
 ) -> None:
-    boss.send_many([{"to": WORKER, "type": "job", "body": "x" * 1000} for _ in range(10)])
+    boss.send_many([{"to": WORKER, "type": "job", "body": "x" * 100_000} for _ in range(10)])
     subscription = subscribe()
 
-    sizes = [len(subscription.fetch(10, max_bytes=2500)) for _ in range(5)]
+    sizes = [len(subscription.fetch(10, max_bytes=350_000)) for _ in range(5)]
 
     assert sizes == [3, 3, 3, 1, 0]
 
 
-def test_a_page_of_the_log_stops_at_the_message_with_which_it_has_enough_bytes(boss: BusClient, db: str) -> None:
-    boss.send_many([{"to": WORKER, "type": "job", "body": "x" * 1000} for _ in range(10)])
+def test_a_page_of_the_log_stops_before_the_message_that_brings_its_json_over_the_bytes(
+    boss: BusClient, db: str
+) -> None:
+    boss.send_many([{"to": WORKER, "type": "job", "body": "x" * 100_000} for _ in range(10)])
 
     with HostedBus.at(WORKER, db) as bus:
         log = bus.log()
-        pages = [[message.id for message in log.page(max_bytes=3500)] for _ in range(4)]
+        pages = [[message.id for message in log.page(max_bytes=450_000)] for _ in range(4)]
 
     assert pages == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10], []]
 
