@@ -292,11 +292,14 @@ class Connection:
         """Run a step that opens the WAL, and check whose WAL it is.
 
         Another user may have made it since the last check. Closing the connection must not copy it into the file then.
+        Otherwise closing must remove the WAL, even if the step has refused the file.
         """
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        step()
-        file.check_ownership(self.path)
-        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+        try:
+            step()
+        finally:
+            file.check_ownership(self.path)
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
 
     def _make_ready(self, connection: apsw.Connection) -> None:
         """Check that the file is a bus, and set raven's modes and schema."""

@@ -137,9 +137,10 @@ def lock(path: str, kind: int = fcntl.LOCK_SH) -> Iterator[None]:
     """Hold a lock on a file beside the bus: shared to open the bus, exclusive to remove a stale WAL.
 
     No other user can open that file, unless it can open the bus. After one second without the lock (its holder may be a
-    stopped process) the block runs all the same.
+    stopped process) the block runs all the same. If the block refuses the file, no new lock file stays beside it.
     """
     opened: list[int] = []
+    is_new = not os.path.lexists(path + _LOCK_SUFFIX)
     try:
         with suppress(OSError):
             ownership.open_lock(path + _LOCK_SUFFIX, ownership.lock_mode(path), opened)
@@ -148,6 +149,11 @@ def lock(path: str, kind: int = fcntl.LOCK_SH) -> Iterator[None]:
         while descriptor >= 0 and not _try_lock(descriptor, kind) and time.monotonic() < deadline:
             time.sleep(_LOCK_RETRY_S)
         yield
+    except Exception:
+        if is_new and opened:
+            with suppress(OSError):
+                os.unlink(path + _LOCK_SUFFIX)
+        raise
     finally:
         if opened:
             os.close(opened[0])

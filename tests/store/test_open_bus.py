@@ -128,6 +128,7 @@ def test_an_sqlite_database_of_another_program_is_refused_untouched(
     with pytest.raises(NotABusError):
         BusObserver(db)
     assert Path(db).read_bytes() == before
+    assert os.listdir(Path(db).parent) == [Path(db).name]
 
 
 @pytest.mark.parametrize(
@@ -139,6 +140,7 @@ def test_a_file_that_is_not_a_database_is_refused_untouched(db: str, connect: Co
     with pytest.raises(NotABusError, match=r"bus\.db is not an SQLite database: choose another path"):
         connect("worker:s")
     assert Path(db).read_bytes() == content
+    assert os.listdir(Path(db).parent) == [Path(db).name]
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     *[("to", value, "recipient must be") for value in ["worker", "a:b:c", "wor*:s", " w:s", "w:" + "s" * 511]],
 ]
 TAKEN: list[tuple[str, Any]] = [
+    ("type", "note\uffff"), ("correlation_id", "\ufffe"), ("to", "worker\uffff:s"),
     ("type", "x" * 1024), ("type", "größe 東京"), ("type", "raven"), ("body", "x" * ((4 << 20) - 2)),
     ("tags", ["b", "x" * 1024, "é"]), ("correlation_id", 17), ("task_id", "é" * 1024), ("dedup_key", "once"),
     ("reply_to", (1 << 43) - 1), ("reply_to", 77), ("expires_in_s", 3153600000), ("delay_s", 0),
