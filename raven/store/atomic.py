@@ -10,8 +10,8 @@ from types import GeneratorType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 from weakref import ref
 
-from raven.errors import BusyError, InputError
-from raven.store.block import Block, run_actions
+from raven.errors import BusyError, DatabaseError, InputError
+from raven.store.block import AbandonedError, Block, run_actions
 from raven.store.checkpoint import BEGINS
 from raven.store.connection import SqliteError
 from raven.store.database import Store
@@ -79,12 +79,13 @@ class Atomic:
         __exit__ = _Method(_exit)
 
 
-def _run(  # noqa: PLR0912 only C code may undo, and a helper would be Python code
+def _run(  # noqa: PLR0912, PLR0915 only C code may undo, and a helper would be Python code
     store: Store, block: Block, entered: list[Atomic]
 ) -> Generator[Any, Any, None]:
     """Run a block from its begin to its end; if this generator ends, C code rolls back and frees the locks."""
     failure: BaseException | None = None
     cause: BaseException | None = None
+    is_abandoned = False
     try:
         with block.gate, block.open:
             turn = store.take_turn() if store.was_long and store.open_block() is None else None
@@ -116,11 +117,18 @@ def _run(  # noqa: PLR0912 only C code may undo, and a helper would be Python co
     except BaseException as error:
         block.roll_back()
         cause = store.cause(error, failure) if isinstance(error, SqliteError) else error
-        if not isinstance(cause, _UndoneError):
+        is_abandoned = isinstance(cause, AbandonedError)
+        if not is_abandoned and not isinstance(cause, _UndoneError):
             raise cause from cause.__cause__
     finally:
         failure = cause = None  # they refer to this frame
-    if block.outer is not None:
+    if is_abandoned:
+        yield 0
+        if (yield 0) is None:  # no exception leaves the block, which another thread has resumed
+            raise DatabaseError(
+                f"the transaction on {store.path} was rolled back, because its thread or task ended before it"
+            )
+    elif block.outer is not None:
         block.outer.actions += block.actions
     else:
         run_actions(block.actions)

@@ -6,6 +6,7 @@ import math
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ref
 
@@ -26,6 +27,10 @@ class ThreadToken:
     """Stands for one thread; unlike a thread's number, no later thread gets the same."""
 
 
+class AbandonedError(Exception):
+    """The thread or task of a block has ended before it: ends the block's generator."""
+
+
 class Block:
     """An atomic block of one thread and one asyncio task, as the store knows it while the block is open.
 
@@ -42,7 +47,8 @@ class Block:
         self.actions: list[AfterCommit] = []
         self.running: ref[Generator[Any, Any, None]] | None = None
         self._thread = ref(thread)
-        self._task = _current_task()
+        # Only weak: else the store would keep a task that the program has dropped, and with it this block.
+        self._task = None if (task := _current_task()) is None else ref(task)
 
     @property
     def is_open(self) -> bool:
@@ -55,18 +61,23 @@ class Block:
 
     def is_of_task(self, thread: ThreadToken) -> bool:
         """Whether this thread, given as `thread`, and its running asyncio task began the block."""
-        return self._thread() is thread and self._task is _current_task()
+        return self._thread() is thread and self._is_of_current_task()
 
     def is_around(self, thread: ThreadToken) -> bool:
         """Whether this thread, given as `thread`, cannot go on without ending the block or the calls inside it."""
-        return self._thread() is thread and self._task in (None, _current_task())
+        return self._thread() is thread and (self._task is None or self._is_of_current_task())
 
     def end_if_abandoned(self) -> None:
-        """Roll back the block if its thread or its task has ended before it."""
-        is_abandoned = self._thread() is None or (self._task is not None and self._task.done())
+        """Roll back the block if its thread or its task has ended before it, or can never run again."""
+        is_abandoned = self._thread() is None or (self._task is not None and _has_ended(self._task()))
         running = None if self.running is None or not is_abandoned else self.running()
         if running is not None:
-            running.close()
+            with suppress(ValueError):  # another thread is ending it at this moment
+                running.throw(AbandonedError())
+
+    def _is_of_current_task(self) -> bool:
+        task = _current_task()
+        return self._task is None if task is None else self._task is not None and self._task() is task
 
     def roll_back(self) -> None:
         """Drop the actions of the block, the last first, and run their `undo`."""
@@ -93,3 +104,8 @@ def _current_task() -> asyncio.Task[Any] | None:
         return task
     except (RuntimeError, AttributeError):  # no event loop runs here, or another thread is importing asyncio
         return None
+
+
+def _has_ended(task: asyncio.Task[Any] | None) -> bool:
+    """Whether a task never runs again: it is done, its event loop is closed, or it exists no more."""
+    return task is None or task.done() or task.get_loop().is_closed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from raven import BusClient, BusTransaction, InputError
+from raven import BusClient, BusTransaction, DatabaseError, InputError
 from tests.support import DEADLINE_S, NEVER_POLLS_S, Foreign
 
 Connect = Callable[..., BusClient]
@@ -260,3 +261,54 @@ def test_threads_take_turns_with_another_threads_transactions(connect: Connect) 
     finally:
         stop.set()
         thread.join(DEADLINE_S)
+
+
+# The collector may destroy the transaction before its task, and Python then prints so.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("is_kept", [True, False], ids=["kept", "dropped"])
+def test_a_transaction_of_a_task_that_can_never_run_again_locks_nothing(
+    connect: Connect, foreign: Foreign, is_kept: bool
+) -> None:
+    bus = connect("worker:s")
+
+    async def work() -> None:
+        with bus.transaction() as tx:
+            tx.send("reader:s", "note", "undone")
+            await asyncio.Event().wait()
+
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda loop, context: None)
+    tasks = [loop.create_task(work())]
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    if is_kept:
+        bus.send("reader:s", "note", "later")
+    else:
+        tasks.clear()
+        gc.collect()
+        foreign.execute("BEGIN IMMEDIATE")
+        foreign.execute("ROLLBACK")
+
+    assert foreign.execute(BODIES) == ([["later"]] if is_kept else [])
+
+
+@pytest.mark.parametrize(("end", "error"), [(next, DatabaseError), (lambda work: work.throw(KeyError()), KeyError)])
+def test_an_abandoned_transaction_says_so_at_its_end_or_passes_the_exception_on(
+    connect: Connect, foreign: Foreign, end: Callable[[Any], object], error: type[Exception]
+) -> None:
+    bus = connect("worker:s")
+
+    def work() -> Iterator[None]:
+        with bus.transaction() as tx:
+            tx.send("reader:s", "note", "undone")
+            yield
+
+    working = work()
+    thread = threading.Thread(target=next, args=(working,))
+    thread.start()
+    thread.join(DEADLINE_S)
+    bus.send("reader:s", "note", "later")
+
+    with pytest.raises(error):
+        end(working)
+    assert foreign.execute(BODIES) == [["later"]]
