@@ -33,6 +33,7 @@ _ENTRIES = (
     Entry("external", "other SQLite programs, long readers and writers, files replaced, restored, moved", 120),
     Entry("processes", "forks, SIGSTOP, cancelled tasks, no descriptors, no inotify, damaged doorbells", 120),
     Entry("starvation", "long transactions back to back, beside short calls of every kind", 120),
+    Entry("tasks", "asyncio tasks, threads, transactions and cancellations mixed, on the same clients", 60),
     Entry("clock", "clock steps of up to a day each way, and to 1970 and 2038", 120),
     Entry("socket", "the server under random bytes, slow clients, many clients, and unauthorized users", 180),
     Entry("signals", "exceptions of signal handlers at random instructions of every call", 60),
