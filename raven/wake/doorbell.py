@@ -97,6 +97,13 @@ class Doorbells:
         """Whether another doorbell than the one at the path `own` is at an address."""
         return any(path != own for path in self._doorbells_in(self._folder_of(address)))
 
+    def version(self, address: str) -> int:
+        """Return a number that changes when a subscriber comes to an address or leaves it; 0 if none is there."""
+        try:
+            return os.stat(self._folder_of(address), follow_symlinks=False).st_mtime_ns
+        except OSError:
+            return 0
+
     def ring_all(self) -> None:
         """Wake every subscriber, at all addresses."""
         for folder in self.folders():

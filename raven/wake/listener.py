@@ -27,11 +27,13 @@ class Listener:
         self._watcher = _watcher_of(handle)
         self._address = address
         self._doorbell: Doorbell | None = None
+        self._folder_version = 0
         self._warned = False
         self._pid = os.getpid()
         self._is_open = True
+        self._user = object()
         try:
-            self._watcher.acquire(self)
+            self._watcher.acquire(self._user)
             self._ensure_doorbell()
             if elect:
                 self._watcher.try_elect()
@@ -87,6 +89,14 @@ class Listener:
         """Whether other waiters are at the address."""
         return self._doorbells.has_others(self._address, self._path())
 
+    def has_had_company(self) -> bool:
+        """Whether other waiters are at the address, or some have come or gone since the last call.
+
+        One that has gone may have had a ring that it did not answer.
+        """
+        before, self._folder_version = self._folder_version, self._doorbells.version(self._address)
+        return before != self._folder_version or self.has_company()
+
     def ring(self) -> None:
         """Ring this doorbell; any thread may call this."""
         ping(self._path(), ring=True)
@@ -120,7 +130,7 @@ class Listener:
         """Remove the doorbell; the last listener of a process ends its WAL watcher, and waits for that if it may."""
         if self._is_open and not self.is_inherited:
             self._is_open = False
-            self._watcher.release(self, may_wait=may_wait)
+            self._watcher.release(self._user, may_wait=may_wait)
             if self._doorbell is not None and self._doorbell.close():
                 self.pass_on()
 
@@ -131,7 +141,7 @@ class Listener:
         """
         if self._is_open and not self.is_inherited:
             self._is_open = False
-            self._watcher.release(self)
+            self._watcher.release(self._user)
             if self._doorbell is not None and self._doorbell.remove():
                 self.pass_on()
 

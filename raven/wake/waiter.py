@@ -29,7 +29,8 @@ class Waiter:
     election: once a second, whatever the poll interval is. If no FIFO can be created, polls are 100 ms apart.
 
     With `competes`, other waiters take the same mail: a ring stays in the doorbell, so that senders ring another one,
-    from the wait until `become_idle`, and from `become_busy` on. With company at the address each tick is a poll.
+    from the wait until `become_idle`, and from `become_busy` on. With company at the address each tick is a poll; so is
+    the first one after it has gone.
 
     Set `may_wait` to False in an event loop: nothing here then waits for a lock that another thread holds.
     """
@@ -167,7 +168,7 @@ class Waiter:
         store.run_deferred()
         is_new = self._listener.tick()
         self._next_tick = time.monotonic() + _TICK_S
-        return is_new or store.inode != inode or (self._competes and self._listener.has_company())
+        return is_new or store.inode != inode or (self._competes and self._listener.has_had_company())
 
     def _verify(self) -> None:
         """Verify the file; in an event loop, not while another thread uses the client: the next tick does."""

@@ -89,20 +89,20 @@ class WalWatcher:
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.RLock()
-        self._users: set[int] = set()
+        self._users: set[object] = set()
         self._unclosed: list[int] = []  # the locks of ended elections, until they are closed
         self._lock_fd = -1
         self._thread: threading.Thread | None = None
         self._last: threading.Thread | None = None  # the watching thread before, which may be at its end
         self._stop = StopFlag()
-        self._releases: deque[int] = deque()  # by finalizers and event loops, not yet counted
+        self._releases: deque[object] = deque()  # by finalizers and event loops, not yet counted
 
     def acquire(self, user: object) -> None:
-        """Add a listener."""
+        """Add a listener, given as an object that stands for it alone, also after its end."""
         if self._pid != os.getpid():  # a forked child's inherited watcher belongs to the parent
             self._reset()
         with self._lock:
-            self._users.add(id(user))
+            self._users.add(user)
         self._count_releases()
 
     def release(self, user: object, *, may_wait: bool = True) -> None:
@@ -111,11 +111,11 @@ class WalWatcher:
         Without `may_wait` it waits neither for a lock nor for the end of the thread, for a finalizer or an event loop.
         """
         if not may_wait:
-            self._releases.append(id(user))
+            self._releases.append(user)
             self._count_releases()
             return
         with self._lock:
-            self._users.discard(id(user))
+            self._users.discard(user)
             ended = self._resign() if not self._users else None
         self._end(ended)
         self._count_releases()
@@ -130,10 +130,9 @@ class WalWatcher:
             try:
                 with suppress(IndexError):
                     self._users.discard(self._releases.popleft())
-                ended = self._resign() if not self._users else None
+                self._end(self._resign() if not self._users else None, may_wait=False)
             finally:
                 self._lock.release()
-            self._end(ended, may_wait=False)
 
     def try_elect(self) -> None:
         """Become the WAL watcher unless another process is; cheap enough to call at every tick."""
@@ -193,8 +192,9 @@ class WalWatcher:
                 _join(election.thread)
             else:
                 ending.add(election.thread)
-        while self._unclosed:
-            fork_safety.close_descriptor(self._unclosed.pop())
+        with self._lock:  # two threads must not close one number twice
+            while self._unclosed:
+                fork_safety.close_descriptor(self._unclosed.pop())
 
     def _run(self, stop: StopFlag, block_signals: Callable[[], object], last: threading.Thread | None) -> None:
         # Signals are for the main thread: one delivered here would leave its wait uninterrupted.

@@ -165,6 +165,24 @@ def test_a_waiter_that_was_rung_and_does_not_answer_strands_no_message(
     assert last.read(IN_TIME_S)["body"] == "rescued"
 
 
+def test_waiters_that_die_with_their_rings_and_are_swept_strand_no_message(
+    db: str, connect: Connect, spawn: Spawn, start: Callable[..., list[Program]]
+) -> None:
+    boss = connect("boss:s")
+    watcher = spawn("subscriber", db, "watcher:s", json.dumps({"poll_interval_s": RARELY}))
+    wait_for_watch(db, watcher)
+    *failing, last = start("listen", "listen", "listen")
+    for program in failing:
+        program.signal(signal.SIGSTOP)
+    boss.send(WORKER, "job", "rescued")
+
+    for program in failing:
+        program.kill()
+    Doorbells(db).sweep()
+
+    assert last.read(IN_TIME_S)["body"] == "rescued"
+
+
 def test_a_waiter_with_a_full_window_passes_the_ring_on(connect: Connect, start: Callable[..., list[Program]]) -> None:
     boss, full = connect("boss:s"), connect(WORKER)
     boss.send(WORKER, "job", "unacked")

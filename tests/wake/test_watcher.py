@@ -24,6 +24,7 @@ from raven.wake.doorbell import Doorbells
 from raven.wake.listener import Listener
 from raven.wake.watcher import WalWatcher
 from tests.support import (
+    DEADLINE_S,
     NEVER_POLLS_S,
     Foreign,
     Program,
@@ -219,6 +220,12 @@ def test_without_a_fifo_mail_arrives_by_the_fallback_poll(
     assert {peer.waiting for peer in bus.peers()} == {0}
 
 
+def hold(lock: threading.RLock, taken: threading.Event, done: threading.Event) -> None:
+    with lock:
+        taken.set()
+        assert done.wait(DEADLINE_S)
+
+
 def test_a_watcher_without_a_thread_releases_the_lock_and_is_elected_later(db: str, connect: Connect) -> None:
     bus = connect("worker:a")
     with no_threads():
@@ -229,6 +236,26 @@ def test_a_watcher_without_a_thread_releases_the_lock_and_is_elected_later(db: s
 
     assert is_watched(db)
     listener.close()
+
+
+def test_a_listener_counts_also_if_the_end_of_one_before_it_is_counted_later(db: str, connect: Connect) -> None:
+    bus = connect("worker:a")
+    for _ in range(10):  # the second listener mostly lies where the first was
+        first = Listener(bus._handle, "worker:a")
+        taken, done = threading.Event(), threading.Event()
+        thread = threading.Thread(target=hold, args=(first._watcher._lock, taken, done))
+        thread.start()
+        assert taken.wait(DEADLINE_S)
+        first.close(may_wait=False)
+        del first
+        done.set()
+        thread.join(DEADLINE_S)
+
+        second = Listener(bus._handle, "worker:a")
+
+        second.tick()
+        assert is_watched(db)
+        second.close()
 
 
 def test_the_watcher_sweeps_the_empty_folders_of_dead_subscribers(db: str, connect: Connect) -> None:
