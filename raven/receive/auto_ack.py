@@ -123,8 +123,9 @@ class AutoAckConsumer:
         keeps_up = now - self._fetched_at < _FAST_BATCH_S
         size = min(self._batch_size * 2, self._max_per_poll) if keeps_up else 1
         message, self._claim = self._mailbox.consume_and_prefetch(queue, size, LEASE_S)
-        self._next_row, self._batch_size, self._fetched_at = 0, size, now
-        if message is not None:
+        self._next_row = 0
+        if message is not None:  # a fetch in vain does not say how quick the consumer is
+            self._batch_size, self._fetched_at = size, now
             self.waiter.become_busy()
             if size == 1 + (len(self._claim.rows) if self._claim is not None else 0):
                 self._share()

@@ -245,6 +245,17 @@ def test_a_backlog_wakes_as_many_waiters_as_it_has_messages(
     assert {program: len(taken) for program, taken in lines.items()} == dict.fromkeys(programs, 1)
 
 
+def test_a_waiter_that_was_rung_in_vain_keeps_no_second_message_from_the_others(connect: Connect) -> None:
+    boss, slow, other = connect("boss:s"), connect(WORKER), connect(WORKER)
+    with slow._consumer("auto", DEADLINE_S, RARELY, 100) as consumer:
+        assert consumer.next(notified=True) is None
+        boss.send_many([{"to": WORKER, "type": "job"}] * 2)
+
+        assert consumer.next(notified=True) is not None
+
+        assert len(other.claim(max=2)) == 1
+
+
 def test_a_pool_of_processes_threads_tasks_and_subscriptions_takes_each_message_once(
     connect: Connect, serve: Callable[..., Any], start: Callable[..., list[Program]]
 ) -> None:
