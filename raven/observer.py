@@ -75,11 +75,15 @@ class BusObserver:
 
     def read(self, id: int) -> Message:
         """Return one message and change nothing; raises MessageNotFoundError."""
+        return Message.from_row(self._row(id), clock.now())
+
+    def _row(self, id: int) -> tuple[Any, ...]:
+        """Return the row of a message as a whole; raises MessageNotFoundError."""
         self._require(id)
-        rows = self._rows("get_message", {"message_id": id})
+        rows: list[tuple[Any, ...]] = self._rows("get_message", {"message_id": id})
         if not rows:
             raise _not_found(id)
-        return Message.from_row(rows[0], clock.now())
+        return rows[0]
 
     def _require(self, id: int) -> None:
         """Check an id and verify the file; raises MessageNotFoundError for a message that the scope does not show."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from raven.errors import ClosedError, LimitError, RavenError
@@ -15,6 +14,7 @@ from raven.model.message import Message
 from raven.model.status import Receipt
 from raven.query.receipts import ReceiptPoller
 from raven.receive.request import PendingRequest
+from raven.store.sql.rows import LongPageError
 from raven.wake.listener import Listener
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ class ReplyCondition:
 
     executor: Executor = "write"
 
-    def __init__(self, pending: PendingRequest, sink: Sink) -> None:
+    def __init__(self, host: Host, pending: PendingRequest, sink: Sink) -> None:
+        self._host = host
         self._pending = pending
         self._subscription = pending.pull_subscription()
         self._sink = sink
@@ -61,7 +62,8 @@ class ReplyCondition:
 
     def fetch(self, max: int, notified: bool) -> Message | None:
         """Return the reply, or None before it has come."""
-        messages = self._subscription.fetch(max, notified=notified, max_bytes=MAX_PAGE_BYTES)
+        most = self._host.writer.page_bytes(MAX_PAGE_BYTES)
+        messages = self._subscription.fetch(max, notified=notified, max_bytes=most)
         if messages:
             self._pending.cancel_others()
         return messages[0] if messages else None
@@ -74,8 +76,12 @@ class ReplyCondition:
         """Return the reply if it has come and the consumer reads; otherwise withdraw the request."""
         reply = None
         if not self._sink.is_full:
-            with suppress(RavenError):
+            try:
                 reply = self.fetch(1, notified=True)
+            except LongPageError:  # this runs again in the thread
+                raise
+            except RavenError:
+                pass
         if reply is None:
             self._pending.withdraw()
         return reply
@@ -122,11 +128,15 @@ class Deferred:
         self._timeout_s = timeout_s
         self._timer: asyncio.TimerHandle | None = None
         self._done: Done = ignore
-        self.poller = Poller(host, condition.executor, condition.listener, sink, condition.fetch, self)
+        self._encode: Callable[[Any], None] = lambda _: None
+        self.poller = Poller(host, condition.executor, condition.listener, sink, self._fetch, self)
 
-    def start(self, done: Done) -> None:
-        """Begin to wait; `done` is called at the end."""
-        self._done = done
+    def start(self, done: Done, encode: Callable[[Any], None]) -> None:
+        """Begin to wait; `done` is called at the end, and before it `encode` with the value, in the thread.
+
+        `encode` is called again with a later value if the transaction of the first is rolled back.
+        """
+        self._done, self._encode = done, encode
         if self._timeout_s is not None:
             self._timer = self._host.loop.call_later(self._timeout_s, self._time_out)
         self.poller.start()
@@ -154,12 +164,23 @@ class Deferred:
         self._withdraw()
         self._complete(Outcome(error=error))
 
+    def _fetch(self, max: int, notified: bool) -> Any:
+        return self._encoded(self._condition.fetch(max, notified))
+
+    def _final_poll(self) -> Any:
+        return self._encoded(self._condition.final_poll())
+
+    def _encoded(self, value: Any) -> Any:
+        if value is not None:
+            self._encode(value)
+        return value
+
     def _withdraw(self) -> None:
         if self._condition.withdraw is not None and not self.poller.is_closed:
             self._host.executors[self._condition.executor].submit(self._condition.withdraw, ignore)
 
     def _time_out(self) -> None:
-        self._host.executors[self._condition.executor].submit(self._condition.final_poll, self._timed_out)
+        self._host.executors[self._condition.executor].submit(self._final_poll, self._timed_out)
 
     def _timed_out(self, outcome: Outcome) -> None:
         error = outcome.error
@@ -207,14 +228,14 @@ class DeferredSet:
 
     def for_reply(self, pending: PendingRequest, timeout_s: float) -> Deferred:
         """Return a Deferred for the reply to a request that was sent."""
-        return Deferred(self._host, self._sink, ReplyCondition(pending, self._sink), timeout_s)
+        return Deferred(self._host, self._sink, ReplyCondition(self._host, pending, self._sink), timeout_s)
 
     def for_receipts(self, receipts: ReceiptPoller, message_id: int, timeout_s: float | None) -> Deferred:
         """Return a Deferred for the receipts of a message; with `timeout_s` None it waits without limit."""
         listener = self._host.reader_bus.listener(receipts_of=message_id)
         return Deferred(self._host, self._sink, ReceiptCondition(receipts, listener, timeout_s), timeout_s)
 
-    def start(self, deferred: Deferred, done: Done) -> None:
+    def start(self, deferred: Deferred, done: Done, encode: Callable[[Any], None]) -> None:
         """Start one; `done` is called at its end, and at once if the host stops."""
         self._open.add(deferred)
 
@@ -222,7 +243,7 @@ class DeferredSet:
             self._open.discard(deferred)
             done(outcome)
 
-        deferred.start(end)
+        deferred.start(end, encode)
         if self._stopped is not None:
             deferred.cancel(self._stopped)
 

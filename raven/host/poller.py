@@ -29,8 +29,14 @@ class Sink(Protocol):
     def unsent_bytes(self) -> int:
         """Return how many written bytes the consumer has not read, as far as the system tells."""
 
-    def write(self, subscription: int, messages: Sequence[Message], leased_until: int | None = None) -> None:
-        """Write the new messages of a subscription, leased at least until a time in microseconds, or acked."""
+    def has_room(self) -> bool:
+        """Whether more messages may be fetched for the consumer. Any thread may call it."""
+
+    def encode(self, subscription: int, messages: Sequence[Message], leased_until: int | None = None) -> bytes:
+        """Encode messages for `write`, leased at least until a time in microseconds, or acked. Any thread."""
+
+    def write(self, text: bytes, messages: Sequence[Message]) -> None:
+        """Write the new messages of a subscription, as `encode` returned them."""
 
     def end(self, subscription: int, reason: str, error: Exception | None = None) -> None:
         """Report the end of a subscription: `reason` is "done" after the last message of a log, or "error"."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from raven.host.bus import HostedBus
 from raven.host.host import Host
@@ -23,6 +23,13 @@ _BATCH = 100
 _BATCH_BYTES = 256 * 1024
 _MIN_PAUSE_S = 0.002
 _MAX_PAUSE_S = 0.05
+
+
+class _Batch(NamedTuple):
+    """Messages that were fetched for a consumer, and their text."""
+
+    messages: list[Message]
+    text: bytes
 
 
 class Push(Protocol):
@@ -70,13 +77,18 @@ class MailPush:
     def capacity(self) -> int:
         """Return the free part of the window; with auto acks, all of it once the consumer has read the last batch."""
         if self._is_leased:
-            return min(self._window - len(self._unacked), _BATCH)
-        return self._pace.capacity_if_drained(min(self._window, _BATCH))
+            free = min(self._window - len(self._unacked), _BATCH)
+            return self._pace.capacity(free, drained=False) if free > 0 else 0
+        return self._pace.capacity(min(self._window, _BATCH))
 
-    def on_fetched(self, messages: list[Message]) -> None:
+    def on_fetched(self, batch: _Batch | None) -> None:
         """Push the messages; if a manual subscription has ended meanwhile, `close` releases them instead."""
+        if batch is None:
+            self.poller.poll_after(0)
+            return
+        messages = batch.messages
         if messages and not (self._is_leased and self.poller.is_closed):
-            self._sink.write(self.number, messages, self._leased_until if self._is_leased else None)
+            self._sink.write(batch.text, messages)
             self._host.pushed += len(messages)
             if self._is_leased:
                 self.lease = messages[0].lease
@@ -138,13 +150,17 @@ class MailPush:
             self._forget(self._unacked)
             self._host.writer.submit(self._subscription.release, ignore)
 
-    def _fetch(self, max: int, notified: bool) -> list[Message]:
-        """Fetch ready messages, acked or leased; runs in the thread of the writer."""
+    def _fetch(self, max: int, notified: bool) -> _Batch | None:
+        """Fetch ready messages, acked or leased, or return None without room; runs in the thread of the writer."""
+        if not self._sink.has_room():
+            return None
         if self._unacked and time.monotonic() - self._renewed_at > LEASE_S / 2:
             # This process was suspended: renew the leases first, or the fetch would return unacked messages again.
             self._subscription.renew()
         self._leased_until = clock.now() + clock.to_micros(LEASE_S)
-        return self._subscription.fetch(max, notified=notified, max_bytes=_BATCH_BYTES)
+        most = self._host.writer.page_bytes(_BATCH_BYTES)
+        messages = self._subscription.fetch(max, notified=notified, max_bytes=most)
+        return _encoded(self._sink, self.number, messages, self._leased_until if self._is_leased else None)
 
     def _on_renewed(self, unacked: frozenset[int], outcome: Outcome) -> None:
         if outcome.error is None:
@@ -179,16 +195,16 @@ class LogPush:
 
     def capacity(self) -> int:
         """Return the size of a page once the consumer has read the last one."""
-        return self._pace.capacity_if_drained(_BATCH)
+        return self._pace.capacity(_BATCH)
 
-    def on_fetched(self, messages: list[Message]) -> None:
+    def on_fetched(self, batch: _Batch | None) -> None:
         """Push a page, and fetch the next until the end of the log, where the subscription ends unless it follows."""
-        if messages:
-            self._sink.write(self.number, messages)
-            self._host.pushed += len(messages)
+        if batch is not None and batch.messages:
+            self._sink.write(batch.text, batch.messages)
+            self._host.pushed += len(batch.messages)
         if self.poller.is_closed:
             return
-        if messages or not self._log.is_at_end:
+        if batch is None or batch.messages or not self._log.is_at_end:
             self.poller.poll_after(0)
         elif not self._follow:
             self._sink.end(self.number, "done")
@@ -207,9 +223,15 @@ class LogPush:
         """Stop pushing. Idempotent."""
         self.poller.close()
 
-    def _fetch(self, max: int, notified: bool) -> list[Message]:
-        """Return the next page; runs in the thread of the reader."""
-        return self._log.step(max, max_bytes=_BATCH_BYTES)
+    def _fetch(self, max: int, notified: bool) -> _Batch | None:
+        """Return the next page, or None without room; runs in the thread of the reader."""
+        if not self._sink.has_room():
+            return None
+        return _encoded(self._sink, self.number, self._log.step(max, max_bytes=_BATCH_BYTES))
+
+
+def _encoded(sink: Sink, number: int, messages: list[Message], leased_until: int | None = None) -> _Batch:
+    return _Batch(messages, sink.encode(number, messages, leased_until) if messages else b"")
 
 
 class _Pace:
@@ -223,9 +245,12 @@ class _Pace:
         self._poller = poller
         self._pause_s = _MIN_PAUSE_S
 
-    def capacity_if_drained(self, most: int) -> int:
-        """Return `most` if the consumer has read everything; otherwise return 0, and poll again soon."""
-        if not self._sink.unsent_bytes():
+    def capacity(self, most: int, *, drained: bool = True) -> int:
+        """Return `most` if the sink has room, and with `drained` the consumer has read everything.
+
+        Otherwise return 0, and poll again soon.
+        """
+        if self._sink.has_room() and not (drained and self._sink.unsent_bytes()):
             self._pause_s = _MIN_PAUSE_S
             return most
         self._poller.poll_after(self._pause_s)

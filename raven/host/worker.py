@@ -12,6 +12,7 @@ from time import thread_time
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from raven.errors import BusyError, RavenError
+from raven.store.sql.rows import LongPageError, ShortPage
 
 if TYPE_CHECKING:
     import asyncio
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 # At most this many jobs are committed together; at most this weight on the event loop: about two milliseconds.
 MAX_GROUP = 200
 MAX_WEIGHT_ON_LOOP = 100
+# A write on the event loop reads messages with at most this many bytes of JSON; longer ones are read in the thread.
+_MAX_BYTES_ON_LOOP = 256 * 1024
 # A group of jobs is committed when it has taken so much CPU time: other processes wait no longer for the file.
 _GROUP_S = 0.005
 # A WAL over this size is checkpointed, in the thread: a checkpoint waits for the disk.
@@ -208,6 +211,7 @@ class Writer(Worker):
         # The common owner of all pending writes, and that of the last batch; None if they have several.
         self._owner: object = None
         self._last_owner: object = None
+        self._is_inline = False  # while it commits on the event loop
         self.commits = 0
         super().__init__("raven-writer", loop, on_batch_done)
 
@@ -228,6 +232,10 @@ class Writer(Worker):
             return None
         outcomes = self._commit_inline([Job(run, ignore)])
         return outcomes[0] if outcomes else None
+
+    def page_bytes(self, most: int) -> int:
+        """Return `most` for the `max_bytes` of a running job; a ShortPage on the event loop, then a thread runs it."""
+        return ShortPage(min(most, _MAX_BYTES_ON_LOOP)) if self._is_inline else most
 
     def pending(self) -> int:
         """Return how many jobs are queued or running."""
@@ -253,13 +261,15 @@ class Writer(Worker):
             self._enqueue(jobs)
 
     def _commit_inline(self, jobs: list[Job]) -> list[Outcome]:
-        """Commit on the event loop, as `_commit` does; returns an empty list if the commit would have to wait.
+        """Commit on the event loop, as `_commit` does; returns an empty list if that would take long.
 
         The usual reason is another writer. The thread then waits for it, and reports any other error.
         """
         outcomes: list[Outcome] = []
+        self._is_inline = True
         with suppress(Exception):
             outcomes = self._bus.no_wait(partial(self._commit, jobs))
+        self._is_inline = False
         # The thread checkpoints the WAL when it has grown.
         if outcomes and self.commits % _CHECK_WAL_EVERY == 0 and self._bus.wal_size() > _MAX_WAL:
             self._enqueue([Job(self._bus.checkpoint, ignore)])
@@ -302,6 +312,8 @@ class Writer(Worker):
             with self._bus.atomic():
                 for job in jobs:
                     outcomes.append(capture(job.run))
+                    if isinstance(outcomes[-1].error, LongPageError):
+                        raise outcomes[-1].error
                     if thread_time() > end:
                         break
         self.commits += 1

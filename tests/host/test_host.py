@@ -40,9 +40,15 @@ class Consumer:
     def unsent_bytes(self) -> int:
         return self.came.qsize()
 
-    def write(self, subscription: int, messages: Sequence[Message], leased_until: int | None = None) -> None:
+    def has_room(self) -> bool:
+        return not self.is_full
+
+    def encode(self, subscription: int, messages: Sequence[Message], leased_until: int | None = None) -> bytes:
+        return b"%d" % subscription
+
+    def write(self, text: bytes, messages: Sequence[Message]) -> None:
         for message in messages:
-            self.came.put_nowait((subscription, message))
+            self.came.put_nowait((int(text), message))
 
     def end(self, subscription: int, reason: str, error: Exception | None = None) -> None:
         self.ended.put_nowait((subscription, reason, error))
@@ -189,8 +195,10 @@ def test_a_question_and_receipts_are_waited_for_and_give_their_places_back(db: s
             sent = (await done(host.writer.submit, pending.send)).value
             poller = ReceiptPoller(lambda: host.reader_bus.receipts(sent.id), sent.id)
             consumer.deferred.reserve()
-            consumer.deferred.start(consumer.deferred.for_reply(pending, DEADLINE_S), outcomes.put_nowait)
-            consumer.deferred.start(consumer.deferred.for_receipts(poller, sent.id, DEADLINE_S), outcomes.put_nowait)
+            encoded: list[object] = []
+            start = partial(consumer.deferred.start, done=outcomes.put_nowait, encode=encoded.append)
+            start(consumer.deferred.for_reply(pending, DEADLINE_S))
+            start(consumer.deferred.for_receipts(poller, sent.id, DEADLINE_S))
             assert (len(consumer.deferred), outcomes.qsize()) == (2, 0)
 
             [asked] = oracle.claim()
@@ -201,6 +209,8 @@ def test_a_question_and_receipts_are_waited_for_and_give_their_places_back(db: s
             answer = next(one.value for one in ended if isinstance(one.value, Message))
             receipts = next(one.value for one in ended if isinstance(one.value, list))
             assert (answer.body, answer.state) == (42, "acked")
+            assert answer in encoded
+            assert receipts in encoded
             assert [(type(one), one.state) for one in receipts] == [(Receipt, "acked")]
             assert len(consumer.deferred) == 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from raven.errors import InputError, LimitError, abbreviate
+from raven.errors import BusyError, InputError, LimitError, abbreviate
 from raven.model.limits import MAX_PAGE_BYTES
 from raven.model.message import cut_row, json_size
 
@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     import apsw
 
 Params = Mapping[str, Any]
+
+
+class ShortPage(int):
+    """A `max_bytes` for an event loop: longer messages, also a single one, raise LongPageError."""
+
+
+class LongPageError(BusyError):
+    """The messages are too long to be read on an event loop; nothing was done: read them in a thread."""
 
 
 def fetch(
@@ -26,8 +34,8 @@ def fetch(
     """Run a statement and return its rows; invalid UTF-8 from external writers is shown as U+FFFD.
 
     `max_bytes`: stop before the row that brings the JSON form of these messages over so many bytes, or with `whole`
-    raise LimitError. The first row is always returned, cut if it is longer than any page. Raises InputError for a
-    parameter that UTF-8 cannot encode.
+    raise LimitError. The first row is always returned, cut if it is longer than any page, except from a ShortPage.
+    Raises InputError for a parameter that UTF-8 cannot encode.
     """
     try:
         return fetch_some(connection.execute(sql, params), max_bytes, whole)
@@ -57,9 +65,12 @@ def fetch_some(cursor: apsw.Cursor, max_bytes: int | None, whole: bool = False) 
             row = cut_row(row)  # noqa: PLW2901 the whole row is not needed again
             row_size = json_size(row)
         size += row_size
-        if rows and size > max_bytes:
-            if whole:
-                raise LimitError(f"these messages are over {max_bytes:,} bytes: ask for fewer with max")
-            break
+        if size > max_bytes and (rows or isinstance(max_bytes, ShortPage)):
+            if not isinstance(max_bytes, ShortPage) and not whole:
+                break
+            cursor.execute("")  # ends the statement: the error may keep this frame, and it the cursor, for long
+            if isinstance(max_bytes, ShortPage):
+                raise LongPageError(f"these messages are over {max_bytes:,} bytes: read them in a thread")
+            raise LimitError(f"these messages are over {max_bytes:,} bytes: ask for fewer with max")
         rows.append(row)
     return rows

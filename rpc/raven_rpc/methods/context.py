@@ -123,7 +123,9 @@ class Context:
 
     def page_bytes(self, *, is_write: bool = True) -> int:
         """Return how long the messages may be that a request returns; shorter at the end of a long batch."""
-        return min(MAX_PAGE_BYTES, self.host.admission.answer_bytes) if is_write else MAX_PAGE_BYTES
+        if not is_write:
+            return MAX_PAGE_BYTES
+        return self.host.writer.page_bytes(min(MAX_PAGE_BYTES, self.host.admission.answer_bytes))
 
     def check_answer(self, size: int) -> None:
         """Raise LimitError, inside a transaction, if its answer would be too long; it is then rolled back."""

@@ -22,8 +22,8 @@ class Work(NamedTuple):
     Executors are the threads of a Host; "loop" is the event loop itself, after all earlier work of the connection. If
     `run` succeeds, the event loop calls `on_success` at once and `after_reply` after the response. `deferred(value)`
     may return a Deferred: the response is then sent when that completes. `weight` is about how many messages are
-    handled. `is_page`: the result may be long, however short the request is. `on_loop`: the event loop calls
-    `to_result`.
+    handled. `is_page`: the result may be long, however short the request is, and a value other than None is never
+    deferred. `on_loop`: the event loop calls `to_result`.
     """
 
     executor: Executor | Literal["loop"]

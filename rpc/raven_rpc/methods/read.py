@@ -53,7 +53,7 @@ def wait_receipt(context: Context, args: params.WaitReceipt) -> Work:
     def start(receipts: list[Receipt] | None) -> Deferred | None:
         return None if receipts is not None else context.deferred.for_receipts(poller, args.id, args.timeout_s)
 
-    return Work("read", poller.poll, _as_receipts, deferred=start)
+    return Work("read", poller.poll, _as_receipts, deferred=start, is_page=True)
 
 
 def _receipts(context: Context, message_id: int) -> list[Receipt]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from raven.host.admission import PATTERN_COST
 from raven.host.bus import HostedBus
@@ -45,10 +46,10 @@ def reply(context: Context, args: params.Reply) -> Work:
     bus = context.client("from", args.from_)
 
     def send_reply() -> Message:
-        request = context.writer_view.read_whole(args.id)
+        request = context.writer_view.read_head(args.id)
         return bus.send_prepared_one(bus.prepare_reply(request, **args.send_kwargs()))
 
-    return Work("write", send_reply, Message.as_dict)
+    return Work("write", send_reply, Message.as_dict, weight=1 + _weight_of_body(args.body))
 
 
 def request(context: Context, args: params.Request) -> Work:
@@ -59,7 +60,8 @@ def request(context: Context, args: params.Request) -> Work:
         pending.send,
         Message.as_dict,
         deferred=lambda _: context.deferred.for_reply(pending, args.timeout_s),
-        weight=_weight(1, args.to) if isinstance(args.to, str) else _weight(len(args.to), "".join(args.to)),
+        weight=_weight_of_body(args.body)
+        + (_weight(1, args.to) if isinstance(args.to, str) else _weight(len(args.to), "".join(args.to))),
     )
 
 
@@ -93,6 +95,14 @@ def _may_be_long(messages: list[NewMessage]) -> bool:
 def _weight_of(message: NewMessage) -> int:
     """Return about how many deliveries a message makes; a long body, or a pattern, weighs as much as many."""
     return _weight(len(message.targets), message.row.to) + len(message.row.body) // _BYTES_PER_WEIGHT
+
+
+def _weight_of_body(body: Any) -> int:
+    """Return about how many deliveries a body weighs as much as, before it is checked."""
+    try:
+        return len(body if isinstance(body, str) else encode(body)) // _BYTES_PER_WEIGHT
+    except RecursionError:
+        return 0  # it is refused later
 
 
 def _weight(recipients: int, to: str) -> int:

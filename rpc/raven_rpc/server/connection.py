@@ -293,7 +293,7 @@ class Connection(asyncio.BufferedProtocol):
             if request.response not in self._deferred_lines:
                 self._responses.remove(request.response)
                 self._deferred_lines.add(request.response)
-            self.deferred.start(deferred, partial(self._on_deferred, request))
+            self.deferred.start(deferred, partial(self._on_deferred, request), request.encode)
 
     def _on_deferred(self, request: QueuedRequest, outcome: Outcome) -> None:
         self._conclude(request, outcome)
@@ -314,8 +314,10 @@ class Connection(asyncio.BufferedProtocol):
             self._server.dispatcher.errors += 1
             request.drop_text(self.sink)
             request.text = messages.encode(messages.failure(dispatched.id, errors.to_wire(outcome.error)))
-        elif dispatched.wants_response and request.text is None:
-            request.encode(work.to_result(outcome.value), self.sink)
+        elif dispatched.wants_response:
+            if request.text is None:
+                request.encode(outcome.value)
+            request.hold(self.sink)
         is_done = request.is_write and outcome.error is None
         text = request.text if dispatched.wants_response else None
         is_counted = is_done and request.is_counted

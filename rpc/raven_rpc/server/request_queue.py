@@ -107,8 +107,10 @@ class RequestQueue:
         if request.text is not None:  # of an earlier run, which was rolled back
             request.drop_text(sink)
         value = work.run()
-        if dispatched.wants_response and work.deferred is None and not work.on_loop:
-            request.encode(work.to_result(value), sink)
+        is_result = work.deferred is None or (work.is_page and value is not None)
+        if dispatched.wants_response and is_result and not work.on_loop:
+            request.encode(value)
+            request.hold(sink)
         return value
 
     def _must_wait(self, request: QueuedRequest) -> bool:

@@ -69,7 +69,7 @@ class LineResponse:
 class QueuedRequest:
     """A request whose work is not done yet."""
 
-    __slots__ = ("dispatched", "is_counted", "is_write", "response", "size", "slot", "text", "work")
+    __slots__ = ("_held", "dispatched", "is_counted", "is_write", "response", "size", "slot", "text", "work")
 
     def __init__(self, response: LineResponse, slot: int, dispatched: Dispatched, work: Work, size: int) -> None:
         self.response = response
@@ -80,25 +80,33 @@ class QueuedRequest:
         self.is_counted = response.is_batch and self.is_write and work.deferred is None  # in `ahead` of the response
         self.size = size  # of its line, in bytes
         self.text: bytes | None = None  # the encoded response, once the work is done
+        self._held = 0  # bytes of it that the sink has counted
 
-    def encode(self, result: Any, sink: LineSink) -> None:
-        """Encode the response of a request that succeeded; an internal error for a result that is no JSON."""
+    def encode(self, value: Any) -> None:
+        """Encode the response of a request whose work returned a value; an internal error if the result is no JSON."""
+        if not self.dispatched.wants_response:
+            return
+        result = self.work.to_result(value)
         text = self.text = self._encoded(result)
         if self.is_write:
             if len(text) > self.response.left() and "body" in result:
                 text = self.text = self._encoded({**result, "body": None, "truncated": True})
             if self.is_counted:
                 self.response.ahead += len(text)
-        if len(text) > LONG_ANSWER:
-            sink.count_encoded(len(text))
+
+    def hold(self, sink: LineSink) -> None:
+        """Count the response among the long answers that the client has not read, if it is one."""
+        if not self._held and self.text is not None and len(self.text) > LONG_ANSWER:
+            self._held = len(self.text)
+            sink.count_encoded(self._held)
 
     def drop_text(self, sink: LineSink) -> None:
         """Drop the response, which is not valid any more."""
-        if self.text is not None:
-            if len(self.text) > LONG_ANSWER:
-                sink.count_encoded(-len(self.text))
-            if self.is_counted:
-                self.response.ahead -= len(self.text)
+        if self._held:
+            sink.count_encoded(-self._held)
+            self._held = 0
+        if self.text is not None and self.is_counted:
+            self.response.ahead -= len(self.text)
         self.text = None
 
     def _encoded(self, result: Any) -> bytes:

@@ -11,7 +11,7 @@ from raven.model.clock import from_micros, isoformat
 from raven.model.message import Message
 from raven_rpc.jsonrpc import errors, unix_socket
 from raven_rpc.jsonrpc.messages import encode, notification
-from raven_rpc.server.memory import PATIENCE_S, Answers
+from raven_rpc.server.memory import LONG_ANSWER, MAX_UNREAD, PATIENCE_S, Answers
 
 
 class LineSink:
@@ -63,15 +63,26 @@ class LineSink:
         self._written = self.encoded
         self.count_read()
 
-    def write(self, subscription: int, messages: Sequence[Message], leased_until: int | None = None) -> None:
-        """Push messages, and remember their lease."""
+    def has_room(self) -> bool:
+        """Whether the client reads its long answers and pushes, and all clients together do."""
+        unread = self.encoded - self.read
+        return unread <= MAX_UNREAD and self._answers.held <= self._answers.limit and not self.is_full
+
+    def encode(self, subscription: int, messages: Sequence[Message], leased_until: int | None = None) -> bytes:
+        """Encode messages as notifications."""
         lines = []
         rest = {} if leased_until is None else {"leased_until": isoformat(from_micros(leased_until))}
         for message in messages:
             params = {"subscription": subscription, "message": message.as_dict(), **rest}
             lines.append(encode({"jsonrpc": "2.0", "method": "message", "params": params}))
-        if self.transport is not None and not self.is_closed:
-            self.transport.write(b"".join(lines))
+        return b"".join(lines)
+
+    def write(self, text: bytes, messages: Sequence[Message]) -> None:
+        """Push encoded messages, and remember their lease."""
+        long = len(text) if len(text) > LONG_ANSWER and not self.is_closed else 0
+        if long:
+            self.count_encoded(long)
+        self.write_line(text, long)
         if messages[0].lease is not None:
             self._leases.remember(messages[0].recipient, messages)
 
@@ -87,5 +98,6 @@ class LineSink:
         self._written += long
         if self.transport is not None and not self.is_closed:
             self.transport.write(line)
-            if long and not self.transport.get_write_buffer_size():
+            # If the rest is short, the transport reports no end of it.
+            if long and not self.is_full:
                 self.count_read()
