@@ -199,11 +199,11 @@ class LogPush:
 
     def on_fetched(self, batch: _Batch | None) -> None:
         """Push a page, and fetch the next until the end of the log, where the subscription ends unless it follows."""
+        if self.poller.is_closed:
+            return
         if batch is not None and batch.messages:
             self._sink.write(batch.text, batch.messages)
             self._host.pushed += len(batch.messages)
-        if self.poller.is_closed:
-            return
         if batch is None or batch.messages or not self._log.is_at_end:
             self.poller.poll_after(0)
         elif not self._follow:

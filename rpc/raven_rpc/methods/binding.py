@@ -20,12 +20,12 @@ def bind(model: type[_M], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _M:
         if len(args) > len(names):
             raise InputError(f"{len(args)} parameters are too many: {_usage(names)}")
         kwargs = dict(zip(names, args, strict=False))
+    if len(kwargs) > len(names):  # before pydantic, which would note each of a million
+        _refuse_unknown(kwargs, names)
     try:
         return model.model_validate(kwargs)
     except ValidationError as error:
-        for name in kwargs:
-            if name not in names:
-                raise InputError(f"{abbreviate(name)} is no parameter here; {_usage(names)}") from None
+        _refuse_unknown(kwargs, names)
         problem = error.errors(include_url=False, include_context=False)[0]
         raise InputError(f"{_describe_error(problem)}; {_usage(names)}") from None
 
@@ -33,6 +33,12 @@ def bind(model: type[_M], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _M:
 @cache
 def _names(model: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _refuse_unknown(kwargs: Mapping[str, Any], names: Sequence[str]) -> None:
+    for name in kwargs:
+        if name not in names:
+            raise InputError(f"{abbreviate(name)} is no parameter here; {_usage(names)}") from None
 
 
 def _usage(names: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from contextlib import suppress
 from functools import partial
+from time import thread_time
 from typing import Any, Protocol, cast
 
 from raven.errors import ForbiddenError, LimitError, RavenError
@@ -29,6 +30,8 @@ from raven_rpc.server.sink import LineSink
 
 # One connection starts at most this many requests before another has its turn.
 _MAX_PER_TURN = 50
+# And no other after this much CPU time, however long each of them takes.
+_TURN_S = 0.005
 _WRITE_BUFFER = 64 * 1024
 
 
@@ -212,10 +215,14 @@ class Connection(asyncio.BufferedProtocol):
     # Requests
 
     def process_input(self) -> None:
-        """Start up to `_MAX_PER_TURN` requests, and plan a turn for the rest."""
-        intake = self._intake
-        for _ in range(_MAX_PER_TURN):
+        """Start up to `_MAX_PER_TURN` requests, for about `_TURN_S`, and plan a turn for the rest."""
+        intake, end = self._intake, 0.0
+        for number in range(_MAX_PER_TURN):
             if not intake.items or self._is_busy():
+                break
+            if number == 1:
+                end = thread_time() + _TURN_S
+            elif number and thread_time() > end:
                 break
             intake.process_next()
         self._flush()
@@ -317,6 +324,8 @@ class Connection(asyncio.BufferedProtocol):
         elif dispatched.wants_response:
             if request.text is None:
                 request.encode(outcome.value)
+            elif work.deferred is not None:
+                request.cut(outcome.value)
             request.hold(self.sink)
         is_done = request.is_write and outcome.error is None
         text = request.text if dispatched.wants_response else None

@@ -86,13 +86,17 @@ class QueuedRequest:
         """Encode the response of a request whose work returned a value; an internal error if the result is no JSON."""
         if not self.dispatched.wants_response:
             return
-        result = self.work.to_result(value)
-        text = self.text = self._encoded(result)
-        if self.is_write:
-            if len(text) > self.response.left() and "body" in result:
-                text = self.text = self._encoded({**result, "body": None, "truncated": True})
-            if self.is_counted:
-                self.response.ahead += len(text)
+        self.text = self._encoded(self.work.to_result(value))
+        self.cut(value)
+        if self.is_counted:
+            self.response.ahead += len(self.text)
+
+    def cut(self, value: Any) -> None:
+        """Leave out the body if the response of a write is too long, as when others of its batch came first."""
+        if self.is_write and self.text is not None and len(self.text) > self.response.left():
+            result = self.work.to_result(value)
+            if "body" in result:
+                self.text = self._encoded({**result, "body": None, "truncated": True})
 
     def hold(self, sink: LineSink) -> None:
         """Count the response among the long answers that the client has not read, if it is one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from raven import BusClient
 from raven_rpc.jsonrpc import messages
 from raven_rpc.server import server
-from tests.support import wait_until
+from tests.support import DEADLINE_S, wait_until
 from tests.thread_server import ServedHere
 
 Serve = Callable[..., ServedHere]
@@ -142,3 +143,26 @@ def test_many_logs_of_one_client_that_does_not_read_are_not_fetched_side_by_side
         assert sum(one["method"] == "message" for one in pushed) == tails
         wait_until(lambda: served.do(lambda: served.server.answers.held) == 0, "no text is held")
     assert set(long_texts) == {"raven-reader"}
+
+
+def test_a_client_of_many_requests_that_take_long_gives_others_their_turn(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = serve()
+    dispatch, asked, begun = served.server.dispatcher.dispatch, [], threading.Event()
+
+    def take_long(value: dict[str, Any], *rest: Any) -> Any:
+        asked.append(value["method"])
+        end = time.thread_time() + (0.01 if value["method"] == "hello" else 0)
+        begun.set()
+        while time.thread_time() < end:
+            pass
+        return dispatch(value, *rest)
+
+    monkeypatch.setattr(served.server.dispatcher, "dispatch", take_long)
+    with served.connect() as long, served.connect() as other:
+        long.write('{"jsonrpc":"2.0","method":"hello","id":1}\n' * 50)
+        assert begun.wait(DEADLINE_S)
+        assert other.ask("ping") == "pong"
+        assert asked.index("ping") < 40
+        assert [long.read()["id"] for _ in range(50)] == [1] * 50

@@ -45,6 +45,14 @@ def test_the_count_of_values_is_never_too_low_by_more_than_one(value: Any) -> No
         assert number_of_values(value) - 1 <= messages.count_values(line) <= 2 * number_of_values(value)
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 50])
+def test_the_count_of_values_does_not_depend_on_where_a_line_is_cut(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    line = json.dumps([{"a,b": ["[[", "{", 1, '"\\'], "": [[], {}]}] * 5).encode()
+    expected = messages.count_values(line)
+    monkeypatch.setattr(messages, "_PIECE", size)
+    assert messages.count_values(line) == expected
+
+
 def test_long_and_short_lines_are_answered_in_their_order(serve: Serve, connect: Callable[..., BusClient]) -> None:
     ping = '{"jsonrpc":"2.0","method":"ping","id":"p"}'
     hello = '{"jsonrpc":"2.0","method":"hello","params":{"as":"w:s"},"id":"h"}'
