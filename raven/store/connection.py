@@ -153,7 +153,10 @@ class Connection:
             turn.may_try()
         if not turn.wait():
             turn.leave()
-            raise busy from busy.__cause__
+            try:
+                raise busy from busy.__cause__
+            finally:
+                del busy  # it refers to this frame
         return turn
 
     def when_free(self, action: Callable[[], object]) -> bool:

@@ -166,7 +166,10 @@ class Writer(Connection):
                     except SqliteError as error:
                         busy = self.cause(error, failure)
                         if is_begun or not isinstance(busy, BusyError):
-                            raise busy from busy.__cause__
+                            try:
+                                raise busy from busy.__cause__
+                            finally:
+                                busy = None  # it refers to this frame, and to all that called it
                     finally:
                         failure = None  # it refers to this frame
                         transaction.is_running = False
@@ -179,7 +182,10 @@ class Writer(Connection):
                             return result
                         break
             if busy is not None:
-                turn = self.wait_for_turn(turn, busy)
+                try:
+                    turn = self.wait_for_turn(turn, busy)
+                finally:
+                    busy = None
                 self.verify()
             elif other is not None:
                 if turn is not None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -178,3 +180,29 @@ def test_a_message_of_a_forked_child_survives_its_parents_exit(db: str, spawn: S
     bodies = [msg.body for msg in connect("worker:s").inbox()]
 
     assert bodies == ["parent", "child, with its parent", "child, alone"]
+
+
+def test_a_busy_error_keeps_no_frame_of_its_caller_alive(connect: Connect) -> None:
+    # A cancelled loop ends when its last reference goes, and an error in a cycle would keep one.
+    bus, other = connect("worker:s", busy_timeout_s=0.05), connect("boss:s")
+
+    def in_a_block() -> None:
+        with bus.transaction() as tx:
+            tx.send("boss:s", "note")
+
+    def error_of(write: Callable[[], object]) -> weakref.ref[BaseException]:
+        try:
+            write()
+        except BusyError as error:
+            return weakref.ref(error)
+        raise AssertionError("the write found no lock")
+
+    gc.disable()
+    try:
+        with other.transaction() as tx:
+            tx.send("worker:s", "note")
+            errors = [error_of(write) for write in (lambda: bus.send("boss:s", "note"), in_a_block)]
+    finally:
+        gc.enable()
+
+    assert [error() for error in errors] == [None, None]
