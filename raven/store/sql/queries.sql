@@ -35,6 +35,13 @@ deliveries AS d INDEXED BY deliveries_wide
 -- The addresses of :scope.
 (SELECT value FROM json_each(:scope))
 
+-- @involved --
+-- Whether a message of `log` is from or to an address of the JSON array :addresses; if that is NULL, each one is.
+(:addresses IS NULL OR sender IN (SELECT value FROM json_each(:addresses))
+        OR EXISTS (SELECT 1 FROM deliveries AS d
+                    WHERE d.id >= log.id << 20 AND d.id < (log.id + 1) << 20
+                      AND d.recipient IN (SELECT value FROM json_each(:addresses))))
+
 -- insert_message --
 -- Insert one message; its rowid is its id.
 INSERT INTO messages (@columns) VALUES (@values);
@@ -408,10 +415,7 @@ linked (id) AS (
 SELECT @whole
   FROM log
  WHERE id IN (SELECT id FROM linked)
-   AND (:addresses IS NULL OR sender IN (SELECT value FROM json_each(:addresses))
-        OR EXISTS (SELECT 1 FROM deliveries AS d
-                    WHERE d.id >= log.id << 20 AND d.id < (log.id + 1) << 20
-                      AND d.recipient IN (SELECT value FROM json_each(:addresses))))
+   AND @involved
  ORDER BY id LIMIT :max;
 
 -- log_after --
@@ -419,10 +423,7 @@ SELECT @whole
 SELECT @whole
   FROM log
  WHERE id >= :from_id AND id <= :last_id
-   AND (:addresses IS NULL OR sender IN (SELECT value FROM json_each(:addresses))
-        OR EXISTS (SELECT 1 FROM deliveries AS d
-                    WHERE d.id >= log.id << 20 AND d.id < (log.id + 1) << 20
-                      AND d.recipient IN (SELECT value FROM json_each(:addresses))))
+   AND @involved
  ORDER BY id LIMIT :max;
 
 -- log_correlated --
@@ -430,10 +431,7 @@ SELECT @whole
 SELECT @whole
   FROM log
  WHERE correlation_id = :correlation_id
-   AND (:addresses IS NULL OR sender IN (SELECT value FROM json_each(:addresses))
-        OR EXISTS (SELECT 1 FROM deliveries AS d
-                    WHERE d.id >= log.id << 20 AND d.id < (log.id + 1) << 20
-                      AND d.recipient IN (SELECT value FROM json_each(:addresses))))
+   AND @involved
  ORDER BY id LIMIT :max;
 
 -- log_of_task --
@@ -441,10 +439,7 @@ SELECT @whole
 SELECT @whole
   FROM log
  WHERE task_id = :task_id
-   AND (:addresses IS NULL OR sender IN (SELECT value FROM json_each(:addresses))
-        OR EXISTS (SELECT 1 FROM deliveries AS d
-                    WHERE d.id >= log.id << 20 AND d.id < (log.id + 1) << 20
-                      AND d.recipient IN (SELECT value FROM json_each(:addresses))))
+   AND @involved
  ORDER BY id LIMIT :max;
 
 -- thread --
@@ -460,10 +455,7 @@ below (id) AS (
 SELECT @whole
   FROM log
  WHERE id IN (SELECT id FROM below)
-   AND (:addresses IS NULL OR sender IN (SELECT value FROM json_each(:addresses))
-        OR EXISTS (SELECT 1 FROM deliveries AS d
-                    WHERE d.id >= log.id << 20 AND d.id < (log.id + 1) << 20
-                      AND d.recipient IN (SELECT value FROM json_each(:addresses))))
+   AND @involved
  ORDER BY id LIMIT :max;
 
 -- dead_letters --
