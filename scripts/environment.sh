@@ -1,13 +1,13 @@
 # Sourced by the other scripts: makes a virtual environment and installs this checkout into it, if needed.
-# usage: use_environment EXTRAS [FOLDER [REQUIREMENTS]]     EXTRAS as in pip: dev,rpc; REQUIREMENTS: a file
+# usage: use_environment EXTRAS [FOLDER [REQUIREMENTS]]     EXTRAS as in pip: dev,rpc,http; REQUIREMENTS: a file
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 use_environment() {
     local extras="$1" folder="${2:-.venv}" requirements="${3:-}" python="${PYTHON:-python3}" stamp
     # An environment with the packages for the tests also serves the demo.
-    if [ -z "$extras" ] && grep -qs '^dev,rpc ' "$folder/.installed"; then
-        extras=dev,rpc
+    if [ -z "$extras" ] && grep -qs '^dev,rpc,http ' "$folder/.installed"; then
+        extras=dev,rpc,http
     fi
     if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
         echo "error: raven needs Python 3.11 or newer, and $python is older or missing: set PYTHON to a newer one" >&2
@@ -21,6 +21,6 @@ use_environment() {
     "$python" -m venv --clear "$folder" &&
         "$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
             --editable ".${extras:+[$extras]}" ${requirements:+--requirement "$requirements"} &&
-        PYTHONDONTWRITEBYTECODE='' "$folder/bin/python" -m compileall -q raven rpc/raven_rpc &&
+        PYTHONDONTWRITEBYTECODE='' "$folder/bin/python" -m compileall -q raven rpc &&
         echo "$stamp" > "$folder/.installed"
 }

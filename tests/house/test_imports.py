@@ -10,9 +10,14 @@ from pathlib import Path
 import pytest
 
 import raven
+import raven_http
 import raven_rpc
 
-HOMES = {"raven": Path(raven.__file__).parent, "raven_rpc": Path(raven_rpc.__file__).parent}
+HOMES = {
+    "raven": Path(raven.__file__).parent,
+    "raven_rpc": Path(raven_rpc.__file__).parent,
+    "raven_http": Path(raven_http.__file__).parent,
+}
 # A room is a folder, or a module on top. Each may import from the rooms named beside it, and from all that they import.
 ROOMS: dict[str, tuple[set[str], str]] = {
     "raven.errors": (set(), "every room raises them"),
@@ -38,9 +43,18 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "raven_rpc.client": ({"raven_rpc.jsonrpc"}, "a sandbox without SQLite can use it"),
     "raven_rpc.methods": ({"raven_rpc.jsonrpc", "raven.host"}, "a method calls the hosted bus"),
     "raven_rpc.server": ({"raven_rpc.methods"}, "a connection carries calls to methods"),
+    "raven_http.guard": ({"raven.model", "raven.files"}, "a request is refused before any work on the bus"),
+    "raven_http.page": (set(), "the page is files, and uses the routes as any program does"),
+    "raven_http.events": ({"raven.host"}, "one observer of the bus serves all viewers"),
+    "raven_http.api": ({"raven_rpc.methods"}, "a route calls a method of the JSON-RPC server"),
+    "raven_http.app": (
+        {"raven_http.api", "raven_http.events", "raven_http.guard", "raven_http.page"},
+        "the app is its routes behind the guard",
+    ),
+    "raven_http.server": ({"raven_http.app"}, "uvicorn calls the app"),
 }
 # The public faces are for the command line and the programs of users, which stand on top of everything.
-FACES = {"raven", "raven_rpc"}
+FACES = {"raven", "raven_rpc", "raven_http"}
 ON_TOP = {"raven.cli", "raven.__main__"}
 HEAVY = ("pydantic", "watchfiles", "asyncio", "yaml")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import raven
+import raven_http
 import raven_rpc
 from raven.model.message import MessageRow
 from raven.model.new_message import OPTION_TYPES, OPTIONS, SendOptions
@@ -60,7 +61,8 @@ ELSEWHERE = {
 def lines_with(field: str) -> dict[str, int]:
     """Return the number of lines of each file of the product that have a word."""
     counts = {}
-    for home, name in ((Path(raven.__file__).parent, "raven"), (Path(raven_rpc.__file__).parent, "rpc/raven_rpc")):
+    homes = {raven.__file__: "raven", raven_rpc.__file__: "rpc/raven_rpc", raven_http.__file__: "rpc/raven_http"}
+    for home, name in ((Path(file).parent, name) for file, name in homes.items() if file):
         for path in (*home.rglob("*.py"), *home.rglob("*.sql")):
             count = sum(1 for line in path.read_text("utf-8").splitlines() if re.search(rf"\b{field}\b", line))
             if count:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 import raven
+import raven_http
 import raven_rpc
 
-PACKAGES = [Path(package.__file__).parent for package in (raven, raven_rpc) if package.__file__]
+PACKAGES = [Path(package.__file__).parent for package in (raven, raven_rpc, raven_http) if package.__file__]
 MODULES = sorted(path for package in PACKAGES for path in package.rglob("*.py"))
 TESTS = sorted(Path(__file__).parents[1].rglob("test_*.py"))
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "misc", "base", "core", "tools", "lib"}

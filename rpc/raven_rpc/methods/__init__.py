@@ -1,4 +1,4 @@
 """The methods of the server: their table, their parameters and their functions.
 
-Imported by `server`; imports `jsonrpc`, and `raven.host` and below.
+Imported by `server`, and by `api` of `raven_http`; imports `jsonrpc`, and `raven.host` and below.
 """
