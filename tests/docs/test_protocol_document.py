@@ -23,8 +23,8 @@ from raven_rpc.methods import params
 from raven_rpc.methods.table import METHODS
 from raven_rpc.methods.transaction import MAX_CALLS
 from raven_rpc.server.connection import MAX_PENDING
+from raven_rpc.server.front import MAX_CONNECTIONS
 from raven_rpc.server.responses import MAX_RESPONSE
-from raven_rpc.server.server import MAX_CONNECTIONS
 from tests.docs.examples import ROOT, sessions
 from tests.rpc_server import Served
 from tests.support import DEADLINE_S, needs

@@ -68,7 +68,7 @@ async def _exchange(server: Server, data: bytes, *, may_wait: bool) -> bytes:
     loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
     reader, writer = await asyncio.open_unix_connection(sock=ours)
-    _, connection = await loop.connect_accepted_socket(lambda: Connection(server), theirs)
+    _, connection = await loop.connect_accepted_socket(lambda: Connection(server.front), theirs)
     try:
         writer.write(data)
         writer.write_eof()

@@ -157,7 +157,7 @@ def test_a_subscription_that_fails_releases_its_messages_no_earlier_than_its_con
     with served.connect() as line:
         line.ask("subscribe", {"role": WORKER, "ack": "manual"})
         line.push()
-        (connection,) = served.server._connections
+        (connection,) = served.server.front._connections
 
         served.do(lambda: connection.subscriptions.mail(1).fail(CorruptError("the bus is damaged")))
 

@@ -129,7 +129,7 @@ def line(request: pytest.FixtureRequest, db: str, heard: list[Any]) -> Iterator[
         heard.append(list(args.model_dump().values()))
 
     server = Server(db)
-    server.dispatcher = Dispatcher(
+    server.front.dispatcher = Dispatcher(
         {
             "subtract": method(Difference, lambda args: args.minuend - args.subtrahend),
             "sum": method(Three, lambda args: args.a + args.b + args.c),

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from raven import BusClient
+from raven.host import service
 from raven.host.deferred import MAX_DEFERRED
-from raven_rpc.server import server
 from tests.processes import needs_proc, open_files
 from tests.rpc_server import Line, Served
 from tests.support import DEADLINE_S, Foreign, bells, wait_until
@@ -76,7 +76,7 @@ def test_many_requests_wait_side_by_side_and_each_gets_its_own_answer(line: Line
 def test_a_client_that_has_closed_its_half_still_gets_its_answer(
     serve: Serve, oracle: BusClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_TICK_S", 0.05)
+    monkeypatch.setattr(service, "_TICK_S", 0.05)
     with serve().connect() as line:
         line.tell("request", QUESTION, id=1)
         line.half_close()

@@ -168,7 +168,7 @@ def test_a_request_that_fails_while_it_waits_is_withdrawn(
     with served.connect() as line:
         line.tell("request", {"from": WORKER, "to": "oracle:s", "type": "question"}, id=1)
         wait_until(lambda: served.ask("stats")["waits"] == 1, "the wait for the reply")
-        (waits,) = (one.deferred for one in served.server._connections if len(one.deferred))
+        (waits,) = (one.deferred for one in served.server.front._connections if len(one.deferred))
 
         served.do(lambda: next(iter(waits._open)).fail(CorruptError("the bus is damaged")))
 

@@ -10,9 +10,9 @@ import pytest
 
 from raven import BusClient
 from raven.host import push
+from raven.host import service as service_module
 from raven.host.worker import Executor, ignore
 from raven_rpc.server import connection
-from raven_rpc.server import server as server_module
 from tests.support import DEADLINE_S, wait_until
 from tests.thread_server import ServedHere
 
@@ -24,7 +24,7 @@ HEAVY = 1000  # more than is written on the event loop
 @pytest.fixture
 def served(serve: Callable[..., ServedHere], monkeypatch: pytest.MonkeyPatch) -> ServedHere:
     """Start a server with a very long tick."""
-    monkeypatch.setattr(server_module, "_TICK_S", 3600)
+    monkeypatch.setattr(service_module, "_TICK_S", 3600)
     return serve(busy_timeout_s=0.1, group_commit=False)
 
 
@@ -41,7 +41,7 @@ def occupy(served: ServedHere) -> Iterator[Occupy]:
             is_busy.set()
             release.wait(DEADLINE_S)
 
-        served.do(lambda: served.server.host.executors[executor].submit(stay, ignore, HEAVY))
+        served.do(lambda: served.server.front.host.executors[executor].submit(stay, ignore, HEAVY))
         assert is_busy.wait(DEADLINE_S)
         return release
 
@@ -76,7 +76,7 @@ def test_a_deferred_request_whose_client_leaves_before_it_starts_is_cancelled_an
     release.set()
 
     wait_for(served, waiting_reads=0, waits=0)
-    assert served.do(lambda: served.server.host.wait_quota._used) == 0
+    assert served.do(lambda: served.server.front.host.wait_quota._used) == 0
 
 
 def test_a_wait_that_begins_when_the_server_has_stopped_is_answered_at_once(
@@ -181,7 +181,7 @@ def test_a_request_whose_client_does_not_read_is_withdrawn_when_its_time_is_over
 def test_a_server_goes_before_its_threads_are_done_where_they_take_too_long(
     served: ServedHere, occupy: Occupy, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "_DRAIN_S", 0.1)
+    monkeypatch.setattr(service_module, "_DRAIN_S", 0.1)
     occupy("read")
     with served.connect() as line:
         line.tell("last_id", id=1)
@@ -197,7 +197,7 @@ def test_a_server_goes_before_its_threads_are_done_where_they_take_too_long(
 def test_a_fetch_that_comes_back_when_its_connection_has_ended_pushes_nothing(
     served: ServedHere, occupy: Occupy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "_DRAIN_S", 0.3)
+    monkeypatch.setattr(service_module, "_DRAIN_S", 0.3)
     with served.connect() as line:
         line.ask("tail")
         wait_for(served, waiting_reads=0)
@@ -210,7 +210,7 @@ def test_a_fetch_that_comes_back_when_its_connection_has_ended_pushes_nothing(
         assert line.read_line() is None
         release.set()
     served.stop()
-    assert served.server.host.pushed == 0
+    assert served.server.front.host.pushed == 0
 
 
 def test_a_fetch_that_fails_after_its_connection_has_ended_is_not_an_error(
@@ -257,7 +257,7 @@ def test_a_renewal_that_fails_leaves_the_messages_where_they_are(
         connect("a:s").send("b:s", "note")
         line.push()
         with connect("other:s").transaction():
-            served.do(lambda: [one.tick(changed=False) for one in served.server._connections])
+            served.do(lambda: [one.tick(changed=False) for one in served.server.front._connections])
             wait_for(served, waiting_writes=0)
 
         assert line.ask("stats")["unacked"] == 1

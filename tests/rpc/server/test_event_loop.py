@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from raven import BusClient
+from raven.host import service
 from raven_rpc.jsonrpc import messages
-from raven_rpc.server import server
 from tests.support import DEADLINE_S, wait_until
 from tests.thread_server import ServedHere
 
@@ -99,7 +99,7 @@ def test_a_long_reply_is_written_received_and_encoded_in_threads(
 def test_a_long_reply_whose_ring_was_lost_is_read_in_a_thread_when_the_time_is_over(
     serve: Serve, connect: Connect, db: str, monkeypatch: pytest.MonkeyPatch, long_texts: list[str]
 ) -> None:
-    monkeypatch.setattr(server, "_TICK_S", 3600)
+    monkeypatch.setattr(service, "_TICK_S", 3600)
     served = serve()
     with served.connect() as line:
         line.tell("request", {"from": "a:s", "to": "o:s", "type": "ask", "timeout_s": 2}, id=1)
@@ -128,7 +128,7 @@ def test_many_logs_of_one_client_that_does_not_read_are_not_fetched_side_by_side
 ) -> None:
     connect("boss:s").send("w:s", "note", "x" * 3_000_000)
     served = serve("--as", "w:s")
-    host, tails = served.server.host, 60
+    host, tails = served.server.front.host, 60
     release = threading.Event()
     with served.connect() as line:
         served.do(lambda: host.reader.submit(release.wait, lambda _: None))
@@ -141,7 +141,7 @@ def test_many_logs_of_one_client_that_does_not_read_are_not_fetched_side_by_side
 
         pushed = [line.read() for _ in range(2 * tails)]
         assert sum(one["method"] == "message" for one in pushed) == tails
-        wait_until(lambda: served.do(lambda: served.server.answers.held) == 0, "no text is held")
+        wait_until(lambda: served.do(lambda: served.server.front.answers.held) == 0, "no text is held")
     assert set(long_texts) == {"raven-reader"}
 
 
@@ -149,7 +149,7 @@ def test_a_client_of_many_requests_that_take_long_gives_others_their_turn(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = serve()
-    dispatch, asked, begun = served.server.dispatcher.dispatch, [], threading.Event()
+    dispatch, asked, begun = served.server.front.dispatcher.dispatch, [], threading.Event()
 
     def take_long(value: dict[str, Any], *rest: Any) -> Any:
         asked.append(value["method"])
@@ -159,7 +159,7 @@ def test_a_client_of_many_requests_that_take_long_gives_others_their_turn(
             pass
         return dispatch(value, *rest)
 
-    monkeypatch.setattr(served.server.dispatcher, "dispatch", take_long)
+    monkeypatch.setattr(served.server.front.dispatcher, "dispatch", take_long)
     with served.connect() as long, served.connect() as other:
         long.write('{"jsonrpc":"2.0","method":"hello","id":1}\n' * 50)
         assert begun.wait(DEADLINE_S)

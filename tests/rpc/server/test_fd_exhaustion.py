@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from raven import BusClient
-from raven_rpc.server.server import FdExhaustionLogger
+from raven.host.service import FdExhaustionLogger
 from tests.processes import needs_proc, open_files
 from tests.rpc_server import Served
 from tests.support import DEADLINE_S, Program, wait_until

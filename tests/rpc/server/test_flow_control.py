@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from raven import BusClient
-from raven.host import push
-from raven_rpc.server import server
+from raven.host import push, service
 from tests.processes import needs_proc, resident_mib
 from tests.rpc_server import Line, Served
 from tests.support import DEADLINE_S, Foreign, leased, wait_until
@@ -98,7 +97,7 @@ def test_an_ack_over_another_connection_frees_a_place_at_once(serve: Serve, conn
 def test_an_ack_by_a_direct_client_frees_a_place_when_the_lease_is_renewed(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_TICK_S", 0.05)
+    monkeypatch.setattr(service, "_TICK_S", 0.05)
     monkeypatch.setattr(push, "_RENEW_S", 0.2)
     sent = send_all(connect("boss:s"), 3)
     with serve().connect() as line:

@@ -16,7 +16,7 @@ from raven.host import host
 from raven_rpc.jsonrpc import messages
 from raven_rpc.jsonrpc.messages import MAX_BATCH, MAX_REQUEST
 from raven_rpc.server import responses
-from raven_rpc.server.server import MAX_CONNECTIONS
+from raven_rpc.server.front import MAX_CONNECTIONS
 from tests.processes import needs_proc, open_files, peak_mib, resident_mib
 from tests.rpc_server import Line, Served
 from tests.support import DEADLINE_S, wait_until
@@ -289,4 +289,4 @@ def test_a_server_that_has_written_as_very_many_addresses_forgets_them(
         sent = [line.ask("send", [f"{role}:s", "z:s", "note"])["sender"] for role in "abcab"]
 
     assert sent == ["a:s", "b:s", "c:s", "a:s", "b:s"]
-    assert len(served.server.host._clients) <= 2
+    assert len(served.server.front.host._clients) <= 2

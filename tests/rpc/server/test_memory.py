@@ -93,7 +93,9 @@ def test_long_lines_take_turns_and_one_that_never_ends_is_cut(
     served = serve("--as", "w:s", "--limit", "memory=1")  # one place
     with served.connect() as stuck, served.connect() as second, served.connect() as third:
         stuck.write(long_send(1)[:200_000].encode())
-        wait_until(lambda: served.do(lambda: len(served.server.long_lines._holders)) == 1, "the place of the first")
+        wait_until(
+            lambda: served.do(lambda: len(served.server.front.long_lines._holders)) == 1, "the place of the first"
+        )
         for line in (second, third):
             line.socket.settimeout(DEADLINE_S)
             line.write(long_send(2, 150_000))
@@ -102,7 +104,7 @@ def test_long_lines_take_turns_and_one_that_never_ends_is_cut(
         error = stuck.read()
         assert error["error"]["data"]["kind"] == "limit"
         assert "others wait" in error["error"]["message"]
-    assert served.do(lambda: served.server.long_lines._holders) == {}
+    assert served.do(lambda: served.server.front.long_lines._holders) == {}
 
 
 @needs_proc
@@ -175,7 +177,7 @@ def test_ping_is_answered_while_long_lines_are_parsed_and_long_answers_encoded(
     served: ServedHere = serve("--as", "w:s")
     with served.connect() as long, served.connect() as other:
         long.write(long_send(1, body=[1.5] * 100_000))
-        wait_until(lambda: "parser" in vars(served.server.host), "the thread")
+        wait_until(lambda: "parser" in vars(served.server.front.host), "the thread")
         assert other.ask("ping") == "pong"
         assert len(long.read()["result"]["body"]) == 100_000
-        assert served.do(lambda: served.server.answers.held) == 0
+        assert served.do(lambda: served.server.front.answers.held) == 0

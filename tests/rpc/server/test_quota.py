@@ -127,7 +127,7 @@ def test_a_busy_client_is_slowed_down_and_loses_nothing(serve: Serve, critic: Bu
 
 def test_a_client_that_asks_for_little_is_not_slowed_down_by_another(serve: Callable[..., ServedHere]) -> None:
     served = serve("--as", "w:s", "--limit", "requests_per_s=20")
-    dispatcher = served.server.dispatcher
+    dispatcher = served.server.front.dispatcher
     with served.connect() as busy, served.connect() as other:
         busy.write("\n".join(['{"jsonrpc":"2.0","method":"ping","id":1}'] * 1000))
         wait_until(lambda: dispatcher.requests > 200, "the burst of the other")

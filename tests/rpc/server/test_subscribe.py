@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from raven import BusClient
+from raven.host import service
 from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
-from raven_rpc.server import server
 from tests.rpc_server import Line, Served
 from tests.support import Foreign, Program, leased, wait_for_waiting, wait_until, waiting
 
@@ -147,7 +147,7 @@ def test_unsubscribe_gives_back_at_once_and_ends_only_that_one(serve: Serve, con
 def test_a_delayed_message_is_pushed_in_time_without_a_ring(
     serve: Serve, connect: Connect, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_TICK_S", 3600)
+    monkeypatch.setattr(service, "_TICK_S", 3600)
     with serve().connect() as line:
         subscribe(line)
         sent = connect("boss:s").send(WORKER, "note", "later", delay_s=0.3)
@@ -223,7 +223,7 @@ def test_the_leases_of_a_server_that_was_killed_end_by_themselves(
 def test_doorbells_that_were_deleted_are_hung_again_and_nothing_is_lost(
     serve: Serve, connect: Connect, db: str, monkeypatch: pytest.MonkeyPatch, method: str, doorbell: str
 ) -> None:
-    monkeypatch.setattr(server, "_TICK_S", 0.1)
+    monkeypatch.setattr(service, "_TICK_S", 0.1)
     bus = connect("boss:s")
     with serve().connect() as line:
         line.ask(method, {"role": WORKER})

@@ -11,8 +11,8 @@ from contextlib import ExitStack
 import pytest
 
 from raven.host import limits
-from raven_rpc.server import server as server_module
-from raven_rpc.server.server import MAX_CONNECTIONS
+from raven.host import service as service_module
+from raven_rpc.server.front import MAX_CONNECTIONS
 from tests.processes import needs_proc, open_files
 from tests.rpc_server import Line, Served
 from tests.support import DEADLINE_S, wait_until
@@ -90,9 +90,9 @@ def test_the_limit_on_descriptors_is_raised_as_far_as_it_goes() -> None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most - 10, hard))
 
-        assert server_module._allow_descriptors(most) == most
+        assert service_module._allow_descriptors(most) == most
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, hard)
-        assert server_module._allow_descriptors(most - 5) == most
+        assert service_module._allow_descriptors(most - 5) == most
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == soft
