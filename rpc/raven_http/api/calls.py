@@ -1,0 +1,201 @@
+"""Calls: runs the work of requests on a Host, and counts them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from raven.errors import ClosedError
+from raven.host.deferred import DeferredSet
+from raven.host.host import Host
+from raven.host.leases import Leases
+from raven.host.subscriptions import Subscriptions
+from raven.host.worker import Outcome, Worker, capture
+from raven.model.message import Message
+from raven.model.version import __version__
+from raven_rpc.jsonrpc.messages import encode
+from raven_rpc.methods.context import Context
+from raven_rpc.methods.method import Work
+
+# The answer to one request is at most so long: a write whose answer would be longer is not done.
+MAX_ANSWER = 64 * 1024 * 1024
+
+
+class Calls:
+    """Runs the work of requests on a Host that was started; each request is a call of its own, without a memory.
+
+    Writes of one turn of the event loop are committed together, with those of all other ways into the bus.
+    """
+
+    def __init__(self, host: Host, bound: Sequence[str] = ()) -> None:
+        self.host = host
+        self.bound = tuple(bound)
+        self.answered: Counter[tuple[str, int]] = Counter()  # by route and status
+        self.count_streams: Callable[[], int] = lambda: 0
+        self._started_at = time.monotonic()
+        detached = _Detached()
+        self.context = Context(
+            host,
+            self,
+            bound=bound,
+            leases=_NoLeases(),
+            subscriptions=Subscriptions(host, detached),
+            deferred=DeferredSet(host, detached),
+        )
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Nothing: the document of the routes is no OpenRPC document."""
+        return {}
+
+    def stats(self) -> dict[str, Any]:
+        """Return counters since the start, and the numbers of waiting requests."""
+        host = self.host
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime_s": round(time.monotonic() - self._started_at, 3),
+            "streams": self.count_streams(),
+            "requests": self.answered.total(),
+            "errors": sum(count for (_, status), count in self.answered.items() if status >= 400),
+            "commits": host.writer.commits,
+            "waiting_writes": host.writer.pending(),
+            "waiting_reads": host.reader.pending(),
+            "waiting_upkeep": host.admin.pending(),
+        }
+
+    async def run(self, work: Work, owner: object) -> bytes:
+        """Do the work of a request, and return its result as a line of JSON; raises its error.
+
+        `owner` is the connection: the write of the only active one is committed at once. If the caller is cancelled,
+        the work is done nevertheless.
+        """
+        self.host.check_running()
+        call = _Call(self.host, work)
+        if work.executor == "write":
+            outcome = self.host.writer.try_inline(call.run, work.weight, owner)
+            if outcome is not None:
+                return call.finish(outcome)
+        return await self._submit(call, owner)
+
+    async def read(self, run: Callable[[], Any]) -> Any:
+        """Call a function in the reader's thread, and return its result."""
+        return await self._value_of(self.host.reader, run)
+
+    async def parse(self, run: Callable[[], Any]) -> Any:
+        """Call a function in the thread for long texts, and return its result; it may raise a ValueError."""
+        value, error = await self._value_of(self.host.parser, partial(_attempt, run))
+        if error is not None:
+            raise error
+        return value
+
+    async def _value_of(self, worker: Worker, run: Callable[[], Any]) -> Any:
+        self.host.check_running()
+        future: asyncio.Future[Outcome] = self.host.loop.create_future()
+        worker.submit(run, partial(_settle, future))
+        outcome = await future
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.value
+
+    async def _submit(self, call: _Call, owner: object) -> bytes:
+        future: asyncio.Future[bytes] = self.host.loop.create_future()
+
+        def done(outcome: Outcome) -> None:
+            try:
+                text = call.finish(outcome)
+            except Exception as error:
+                if not future.done():
+                    future.set_exception(error)
+            else:
+                if not future.done():
+                    future.set_result(text)
+
+        work = call.work
+        if work.executor == "loop":
+            return call.finish(capture(call.run))
+        self.host.executors[work.executor].submit(call.run, done, work.weight, owner)
+        return await future
+
+
+class _Call:
+    """The work of one request, and its result as text once it was done."""
+
+    __slots__ = ("host", "text", "work")
+
+    def __init__(self, host: Host, work: Work) -> None:
+        self.host = host
+        self.work = work
+        self.text: bytes | None = None
+
+    def run(self) -> Any:
+        """Do the work and encode its result; any thread. Runs again if the transaction is rolled back."""
+        work = self.work
+        if work.executor == "write":
+            admission = self.host.admission
+            admission.deliveries = 0
+            admission.answer_bytes = MAX_ANSWER
+        value = work.run()
+        if not work.on_loop:
+            self.text = encode(work.to_result(value))
+        return value
+
+    def finish(self, outcome: Outcome) -> bytes:
+        """Return the result as text, or raise the error; on the event loop."""
+        if outcome.error is not None:
+            raise outcome.error
+        if self.work.on_success is not None:
+            self.work.on_success(outcome.value)
+        return encode(self.work.to_result(outcome.value)) if self.text is None else self.text
+
+
+def _attempt(run: Callable[[], Any]) -> Outcome:
+    """Call a function, and return its outcome also if the input is bad: that is not worth a line in the log."""
+    try:
+        return Outcome(run())
+    except ValueError as error:
+        return Outcome(error=error)
+
+
+def _settle(future: asyncio.Future[Outcome], outcome: Outcome) -> None:
+    if not future.done():
+        future.set_result(outcome)
+
+
+class _NoLeases(Leases):
+    """The leases of clients without a memory: each names the lease in its request."""
+
+    def remember(self, role: str, messages: Any) -> None:
+        """Remember nothing."""
+
+
+class _Detached:
+    """A sink without a client: a request is answered, and nothing is pushed later."""
+
+    is_full = True
+
+    def unsent_bytes(self) -> int:
+        """Return 0."""
+        return 0
+
+    def has_room(self) -> bool:
+        """Return False."""
+        return False
+
+    def encode(self, subscription: int, messages: Sequence[Message], leased_until: int | None = None) -> bytes:
+        """Refuse: there is no subscription."""
+        raise ClosedError("nothing is pushed to this client")
+
+    def write(self, text: bytes, messages: Sequence[Message]) -> None:
+        """Write nothing."""
+
+    def end(self, subscription: int, reason: str, error: Exception | None = None) -> None:
+        """Do nothing."""
+
+    def on_idle(self) -> None:
+        """Do nothing."""

@@ -1,0 +1,134 @@
+"""Endpoint: the ASGI program of one route, from the bytes of a request to those of its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from raven.errors import InputError, abbreviate
+from raven_http.api import query, status
+from raven_http.api.calls import Calls
+from raven_http.api.query import BadRequestError
+from raven_http.api.status import Answer
+from raven_http.api.table import Route
+from raven_rpc.jsonrpc import messages
+from raven_rpc.methods.binding import abbreviate_json, bind
+from raven_rpc.methods.method import Work
+
+# A longer body is parsed in a thread, and a longer answer is written in parts, as fast as the client reads.
+_LONG = 64 * 1024
+_JSON = (b"content-type", b"application/json")
+
+
+class MethodEndpoint:
+    """Calls the method of a route. The answer to a write follows its commit."""
+
+    def __init__(self, route: Route, calls: Calls) -> None:
+        self._route = route
+        self._calls = calls
+        self._names = dict.fromkeys(route.names)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        body = await read_body(receive) if self._route.is_write else b""
+        if body is not None:
+            answer = await self._answer(scope, body)
+            self._calls.answered[self._route.path, answer.status] += 1
+            await respond(send, answer)
+
+    async def _answer(self, scope: Scope, body: bytes) -> Answer:
+        params: dict[str, Any] = {}
+        try:
+            if len(body) > _LONG:
+                work = await self._calls.parse(partial(self._work, scope, body, params))
+            else:
+                work = self._work(scope, body, params)
+            return Answer(200, await self._calls.run(work, scope.get("client") or scope))
+        except BadRequestError as error:
+            return status.refusal(error.kind, str(error))
+        except Exception as error:
+            return status.of_error(error, is_write=self._route.is_write, id=params.get("id"))
+
+    def _work(self, scope: Scope, body: bytes, params: dict[str, Any]) -> Work:
+        """Return the work of a request, and put its parameters into `params`; any thread."""
+        route, context = self._route, self._calls.context
+        if route.takes_id:
+            params["id"] = query.to_id(scope["path_params"]["id"])
+        given = _of_body(scope, body) if route.is_write else query.convert(route.method.params, query.of(scope))
+        if not self._names.keys() >= given.keys():
+            name = next(name for name in given if name not in self._names)
+            usage = f"which takes {', '.join(self._names)}" if self._names else "which takes none"
+            raise InputError(f"{abbreviate(name)} is no parameter of this route, {usage}")
+        params.update(given)
+        if route.caller is not None and params.get(route.caller) is None and context.address is None:
+            raise InputError(f"{abbreviate(route.caller)} is missing: give an address, for example architect:swarm-1")
+        work: Work = route.method.run(context, bind(route.method.params, (), {**params, **route.fixed}))
+        return work
+
+
+def _of_body(scope: Scope, body: bytes) -> dict[str, Any]:
+    """Return the parameters of a request whose body is JSON."""
+    query.refuse(scope)
+    try:
+        params = messages.parse(body)
+    except messages.ParseError as error:
+        reason = f"the body is not JSON: {error}" if body else "the body is empty: send the parameters as a JSON object"
+        raise BadRequestError(reason, "parse_error") from None
+    if not isinstance(params, dict):
+        raise InputError(f"the body is {abbreviate_json(params)}: send the parameters as a JSON object")
+    return params
+
+
+class TextEndpoint:
+    """Answers with a text that a function makes; its requests take no parameters."""
+
+    def __init__(
+        self, path: str, calls: Calls, make: Callable[[], Awaitable[bytes]], content_type: bytes = _JSON[1]
+    ) -> None:
+        self._path = path
+        self._calls = calls
+        self._make = make
+        self._content_type = content_type
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        content_type = self._content_type
+        try:
+            query.refuse(scope)
+            answer = Answer(200, await self._make())
+        except Exception as error:
+            answer, content_type = status.of_error(error, is_write=False), _JSON[1]
+        self._calls.answered[self._path, answer.status] += 1
+        await respond(send, answer, content_type)
+
+
+async def read_body(receive: Receive) -> bytes | None:
+    """Return the body of a request; None if the client has gone before its end."""
+    parts = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def respond(send: Send, answer: Answer, content_type: bytes = _JSON[1]) -> None:
+    """Write an answer; a long one part by part, as fast as the client reads."""
+    text = answer.text
+    headers = [
+        (b"content-type", content_type),
+        (b"content-length", b"%d" % len(text)),
+        *((name.encode(), value.encode()) for name, value in answer.headers),
+    ]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    if len(text) <= _LONG:
+        await send({"type": "http.response.body", "body": text})
+        return
+    for start in range(0, len(text), _LONG):
+        part = text[start : start + _LONG]
+        await send({"type": "http.response.body", "body": part, "more_body": start + _LONG < len(text)})

@@ -1,0 +1,101 @@
+"""Status: the one table from the kind of an error to the status of its answer, and the JSON of an error."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from raven.errors import LimitError
+from raven_rpc.jsonrpc import errors
+from raven_rpc.jsonrpc.messages import INTERNAL_ERROR, encode
+
+# By the kinds of raven_rpc.jsonrpc.errors; then those that only HTTP has.
+STATUSES: dict[str, int] = {
+    "raven": 500,
+    "invalid_params": 422,
+    "address": 422,
+    "body": 422,
+    "schema_validation": 422,
+    "config": 500,
+    "not_found": 404,
+    "message_not_found": 404,
+    "unknown_address": 404,
+    "statement": 422,
+    "delivery": 409,
+    "lease_lost": 409,
+    "expired": 409,
+    "undelivered": 409,
+    "timeout": 504,
+    "closed": 503,
+    "database": 500,
+    "busy": 503,
+    "file_missing": 503,
+    "not_a_bus": 500,
+    "newer_schema": 500,
+    "network_filesystem": 500,
+    "disk_full": 507,
+    "read_only": 500,
+    "corrupt": 500,
+    "helper": 500,
+    "forbidden": 403,
+    "limit": 422,
+    "unreachable": 503,
+    "lost": 500,
+    "bind": 500,
+    "internal_error": 500,
+    "bad_request": 400,
+    "parse_error": 400,
+    "unauthorized": 401,
+    "not_a_route": 404,
+    "method_not_allowed": 405,
+    "request_timeout": 408,
+    "too_large": 413,
+    "unsupported_media_type": 415,
+    "misdirected": 421,
+    "too_many_requests": 429,
+}
+_OF_INPUT = 422
+_OVER_LIMIT_NOW = 429
+# A client should wait so many seconds before it sends the same request again.
+RETRY_AFTER_S = 1
+_RETRY_AFTER = ("retry-after", str(RETRY_AFTER_S))
+_WAITING = frozenset({429, 503, 507})
+
+
+class Answer(NamedTuple):
+    """One answer: its status, its JSON text with a newline at the end, and the headers that only it has."""
+
+    status: int
+    text: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def refusal(kind: str, detail: str, headers: tuple[tuple[str, str], ...] = (), **more: Any) -> Answer:
+    """Return the answer to a request that was not done; `kind` is one of STATUSES."""
+    return Answer(STATUSES[kind], encode({"error": kind, "detail": detail, **more}), headers)
+
+
+def of_error(error: BaseException, *, is_write: bool, id: Any = None) -> Answer:
+    """Return the answer for an exception; an unforeseen one, and one that could reveal a path, shows no details.
+
+    Input is a bad request if it stands in the path or the query (400), and else unprocessable content (422).
+    """
+    wire = errors.to_wire(error)
+    data = wire["data"]
+    kind, detail = data["kind"], data.get("reason", wire["message"])
+    status = STATUSES[kind]
+    more: dict[str, Any] = {"fields": data["fields"]} if "fields" in data else {}
+    if status == _OF_INPUT and not is_write:
+        status = 400
+        kind = "limit" if isinstance(error, LimitError) else "bad_request"
+    if isinstance(error, LimitError) and error.retryable:
+        status = _OVER_LIMIT_NOW
+    if kind == "message_not_found" and id is not None:
+        more["id"] = id
+    headers = (_RETRY_AFTER,) if status in _WAITING else ()
+    return Answer(status, encode({"error": kind, "detail": detail, **more}), headers)
+
+
+def internal_error() -> Answer:
+    """Return the answer to a request that failed unexpectedly."""
+    kind, _ = errors.STANDARD[INTERNAL_ERROR]
+    return refusal(kind, "something unforeseen happened: see the server's log")
