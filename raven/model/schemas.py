@@ -62,6 +62,24 @@ class SchemaRegistry:
         cls._update_in_use()
 
     @classmethod
+    def json_schemas(cls) -> dict[str, dict[str, Any]]:
+        """Return the JSON schema of the body of each registered type; an empty one for a model that has none."""
+        from pydantic.errors import PydanticInvalidForJsonSchema
+
+        schemas: dict[str, dict[str, Any]] = {}
+        for type, model in sorted(cls._models.items()):
+            try:
+                schemas[type] = model.model_json_schema()
+            except PydanticInvalidForJsonSchema:  # a field of a class that pydantic only takes as it is
+                schemas[type] = {}
+        return schemas
+
+    @classmethod
+    def is_strict(cls) -> bool:
+        """Whether types without a model are refused."""
+        return cls._strict
+
+    @classmethod
     def _update_in_use(cls) -> None:
         cls.is_in_use = cls._strict or bool(cls._models)
 

@@ -87,6 +87,10 @@ class Calls:
         """Call a function in the reader's thread, and return its result."""
         return await self._value_of(self.host.reader, run)
 
+    async def examine(self, run: Callable[[], Any]) -> Any:
+        """Call a function that takes long in the thread of maintenance, and return its result."""
+        return await self._value_of(self.host.admin, run)
+
     async def parse(self, run: Callable[[], Any]) -> Any:
         """Call a function in the thread for long texts, and return its result; it may raise a ValueError."""
         value, error = await self._value_of(self.host.parser, partial(_attempt, run))

@@ -20,7 +20,7 @@ from raven_rpc.methods.method import Work
 
 # A longer body is parsed in a thread, and a longer answer is written in parts, as fast as the client reads.
 _LONG = 64 * 1024
-_JSON = (b"content-type", b"application/json")
+JSON = b"application/json"
 
 
 class MethodEndpoint:
@@ -86,7 +86,7 @@ class TextEndpoint:
     """Answers with a text that a function makes; its requests take no parameters."""
 
     def __init__(
-        self, path: str, calls: Calls, make: Callable[[], Awaitable[bytes]], content_type: bytes = _JSON[1]
+        self, path: str, calls: Calls, make: Callable[[], Awaitable[bytes]], content_type: bytes = JSON
     ) -> None:
         self._path = path
         self._calls = calls
@@ -100,7 +100,7 @@ class TextEndpoint:
             query.refuse(scope)
             answer = Answer(200, await self._make())
         except Exception as error:
-            answer, content_type = status.of_error(error, is_write=False), _JSON[1]
+            answer, content_type = status.of_error(error, is_write=False), JSON
         self._calls.answered[self._path, answer.status] += 1
         await respond(send, answer, content_type)
 
@@ -117,7 +117,7 @@ async def read_body(receive: Receive) -> bytes | None:
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-async def respond(send: Send, answer: Answer, content_type: bytes = _JSON[1]) -> None:
+async def respond(send: Send, answer: Answer, content_type: bytes = JSON) -> None:
     """Write an answer; a long one part by part, as fast as the client reads."""
     text = answer.text
     headers = [

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import cached_property, partial
 
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from raven.errors import abbreviate
+from raven.errors import DatabaseError, abbreviate
+from raven.model.schemas import SchemaRegistry
 from raven.model.version import __version__
-from raven_http.api import status
+from raven_http.api import metrics, openapi, status
 from raven_http.api.calls import Calls
-from raven_http.api.endpoint import MethodEndpoint, TextEndpoint, respond
+from raven_http.api.endpoint import JSON, MethodEndpoint, TextEndpoint, respond
 from raven_http.api.table import ROUTES
 from raven_rpc.jsonrpc.messages import encode
 
@@ -32,21 +34,60 @@ class JsonRoute(Route):
 
 def make_router(calls: Calls, others: Sequence[BaseRoute] = ()) -> ASGIApp:
     """Return the program that answers requests: the routes of the API, then `others`."""
-
-    async def health() -> bytes:
-        await calls.read(calls.host.reader_bus.data_version)
-        name = os.path.basename(calls.host.db_path)
-        return encode({"status": "ok", "db": name, "version": __version__})
-
+    texts = Texts(calls)
     return Router(
         [
             *(JsonRoute(route.path, MethodEndpoint(route, calls), methods=[route.verb]) for route in ROUTES),
-            JsonRoute("/health", TextEndpoint("/health", calls, health)),
+            _text_route("/health", calls, texts.health),
+            _text_route("/openapi.json", calls, texts.openapi),
+            _text_route("/schemas", calls, texts.schemas),
+            _text_route("/metrics", calls, texts.metrics, metrics.CONTENT_TYPE),
             *others,
         ],
         redirect_slashes=False,
         default=_not_found,
     )
+
+
+def _text_route(path: str, calls: Calls, make: Callable[[], Awaitable[bytes]], kind: bytes = JSON) -> JsonRoute:
+    return JsonRoute(path, TextEndpoint(path, calls, make, kind))
+
+
+class Texts:
+    """The answers that describe the bus and the bridge itself."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._host = calls.host
+
+    async def health(self) -> bytes:
+        """Return that the bus can be read, the name of its file without the folder, and the version of raven."""
+        await self._calls.read(self._host.reader_bus.data_version)
+        return encode({"status": "ok", "db": os.path.basename(self._host.db_path), "version": __version__})
+
+    async def openapi(self) -> bytes:
+        """Return the OpenAPI document."""
+        return self._document
+
+    @cached_property
+    def _document(self) -> bytes:
+        return encode(openapi.document(is_bound=self._calls.context.address is not None))
+
+    async def schemas(self) -> bytes:
+        """Return the JSON schemas of bodies by type, and of the parameters of each write."""
+        is_bound = self._calls.context.address is not None
+        writes = {one.path: openapi.parameters(one, is_bound=is_bound) for one in ROUTES if one.is_write}
+        types, strict = SchemaRegistry.json_schemas(), SchemaRegistry.is_strict()
+        return encode({"types": types, "strict": strict, "parameters": writes})
+
+    async def metrics(self) -> bytes:
+        """Return the figures of the bus and of the server; those of the server alone if the bus cannot be read."""
+        bus = self._calls.context.view(self._host.admin_bus)
+        try:
+            stats = await self._calls.examine(partial(bus.stats, full=False))
+        except DatabaseError:
+            stats = None
+        return metrics.render(stats, self._calls.stats(), self._calls.answered).encode(errors="replace")
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
