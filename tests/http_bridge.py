@@ -17,9 +17,9 @@ from scripts.harness.deadline import DEADLINE_S, wait_until
 
 
 class BridgeHere:
-    """The bridge behind uvicorn, serving when this is made; it takes the options of `create_app`.
+    """The bridge behind uvicorn, serving when this is made; takes the options of `create_app`, or another app.
 
-    `get` and `post` belong to an httpx client with one connection, and `client` makes another.
+    `get`, `post` and `request` use one connection, and `client` makes another.
     """
 
     def __init__(self, db: str, *, app: Any = None, **options: Any) -> None:

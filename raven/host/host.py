@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,7 @@ from raven.host.bus import HostedBus
 from raven.host.leases import Unacked
 from raven.host.limits import UNBOUND, ServerLimits, WaitQuota
 from raven.host.worker import Executor, LogReader, Outcome, Reader, Worker, Writer, ignore
+from raven.model.version import __version__
 
 if TYPE_CHECKING:
     import asyncio
@@ -54,6 +57,7 @@ class Host:
         self._group_commit = group_commit
         self._clients: dict[str, HostedBus] = {}
         self._data_version = -1
+        self._started_at = time.monotonic()
 
     @property
     def db_path(self) -> str:
@@ -89,6 +93,20 @@ class Host:
     def parser(self) -> Worker:
         """A thread for long texts; only a host that gets one has it."""
         return Worker("raven-parser", self.loop, self._on_batch_done)
+
+    def counters(self) -> dict[str, Any]:
+        """Return counters since the start, and the numbers of waiting jobs, of all ways into the bus together."""
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime_s": round(time.monotonic() - self._started_at, 3),
+            "pushed": self.pushed,
+            "unacked": len(self.unacked),
+            "commits": self.writer.commits,
+            "waiting_writes": self.writer.pending(),
+            "waiting_reads": self.reader.pending(),
+            "waiting_upkeep": self.admin.pending(),
+        }
 
     def for_address(self, address: str) -> HostedBus:
         """Return the client that writes as an address; raises AddressError."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import math
-import os
 import resource
 import signal
 import time
@@ -18,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from raven.host.host import Host
 from raven.host.limits import ServerLimits, descriptors_for, quota_for
 from raven.model.address import parse_address
-from raven.model.version import __version__
 
 if TYPE_CHECKING:
     import asyncio
@@ -94,7 +92,6 @@ class Service:
         self.limits = ServerLimits.of(limits or {}, bound=bool(self.bound))
         self.host = Host(db_path, group_commit=group_commit, retention=retention, limits=self.limits, **settings)
         self.fronts: list[Front] = []
-        self._started_at = time.monotonic()
         self._stopped = asyncio.Event()
         self._ticker: asyncio.TimerHandle | None = None
 
@@ -153,21 +150,6 @@ class Service:
         await asyncio.gather(*(front.drain(_DRAIN_S) for front in self.fronts))
         if not await self.host.end(_DRAIN_S):
             _log.warning("the bus was busy for too long: leased messages are delivered again when their leases end")
-
-    def counters(self) -> dict[str, Any]:
-        """Return counters since the start of the service, and the numbers of waiting jobs, of all fronts together."""
-        host = self.host
-        return {
-            "version": __version__,
-            "pid": os.getpid(),
-            "uptime_s": round(time.monotonic() - self._started_at, 3),
-            "pushed": host.pushed,
-            "unacked": len(host.unacked),
-            "commits": host.writer.commits,
-            "waiting_writes": host.writer.pending(),
-            "waiting_reads": host.reader.pending(),
-            "waiting_upkeep": host.admin.pending(),
-        }
 
     def _on_batch_done(self) -> None:
         for front in self.fronts:

@@ -11,15 +11,16 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from raven.errors import RavenError
 from raven.host.host import Host
-from raven.host.limits import wanted_quota
+from raven.host.service import Service
 from raven.model.address import parse_address
+from raven_http.api import status
 from raven_http.api.calls import Calls
+from raven_http.api.endpoint import respond
 from raven_http.api.routing import make_router
 
 MAX_STREAMS = 256
-_TICK_S = 1.0
-_END_S = 10.0
 
 
 class Bridge:
@@ -39,11 +40,13 @@ class Bridge:
         allowed_hosts: Sequence[str] | None = None,
         max_streams: int = MAX_STREAMS,
     ) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.calls = Calls(host, bound)
         self.app: ASGIApp = make_router(self.calls)
 
     def start(self) -> None:
         """Begin to serve; on the event loop."""
+        self.loop = asyncio.get_running_loop()
 
     def tick(self, changed: bool) -> None:
         """Note that a second has passed; `changed` if the bus file has changed since the last tick."""
@@ -55,55 +58,87 @@ class Bridge:
         """End the event streams; later requests are refused, as the Host stops."""
 
 
-class _Program:
-    """A Host and a Bridge that live as long as the program which mounts them, or as its lifespan.
+class _MountedFront:
+    """The bridge as the front of a Service whose clients connect to the sockets of another program."""
 
-    A program that runs no lifespan of mounted programs gets both with its first request.
+    max_connections = MAX_STREAMS
+    lazy_modules: Sequence[str] = ()
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+        self.on_batch_done = bridge.on_batch_done
+        self.tick = bridge.tick
+        self.stop = bridge.stop
+
+    def bind(self) -> None:
+        """Do nothing: the other program has the sockets."""
+
+    async def start(self) -> None:
+        """Begin to serve."""
+        self._bridge.start()
+
+    def has_no_fifo(self) -> bool:
+        """Return False: no request waits at a doorbell of its own."""
+        return False
+
+    async def drain(self, timeout_s: float) -> None:
+        """Do nothing: the other program waits for its connections."""
+
+
+class _Program:
+    """The bridge in a Service of its own, which starts with the lifespan or, without one, with the first request.
+
+    A program that runs a second event loop after the first gets a second Service.
     """
 
-    def __init__(self, db_path: str | None, bridge: dict[str, Any], settings: dict[str, Any]) -> None:
+    def __init__(self, db_path: str | None, bridge_options: dict[str, Any], settings: dict[str, Any]) -> None:
         self._db_path = db_path
-        self._bridge_options = bridge
+        self._bridge_options = bridge_options
         self._settings = settings
-        self._host: Host | None = None
+        self._service: Service | None = None
         self._bridge: Bridge | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._ticker: asyncio.TimerHandle | None = None
+        self._starting: asyncio.Task[Bridge] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        await self._started()(scope, receive, send)
+        bridge = self._bridge
+        if bridge is None or bridge.loop is not asyncio.get_running_loop():
+            try:
+                bridge = await self.start()
+            except RavenError as error:
+                await respond(send, status.of_error(error, is_write=False))
+                return
+        await bridge.app(scope, receive, send)
 
-    def start(self) -> None:
-        """Open the bus, and start the threads on the running event loop."""
-        self._started()
+    async def start(self) -> Bridge:
+        """Open the bus and start its threads, unless another task has begun to; raises a DatabaseError."""
+        loop = asyncio.get_running_loop()
+        if self._starting is None or self._starting.get_loop() is not loop:
+            self._starting = loop.create_task(self._start())
+        return await asyncio.shield(self._starting)
+
+    async def _start(self) -> Bridge:
+        try:
+            await self._end_service()
+            service = Service(self._db_path, bound=self._bridge_options["bound"], **self._settings)
+            bridge = Bridge(service.host, **self._bridge_options)
+            service.fronts.append(_MountedFront(bridge))
+            await service.start()
+        except BaseException:
+            self._starting = None  # the next request tries again
+            raise
+        self._service, self._bridge = service, bridge
+        return bridge
 
     async def end(self) -> None:
         """End the event streams and the threads, and close the bus."""
-        host, bridge = self._host, self._bridge
-        self._host = self._bridge = None
-        if host is None or bridge is None:
-            return
-        host.is_stopping = True
-        bridge.stop()
-        if self._ticker is not None:
-            self._ticker.cancel()
-        await host.end(_END_S)
+        self._starting = self._bridge = None
+        await self._end_service()
 
-    def _started(self) -> ASGIApp:
-        loop = asyncio.get_running_loop()
-        if self._bridge is None or self._loop is not loop:
-            host = self._host = Host(self._db_path, **self._settings)
-            bridge = self._bridge = Bridge(host, **self._bridge_options)
-            self._loop = loop
-            host.start(loop, wanted_quota(0), bridge.on_batch_done)
-            bridge.start()
-            self._ticker = loop.call_later(_TICK_S, self._tick, host, bridge)
-        return self._bridge.app
-
-    def _tick(self, host: Host, bridge: Bridge) -> None:
-        self._ticker = host.loop.call_later(_TICK_S, self._tick, host, bridge)
-        host.tick(bridge.tick)
+    async def _end_service(self) -> None:
+        service, self._service = self._service, None
+        if service is not None:
+            await service.end()
 
 
 def create_app(
@@ -138,7 +173,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        program.start()
+        await program.start()
         try:
             yield
         finally:

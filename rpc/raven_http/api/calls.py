@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,7 +15,6 @@ from raven.host.leases import Leases
 from raven.host.subscriptions import Subscriptions
 from raven.host.worker import Outcome, Worker, capture
 from raven.model.message import Message
-from raven.model.version import __version__
 from raven_rpc.jsonrpc.messages import encode
 from raven_rpc.methods.context import Context
 from raven_rpc.methods.method import Work
@@ -37,7 +34,6 @@ class Calls:
         self.bound = tuple(bound)
         self.answered: Counter[tuple[str, int]] = Counter()  # by route and status
         self.count_streams: Callable[[], int] = lambda: 0
-        self._started_at = time.monotonic()
         detached = _Detached()
         self.context = Context(
             host,
@@ -55,18 +51,11 @@ class Calls:
 
     def stats(self) -> dict[str, Any]:
         """Return counters since the start, and the numbers of waiting requests."""
-        host = self.host
         return {
-            "version": __version__,
-            "pid": os.getpid(),
-            "uptime_s": round(time.monotonic() - self._started_at, 3),
+            **self.host.counters(),
             "streams": self.count_streams(),
             "requests": self.answered.total(),
             "errors": sum(count for (_, status), count in self.answered.items() if status >= 400),
-            "commits": host.writer.commits,
-            "waiting_writes": host.writer.pending(),
-            "waiting_reads": host.reader.pending(),
-            "waiting_upkeep": host.admin.pending(),
         }
 
     async def run(self, work: Work, owner: object) -> bytes:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raven.model.limits import MAX_ATTEMPTS, MAX_ID, MAX_SPAN_S
+from raven.model.new_message import OPTIONS, check_optional_text
 from raven.model.version import __version__
 from raven_http.api.status import STATUSES
 from raven_http.api.table import ROUTES, Route
@@ -38,9 +39,7 @@ _RANGES: dict[str, dict[str, _Schema]] = {
     "to": {"string": _TARGET, "array": {"minItems": 1, "items": {"type": "string", **_TARGET}}},
     "type": {"string": _TYPE},
     "tags": {"array": {"items": {"type": "string", **_TEXT}}},
-    "correlation_id": {"string": _TEXT},
-    "task_id": {"string": _TEXT},
-    "dedup_key": {"string": _TEXT},
+    **{name: {"string": _TEXT} for name, option in OPTIONS.items() if option.check is check_optional_text},
     "reason": {"string": _TEXT},
     "reply_to": {"integer": _ID},
     "expires_in_s": {"number": {**_SPAN, "minimum": 1e-6}},

@@ -54,7 +54,6 @@ class SocketFront:
         self.long_lines = LongLines(self.limits, max_request)
         has_rates = self.limits.requests_per_s or self.limits.deliveries_per_s or self.limits.bytes_per_s
         self.rates = Rates(self.limits, self.host.admission) if has_rates else None
-        self._service = service
         self._others = self.allowed_uids != {os.geteuid()}
         self._socket_path = socket_path
         self._server: asyncio.Server | None = None
@@ -144,7 +143,7 @@ class SocketFront:
     def stats(self) -> dict[str, Any]:
         """Return counters since the start of the service, and the numbers of waiting requests."""
         return {
-            **self._service.counters(),
+            **self.host.counters(),
             "connections": len(self._connections),
             "subscriptions": sum(len(connection.subscriptions) for connection in self._connections),
             "requests": self.dispatcher.requests,
