@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,14 +15,14 @@ from scripts.benchmarks.send import BODY, RECIPIENT, SENDER
 from scripts.benchmarks.server_process import ServerProcess, wait_for_response
 from scripts.harness.line import request
 
-_PARAMS = {"from": SENDER, "to": RECIPIENT, "type": "work", "body": BODY}
-_CLIENTS = 8
+PARAMS = {"from": SENDER, "to": RECIPIENT, "type": "work", "body": BODY}
+CLIENTS = 8
 
 
 def run_round_trip(folder: Path, quick: bool) -> list[Metric]:
     """Measure one client, which sends requests one by one, against a bare asyncio server that echoes the same lines."""
     rounds, batch = (8, 200) if quick else (20, 500)
-    send, ping = request("send", _PARAMS, 1), request("ping", {}, 1)
+    send, ping = request("send", PARAMS, 1), request("ping", {}, 1)
     with (
         ServerProcess(folder) as server,
         ServerProcess(folder, "echo") as echo,
@@ -57,12 +58,12 @@ def run_group(folder: Path, quick: bool) -> list[Metric]:
     rounds, count = (3, 1000) if quick else (7, 2000)
     with ServerProcess(folder) as server, ServerProcess(folder, "alone") as ungrouped:
         sides = interleave_sides(
-            {"grouped": partial(_rate, server, count), "a commit each": partial(_rate, ungrouped, count)},
+            {"grouped": partial(rate, server, count), "a commit each": partial(rate, ungrouped, count)},
             rounds,
             "requests/s",
         )
     grouped, alone = sides.values()
-    name = f"server: {_CLIENTS} clients that pipeline sends:"
+    name = f"server: {CLIENTS} clients that pipeline sends:"
     return [
         Metric.of(f"{name} committed", grouped.values, "requests/s", at_least(6000)),
         Metric.ratio(f"{name} against no group commit", grouped, alone, at_least(2)),
@@ -82,11 +83,19 @@ def _p50_us(server: ServerProcess, line: bytes, count: int) -> float:
     return percentile(times, 50)
 
 
-def _rate(server: ServerProcess, count: int) -> float:
-    """Send `count` messages from each client, and return the total rate of commits per second."""
-    client = ("pipeliner", server.path, str(count), json.dumps(_PARAMS))
-    with ProcessGroup([client] * _CLIENTS) as group:
+def rate(server: ServerProcess, count: int, ahead: int = 0) -> float:
+    """Send `count` messages from each client, and return the total rate of commits per second.
+
+    `ahead`: how many requests are sent before the first answer; 0 for all of them.
+    """
+    client = ("pipeliner", server.path, str(count), json.dumps(PARAMS), str(ahead or count))
+    return rate_of([client] * CLIENTS, count)
+
+
+def rate_of(clients: Sequence[Sequence[str]], count: int) -> float:
+    """Run client processes, which report when they began and ended, and return their total rate per second."""
+    with ProcessGroup(clients) as group:
         group.start()
         spans = group.reports()
     elapsed: float = max(end for _, end in spans) - min(begin for begin, _ in spans)
-    return _CLIENTS * count / elapsed
+    return len(clients) * count / elapsed

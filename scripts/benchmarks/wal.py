@@ -68,7 +68,8 @@ def _producer(db: str, sender: str, seconds: float) -> tuple[str, ...]:
 def _by_server(folder: Path, seconds: float) -> WalSize:
     params = json.dumps({"from": SENDER, "to": RECIPIENT, "type": "work", "body": BODY})
     with ServerProcess(folder) as server:
-        member = ("pipeliner", server.path, str(int(seconds * _SENDS_PER_S / _MANY)), params)
+        count = str(int(seconds * _SENDS_PER_S / _MANY))
+        member = ("pipeliner", server.path, count, params, count)
         return _measure(server.db, [member] * _MANY, seconds)
 
 

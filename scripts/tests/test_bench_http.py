@@ -1,0 +1,56 @@
+"""The parts of the HTTP benchmarks: their servers, their clients, and how these read answers."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from scripts.benchmarks.http.client import Answers
+from scripts.benchmarks.http.process import HttpServer
+from scripts.benchmarks.http.requests import http_rate, p50_us
+from scripts.benchmarks.row_count import count_rows
+from scripts.benchmarks.rpc import CLIENTS, PARAMS, rate
+from scripts.benchmarks.server_process import ServerProcess
+
+
+@pytest.mark.parametrize("kind", ["raven", "bare"])
+def test_each_send_of_a_round_and_of_the_clients_is_stored(kind: Literal["raven", "bare"], tmp_path: Path) -> None:
+    with HttpServer(tmp_path, kind) as server:
+        assert p50_us(server.endpoint, server.endpoint.post("/send", PARAMS), 3) > 0
+        assert http_rate(server.endpoint, 5, 1) > 0
+        assert http_rate(server.endpoint, 5, 3) > 0
+
+        assert count_rows(server.db, "messages") == count_rows(server.db, "deliveries") == 3 + 2 * CLIENTS * 5
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+def test_each_send_of_the_clients_of_the_socket_is_stored(ahead: int, tmp_path: Path) -> None:
+    with ServerProcess(tmp_path) as server:
+        assert rate(server, 5, ahead) > 0
+
+        assert count_rows(server.db, "messages") == CLIENTS * 5
+
+
+def test_a_refused_request_ends_the_benchmark_with_the_answer(tmp_path: Path) -> None:
+    with HttpServer(tmp_path) as server, pytest.raises(RuntimeError, match=r"responded HTTP/1\.1 422"):
+        p50_us(server.endpoint, server.endpoint.post("/send", {**PARAMS, "to": 7}), 1)
+
+
+def test_answers_are_told_apart_however_they_arrive() -> None:
+    bodies = [b"", b"one", json.dumps({"text": "HTTP/1.1 200 OK\r\n\r\n"}).encode()]
+    stream = b"".join(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body) for body in bodies)
+    for size in (1, 7, len(stream)):
+        near, far = socket.socketpair()
+        with near, far:
+            answers = Answers(near)
+            for start in range(0, len(stream), size):
+                far.sendall(stream[start : start + size])
+            far.shutdown(socket.SHUT_WR)
+
+            assert [answers.next() for _ in bodies] == bodies
+            with pytest.raises(RuntimeError, match="closed the connection"):
+                answers.next()
