@@ -29,7 +29,7 @@ class MethodEndpoint:
     def __init__(self, route: Route, calls: Calls) -> None:
         self._route = route
         self._calls = calls
-        self._names = dict.fromkeys(route.names)
+        self._names = route.names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -57,15 +57,19 @@ class MethodEndpoint:
         route, context = self._route, self._calls.context
         if route.takes_id:
             params["id"] = query.to_id(scope["path_params"]["id"])
-        given = _of_body(scope, body) if route.is_write else query.convert(route.method.params, query.of(scope))
-        if not self._names.keys() >= given.keys():
-            name = next(name for name in given if name not in self._names)
-            usage = f"which takes {', '.join(self._names)}" if self._names else "which takes none"
-            raise InputError(f"{abbreviate(name)} is no parameter of this route, {usage}")
+        model = route.method.params
+        if route.is_write:
+            given = query.with_integers(model, _of_body(scope, body))
+        else:
+            given = query.convert(model, query.of(scope))
+        for name in given:
+            if name not in self._names:
+                usage = f"which takes {', '.join(self._names)}" if self._names else "which takes none"
+                raise InputError(f"{abbreviate(name)} is no parameter of this route, {usage}")
         params.update(given)
         if route.caller is not None and params.get(route.caller) is None and context.address is None:
             raise InputError(f"{abbreviate(route.caller)} is missing: give an address, for example architect:swarm-1")
-        work: Work = route.method.run(context, bind(route.method.params, (), {**params, **route.fixed}))
+        work: Work = route.method.run(context, bind(model, (), {**params, **route.fixed}, self._names))
         return work
 
 

@@ -14,6 +14,7 @@ from raven.model.new_message import OPTIONS, check_optional_text
 from raven.model.version import __version__
 from raven_http.api.status import STATUSES
 from raven_http.api.table import ROUTES, Route
+from raven_rpc.methods.admin import MAX_ADDRESSES
 from raven_rpc.methods.openrpc import SCHEMAS
 
 _Schema = dict[str, Any]
@@ -48,6 +49,9 @@ _RANGES: dict[str, dict[str, _Schema]] = {
     "max_attempts": {"integer": {"minimum": 1, "maximum": MAX_ATTEMPTS}},
     "max": {"integer": _COUNT},
 }
+# A filter may name anything: nothing is found then. Each address of `/dead` is a read of its own.
+_RANGES_OF_FILTERS = {name: ranges for name, ranges in _RANGES.items() if name in ("id", "role", "max")}
+_MAX_ADDRESSES = {"/dead": MAX_ADDRESSES}
 # Descriptions that differ from those of the socket, where a connection has a memory.
 _DESCRIPTIONS = {"lease": "`lease` of the claimed message; without it, the current lease of the recipient"}
 _SAMPLES: dict[str, Any] = {
@@ -86,7 +90,7 @@ _REFUSALS: dict[int, str] = {
     400: "The path, the query or the JSON cannot be read.",
     401: "The token is missing or wrong.",
     403: "The request comes from another site, the bridge only reads, or it may not act as this address.",
-    404: "The message does not exist.",
+    404: "The message does not exist, or no address matches the pattern.",
     409: "The state of the delivery forbids it: the lease is lost, or the message is finished.",
     413: "The body is too long.",
     415: "The body is not `application/json`.",
@@ -139,7 +143,12 @@ def document(*, is_bound: bool = False) -> dict[str, Any]:
 def parameters(route: Route, *, is_bound: bool = False) -> _Schema:
     """Return the JSON schema of the parameters of a route, but for an id in its path."""
     model = route.method.params.model_json_schema()
-    properties = {name: _parameter(name, model["properties"][name]) for name in route.names}
+    ranges = _RANGES if route.is_write else _RANGES_OF_FILTERS
+    properties = {name: _parameter(model["properties"][name], name, ranges.get(name, {})) for name in route.names}
+    if route.path in _MAX_ADDRESSES:
+        for member in properties["role"]["anyOf"]:
+            if member["type"] == "array":
+                member["maxItems"] = _MAX_ADDRESSES[route.path]
     required = [name for name in route.names if name in model.get("required", ())]
     if route.caller is not None and not is_bound:
         required.append(route.caller)
@@ -151,12 +160,11 @@ def parameters(route: Route, *, is_bound: bool = False) -> _Schema:
     return schema | _ONE_OF_TWO.get(route.path, {})
 
 
-def _parameter(name: str, schema: Mapping[str, Any]) -> _Schema:
+def _parameter(schema: Mapping[str, Any], name: str, ranges: Mapping[str, _Schema]) -> _Schema:
     """Return the schema of one parameter with its range."""
     bare = {key: value for key, value in schema.items() if key not in ("x-default", "title")}
     if name in _DESCRIPTIONS:
         bare["description"] = _DESCRIPTIONS[name]
-    ranges = _RANGES.get(name, {})
     members = [{**one, **ranges.get(str(one.get("type")), {})} for one in bare.get("anyOf", ())]
     return {**bare, "anyOf": members} if members else {**bare, **ranges.get(str(bare.get("type")), {})}
 
@@ -164,7 +172,7 @@ def _parameter(name: str, schema: Mapping[str, Any]) -> _Schema:
 def _operation(route: Route, is_bound: bool) -> _Schema:
     summary, _, more = (route.method.run.__doc__ or "").partition("\n")
     statuses = [*_OF_ALL, *(_OF_WRITES if route.is_write else ())]
-    if route.takes_id or route.path in _OF_DELIVERIES:
+    if route.takes_id or route.path in _OF_DELIVERIES or route.path == "/send":
         statuses.append(404)
     if route.path in _OF_DELIVERIES:
         statuses.append(409)
@@ -172,7 +180,11 @@ def _operation(route: Route, is_bound: bool) -> _Schema:
     if more.strip():
         operation["description"] = more.strip()
     schema = parameters(route, is_bound=is_bound)
-    path = [_in("path", "id", _parameter("id", {"type": "integer", "description": "ID of the message"}), True)]
+    path = [
+        _in(
+            "path", "id", _parameter({"type": "integer", "description": "ID of the message"}, "id", _RANGES["id"]), True
+        )
+    ]
     operation["parameters"] = path if route.takes_id else []
     if route.is_write:
         content = {"schema": schema, "example": _SAMPLES[route.path]}

@@ -1,4 +1,4 @@
-"""Query: the parameters of a path and a query, texts all of them, converted to the types of a method's model."""
+"""Query: the parameters of a request, converted to the types of a method's model; in a query all of them are texts."""
 
 from __future__ import annotations
 
@@ -81,6 +81,26 @@ def convert(model: type[Params], texts: dict[str, list[str]]) -> dict[str, Any]:
     """
     types = _types(model)
     return {name: _convert(name, values, types.get(name, frozenset())) for name, values in texts.items()}
+
+
+def with_integers(model: type[Params], params: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a JSON body, with 1.0 as 1 if an integer is wanted: in JSON they are the same number."""
+    for name in _integers(model) & params.keys():
+        value = params[name]
+        params[name] = [_integral(one) for one in value] if type(value) is list else _integral(value)
+    return params
+
+
+def _integral(value: Any) -> Any:
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+@cache
+def _integers(model: type[Params]) -> frozenset[str]:
+    """Return the parameters of a model that are integers, or lists of them."""
+    properties = model.model_json_schema().get("properties", {})
+    lists = {name for name, schema in properties.items() if schema.get("items") == {"type": "integer"}}
+    return frozenset(lists | {name for name, types in _types(model).items() if "integer" in types})
 
 
 def _convert(name: str, texts: list[str], types: frozenset[str]) -> Any:

@@ -50,7 +50,7 @@ def make_router(calls: Calls, others: Sequence[BaseRoute] = ()) -> ASGIApp:
 
 
 def _text_route(path: str, calls: Calls, make: Callable[[], Awaitable[bytes]], kind: bytes = JSON) -> JsonRoute:
-    return JsonRoute(path, TextEndpoint(path, calls, make, kind))
+    return JsonRoute(path, TextEndpoint(path, calls, make, kind), methods=["GET"])
 
 
 class Texts:

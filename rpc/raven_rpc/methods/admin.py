@@ -16,7 +16,7 @@ from raven_rpc.methods.receive import as_messages
 # Up to this many ids are requeued among other writes; more of them in the maintenance thread.
 _MAX_INLINE_IDS = 1000
 # At most this many addresses per `dead`: each returns one message at least, of up to 4 MiB.
-_MAX_ADDRESSES = 16
+MAX_ADDRESSES = 16
 
 
 def dead(context: Context, args: params.Dead) -> Work:
@@ -28,9 +28,9 @@ def dead(context: Context, args: params.Dead) -> Work:
         if allowed is None:
             return bus.dead(max=args.max, max_bytes=MAX_PAGE_BYTES)
         most = MAX_PAGE_BYTES // max(1, len(allowed))
-        if len(allowed) > _MAX_ADDRESSES:
+        if len(allowed) > MAX_ADDRESSES:
             raise LimitError(
-                f"{len(allowed):,} addresses at once are over the limit of {_MAX_ADDRESSES}: ask for fewer, or for all"
+                f"{len(allowed):,} addresses at once are over the limit of {MAX_ADDRESSES}: ask for fewer, or for all"
             )
         letters = [message for role in allowed for message in bus.dead(role, max=args.max, max_bytes=most)]
         return sorted(letters, key=lambda message: message.id)[: args.max]

@@ -13,8 +13,11 @@ from raven.errors import InputError, abbreviate
 _M = TypeVar("_M", bound=BaseModel)
 
 
-def bind(model: type[_M], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _M:
-    """Check the parameters of a call, by position or by name; raises InputError that names the wrong parameter."""
+def bind(model: type[_M], args: tuple[Any, ...], kwargs: dict[str, Any], usage: Sequence[str] | None = None) -> _M:
+    """Check the parameters of a call, by position or by name; raises InputError that names the wrong parameter.
+
+    `usage`: the parameters that the error lists, if the caller does not offer all of the model.
+    """
     names = _names(model)
     if args:
         if len(args) > len(names):
@@ -27,7 +30,7 @@ def bind(model: type[_M], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _M:
     except ValidationError as error:
         _refuse_unknown(kwargs, names)
         problem = error.errors(include_url=False, include_context=False)[0]
-        raise InputError(f"{_describe_error(problem)}; {_usage(names)}") from None
+        raise InputError(f"{_describe_error(problem)}; {_usage(names if usage is None else usage)}") from None
 
 
 @cache
