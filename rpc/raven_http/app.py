@@ -18,7 +18,7 @@ from raven.model.address import parse_address
 from raven_http.api import status
 from raven_http.api.calls import Calls
 from raven_http.api.endpoint import respond
-from raven_http.api.routing import make_router
+from raven_http.api.routing import Routing
 from raven_http.api.table import ROUTES
 from raven_http.guard.authority import LOOPBACK
 from raven_http.guard.guard import Guard
@@ -47,8 +47,8 @@ class Bridge:
         self.calls = Calls(host, bound)
         posts = {route.path[1:].partition("/")[0] for route in ROUTES if route.is_write}
         hosts = LOOPBACK if allowed_hosts is None else allowed_hosts
-        router: Any = make_router(self.calls)
-        self.app: ASGIApp = Guard(router, allowed_hosts=hosts, token=token, read_only=read_only, posts=posts)
+        routing = Routing(self.calls)
+        self.app: ASGIApp = Guard(routing, allowed_hosts=hosts, token=token, read_only=read_only, posts=posts)
 
     def start(self) -> None:
         """Begin to serve; on the event loop."""
