@@ -8,6 +8,7 @@ import sys
 # A short command allocates fewer objects than this, nearly all of them by its imports and for good. Collecting garbage
 # among them again and again takes a tenth of its time.
 _GC_THRESHOLD = 50_000
+_INTERRUPTED = 130  # raven.cli.exit_codes has all
 # Python's own thresholds, which suit a process that serves many requests.
 DEFAULT_GC_THRESHOLDS = gc.get_threshold()
 
@@ -15,10 +16,17 @@ DEFAULT_GC_THRESHOLDS = gc.get_threshold()
 def main() -> None:
     """Run the command line, and exit."""
     gc.set_threshold(_GC_THRESHOLD)
-    # Imported only now: the collector would search the objects of an earlier import.
-    from raven.cli.app import run
+    try:
+        # Imported only now: the collector would search the objects of an earlier import.
+        from raven.cli.app import run
 
-    code = run(sys.argv[1:])
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:
+        # After a Ctrl-C inside the `exec` of a text, as dataclasses and named tuples do at their import, Python ends
+        # itself by the signal though the exception was caught. The next text makes it forget that.
+        exec("")  # noqa: S102
     # The process ends here: skip the last collection.
     gc.freeze()
     sys.exit(code)

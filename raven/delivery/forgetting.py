@@ -107,9 +107,9 @@ class LifetimeOutbox(Outbox):
         self._identity_ttl_s = identity_ttl_s
         self._broadcast_ttl_us = None if broadcast_ttl_s is None else clock.to_micros(broadcast_ttl_s)
 
-    def send(self, message: NewMessage) -> Message:
-        """Send one message."""
-        return super().send(self._with_lifetime([message])[0])
+    def send(self, message: NewMessage, on_insert: Callable[[int], None] | None = None) -> Message:
+        """Send one message; `on_insert` gets its id before the commit, which can still fail."""
+        return super().send(self._with_lifetime([message])[0], on_insert)
 
     def send_many(self, messages: Sequence[NewMessage]) -> list[Message]:
         """Send messages: all of them or none."""

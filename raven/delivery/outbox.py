@@ -70,13 +70,16 @@ class Outbox:
         self._record_sends = record_sends
         self.admission: Admission | None = None  # set by a host that limits its clients
 
-    def send(self, message: NewMessage) -> Message:
-        """Send one message."""
+    def send(self, message: NewMessage, on_insert: Callable[[int], None] | None = None) -> Message:
+        """Send one message; `on_insert` gets its id before the commit, which can still fail."""
 
         # As `send_many`, with less work: this is the hottest path.
         def step(tx: Transaction) -> StoredMessage:
             self._identity.heartbeat(tx)
-            return insert(tx, message, self.admission)
+            stored = insert(tx, message, self.admission)
+            if on_insert is not None:
+                on_insert(stored.row[0])
+            return stored
 
         stored = self._store.write(step)
         notified: list[str] | None = []

@@ -100,19 +100,32 @@ class Request:
 
     def send_and_wait(self) -> Message:
         """Send the request, block until its reply arrives, and return the reply, acked; raises WaitTimeoutError."""
-        self._pending.send()
-        with closing(iterate(self.consumer, remaining_s(self._deadline))) as replies:
-            return self._first(list(islice(replies, 1)))
+        try:
+            self._pending.send()
+            with closing(iterate(self.consumer, remaining_s(self._deadline))) as replies:
+                return self._first(list(islice(replies, 1)))
+        except BaseException:
+            self._withdraw_interrupted()
+            raise
 
     async def send_and_wait_async(self) -> Message:
         """Do as `send_and_wait` does, without blocking the event loop; a cancelled task withdraws the request."""
-        await retry_when_busy(self._store, self._pending.send)
-        received = []
-        with closing(AsyncMessageIterator(self.consumer, self._store, remaining_s(self._deadline))) as replies:
-            async for reply in replies:
-                received.append(reply)
-                break
-        return self._first(received)
+        try:
+            await retry_when_busy(self._store, self._pending.send)
+            received = []
+            with closing(AsyncMessageIterator(self.consumer, self._store, remaining_s(self._deadline))) as replies:
+                async for reply in replies:
+                    received.append(reply)
+                    break
+            return self._first(received)
+        except BaseException:
+            self._withdraw_interrupted()
+            raise
+
+    def _withdraw_interrupted(self) -> None:
+        """Withdraw the request unless the consumer has: a signal handler may have raised before the wait, or in it."""
+        if not self.consumer.waiter.is_inherited:
+            self._pending.withdraw()
 
     def _first(self, received: list[Message]) -> Message:
         if received:
@@ -134,7 +147,11 @@ class PendingRequest:
     """
 
     def __init__(
-        self, handle: Handle, send: Callable[[NewMessage], Message], message: NewMessage, timeout_s: float
+        self,
+        handle: Handle,
+        send: Callable[[NewMessage, Callable[[int], None]], Message],
+        message: NewMessage,
+        timeout_s: float,
     ) -> None:
         self._handle = handle
         self._send_message = send
@@ -143,6 +160,9 @@ class PendingRequest:
         # Many requests may wait for a long time: their bodies are dropped once they are committed.
         self._message: NewMessage | None = message
         self._sent_id: int | None = None
+        # Set before the commit: an exception of a signal handler may come between the commit and the end of the send.
+        self._inserted_id: int | None = None
+        self._is_withdrawn = False
         self._asked: frozenset[str] = frozenset()
 
     def send(self) -> Message:
@@ -152,16 +172,19 @@ class PendingRequest:
         """
         if self._message is None or self._sent_id is not None:
             raise InputError(f"{self} was sent already: make another request")
-        sent = self._send_message(self._message)
+        sent = self._send_message(self._message, self._note_insert)
         self._sent_id, self._asked = sent.id, frozenset(sent.waiting or ())
         self._handle.store.after_commit(self._drop_message, undo=self._forget_send)
         return sent
+
+    def _note_insert(self, id: int) -> None:
+        self._inserted_id = id
 
     def _drop_message(self, _: Iterable[str]) -> None:
         self._message = None
 
     def _forget_send(self) -> None:
-        self._sent_id, self._asked = None, frozenset()
+        self._sent_id, self._inserted_id, self._asked = None, None, frozenset()
 
     def pull_subscription(self) -> PullSubscription:
         """Return a subscription to the reply address; `fetch` acks the reply. The first of several replies counts."""
@@ -183,8 +206,9 @@ class PendingRequest:
 
     def withdraw(self) -> None:
         """Let no recipient claim the request any more; if another writer is active it expires by itself."""
-        if self._sent_id is not None:
-            _withdraw(self._handle.store, self._handle.doorbells.ring, self._sent_id)
+        if self._inserted_id is not None and not self._is_withdrawn:
+            _withdraw(self._handle.store, self._handle.doorbells.ring, self._inserted_id, self.reply_address)
+            self._is_withdrawn = True
 
     def timeout_error(self) -> WaitTimeoutError:
         """Return the error for a reply that has not arrived in time."""
@@ -219,7 +243,7 @@ def make_reply_address(sender: str) -> str:
     return str(parse_address(f"{role[:_MAX_PART].strip()}{mark}:{session[:_MAX_PART].strip()}"))
 
 
-def _withdraw(store: Store, ring: Callable[[Iterable[str]], object], message_id: int) -> None:
+def _withdraw(store: Store, ring: Callable[[Iterable[str]], object], message_id: int, reply_address: str) -> None:
     """Let no recipient claim a request whose sender has stopped waiting, nor reply to it.
 
     The sender does not wait for this: if another writer is active, the request expires by itself.
@@ -227,8 +251,9 @@ def _withdraw(store: Store, ring: Callable[[Iterable[str]], object], message_id:
 
     def step(tx: Transaction) -> None:
         withdrawn = {"message_id": message_id, "now": clock.now()}
-        tx.change("withdraw", withdrawn)
-        tx.change("withdraw_message", withdrawn)
-        tx.after_commit(ring, [receipt_address(message_id)])
+        # A rolled-back send leaves its id to another message.
+        if tx.change("withdraw_message", {**withdrawn, "reply_address": reply_address}):
+            tx.change("withdraw", withdrawn)
+            tx.after_commit(ring, [receipt_address(message_id)])
 
     store.when_free(lambda: store.write(step))

@@ -309,8 +309,8 @@ class Doorbell:
         return was_rung
 
     def __del__(self) -> None:
-        # Only after an interrupt of its creation: no thread waits at it.
-        if self._opened and self._pid == os.getpid():
+        # Only after an interrupt of its creation, maybe before its first line: no thread waits at it.
+        if getattr(self, "_opened", None) and self._pid == os.getpid():
             self.remove()
             self._close_descriptors()
 

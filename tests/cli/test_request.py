@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -117,6 +118,30 @@ def test_a_signal_ends_a_request_and_withdraws_it(shell: Shell, number: int) -> 
 
     assert finish(process) == (128 + number, "", "")
     assert shell.state(1) == "expired"
+
+
+# Interrupts the first text that is executed, which is that of a named tuple: Python marks its process as interrupted.
+INTERRUPTED_IMPORT = """
+import signal, sys
+from raven.cli.main import main
+
+def interrupt(frame, event, arg):
+    if frame.f_code.co_filename == "<string>":
+        sys.setprofile(None)
+        print("interrupted")
+        signal.raise_signal(signal.SIGINT)
+
+sys.setprofile(interrupt)
+main()
+"""
+
+
+def test_an_interrupt_in_an_import_ends_a_command_with_the_exit_code_of_interrupts(shell: Shell) -> None:
+    command = [sys.executable, "-c", INTERRUPTED_IMPORT, "send", "--from", "a:s", "--to", "b:s", "-t", "x"]
+
+    done = subprocess.run(command, capture_output=True, cwd=shell.folder, env=shell.environment, text=True, check=False)
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, "interrupted\n", "")
 
 
 def test_the_text_of_an_answer_cannot_recolour_a_terminal(shell: Shell) -> None:

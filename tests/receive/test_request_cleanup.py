@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -73,6 +76,38 @@ def cancel_once(boss: BusClient, ready: Callable[[], Any], **options: Any) -> No
             await task
 
     asyncio.run(run())
+
+
+def test_a_request_is_withdrawn_if_a_signal_handler_raises_at_any_call(connect: Connect, foreign: Foreign) -> None:
+    boss, calls, committed = connect("boss:s"), 0, 0
+
+    def interrupt(frame: FrameType, event: str, arg: object) -> None:
+        """Raise when no call is left: here a function has begun, or one in C has returned."""
+        nonlocal calls
+        calls -= event in ("call", "c_return")
+        if calls == 0:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    def was_interrupted() -> bool:
+        try:
+            sys.setprofile(interrupt)
+            boss.request("worker:s", "ask", timeout_s=0.01)
+        except KeyboardInterrupt:
+            return True
+        except WaitTimeoutError:
+            return False
+        finally:
+            sys.setprofile(None)
+        raise AssertionError("a reply came")
+
+    for number in itertools.count(1):
+        calls, before = number, boss.last_id()
+        if not was_interrupted():
+            break
+        assert foreign.execute("SELECT * FROM pending") == [], number
+        committed += boss.last_id() > before
+    assert 10 < committed < number
 
 
 @pytest.mark.parametrize("method", ["request", "request_async"])

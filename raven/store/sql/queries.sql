@@ -205,7 +205,7 @@ UPDATE deliveries NOT INDEXED
 
 -- withdraw_message --
 -- Let a withdrawn request expire now, so that a reply is refused.
-UPDATE messages SET expires_at = :now WHERE id = :message_id;
+UPDATE messages SET expires_at = :now WHERE id = :message_id AND reply_address = :reply_address;
 
 -- get_undelivered --
 -- The content of the report to a sender about one expired or dead delivery.
