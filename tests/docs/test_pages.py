@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -15,6 +16,9 @@ import pytest
 from tests.docs.examples import ROOT, fenced, sessions
 from tests.support import needs
 
+PROGRAMS = ("curl", "jq", "socat", "sqlite3")
+# The port in the pages; a test takes a free one instead.
+PORT = ":7713"
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 MARKDOWN = [*ROOT.glob("*.md"), *(page for name in ("docs", "examples", "rpc") for page in (ROOT / name).rglob("*.md"))]
@@ -51,15 +55,18 @@ def links(page: Path) -> list[tuple[Path, str]]:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if sessions(page.read_text(encoding="utf-8"))], ids=name)
 def test_the_console_sessions_of_a_page_print_what_they_show(page: Path, tmp_path: Path) -> None:
-    needs("sqlite3", "jq", "socat")
+    text = page.read_text(encoding="utf-8")
+    needs(*(program for program in PROGRAMS if program in text))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = f":{listener.getsockname()[1]}"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAVEN")}
     environment |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}", "HOME": str(tmp_path)}
     groups: list[int] = []
 
     try:
-        for command, printed in sessions(page.read_text(encoding="utf-8")):
+        for command, printed in sessions(text):
             process = subprocess.Popen(
-                ["bash", "-c", command],
+                ["bash", "-c", command.replace(PORT, port)],
                 cwd=tmp_path,
                 env=environment,
                 stdout=subprocess.PIPE,
@@ -69,7 +76,7 @@ def test_the_console_sessions_of_a_page_print_what_they_show(page: Path, tmp_pat
             )
             groups.append(process.pid)
             shown, _ = process.communicate(timeout=30)
-            assert shown.replace(str(tmp_path), "/home/you/project") == printed, command
+            assert shown.replace(str(tmp_path), "/home/you/project").replace(port, PORT) == printed, command
     finally:
         for group in groups:  # a server that a session has started and not ended
             with suppress(ProcessLookupError):
