@@ -42,6 +42,7 @@ class Host:
         limits: ServerLimits = UNBOUND,
         **settings: Any,
     ) -> None:
+        self.limits = limits
         # The maintenance thread deletes by the retention limits, so that no send has to.
         settings["retention"] = {}
         self.writer_bus = HostedBus.at(_OWN_ADDRESS, db_path, register=False, checkpoints=False, **settings)

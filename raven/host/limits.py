@@ -2,6 +2,7 @@
 
 # Without `from __future__ import annotations`: a NamedTuple would compile the text of each type when it is made.
 
+import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -67,6 +68,29 @@ BOUND = ServerLimits(
     deliveries_per_s=5_000,
     bytes_per_s=8 * 1024 * 1024,
 )
+
+
+class Answers:
+    """The bytes of all long answers that are encoded and not read; any thread may add to them."""
+
+    def __init__(self, limits: ServerLimits) -> None:
+        self.limit = limits.memory // 8 or 1 << 62
+        self.held = 0
+        self._lock = threading.Lock()
+
+    def add(self, count: int) -> None:
+        """Count more bytes, or less."""
+        with self._lock:
+            self.held += count
+
+    def error(self) -> LimitError:
+        """Return the error for a request that waits for room; it is retryable."""
+        error = LimitError(
+            f"clients have not read {self.held:,} bytes of answers, and {self.limit:,} is the limit, an eighth of "
+            "`memory`; nothing was done: read the answers, or try again"
+        )
+        error.retryable = True
+        return error
 
 
 class WaitQuota:

@@ -8,14 +8,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from raven.errors import ClosedError
+from raven.errors import ClosedError, LimitError
 from raven.host.deferred import DeferredSet
 from raven.host.host import Host
 from raven.host.leases import Leases
+from raven.host.limits import Answers
 from raven.host.subscriptions import Subscriptions
 from raven.host.worker import Outcome, Worker, capture
 from raven.model.message import Message
-from raven_rpc.jsonrpc.messages import encode
+from raven_http.api.body import LONG, LongBodies
+from raven_rpc.jsonrpc.messages import count_values, encode_result
 from raven_rpc.methods.context import Context
 from raven_rpc.methods.method import Work
 
@@ -33,6 +35,8 @@ class Calls:
         self.host = host
         self.bound = tuple(bound)
         self.answered: Counter[tuple[str, int]] = Counter()  # by route and status
+        self.long_bodies = LongBodies(host.limits)
+        self._answers = Answers(host.limits)
         self.count_streams: Callable[[], int] = lambda: 0
         detached = _Detached()
         self.context = Context(
@@ -62,15 +66,29 @@ class Calls:
         """Do the work of a request, and return its result as a line of JSON; raises its error.
 
         `owner` is the connection: the write of the only active one is committed at once. If the caller is cancelled,
-        the work is done nevertheless.
+        the work is done nevertheless. Call `release` when the line is written.
         """
         self.host.check_running()
-        call = _Call(self.host, work)
+        call = _Call(self.host, work, self._answers)
         if work.executor == "write":
             outcome = self.host.writer.try_inline(call.run, work.weight, owner)
             if outcome is not None:
                 return call.finish(outcome)
         return await self._submit(call, owner)
+
+    def check_values(self, body: bytes) -> None:
+        """Raise LimitError if a long body holds too many JSON values to be parsed; any thread."""
+        most = self.host.limits.values
+        if most and len(body) > LONG and (count := count_values(body)) > most:
+            raise LimitError(
+                f"a body of about {count:,} JSON values is over the limit `values` of {most:,}; nothing was done: send "
+                "less at once"
+            )
+
+    def release(self, text: bytes) -> None:
+        """Note that a result was written, or can no longer be."""
+        if len(text) > LONG:
+            self._answers.add(-len(text))
 
     async def read(self, run: Callable[[], Any]) -> Any:
         """Call a function in the reader's thread, and return its result."""
@@ -106,7 +124,9 @@ class Calls:
                 if not future.done():
                     future.set_exception(error)
             else:
-                if not future.done():
+                if future.done():
+                    self.release(text)
+                else:
                     future.set_result(text)
 
         work = call.work
@@ -119,32 +139,50 @@ class Calls:
 class _Call:
     """The work of one request, and its result as text once it was done."""
 
-    __slots__ = ("host", "text", "work")
+    __slots__ = ("_answers", "_host", "_text", "work")
 
-    def __init__(self, host: Host, work: Work) -> None:
-        self.host = host
+    def __init__(self, host: Host, work: Work, answers: Answers) -> None:
         self.work = work
-        self.text: bytes | None = None
+        self._host = host
+        self._answers = answers
+        self._text = b""
 
     def run(self) -> Any:
         """Do the work and encode its result; any thread. Runs again if the transaction is rolled back."""
         work = self.work
+        self._drop()
         if work.executor == "write":
-            admission = self.host.admission
+            admission = self._host.admission
             admission.deliveries = 0
             admission.answer_bytes = MAX_ANSWER
+        if work.is_page and self._answers.held > self._answers.limit:
+            raise self._answers.error()
         value = work.run()
         if not work.on_loop:
-            self.text = encode(work.to_result(value))
+            self._encode(value)
         return value
 
     def finish(self, outcome: Outcome) -> bytes:
         """Return the result as text, or raise the error; on the event loop."""
         if outcome.error is not None:
+            self._drop()
             raise outcome.error
         if self.work.on_success is not None:
             self.work.on_success(outcome.value)
-        return encode(self.work.to_result(outcome.value)) if self.text is None else self.text
+        if not self._text:
+            self._encode(outcome.value)
+        return self._text
+
+    def _encode(self, value: Any) -> None:
+        self._text = encode_result(self.work.to_result(value))
+        if len(self._text) > LONG:
+            self._answers.add(len(self._text))
+
+    def _drop(self) -> None:
+        """Drop the result of an earlier run, which is not valid any more."""
+        if len(self._text) > LONG:
+            self._answers.add(-len(self._text))
+        self._text = b""
 
 
 def _attempt(run: Callable[[], Any]) -> Outcome:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from raven.errors import InputError, abbreviate
+from raven.errors import InputError, LimitError, abbreviate
 from raven_http.api import query, status
+from raven_http.api.body import LONG, SlowBodyError, read_start
 from raven_http.api.calls import Calls
 from raven_http.api.query import BadRequestError
 from raven_http.api.status import Answer
@@ -18,8 +20,8 @@ from raven_rpc.jsonrpc import messages
 from raven_rpc.methods.binding import abbreviate_json, bind
 from raven_rpc.methods.method import Work
 
-# A longer body is parsed in a thread, and a longer answer is written in parts, as fast as the client reads.
-_LONG = 64 * 1024
+# A client must read each part of a long answer within this time.
+_PATIENCE_S = 30.0
 JSON = b"application/json"
 
 
@@ -33,16 +35,43 @@ class MethodEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        body = await read_body(receive) if self._route.is_write else b""
+        body: bytes | None = b""
+        if self._route.is_write:
+            body, has_more = await read_start(receive)
+            if body is not None and (has_more or len(body) > LONG):
+                return await self._answer_long(scope, body, has_more, receive, send)
         if body is not None:
-            answer = await self._answer(scope, body)
-            self._calls.answered[self._route.path, answer.status] += 1
+            await self._respond(send, await self._answer(scope, body))
+        return None
+
+    async def _answer_long(self, scope: Scope, start: bytes, has_more: bool, receive: Receive, send: Send) -> None:
+        """Answer a request with a long body, which begins with `start`."""
+        bodies = self._calls.long_bodies
+        try:
+            async with bodies.place():
+                body = await bodies.read(start, receive) if has_more else start
+                if body is None:
+                    return
+                answer = await self._answer(scope, body)
+        except SlowBodyError as error:
+            answer = status.refusal("request_timeout", str(error), (("connection", "close"),))
+        except LimitError as error:
+            answer = status.of_error(error, is_write=True)
+            answer = answer._replace(headers=(*answer.headers, ("connection", "close")))
+        await self._respond(send, answer)
+
+    async def _respond(self, send: Send, answer: Answer) -> None:
+        self._calls.answered[self._route.path, answer.status] += 1
+        try:
             await respond(send, answer)
+        finally:
+            if answer.status == 200:
+                self._calls.release(answer.text)
 
     async def _answer(self, scope: Scope, body: bytes) -> Answer:
         params: dict[str, Any] = {}
         try:
-            if len(body) > _LONG:
+            if len(body) > LONG:
                 work = await self._calls.parse(partial(self._work, scope, body, params))
             else:
                 work = self._work(scope, body, params)
@@ -59,6 +88,7 @@ class MethodEndpoint:
             params["id"] = query.to_id(scope["path_params"]["id"])
         model = route.method.params
         if route.is_write:
+            self._calls.check_values(body)
             given = query.with_integers(model, _of_body(scope, body))
         else:
             given = query.convert(model, query.of(scope))
@@ -109,18 +139,6 @@ class TextEndpoint:
         await respond(send, answer, content_type)
 
 
-async def read_body(receive: Receive) -> bytes | None:
-    """Return the body of a request; None if the client has gone before its end."""
-    parts = []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        parts.append(message.get("body", b""))
-        if not message.get("more_body"):
-            return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
 async def respond(send: Send, answer: Answer, content_type: bytes = JSON) -> None:
     """Write an answer; a long one part by part, as fast as the client reads."""
     text = answer.text
@@ -130,9 +148,10 @@ async def respond(send: Send, answer: Answer, content_type: bytes = JSON) -> Non
         *((name.encode(), value.encode()) for name, value in answer.headers),
     ]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    if len(text) <= _LONG:
+    if len(text) <= LONG:
         await send({"type": "http.response.body", "body": text})
         return
-    for start in range(0, len(text), _LONG):
-        part = text[start : start + _LONG]
-        await send({"type": "http.response.body", "body": part, "more_body": start + _LONG < len(text)})
+    for start in range(0, len(text), LONG):
+        part = text[start : start + LONG]
+        async with asyncio.timeout(_PATIENCE_S):
+            await send({"type": "http.response.body", "body": part, "more_body": start + LONG < len(text)})

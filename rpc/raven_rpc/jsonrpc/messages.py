@@ -63,19 +63,34 @@ def count_values(line: bytes) -> int:
 
 
 def encode_success(id: Any, result: Any) -> bytes:
-    """Return the response to a request that succeeded, as a line; long lists in it are encoded item by item.
+    """Return the response to a request that succeeded, as a line; long lists in it are encoded item by item."""
+    parts = _item_parts(result)
+    if parts:
+        return b"".join((b'{"jsonrpc":"2.0","result":', *parts, b',"id":%b}\n' % encode(id)[:-1]))
+    return encode({"jsonrpc": "2.0", "result": result, "id": id})
+
+
+def encode_result(result: Any) -> bytes:
+    """Return a result alone as a line; a long list in it is encoded item by item."""
+    parts = _item_parts(result)
+    return b"".join((*parts, b"\n")) if parts else encode(result)
+
+
+def _item_parts(result: Any) -> list[bytes]:
+    """Return the parts of the JSON of an object with one list of several items; an empty list for other values.
 
     Between two items another thread may run, the event loop's for example.
     """
-    if type(result) is dict and len(result) == 1:
-        (name, items), *_ = result.items()
-        if type(items) is list and len(items) > 1:
-            parts = [b'{"jsonrpc":"2.0","result":{%b:[' % encode(name)[:-1]]
-            for item in items:
-                parts += encode(item)[:-1], b","
-            parts[-1] = b']},"id":%b}\n' % encode(id)[:-1]
-            return b"".join(parts)
-    return encode({"jsonrpc": "2.0", "result": result, "id": id})
+    if type(result) is not dict or len(result) != 1:
+        return []
+    (name, items), *_ = result.items()
+    if type(items) is not list or len(items) < 2:
+        return []
+    parts = [b"{%b:[" % encode(name)[:-1]]
+    for item in items:
+        parts += encode(item)[:-1], b","
+    parts[-1] = b"]}"
+    return parts
 
 
 def encode(value: Any) -> bytes:

@@ -13,7 +13,7 @@ from raven.errors import ForbiddenError, LimitError, RavenError
 from raven.host.deferred import Deferred, DeferredSet
 from raven.host.host import Host
 from raven.host.leases import Leases
-from raven.host.limits import ServerLimits
+from raven.host.limits import Answers, ServerLimits
 from raven.host.subscriptions import Subscriptions
 from raven.host.worker import Outcome, capture
 from raven_rpc.jsonrpc import errors, messages, unix_socket
@@ -22,7 +22,7 @@ from raven_rpc.methods.context import Context, Facts
 from raven_rpc.server.dispatch import Dispatcher
 from raven_rpc.server.intake import Intake
 from raven_rpc.server.long_input import LongInput
-from raven_rpc.server.memory import LONG_LINE, MAX_WAITING, PATIENCE_S, Answers, LongLines
+from raven_rpc.server.memory import LONG_LINE, MAX_WAITING, PATIENCE_S, LongLines
 from raven_rpc.server.rates import Rates, Share
 from raven_rpc.server.request_queue import MAX_PENDING, RequestQueue
 from raven_rpc.server.responses import LineResponse, QueuedRequest

@@ -10,12 +10,13 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
+from raven.host.limits import Answers
 from raven.host.service import Service
 from raven_rpc.jsonrpc import messages, unix_socket
 from raven_rpc.methods.table import METHODS
 from raven_rpc.server.connection import Connection
 from raven_rpc.server.dispatch import Dispatcher
-from raven_rpc.server.memory import Answers, LongLines
+from raven_rpc.server.memory import LongLines
 from raven_rpc.server.rates import Rates
 
 MAX_CONNECTIONS = 1000

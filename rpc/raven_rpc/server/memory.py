@@ -1,13 +1,11 @@
-"""Memory: what a server holds for its clients, over all connections: long lines, and answers that are not read."""
+"""Memory: the long lines that a server holds for its clients, over all connections."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from typing import Protocol
 
-from raven.errors import LimitError
 from raven.host.limits import ServerLimits
 
 # A longer line is parsed in a thread, and only after it has a place in LongLines.
@@ -77,26 +75,3 @@ class LongLines:
             self._holders[holder] = time.monotonic()
             handed.append(holder)
         return handed
-
-
-class Answers:
-    """The bytes of all long answers that are encoded and not read; any thread may add to them."""
-
-    def __init__(self, limits: ServerLimits) -> None:
-        self.limit = limits.memory // 8 or 1 << 62
-        self.held = 0
-        self._lock = threading.Lock()
-
-    def add(self, count: int) -> None:
-        """Count more bytes, or less."""
-        with self._lock:
-            self.held += count
-
-    def error(self) -> LimitError:
-        """Return the error for a request that waits for room; it is retryable."""
-        error = LimitError(
-            f"clients have not read {self.held:,} bytes of answers, and {self.limit:,} is the limit, an eighth of "
-            "`memory`; nothing was done: read the answers, or try again"
-        )
-        error.retryable = True
-        return error

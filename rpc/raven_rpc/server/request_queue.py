@@ -9,8 +9,9 @@ from typing import Any
 
 from raven.errors import ClosedError
 from raven.host.host import Host
+from raven.host.limits import Answers
 from raven.host.worker import Outcome, capture
-from raven_rpc.server.memory import MAX_UNREAD, Answers
+from raven_rpc.server.memory import MAX_UNREAD
 from raven_rpc.server.responses import QueuedRequest, over_limit
 from raven_rpc.server.sink import LineSink
 
