@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 
 class Credentials:
     """The token of a server, in the two forms that a request may show.
 
-    The cookie holds a value derived from the token, so that the token itself stands in no store of a browser. All
-    comparisons take the same time for every wrong value of one length.
+    The cookie holds a value derived from the token and from the user who has shown it, so that the token itself stands
+    in no store of a browser. A browser sends its cookies for 127.0.0.1 to each port there, also to a server of another
+    user of the host. So the cookie of one user counts for no process of another. All comparisons take the same time for
+    every wrong value of one length.
     """
 
     def __init__(self, token: str) -> None:
         self._token = token.encode("ascii")
         self._header = b"Bearer " + self._token
-        self._cookie = hmac.new(self._token, b"the cookie of raven's page", "sha256").hexdigest().encode("ascii")
+        self._cookie_of = lru_cache(maxsize=64)(self._make_cookie)
 
-    def admit(self, authorization: bytes | None, cookies: bytes | None, name: bytes) -> bool:
-        """Whether a request shows the token; `name` is the cookie's name and "=".
+    def admit(
+        self, authorization: bytes | None, cookies: bytes | None, name: bytes, user: Callable[[], int | None]
+    ) -> bool:
+        """Whether a request shows the token; `name` is the cookie's name and "=", and `user` finds the client's uid.
 
         A wrong `Authorization` is not made good by a cookie. Of several cookies of the name one must be right: a
         browser sends all that it has for the host, whatever their paths.
@@ -31,7 +37,10 @@ class Credentials:
         values = [
             part.strip(b" \t")[len(name) :] for part in cookies.split(b";") if part.strip(b" \t").startswith(name)
         ]
-        return any(hmac.compare_digest(value, self._cookie) for value in values)
+        if not values:
+            return False
+        cookie = self._cookie_of(user())
+        return any(hmac.compare_digest(value, cookie) for value in values)
 
     def of_query(self, query: bytes) -> bool | None:
         """Whether the parameter `token` of a query is the token; None if there is no such parameter."""
@@ -40,11 +49,15 @@ class Credentials:
             return None
         return len(values) == 1 and hmac.compare_digest(unquote_to_bytes(values[0]), self._token)
 
-    def set_cookie(self, name: bytes, path: str, *, secure: bool) -> bytes:
-        """Return the value of `Set-Cookie`: for this host alone, out of reach of scripts and of other sites."""
+    def set_cookie(self, name: bytes, path: str, user: int | None, *, secure: bool) -> bytes:
+        """Return the value of `Set-Cookie`: for this user of this host, out of reach of scripts and of other sites."""
         where = "".join(character for character in path if "!" <= character <= "~" and character not in ';,"\\')
         attributes = f"; Path={where}; HttpOnly; SameSite=Strict{'; Secure' if secure else ''}"
-        return name + self._cookie + attributes.encode("ascii")
+        return name + self._cookie_of(user) + attributes.encode("ascii")
+
+    def _make_cookie(self, user: int | None) -> bytes:
+        content = f"the cookie of raven's page, for user {user}".encode("ascii")
+        return hmac.new(self._token, content, "sha256").hexdigest().encode("ascii")
 
     def _is_bearer(self, authorization: bytes) -> bool:
         if hmac.compare_digest(authorization, self._header):

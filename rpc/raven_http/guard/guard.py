@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from raven.errors import abbreviate
 from raven_http.guard.authority import LOOPBACK, Authorities, Authority
 from raven_http.guard.credentials import Credentials
+from raven_http.guard.peer import uid_of
 from raven_http.guard.refusal import SECURITY_HEADERS, RefusalError
 from raven_http.guard.token import check_token
 
@@ -195,19 +197,25 @@ def _check_token(
     is_right = credentials.of_query(query) if query and path in ("", "/") and scope["method"] == "GET" else None
     if is_right:
         root = f"{quote(scope.get('root_path', ''))}/"
-        cookie = credentials.set_cookie(authority.cookie, root, secure=scope.get("scheme") == "https")
+        cookie = credentials.set_cookie(authority.cookie, root, _user(scope), secure=scope.get("scheme") == "https")
         detail = "the browser has the page's cookie now: go on without the token"
         raise RefusalError(303, detail, (b"location", root.encode("ascii")), (b"set-cookie", cookie))
     if is_right is False:
         detail = "the token in this address is not the server's: run `raven serve --http --open` for the right one"
         raise RefusalError(401, detail, _CHALLENGE)
-    if not credentials.admit(headers.get(b"authorization"), headers.get(b"cookie"), authority.cookie):
+    shown = (headers.get(b"authorization"), headers.get(b"cookie"), authority.cookie)
+    if not credentials.admit(*shown, partial(_user, scope)):
         raise RefusalError(
             401,
             "the token is missing or wrong: send `Authorization: Bearer TOKEN` with the text of the file beside the "
             "bus whose name ends in .http-token; to open the page in a browser, run `raven serve --http --open`",
             _CHALLENGE,
         )
+
+
+def _user(scope: Scope) -> int | None:
+    """Return the uid of the client's process, None if it is unknown."""
+    return uid_of(scope.get("client"), scope.get("server"))
 
 
 def _own_path(scope: Scope) -> str:
