@@ -20,8 +20,9 @@ from raven_http.api.calls import Calls
 from raven_http.api.endpoint import respond
 from raven_http.api.routing import Routing
 from raven_http.api.table import ROUTES
-from raven_http.guard.authority import LOOPBACK
+from raven_http.guard.authority import LOOPBACK, Authorities
 from raven_http.guard.guard import Guard
+from raven_http.guard.token import check_token
 
 MAX_STREAMS = 256
 
@@ -165,9 +166,14 @@ def create_app(
 
     Its lifespan opens the bus and closes it. A program that mounts it should enter `app.router.lifespan_context(app)`
     in its own lifespan; otherwise the first request opens the bus, and the end of the process closes it.
+
+    Raises AddressError for a bad address of `bound`, and ConfigError for a bad token or host.
     """
     for address in bound:
         parse_address(address)
+    if token is not None:
+        check_token(token)
+    Authorities(LOOPBACK if allowed_hosts is None else allowed_hosts)
     bridge = {
         "bound": tuple(dict.fromkeys(bound)),
         "token": token,
