@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raven import BodyError, BusClient, InputError
+from raven.model import body
 from raven.model.body import MAX_DEPTH, copy, decode, encode, parse
 from raven_rpc import Client
 from tests.rpc_server import Served
@@ -124,6 +125,24 @@ def test_the_limit_of_depth_is_exact_whatever_nests(levels: int, kinds: list[boo
     else:
         with pytest.raises(BodyError, match=f"deeper than {MAX_DEPTH} levels"):
             encode(body)
+
+
+@settings(max_examples=200, deadline=None, database=None)
+@given(VALUES | st.recursive(st.text('[]{}"\\\\', max_size=3), st.lists), st.booleans(), st.integers(1, 8))
+def test_the_depth_of_a_text_is_that_of_its_value(value: Any, is_spaced: bool, piece: int) -> None:
+    def depth_of(value: Any) -> int:
+        items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+        return 0 if items is None else 1 + max(map(depth_of, items), default=0)
+
+    text = json.dumps(value, indent=1) if is_spaced else encode(value)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(body, "_PIECE", piece)
+
+        assert body.depth(text) == depth_of(value)
+
+
+def test_a_repeated_name_hides_what_nests_too_deep() -> None:
+    assert decode('{"a": ' + "[" * MAX_DEPTH + "]" * MAX_DEPTH + ', "a": 1}') == {"a": 1}
 
 
 @settings(max_examples=150, deadline=None, database=None)
