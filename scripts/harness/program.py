@@ -28,13 +28,15 @@ class Program:
         self.read_so_far = b""
         self._greets = greets
         program = [name] if name.endswith(".py") else ["-m", f"scripts.{name}"]
-        # In its own process group, so that Ctrl-C reaches only this process, which then ends the program.
+        # In its own process group, so that Ctrl-C reaches only this process, which then ends the program. Buffered, so
+        # that one system call writes a whole line, which a kill cannot cut.
         self._process = subprocess.Popen(
             [sys.executable, *program, *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
             cwd=_ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": ""},
             process_group=0,
             umask=umask,
         )
