@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from raven.errors import ClosedError
-from raven.host.admission import Admission
+from raven.host.admission import Admission, Rates
 from raven.host.bus import HostedBus
 from raven.host.leases import Unacked
 from raven.host.limits import UNBOUND, ServerLimits, WaitQuota
@@ -47,6 +47,7 @@ class Host:
         settings["retention"] = {}
         self.writer_bus = HostedBus.at(_OWN_ADDRESS, db_path, register=False, checkpoints=False, **settings)
         self.admission = self.writer_bus.admission = Admission(limits)
+        self.rates = Rates.of(limits, self.admission)
         self.reader_bus = HostedBus.at(_OWN_ADDRESS, self.writer_bus.db_path, register=False, **settings)
         # For long work. All three are opened now: a later open could find another file at this path, with the WAL of
         # this file beside it.

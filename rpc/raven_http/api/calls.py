@@ -17,6 +17,7 @@ from raven.host.subscriptions import Subscriptions
 from raven.host.worker import Outcome, Worker, capture
 from raven.model.message import Message
 from raven_http.api.body import LONG, LongBodies
+from raven_http.api.rates import ClientRates
 from raven_rpc.jsonrpc.messages import count_values, encode_result
 from raven_rpc.methods.context import Context
 from raven_rpc.methods.method import Work
@@ -35,6 +36,7 @@ class Calls:
         self.host = host
         self.bound = tuple(bound)
         self.answered: Counter[tuple[str, int]] = Counter()  # by route and status
+        self.rates = None if host.rates is None else ClientRates(host.rates)
         self.long_bodies = LongBodies(host.limits)
         self._answers = Answers(host.limits)
         self.count_streams: Callable[[], int] = lambda: 0

@@ -36,6 +36,11 @@ class MethodEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         body: bytes | None = b""
+        if self._calls.rates is not None:
+            try:
+                scope["raven.share"] = self._calls.rates.admit(scope)
+            except LimitError as error:
+                return await self._respond(send, status.of_error(error, is_write=self._route.is_write))
         if self._route.is_write:
             body, has_more = await read_start(receive)
             if body is not None and (has_more or len(body) > LONG):
@@ -70,11 +75,15 @@ class MethodEndpoint:
 
     async def _answer(self, scope: Scope, body: bytes) -> Answer:
         params: dict[str, Any] = {}
+        if self._calls.rates is not None:
+            scope["raven.share"].spend_bytes(len(body))
         try:
             if len(body) > LONG:
                 work = await self._calls.parse(partial(self._work, scope, body, params))
             else:
                 work = self._work(scope, body, params)
+            if self._calls.rates is not None:
+                scope["raven.share"].spend_weight(work.weight - 1)
             return Answer(200, await self._calls.run(work, scope.get("client") or scope))
         except BadRequestError as error:
             return status.refusal(error.kind, str(error))
@@ -131,6 +140,8 @@ class TextEndpoint:
         """Answer one request."""
         content_type = self._content_type
         try:
+            if self._calls.rates is not None:
+                self._calls.rates.admit(scope)
             query.refuse(scope)
             answer = Answer(200, await self._make())
         except Exception as error:

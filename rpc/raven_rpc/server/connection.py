@@ -10,6 +10,7 @@ from time import thread_time
 from typing import Any, Protocol, cast
 
 from raven.errors import ForbiddenError, LimitError, RavenError
+from raven.host.admission import Rates, Share
 from raven.host.deferred import Deferred, DeferredSet
 from raven.host.host import Host
 from raven.host.leases import Leases
@@ -23,7 +24,6 @@ from raven_rpc.server.dispatch import Dispatcher
 from raven_rpc.server.intake import Intake
 from raven_rpc.server.long_input import LongInput
 from raven_rpc.server.memory import LONG_LINE, MAX_WAITING, PATIENCE_S, LongLines
-from raven_rpc.server.rates import Rates, Share
 from raven_rpc.server.request_queue import MAX_PENDING, RequestQueue
 from raven_rpc.server.responses import LineResponse, QueuedRequest
 from raven_rpc.server.sink import LineSink

@@ -17,7 +17,6 @@ from raven_rpc.methods.table import METHODS
 from raven_rpc.server.connection import Connection
 from raven_rpc.server.dispatch import Dispatcher
 from raven_rpc.server.memory import LongLines
-from raven_rpc.server.rates import Rates
 
 MAX_CONNECTIONS = 1000
 _READ_SIZE = 64 * 1024
@@ -53,8 +52,7 @@ class SocketFront:
         self.buffer = bytearray(_READ_SIZE)
         self.answers = Answers(self.limits)
         self.long_lines = LongLines(self.limits, max_request)
-        has_rates = self.limits.requests_per_s or self.limits.deliveries_per_s or self.limits.bytes_per_s
-        self.rates = Rates(self.limits, self.host.admission) if has_rates else None
+        self.rates = self.host.rates
         self._others = self.allowed_uids != {os.geteuid()}
         self._socket_path = socket_path
         self._server: asyncio.Server | None = None

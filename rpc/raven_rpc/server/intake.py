@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from raven.errors import LimitError, RavenError
+from raven.host.admission import Share
 from raven.host.deferred import DeferredSet
 from raven_rpc.jsonrpc import errors, messages
 from raven_rpc.methods.context import Context
 from raven_rpc.server.dispatch import Dispatched, Dispatcher
 from raven_rpc.server.long_input import LongInput
 from raven_rpc.server.memory import LONG_LINE
-from raven_rpc.server.rates import Share
 from raven_rpc.server.request_queue import RequestQueue
 from raven_rpc.server.responses import LineResponse, QueuedRequest, encode, immediate
 

@@ -10,8 +10,8 @@ import pytest
 
 from raven import BusClient
 from raven.host import admission
+from raven.host.admission import Rates, Share
 from raven.host.limits import UNBOUND
-from raven_rpc.server.rates import Rates, Share
 from tests.rpc_server import Line, Served
 from tests.support import wait_until
 from tests.thread_server import ServedHere
