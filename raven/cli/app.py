@@ -53,7 +53,7 @@ GROUPS = {
         "dead-letters": "dead_letters",
         "requeue": "dead_letters",
         "prune": "dead_letters",
-        "serve": "rpc",
+        "serve": "serve",
         "call": "rpc",
         "completion": "init",
         "version": "init",

@@ -196,6 +196,15 @@ def import_rpc() -> Iterator[None]:
         raise ConfigError(f"cannot use the server: {error}; pip install 'raven-bus[rpc]'") from None
 
 
+@contextmanager
+def import_http() -> Iterator[None]:
+    """Raise ConfigError if an import inside the block fails: `raven_http` needs the extra `http`."""
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigError(f"cannot serve HTTP: {error}; pip install 'raven-bus[http]'") from None
+
+
 def connect_timeout_s() -> float:
     """Return RAVEN_CONNECT_TIMEOUT_S, else 2: how many seconds a command waits for a server that is still starting.
 

@@ -1,6 +1,7 @@
 """The HTTP bridge of raven: the bus for curl, browsers and any program with an HTTP client, and a page to watch it.
 
-`create_app` makes an ASGI program; it needs the extra: `pip install 'raven-bus[http]'`.
+`serve` runs the server, and `create_app` makes a program for another ASGI server. Both need the extra:
+`pip install 'raven-bus[http]'`.
 """
 
 from importlib import import_module
@@ -8,10 +9,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from raven_http.app import create_app
+    from raven_http.server.front import serve
 
-__all__ = ["create_app"]
+__all__ = ["create_app", "serve"]
 
-_HOMES = {"create_app": "raven_http.app"}
+_HOMES = {"create_app": "raven_http.app", "serve": "raven_http.server.front"}
 
 
 def __getattr__(name: str) -> object:

@@ -1,0 +1,229 @@
+"""The connections of the bridge: what a client may hold and for how long, and what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from raven.host import service as service_module
+from raven_http.server import connection as connection_module
+from raven_http.server import front as front_module
+from tests.http_front import FrontHere, Wire
+from tests.support import closed_at_the_end, wait_until
+
+Serve = Callable[..., FrontHere]
+TIMEOUT_S = 0.5
+HUGE = 32 * 1024 * 1024
+
+
+class Program:
+    """Answers /echo with the length of the body, /huge with `HUGE` bytes, /stream without an end, /wait after `go`."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        self.go = asyncio.Event()
+        self.is_stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        self.is_stopping.set()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        path, size = scope["path"], 0
+        if path == "/echo":
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    self.seen.append("gone")
+                    return
+                size += len(message["body"])
+                if not message["more_body"]:
+                    break
+        if path == "/wait":
+            self.seen.append("waits")
+            await self.go.wait()
+        if path == "/stream":
+            await send(_start([(b"content-type", b"text/event-stream; charset=utf-8")]))
+            await send({"type": "http.response.body", "body": b"retry: 1000\n\n", "more_body": True})
+            await self.is_stopping.wait()
+            await send({"type": "http.response.body", "body": b""})
+            return
+        body = b"x" * HUGE if path == "/huge" else f"{path} {size} {scope['query_string'].decode()}".encode()
+        await send(_start([(b"content-length", b"%d" % len(body))]))
+        await send({"type": "http.response.body", "body": body})
+        self.seen.append("answered")
+
+
+def _start(headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+    return {"type": "http.response.start", "status": 200, "headers": headers}
+
+
+@pytest.fixture
+def program() -> Program:
+    return Program()
+
+
+@pytest.fixture
+def serve(db: str, program: Program, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    """Serve the program with a short timeout."""
+    monkeypatch.setattr(connection_module, "TIMEOUT_S", TIMEOUT_S)
+    monkeypatch.setattr(front_module, "TIMEOUT_S", 30)
+    monkeypatch.setattr(service_module, "_TICK_S", 0.05)
+    with closed_at_the_end(lambda **options: FrontHere(db, app=program, **options)) as make:
+        yield make
+
+
+HEAD = b"POST /echo HTTP/1.1\r\nHost: x\r\n"
+BODY = HEAD + b"Content-Length: 100000\r\n\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("parts", "status", "kind"),
+    [
+        ([b""], None, ""),
+        ([b"\r\n"] * 40, None, ""),
+        ([b"POST /ec"], 408, "timeout"),
+        ([HEAD], 408, "timeout"),
+        ([b"P", b"O", b"S", b"T", *[b" "] * 40], 408, "timeout"),
+        ([BODY + b"half"], 408, "timeout"),
+        ([BODY, *[b"x"] * 40], 408, "timeout"),
+        ([CHUNKED + b"5\r\nhel"], 408, "timeout"),
+        ([b"no request\r\n\r\n"], 400, "bad_request"),
+        ([b"\x16\x03\x01\x02\x00\x01\x00"], 400, "bad_request"),
+        ([HEAD + b"Content-Length: -1\r\n\r\n"], 400, "bad_request"),
+        ([HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"], 400, "bad_request"),
+        ([CHUNKED + b"zz\r\n"], 400, "bad_request"),
+        ([HEAD + b"X: " + b"y" * 66_000 + b"\r\n\r\n"], 431, "head_too_large"),
+        ([HEAD + b"X: y\r\n" * 20_000], 431, "head_too_large"),
+        ([b"GET /" + b"y" * 100_000], 431, "head_too_large"),
+        ([HEAD, *[b"X: " + b"y" * 30_000] * 4], 431, "head_too_large"),
+    ],
+)
+def test_a_request_that_is_no_whole_one_ends_the_connection(
+    serve: Serve, parts: list[bytes], status: int | None, kind: str
+) -> None:
+    served = serve()
+    with served.connect() as wire:
+        for part in parts:
+            try:
+                wire.write(part)
+            except (BrokenPipeError, ConnectionResetError):
+                break
+            if len(parts) > 1:
+                time.sleep(0.02)  # the pace of the client, not a wait for the server
+        answer = wire.answer()
+
+        assert (answer and answer.status) == status
+        if answer is not None:
+            assert json.loads(answer.body)["error"] == kind
+            assert answer.body.count(b"\n") == 1
+            assert answer.headers["connection"] == "close"
+            assert answer.headers["x-content-type-options"] == "nosniff"
+        assert wire.rest() == b""
+    wait_until(lambda: served.counts() == (0, 0, 0), "the connection to end")
+
+
+def test_an_idle_connection_is_kept_for_a_while_and_its_time_begins_anew_with_each_request(serve: Serve) -> None:
+    with serve().connect() as wire:
+        begin = time.monotonic()
+        while time.monotonic() < begin + 2 * TIMEOUT_S:
+            assert wire.ask("/echo", b"four").body == b"/echo 4 "
+        assert wire.rest() == b""
+        assert time.monotonic() > begin + 2.9 * TIMEOUT_S
+
+
+@pytest.mark.parametrize("bad", [b"nonsense\r\n\r\n", CHUNKED + b"zz\r\n"])
+def test_pipelined_requests_are_answered_in_their_order_and_a_bad_one_after_them(serve: Serve, bad: bytes) -> None:
+    with serve().connect() as wire:
+        requests = [wire.request(f"/echo?{number}", b"x" * (number % 7 * 1000)) for number in range(400)]
+        wire.write(b"".join(requests) + bad + wire.request("/echo?never", b""))
+
+        for number in range(400):
+            answer = wire.answer()
+            assert answer is not None
+            assert answer.body == f"/echo {number % 7 * 1000} {number}".encode()
+        last = wire.answer()
+        assert last is not None
+        assert last.status == 400
+        assert wire.rest() == b""
+
+
+def test_at_the_limit_an_idle_connection_makes_room_and_a_busy_one_does_not(
+    serve: Serve, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front_module, "_IDLE_S", 0.0)
+    served = serve(max_connections=2)
+    with served.connect() as idle, served.connect() as busy:
+        assert idle.ask("/echo", b"").status == 200
+        busy.write(busy.request("/wait"))
+        wait_until(lambda: program.seen[-1:] == ["waits"], "the request")
+        with served.connect() as third:
+            third.write(third.request("/wait"))
+            assert idle.rest() == b""
+            wait_until(lambda: program.seen.count("waits") == 2, "the request")
+            with served.connect() as fourth:
+                refusal = fourth.ask("/echo", b"")
+                assert (refusal.status, refusal.headers["retry-after"]) == (503, "1")
+                assert "2 connections" in json.loads(refusal.body)["detail"]
+                assert fourth.rest() == b""
+            served.do(program.go.set)
+            assert [wire.head() is not None for wire in (busy, third)] == [True, True]
+
+
+def test_event_streams_take_no_places_of_requests_and_end_when_the_service_stops(serve: Serve) -> None:
+    served = serve(max_connections=2)
+    with ExitStack() as stack:
+        streams = []
+        for number in range(10):
+            stream = stack.enter_context(served.connect())
+            streams.append(stream)
+            stream.write(stream.request("/stream"))
+            head = stream.head()
+            assert head is not None
+            assert head[0] == 200
+            wait_until(lambda expected=number + 1: served.counts()[1] == expected, "the stream")
+        time.sleep(2 * TIMEOUT_S)  # a quiet stream stays
+        assert served.counts()[1] == 10
+        with served.connect() as wire:
+            assert wire.ask("/echo", b"1").status == 200
+        begin = time.monotonic()
+        served.close()
+
+        assert all(stream.rest().endswith(b"0\r\n\r\n") for stream in streams)
+        assert time.monotonic() - begin < 2
+
+
+def test_a_client_that_goes_or_does_not_read_holds_no_place(serve: Serve, program: Program) -> None:
+    served = serve()
+    with served.connect() as gone:
+        gone.write(BODY + b"half")
+        wait_until(lambda: served.counts() == (1, 0, 0), "the connection")
+    wait_until(lambda: program.seen == ["gone"], "the program to learn of it")
+    with served.connect() as deaf:
+        deaf.write(deaf.request("/huge"))
+        wait_until(lambda: served.counts() == (1, 0, 0), "the connection")
+        wait_until(lambda: served.counts() == (0, 0, 0), "the end")
+        assert len(deaf.rest()) < HUGE
+    with served.connect() as slow:
+        slow.write(slow.request("/huge"))
+        head, read = slow.head(), 0
+        while read < HUGE:  # for longer than the timeout
+            read += len(slow._read.read(HUGE // 32))
+            time.sleep(2 * TIMEOUT_S / 32)
+        assert head is not None
+        assert slow.ask("/echo", b"").status == 200
+
+
+def test_another_user_of_a_unix_socket_is_refused(serve: Serve, db: str) -> None:
+    served = serve(address=f"unix:{db}.http")
+    with served.connect() as own:
+        assert own.ask("/echo", b"").status == 200
+    served.front.allowed_uids = frozenset({1})
+    with Wire(served.front.address) as other:
+        assert other.ask("/echo", b"").status == 403
