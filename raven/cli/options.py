@@ -188,12 +188,15 @@ def open_socket(path: str, address: str | None = None) -> Client:
 
 
 @contextmanager
-def import_rpc() -> Iterator[None]:
-    """Raise ConfigError if an import inside the block fails: `raven_rpc` needs the extra `rpc`."""
+def import_rpc(otherwise: str = "") -> Iterator[None]:
+    """Raise ConfigError if an import inside the block fails: `raven_rpc` needs the extra `rpc`.
+
+    `otherwise` is a second remedy, and ends the error.
+    """
     try:
         yield
     except ImportError as error:
-        raise ConfigError(f"cannot use the server: {error}; pip install 'raven-bus[rpc]'") from None
+        raise ConfigError(f"cannot use the server: {error}; pip install 'raven-bus[rpc]'{otherwise}") from None
 
 
 @contextmanager

@@ -36,13 +36,20 @@ def run_without_extra(shell: Shell, *arguments: str) -> subprocess.CompletedProc
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("options", [(), ("--as", "worker:s", "--socket", "s.sock")])
-def test_serve_without_the_extra_says_how_to_get_it(shell: Shell, options: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("options", "otherwise"),
+    [
+        ((), ""),
+        (("--as", "worker:s", "--socket", "s.sock"), ""),
+        (("--http",), ", or serve HTTP alone with --no-socket"),
+    ],
+)
+def test_serve_without_the_extra_says_how_to_get_it(shell: Shell, options: tuple[str, ...], otherwise: str) -> None:
     done = run_without_extra(shell, "serve", *options)
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ")
-    assert done.stderr.endswith("pip install 'raven-bus[rpc]'\n")
+    assert done.stderr.endswith(f"pip install 'raven-bus[rpc]'{otherwise}\n")
     assert "jsonrpcserver" in done.stderr
     assert done.stderr.count("\n") == 1
     assert os.listdir(shell.folder) == ["home"]

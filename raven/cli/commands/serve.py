@@ -150,7 +150,7 @@ def serve(
     if no_socket and (socket is not None or max_request is not None):
         raise click.UsageError("--no-socket excludes --socket and --max-request")
     if not no_socket:
-        with import_rpc():
+        with import_rpc("" if address is None else ", or serve HTTP alone with --no-socket"):
             from raven_rpc.server.front import SocketFront
     if address is not None:
         with import_http():
