@@ -63,6 +63,13 @@ _SAMPLES: dict[str, Any] = {
     "/reply/{id}": {"from": "coder:demo", "type": "result", "body": {"ok": True}},
     "/requeue": {"ids": [1]},
 }
+# Requests that follow another, with the place of the id in its answer.
+_LINKS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "/send": ("/id", ("message", "receipts", "thread", "reply", "ack")),
+    "/reply/{id}": ("/id", ("message", "receipts", "thread", "reply", "ack")),
+    "/claim": ("/messages/0/id", ("message", "reply", "extend", "nack", "ack")),
+    "/dead": ("/messages/0/id", ("message", "receipts")),
+}
 _ONE_OF_TWO: dict[str, _Schema] = {
     "/requeue": {
         "oneOf": [
@@ -193,8 +200,21 @@ def _operation(route: Route, is_bound: bool) -> _Schema:
         for name, one in schema["properties"].items():
             operation["parameters"].append(_in("query", name, _query_schema(one), name in schema["required"]))
     result = {"application/json": {"schema": _ref(route.method.result_schema)}}
-    operation["responses"] = {"200": {"description": "Done.", "content": result}, **_references(statuses)}
+    done = {"description": "Done.", "content": result, "links": _links(route.path)}
+    operation["responses"] = {"200": done, **_references(statuses)}
     return operation
+
+
+def _links(path: str) -> _Schema:
+    place, names = _LINKS.get(path, ("", ()))
+    by_path = {_operation_id(route.path) for route in ROUTES if route.takes_id}
+    return {
+        name: {
+            "operationId": name,
+            "parameters" if name in by_path else "requestBody": {"id": f"$response.body#{place}"},
+        }
+        for name in names
+    }
 
 
 def _in(place: str, name: str, schema: _Schema, required: bool) -> _Schema:

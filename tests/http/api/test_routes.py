@@ -101,3 +101,23 @@ def test_a_bad_body_is_refused_by_name(bridge: Serve, body: bytes, status: int, 
     assert (answer.status_code, answer.json()["error"]) == (status, kind)
     assert shown in answer.json()["detail"]
     assert served.log() == ""
+
+
+@pytest.mark.parametrize("path", ["/health", "/inbox?role=a:b", "/message/7", "/metrics", "/openapi.json"])
+def test_head_has_the_headers_of_get(bridge: Serve, path: str) -> None:
+    served = bridge()
+
+    head, get = served.request("HEAD", path), served.get(path)
+
+    assert (head.status_code, head.content) == (get.status_code, b"")
+    assert head.headers["content-type"] == get.headers["content-type"]
+    assert path == "/metrics" or head.headers["content-length"] == get.headers["content-length"]
+
+
+@pytest.mark.parametrize("path", ["/health", "/metrics", "/schemas", "/openapi.json", "/inbox"])
+@pytest.mark.parametrize("method", ["DELETE", "PUT", "OPTIONS", "TRACE"])
+def test_another_method_is_refused_with_those_that_are_allowed(bridge: Serve, path: str, method: str) -> None:
+    answer = bridge().request(method, path)
+
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+    assert f"the method '{method}' is not allowed here" in answer.json()["detail"]
