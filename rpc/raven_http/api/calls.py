@@ -40,6 +40,7 @@ class Calls:
         self.long_bodies = LongBodies(host.limits)
         self._answers = Answers(host.limits)
         self.count_streams: Callable[[], int] = lambda: 0
+        self.count_connections: Callable[[], int] | None = None  # None if another program has the sockets
         detached = _Detached()
         self.context = Context(
             host,
@@ -59,6 +60,7 @@ class Calls:
         """Return counters since the start, and the numbers of waiting requests."""
         return {
             **self.host.counters(),
+            **({} if self.count_connections is None else {"connections": self.count_connections()}),
             "streams": self.count_streams(),
             "requests": self.answered.total(),
             "errors": sum(count for (_, status), count in self.answered.items() if status >= 400),

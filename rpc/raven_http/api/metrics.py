@@ -83,6 +83,9 @@ def _of_server(server: Mapping[str, Any], answered: Mapping[tuple[str, int], int
         "Answered requests, by route and status.",
         [({"route": route, "status": str(status)}, count) for (route, status), count in sorted(answered.items())],
     )
+    if "connections" in server:
+        text = "Open connections, event streams included."
+        yield _family("raven_http_connections", "gauge", text, [({}, server["connections"])])
     yield _family("raven_http_streams", "gauge", "Open event streams.", [({}, server["streams"])])
     yield _family("raven_commits_total", "counter", "Commits of this server.", [({}, server["commits"])])
     yield _family(

@@ -95,6 +95,7 @@ class HttpFront:
             path = self._token_file
             self._token = token_of(self._service.host.db_path) if path is None else read_token(path)
         self._bridge = self._make_bridge(token=self._token)
+        self._bridge.calls.count_connections = lambda: len(self._requesting) + len(self._streams)
         self.app = self._bridge.app
         self.config = Config(
             self.app,

@@ -70,3 +70,12 @@ def test_a_front_that_cannot_bind_ends_the_service_and_the_fronts_before_it(
     with pytest.raises(ClosedError):
         service.host.reader_bus.stats()
     assert served.connect().ask("/health").status == 200
+
+
+def test_the_figures_count_the_connections_of_the_front(serve: Callable[..., FrontHere]) -> None:
+    served = serve()
+    with served.connect() as wire, served.connect():
+        wait_until(lambda: served.counts() == (2, 0, 0), "both connections")
+
+        assert json.loads(wire.ask("/stats").body)["connections"] == 2
+        assert b"\nraven_http_connections 2\n" in wire.ask("/metrics").body
