@@ -49,7 +49,5 @@ BENCHMARKS = {
     "rpc-idle": Benchmark("rpc_mail.run_idle", "200 connections that wait for mail"),
     "rpc-stall": Benchmark("rpc_mail.run_stall", "the memory of the server while a reader stalls"),
     "http-round-trip": Benchmark("http.requests.run_round_trip", "POST /send, against a bare Starlette program"),
-    "http-group": Benchmark(
-        "http.requests.run_group", "eight clients that send over HTTP, against eight on the socket"
-    ),
+    "http-group": Benchmark("http.requests.run_group", "eight clients that send over HTTP, and over the socket"),
 }

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from scripts.benchmarks.interleave import interleave_sides
 from scripts.benchmarks.metric import Metric, at_least, at_most, percentile
@@ -17,6 +18,8 @@ from scripts.harness.line import request
 
 PARAMS = {"from": SENDER, "to": RECIPIENT, "type": "work", "body": BODY}
 CLIENTS = 8
+# Whether a client sends all its requests at once, or each after the answer to the one before.
+Way = Literal["pipelined", "one-by-one"]
 
 
 def run_round_trip(folder: Path, quick: bool) -> list[Metric]:
@@ -83,12 +86,9 @@ def _p50_us(server: ServerProcess, line: bytes, count: int) -> float:
     return percentile(times, 50)
 
 
-def rate(server: ServerProcess, count: int, ahead: int = 0) -> float:
-    """Send `count` messages from each client, and return the total rate of commits per second.
-
-    `ahead`: how many requests are sent before the first answer; 0 for all of them.
-    """
-    client = ("pipeliner", server.path, str(count), json.dumps(PARAMS), str(ahead or count))
+def rate(server: ServerProcess, count: int, way: Way = "pipelined") -> float:
+    """Send `count` messages from each client, and return the total rate of commits per second."""
+    client = ("pipeliner", way, server.path, str(count), json.dumps(PARAMS))
     return rate_of([client] * CLIENTS, count)
 
 

@@ -69,7 +69,7 @@ def _by_server(folder: Path, seconds: float) -> WalSize:
     params = json.dumps({"from": SENDER, "to": RECIPIENT, "type": "work", "body": BODY})
     with ServerProcess(folder) as server:
         count = str(int(seconds * _SENDS_PER_S / _MANY))
-        member = ("pipeliner", server.path, count, params, count)
+        member = ("pipeliner", "pipelined", server.path, count, params)
         return _measure(server.db, [member] * _MANY, seconds)
 
 

@@ -13,7 +13,7 @@ from scripts.benchmarks.http.client import Answers
 from scripts.benchmarks.http.process import HttpServer
 from scripts.benchmarks.http.requests import http_rate, p50_us
 from scripts.benchmarks.row_count import count_rows
-from scripts.benchmarks.rpc import CLIENTS, PARAMS, rate
+from scripts.benchmarks.rpc import CLIENTS, PARAMS, Way, rate
 from scripts.benchmarks.server_process import ServerProcess
 
 
@@ -21,16 +21,16 @@ from scripts.benchmarks.server_process import ServerProcess
 def test_each_send_of_a_round_and_of_the_clients_is_stored(kind: Literal["raven", "bare"], tmp_path: Path) -> None:
     with HttpServer(tmp_path, kind) as server:
         assert p50_us(server.endpoint, server.endpoint.post("/send", PARAMS), 3) > 0
-        assert http_rate(server.endpoint, 5, 1) > 0
-        assert http_rate(server.endpoint, 5, 3) > 0
+        assert http_rate(server.endpoint, 5, "pipelined") > 0
+        assert http_rate(server.endpoint, 5, "one-by-one") > 0
 
         assert count_rows(server.db, "messages") == count_rows(server.db, "deliveries") == 3 + 2 * CLIENTS * 5
 
 
-@pytest.mark.parametrize("ahead", [0, 1, 3])
-def test_each_send_of_the_clients_of_the_socket_is_stored(ahead: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["pipelined", "one-by-one"])
+def test_each_send_of_the_clients_of_the_socket_is_stored(way: Way, tmp_path: Path) -> None:
     with ServerProcess(tmp_path) as server:
-        assert rate(server, 5, ahead) > 0
+        assert rate(server, 5, way) > 0
 
         assert count_rows(server.db, "messages") == CLIENTS * 5
 

@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from raven_http.guard.refusal import SECURITY_HEADERS
+from raven_http.server.transport import JoiningTransport
 from raven_rpc.jsonrpc.unix_socket import peer_uid
 
 # A client has this long for the head of a request, from its first byte; for the next part of a body; and for reading
@@ -69,6 +70,7 @@ class Connection(HttpToolsProtocol, BufferedProtocol):
         self.access_log = False
         self.app = cast(Any, self._serve)
         self._owner = owner
+        self._start: _Message | None = None  # the head of an answer whose body is still to come
         self._running: RequestResponseCycle | None = None  # its request is the one that the app has
         self._failure: tuple[int, str] | None = None  # of a request that comes after that one
         self._pending = memoryview(b"")  # data that the parser has not got
@@ -82,6 +84,8 @@ class Connection(HttpToolsProtocol, BufferedProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Accept the client unless its user is not allowed or the limit of connections is reached."""
         super().connection_made(transport)
+        self._joining = JoiningTransport(transport)
+        self.transport = cast(Transport, self._joining)
         uids = self._owner.allowed_uids
         if uids is not None and (uid := peer_uid(transport.get_extra_info("socket"))) not in uids:
             self._refuse(403, f"user {uid} may not use this socket: see `raven serve --allow-uid`")
@@ -227,18 +231,35 @@ class Connection(HttpToolsProtocol, BufferedProtocol):
     async def _serve(self, scope: Any, receive: Any, send: _Send) -> None:
         """Let the app answer a request."""
         self._running = receive.__self__
-        await self._owner.app(scope, receive, partial(self._send, send) if scope["method"] == "GET" else send)
+        self._start = None
+        await self._owner.app(scope, receive, partial(self._send, send))
 
-    def _send(self, send: _Send, message: _Message) -> Awaitable[None]:
-        """Send a part of an answer, and note that it is an event stream."""
-        if message["type"] == "http.response.start" and (b"content-type", b"text/event-stream") in [
-            (name, value.partition(b";")[0]) for name, value in message.get("headers", ())
-        ]:
+    async def _send(self, send: _Send, message: _Message) -> None:
+        """Send a part of an answer, its head together with the first part of the body."""
+        start = self._start
+        if message["type"] == "http.response.start":
+            self._start = message
+        elif start is None:
+            await send(message)
+        else:
+            self._start = None
+            if message.get("more_body"):
+                self._note_stream(start)
+            self._joining.hold()
+            try:
+                await send(start)
+                await send(message)
+            finally:
+                self._joining.release()
+
+    def _note_stream(self, start: _Message) -> None:
+        """Count the connection as an event stream if this is the head of one."""
+        kinds = (value.partition(b";")[0] for name, value in start.get("headers", ()) if name == b"content-type")
+        if b"text/event-stream" in kinds:
             self._is_stream = True
             self._owner.count_stream(self)
             if self._running is not None:
                 self._running.keep_alive = False
-        return send(message)
 
     def _feed(self, data: bytes | memoryview) -> None:
         """Give data to the parser; refuse a head that is too long, although a part of it is still to come."""

@@ -14,9 +14,6 @@ _DEADLINE_S = 30
 _HEAD_END, _LENGTH, _OK = b"\r\n\r\n", b"content-length:", b"HTTP/1.1 200 "
 
 
-TOKEN = "benchmark" * 7
-
-
 class Endpoint(NamedTuple):
     """The port of a server on 127.0.0.1, and the token that it wants; empty if it wants none."""
 
@@ -47,21 +44,36 @@ class Endpoint(NamedTuple):
         return f"{verb} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n{token}".encode()
 
 
-class Answers:
-    """The answers on one connection, each with a Content-Length; RuntimeError if one is not `200 OK`."""
+class _Reader:
+    """The bytes that a server writes on one connection; RuntimeError if an answer is not `200 OK`."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._unread = b""
 
-    def next(self) -> bytes:
-        """Return the body of the next answer."""
+    def _head(self) -> tuple[bytes, int]:
+        """Return what is read so far, with at least one head, and where the head ends."""
         data = self._unread
         while (end := data.find(_HEAD_END)) < 0:
             data += self._read()
         start = end + len(_HEAD_END)
         if not data.startswith(_OK):
             raise RuntimeError(f"the server responded {data[: start + 500].decode(errors='replace')}")
+        return data, start
+
+    def _read(self) -> bytes:
+        data = self._connection.recv(1 << 18)
+        if not data:
+            raise RuntimeError("the server has closed the connection")
+        return data
+
+
+class Answers(_Reader):
+    """The answers on one connection, each with a Content-Length."""
+
+    def next(self) -> bytes:
+        """Return the body of the next answer."""
+        data, start = self._head()
         end = start + self._length(data[:start])
         while len(data) < end:
             data += self._read()
@@ -73,9 +85,3 @@ class Answers:
         if not found:
             raise RuntimeError(f"the server responded without a length: {head.decode(errors='replace')}")
         return int(rest.partition(b"\r\n")[0])
-
-    def _read(self) -> bytes:
-        data = self._connection.recv(1 << 18)
-        if not data:
-            raise RuntimeError("the server has closed the connection")
-        return data

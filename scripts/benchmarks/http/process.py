@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from scripts.benchmarks.http.client import TOKEN, Endpoint
+from scripts.benchmarks.http.client import Endpoint
 from scripts.harness.program import Program
 
 
@@ -14,13 +14,15 @@ class HttpServer(Program):
 
     def __init__(self, folder: Path, kind: Literal["raven", "bare"] = "raven", *options: str) -> None:
         self.db = str(folder / f"http-{kind}.db")
-        self._token = TOKEN if kind == "raven" else ""
+        self._token_file = Path(f"{self.db}.http-token")
         super().__init__("benchmarks.http.server", kind, self.db, *options)
 
     def __enter__(self) -> Self:
         super().__enter__()
         try:
-            self.endpoint = Endpoint(int(self.line()), self._token)
+            port = int(self.line())
+            has_token = self._token_file.exists()
+            self.endpoint = Endpoint(port, self._token_file.read_text(encoding="ascii").strip() if has_token else "")
         except BaseException:
             self.end()
             raise

@@ -11,10 +11,8 @@ from scripts.benchmarks.http.client import Answers, Endpoint
 from scripts.benchmarks.http.process import HttpServer
 from scripts.benchmarks.interleave import interleave_sides
 from scripts.benchmarks.metric import Metric, at_least, at_most, percentile
-from scripts.benchmarks.rpc import CLIENTS, PARAMS, rate, rate_of
+from scripts.benchmarks.rpc import CLIENTS, PARAMS, Way, rate, rate_of
 from scripts.benchmarks.server_process import ServerProcess
-
-_AHEAD = 100
 
 
 def run_round_trip(folder: Path, quick: bool) -> list[Metric]:
@@ -46,10 +44,10 @@ def run_group(folder: Path, quick: bool) -> list[Metric]:
     with HttpServer(folder) as server, ServerProcess(folder) as socket:
         sides = interleave_sides(
             {
-                "HTTP": partial(http_rate, server.endpoint, count, _AHEAD),
+                "HTTP": partial(http_rate, server.endpoint, count, "pipelined"),
                 "socket": partial(rate, socket, 2 * count),
-                "HTTP, one by one": partial(http_rate, server.endpoint, count, 1),
-                "socket, one by one": partial(rate, socket, count, 1),
+                "HTTP, one by one": partial(http_rate, server.endpoint, count, "one-by-one"),
+                "socket, one by one": partial(rate, socket, count, "one-by-one"),
             },
             rounds,
             "requests/s",
@@ -75,7 +73,7 @@ def p50_us(endpoint: Endpoint, request: bytes, count: int) -> float:
     return percentile(times, 50)
 
 
-def http_rate(endpoint: Endpoint, count: int, ahead: int) -> float:
-    """Send `count` messages from each client, `ahead` before the first answer, and return the rate per second."""
-    client = ("http.load", str(endpoint.port), endpoint.token, str(count), str(ahead), json.dumps(PARAMS))
+def http_rate(endpoint: Endpoint, count: int, way: Way) -> float:
+    """Send `count` messages from each client, and return the total rate of commits per second."""
+    client = ("http.load", way, str(endpoint.port), endpoint.token, str(count), json.dumps(PARAMS))
     return rate_of([client] * CLIENTS, count)

@@ -1,4 +1,4 @@
-"""A server process: the HTTP bridge of a bus, or a bare program on uvicorn; it prints its port when it listens.
+"""A server process: the HTTP server of a bus, or a bare program on uvicorn; it prints its port when it listens.
 
 usage: python -m scripts.benchmarks.http.server raven|bare DB [OPTION=VALUE ...]     bare: Starlette, and the inserts of
                                 a send in bare apsw; options of its uvicorn.Config: http=h11 loop=uvloop
@@ -11,25 +11,24 @@ import socket
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvicorn
-
-from scripts.benchmarks.http.client import TOKEN
 
 
 def main(kind: str, db: str, options: dict[str, str]) -> None:
     if kind == "raven":
-        from raven_http import create_app
+        from raven_http import serve
 
-        app: Any = create_app(db, token=TOKEN)
-    else:
-        app = _bare_app(Path(db))
+        serve(db, "127.0.0.1:0", ready=lambda url: print(urlsplit(url).port, flush=True))
+        return
     # Only for a socket with its protocol does asyncio set TCP_NODELAY; without it an answer in two parts takes 40 ms.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
     listening.listen(128)
     print(listening.getsockname()[1], flush=True)  # the kernel queues connections until the server accepts them
-    uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, **options)).run([listening])  # type: ignore
+    config = uvicorn.Config(_bare_app(Path(db)), log_level="warning", access_log=False, **options)  # type: ignore
+    uvicorn.Server(config).run([listening])
 
 
 def _bare_app(db: Path) -> Any:

@@ -154,6 +154,13 @@ def test_pipelined_requests_are_answered_in_their_order_and_a_bad_one_after_them
         assert wire.rest() == b""
 
 
+def test_the_head_and_the_body_of_a_small_answer_come_in_one_piece(serve: Serve) -> None:
+    with serve().connect() as wire:
+        for number in range(100):
+            wire.write(wire.request(f"/echo?{number}", b"x"))
+            assert wire.socket.recv(4096).endswith(f"/echo 1 {number}".encode())
+
+
 def test_at_the_limit_an_idle_connection_makes_room_and_a_busy_one_does_not(
     serve: Serve, program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
