@@ -18,11 +18,12 @@ from raven.model.address import parse_address
 from raven_http.api import status
 from raven_http.api.calls import Calls
 from raven_http.api.endpoint import respond
-from raven_http.api.routing import Routing
+from raven_http.api.routing import JsonRoute, Routing
 from raven_http.api.table import ROUTES
 from raven_http.guard.authority import LOOPBACK, Authorities
 from raven_http.guard.guard import Guard
 from raven_http.guard.token import check_token
+from raven_http.page.page import page_files
 
 MAX_STREAMS = 256
 
@@ -48,7 +49,8 @@ class Bridge:
         self.calls = Calls(host, bound)
         posts = {route.path[1:].partition("/")[0] for route in ROUTES if route.is_write}
         hosts = LOOPBACK if allowed_hosts is None else allowed_hosts
-        routing = Routing(self.calls)
+        page = [JsonRoute(path, file, methods=["GET"]) for path, file in page_files().items()]
+        routing = Routing(self.calls, page)
         self.app: ASGIApp = Guard(routing, allowed_hosts=hosts, token=token, read_only=read_only, posts=posts)
 
     def start(self) -> None:

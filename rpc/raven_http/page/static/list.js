@@ -1,0 +1,139 @@
+// List: a list of any length, of which only the rows in sight are elements. All rows have the same height. A row that
+// is in sight keeps its place when others come in above it, unless the list stands at its top.
+
+import { el } from "./text.js";
+
+const BEYOND = 6;
+
+export class VirtualList {
+  /** `make()` returns an element for a row, `bind(element, item)` fills it, `key(item)` names the item. */
+  constructor(viewport, { make, bind, key, onPick = null }) {
+    this.viewport = viewport;
+    this.make = make;
+    this.bind = bind;
+    this.key = key;
+    this.items = [];
+    this.shown = new Map();
+    this.spare = [];
+    this.space = el("div.space");
+    viewport.append(this.space);
+    this.pending = false;
+    this.height = 0;
+    this.seen = 0;
+    viewport.addEventListener("scroll", () => this.schedule(), { passive: true });
+    new ResizeObserver(() => this.measure()).observe(viewport);
+    if (onPick) {
+      viewport.addEventListener("click", (event) => {
+        const row = event.target.closest(".row");
+        if (row && row.item !== undefined) onPick(row.item, event);
+      });
+    }
+    this.measure();
+  }
+
+  /** Read the height of a row, which the style sheet sets, and of the viewport. */
+  measure() {
+    const height = parseFloat(getComputedStyle(this.viewport).getPropertyValue("--row")) || 48;
+    this.seen = this.viewport.clientHeight;
+    if (height !== this.height) {
+      const top = this.height ? Math.round(this.viewport.scrollTop / this.height) : 0;
+      this.height = height;
+      this.resize();
+      this.viewport.scrollTop = top * height;
+      for (const row of this.shown.values()) row.index = -1;
+    }
+    this.schedule();
+  }
+
+  resize() {
+    this.space.style.setProperty("height", `${this.items.length * this.height}px`);
+  }
+
+  get isAtTop() {
+    return this.viewport.scrollTop < this.height;
+  }
+
+  /** Show other items; those that stay keep their elements. */
+  set(items) {
+    const top = this.viewport.scrollTop;
+    const first = Math.floor(top / this.height);
+    const anchor = top >= this.height && this.items.length > first ? this.key(this.items[first]) : null;
+    const before = this.items.length;
+    this.items = items;
+    if (items.length !== before) this.resize();
+    if (anchor !== null) {
+      const index = items.findIndex((item) => this.key(item) === anchor);
+      const move = (index - first) * this.height;
+      if (index >= 0 && move) this.viewport.scrollTop = top + move;
+    }
+    this.schedule();
+  }
+
+  /** Fill the rows in sight again: something about the items changed. */
+  refresh() {
+    this.isStale = true;
+    this.schedule();
+  }
+
+  schedule() {
+    if (this.pending) return;
+    this.pending = true;
+    requestAnimationFrame(() => {
+      this.pending = false;
+      this.render();
+    });
+  }
+
+  render() {
+    if (!this.seen) this.seen = this.viewport.clientHeight;
+    const first = Math.max(0, Math.floor(this.viewport.scrollTop / this.height) - BEYOND);
+    const end = Math.min(this.items.length, first + Math.ceil(this.seen / this.height) + 2 * BEYOND);
+    const wanted = new Map();
+    for (let index = first; index < end; index += 1) wanted.set(this.key(this.items[index]), index);
+    for (const [key, row] of this.shown) {
+      if (!wanted.has(key)) {
+        this.shown.delete(key);
+        this.spare.push(row);
+      }
+    }
+    for (const [key, index] of wanted) {
+      const item = this.items[index];
+      let row = this.shown.get(key);
+      let isNew = false;
+      if (!row) {
+        row = this.spare.pop();
+        isNew = true;
+        if (!row) {
+          row = this.make();
+          this.space.append(row);
+        }
+        this.shown.set(key, row);
+        row.index = -1;
+      }
+      if (isNew || this.isStale || row.item !== item) {
+        row.item = item;
+        this.bind(row, item, isNew);
+      }
+      if (row.index !== index) {
+        row.index = index;
+        row.style.setProperty("transform", `translateY(${index * this.height}px)`);
+        row.setAttribute("aria-posinset", index + 1);
+      }
+      if (row.total !== this.items.length) {
+        row.total = this.items.length;
+        row.setAttribute("aria-setsize", row.total);
+      }
+    }
+    this.isStale = false;
+    for (const row of this.spare.splice(0)) row.remove();
+  }
+
+  /** Scroll as little as needed to bring an item into sight. */
+  reveal(index) {
+    const top = index * this.height;
+    const view = this.viewport;
+    if (top < view.scrollTop) view.scrollTop = top;
+    else if (top + this.height > view.scrollTop + view.clientHeight) view.scrollTop = top + this.height - view.clientHeight;
+    this.render();
+  }
+}

@@ -1,0 +1,54 @@
+// Stream: the events of the server. The browser resumes a broken stream by itself with the id of the last event; when
+// it gives up, because the server answered with an error, a new stream begins at the same id.
+
+const KINDS = ["message", "receipt", "peer", "stats", "reset", "notice"];
+const LONGEST_PAUSE_MS = 10_000;
+
+/** One stream of events; `on` maps each kind to a function of its data, `onState` hears of the connection. */
+export class Stream {
+  constructor(query, on, onState) {
+    this.query = query;
+    this.on = on;
+    this.onState = onState;
+    this.lastId = "";
+    this.failures = 0;
+    this.wasLive = false;
+    this.open();
+  }
+
+  open() {
+    const query = new URLSearchParams(this.query);
+    if (this.lastId) {
+      query.delete("last");
+      query.set("last_event_id", this.lastId);
+    }
+    const source = new EventSource(`events?${query}`);
+    this.source = source;
+    source.onopen = () => {
+      this.failures = 0;
+      this.onState(this.wasLive ? "resumed" : "live");
+      this.wasLive = true;
+    };
+    source.onerror = () => this.failed();
+    for (const kind of KINDS) {
+      source.addEventListener(kind, (event) => {
+        if (event.lastEventId) this.lastId = event.lastEventId;
+        this.on[kind](JSON.parse(event.data));
+      });
+    }
+  }
+
+  failed() {
+    this.onState("reconnecting");
+    if (this.source.readyState !== EventSource.CLOSED) return;
+    this.failures += 1;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.open(), Math.min(LONGEST_PAUSE_MS, 500 * 2 ** this.failures));
+  }
+
+  /** End the stream for good. */
+  close() {
+    clearTimeout(this.timer);
+    this.source.close();
+  }
+}
