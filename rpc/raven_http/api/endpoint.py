@@ -20,8 +20,8 @@ from raven_rpc.jsonrpc import messages
 from raven_rpc.methods.binding import abbreviate_json, bind
 from raven_rpc.methods.method import Work
 
-# A client must read each part of a long answer within this time.
-_PATIENCE_S = 30.0
+# A client must read each part of a long answer within this time; the server of `raven serve` ends it earlier.
+_PATIENCE_S = 60.0
 JSON = b"application/json"
 
 

@@ -51,7 +51,7 @@ STATUSES: dict[str, int] = {
     "too_large": 413,
     "unsupported_media_type": 415,
     "misdirected": 421,
-    "too_many_requests": 429,
+    "head_too_large": 431,
 }
 _OF_INPUT = 422
 _OVER_LIMIT_NOW = 429

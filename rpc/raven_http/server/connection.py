@@ -28,7 +28,7 @@ _REFUSED_S = 2.0
 _MAX_HEAD = 64 * 1024
 # The parser gets this many bytes at once, and no more while a pipelined request waits for its turn.
 _SLICE = 16 * 1024
-_KINDS = {400: "bad_request", 403: "forbidden", 408: "timeout", 431: "head_too_large", 503: "busy"}
+_KINDS = {400: "bad_request", 403: "forbidden", 408: "request_timeout", 431: "head_too_large", 503: "busy"}
 _HEADERS = [(b"content-type", b"application/json"), (b"connection", b"close"), *SECURITY_HEADERS]
 # uvicorn warns of each malformed request; only its errors are worth a line.
 _log = logging.getLogger("raven.http.connection")

@@ -68,8 +68,10 @@ def test_a_message_that_is_sent_over_http_is_committed_before_the_answer(bridge:
         ("/send", 405, "method_not_allowed", "the method 'GET' is not allowed here: use POST"),
     ],
 )
-def test_a_bad_path_or_query_is_refused_by_name(bridge: Serve, path: str, status: int, kind: str, shown: str) -> None:
-    answer = bridge().get(path)
+def test_a_bad_path_or_query_is_refused_by_name(
+    shared_bridge: BridgeHere, path: str, status: int, kind: str, shown: str
+) -> None:
+    answer = shared_bridge.get(path)
 
     error: dict[str, Any] = answer.json()
     assert (answer.status_code, error["error"]) == (status, kind)
@@ -93,21 +95,19 @@ def test_a_bad_path_or_query_is_refused_by_name(bridge: Serve, path: str, status
         (b'{"from":"a:b","to":"c:d","type":"t","colour":1}', 422, "invalid_params", "'colour' is no parameter of this"),
     ],
 )
-def test_a_bad_body_is_refused_by_name(bridge: Serve, body: bytes, status: int, kind: str, shown: str) -> None:
-    served = bridge()
-
-    answer = served.post("/send", content=body, headers={"content-type": "application/json"})
+def test_a_bad_body_is_refused_by_name(
+    shared_bridge: BridgeHere, body: bytes, status: int, kind: str, shown: str
+) -> None:
+    answer = shared_bridge.post("/send", content=body, headers={"content-type": "application/json"})
 
     assert (answer.status_code, answer.json()["error"]) == (status, kind)
     assert shown in answer.json()["detail"]
-    assert served.log() == ""
+    assert shared_bridge.log() == ""
 
 
 @pytest.mark.parametrize("path", ["/health", "/inbox?role=a:b", "/message/7", "/metrics", "/openapi.json"])
-def test_head_has_the_headers_of_get(bridge: Serve, path: str) -> None:
-    served = bridge()
-
-    head, get = served.request("HEAD", path), served.get(path)
+def test_head_has_the_headers_of_get(shared_bridge: BridgeHere, path: str) -> None:
+    head, get = shared_bridge.request("HEAD", path), shared_bridge.get(path)
 
     assert (head.status_code, head.content) == (get.status_code, b"")
     assert head.headers["content-type"] == get.headers["content-type"]
@@ -116,8 +116,10 @@ def test_head_has_the_headers_of_get(bridge: Serve, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/health", "/metrics", "/schemas", "/openapi.json", "/inbox"])
 @pytest.mark.parametrize("method", ["DELETE", "PUT", "OPTIONS", "TRACE"])
-def test_another_method_is_refused_with_those_that_are_allowed(bridge: Serve, path: str, method: str) -> None:
-    answer = bridge().request(method, path)
+def test_another_method_is_refused_with_those_that_are_allowed(
+    shared_bridge: BridgeHere, path: str, method: str
+) -> None:
+    answer = shared_bridge.request(method, path)
 
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
     assert f"the method '{method}' is not allowed here" in answer.json()["detail"]
