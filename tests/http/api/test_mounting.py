@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -44,6 +45,10 @@ def test_a_program_that_mounts_it_has_the_whole_api(
     assert served.get("/bus/send").headers["allow"] == "POST"
     assert served.get("/send").status_code == 404
     assert [message.id for message in connect("b:s").inbox()] == [1]
+    page = served.get("/bus/").text
+    links = re.findall(r'(?:href|src)="([^"#]+)"', page)
+    assert {served.get(f"/bus/{link}").status_code for link in links} == {200}
+    assert "app.js" in links
 
 
 def at_once(app: Starlette, count: int) -> list[int]:

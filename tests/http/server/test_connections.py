@@ -23,7 +23,7 @@ HUGE = 32 * 1024 * 1024
 
 
 class Program:
-    """Answers /echo with the length of the body, /huge with `HUGE` bytes, /stream without an end, /wait after `go`."""
+    """Answers /echo with the length of the body, /client with the client, /huge with `HUGE` bytes, /stream without an end, /wait after `go`."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -53,7 +53,8 @@ class Program:
             await self.is_stopping.wait()
             await send({"type": "http.response.body", "body": b""})
             return
-        body = b"x" * HUGE if path == "/huge" else f"{path} {size} {scope['query_string'].decode()}".encode()
+        text = f"{path} {size} {scope['query_string'].decode()}" if path != "/client" else str(scope["client"])
+        body = b"x" * HUGE if path == "/huge" else text.encode()
         await send(_start([(b"content-length", b"%d" % len(body))]))
         await send({"type": "http.response.body", "body": body})
         self.seen.append("answered")
@@ -234,3 +235,15 @@ def test_another_user_of_a_unix_socket_is_refused(serve: Serve, db: str) -> None
     served.front.allowed_uids = frozenset({1})
     with Wire(served.front.address) as other:
         assert other.ask("/echo", b"").status == 403
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_the_app_tells_connections_apart(db: str, kind: str) -> None:
+    address = "127.0.0.1:0" if kind == "tcp" else f"unix:{db}.http"
+    with closed_at_the_end(FrontHere) as serve:
+        served = serve(db, app=Program(), address=address)
+        with served.connect() as first, served.connect() as second:
+            clients = [wire.ask("/client").body for wire in (first, second, first, second)]
+
+    assert clients[:2] == clients[2:]
+    assert clients[0] != clients[1]
