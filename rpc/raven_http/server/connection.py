@@ -8,7 +8,6 @@ from asyncio import AbstractEventLoop, BufferedProtocol, Transport
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from http import HTTPStatus
-from itertools import count
 from typing import Any, Protocol, cast
 
 from uvicorn.config import Config
@@ -35,7 +34,6 @@ _HEADERS = [(b"content-type", b"application/json"), (b"connection", b"close"), *
 _log = logging.getLogger("raven.http.connection")
 _log.setLevel(logging.ERROR)
 
-_numbers = count(1)
 _Message = MutableMapping[str, Any]
 _Send = Callable[[_Message], Awaitable[None]]
 
@@ -89,7 +87,7 @@ class Connection(HttpToolsProtocol, BufferedProtocol):
         self._joining = JoiningTransport(transport)
         self.transport = cast(Transport, self._joining)
         if self.client is None:  # of a Unix socket: the app tells connections apart by this
-            self.client = ("unix", next(_numbers))
+            self.client = ("unix", transport.get_extra_info("socket").fileno())
         uids = self._owner.allowed_uids
         if uids is not None and (uid := peer_uid(transport.get_extra_info("socket"))) not in uids:
             self._refuse(403, f"user {uid} may not use this socket: see `raven serve --allow-uid`")

@@ -23,7 +23,10 @@ HUGE = 32 * 1024 * 1024
 
 
 class Program:
-    """Answers /echo with the length of the body, /client with the client, /huge with `HUGE` bytes, /stream without an end, /wait after `go`."""
+    """Answers /echo with the length of the body, /huge with `HUGE` bytes, /stream without an end, /wait after `go`.
+
+    /client is answered with the client's address.
+    """
 
     def __init__(self) -> None:
         self.seen: list[str] = []
