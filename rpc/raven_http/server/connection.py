@@ -6,6 +6,7 @@ import json
 import logging
 from asyncio import AbstractEventLoop, BufferedProtocol, Transport
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Protocol, cast
@@ -74,7 +75,7 @@ class Connection(HttpToolsProtocol, BufferedProtocol):
         self._running: RequestResponseCycle | None = None  # its request is the one that the app has
         self._failure: tuple[int, str] | None = None  # of a request that comes after that one
         self._pending = memoryview(b"")  # data that the parser has not got
-        self._is_in_head = self._is_refused = self._is_stream = False
+        self._is_in_head = self._is_refused = self._is_stream = self._has_ended = False
         self._head_size = self._head_received = self._received = self._unsent = 0
         self._refused_until = 0.0
         self._since = self._received_at = self._read_at = loop.time()
@@ -117,6 +118,15 @@ class Connection(HttpToolsProtocol, BufferedProtocol):
             self._pending = memoryview(data)
             self._feed_pending()
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep the connection for the answers to its requests, although the client writes no more.
+
+        A stream has no end, and is not kept: nearly always the client has gone.
+        """
+        self._has_ended = True
+        is_whole = self._is_under_way() and not self._is_in_head and not self.cycle.more_body
+        return is_whole and not self._is_refused and not self._is_stream
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the app that the client has gone, and drop the requests that it has not got."""
         self._owner.forget(self)
@@ -152,6 +162,9 @@ class Connection(HttpToolsProtocol, BufferedProtocol):
         """Hand a request to the app, in its turn."""
         self._is_in_head = False
         self._previous = self.cycle
+        if not self.url.startswith(b"/") and b"://" in self.url:  # the host in the target counts: RFC 9112, 3.2.2
+            host = self.url.partition(b"://")[2].partition(b"/")[0]
+            self.headers[:] = [header for header in self.headers if header[0] != b"host"] + [(b"host", host)]
         super().on_headers_complete()
 
     # Called by uvicorn
@@ -166,6 +179,8 @@ class Connection(HttpToolsProtocol, BufferedProtocol):
             self._feed_pending()
         if self._failure is not None and not self._is_under_way():
             self._refuse(*self._failure)
+        if self._has_ended and not self._is_under_way():
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse a request that cannot be parsed, after the answers to those before it."""
@@ -301,11 +316,13 @@ class Connection(HttpToolsProtocol, BufferedProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self._is_refused = True
+        self._pending = memoryview(b"")
         self._refused_until = self.loop.time() + _REFUSED_S
         self._write(status, detail)
         # If the connection were closed at once, unread data would make the system reset it, and drop the answer.
         if self._owner.linger(self):
-            self.transport.write_eof()
+            with suppress(OSError):  # the client has gone
+                self.transport.write_eof()
             self.flow.resume_reading()
         else:
             self.transport.close()

@@ -87,6 +87,11 @@ def test_below_a_mount_the_page_and_its_cookie_have_the_path_of_the_mount() -> N
     assert call(guard, path="/business/health", **mounted)[0]["status"] == 401
 
 
+@pytest.mark.parametrize("path", ["http://localhost/health", "*", "evil.example:443"])
+def test_a_target_that_is_no_path_is_refused(path: str) -> None:
+    assert call(Guard(app), path=path)[0]["status"] == 400
+
+
 def test_a_websocket_is_closed_and_other_events_reach_the_app() -> None:
     assert [event["type"] for event in call(Guard(app), type="websocket")] == ["websocket.close"]
     assert call(Guard(app), type="other")[0]["status"] == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -163,6 +164,25 @@ def test_the_head_and_the_body_of_a_small_answer_come_in_one_piece(serve: Serve)
         for number in range(100):
             wire.write(wire.request(f"/echo?{number}", b"x"))
             assert wire.socket.recv(4096).endswith(f"/echo 1 {number}".encode())
+
+
+def test_a_client_that_writes_no_more_gets_the_answers_to_its_whole_requests(serve: Serve, program: Program) -> None:
+    served = serve()
+    with served.connect() as wire:
+        wire.write(wire.request("/wait") + wire.request("/echo", b"two") + BODY)
+        wire.socket.shutdown(socket.SHUT_WR)
+        wait_until(lambda: program.seen == ["waits"], "the request")
+        served.do(program.go.set)
+
+        bodies = [answer and answer.body for answer in (wire.answer(), wire.answer())]
+        assert bodies == [b"/wait 0 ", b"/echo 3 "]
+        assert wire.rest() == b""
+    with served.connect() as wire:
+        wire.write(wire.request("/stream"))
+        assert wire.head() is not None
+        wire.socket.shutdown(socket.SHUT_WR)
+        wire.rest()
+    wait_until(lambda: served.counts() == (0, 0, 0), "the connections to end")
 
 
 def test_at_the_limit_an_idle_connection_makes_room_and_a_busy_one_does_not(

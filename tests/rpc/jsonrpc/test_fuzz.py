@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 import time
 from collections.abc import Callable
@@ -12,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import raven.errors
 from raven_rpc.methods.table import METHODS
+from tests.odd_input import BYTES, SECRETS, VALUES
 from tests.processes import needs_proc, open_files, resident_mib
 from tests.rpc_server import Served
 from tests.support import wait_until
@@ -24,28 +23,7 @@ FEWEST_RUNS = 20  # however slow the machine is
 RUN_S = 3.0
 # This number of examples takes about that time.
 EXAMPLES = {"any bytes": 400, "any JSON": 200, "near requests": 100, "near requests with wrong bytes in them": 100}
-# An error quotes at most a short part of a client's text, and none of the texts below is made of these letters.
-CLASSES = [
-    name for module in (builtins, raven.errors) for name, value in vars(module).items()
-    if isinstance(value, type) and issubclass(value, BaseException)
-]  # fmt: skip
-SECRETS = ["Traceback", "/rpc/", ".py", "site-packages", "raven_rpc", "pydantic", "jsonrpcserver", *CLASSES]
 
-TEXTS = st.one_of(
-    st.sampled_from(["a:s", "b:s", "*:s", "*:*", "a", ":", "", " ", "\x00", "\ud800", "\udfff:s", "../..:/", "é:😀",
-                     "a:" + "x" * 600, "note", "auto", "manual", "prompt", "rpc.", "self", "2.0"]),
-    st.text(st.characters(exclude_categories=[]), max_size=20),
-)  # fmt: skip
-NUMBERS = st.one_of(
-    st.sampled_from([0, 1, -1, 2**31, 2**53, 2**63, -(2**63) - 1, 10**100, 1e308, -0.0, 0.5]),
-    st.integers(),
-    st.floats(allow_nan=False, allow_infinity=False),
-)
-VALUES = st.recursive(
-    st.one_of(st.none(), st.booleans(), NUMBERS, TEXTS),
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(TEXTS, inner, max_size=4)),
-    max_leaves=10,
-)
 NAMES = sorted({field.alias or name for method in METHODS.values()
                 for name, field in method.params.model_fields.items()} | {"self", "call", "window"})  # fmt: skip
 
@@ -78,10 +56,6 @@ def lines_of(values: st.SearchStrategy[Any]) -> st.SearchStrategy[bytes]:
     return st.lists(lines, min_size=1, max_size=6).map(lambda texts: "\n".join(texts).encode())
 
 
-BYTES = st.lists(
-    st.one_of(st.binary(max_size=200), st.sampled_from([b"\n", b"{", b"}", b"[", b"]", b'"', b"\xff", b"\x00", b"\\"])),
-    max_size=20,
-).map(b"".join)
 CUT = st.tuples(lines_of(near_requests()), st.integers(0, 400), st.binary(max_size=3)).map(
     lambda parts: parts[0][: parts[1]] + parts[2] + parts[0][parts[1] :]
 )
