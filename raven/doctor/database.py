@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from raven.doctor import permissions
@@ -158,7 +157,13 @@ def check_schema(store: ReadOnlyStore) -> Check:
             f"version {version} of {known}: the next raven that uses the bus upgrades it",
             "end the older ravens that use it, and run `raven stats`",
         )
-    return summarize("schema", list(_differences(store)), f"version {version} of {known}")
+    schema = {(kind, name.lower()): (name, table, sql) for kind, name, table, sql in store.schema() if sql}
+    log = (
+        "; each change of a delivery is logged for the event streams"
+        if ("trigger", "delivery_changed") in schema
+        else ""
+    )
+    return summarize("schema", list(_differences(store, schema)), f"version {version} of {known}{log}")
 
 
 def check_integrity(store: ReadOnlyStore) -> Check:
@@ -175,18 +180,22 @@ def check_integrity(store: ReadOnlyStore) -> Check:
     )
 
 
-def _differences(store: ReadOnlyStore) -> Iterator[Finding]:
+def _differences(store: ReadOnlyStore, schema: Mapping[tuple[str, str], tuple[str, str, str]]) -> Iterator[Finding]:
     expected = {(kind, name.lower()): (name, table, sql) for kind, name, table, sql in new_schema() if sql}
-    tables = {name for kind, name in expected if kind in ("table", "view")}
-    schema = {(kind, name.lower()): (name, table, sql) for kind, name, table, sql in store.schema() if sql}
+    own = {
+        (kind, name.lower()): (name, table, sql) for kind, name, table, sql in new_schema(with_change_log=True) if sql
+    }
+    tables = {name for kind, name in own if kind in ("table", "view")}
     for (kind, key), (name, _, sql) in expected.items():
         actual = schema.get((kind, key))
         if actual is None:
             yield Finding("fail", f"the {kind} {name} is missing", _recreate_command(store.path, kind, sql))
-        elif _normalized(actual[2]) != _normalized(sql):
+        elif sql_package.normalized(actual[2]) != sql_package.normalized(sql):
             problem = f"the {kind} {name} differs from raven's own"
             yield Finding("warn", problem, _recreate_command(store.path, kind, sql))
-    for (kind, key), (name, table, _) in schema.items():
+    for (kind, key), (name, table, sql) in schema.items():
+        if (kind, key) in own and sql_package.normalized(sql) == sql_package.normalized(own[kind, key][2]):
+            continue
         if (kind, key) not in expected and kind in ("index", "trigger") and table.lower() in tables:
             quoted = name.replace('"', '""')
             yield Finding(
@@ -203,11 +212,6 @@ def _recreate_command(path: str, kind: str, definition: str) -> str:
     if kind == "index":
         return f"recreate it while no process uses the bus: {' '.join(definition.split())}"
     return "stop all users of the file, keep a copy of it, and restore a backup"
-
-
-def _normalized(sql: str) -> str:
-    """Return SQL without comments and with single blanks, for a comparison."""
-    return " ".join(re.sub(r"--[^\n]*", "", sql).split())
 
 
 def check_journal(store: ReadOnlyStore) -> Check:

@@ -17,7 +17,9 @@ from raven.model.limits import check_max
 from raven.model.message import AckMode, Message
 from raven.model.new_message import NewMessage
 from raven.observer import BusObserver, settle
+from raven.query.changes import ChangeLog
 from raven.query.log import LogCursor, encode_addresses
+from raven.query.roster import Roster
 from raven.receive.request import PendingRequest
 from raven.receive.subscription import PullSubscription, check
 from raven.store.atomic import Atomic
@@ -163,13 +165,22 @@ class HostedBus(BusClient):
         """Return a cursor in the log; `role` as in `tail`."""
         return LogCursor(self._store, from_id, role, self._scope)
 
-    def listener(self, *, receipts_of: int | None = None) -> Listener:
+    def change_log(self) -> ChangeLog:
+        """Return the change log of the bus, as the addresses of `scoped` may see it."""
+        return ChangeLog(self._store, self._scope)
+
+    def roster(self) -> Roster:
+        """Return a reader of all addresses with their mail, as the addresses of `scoped` may see them."""
+        return Roster(self._store, self._doorbells, self._scope)
+
+    def listener(self, *, receipts_of: int | None = None, watch: bool = True) -> Listener:
         """Return a listener that every send rings; the program then reads on in the `log`.
 
-        With `receipts_of` it is rung instead when a delivery of that message changes its state.
+        With `receipts_of` it is rung instead when a delivery of that message changes its state. `watch` as for a
+        Listener.
         """
         address = ALL_TRAFFIC if receipts_of is None else receipt_address(receipts_of)
-        return Listener(self._handle, address)
+        return Listener(self._handle, address, watch=watch)
 
     def data_version(self) -> int:
         """Return a number that changes when another connection has committed."""

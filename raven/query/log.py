@@ -38,6 +38,11 @@ class LogCursor:
         self._scope = scope
         self._statement = "log_after" if scope is None else "scoped_log_after"
 
+    @property
+    def next_id(self) -> int:
+        """The id from which the next page reads on."""
+        return self._next_id
+
     def page(self, max: int = PAGE, *, max_bytes: int | None = None) -> list[Message]:
         """Return up to `max` more messages in order; empty after the newest message.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, get_args
@@ -45,7 +45,7 @@ def receipts(store: Store, doorbells: Doorbells, message_id: int, scope: str | N
         with suppress(DatabaseError):
             store.no_wait(partial(expiry.apply_due, store, doorbells.ring, expiry.TICK_S))
         rows = _rows(store, message_id, scope)
-    return [_receipt(row, now) for row in rows]
+    return [receipt_of(row, now) for row in rows]
 
 
 class ReceiptPoller:
@@ -171,7 +171,11 @@ def _rows(store: Store, message_id: int, scope: str | None) -> list[Any]:
     return rows
 
 
-def _receipt(row: Any, now: int) -> Receipt:
+def receipt_of(row: Sequence[Any], now: int) -> Receipt:
+    """Return the receipt of a delivery from its columns, as `receipts_of` reads them, at a time in microseconds.
+
+    With 0 it shows what the columns say: no timer that was due at a later time counts.
+    """
     recipient, state, attempts, max_attempts, ready_at, lease, delivered_at, finished_at, expires_at, reason = row
     is_open = state < 2
     is_held = is_open and ready_at > now

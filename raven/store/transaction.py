@@ -81,6 +81,10 @@ class Transaction:
         self._run_many(SQL[name], rows)
         return self._connection.last_insert_rowid()
 
+    def run_script(self, script: str) -> None:
+        """Run a script of raven's own: statements without parameters and results."""
+        self._connection.execute(script).fetchall()
+
     def execute(self, sql: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Run user SQL and return its rows; raises StatementError."""
         from raven.store.sql import authorizer

@@ -19,12 +19,13 @@ class Listener:
 
     After each ring `drain()` it, then query the store. Call `tick()` once a second, and query the store now and then;
     every FALLBACK_POLL_S if no FIFO can be created (`has_no_fifo`). With `elect=False` the election waits for the first
-    tick. Nothing here blocks. Closing twice is allowed.
+    tick; with `watch=False` there is none, for a loop that notices external writers itself. Nothing here blocks.
+    Closing twice is allowed.
     """
 
-    def __init__(self, handle: Handle, address: str, *, elect: bool = True) -> None:
+    def __init__(self, handle: Handle, address: str, *, elect: bool = True, watch: bool = True) -> None:
         self._doorbells = handle.doorbells
-        self._watcher = _watcher_of(handle)
+        self._watcher = _watcher_of(handle) if watch else None
         self._address = address
         self._doorbell: Doorbell | None = None
         self._folder_version = 0
@@ -33,9 +34,10 @@ class Listener:
         self._is_open = True
         self._user = object()
         try:
-            self._watcher.acquire(self._user)
+            if self._watcher is not None:
+                self._watcher.acquire(self._user)
             self._ensure_doorbell()
-            if elect:
+            if elect and self._watcher is not None:
                 self._watcher.try_elect()
         except BaseException:
             self.close()
@@ -112,7 +114,8 @@ class Listener:
         if not self._is_open or self.is_inherited:
             return False
         is_new = self._ensure_doorbell()
-        self._watcher.try_elect()
+        if self._watcher is not None:
+            self._watcher.try_elect()
         return is_new
 
     def _ensure_doorbell(self) -> bool:
@@ -130,7 +133,8 @@ class Listener:
         """Remove the doorbell; the last listener of a process ends its WAL watcher, and waits for that if it may."""
         if self._is_open and not self.is_inherited:
             self._is_open = False
-            self._watcher.release(self._user, may_wait=may_wait)
+            if self._watcher is not None:
+                self._watcher.release(self._user, may_wait=may_wait)
             if self._doorbell is not None and self._doorbell.close():
                 self.pass_on()
 
@@ -141,7 +145,8 @@ class Listener:
         """
         if self._is_open and not self.is_inherited:
             self._is_open = False
-            self._watcher.release(self._user)
+            if self._watcher is not None:
+                self._watcher.release(self._user)
             if self._doorbell is not None and self._doorbell.remove():
                 self.pass_on()
 

@@ -15,11 +15,13 @@ from raven.errors import RavenError
 from raven.host.host import Host
 from raven.host.service import Service
 from raven.model.address import parse_address
-from raven_http.api import status
+from raven_http.api import query, status
 from raven_http.api.calls import Calls
 from raven_http.api.endpoint import respond
 from raven_http.api.routing import JsonRoute, Routing
 from raven_http.api.table import ROUTES
+from raven_http.events.hub import Hub
+from raven_http.events.stream import EventsEndpoint
 from raven_http.guard.authority import LOOPBACK, Authorities
 from raven_http.guard.guard import Guard
 from raven_http.guard.token import check_token
@@ -47,10 +49,15 @@ class Bridge:
     ) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.calls = Calls(host, bound)
+        self.events = Hub(host, bound, max_viewers=max_streams)
+        self.calls.count_streams = lambda: len(self.events)
         posts = {route.path[1:].partition("/")[0] for route in ROUTES if route.is_write}
         hosts = LOOPBACK if allowed_hosts is None else allowed_hosts
-        page = [JsonRoute(path, file, methods=["GET"]) for path, file in page_files().items()]
-        routing = Routing(self.calls, page)
+        others = [
+            JsonRoute("/events", EventsEndpoint(self.events, query.of, _refuse), methods=["GET"]),
+            *(JsonRoute(path, file, methods=["GET"]) for path, file in page_files().items()),
+        ]
+        routing = Routing(self.calls, others)
         self.app: ASGIApp = Guard(routing, allowed_hosts=hosts, token=token, read_only=read_only, posts=posts)
 
     def start(self) -> None:
@@ -59,12 +66,23 @@ class Bridge:
 
     def tick(self, changed: bool) -> None:
         """Note that a second has passed; `changed` if the bus file has changed since the last tick."""
+        self.events.tick(changed)
 
     def on_batch_done(self) -> None:
         """Note that the threads of the Host have finished a batch of work."""
+        self.events.poke()
 
     def stop(self) -> None:
         """End the event streams; later requests are refused, as the Host stops."""
+        self.events.stop()
+
+
+async def _refuse(scope: Scope, send: Send, error: Exception) -> None:
+    """Answer a request for an event stream with an error."""
+    if isinstance(error, query.BadRequestError):
+        await respond(send, status.refusal(error.kind, str(error)))
+    else:
+        await respond(send, status.of_error(error, is_write=False))
 
 
 class _MountedFront:

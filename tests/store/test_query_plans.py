@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import apsw
 import pytest
 
-from raven.store.sql import SQL, migrations_after
+from raven.store.sql import SQL, change_log, migrations_after
 
 OPEN = "SEARCH deliveries USING INDEX deliveries_open (leased=? AND recipient=?"
 # For each statement, the parts that its plan must contain.
@@ -99,6 +99,19 @@ EXPECTED = {
         "SEARCH d USING INTEGER PRIMARY KEY (rowid<?)",
         "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
     ],
+    "change_log_end": ["SEARCH messages", "SEARCH delivery_changes"],
+    "changes_between": [
+        "SEARCH c USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+        "SEARCH d USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
+    ],
+    "receipts_among": ["SEARCH d USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
+    "scoped_receipts_among": [
+        "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH s USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH d USING COVERING INDEX deliveries_wide (recipient=? AND rowid>? AND rowid<?)",
+    ],
+    "recipients_among": ["SEARCH d USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
     "count_messages": ["SEARCH messages USING INTEGER PRIMARY KEY (rowid>?)"],
     "count_deliveries": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>?)"],
 }
@@ -108,7 +121,7 @@ EXPECTED = {
 def database(request: pytest.FixtureRequest) -> Iterator[apsw.Connection]:
     """Make a bus with a history, as it is and with statistics, as after an external client's `PRAGMA optimize`."""
     connection = apsw.Connection(":memory:")
-    for script in migrations_after(0):
+    for script in (*migrations_after(0), change_log()):
         connection.execute(script)
     with connection:
         for number in range(1, 2001):

@@ -12,7 +12,7 @@ import pytest
 
 import raven
 from raven.model.message import MessageRow
-from raven.store.sql import SQL, migrations, migrations_after
+from raven.store.sql import SQL, change_log, migrations, migrations_after
 
 PACKAGE = Path(raven.__file__).parent
 QUERIES = (PACKAGE / "store" / "sql" / "queries.sql").read_text(encoding="utf-8")
@@ -20,9 +20,9 @@ QUERIES = (PACKAGE / "store" / "sql" / "queries.sql").read_text(encoding="utf-8"
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[apsw.Connection]:
-    """Create an empty bus in memory: only the schema matters here."""
+    """Create an empty bus with a change log in memory: only the schema matters here."""
     connection = apsw.Connection(":memory:")
-    for script in migrations_after(0):
+    for script in (*migrations_after(0), change_log()):
         connection.execute(script)
     yield connection
     connection.close()
@@ -105,7 +105,9 @@ def test_the_schema_stands_once() -> None:
         path.name for path in sources if re.search(r"CREATE\s+(TABLE|VIEW|INDEX|UNIQUE|TRIGGER)", path.read_text())
     ]
 
-    assert sorted(creating) == ["0001_initial.sql", "0002_survival.sql", "0003_due_times.sql", "views.sql"]
+    assert sorted(creating) == [
+        "0001_initial.sql", "0002_survival.sql", "0003_due_times.sql", "change_log.sql", "views.sql",
+    ]  # fmt: skip
 
 
 def test_sql_lives_in_its_folder_and_not_in_python() -> None:

@@ -70,6 +70,16 @@ def migrations_after(version: int) -> tuple[str, ...]:
     return tuple(_read(name) for name in (*migrations()[version:], "views.sql"))
 
 
+def change_log() -> str:
+    """Return the script that makes the change log of a bus, or mends it; it keeps the changes so far."""
+    return _read("change_log.sql")
+
+
+def normalized(sql: str) -> str:
+    """Return SQL without comments and with single blanks, for a comparison."""
+    return " ".join(" ".join(line.partition("--")[0] for line in sql.split("\n")).split())
+
+
 def _with_scoped(statements: dict[str, str]) -> dict[str, str]:
     """Add a scoped twin of each statement that reads `log`; it takes the parameter :scope besides."""
     scoped_log = f"FROM ({statements['scoped_log']}) AS log"

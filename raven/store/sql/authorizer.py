@@ -26,7 +26,9 @@ _CREATE_TRIGGER = frozenset({5, 7})
 _TABLE_FIRST = frozenset({2, 4, 6, 8, 9, 11, 13, 15, 17, _INSERT, 23, 29, 30})
 _TABLE_SECOND = frozenset({1, 3, 5, 7, 10, 12, 14, 16, 26})
 # Raven's tables and views, and the table-valued function that its statements call.
-_RESERVED_NAMES = frozenset({"messages", "deliveries", "identities", "meta", "log", "pending", "outbox", "json_each"})
+_RESERVED_NAMES = frozenset({
+    "messages", "deliveries", "identities", "meta", "delivery_changes", "log", "pending", "outbox", "json_each",
+})  # fmt: skip
 # The function that SQLite calls within ALTER TABLE ... RENAME TO. It does not pass the new name, so raven checks the
 # schema afterwards.
 _RENAME_FUNCTION = "sqlite_rename_table"
@@ -34,6 +36,7 @@ _SHADOWING_TABLES = (
     "SELECT name FROM temp.sqlite_schema UNION ALL SELECT name FROM sqlite_schema WHERE lower(name) = 'json_each'"
 )
 _OUTBOX_TRIGGER = "outbox_insert"
+_RESERVED_TRIGGERS = frozenset({_OUTBOX_TRIGGER, "delivery_changed", "delivery_changes_trim"})
 # SQLite runs so many instructions in a few milliseconds.
 _INSTRUCTIONS_PER_CHECK = 20_000
 # The driver's exceptions that the statement causes, and not the file.
@@ -62,7 +65,7 @@ class Authorizer:
             return _DENY
         if action == _FUNCTION and second == _RENAME_FUNCTION:
             self.saw_rename = True
-        if action in _CREATE_TRIGGER and first is not None and first.lower() == _OUTBOX_TRIGGER:
+        if action in _CREATE_TRIGGER and first is not None and first.lower() in _RESERVED_TRIGGERS:
             return _DENY
         table = first if action in _TABLE_FIRST else second if action in _TABLE_SECOND else None
         is_send = action == _INSERT and table == "outbox"

@@ -714,3 +714,53 @@ SELECT j.value FROM json_each(:addresses) AS j JOIN identities AS i ON i.address
 SELECT j.value FROM json_each(:addresses) AS j
  WHERE EXISTS (SELECT 1 FROM deliveries AS d WHERE d.state < 2 AND d.recipient = j.value)
    AND NOT EXISTS (SELECT 1 FROM identities AS i WHERE i.address = j.value);
+
+-- change_log_objects --
+-- The definition of each object of the change log, by name, or of another object with such a name.
+SELECT name, sql FROM sqlite_schema
+ WHERE lower(name) IN ('delivery_changes', 'delivery_changed', 'delivery_changes_trim');
+
+-- change_log_end --
+-- The ids of the newest message, the newest change and the oldest change, 0 if there is none; and the log's tag.
+SELECT (SELECT coalesce(max(id), 0) FROM messages), (SELECT coalesce(max(id), 0) FROM delivery_changes),
+       (SELECT coalesce(min(id), 0) FROM delivery_changes), (SELECT value FROM meta WHERE key = 'change_log');
+
+-- changes_between --
+-- The changes of deliveries after an id up to another that :scope may see (NULL: all), as receipts after the change.
+SELECT c.id, c.delivery_id >> 20, m.sender, m.type, c.at,
+       d.recipient, c.state, c.attempts, d.max_attempts, c.ready_at, nullif(c.leased, 0), c.delivered_at, c.finished_at,
+       d.expires_at, c.reason
+  FROM delivery_changes AS c
+  JOIN deliveries AS d ON d.id = c.delivery_id
+  JOIN messages AS m ON m.id = c.delivery_id >> 20
+ WHERE c.id > :after AND c.id <= :last AND (:scope IS NULL OR m.sender IN @scope OR d.recipient IN @scope)
+ ORDER BY c.id;
+
+-- receipts_among --
+-- The receipts of the first :max recipients of each message of the JSON array :ids.
+SELECT j.value, d.recipient, d.state, d.attempts, d.max_attempts, d.ready_at, d.lease, d.delivered_at, d.finished_at,
+       d.expires_at, d.reason
+  FROM json_each(:ids) AS j
+ CROSS JOIN deliveries AS d NOT INDEXED ON d.id >= j.value << 20 AND d.id < (j.value << 20) + :max
+ ORDER BY d.id;
+
+-- scoped_receipts_among --
+-- As `receipts_among`, but only the receipts that an address of :scope may see; all of its own, however many.
+SELECT m.id, s.recipient, s.state, s.attempts, s.max_attempts, s.ready_at, s.lease, s.delivered_at, s.finished_at,
+       s.expires_at, s.reason
+  FROM json_each(:ids) AS j
+ CROSS JOIN messages AS m ON m.id = j.value
+ CROSS JOIN deliveries AS s ON s.id IN (SELECT id FROM @seen)
+ WHERE s.id & 1048575 < :max OR s.recipient IN @scope
+ ORDER BY s.id;
+
+-- recipients_among --
+-- The recipients of each message of the JSON array :ids that are in :addresses, or whose session is in :sessions. An
+-- address of :scope must be allowed to see them (NULL: all).
+SELECT j.value, d.recipient
+  FROM json_each(:ids) AS j
+ CROSS JOIN messages AS m ON m.id = j.value
+ CROSS JOIN deliveries AS d NOT INDEXED ON d.id >= j.value << 20 AND d.id < (j.value + 1) << 20
+ WHERE (d.recipient IN (SELECT value FROM json_each(:addresses))
+        OR substr(d.recipient, instr(d.recipient, ':') + 1) IN (SELECT value FROM json_each(:sessions)))
+   AND (:scope IS NULL OR m.sender IN @scope OR d.recipient IN @scope);
