@@ -10,6 +10,7 @@ import pytest
 from raven import BusClient
 from raven.model.version import __version__
 from tests.http_bridge import BridgeHere
+from tests.support import Foreign
 
 Serve = Callable[..., BridgeHere]
 
@@ -123,3 +124,17 @@ def test_another_method_is_refused_with_those_that_are_allowed(
 
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
     assert f"the method '{method}' is not allowed here" in answer.json()["detail"]
+
+
+def test_no_get_writes_to_the_bus(bridge: Serve, planner: BusClient, foreign: Foreign) -> None:
+    sent = planner.send("coder:demo", "task", correlation_id="c")
+    served = bridge()
+    paths = served.get("/openapi.json").json()["paths"]
+    params = {"/inbox": {"role": "coder:demo"}, "/history": {"correlation_id": "c"}}
+    version = foreign.execute("PRAGMA data_version")
+
+    for path in (path for path, methods in paths.items() if "get" in methods and path != "/events"):
+        answer = served.get(path.replace("{id}", str(sent.id)), params=params.get(path))
+        assert answer.status_code == 200, path
+
+    assert foreign.execute("PRAGMA data_version") == version
