@@ -122,8 +122,11 @@ def document(*, is_bound: bool = False) -> dict[str, Any]:
         name = route.method.result_schema
         schemas.setdefault(name, SCHEMAS.get(name, {}))
         paths[route.path] = {route.verb.lower(): _operation(route, is_bound)}
-    for path, (summary, answer) in _TEXTS.items():
-        paths[path] = {"get": _text_operation(path, summary, answer)}
+    for path, (summary, kind, answer) in _TEXTS.items():
+        paths[path] = {"get": _text_operation(path, summary, kind, answer)}
+    paths["/events"]["get"]["parameters"] = [
+        _in("query", name, {"description": text, **schema}, False) for name, (text, schema) in _OF_EVENTS.items()
+    ]
     return {
         "openapi": "3.1.0",
         "info": {
@@ -195,11 +198,11 @@ def _operation(route: Route, is_bound: bool) -> _Schema:
     operation["parameters"] = path if route.takes_id else []
     if route.is_write:
         content = {"schema": schema, "example": _SAMPLES[route.path]}
-        operation["requestBody"] = {"required": True, "content": {"application/json": content}}
+        operation["requestBody"] = {"required": True, "content": {_JSON: content}}
     else:
         for name, one in schema["properties"].items():
             operation["parameters"].append(_in("query", name, _query_schema(one), name in schema["required"]))
-    result = {"application/json": {"schema": _ref(route.method.result_schema)}}
+    result = {_JSON: {"schema": _ref(route.method.result_schema)}}
     done = {"description": "Done.", "content": result, "links": _links(route.path)}
     operation["responses"] = {"200": done, **_references(statuses)}
     return operation
@@ -232,9 +235,11 @@ def _query_schema(schema: _Schema) -> _Schema:
     return {**(arrays or texts or members)[0], "description": schema.get("description", "")}
 
 
-_TEXTS: dict[str, tuple[str, _Schema]] = {
+_JSON = "application/json"
+_TEXTS: dict[str, tuple[str, str, _Schema]] = {
     "/health": (
         "Return `ok` if the bus can be read; needs no token.",
+        _JSON,
         {
             "type": "object",
             "properties": {"status": {"const": "ok"}, "db": {"type": "string"}, "version": {"type": "string"}},
@@ -243,6 +248,7 @@ _TEXTS: dict[str, tuple[str, _Schema]] = {
     ),
     "/schemas": (
         "Return the JSON schemas of bodies by message type, and of the parameters of each write.",
+        _JSON,
         {
             "type": "object",
             "properties": {
@@ -253,13 +259,37 @@ _TEXTS: dict[str, tuple[str, _Schema]] = {
             "required": ["types", "strict", "parameters"],
         },
     ),
-    "/metrics": ("Return the figures of the bus and of this server as Prometheus text 0.0.4.", {"type": "string"}),
-    "/openapi.json": ("Return this document.", {"type": "object"}),
+    "/metrics": (
+        "Return the figures of the bus and of this server as Prometheus text 0.0.4.",
+        "text/plain",
+        {"type": "string"},
+    ),
+    "/openapi.json": ("Return this document.", _JSON, {"type": "object"}),
+    "/events": (
+        "Stream messages, receipts, peers and statistics as server-sent events; `Last-Event-ID` goes on exactly.",
+        "text/event-stream",
+        {"type": "string"},
+    ),
+}
+_TEXTS_OF_FILTER = {"type": "array", "items": {"type": "string", "minLength": 1}}
+_OF_EVENTS: dict[str, tuple[str, _Schema]] = {
+    "from": ("ID of the first message; without it only new events come", {"type": "integer", "minimum": 0}),
+    "last_event_id": ("`id` of the last event that the client has, for clients that set no header", {"type": "string"}),
+    "address": (
+        "only messages from or to this address; repeatable",
+        {"type": "array", "items": {"type": "string", **ADDRESS}},
+    ),
+    "session": ("only messages from or to this session; repeatable", _TEXTS_OF_FILTER),
+    "type": ("only messages of this type; repeatable", _TEXTS_OF_FILTER),
+    "kinds": (
+        "only events of these kinds: `message`, `receipt`, `peer`, `stats`, joined by commas",
+        {"type": "string"},
+    ),
+    "preview": ("leave out a body with more characters of JSON, and send its first", {"type": "integer", "minimum": 0}),
 }
 
 
-def _text_operation(path: str, summary: str, schema: _Schema) -> _Schema:
-    kind = "text/plain" if path == "/metrics" else "application/json"
+def _text_operation(path: str, summary: str, kind: str, schema: _Schema) -> _Schema:
     operation: _Schema = {"operationId": _operation_id(path), "summary": summary}
     if path == "/health":
         operation["security"] = []
@@ -277,7 +307,7 @@ def _references(statuses: Sequence[int]) -> _Schema:
 
 
 def _refusal(text: str) -> _Schema:
-    return {"description": text, "content": {"application/json": {"schema": _ref("Error")}}}
+    return {"description": text, "content": {_JSON: {"schema": _ref("Error")}}}
 
 
 def _ref(name: str) -> _Schema:

@@ -18,11 +18,15 @@ from tests.http_bridge import BridgeHere
 
 Serve = Callable[..., BridgeHere]
 TOKEN = "0123456789abcdef" * 2
-# A filter of `/history` is required, but which one of two a query cannot say in OpenAPI.
+# A filter of `/history` is required, but which one of two a query cannot say in OpenAPI. An event stream has no end.
 CONFIG = """
 [[operations]]
 include-path = "/history"
 checks.positive_data_acceptance.enabled = false
+
+[[operations]]
+include-path = "/events"
+enabled = false
 """
 
 
