@@ -64,7 +64,7 @@ def _session(address: str) -> str:
 def read_query(query: Mapping[str, Sequence[str]]) -> tuple[Filter, Start]:
     """Return the filter and the start of a stream from the parameters of its request; raises InputError.
 
-    All but `from`, `last_event_id` and `preview` may be given several times.
+    All but `from`, `last`, `last_event_id` and `preview` may be given several times.
     """
     for name, values in query.items():
         if name not in _PARAMETERS:
@@ -85,9 +85,11 @@ def read_query(query: Mapping[str, Sequence[str]]) -> tuple[Filter, Start]:
         raise InputError(f"kind {abbreviate(kind)} is not known: use {', '.join(KINDS)}, joined by commas")
     preview = _number(query, "preview", MAX_PREVIEW)
     first = _number(query, "from", MAX_ID)
-    resumed = query.get("last_event_id")
-    if first is not None and resumed:
-        raise InputError("from and last_event_id exclude each other: give one of them")
+    last = _number(query, "last", MAX_ID)
+    starts = [name for name in _STARTS if name in query]
+    if len(starts) > 1:
+        raise InputError(f"{' and '.join(starts)} exclude each other: give one of them")
+    start = Start(last=last) if first is None else Start(max(0, first - 1))
     return (
         Filter(
             kinds or frozenset(KINDS),
@@ -96,7 +98,7 @@ def read_query(query: Mapping[str, Sequence[str]]) -> tuple[Filter, Start]:
             frozenset(query.get("type", ())),
             preview,
         ),
-        parse(resumed[0]) if resumed else Start() if first is None else Start(max(0, first - 1)),
+        parse(query["last_event_id"][0]) if "last_event_id" in query else start,
     )
 
 
@@ -109,5 +111,6 @@ def _number(query: Mapping[str, Sequence[str]], name: str, most: int) -> int | N
     return int(text)
 
 
-_SINGLE = ("from", "last_event_id", "preview")
-_PARAMETERS = ("from", "last_event_id", "address", "session", "type", "kinds", "preview")
+_STARTS = ("from", "last", "last_event_id")
+_SINGLE = (*_STARTS, "preview")
+_PARAMETERS = (*_STARTS, "address", "session", "type", "kinds", "preview")

@@ -30,12 +30,14 @@ class Position(NamedTuple):
 class Start(NamedTuple):
     """Where a stream begins: after a message and a change. None stands for the newest at that time.
 
-    `tag` is that of the change log that the position belongs to, if it is known.
+    `tag` is that of the change log that the position belongs to, if it is known. With `last` it begins so many ids
+    before the newest message.
     """
 
     message: int | None = None
     change: int | None = None
     tag: str | None = None
+    last: int | None = None
 
 
 def parse(text: str) -> Start:

@@ -72,7 +72,9 @@ class Source:
         self._target: End | None = None
         self.reset = _why_not(start, end)
         newest = Position(end.message, end.change)
-        if self.reset or start.message is None:
+        if not self.reset and start.last is not None:
+            self.position = Position(max(0, end.message - start.last), newest.change)
+        elif self.reset or start.message is None:
             self.position = newest
         else:
             self.position = Position(min(start.message, end.message), newest.change)
@@ -181,7 +183,7 @@ def frame(name: str, data: Mapping[str, Any], position: str = "") -> bytes:
 
 def _why_not(start: Start, end: End) -> str:
     """Return why a stream cannot go on from a position, or an empty text."""
-    message, change, tag = start
+    message, change, tag, _ = start
     if tag is not None and tag != end.tag:
         return "the position is of another file, or of before a gap in the change log"
     if change is None or message is None:

@@ -121,13 +121,16 @@ def test_filters_choose_messages_and_their_receipts(open_stream: Open, connect: 
             assert (sorted(map(brief, events)), last.data["id"] > 5) == (expected, True), query
 
 
-def test_a_stream_begins_with_an_older_message_if_it_is_told_to(open_stream: Open, connect: Connect) -> None:
+@pytest.mark.parametrize("start", ["from=3", "last=3"])
+def test_a_stream_begins_with_an_older_message_if_it_is_told_to(
+    open_stream: Open, connect: Connect, start: str
+) -> None:
     boss = connect("boss:s")
     for number in range(5):
         boss.send("worker:s", "job", number)
     connect("worker:s").inbox()
 
-    stream = open_stream(f"{MAIL}&from=3", waits=False)
+    stream = open_stream(f"{MAIL}&{start}", waits=False)
     seen = stream.take(3)
     boss.send("worker:s", "job", 5)
 
@@ -226,6 +229,8 @@ def test_a_bus_that_cannot_log_changes_gives_messages_and_says_so(
         ("from=-1", "from '-1'"),
         ("from=1&from=2", "from is given 2 times"),
         ("from=1&last_event_id=1", "from and last_event_id exclude each other"),
+        ("from=1&last=1", "from and last exclude each other"),
+        ("last=x", "last 'x'"),
         ("from=99999999999999999999", "from '99999999999999999999'"),
         ("last_event_id=", "last_event_id ''"),
         ("last_event_id=1.x", "last_event_id '1.x'"),

@@ -1,4 +1,4 @@
-// Calls: requests to the routes of the server, whose numbers keep all their digits.
+// Calls: requests to the routes of the server.
 
 /** A refusal of the server, with the text that it gives for people. */
 export class Refused extends Error {
@@ -9,17 +9,10 @@ export class Refused extends Error {
   }
 }
 
-// A lease has up to 63 bits, and a body any number: what a double cannot hold stays the text that was sent.
+// A body may hold any number: one that a double cannot hold, or writes otherwise, stays the text that was sent.
 function exact(_key, value, context) {
   if (typeof value !== "number" || !context || String(value) === context.source || !JSON.rawJSON) return value;
-  return Number(context.source) === value && Math.abs(value) < 2 ** 53 && !/[eE.]/.test(context.source)
-    ? value
-    : JSON.rawJSON(context.source);
-}
-
-/** Parse JSON; a number that a double cannot hold becomes an object that `JSON.stringify` writes as it was. */
-export function parse(text) {
-  return JSON.parse(text, exact);
+  return JSON.rawJSON(context.source);
 }
 
 /** Whether a value is such a number. */
@@ -27,11 +20,11 @@ export function isExact(value) {
   return typeof value === "object" && value !== null && JSON.isRawJSON?.(value);
 }
 
-async function answer(response) {
+async function answer(response, reviver) {
   const text = await response.text();
   let json;
   try {
-    json = parse(text);
+    json = JSON.parse(text, reviver);
   } catch {
     json = { detail: `the server answered ${response.status} ${response.statusText}` };
   }
@@ -39,13 +32,18 @@ async function answer(response) {
   return json;
 }
 
-async function ask(path, options) {
+async function ask(path, options, reviver) {
   try {
-    return await answer(await fetch(path, { credentials: "same-origin", redirect: "error", ...options }));
+    return await answer(await fetch(path, { credentials: "same-origin", redirect: "error", ...options }), reviver);
   } catch (error) {
     if (error instanceof Refused) throw error;
     throw new Error("the server does not answer: is `raven serve --http` still running?");
   }
+}
+
+/** GET a message; each number of its body is written by `JSON.stringify` as it was sent. */
+export function getMessage(id) {
+  return ask(`message/${id}`, {}, exact);
 }
 
 /** GET a route; `query` leaves out null and empty values. */

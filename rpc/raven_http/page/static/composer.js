@@ -47,6 +47,8 @@ export class Composer {
       this.field("type").value = "reply";
       this.field("body").value = "";
     } else if (to) recipient.value = to;
+    // A person mostly writes text; a draft stays as it is.
+    if (!this.field("body").value) this.field("kind").value = "text";
     for (const one of this.dialog.querySelectorAll(".new-only")) one.hidden = replyTo !== null;
     this.say("");
     if (!this.dialog.open) this.dialog.showModal();

@@ -1,6 +1,6 @@
 // Detail: one message with the timeline of each delivery, its body, its thread, and the things to do with it.
 
-import { get } from "./api.js";
+import { get, getMessage } from "./api.js";
 import { textOf, bodyView } from "./body.js";
 import { FINAL } from "./bus.js";
 import { address, ago, bdi, clock, count, el, hue, icon, initials, micros, oneLine, span, visible } from "./text.js";
@@ -82,7 +82,7 @@ export class Detail {
     }
     this.panel.hidden = false;
     try {
-      const message = await get(`message/${id}`);
+      const message = await getMessage(id);
       if (this.id !== id) return;
       this.message = message;
       this.render(isOther);

@@ -36,11 +36,11 @@ function makeRow() {
   return row;
 }
 
-/** Return the path of a line through some counts, in a box of 46 by 16. */
+/** Return the path of a line through some counts, in a box of 46 by 16; none if all are 0. */
 export function sparkline(bins) {
-  let most = 4;
-  for (const value of bins) if (value > most) most = value;
+  const most = Math.max(4, ...bins);
   let path = "";
+  if (bins.every((value) => !value)) return path;
   for (let index = 0; index < bins.length; index += 1) path += `${index ? "L" : "M"}${index * 2} ${(15 - (13 * bins[index]) / most).toFixed(1)}`;
   return path;
 }
@@ -111,7 +111,7 @@ export class Roster {
     setText(parts.ready, item.ready ? count(item.ready) : "");
     setText(parts.dead, item.dead ? count(item.dead) : "");
     const activity = this.bus.activity.get(item.address);
-    parts.line.setAttribute("d", activity ? sparkline(activity.now()) : "M0 15L46 15");
+    parts.line.setAttribute("d", activity ? sparkline(activity.now()) : "");
     row.setAttribute("aria-selected", isSelected);
     row.setAttribute("aria-label", `${visible(item.address)}, ${how}, ${item.ready} ready, ${item.in_flight} in flight, ${item.dead} dead`);
   }
