@@ -4,11 +4,13 @@
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 use_environment() {
-    local extras="$1" folder="${2:-.venv}" requirements="${3:-}" python="${PYTHON:-python3}" stamp
-    # An environment with the packages for the tests also serves the demo.
-    if [ -z "$extras" ] && grep -qs '^dev,rpc,http ' "$folder/.installed"; then
-        extras=dev,rpc,http
-    fi
+    local extras="$1" folder="${2:-.venv}" requirements="${3:-}" python="${PYTHON:-python3}" stamp larger
+    # The environment of the page, and that of the tests, also serve a script that needs less.
+    for larger in http dev,rpc,http; do
+        if [ "${extras:-http}" = http ] && grep -qs "^$larger " "$folder/.installed"; then
+            extras=$larger
+        fi
+    done
     if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
         echo "error: raven needs Python 3.11 or newer, and $python is older or missing: set PYTHON to a newer one" >&2
         return 1

@@ -1,4 +1,4 @@
-"""docs/python.md: the public names of `raven` and `raven_rpc`, from their signatures and docstrings."""
+"""docs/python.md: the public names of `raven`, `raven_rpc` and `raven_http`, from their signatures and docstrings."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from typing import Any, ForwardRef, get_args, get_origin
 
 import raven
+import raven_http
 import raven_rpc
 from raven import errors
 from raven.cli.exit_codes import exit_code_of
 from raven.model.new_message import OPTION_TYPES, OPTIONS
 from scripts.reference.markdown import NOTE, anchor, escape, fenced, table
 
+_FACES = {face.__name__: face for face in (raven, raven_rpc, raven_http)}
 # The sections of the page, and the names in each; the errors have a section of their own.
 _SECTIONS = {
     "Clients of the file": ("BusClient", "BusObserver", "BusTransaction"),
@@ -21,6 +23,7 @@ _SECTIONS = {
     "Values": ("Message", "Receipt", "Peer", "Stats", "Pruned", "State", "Urgency", "Report"),
     "Schemas": ("SchemaRegistry",),
     "Run a server": ("serve", "Server"),
+    "Serve over HTTP": ("create_app", "raven_http.serve"),
 }
 # The methods of a class, grouped by purpose.
 _PURPOSES = {
@@ -42,8 +45,9 @@ def render(current: str) -> str:
     """Return the page."""
     intro = (
         "Every public name, from its docstring. Import the names of the file from `raven`, and `Client`, `Server` and "
-        "`serve` from `raven_rpc` (`pip install 'raven-bus[rpc]'`). All other modules are private: they may change in "
-        "any release.\n"
+        "`serve` from `raven_rpc` (`pip install 'raven-bus[rpc]'`), and the names of the last section from "
+        "`raven_http` (`pip install 'raven-bus[http]'`). All other modules are private: they may change in any "
+        "release.\n"
     )
     parts = ["# Python API\n", NOTE, intro, _contents()]
     for title, names in _SECTIONS.items():
@@ -70,7 +74,9 @@ def _options() -> Iterator[str]:
 
 
 def _get(name: str) -> Any:
-    return getattr(raven if name in raven.__all__ else raven_rpc, name)
+    face, _, own = name.rpartition(".")
+    home = _FACES[face] if face else next(face for face in _FACES.values() if name in face.__all__)
+    return getattr(home, own)
 
 
 def _errors_of() -> list[str]:
@@ -227,7 +233,6 @@ def _summary(kind: type) -> str:
     return escape(" ".join(re.split(r"\n\s*\n", inspect.cleandoc(kind.__doc__ or ""))[0].split()))
 
 
-assert {name for names in _SECTIONS.values() for name in names} | {*_errors_of(), "__version__"} == {
-    *raven.__all__,
-    *raven_rpc.__all__,
+assert {name.rpartition(".")[2] for names in _SECTIONS.values() for name in names} | {*_errors_of(), "__version__"} == {
+    name for face in _FACES.values() for name in face.__all__
 }

@@ -30,6 +30,7 @@ def test_a_wheel_built_here_installs_and_runs_in_a_clean_environment(tmp_path: P
         "raven/store/sql/0001_initial.sql",
         "raven/store/sql/queries.sql",
         "raven_rpc/__init__.py",
+        *(f"raven_http/page/static/{path.name}" for path in (ROOT / "rpc/raven_http/page/static").iterdir()),
     } <= set(names)
 
     run(sys.executable, "-m", "venv", "clean", folder=tmp_path)
