@@ -162,6 +162,8 @@ def test_a_folder_says_in_two_lines_what_lives_there_and_what_may_import_it(home
         ("pydantic", {"raven.model.schemas", "raven_rpc.methods.binding", "raven_rpc.methods.params"}),
         ("jsonrpcserver", {"raven_rpc.server.dispatch"}),
         ("click", {"raven.cli"}),
+        ("uvicorn", {"raven_http.server"}),
+        ("starlette", {"raven_http.api", "raven_http.events", "raven_http.app"}),
         ("yaml", {"raven.config"}),
         ("sqlite3", set()),
     ],

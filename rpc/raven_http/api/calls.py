@@ -34,7 +34,6 @@ class Calls:
 
     def __init__(self, host: Host, bound: Sequence[str] = ()) -> None:
         self.host = host
-        self.bound = tuple(bound)
         self.answered: Counter[tuple[str, int]] = Counter()  # by route and status
         self.rates = None if host.rates is None else ClientRates(host.rates)
         self.long_bodies = LongBodies(host.limits)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from raven.errors import LimitError
 from raven_rpc.jsonrpc import errors
-from raven_rpc.jsonrpc.messages import INTERNAL_ERROR, encode
+from raven_rpc.jsonrpc.messages import encode
 
 # By the kinds of raven_rpc.jsonrpc.errors; then those that only HTTP has.
 STATUSES: dict[str, int] = {
@@ -55,9 +55,8 @@ STATUSES: dict[str, int] = {
 }
 _OF_INPUT = 422
 _OVER_LIMIT_NOW = 429
-# A client should wait so many seconds before it sends the same request again.
-RETRY_AFTER_S = 1
-_RETRY_AFTER = ("retry-after", str(RETRY_AFTER_S))
+# In seconds: after this time the same request may succeed.
+_RETRY_AFTER = ("retry-after", "1")
 _WAITING = frozenset({429, 503, 507})
 
 
@@ -93,9 +92,3 @@ def of_error(error: BaseException, *, is_write: bool, id: Any = None) -> Answer:
         more["id"] = id
     headers = (_RETRY_AFTER,) if status in _WAITING else ()
     return Answer(status, encode({"error": kind, "detail": detail, **more}), headers)
-
-
-def internal_error() -> Answer:
-    """Return the answer to a request that failed unexpectedly."""
-    kind, _ = errors.STANDARD[INTERNAL_ERROR]
-    return refusal(kind, "something unforeseen happened: see the server's log")

@@ -79,3 +79,17 @@ def test_the_figures_count_the_connections_of_the_front(serve: Callable[..., Fro
 
         assert json.loads(wire.ask("/stats").body)["connections"] == 2
         assert b"\nraven_http_connections 2\n" in wire.ask("/metrics").body
+
+
+def test_a_request_to_a_host_that_stops_is_worth_another_try(serve: Callable[..., FrontHere]) -> None:
+    served = serve()
+    with served.connect() as wire:
+        wire.ask("/health")
+        served.do(lambda: setattr(served.service.host, "is_stopping", True))
+
+        for answer in (wire.ask("/send", json.dumps(NOTE).encode()), wire.ask("/peers"), wire.ask("/health")):
+            assert (answer.status, json.loads(answer.body)["error"], answer.headers["retry-after"]) == (
+                503,
+                "closed",
+                "1",
+            )
