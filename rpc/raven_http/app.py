@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.routing import Mount
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from raven.errors import RavenError
 from raven.host.host import Host
@@ -58,7 +58,7 @@ class Bridge:
             *(JsonRoute(path, file, methods=["GET"]) for path, file in page_files().items()),
         ]
         routing = Routing(self.calls, others)
-        self.app: ASGIApp = Guard(routing, allowed_hosts=hosts, token=token, read_only=read_only, posts=posts)
+        self.app = Guard(routing, allowed_hosts=hosts, token=token, read_only=read_only, posts=posts)
 
     def start(self) -> None:
         """Begin to serve; on the event loop."""

@@ -205,15 +205,15 @@ def serve(
 def _announce(bridge: HttpFront, *, open_page: bool) -> None:
     """Print where the bridge is. The token is for a terminal, not for a log."""
     click.echo(f"listening at {escape(bridge.address)}")
-    if bridge.page != bridge.address and (open_page or sys.stdout.isatty()):
+    if bridge.page != bridge.address and sys.stdout.isatty():
         click.echo(f"page: {bridge.page}")
     if open_page:
         # A browser in the terminal runs until it is left: the server must not wait for it.
-        threading.Thread(target=_open, args=(bridge.page,), daemon=True).start()
+        threading.Thread(target=_open, args=(bridge.page_once(),), daemon=True).start()
 
 
 def _open(url: str) -> None:
     import webbrowser
 
     if not webbrowser.open(url):
-        click.echo("no browser was found: open the address above", err=True)
+        click.echo(f"no browser was found: open {url} within two minutes, once", err=True)

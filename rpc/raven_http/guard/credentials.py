@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import hmac
+import secrets
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
+
+# The browser that a server opens must show its code within this time.
+_CODE_S = 120.0
 
 
 class Credentials:
@@ -20,6 +25,8 @@ class Credentials:
     def __init__(self, token: str) -> None:
         self._token = token.encode("ascii")
         self._header = b"Bearer " + self._token
+        self._code: bytes | None = None
+        self._code_ends_at = 0.0
         self._cookie_of = lru_cache(maxsize=64)(self._make_cookie)
 
     def admit(
@@ -42,18 +49,35 @@ class Credentials:
         cookie = self._cookie_of(user())
         return any(hmac.compare_digest(value, cookie) for value in values)
 
+    def make_code(self) -> str:
+        """Return a code that stands for the token in one query, within two minutes; an earlier one counts no more.
+
+        Every user of the host can read the arguments of a browser's process, and so a token among them.
+        """
+        code = secrets.token_hex(32)
+        self._code = code.encode("ascii")
+        self._code_ends_at = time.monotonic() + _CODE_S
+        return code
+
     def of_query(self, query: bytes) -> bool | None:
-        """Whether the parameter `token` of a query is the token; None if there is no such parameter."""
+        """Whether the parameter `token` of a query is the token, or the code; None if there is no such parameter."""
         values = [part[6:] for part in query.split(b"&") if part.startswith(b"token=")]
         if not values:
             return None
-        return len(values) == 1 and hmac.compare_digest(unquote_to_bytes(values[0]), self._token)
+        shown = unquote_to_bytes(values[0])
+        return len(values) == 1 and (hmac.compare_digest(shown, self._token) or self._takes_code(shown))
 
     def set_cookie(self, name: bytes, path: str, user: int | None, *, secure: bool) -> bytes:
         """Return the value of `Set-Cookie`: for this user of this host, out of reach of scripts and of other sites."""
         where = "".join(character for character in path if "!" <= character <= "~" and character not in ';,"\\')
         attributes = f"; Path={where}; HttpOnly; SameSite=Strict{'; Secure' if secure else ''}"
         return name + self._cookie_of(user) + attributes.encode("ascii")
+
+    def _takes_code(self, shown: bytes) -> bool:
+        if self._code is None or not hmac.compare_digest(shown, self._code):
+            return False
+        self._code = None
+        return time.monotonic() < self._code_ends_at
 
     def _make_cookie(self, user: int | None) -> bytes:
         content = f"the cookie of raven's page, for user {user}".encode("ascii")

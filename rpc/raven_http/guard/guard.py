@@ -80,6 +80,10 @@ class Guard:
         self._read_only = read_only
         self._posts = posts
 
+    def make_code(self) -> str | None:
+        """Return a code that stands for the token in the address of the page, once; None if no token is asked for."""
+        return None if self._credentials is None else self._credentials.make_code()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http":

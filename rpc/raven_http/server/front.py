@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -87,6 +87,11 @@ class HttpFront:
         """The address that opens the page in a browser, with the token if there is one. After `bind`."""
         return self.address if self._token is None else f"{self.address}?token={quote(self._token, safe='')}"
 
+    def page_once(self) -> str:
+        """Return an address that opens the page once, within two minutes, for the arguments of a browser's process."""
+        code = self._bridge.app.make_code()
+        return self.address if code is None else f"{self.address}?token={code}"
+
     # Called by the service
 
     def bind(self) -> None:
@@ -96,9 +101,9 @@ class HttpFront:
             self._token = token_of(self._service.host.db_path) if path is None else read_token(path)
         self._bridge = self._make_bridge(token=self._token)
         self._bridge.calls.count_connections = lambda: len(self._requesting) + len(self._streams)
-        self.app = self._bridge.app
+        self.app: Callable[..., Awaitable[None]] = self._bridge.app
         self.config = Config(
-            self.app,
+            self._bridge.app,
             http=HttpToolsProtocol,
             ws="none",
             lifespan="off",

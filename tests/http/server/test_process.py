@@ -63,7 +63,10 @@ def send(wire: Wire, body: Any = None) -> int:
 def test_a_signal_ends_it_although_clients_are_idle_slow_or_stuck(bridged: Start, db: str, number: int) -> None:
     served = bridged(http=f"unix:{db}.http")
     with ExitStack() as stack:
-        idle, half, body, deaf = wires = [stack.enter_context(served.wire()) for _ in range(4)]
+        idle, half, body, deaf, *streams = wires = [stack.enter_context(served.wire()) for _ in range(7)]
+        for stream in streams:
+            stream.write(stream.request("/events?preview=10"))
+            assert stream.head() is not None
         for _ in range(6):
             send(idle, "x" * 1_000_000)
         half.write(b"POST /send HTT")
@@ -77,6 +80,7 @@ def test_a_signal_ends_it_although_clients_are_idle_slow_or_stuck(bridged: Start
 
         assert time.monotonic() - begin < 10
         assert idle.rest() == half.rest() == b""
+        assert all(stream.rest().endswith(b"\r\n0\r\n\r\n") for stream in streams)
         for wire in wires:
             with suppress(ConnectionResetError):
                 wire.rest()
@@ -164,7 +168,7 @@ def test_without_descriptors_the_clients_inside_go_on_and_the_others_wait(bridge
     assert served.log().count("\n") == 1, served.log()
 
 
-def test_a_browser_gets_the_token_and_a_log_does_not(bridged: Start, db: str, tmp_path: Path) -> None:
+def test_a_browser_gets_in_and_its_arguments_and_the_log_hold_no_token(bridged: Start, db: str, tmp_path: Path) -> None:
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opening\nmv {tmp_path}/opening {tmp_path}/opened\n')
     browser.chmod(0o700)
@@ -176,11 +180,15 @@ def test_a_browser_gets_the_token_and_a_log_does_not(bridged: Start, db: str, tm
     with served.wire() as wire:
         first = wire.ask(opened.removeprefix(served.address[:-1]))
         assert (first.status, first.headers["location"]) == (303, "/")
+        cookie = first.headers["set-cookie"].partition(";")[0]
+        assert wire.ask("/peers", None, f"Cookie: {cookie}").status == 200
+        assert wire.ask(opened.removeprefix(served.address[:-1])).status == 401
         assert wire.ask("/peers").status == 401
         assert wire.ask("/peers", None, f"Authorization: Bearer {token}").status == 200
         assert wire.ask("/send", json.dumps(NOTE).encode(), f"Authorization: Bearer {token}").status == 403
     served.stop()
-    assert token not in served.log()
+    assert served.process.stdout is not None
+    assert token not in opened + served.log() + served.process.stdout.read()
 
 
 def test_http_alone_needs_nothing_of_the_extra_for_json_rpc(db: str, tmp_path: Path) -> None:
