@@ -10,8 +10,9 @@ import json.encoder
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
+_T = TypeVar("_T")
 MAX_REQUEST = 8 * 1024 * 1024
 MAX_BATCH = 100_000
 # A line with more texts holds too many values in any case; they are not told from the other values.
@@ -34,14 +35,31 @@ class ParseError(ValueError):
 def parse(line: bytes) -> Any:
     """Return the value of a line; raises ParseError, also for an object with a duplicate key."""
     try:
-        return _decode(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise ParseError(f"byte {error.start} is not UTF-8") from None
-    except RecursionError:
-        raise ParseError("it nests too deep") from None
+        return _valid(lambda: _decoder.decode(to_text(line)))
     except json.JSONDecodeError as error:
         raise ParseError(f"{error.msg} at character {error.pos}") from None
-    except ParseError:
+
+
+def to_text(line: bytes) -> str:
+    """Return the text of a line; raises ParseError."""
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ParseError(f"byte {error.start} is not UTF-8") from None
+
+
+def decode_at(text: str, start: int) -> tuple[Any, int]:
+    """Return the JSON value that begins at `start`, and where it ends; raises JSONDecodeError, or ParseError."""
+    return _valid(lambda: _decoder.raw_decode(text, start))
+
+
+def _valid(decode: Callable[[], _T]) -> _T:
+    """Call `decode`, and let its errors be a JSONDecodeError or a ParseError."""
+    try:
+        return decode()
+    except RecursionError:
+        raise ParseError("it nests too deep") from None
+    except (json.JSONDecodeError, ParseError):
         raise
     except ValueError:
         raise ParseError("it holds a number of too many digits") from None
@@ -55,11 +73,26 @@ def count_values(line: bytes) -> int:
         return texts
     others = is_inside = 0
     for start in range(0, len(bare), _PIECE):  # few parts exist at a time, and other threads run in between
-        parts = bare[start : start + _PIECE].split(b'"')
-        outside = b"".join(parts[is_inside::2])
-        others += outside.count(b",") + outside.count(b"[") + outside.count(b"{")
-        is_inside = (is_inside + len(parts) - 1) % 2
+        more, is_inside = _count_others(bare[start : start + _PIECE], is_inside)
+        others += more
     return texts + others
+
+
+def count_in(piece: bytes, is_inside: int) -> tuple[int, int]:
+    """Count as `count_values` does in a piece of a line that cuts no escape; takes and returns whether a text is cut.
+
+    `is_inside` is 1 if the piece begins inside a text, else 0; the second result is the same for its end.
+    """
+    bare = piece.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in piece else piece
+    others, ends_inside = _count_others(bare, is_inside)
+    return (bare.count(b'"') + ends_inside) // 2 + others, ends_inside
+
+
+def _count_others(bare: bytes, is_inside: int) -> tuple[int, int]:
+    """Count the values of a piece without escapes that are no texts; takes and returns the same as `count_in`."""
+    parts = bare.split(b'"')
+    outside = b"".join(parts[is_inside::2])
+    return outside.count(b",") + outside.count(b"[") + outside.count(b"{"), (is_inside + len(parts) - 1) % 2
 
 
 def encode_success(id: Any, result: Any) -> bytes:
@@ -156,4 +189,4 @@ def _finite(text: str) -> float:
     return number
 
 
-_decode = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_refuse_constant).decode
+_decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_refuse_constant)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from raven.errors import LimitError, RavenError
 from raven.host.admission import Share
 from raven.host.deferred import DeferredSet
-from raven_rpc.jsonrpc import errors, messages
+from raven_rpc.jsonrpc import batch, errors, messages
 from raven_rpc.methods.context import Context
 from raven_rpc.server.dispatch import Dispatched, Dispatcher
 from raven_rpc.server.long_input import LongInput
@@ -181,6 +181,12 @@ class Intake:
         self._long.dispatch(elements, self._dispatch, start)
 
     def _dispatch(self, value: Any) -> Dispatched:
+        if isinstance(value, batch.Unparsed):
+            try:
+                value, _ = messages.decode_at(value.text, 0)
+            except messages.ParseError as error:  # it nests nearly too deep: the stack was shorter at the first time
+                refusal = errors.standard(messages.PARSE_ERROR, str(error))
+                return Dispatched(True, None, messages.failure(None, refusal), None)
         return self._dispatcher.dispatch(value, self._context)
 
     def _respond(self, response: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from raven.errors import LimitError
 from raven.host.host import Host
 from raven.host.limits import ServerLimits
 from raven.host.worker import Outcome
-from raven_rpc.jsonrpc import messages
+from raven_rpc.jsonrpc import batch, messages
 from raven_rpc.server.dispatch import Dispatched
 from raven_rpc.server.memory import Holder, LongLines
 from raven_rpc.server.sink import LineSink
@@ -44,18 +44,24 @@ class LongInput:
 
         def parse() -> Any:
             count = messages.count_values(line) if self._most_values else 0
-            if count > self._most_values:
-                return LimitError(
-                    f"a line of about {count:,} JSON values is over the limit `values` of {self._most_values:,}; "
-                    "nothing was done: send less at once"
-                )
             try:
+                if count > self._most_values:
+                    return self._split(line, count)
                 value = messages.parse(line)
-            except messages.ParseError as error:
+            except (messages.ParseError, LimitError) as error:
                 return error
             return value if isinstance(value, list) else dispatch(value)
 
         self._work(parse, done)
+
+    def _split(self, line: bytes, count: int) -> list[batch.Unparsed]:
+        """Return the elements of a batch of so many values; raises LimitError for a single request, or an element."""
+        if batch.is_batch(line):
+            return batch.split(line, self._most_values)
+        raise LimitError(
+            f"a line of about {count:,} JSON values is over the limit `values` of {self._most_values:,}; "
+            "nothing was done: send less at once"
+        )
 
     def dispatch(
         self, elements: Sequence[Any], dispatch: Callable[[Any], Dispatched], done: Callable[[list[Dispatched]], None]

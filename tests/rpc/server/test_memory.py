@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raven import BusClient
-from raven_rpc.jsonrpc import messages
+from raven import BusClient, LimitError
+from raven_rpc.jsonrpc import batch, messages
 from raven_rpc.server import memory
 from tests.processes import needs_proc, peak_mib
 from tests.rpc_server import Served
@@ -56,9 +56,9 @@ def test_the_count_of_values_does_not_depend_on_where_a_line_is_cut(monkeypatch:
 def test_long_and_short_lines_are_answered_in_their_order(serve: Serve, connect: Callable[..., BusClient]) -> None:
     ping = '{"jsonrpc":"2.0","method":"ping","id":"p"}'
     hello = '{"jsonrpc":"2.0","method":"hello","params":{"as":"w:s"},"id":"h"}'
-    batch = f"[{hello.replace('w:s', 'v:s')},{long_send(3, 100_000)},{ping},{long_send(4, 10)}]"
+    four = f"[{hello.replace('w:s', 'v:s')},{long_send(3, 100_000)},{ping},{long_send(4, 10)}]"
     with serve().connect() as line:
-        requests = [hello, long_send(1), ping, "{" * 100_000, long_send(2), batch, long_send(5, 10)]
+        requests = [hello, long_send(1), ping, "{" * 100_000, long_send(2), four, long_send(5, 10)]
         # In a thread: the server reads no more than it can answer.
         writer = threading.Thread(target=line.write, args=("\n".join(requests),))
         writer.start()
@@ -84,6 +84,59 @@ def test_a_line_of_too_many_values_is_refused_before_it_is_parsed(serve: Serve, 
     assert (error["id"], error["error"]["data"]["kind"]) == (None, "limit")
     assert "`values` of 50,000" in error["error"]["message"]
     assert sent["result"]["id"] == 1  # and the first was not sent
+
+
+@given(st.lists(_JSON, min_size=1, max_size=8), st.integers(1, 30), st.integers(17, 60), st.booleans())
+def test_a_batch_is_split_into_elements_of_bounded_size(
+    value: list[Any], most: int, size: int, is_spaced: bool
+) -> None:
+    line = json.dumps(value, indent=1 if is_spaced else None).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch, "_PIECE", size)
+        try:
+            elements = batch.split(line, most)
+        except LimitError:
+            assert max(2 * number_of_values(element) for element in value) + 1 > most
+            return
+
+    assert [json.loads(element.text) for element in elements] == value
+    # The last piece of a window may hold as many values as it has characters.
+    assert all(number_of_values(element) <= most + size + 1 for element in value)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("[1, 2", "Expecting ',' delimiter at character 5"),
+        ("[1, 2] 3", "Extra data at character 7"),
+        ("[1, 2 3]", "Expecting ',' delimiter at character 6"),
+        ("[1, ]", "Expecting value at character 4"),
+        ('[1, "a', "Unterminated string starting at at character 4"),
+        ("[1, NaN]", "NaN is no JSON value"),
+        ('[{"a": 1, "a": 2}]', "is there twice"),
+        (f"[{'1, ' * 40}x, {'1, ' * 40}1]", "Expecting value at character 121"),
+    ],
+)
+def test_a_batch_that_is_no_json_is_refused_as_a_whole(monkeypatch: pytest.MonkeyPatch, line: str, said: str) -> None:
+    monkeypatch.setattr(batch, "_PIECE", 32)
+
+    with pytest.raises(messages.ParseError, match=said):
+        batch.split(line.encode(), 8)
+
+
+def test_a_long_batch_counts_the_values_of_each_element(serve: Serve, connect: Callable[..., BusClient]) -> None:
+    pings = [{"jsonrpc": "2.0", "method": "ping", "id": number} for number in range(20_000)]
+    large = json.loads(long_send(1, body=[0] * 60_000))
+    with serve("--as", "w:s", "--limit", "values=50000", "--limit", "requests_per_s=0").connect() as line:
+        line.write(json.dumps([json.loads(long_send(1, 10)), *pings, {"id": 1}]))
+        answers = line.read()
+        line.write(json.dumps([json.loads(long_send(1, 10)), *pings, large]))
+        refused = line.read()
+
+    assert [answer["id"] for answer in answers] == [1, *range(20_000), None]
+    assert [answer["error"]["code"] for answer in answers if "error" in answer] == [messages.INVALID_REQUEST]
+    assert "element 20,002 of the batch holds more JSON values than the limit `values`" in refused["error"]["message"]
+    assert connect("boss:s").last_id() == 1
 
 
 def test_long_lines_take_turns_and_one_that_never_ends_is_cut(
