@@ -27,6 +27,7 @@ from raven.model.new_message import (
     check_request,
 )
 from raven.observer import BusObserver
+from raven.store.errors import LOADING
 
 if TYPE_CHECKING:
     from raven.delivery.mailbox import Mailbox
@@ -130,14 +131,16 @@ class BusClient(BusObserver):
     def _make_outbox(self, record_sends: Callable[[int], None] | None) -> Outbox:
         if self._identity_ttl_s is None and self._broadcast_ttl_s is None:
             return Outbox(self._store, self._identity, self._doorbells, record_sends)
-        from raven.delivery.forgetting import LifetimeOutbox
+        with LOADING:
+            from raven.delivery.forgetting import LifetimeOutbox
 
         return LifetimeOutbox(
             self._store, self._identity, self._doorbells, record_sends, self._identity_ttl_s, self._broadcast_ttl_s
         )
 
     def _make_retention(self, limits: Retention) -> RetentionWorker:
-        from raven.delivery.retention import RetentionWorker
+        with LOADING:
+            from raven.delivery.retention import RetentionWorker
 
         return RetentionWorker(self._store, limits, self._doorbells.is_awaited)
 
@@ -278,7 +281,8 @@ class BusClient(BusObserver):
         return await self._ask(to, type, body, timeout_s, options).send_and_wait_async()
 
     def _ask(self, to: str | Sequence[str], type: str, body: Any, timeout_s: float, options: Any) -> Request:
-        from raven.receive.request import Request
+        with LOADING:
+            from raven.receive.request import Request
 
         request = Request(
             self._handle, self._pending_request(to, type, body, timeout_s=timeout_s, **options), timeout_s
@@ -290,7 +294,8 @@ class BusClient(BusObserver):
         self, to: str | Sequence[str], type: str, body: Any = None, *, timeout_s: float, **options: Any
     ) -> PendingRequest:
         """Check the arguments of `request`; return a request for an event loop of your own to send and await."""
-        from raven.receive.request import PendingRequest, make_reply_address
+        with LOADING:
+            from raven.receive.request import PendingRequest, make_reply_address
 
         check_request(timeout_s, options)
         lasting = {**options, "expires_in_s": timeout_s}
@@ -301,7 +306,8 @@ class BusClient(BusObserver):
     def _mailbox(self) -> Mailbox:
         """The mailbox of this address; created at its first use, so that a client that only sends imports less."""
         if not self._mailboxes:
-            from raven.delivery.mailbox import Mailbox
+            with LOADING:
+                from raven.delivery.mailbox import Mailbox
 
             # Two threads must get the same mailbox: one may ack a message that the other has claimed.
             self._mailboxes.setdefault("mailbox", Mailbox(self._store, self._identity, self._doorbells.ring))
@@ -388,7 +394,8 @@ class BusClient(BusObserver):
         seconds (None: no limit) or at `close`. At its end, also by break, exception or cancellation, it releases
         unyielded messages and, with manual acks, unacked ones.
         """
-        from raven.receive.auto_ack import AsyncMessageIterator
+        with LOADING:
+            from raven.receive.auto_ack import AsyncMessageIterator
 
         return AsyncMessageIterator(self._consumer(ack, lease_s, poll_interval_s, max_per_poll), self._store, timeout_s)
 
@@ -402,7 +409,8 @@ class BusClient(BusObserver):
         timeout_s: float | None = None,
     ) -> Iterator[Message]:
         """Do as `subscribe` does, for an ordinary `for` loop, which blocks this thread between messages."""
-        from raven.receive.auto_ack import iterate
+        with LOADING:
+            from raven.receive.auto_ack import iterate
 
         return iterate(self._consumer(ack, lease_s, poll_interval_s, max_per_poll), timeout_s)
 
@@ -419,7 +427,8 @@ class BusClient(BusObserver):
         the commit. Until then no other process can write, but reads of other threads continue. Writes of this thread
         through the client itself are also part of the transaction, with a DeprecationWarning.
         """
-        from raven.transaction import BusTransaction
+        with LOADING:
+            from raven.transaction import BusTransaction
 
         return BusTransaction(self, self._store)
 
@@ -454,8 +463,9 @@ class BusClient(BusObserver):
             consumer.release()
 
     def _consumer(self, ack: str, lease_s: float, poll_interval_s: float, max_per_poll: int) -> AutoAckConsumer:
-        from raven.receive.auto_ack import AutoAckConsumer
-        from raven.wake.waiter import Waiter
+        with LOADING:
+            from raven.receive.auto_ack import AutoAckConsumer
+            from raven.wake.waiter import Waiter
 
         if ack not in ("auto", "manual"):
             raise InputError(f"ack {abbreviate(ack)} is not known: use 'auto' or 'manual'")
@@ -464,7 +474,8 @@ class BusClient(BusObserver):
         if ack == "auto":
             consumer = AutoAckConsumer(self._mailbox, waiter, max_per_poll)
         else:
-            from raven.receive.manual_ack import ManualAckConsumer
+            with LOADING:
+                from raven.receive.manual_ack import ManualAckConsumer
 
             consumer = ManualAckConsumer(self._handle, self.address, self._mailbox, waiter, max_per_poll, lease_s)
         self._consumers.add(consumer)

@@ -15,6 +15,7 @@ from raven.model import clock
 from raven.model.limits import GRACE_S, check_id, check_max
 from raven.model.message import Message, State
 from raven.store.database import Store
+from raven.store.errors import LOADING
 from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
 from raven.wake.handle import Handle
 
@@ -159,7 +160,8 @@ class BusObserver:
 
     def _filters(self, role: str | Sequence[str] | None, max: int) -> dict[str, Any]:
         """Verify the file, and return the query parameters that limit a conversation."""
-        from raven.query.log import encode_addresses
+        with LOADING:
+            from raven.query.log import encode_addresses
 
         check_max(max)
         addresses = encode_addresses(role)
@@ -168,7 +170,8 @@ class BusObserver:
 
     def receipts(self, id: int) -> list[Receipt]:
         """Return a receipt for each delivery of a message, in the order of its recipients; MessageNotFoundError."""
-        from raven.query import receipts
+        with LOADING:
+            from raven.query import receipts
 
         self._require(id)
         return receipts.receipts(self._store, self._doorbells, id, self._scope)
@@ -188,7 +191,8 @@ class BusObserver:
         return await self._receipt_wait(id, state, timeout_s).wait_async()
 
     def _receipt_wait(self, id: int, state: State, timeout_s: float | None) -> ReceiptWait:
-        from raven.query.receipts import ReceiptWait
+        with LOADING:
+            from raven.query.receipts import ReceiptWait
 
         check_id(id)
         return ReceiptWait(self._handle, id, state, timeout_s)
@@ -214,13 +218,15 @@ class BusObserver:
         return self._dead_letters().purge(role)
 
     def _dead_letters(self) -> DeadLetters:
-        from raven.delivery.dead_letters import DeadLetters
+        with LOADING:
+            from raven.delivery.dead_letters import DeadLetters
 
         return DeadLetters(self._store, self._doorbells)
 
     def peers(self, session: str | None = None) -> list[Peer]:
         """List the addresses that are registered or have mail: subscribers now, last use, and pending mail of each."""
-        from raven.query.peers import list_peers
+        with LOADING:
+            from raven.query.peers import list_peers
 
         self._store.verify()
         return list_peers(self._store, self._doorbells, session, self._scope)
@@ -231,7 +237,8 @@ class BusObserver:
         Without `full`, finished deliveries are not counted and their fields are None. The cost then grows only with the
         backlog, so that a program can call this every second.
         """
-        from raven.query.stats import collect
+        with LOADING:
+            from raven.query.stats import collect
 
         return collect(self._store, self._doorbells, full=full, scope=self._scope)
 
@@ -254,15 +261,17 @@ class BusObserver:
         `role`, an address or a list of addresses, keeps the messages from or to any of them. `follow` ends after
         `timeout_s` seconds (None: no limit). Each send wakes the tail, and it polls every `poll_interval_s` seconds.
         """
-        from raven.query.log import LogCursor
+        with LOADING:
+            from raven.query.log import LogCursor
 
         log = LogCursor(self._store, from_id, role)
         if not follow:
             while page := log.page():
                 yield from page
             return
-        from raven.wake.sigterm import raise_on_sigterm
-        from raven.wake.waiter import Waiter
+        with LOADING:
+            from raven.wake.sigterm import raise_on_sigterm
+            from raven.wake.waiter import Waiter
 
         deadline = clock.deadline_after(timeout_s)
         raise_on_sigterm()
@@ -294,7 +303,8 @@ class BusObserver:
         Messages are dropped in small batches, each a transaction; `progress` is called after each. With `dry_run` they
         are only counted.
         """
-        from raven.delivery import retention
+        with LOADING:
+            from raven.delivery import retention
 
         self._store.verify()
         return retention.prune(
@@ -316,7 +326,8 @@ class BusObserver:
         their reports, and waits for receipts end. A client that still uses such an address registers it again with one
         of its next writes. Raises AddressError.
         """
-        from raven.delivery import forgetting
+        with LOADING:
+            from raven.delivery import forgetting
 
         self._store.verify()
         return forgetting.forget(self._store, self._doorbells.ring, targets)
@@ -345,11 +356,13 @@ def settle(store: Store, doorbells: Doorbells, identity_ttl_s: float | None, at_
 
     Each takes about `at_most_s` seconds; the next call does the rest.
     """
-    from raven.delivery import expiry
+    with LOADING:
+        from raven.delivery import expiry
 
     expiry.apply_due(store, doorbells.ring, at_most_s)
     if identity_ttl_s is not None:
-        from raven.delivery import forgetting
+        with LOADING:
+            from raven.delivery import forgetting
 
         forgetting.forget_unseen(store, doorbells, identity_ttl_s, at_most_s)
 

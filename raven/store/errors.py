@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from types import TracebackType
 
 from raven.errors import (
     BusyError,
@@ -52,6 +53,25 @@ _BY_ERRNO: dict[int, _Mapping] = {
 }
 # SQLITE_IOERR_WRITE: without an errno, the cause is a file size limit or a quota.
 _WRITE_FAILED = 778
+
+
+class _Loading:
+    """`with LOADING:` around the import of a module that a method needs; raises DatabaseError if no file can be opened.
+
+    The error is the same as the one of a client that cannot open the bus for this reason.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, OSError) and _BY_ERRNO.get(error.errno or 0) is _TOO_MANY:
+            raise DatabaseError(f"raven's module {error.filename} {_TOO_MANY[1]}") from error
+
+
+LOADING = _Loading()
 
 
 def from_sqlite(error: Exception, path: str, waited_s: float, os_errno: int = 0) -> DatabaseError:

@@ -22,6 +22,7 @@ from raven.store import file
 from raven.store.block import AfterCommit, Block, ThreadToken, run_actions
 from raven.store.checkpoint import BEGINS, CALLBACKS, Checkpointer, WalHook
 from raven.store.connection import REFUSED, Connection, SqliteError
+from raven.store.errors import LOADING
 from raven.store.fork_safety import hold
 from raven.store.sql import SQL
 from raven.store.sql.rows import Params, fetch, fetch_some
@@ -87,7 +88,8 @@ class Transaction:
 
     def execute(self, sql: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Run user SQL and return its rows; raises StatementError."""
-        from raven.store.sql import authorizer
+        with LOADING:
+            from raven.store.sql import authorizer
 
         return authorizer.run(self._connection, sql, params)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
@@ -10,6 +11,7 @@ import pytest
 
 from raven import DatabaseError, DiskFullError, FileMissingError, ReadOnlyError
 from raven.store.errors import from_sqlite
+from tests.support import Program
 
 IOERR_READ, IOERR_WRITE, IOERR_SHMSIZE, CANTOPEN = 266, 778, 4874, 14
 
@@ -68,3 +70,15 @@ def test_a_file_whose_folder_is_gone_is_a_missing_file(tmp_path: Path) -> None:
     error = from_sqlite(failure, str(tmp_path / "gone" / "bus.db"), 0)
 
     assert type(error) is FileMissingError
+
+
+def test_every_first_call_without_a_descriptor_is_an_error_of_raven_with_the_remedy(
+    db: str, spawn: Callable[..., Program]
+) -> None:
+    program = spawn("first_calls", db)
+
+    errors = dict(program.read_rest())
+
+    assert len(errors) > 15
+    assert all(error and error.startswith("DatabaseError: ") and "`ulimit -n`" in error for error in errors.values())
+    assert program.wait() == 0  # and with descriptors it goes on
