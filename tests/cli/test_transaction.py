@@ -200,3 +200,8 @@ def test_an_error_of_the_bus_file_is_not_told_as_one_of_a_call(db: str, connect:
         run_batch(bus, calls(), label=lambda number: f"line {number}: ")
 
     assert str(caught.value).startswith(f"the bus {db} was replaced during a transaction")
+
+
+@pytest.mark.parametrize(("address", "said"), [("*:s", "is a broadcast pattern"), ("worker", "has no ':'")])
+def test_a_wrong_address_is_refused_also_if_there_are_no_lines(shell: Shell, address: str, said: str) -> None:
+    assert said in shell.error(2, "transaction", "-a", address)

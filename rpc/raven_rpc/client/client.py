@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 
 from raven.errors import DatabaseError, InputError, LeaseLostError
+from raven.model.address import parse_address
 from raven.model.leases import LeaseTracker
 from raven.model.limits import GRACE_S, check_id, check_max, check_poll_interval
 from raven.model.message import Message, State
@@ -55,7 +56,7 @@ class Client:
         if patience_s is not None:
             warnings.warn("patience_s is deprecated: use connect_timeout_s", DeprecationWarning, stacklevel=2)
             connect_timeout_s = patience_s
-        self._address = address
+        self._address = None if address is None else str(parse_address(address))
         self._transport = Transport(str(socket_path), timeout_s, connect_timeout_s)
         # All leases that this client holds; loops and long calls use connections of their own.
         self._leases = LeaseTracker()
