@@ -127,7 +127,7 @@ def test_a_person_composes_gets_mail_replies_and_acks(connect: Connect, site: Se
     ann = connect("ann:s")
     ann.inbox()
     page = show(site().url, expected=("422",))
-    page.wait_for_function("document.getElementById('me').value === 'human:s'")
+    expect(page.locator("#me")).to_have_value("human:s")
     page.keyboard.press("c")
     send = page.locator("#composer [name=send]")
     for to, kind, body, fault in (
@@ -274,7 +274,12 @@ def test_each_view_fits_its_window_in_light_and_dark(
 ) -> None:
     ann = connect("ann-with-a-long-role-name:session-with-a-long-name")
     for number in range(20):
-        ann.send("*:*" if number % 3 else "bob:s", f"type-{number}", {"text": "word " * 40, "long": "x" * 300})
+        ann.send(
+            "*:*" if number % 3 else "bob:s",
+            f"type-{number}",
+            {"text": "word " * 40, "long": "x" * 300},
+            max_attempts=1,
+        )
     bob = connect("bob:s")
     bob.nack(bob.claim()[0].id, reason="y" * 300)
     page = show(site().url, viewport={"width": width, "height": 800}, color_scheme=scheme)

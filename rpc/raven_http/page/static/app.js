@@ -9,10 +9,13 @@ import { deathOf, Letters } from "./letters.js";
 import { Roster } from "./roster.js";
 import { StatsPage } from "./stats.js";
 import { Stream } from "./stream.js";
-import { bdi, count, el, icon, oneLine, setText, visible } from "./text.js";
+import { bdi, count, el, icon, micros, oneLine, setText, visible } from "./text.js";
 
 const LAST = 10_000;
+// A busy bus brings hundreds of events a second: the page follows it some twenty times a second, and more seldom while
+// it takes in the messages of the past.
 const FRAME_MS = 50;
+const PAST_FRAME_MS = 400;
 const TOAST_MS = 4000;
 const TABS = ["feed", "inbox", "dead", "stats", "agents"];
 
@@ -120,11 +123,10 @@ function me() {
 
 // The events.
 let framePending = false;
-function schedule() {
+function schedule(isLive = true) {
   if (framePending) return;
   framePending = true;
-  // A busy bus brings hundreds of events a second: the page follows it some twenty times a second.
-  setTimeout(() => requestAnimationFrame(frame), FRAME_MS);
+  setTimeout(() => requestAnimationFrame(frame), isLive || bus.messages.size < 200 ? FRAME_MS : PAST_FRAME_MS);
 }
 
 function frame() {
@@ -142,7 +144,7 @@ function concerns(message, address) {
 
 const on = {
   message(data) {
-    const isLive = Date.parse(data.created_at) * 1000 > openedAt - 2e6;
+    const isLive = micros(data.created_at) > openedAt - 2e6;
     const message = bus.message(data, isLive);
     if (!message) return;
     feed.added(message);
@@ -150,7 +152,7 @@ const on = {
     if (isLive && document.hidden) unseen += 1;
     if (concerns(message, me())) inbox.refresh();
     if (message.state === "dead") dead.refresh();
-    schedule();
+    schedule(isLive);
   },
   receipt(data) {
     const before = bus.messages.get(data.id)?.receipts.get(data.recipient)?.state;
@@ -349,7 +351,7 @@ function setByThread(byThread) {
 
 function toNewest() {
   if (feed.paused) setPaused(false);
-  $("feed-list").scrollTop = 0;
+  feed.list.scrollTo(0);
   showMissed();
 }
 

@@ -71,7 +71,7 @@ export function summary(message) {
   let body = message.body;
   if (message.truncated) {
     const json = (message.preview ?? "").replace(/\\(u[0-9a-fA-F]{0,3})?$/, "");
-    if (!json.startsWith('"')) return oneLine(json.slice(0, SHOWN_PREVIEW));
+    if (!json.startsWith('"')) return oneLine(json.replace(/^\{/, "").replace(/"([\w-]+)":\s?/g, "$1: ").slice(0, SHOWN_PREVIEW));
     try {
       body = JSON.parse(`${json}"`);
     } catch {

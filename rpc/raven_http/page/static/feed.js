@@ -50,6 +50,7 @@ function makeRow() {
 /** Say the state of a message in a few words: `acked`, `3/5 acked`, `dead`. */
 export function stateText(message) {
   const total = message.receipts.size;
+  if (!total && message.to.some((one) => one.includes("*"))) return "no recipient";
   if (total > 1 && message.state !== "acked") {
     let acked = 0;
     for (const receipt of message.receipts.values()) if (receipt.state === "acked") acked += 1;
@@ -88,7 +89,7 @@ export class Feed {
   setFilter(filter) {
     this.filter = filter;
     this.build();
-    this.viewport.scrollTop = 0;
+    this.list.scrollTo(0);
   }
 
   setPaused(paused) {

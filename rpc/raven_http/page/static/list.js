@@ -19,8 +19,17 @@ export class VirtualList {
     viewport.append(this.space);
     this.pending = false;
     this.height = 0;
+    // The size and the position of the viewport, kept because to read them costs a layout.
     this.seen = 0;
-    viewport.addEventListener("scroll", () => this.schedule(), { passive: true });
+    this.top = 0;
+    viewport.addEventListener(
+      "scroll",
+      () => {
+        this.top = viewport.scrollTop;
+        this.schedule();
+      },
+      { passive: true },
+    );
     new ResizeObserver(() => this.measure()).observe(viewport);
     if (onPick) {
       viewport.addEventListener("click", (event) => {
@@ -36,10 +45,10 @@ export class VirtualList {
     const height = parseFloat(getComputedStyle(this.viewport).getPropertyValue("--row")) || 48;
     this.seen = this.viewport.clientHeight;
     if (height !== this.height) {
-      const top = this.height ? Math.round(this.viewport.scrollTop / this.height) : 0;
+      const first = this.height ? Math.round(this.top / this.height) : 0;
       this.height = height;
       this.resize();
-      this.viewport.scrollTop = top * height;
+      this.scrollTo(first * height);
       for (const row of this.shown.values()) row.index = -1;
     }
     this.schedule();
@@ -49,22 +58,26 @@ export class VirtualList {
     this.space.style.setProperty("height", `${this.items.length * this.height}px`);
   }
 
+  scrollTo(top) {
+    this.top = top;
+    this.viewport.scrollTop = top;
+  }
+
   get isAtTop() {
-    return this.viewport.scrollTop < this.height;
+    return this.top < this.height;
   }
 
   /** Show other items; those that stay keep their elements. */
   set(items) {
-    const top = this.viewport.scrollTop;
-    const first = Math.floor(top / this.height);
-    const anchor = top >= this.height && this.items.length > first ? this.key(this.items[first]) : null;
+    const first = Math.floor(this.top / this.height);
+    const anchor = !this.isAtTop && this.items.length > first ? this.key(this.items[first]) : null;
     const before = this.items.length;
     this.items = items;
     if (items.length !== before) this.resize();
     if (anchor !== null) {
       const index = items.findIndex((item) => this.key(item) === anchor);
       const move = (index - first) * this.height;
-      if (index >= 0 && move) this.viewport.scrollTop = top + move;
+      if (index >= 0 && move) this.scrollTo(this.top + move);
     }
     this.schedule();
   }
@@ -86,7 +99,7 @@ export class VirtualList {
 
   render() {
     if (!this.seen) this.seen = this.viewport.clientHeight;
-    const first = Math.max(0, Math.floor(this.viewport.scrollTop / this.height) - BEYOND);
+    const first = Math.max(0, Math.floor(this.top / this.height) - BEYOND);
     const end = Math.min(this.items.length, first + Math.ceil(this.seen / this.height) + 2 * BEYOND);
     const wanted = new Map();
     for (let index = first; index < end; index += 1) wanted.set(this.key(this.items[index]), index);
@@ -131,9 +144,8 @@ export class VirtualList {
   /** Scroll as little as needed to bring an item into sight. */
   reveal(index) {
     const top = index * this.height;
-    const view = this.viewport;
-    if (top < view.scrollTop) view.scrollTop = top;
-    else if (top + this.height > view.scrollTop + view.clientHeight) view.scrollTop = top + this.height - view.clientHeight;
+    if (top < this.top) this.scrollTo(top);
+    else if (top + this.height > this.top + this.seen) this.scrollTo(top + this.height - this.seen);
     this.render();
   }
 }

@@ -89,8 +89,8 @@ export function hue(text) {
 /** Return a time of the bus in microseconds since 1970; NaN for none. */
 export function micros(iso) {
   if (!iso) return NaN;
-  const [whole, fraction = ""] = iso.replace(/(Z|\+00:00)$/, "").split(".");
-  return Date.parse(`${whole}Z`) * 1000 + Number(fraction.padEnd(6, "0").slice(0, 6));
+  const fraction = iso[19] === "." ? parseInt(iso.slice(20, 26).replace(/\D.*/, "").padEnd(6, "0"), 10) : 0;
+  return Date.parse(`${iso.slice(0, 19)}Z`) * 1000 + fraction;
 }
 
 /** Return how long ago a time was: `now`, `12 s`, `4 min`, `3 h`, `2 d`. */
