@@ -274,6 +274,7 @@ _TEXTS: dict[str, tuple[str, str, _Schema]] = {
 _TEXTS_OF_FILTER = {"type": "array", "items": {"type": "string", "minLength": 1}}
 _OF_EVENTS: dict[str, tuple[str, _Schema]] = {
     "from": ("ID of the first message; without it only new events come", {"type": "integer", "minimum": 0}),
+    "last": ("begin so many ids before the newest message", {"type": "integer", "minimum": 0}),
     "last_event_id": ("`id` of the last event that the client has, for clients that set no header", {"type": "string"}),
     "address": (
         "only messages from or to this address; repeatable",

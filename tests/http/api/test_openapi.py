@@ -98,6 +98,15 @@ def test_every_kind_of_error_is_in_the_document(bridge: Serve) -> None:
     assert {entry.kind for entry in ERROR_CODES.values()} < set(error["properties"]["error"]["enum"])
 
 
+def test_the_document_has_every_parameter_of_the_event_stream(bridge: Serve) -> None:
+    served = bridge()
+
+    described = served.get("/openapi.json").json()["paths"]["/events"]["get"]["parameters"]
+
+    refusal = served.get("/events?colour=1").json()["detail"]
+    assert refusal.endswith(f"use {', '.join(one['name'] for one in described)}")
+
+
 def test_schemas_shows_those_of_registered_types(bridge: Serve) -> None:
     from pydantic import BaseModel, ConfigDict
 
