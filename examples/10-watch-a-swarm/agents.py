@@ -129,6 +129,7 @@ def work(bus: BusClient, rng: random.Random, step: Callable[[BusClient, random.R
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches run.py too, which kills its agents
     role, db_path, seed = sys.argv[1:]
     rng = random.Random(seed)
     with BusClient.at(address(role), db_path) as bus:

@@ -92,10 +92,13 @@ def main() -> int:
         parser.error(f"{args.db} exists already: each run makes a bus of its own")
     db_path = args.db or os.path.join(tempfile.mkdtemp(prefix="raven-watch-a-swarm-"), "bus.db")
 
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))  # no process stays behind
     with BusClient.at(address("human"), db_path) as bus:
         bus.register(*(address(role) for role in sorted(set(CREW))))
     server = Server(db_path)
-    print(f"page: {server.url}?token={server.token}", flush=True)
+    print(f"page: {server.url}?token={server.token}")
+    print(f"the swarm works for {args.seconds:g} s; Ctrl-C ends it", flush=True)
     if args.open:
         webbrowser.open(f"{server.url}?token={server.token}")
     watcher = Watcher(server.url, server.token)

@@ -25,7 +25,7 @@ def test_the_stream_shows_a_dying_swarm_once_though_its_server_is_killed(tmp_pat
     assert page.match(printed[0])
     assert shapes("\n".join(printed[1:])) == shapes("\n".join(sample.splitlines()[1:-1]))
     assert page.match(sample.splitlines()[0])
-    messages, deliveries, dead, deaths, connections = map(int, re.findall(r"\d+", " ".join(printed[2:4])))
+    messages, deliveries, dead, deaths, connections = map(int, re.findall(r"\d+", " ".join(printed[3:5])))
     assert (messages > 20, deliveries >= messages, dead >= 1, deaths >= 3 * dead, connections) == (True,) * 4 + (2,)
     with BusObserver(bus.removeprefix("bus: ")) as observer:
         assert observer.last_id() == messages
