@@ -26,6 +26,7 @@ from raven_http.guard.authority import LOOPBACK, Authorities
 from raven_http.guard.guard import Guard
 from raven_http.guard.token import check_token
 from raven_http.page.page import page_files
+from raven_rpc.jsonrpc.messages import MAX_REQUEST
 
 MAX_STREAMS = 256
 
@@ -45,10 +46,11 @@ class Bridge:
         token: str | None = None,
         read_only: bool = False,
         allowed_hosts: Sequence[str] | None = None,
+        max_request: int = MAX_REQUEST,
         max_streams: int = MAX_STREAMS,
     ) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.calls = Calls(host, bound)
+        self.calls = Calls(host, bound, max_request)
         self.events = Hub(host, bound, max_viewers=max_streams)
         self.calls.count_streams = lambda: len(self.events)
         posts = {route.path[1:].partition("/")[0] for route in ROUTES if route.is_write}
@@ -58,7 +60,14 @@ class Bridge:
             *(JsonRoute(path, file, methods=["GET"]) for path, file in page_files().items()),
         ]
         routing = Routing(self.calls, others)
-        self.app = Guard(routing, allowed_hosts=hosts, token=token, read_only=read_only, posts=posts)
+        self.app = Guard(
+            routing,
+            allowed_hosts=hosts,
+            token=token,
+            max_body_bytes=max_request,
+            read_only=read_only,
+            posts=posts,
+        )
 
     def start(self) -> None:
         """Begin to serve; on the event loop."""
@@ -175,6 +184,7 @@ def create_app(
     token: str | None = None,
     read_only: bool = False,
     allowed_hosts: Sequence[str] | None = None,
+    max_request: int = MAX_REQUEST,
     max_streams: int = MAX_STREAMS,
     **settings: Any,
 ) -> Starlette:
@@ -183,6 +193,7 @@ def create_app(
     `db_path` and the further settings are BusClient's. `bound` are the addresses that requests may act as; if it is
     empty, they may act as any. `token` is the secret that each request must show, None for none. `read_only` refuses
     every write. `allowed_hosts` are the values of `Host` that are served, with their port; None for those of loopback.
+    A request may have `max_request` bytes.
 
     Its lifespan opens the bus and closes it. A program that mounts it should enter `app.router.lifespan_context(app)`
     in its own lifespan; otherwise the first request opens the bus, and the end of the process closes it.
@@ -199,6 +210,7 @@ def create_app(
         "token": token,
         "read_only": read_only,
         "allowed_hosts": allowed_hosts,
+        "max_request": max_request,
         "max_streams": max_streams,
     }
     program = _Program(db_path, bridge, settings)

@@ -147,8 +147,8 @@ def serve(
     address = options.address()
     if no_socket and address is None:
         raise click.UsageError("--no-socket leaves no way to the bus: add --http")
-    if no_socket and (socket is not None or max_request is not None):
-        raise click.UsageError("--no-socket excludes --socket and --max-request")
+    if no_socket and socket is not None:
+        raise click.UsageError("--no-socket excludes --socket: give one")
     if not no_socket:
         with import_rpc("" if address is None else ", or serve HTTP alone with --no-socket"):
             from raven_rpc.server.front import SocketFront
@@ -176,10 +176,11 @@ def serve(
     common: dict[str, Any] = {"allowed_uids": allowed_uids}
     if max_connections is not None:
         common["max_connections"] = max_connections
+    if max_request is not None:
+        common["max_request"] = max_request
     announce: list[Callable[[], None]] = []
     if not no_socket:
-        sizes: dict[str, Any] = {} if max_request is None else {"max_request": max_request}
-        front = SocketFront(service, socket, **common, **sizes)
+        front = SocketFront(service, socket, **common)
         service.fronts.append(front)
         announce.append(lambda: click.echo(f"listening at {escape(front.address)}"))
     if address is not None:

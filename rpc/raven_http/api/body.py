@@ -14,9 +14,7 @@ from raven.host.limits import ServerLimits
 
 # A longer body is parsed in a thread, and a longer answer is counted and written part by part.
 LONG = 64 * 1024
-# A body of this size is the longest that the guard lets through; it may take this many times as many bytes while it is
-# parsed and written.
-_LONGEST = 8 * 1024 * 1024
+# A body may take this many times as many bytes while it is parsed and written.
 _BYTES_PER_BYTE = 8
 # A client that keeps others waiting must send its body within this time, and waits itself no longer than the other.
 _PATIENCE_S = 5.0
@@ -33,12 +31,12 @@ class SlowBodyError(Exception):
 class LongBodies:
     """The places for long bodies: a request takes one before it is read on, and keeps it until its work is done.
 
-    There are as many places as bodies of the largest size fit into the limit `memory`, but one at least. Requests get
-    them in their order.
+    There are as many places as bodies of `max_request` bytes fit into the limit `memory`, but one at least. Requests
+    get them in their order.
     """
 
-    def __init__(self, limits: ServerLimits) -> None:
-        self._places = max(1, limits.memory // (_BYTES_PER_BYTE * _LONGEST)) if limits.memory else 1000
+    def __init__(self, limits: ServerLimits, max_request: int) -> None:
+        self._places = max(1, limits.memory // (_BYTES_PER_BYTE * max_request)) if limits.memory else 1000
         self._free = asyncio.Semaphore(self._places)
         self._waiting = 0
 

@@ -18,7 +18,7 @@ from raven.host.worker import Outcome, Worker, capture
 from raven.model.message import Message
 from raven_http.api.body import LONG, LongBodies
 from raven_http.api.rates import ClientRates
-from raven_rpc.jsonrpc.messages import count_values, encode_result
+from raven_rpc.jsonrpc.messages import MAX_REQUEST, count_values, encode_result
 from raven_rpc.methods.context import Context
 from raven_rpc.methods.method import Work
 
@@ -32,11 +32,11 @@ class Calls:
     Writes of one turn of the event loop are committed together, with those of all other ways into the bus.
     """
 
-    def __init__(self, host: Host, bound: Sequence[str] = ()) -> None:
+    def __init__(self, host: Host, bound: Sequence[str] = (), max_request: int = MAX_REQUEST) -> None:
         self.host = host
         self.answered: Counter[tuple[str, int]] = Counter()  # by route and status
         self.rates = None if host.rates is None else ClientRates(host.rates)
-        self.long_bodies = LongBodies(host.limits)
+        self.long_bodies = LongBodies(host.limits, max_request)
         self._answers = Answers(host.limits)
         self.count_streams: Callable[[], int] = lambda: 0
         self.count_connections: Callable[[], int] | None = None  # None if another program has the sockets

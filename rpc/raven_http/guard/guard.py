@@ -24,8 +24,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# The body of a message with its envelope, as the socket takes it.
-MAX_BODY_BYTES = 8 * 1024 * 1024
 _WATCHED = frozenset(
     (
         b"host",
@@ -66,7 +64,7 @@ class Guard:
         *,
         allowed_hosts: Iterable[str] = LOOPBACK,
         token: str | None = None,
-        max_body_bytes: int = MAX_BODY_BYTES,
+        max_body_bytes: int = 8 * 1024 * 1024,
         read_only: bool = False,
         posts: Collection[str] | None = None,
     ) -> None:

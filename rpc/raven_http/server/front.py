@@ -21,6 +21,7 @@ from raven_http.guard.authority import LOOPBACK
 from raven_http.guard.token import read_token, token_of
 from raven_http.server.binding import Listening, Target, listen
 from raven_http.server.connection import TIMEOUT_S, Connection
+from raven_rpc.jsonrpc.messages import MAX_REQUEST
 from raven_rpc.jsonrpc.unix_socket import BACKLOG
 
 MAX_CONNECTIONS = 64
@@ -54,6 +55,7 @@ class HttpFront:
         read_only: bool = False,
         allowed_hosts: Sequence[str] = (),
         allowed_uids: Sequence[int] = (),
+        max_request: int = MAX_REQUEST,
         max_connections: int = MAX_CONNECTIONS,
         max_streams: int = MAX_STREAMS,
     ) -> None:
@@ -73,6 +75,7 @@ class HttpFront:
             bound=service.bound,
             read_only=read_only,
             allowed_hosts=tuple(dict.fromkeys((*LOOPBACK, *target.names, *allowed_hosts))),
+            max_request=max_request,
             max_streams=max_streams,
         )
         self._service = service
@@ -220,6 +223,7 @@ def serve(
     use_token: bool = True,
     read_only: bool = False,
     allowed_hosts: Sequence[str] = (),
+    max_request: int = MAX_REQUEST,
     max_connections: int = MAX_CONNECTIONS,
     max_streams: int = MAX_STREAMS,
     **options: Any,
@@ -229,8 +233,9 @@ def serve(
     `address` is HOST:PORT, with port 0 for any free one, or unix:PATH; `ready` gets the URL once clients can connect.
     Each request must show the token of `token_file`, else of the file `<db>.http-token`, which is made if it is
     missing; with `use_token=False`, and at a Unix socket, none. `read_only` refuses every write. `allowed_hosts` are
-    further names by which clients may address the server. The other `options`, such as `bound`, `retention` and
-    `limits`, are the settings of the bus, as for Server of `raven_rpc`. Raises BindError and ConfigError.
+    further names by which clients may address the server. A request may have `max_request` bytes. The other `options`,
+    such as `bound`, `retention` and `limits`, are the settings of the bus, as for Server of `raven_rpc`. Raises
+    BindError and ConfigError.
     """
     target = Target.parse(address)
     target.check_exposure(has_token_file=token_file is not None)
@@ -242,6 +247,7 @@ def serve(
         use_token=use_token,
         read_only=read_only,
         allowed_hosts=allowed_hosts,
+        max_request=max_request,
         max_connections=max_connections,
         max_streams=max_streams,
     )

@@ -195,12 +195,14 @@ def test_http_alone_needs_nothing_of_the_extra_for_json_rpc(db: str, tmp_path: P
     without = tmp_path / "without.py"
     without.write_text("import sys\nsys.modules['jsonrpcserver'] = None\nfrom raven.cli.main import main\nmain()\n")
     command = [sys.executable, str(without), "serve", "--db", db, "--no-socket", "--http", f"unix:{db}.http"]
+    command += ["--max-request", "2000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment()) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == f"listening at unix:{db}.http\n".encode()
             with Wire(f"unix:{db}.http") as wire:
                 assert send(wire) == 1
+                assert wire.ask("/send", json.dumps({**NOTE, "body": "x" * 2000}).encode()).status == 413
             assert not os.path.lexists(f"{db}.sock")
         finally:
             process.terminate()
