@@ -41,9 +41,9 @@ def site(db: str) -> Iterator[Callable[..., Site]]:
         yield lambda *options: stack.enter_context(Site(db, *options))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Start the browser of all tests of this run."""
+    """Start the browser of all tests of a module; while it runs, this thread can run no other event loop."""
     needs("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
