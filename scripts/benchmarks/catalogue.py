@@ -50,4 +50,7 @@ BENCHMARKS = {
     "rpc-stall": Benchmark("rpc_mail.run_stall", "the memory of the server while a reader stalls"),
     "http-round-trip": Benchmark("http.requests.run_round_trip", "POST /send, against a bare Starlette program"),
     "http-group": Benchmark("http.requests.run_group", "eight clients that send over HTTP, and over the socket"),
+    "http-wake": Benchmark("http.events.run_wake", "send to the event in hand of an HTTP client"),
+    "http-idle": Benchmark("http.events.run_idle", "200 event streams on an idle bus"),
+    "http-page": Benchmark("http.page.run", "the live page with 10,000 messages and 100 new ones each second"),
 }

@@ -9,12 +9,14 @@ from typing import Literal
 
 import pytest
 
-from scripts.benchmarks.http.client import Answers
+from scripts.benchmarks.http import page
+from scripts.benchmarks.http.client import Answers, EventStream
 from scripts.benchmarks.http.process import HttpServer
 from scripts.benchmarks.http.requests import http_rate, p50_us
 from scripts.benchmarks.row_count import count_rows
 from scripts.benchmarks.rpc import CLIENTS, PARAMS, Way, rate
 from scripts.benchmarks.server_process import ServerProcess
+from scripts.harness.deadline import wait_until
 
 
 @pytest.mark.parametrize("kind", ["raven", "bare"])
@@ -54,3 +56,36 @@ def test_answers_are_told_apart_however_they_arrive() -> None:
             assert [answers.next() for _ in bodies] == bodies
             with pytest.raises(RuntimeError, match="closed the connection"):
                 answers.next()
+
+
+def test_a_stream_waits_for_the_event_of_a_message_however_it_arrives() -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        far.sendall(b"HTTP/1.1 200 OK\r\n\r\nretry: 1000\n\n")
+        stream = EventStream(near, b"GET /events HTTP/1.1\r\n\r\n")
+        for part in (b"event: message\nid: 121.4\ndata: id: 12.3\n\nevent: message\ni", b"d: 12.", b"5\ndata: {}\n\n"):
+            far.sendall(part)
+        far.shutdown(socket.SHUT_WR)
+
+        stream.wait_for(12)
+
+        with pytest.raises(RuntimeError, match="closed the connection"):
+            stream.wait_for(121)
+
+
+def test_the_traffic_of_the_page_is_acked_as_it_is_sent(tmp_path: Path) -> None:
+    db = str(tmp_path / "bus.db")
+    with page.Traffic(db) as traffic:
+        wait_until(lambda: traffic.sent >= 3, "three messages")
+
+    assert count_rows(db, "messages") == count_rows(db, "deliveries WHERE state = 2") == traffic.sent
+    assert traffic.elapsed_s > 0.02
+
+
+def test_without_chromium_the_page_is_left_out_with_a_line_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert page.run(tmp_path, True) == []
+    assert capsys.readouterr().err == "http-page is left out: it needs Chromium and `pip install playwright`\n"

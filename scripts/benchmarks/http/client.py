@@ -85,3 +85,21 @@ class Answers(_Reader):
         if not found:
             raise RuntimeError(f"the server responded without a length: {head.decode(errors='replace')}")
         return int(rest.partition(b"\r\n")[0])
+
+
+class EventStream(_Reader):
+    """The answer to a request for events, which has no end."""
+
+    def __init__(self, connection: socket.socket, request: bytes) -> None:
+        super().__init__(connection)
+        connection.sendall(request)
+        data, start = self._head()
+        self._unread = data[start:]
+
+    def wait_for(self, message_id: int) -> None:
+        """Wait for the event of a message, and drop all that came before it."""
+        mark = b"\nid: %d." % message_id
+        data = self._unread
+        while (found := data.find(mark)) < 0:
+            data = data[-len(mark) :] + self._read()
+        self._unread = data[found + len(mark) :]

@@ -1,0 +1,71 @@
+"""Event streams: from a send in another process to its event, and the cost of streams on an idle bus."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from raven import BusClient
+from scripts.benchmarks.http.client import EventStream
+from scripts.benchmarks.http.process import HttpServer
+from scripts.benchmarks.interleave import interleave, merge_rounds, percentiles
+from scripts.benchmarks.metric import Metric, at_most
+from scripts.benchmarks.send import BODY, RECIPIENT, SENDER
+
+_BATCH = 100
+_IDLE = 200
+
+
+def run_wake(folder: Path, quick: bool) -> list[Metric]:
+    """Time a message from the send of a direct Python client to its event in the hands of an HTTP client."""
+    with (
+        HttpServer(folder) as server,
+        BusClient.at(SENDER, server.db) as bus,
+        server.endpoint.connect() as connection,
+    ):
+        stream = EventStream(connection, server.endpoint.get("/events?kinds=message"))
+        times = interleave({"raven": partial(_wakes_ms, bus, stream)}, 5 if quick else 20)
+    (middle,), (slow,) = percentiles(times, 50, "ms"), percentiles(merge_rounds(times), 99, "ms")
+    name = "HTTP: send by another process to its event at a viewer:"
+    return [
+        Metric.of(f"{name} p50", middle.values, "ms", at_most(3)),
+        Metric.of(f"{name} p99", slow.values, "ms"),
+    ]
+
+
+def _wakes_ms(bus: BusClient, stream: EventStream) -> list[float]:
+    times = []
+    for _ in range(_BATCH):
+        time.sleep(0.005)
+        begin = time.perf_counter()
+        message = bus.send(RECIPIENT, "work", BODY)
+        stream.wait_for(message.id)
+        times.append((time.perf_counter() - begin) * 1000)
+    return times
+
+
+def run_idle(folder: Path, quick: bool) -> list[Metric]:
+    """Measure streams of all kinds of events on an idle bus."""
+    rounds, seconds = (3, 3.0) if quick else (3, 10.0)
+    shares = []
+    with ExitStack() as stack:
+        server = stack.enter_context(HttpServer(folder))
+        bus = stack.enter_context(BusClient.at(SENDER, server.db))
+        request = server.endpoint.get("/events")
+        streams = [EventStream(stack.enter_context(server.endpoint.connect()), request) for _ in range(_IDLE)]
+        message = bus.send(RECIPIENT, "work", BODY)
+        for stream in streams:
+            stream.wait_for(message.id)
+        time.sleep(2)  # excludes the start, and the events of that message
+        for _ in range(rounds):
+            begin, before = time.monotonic(), server.cpu_s()
+            time.sleep(seconds)
+            shares.append(100 * (server.cpu_s() - before) / (time.monotonic() - begin))
+        memory = server.memory_mib()
+    name = f"HTTP: {_IDLE} event streams, nothing happening:"
+    return [
+        Metric.of(f"{name} CPU", shares, "%", at_most(1.5)),
+        Metric.of(f"{name} memory", [memory], "MiB", at_most(120)),
+    ]
