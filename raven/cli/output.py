@@ -12,6 +12,7 @@ import click
 if TYPE_CHECKING:
     from raven.model.message import Message
 
+_LINES_AT_ONCE = 1000
 _URGENCY_COLOURS = {"blocking": "red", "prompt": None, "fyi": "bright_black"}
 
 
@@ -80,9 +81,10 @@ def echo_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     """Print columns, each as wide as its widest cell."""
     cells = [list(headings), *([escape(str(cell)) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
-    for number, row in enumerate(cells):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        click.echo(click.style(line, bold=True) if number == 0 else line)
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+    lines[0] = click.style(lines[0], bold=True)
+    for start in range(0, len(lines), _LINES_AT_ONCE):  # click flushes after each text
+        click.echo("\n".join(lines[start : start + _LINES_AT_ONCE]))
 
 
 def _line(message: Message) -> str:

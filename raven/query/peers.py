@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from raven.model import clock
@@ -24,6 +25,9 @@ def list_peers(store: Store, doorbells: Doorbells, session: str | None = None, s
     pending = {address: count for address, count, _ in store.rows(backlog, {"now": clock.now(), "scope": scope})}
     unregistered = [address for address in pending if address not in seen]
     attended = set(doorbells.folders())
+    # The folder of most addresses has their name.
+    names = {os.path.basename(folder) for folder in attended}
+    has_other_names = any("%" in name or ":" not in name for name in names)
     peers = []
     for text in [*seen, *unregistered]:
         # Not parsed: one invalid address from an external writer must not hide the others.
@@ -38,7 +42,9 @@ def list_peers(store: Store, doorbells: Doorbells, session: str | None = None, s
                     registered_at=clock.optional_from_micros(registered_at),
                     last_seen=clock.optional_from_micros(last_seen),
                     # Most of many addresses have no doorbell: one listing of all folders is faster.
-                    waiting=doorbells.count_waiting(text) if attended and doorbells.folder_for(text) in attended else 0,
+                    waiting=doorbells.count_waiting(text)
+                    if text in names or (has_other_names and doorbells.folder_for(text) in attended)
+                    else 0,
                     pending=pending.get(text, 0),
                 )
             )

@@ -9,6 +9,7 @@ import pytest
 
 from raven import AddressError, BusClient, BusObserver, UnknownAddressError
 from raven.delivery import identity
+from raven.wake.doorbell import Doorbells
 from tests.support import Foreign, Program, wait_for_waiting, wait_until
 
 Connect = Callable[..., BusClient]
@@ -111,6 +112,19 @@ def test_waiting_counts_the_subscribers_that_wait_right_now(db: str, connect: Co
     for program in programs:
         program.kill()
     wait_until(lambda: {peer.waiting for peer in bus.peers()} == {0}, "nobody waiting")
+
+
+def test_peers_count_the_subscribers_of_every_address_whatever_its_folder_is_called(db: str, connect: Connect) -> None:
+    named = ["plain:s", "Größe 1:s", f"{'long' * 60}:s"]
+    for address in (*named, "alone:s"):
+        connect(address)
+    doorbells = [Doorbells(db).create(address) for address in named for _ in range(2)]
+
+    waiting = {peer.address: peer.waiting for peer in connect("boss:s").peers()}
+
+    for doorbell in doorbells:
+        doorbell.close()
+    assert waiting == {**dict.fromkeys(named, 2), "alone:s": 0, "boss:s": 0}
 
 
 @pytest.mark.both_ways
