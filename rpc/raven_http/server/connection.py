@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Any, Protocol, cast
 
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -62,6 +63,19 @@ class Owner(Protocol):
         """Count a connection out."""
 
 
+class _Flow(FlowControl):
+    """Reads on only when the parser has got all that was read."""
+
+    def __init__(self, transport: Transport, has_pending: Callable[[], bool]) -> None:
+        super().__init__(transport)
+        self._has_pending = has_pending
+
+    def resume_reading(self) -> None:
+        """Read on, unless data is pending."""
+        if not self._has_pending():
+            super().resume_reading()
+
+
 class Connection(HttpToolsProtocol, BufferedProtocol):
     """Reads requests and writes answers as uvicorn does, one after another; a slow client loses its connection."""
 
@@ -85,6 +99,7 @@ class Connection(HttpToolsProtocol, BufferedProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Accept the client unless its user is not allowed or the limit of connections is reached."""
         super().connection_made(transport)
+        self.flow = _Flow(transport, lambda: len(self._pending) > 0)
         self._joining = JoiningTransport(transport)
         self.transport = cast(Transport, self._joining)
         if self.client is None:  # of a Unix socket: the app tells connections apart by this
@@ -293,6 +308,8 @@ class Connection(HttpToolsProtocol, BufferedProtocol):
             self._feed(data)
         if self._pending:
             self.flow.pause_reading()
+        elif not self.pipeline:
+            self.flow.resume_reading()
 
     def _count_head(self, size: int) -> None:
         self._head_size += size

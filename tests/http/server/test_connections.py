@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,7 +17,7 @@ from raven.host import service as service_module
 from raven_http.server import connection as connection_module
 from raven_http.server import front as front_module
 from tests.http_front import FrontHere, Wire
-from tests.support import closed_at_the_end, wait_until
+from tests.support import DEADLINE_S, closed_at_the_end, wait_until
 
 Serve = Callable[..., FrontHere]
 TIMEOUT_S = 0.5
@@ -48,6 +49,8 @@ class Program:
                 size += len(message["body"])
                 if not message["more_body"]:
                     break
+            await asyncio.sleep(0)  # as a program that waits for the bus
+            await asyncio.sleep(0)
         if path == "/wait":
             self.seen.append("waits")
             await self.go.wait()
@@ -157,6 +160,19 @@ def test_pipelined_requests_are_answered_in_their_order_and_a_bad_one_after_them
         assert last is not None
         assert last.status == 400
         assert wire.rest() == b""
+
+
+def test_pipelined_requests_that_wait_are_left_with_the_system(serve: Serve) -> None:
+    served, count = serve(), 30_000
+    with served.connect() as wire:
+        writer = threading.Thread(target=wire.write, args=(wire.request("/echo", b"") * count,), daemon=True)
+        writer.start()
+        for number in range(count):
+            answer = wire.answer()
+            assert answer is not None
+            if number % 1000 == 0:
+                assert served.do(lambda: max(len(one._pending) for one in served.front._requesting)) <= 64 * 1024
+        writer.join(DEADLINE_S)
 
 
 def test_the_head_and_the_body_of_a_small_answer_come_in_one_piece(serve: Serve) -> None:
