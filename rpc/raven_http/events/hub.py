@@ -176,7 +176,7 @@ class Hub:
 
     def _prepare(self) -> None:
         """Let the bus log its changes, then read on from its end."""
-        if self._is_preparing or self.is_stopped or not self._viewers:
+        if self._is_preparing or self._source is not None or self.is_stopped or not self._viewers:
             return
         self._is_preparing = True
         self.host.writer.submit(lambda: self.host.writer_bus.change_log().enable(), self._on_enabled)
@@ -212,6 +212,9 @@ class Hub:
         if self.is_stopped or not self._viewers:
             if listener is not None:
                 self.host.reader.submit(listener.close, ignore)
+            return
+        if listener is None and self._poller is None:  # all viewers left meanwhile, and others came
+            self._prepare()
             return
         self._source, self.position = source, source.position
         if listener is not None:
@@ -284,16 +287,16 @@ class Hub:
 
     def fail(self, error: Exception) -> None:
         """Begin anew when the file can be read again."""
-        self._begin_anew(UNREADABLE)
+        self._begin_anew(UNREADABLE, _BUSY_PAUSE_S)
 
-    def _begin_anew(self, reason: str) -> None:
+    def _begin_anew(self, reason: str, pause_s: float = 0.0) -> None:
         """Reset all viewers, and read on from the end of the file that is there now."""
         self._source = None
         self.ring.clear()
         self.presence.forget()
         for viewer in list(self._viewers):
             viewer.on_reset(reason)
-        self._prepare()
+        self.host.loop.call_later(pause_s, self._prepare)
 
 
 class _NoSink:

@@ -64,6 +64,7 @@ class Presence:
         self._peers: dict[str, _Peer] = {}
         self._gone: dict[str, _Peer] = {}
         self._seen_state: object = None
+        self._last_roster: list[RosterEntry] = []
         self._stats_at = float("-inf")
         self._last_stats: dict[str, Any] = {}
 
@@ -128,25 +129,10 @@ class Presence:
         self._timer = self._host.loop.call_later(pause_s, self._read)
 
     def _take(self, reading: _Reading) -> None:
-        version, now = self.version + 1, time.monotonic()
-        roster = {entry.address: entry for entry in reading.roster}
-        has_changed = not self.version
-        for address, entry in roster.items():
-            key = entry._replace(last_seen=None)
-            before = self._peers.get(address)
-            if before is None or before.key != key:
-                has_changed = True
-                self._peers[address] = _Peer(version, frame("peer", entry.as_dict()), key)
-                self._gone.pop(address, None)
-        for address in self._peers.keys() - roster.keys():
-            has_changed = True
-            text = frame("peer", {"address": address, "gone": True})
-            self._gone[address] = _Peer(version, text, self._peers.pop(address).key)
-        while len(self._gone) > _MAX_GONE:
-            self._gone.pop(next(iter(self._gone)))
-        self.version += has_changed
+        # Most readings have the entries of the one before.
+        has_changed = reading.roster != self._last_roster and self._take_roster(reading.roster)
         if reading.stats is not None:
-            self._stats_at = now
+            self._stats_at = time.monotonic()
             if reading.stats != self._last_stats:
                 self._last_stats = reading.stats
                 at = clock.isoformat(clock.from_micros(clock.now()))
@@ -158,3 +144,22 @@ class Presence:
             self._seen_state = reading.state
         if has_changed:
             self._on_change()
+
+    def _take_roster(self, entries: list[RosterEntry]) -> bool:
+        """Encode the entries that have changed; returns whether any has."""
+        self._last_roster = entries
+        version = self.version + 1
+        for entry in entries:
+            key = entry._replace(last_seen=None)
+            before = self._peers.get(entry.address)
+            if before is None or before.key != key:
+                self.version = version
+                self._peers[entry.address] = _Peer(version, frame("peer", entry.as_dict()), key)
+                self._gone.pop(entry.address, None)
+        for address in self._peers.keys() - {entry.address for entry in entries}:
+            self.version = version
+            text = frame("peer", {"address": address, "gone": True})
+            self._gone[address] = _Peer(version, text, self._peers.pop(address).key)
+        while len(self._gone) > _MAX_GONE:
+            self._gone.pop(next(iter(self._gone)))
+        return self.version == version

@@ -14,7 +14,7 @@ from raven_http.events import viewer
 from scripts.harness.deadline import wait_until
 from tests.event_stream import Event, EventStream
 from tests.http_bridge import BridgeHere
-from tests.support import Foreign, closed_at_the_end
+from tests.support import Foreign, bells, closed_at_the_end, is_watched
 
 Connect = Callable[..., BusClient]
 Bridge = Callable[..., BridgeHere]
@@ -200,6 +200,24 @@ def test_a_bound_bridge_shows_only_the_mail_of_its_addresses(open_stream: Open, 
     assert [one["recipient"] for one in mail[0].data["recipients"]] == ["own:s"]
     others = {one.data["pending"] for one in events if one.name == "peer" and one.data["address"] != "own:s"}
     assert others <= {0}
+
+
+def test_a_bus_without_a_viewer_has_no_log_and_a_viewer_is_no_watch(
+    bridge: Bridge, connect: Connect, db: str, foreign: Foreign
+) -> None:
+    served = bridge()
+    connect("boss:s").send("worker:s", "job")
+    logs = "SELECT count(*) FROM sqlite_schema WHERE name = 'delivery_changes'"
+    assert foreign.value(logs) == 0
+
+    with EventStream(served.port) as stream:
+        stream.wait_for_id()
+        assert foreign.value(logs) == 1
+        assert not is_watched(db)
+        assert bells(db)[0] == "*"
+        foreign.send("worker:s", "by a program that rings no doorbell")
+        assert stream.until(lambda event: event.name == "message")
+    wait_until(lambda: bells(db) == [], "the doorbell to go with the last viewer")
 
 
 def test_a_bus_that_cannot_log_changes_gives_messages_and_says_so(
