@@ -10,9 +10,8 @@ import json.encoder
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any
 
-_T = TypeVar("_T")
 MAX_REQUEST = 8 * 1024 * 1024
 MAX_BATCH = 100_000
 # A line with more texts holds too many values in any case; they are not told from the other values.
@@ -35,9 +34,9 @@ class ParseError(ValueError):
 def parse(line: bytes) -> Any:
     """Return the value of a line; raises ParseError, also for an object with a duplicate key."""
     try:
-        return _valid(lambda: _decoder.decode(to_text(line)))
-    except json.JSONDecodeError as error:
-        raise ParseError(f"{error.msg} at character {error.pos}") from None
+        return _decode(line.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _refusal_of(error) from None
 
 
 def to_text(line: bytes) -> str:
@@ -45,24 +44,31 @@ def to_text(line: bytes) -> str:
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ParseError(f"byte {error.start} is not UTF-8") from None
+        raise _refusal_of(error) from None
 
 
 def decode_at(text: str, start: int) -> tuple[Any, int]:
     """Return the JSON value that begins at `start`, and where it ends; raises JSONDecodeError, or ParseError."""
-    return _valid(lambda: _decoder.raw_decode(text, start))
-
-
-def _valid(decode: Callable[[], _T]) -> _T:
-    """Call `decode`, and let its errors be a JSONDecodeError or a ParseError."""
     try:
-        return decode()
-    except RecursionError:
-        raise ParseError("it nests too deep") from None
-    except (json.JSONDecodeError, ParseError):
+        return _decoder.raw_decode(text, start)
+    except json.JSONDecodeError:
         raise
-    except ValueError:
-        raise ParseError("it holds a number of too many digits") from None
+    except (ValueError, RecursionError) as error:
+        raise _refusal_of(error) from None
+
+
+def _refusal_of(error: ValueError | RecursionError) -> ParseError:
+    """Return the ParseError for an exception of the decoders."""
+    match error:
+        case ParseError():
+            return error
+        case UnicodeDecodeError():
+            return ParseError(f"byte {error.start} is not UTF-8")
+        case RecursionError():
+            return ParseError("it nests too deep")
+        case json.JSONDecodeError():
+            return ParseError(f"{error.msg} at character {error.pos}")
+    return ParseError("it holds a number of too many digits")
 
 
 def count_values(line: bytes) -> int:
@@ -190,3 +196,4 @@ def _finite(text: str) -> float:
 
 
 _decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_refuse_constant)
+_decode = _decoder.decode
