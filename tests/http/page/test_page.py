@@ -172,8 +172,8 @@ def test_a_person_composes_gets_mail_replies_and_acks(connect: Connect, site: Se
     assert [receipt.state for receipt in ann.receipts(answer.id)] == ["acked"]
 
 
-def test_the_stream_goes_on_over_a_killed_server_without_gap_or_double(
-    connect: Connect, site: Serve, show: Show
+def test_the_stream_goes_on_over_a_killed_server_without_gap_or_double_and_begins_anew_with_another_bus(
+    connect: Connect, db: str, site: Serve, show: Show
 ) -> None:
     ann, bob = connect("ann:s"), connect("bob:s")
     served = site()
@@ -197,6 +197,16 @@ def test_the_stream_goes_on_over_a_killed_server_without_gap_or_double(
     expect(page.locator(f"#row-{first[0]} .state")).to_have_text("acked")
     page.reload()
     expect(page.locator("#feed-count")).to_have_text("15 messages")
+
+    served.kill()
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{db}{suffix}").unlink(missing_ok=True)
+    connect("eve:other").send("bob:s", "n", "of another bus")
+    served.start()
+    expect(page.locator(TOASTS)).to_contain_text("The page begins anew")
+    expect(page.locator("#feed-count")).to_have_text("1 message")
+    expect(page.locator(FEED)).to_contain_text("of another bus")
+    expect(page.locator("#roster-list .row:has-text('ann')")).to_have_count(0)
 
 
 def test_hostile_texts_stay_texts_and_turn_nothing_around(connect: Connect, site: Serve, show: Show) -> None:

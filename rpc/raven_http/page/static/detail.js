@@ -57,7 +57,7 @@ function delivery(message, receipt, { onRequeue }) {
     {},
     el("div.delivery-head", {}, address(receipt.recipient), el("span.grow"), el("span.note", {}, notes.join(" · "))),
     track,
-    receipt.reason ? el("p.reason", {}, bdi(receipt.reason)) : null,
+    receipt.reason ? el("p.reason", { "data-state": receipt.state }, receipt.state === "dead" ? "" : "released: ", bdi(receipt.reason)) : null,
     receipt.state === "dead" ? el("button.small", { type: "button", onclick: () => onRequeue(message.id, receipt.recipient) }, icon("requeue"), "Requeue") : null,
   );
 }
@@ -190,7 +190,7 @@ export class Detail {
 
   facts(message) {
     const facts = [];
-    if (message.reply_to !== null) facts.push(el("a.fact", { href: `#/message/${message.reply_to}` }, el("span.fact-name", {}, "reply to"), `#${message.reply_to}`));
+    if (message.reply_to !== null) facts.push(el("a.fact", { href: `#/message/${message.reply_to}` }, el("span.fact-name", {}, "reply to"), el("span.fact-link", {}, `#${message.reply_to}`)));
     for (const tag of message.tags) facts.push(chip("tag", tag));
     if (message.correlation_id !== null) facts.push(chip("correlation", message.correlation_id));
     if (message.task_id !== null) facts.push(chip("task", message.task_id));

@@ -4,6 +4,8 @@ import { VirtualList } from "./list.js";
 import { ago, count, el, hue, initials, micros, oneLine, setText, svg, visible } from "./text.js";
 
 const AWAY_MS = 5 * 60_000;
+// worker-2 comes before worker-10.
+const ORDER = new Intl.Collator("en", { numeric: true }).compare;
 
 /** Return how an agent is: busy, idle, or away if no subscriber waits for its mail. */
 export function presence(peer, now = Date.now()) {
@@ -70,8 +72,8 @@ export class Roster {
       sessions.get(peer.session).push(peer);
     }
     const rows = [];
-    for (const session of [...sessions.keys()].sort()) {
-      const peers = sessions.get(session).sort((a, b) => (a.role < b.role ? -1 : 1));
+    for (const session of [...sessions.keys()].sort(ORDER)) {
+      const peers = sessions.get(session).sort((a, b) => ORDER(a.role, b.role));
       rows.push({ key: `:${session}`, session, size: peers.length });
       rows.push(...peers);
     }
