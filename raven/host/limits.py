@@ -83,6 +83,10 @@ class Answers:
         with self._lock:
             self.held += count
 
+    def is_full(self) -> bool:
+        """Whether the limit is reached, so that no further answer may be made."""
+        return self.held > self.limit
+
     def error(self) -> LimitError:
         """Return the error for a request that waits for room; it is retryable."""
         error = LimitError(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from raven.errors import BusyError, ClosedError, LimitError, RavenError
 from raven.host.bus import HostedBus
 from raven.host.host import Host
+from raven.host.limits import Answers
 from raven.host.poller import Poller
 from raven.host.worker import Outcome, ignore
 from raven.wake.listener import Listener
@@ -74,6 +75,8 @@ class Hub:
         self.refusal = ""  # why the bus cannot log its changes
         self.presence = Presence(host, bound, lambda: self._state, self._wake_all)
         self.is_stopped = False
+        self.unread = Answers(host.limits)  # the text of all streams that is encoded and not written
+        self.turn = asyncio.Lock()  # of viewers that read the store
         self._max_viewers = max_viewers
         self._viewers: dict[Member, int] = {}  # with their generation
         self._waiting: dict[Member, None] = {}  # to be attached

@@ -21,6 +21,7 @@ _HEADERS = [
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 ]
+_LONG = 16 * 1024
 _RETRY = b"retry: 1000\n\n"
 
 
@@ -58,6 +59,7 @@ class EventsEndpoint:
             await _write(viewer, send)
         finally:
             leaving.cancel()
+            viewer.close()
             self._hub.remove(viewer)
 
     def _viewer(self, scope: Scope) -> Viewer:
@@ -81,6 +83,9 @@ async def _write(viewer: Viewer, send: Send) -> None:
         piece: bytes | None = _RETRY
         while piece is not None:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
+            if len(piece) > _LONG:
+                # The server waits for the client before it takes a part, and not after it.
+                await send({"type": "http.response.body", "body": b"", "more_body": True})
             piece = await viewer.next()
     except asyncio.CancelledError:
         # Of a stalled stream, or of all when a server ends that does not know the hub: the stream ends with its task.

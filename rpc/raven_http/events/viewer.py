@@ -15,6 +15,8 @@ from raven_http.events.source import Batch, Event, Source, frame
 
 # A client that has read nothing for so long is taken for dead.
 STALL_S = 60.0
+# If the unread text of all streams is over the limit, so that others wait.
+CROWDED_STALL_S = 5.0
 HEARTBEAT_S = 15.0
 _PIECE = 64 * 1024
 _EVENTS_AT_ONCE = 200
@@ -42,6 +44,7 @@ class Viewer:
         self._attached_at = self._position
         self._peers_version = self._stats_version = 0
         self._pieces: deque[bytes] = deque()
+        self._held = self._given = 0  # bytes that are counted as unread; of these, those of the last piece
         self._wakeup: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._asked_at = self._given_at = self._loop.time()
@@ -63,7 +66,7 @@ class Viewer:
 
     def on_reset(self, reason: str) -> None:
         """Begin anew at the end of the stream; the client is told to reload."""
-        self._pieces.append(frame("reset", {"reason": reason}))
+        self._add_piece(frame("reset", {"reason": reason}))
         self._start, self._source, self._number = Start(), None, None
         self._peers_version = self._stats_version = 0
         self._hub.attach(self)
@@ -77,7 +80,8 @@ class Viewer:
     def tick(self) -> None:
         """Once a second: end a stalled stream, and send a heartbeat in time."""
         now = self._loop.time()
-        if not self._is_asked and now - self._given_at > STALL_S:
+        stall_s = CROWDED_STALL_S if self._hub.unread.is_full() else STALL_S
+        if not self._is_asked and now - self._given_at > stall_s:
             self.end()
         elif self._is_asked and now - self._given_at >= HEARTBEAT_S - 1:
             self.wake()
@@ -93,14 +97,24 @@ class Viewer:
     # Called by the stream
 
     async def next(self) -> bytes | None:
-        """Return the next piece of the stream when there is one; None at its end."""
+        """Return the next piece of the stream when there is one; None at its end. The last piece is written."""
         self._is_asked = True
+        self._count(-self._given)
+        self._given = 0
         while not self.is_ended:
-            piece = self._pieces.popleft() if self._pieces else await self._more()
-            if piece:
-                self._is_asked, self._given_at = False, self._loop.time()
+            if not self._pieces and (more := await self._more()):
+                self._add_piece(more)
+            if self._pieces:
+                piece = self._pieces.popleft()
+                self._is_asked, self._given, self._given_at = False, len(piece), self._loop.time()
                 return piece
         return None
+
+    def close(self) -> None:
+        """Drop the pieces that were not written."""
+        self._pieces.clear()
+        self._count(-self._held)
+        self._given = 0
 
     async def _more(self) -> bytes:
         """Return text that is ready, or wait for more and return nothing."""
@@ -146,7 +160,16 @@ class Viewer:
         return b": hb\n" + self._position_line()
 
     async def _read_store(self) -> None:
-        """Read one page from the store."""
+        """Read one page from the store, in turn, and when the clients of all streams have read enough of theirs."""
+        async with self._hub.turn:
+            if self.is_ended:
+                return
+            if self._hub.unread.is_full():
+                await asyncio.sleep(_BUSY_PAUSE_S)
+                return
+            await self._read_page()
+
+    async def _read_page(self) -> None:
         wanted = Wanted(frozenset({self.filter}), is_logged=not self._hub.refusal)
         try:
             batch = await self._hub.read(partial(self._step, wanted))
@@ -187,10 +210,18 @@ class Viewer:
             piece.append(text)
             size += len(text)
             if size > _PIECE:
-                self._pieces.append(b"".join(piece))
+                self._add_piece(b"".join(piece))
                 piece, size = [], 0
         if piece:
-            self._pieces.append(b"".join(piece))
+            self._add_piece(b"".join(piece))
+
+    def _add_piece(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self._count(len(piece))
+
+    def _count(self, size: int) -> None:
+        self._held += size
+        self._hub.unread.add(size)
 
     def _of_presence(self) -> bytes:
         """Return the peer and stats events that the client does not have yet."""

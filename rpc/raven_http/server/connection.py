@@ -262,9 +262,15 @@ class Connection(HttpToolsProtocol, BufferedProtocol):
 
     async def _serve(self, scope: Any, receive: Any, send: _Send) -> None:
         """Let the app answer a request."""
-        self._running = receive.__self__
+        cycle = self._running = receive.__self__
         self._start = None
-        await self._owner.app(scope, receive, partial(self._send, send))
+        try:
+            await self._owner.app(scope, receive, partial(self._send, send))
+        finally:
+            if self._is_stream and not cycle.response_complete:
+                # The client does not read. Its unread text is dropped, and uvicorn need not complain.
+                cycle.disconnected = True
+                self.transport.abort()
 
     async def _send(self, send: _Send, message: _Message) -> None:
         """Send a part of an answer, its head together with the first part of the body."""
