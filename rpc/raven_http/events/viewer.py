@@ -44,7 +44,7 @@ class Viewer:
         self._attached_at = self._position
         self._peers_version = self._stats_version = 0
         self._pieces: deque[bytes] = deque()
-        self._held = self._given = 0  # bytes that are counted as unread; of these, those of the last piece
+        self._held = self._given = 0  # bytes that count as unread, and among them the last piece
         self._wakeup: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._asked_at = self._given_at = self._loop.time()

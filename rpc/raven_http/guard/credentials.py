@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import os
 import secrets
 import time
 from collections.abc import Callable
@@ -52,20 +53,21 @@ class Credentials:
     def make_code(self) -> str:
         """Return a code that stands for the token in one query, within two minutes; an earlier one counts no more.
 
-        Every user of the host can read the arguments of a browser's process, and so a token among them.
+        Every user of the host can read the arguments of a browser's process, and so a token among them. The code counts
+        for the server's own user alone, as far as the kernel tells the user.
         """
         code = secrets.token_hex(32)
         self._code = code.encode("ascii")
         self._code_ends_at = time.monotonic() + _CODE_S
         return code
 
-    def of_query(self, query: bytes) -> bool | None:
+    def of_query(self, query: bytes, user: Callable[[], int | None]) -> bool | None:
         """Whether the parameter `token` of a query is the token, or the code; None if there is no such parameter."""
         values = [part[6:] for part in query.split(b"&") if part.startswith(b"token=")]
         if not values:
             return None
         shown = unquote_to_bytes(values[0])
-        return len(values) == 1 and (hmac.compare_digest(shown, self._token) or self._takes_code(shown))
+        return len(values) == 1 and (hmac.compare_digest(shown, self._token) or self._takes_code(shown, user))
 
     def set_cookie(self, name: bytes, path: str, user: int | None, *, secure: bool) -> bytes:
         """Return the value of `Set-Cookie`: for this user of this host, out of reach of scripts and of other sites."""
@@ -73,8 +75,8 @@ class Credentials:
         attributes = f"; Path={where}; HttpOnly; SameSite=Strict{'; Secure' if secure else ''}"
         return name + self._cookie_of(user) + attributes.encode("ascii")
 
-    def _takes_code(self, shown: bytes) -> bool:
-        if self._code is None or not hmac.compare_digest(shown, self._code):
+    def _takes_code(self, shown: bytes, user: Callable[[], int | None]) -> bool:
+        if self._code is None or not hmac.compare_digest(shown, self._code) or user() not in (None, os.geteuid()):
             return False
         self._code = None
         return time.monotonic() < self._code_ends_at

@@ -196,17 +196,18 @@ def _check_token(
 ) -> None:
     """Raise RefusalError if a request does not show the token, and as the redirection that sets the page's cookie."""
     query = scope["query_string"]
-    is_right = credentials.of_query(query) if query and path in ("", "/") and scope["method"] == "GET" else None
+    user = partial(_user, scope)
+    is_right = credentials.of_query(query, user) if query and path in ("", "/") and scope["method"] == "GET" else None
     if is_right:
         root = f"{quote(scope.get('root_path', ''))}/"
-        cookie = credentials.set_cookie(authority.cookie, root, _user(scope), secure=scope.get("scheme") == "https")
+        cookie = credentials.set_cookie(authority.cookie, root, user(), secure=scope.get("scheme") == "https")
         detail = "the browser has the page's cookie now: go on without the token"
         raise RefusalError(303, detail, (b"location", root.encode("ascii")), (b"set-cookie", cookie))
     if is_right is False:
         detail = "the token in this address is not the server's: run `raven serve --http --open` for the right one"
         raise RefusalError(401, detail, _CHALLENGE)
     shown = (headers.get(b"authorization"), headers.get(b"cookie"), authority.cookie)
-    if not credentials.admit(*shown, partial(_user, scope)):
+    if not credentials.admit(*shown, user):
         raise RefusalError(
             401,
             "the token is missing or wrong: send `Authorization: Bearer TOKEN` with the text of the file beside the "

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from raven_http.guard.guard import Guard
 from raven_http.guard.peer import uid_of
 from scripts.harness.deadline import DEADLINE_S
 from tests.http_bridge import BridgeHere
@@ -47,6 +48,23 @@ def test_the_cookie_of_one_user_counts_for_no_process_of_another(db: str) -> Non
             assert ask(uid, served.port, "/peers", f"Authorization: Bearer {TOKEN}").split()[1] == "200"
     finally:
         served.close()
+
+
+@as_root
+@on_linux
+def test_the_code_for_the_browser_counts_once_and_for_the_user_of_the_server(db: str) -> None:
+    guard = Guard(no_app, token=TOKEN)
+    served = BridgeHere(db, app=guard)
+    try:
+        code = guard.make_code()
+        answers = [ask(uid, served.port, f"/?token={code}").split()[1] for uid in (3001, 0, 0)]
+        assert answers == ["401", "303", "401"]
+    finally:
+        served.close()
+
+
+async def no_app(scope: Any, receive: Any, send: Any) -> None:
+    raise AssertionError("no request passes the guard")
 
 
 @on_linux
