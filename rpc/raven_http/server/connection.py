@@ -139,8 +139,7 @@ class Connection(HttpToolsProtocol, BufferedProtocol):
         A stream has no end, and is not kept: nearly always the client has gone.
         """
         self._has_ended = True
-        is_whole = self._is_under_way() and not self._is_in_head and not self.cycle.more_body
-        return is_whole and not self._is_refused and not self._is_stream
+        return self._has_whole_request() and not self._is_refused and not self._is_stream
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the app that the client has gone, and drop the requests that it has not got."""
@@ -194,7 +193,7 @@ class Connection(HttpToolsProtocol, BufferedProtocol):
             self._feed_pending()
         if self._failure is not None and not self._is_under_way():
             self._refuse(*self._failure)
-        if self._has_ended and not self._is_under_way():
+        if self._has_ended and not self._has_whole_request():
             self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
@@ -325,6 +324,14 @@ class Connection(HttpToolsProtocol, BufferedProtocol):
     def _is_under_way(self) -> bool:
         """Whether the app has a request, or will get one whose head has come."""
         return self.cycle is not None and not self.cycle.response_complete
+
+    def _has_whole_request(self) -> bool:
+        """Drop a last request whose rest will not come, and return whether others are under way."""
+        if self.pipeline and not self._is_in_head and self.cycle.more_body and not self._pending:
+            self.pipeline.popleft()
+            self.cycle = self._previous
+        self._is_in_head = False
+        return self._is_under_way() and not self.cycle.more_body
 
     def _reads_body(self) -> bool:
         """Whether the app has a request whose body is to come, and the client may send it."""
