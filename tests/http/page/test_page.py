@@ -125,8 +125,9 @@ def test_a_message_shows_its_deliveries_and_is_requeued(connect: Connect, site: 
 
 def test_a_person_composes_gets_mail_replies_and_acks(connect: Connect, site: Serve, show: Show) -> None:
     ann = connect("ann:s")
-    ann.inbox()
     page = show(site().url, expected=("422",))
+    expect(page.locator("#me")).to_have_attribute("placeholder", "human:demo")
+    ann.inbox()
     expect(page.locator("#me")).to_have_value("human:s")
     page.keyboard.press("c")
     send = page.locator("#composer [name=send]")

@@ -116,9 +116,9 @@ function sessionOf(address) {
   return address.slice(address.indexOf(":") + 1);
 }
 
-/** The address of the person at the page. */
+/** The address of the person at the page; on a bus without agents that of the field's placeholder. */
 function me() {
-  return $("me").value.trim();
+  return $("me").value.trim() || $("me").placeholder;
 }
 
 // The events.
@@ -166,7 +166,7 @@ const on = {
   peer(data) {
     bus.peer(data);
     roster.isDirty = true;
-    if (!me()) chooseMe();
+    if (!$("me").value) chooseMe();
     schedule();
   },
   stats(data) {
@@ -485,7 +485,7 @@ function setMe(address) {
 $("me").addEventListener("change", () => {
   const fault = addressFault(me(), false);
   setText($("me-note"), fault ?? "");
-  if (!fault) kept.set("me", me());
+  if (!fault) kept.set("me", $("me").value.trim());
   inbox.refresh();
 });
 $("compose").addEventListener("click", compose);
