@@ -259,15 +259,6 @@ class Connection(HttpToolsProtocol, BufferedProtocol):
 
     # Within
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
-
-    def _has_whole_request(self) -> bool:
-        """Whether the app has a request whose end has come."""
-        running = self._running
-        return running is not None and not running.more_body and not running.response_complete
-
     async def _serve(self, scope: Any, receive: Any, send: _Send) -> None:
         """Let the app answer a request."""
         cycle = self._running = receive.__self__
