@@ -188,7 +188,14 @@ class Connection(HttpToolsProtocol, BufferedProtocol):
         self._running = None
         self._since = self._received_at = self.loop.time()
         self._received = 0
-        super().on_response_complete()
+        # Not by uvicorn's method: it sets a timer for each answer, although `tick` ends idle connections, and resumes
+        # reading although the next request is here.
+        if self.transport.is_closing():
+            return
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self.flow.resume_reading()
         if self._pending:
             self._feed_pending()
         if self._failure is not None and not self._is_under_way():
