@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,17 +22,31 @@ from raven_http.api.routing import JsonRoute, Routing
 from raven_http.api.table import ROUTES
 from raven_http.events.hub import Hub
 from raven_http.events.stream import EventsEndpoint
-from raven_http.guard.authority import LOOPBACK, Authorities
-from raven_http.guard.guard import Guard
-from raven_http.guard.token import check_token
+from raven_http.guard.authority import LOOPBACK
+from raven_http.guard.guard import App, Guard
 from raven_http.page.page import page_files
 from raven_rpc.jsonrpc.messages import MAX_REQUEST
 
 MAX_STREAMS = 256
 
 
+def guarded(
+    app: App,
+    *,
+    token: str | None = None,
+    read_only: bool = False,
+    allowed_hosts: Iterable[str] = LOOPBACK,
+    max_request: int = MAX_REQUEST,
+) -> Guard:
+    """Return the app of a Bridge behind the checks of the guard; raises ConfigError for a bad token or host."""
+    posts = {route.path[1:].partition("/")[0] for route in ROUTES if route.is_write}
+    return Guard(
+        app, allowed_hosts=allowed_hosts, token=token, max_body_bytes=max_request, read_only=read_only, posts=posts
+    )
+
+
 class Bridge:
-    """The routes, the events and the page over one Host, as the ASGI program `app`.
+    """The routes, the events and the page over one Host, as the ASGI program `app`, which `guarded` must guard.
 
     The program that owns the Host calls `start` after it has started the Host, then `tick` once a second and
     `on_batch_done` after each batch of its threads; at the end `stop`, before it ends the Host.
@@ -43,31 +57,19 @@ class Bridge:
         host: Host,
         *,
         bound: Sequence[str] = (),
-        token: str | None = None,
-        read_only: bool = False,
-        allowed_hosts: Sequence[str] | None = None,
         max_request: int = MAX_REQUEST,
         max_streams: int = MAX_STREAMS,
     ) -> None:
+        self.max_streams = max_streams
         self.loop: asyncio.AbstractEventLoop | None = None
         self.calls = Calls(host, bound, max_request)
         self.events = Hub(host, bound, max_viewers=max_streams)
         self.calls.count_streams = lambda: len(self.events)
-        posts = {route.path[1:].partition("/")[0] for route in ROUTES if route.is_write}
-        hosts = LOOPBACK if allowed_hosts is None else allowed_hosts
         others = [
             JsonRoute("/events", EventsEndpoint(self.events, query.of, _refuse), methods=["GET"]),
             *(JsonRoute(path, file, methods=["GET"]) for path, file in page_files().items()),
         ]
-        routing = Routing(self.calls, others)
-        self.app = Guard(
-            routing,
-            allowed_hosts=hosts,
-            token=token,
-            max_body_bytes=max_request,
-            read_only=read_only,
-            posts=posts,
-        )
+        self.app = Routing(self.calls, others)
 
     def start(self) -> None:
         """Begin to serve; on the event loop."""
@@ -86,22 +88,19 @@ class Bridge:
         self.events.stop()
 
 
-async def _refuse(scope: Scope, send: Send, error: Exception) -> None:
-    """Answer a request for an event stream with an error."""
-    if isinstance(error, query.BadRequestError):
-        await respond(send, status.refusal(error.kind, str(error)))
-    else:
-        await respond(send, status.of_error(error, is_write=False))
+async def _refuse(send: Send, error: RavenError) -> None:
+    """Answer a request with an error, on behalf of no route of the table."""
+    await respond(send, status.of_error(error, is_write=False))
 
 
 class _MountedFront:
     """The bridge as the front of a Service whose clients connect to the sockets of another program."""
 
-    max_connections = MAX_STREAMS
     lazy_modules: Sequence[str] = ()
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
+        self.max_connections = bridge.max_streams
         self.on_batch_done = bridge.on_batch_done
         self.tick = bridge.tick
         self.stop = bridge.stop
@@ -122,7 +121,7 @@ class _MountedFront:
 
 
 class _Program:
-    """The bridge in a Service of its own, which starts with the lifespan or, without one, with the first request.
+    """The bridge in a Service of its own, which starts with the lifespan or, without one, with the first good request.
 
     A program that runs a second event loop after the first gets a second Service.
     """
@@ -142,9 +141,8 @@ class _Program:
             try:
                 bridge = await self.start()
             except RavenError as error:
-                await respond(send, status.of_error(error, is_write=False))
-                return
-        await bridge.app(scope, receive, send)
+                return await _refuse(send, error)
+        return await bridge.app(scope, receive, send)
 
     async def start(self) -> Bridge:
         """Open the bus and start its threads, unless another task has begun to; raises a DatabaseError."""
@@ -202,18 +200,10 @@ def create_app(
     """
     for address in bound:
         parse_address(address)
-    if token is not None:
-        check_token(token)
-    Authorities(LOOPBACK if allowed_hosts is None else allowed_hosts)
-    bridge = {
-        "bound": tuple(dict.fromkeys(bound)),
-        "token": token,
-        "read_only": read_only,
-        "allowed_hosts": allowed_hosts,
-        "max_request": max_request,
-        "max_streams": max_streams,
-    }
+    bridge = {"bound": tuple(dict.fromkeys(bound)), "max_request": max_request, "max_streams": max_streams}
     program = _Program(db_path, bridge, settings)
+    hosts = LOOPBACK if allowed_hosts is None else allowed_hosts
+    guard = guarded(program, token=token, read_only=read_only, allowed_hosts=hosts, max_request=max_request)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -223,4 +213,4 @@ def create_app(
         finally:
             await program.end()
 
-    return Starlette(routes=[Mount("/", app=program)], lifespan=lifespan)
+    return Starlette(routes=[Mount("/", app=guard)], lifespan=lifespan)

@@ -43,10 +43,13 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "raven_rpc.client": ({"raven_rpc.jsonrpc"}, "a sandbox without SQLite can use it"),
     "raven_rpc.methods": ({"raven_rpc.jsonrpc", "raven.host"}, "a method calls the hosted bus"),
     "raven_rpc.server": ({"raven_rpc.methods"}, "a connection carries calls to methods"),
-    "raven_http.guard": ({"raven.model", "raven.files"}, "a request is refused before any work on the bus"),
+    "raven_http.guard": ({"raven_rpc.jsonrpc"}, "a request is refused before any work on the bus"),
     "raven_http.page": (set(), "the page is files, and uses the routes as any program does"),
     "raven_http.events": ({"raven.host"}, "one observer of the bus serves all viewers"),
-    "raven_http.api": ({"raven_rpc.methods"}, "a route calls a method of the JSON-RPC server"),
+    "raven_http.api": (
+        {"raven_rpc.methods", "raven_http.guard"},
+        "a route calls a method of the JSON-RPC server, and refuses as the guard does",
+    ),
     "raven_http.app": (
         {"raven_http.api", "raven_http.events", "raven_http.guard", "raven_http.page"},
         "the app is its routes behind the guard",

@@ -11,6 +11,7 @@ from starlette.types import Receive
 
 from raven.errors import LimitError
 from raven.host.limits import ServerLimits
+from raven_http.api.status import BadRequestError
 
 # A longer body is parsed in a thread, and a longer answer is counted and written part by part.
 LONG = 64 * 1024
@@ -19,13 +20,6 @@ _BYTES_PER_BYTE = 8
 # A client that keeps others waiting must send its body within this time, and waits itself no longer than the other.
 _PATIENCE_S = 5.0
 _MAX_WAIT_S = 30.0
-
-
-class SlowBodyError(Exception):
-    """A client sends its long body too slowly while others wait for its place in memory."""
-
-    def __init__(self) -> None:
-        super().__init__(f"a long body did not come within {_PATIENCE_S:g} s, and others wait for its place in memory")
 
 
 class LongBodies:
@@ -59,22 +53,31 @@ class LongBodies:
             self._free.release()
 
     async def read(self, start: bytes, receive: Receive) -> bytes | None:
-        """Return a body that begins with `start`; None if the client has gone. Raises SlowBodyError."""
+        """Return a body that begins with `start`; None if the client has gone.
+
+        Raises BadRequestError if it comes too slowly while others wait for the place.
+        """
         parts, since = [start], time.monotonic()
         message = asyncio.ensure_future(receive())
-        while True:
-            done, _ = await asyncio.wait([message], timeout=_PATIENCE_S)
-            if self._waiting and time.monotonic() - since > _PATIENCE_S:
-                message.cancel()
-                raise SlowBodyError
-            if done:
-                part = message.result()
-                if part["type"] == "http.disconnect":
-                    return None
-                parts.append(part.get("body", b""))
-                if not part.get("more_body"):
-                    return b"".join(parts)
-                message = asyncio.ensure_future(receive())
+        try:
+            while True:
+                done, _ = await asyncio.wait([message], timeout=_PATIENCE_S)
+                if self._waiting and time.monotonic() - since > _PATIENCE_S:
+                    raise BadRequestError(
+                        f"a long body did not come within {_PATIENCE_S:g} s, and others wait for its place in memory: "
+                        "send it faster, or put less into one request",
+                        "request_timeout",
+                    )
+                if done:
+                    part = message.result()
+                    if part["type"] == "http.disconnect":
+                        return None
+                    parts.append(part.get("body", b""))
+                    if not part.get("more_body"):
+                        return b"".join(parts)
+                    message = asyncio.ensure_future(receive())
+        finally:
+            message.cancel()
 
 
 async def read_start(receive: Receive) -> tuple[bytes | None, bool]:

@@ -101,23 +101,20 @@ class Calls:
         """Call a function that takes long in the thread of maintenance, and return its result."""
         return await self._value_of(self.host.admin, run)
 
-    async def parse(self, run: Callable[[], Any]) -> Any:
-        """Call a function in the thread for long texts, and return its result; it may raise a ValueError."""
-        value, error = await self._value_of(self.host.parser, partial(_attempt, run))
-        if error is not None:
-            raise error
-        return value
+    async def parse(self, run: Callable[[], Any], *, is_long: bool) -> Any:
+        """Call a function that parses a text, in the thread for long ones if it is long, and return its result."""
+        return await self._value_of(self.host.parser, run) if is_long else _value(capture(run))
 
     async def _value_of(self, worker: Worker, run: Callable[[], Any]) -> Any:
         self.host.check_running()
         future: asyncio.Future[Outcome] = self.host.loop.create_future()
         worker.submit(run, partial(_settle, future))
-        outcome = await future
-        if outcome.error is not None:
-            raise outcome.error
-        return outcome.value
+        return _value(await future)
 
     async def _submit(self, call: _Call, owner: object) -> bytes:
+        work = call.work
+        if work.executor == "loop":
+            return call.finish(capture(call.run))
         future: asyncio.Future[bytes] = self.host.loop.create_future()
 
         def done(outcome: Outcome) -> None:
@@ -132,9 +129,6 @@ class Calls:
                 else:
                     future.set_result(text)
 
-        work = call.work
-        if work.executor == "loop":
-            return call.finish(capture(call.run))
         self.host.executors[work.executor].submit(call.run, done, work.weight, owner)
         return await future
 
@@ -188,12 +182,10 @@ class _Call:
         self._text = b""
 
 
-def _attempt(run: Callable[[], Any]) -> Outcome:
-    """Call a function, and return its outcome also if the input is bad: that is not worth a line in the log."""
-    try:
-        return Outcome(run())
-    except ValueError as error:
-        return Outcome(error=error)
+def _value(outcome: Outcome) -> Any:
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.value
 
 
 def _settle(future: asyncio.Future[Outcome], outcome: Outcome) -> None:

@@ -11,10 +11,9 @@ from starlette.types import Receive, Scope, Send
 
 from raven.errors import InputError, LimitError, abbreviate
 from raven_http.api import query, status
-from raven_http.api.body import LONG, SlowBodyError, read_start
+from raven_http.api.body import LONG, read_start
 from raven_http.api.calls import Calls
-from raven_http.api.query import BadRequestError
-from raven_http.api.status import Answer
+from raven_http.api.status import Answer, BadRequestError
 from raven_http.api.table import Route
 from raven_rpc.jsonrpc import messages
 from raven_rpc.methods.binding import abbreviate_json, bind
@@ -58,9 +57,7 @@ class MethodEndpoint:
                 if body is None:
                     return
                 answer = await self._answer(scope, body)
-        except SlowBodyError as error:
-            answer = status.refusal("request_timeout", str(error), (("connection", "close"),))
-        except LimitError as error:
+        except (BadRequestError, LimitError) as error:
             answer = status.of_error(error, is_write=True)
             answer = answer._replace(headers=(*answer.headers, ("connection", "close")))
         await self._respond(send, answer)
@@ -78,15 +75,11 @@ class MethodEndpoint:
         if self._calls.rates is not None:
             scope["raven.share"].spend_bytes(len(body))
         try:
-            if len(body) > LONG:
-                work = await self._calls.parse(partial(self._work, scope, body, params))
-            else:
-                work = self._work(scope, body, params)
+            run = partial(self._work, scope, body, params)
+            work: Work = await self._calls.parse(run, is_long=len(body) > LONG)
             if self._calls.rates is not None:
                 scope["raven.share"].spend_weight(work.weight - 1)
             return Answer(200, await self._calls.run(work, scope.get("client") or scope))
-        except BadRequestError as error:
-            return status.refusal(error.kind, str(error))
         except Exception as error:
             return status.of_error(error, is_write=self._route.is_write, id=params.get("id"))
 

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from starlette.types import Scope
 
 from raven.errors import InputError, abbreviate
+from raven_http.api.status import BadRequestError
 from raven_rpc.methods.params import Params
 
 _MAX_FIELDS = 1000
@@ -23,14 +24,6 @@ _CONVERSIONS: dict[str, tuple[Callable[[str], Any], str]] = {
     "number": (lambda text: float(text) if _NUMBER.fullmatch(text) else None, "is not a number"),
     "boolean": (_BOOLEANS.get, "is neither true nor false"),
 }
-
-
-class BadRequestError(ValueError):
-    """A path, a query or a body cannot be read at all; `kind` is the kind of the refusal."""
-
-    def __init__(self, reason: str, kind: str = "bad_request") -> None:
-        super().__init__(reason)
-        self.kind = kind
 
 
 def of(scope: Scope) -> dict[str, list[str]]:

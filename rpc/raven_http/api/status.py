@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from raven.errors import LimitError
+from raven.errors import InputError, LimitError
+from raven_http.guard.refusal import KINDS, error_line
 from raven_rpc.jsonrpc import errors
-from raven_rpc.jsonrpc.messages import encode
 
-# By the kinds of raven_rpc.jsonrpc.errors; then those that only HTTP has.
+# By the kinds of raven_rpc.jsonrpc.errors, of the routes, and of HTTP itself.
 STATUSES: dict[str, int] = {
     "raven": 500,
     "invalid_params": 422,
@@ -27,7 +27,6 @@ STATUSES: dict[str, int] = {
     "timeout": 504,
     "closed": 503,
     "database": 500,
-    "busy": 503,
     "file_missing": 503,
     "not_a_bus": 500,
     "newer_schema": 500,
@@ -36,28 +35,28 @@ STATUSES: dict[str, int] = {
     "read_only": 500,
     "corrupt": 500,
     "helper": 500,
-    "forbidden": 403,
     "limit": 422,
     "unreachable": 503,
     "lost": 500,
     "bind": 500,
-    "internal_error": 500,
-    "bad_request": 400,
     "parse_error": 400,
-    "unauthorized": 401,
     "not_a_route": 404,
     "method_not_allowed": 405,
-    "request_timeout": 408,
-    "too_large": 413,
-    "unsupported_media_type": 415,
-    "misdirected": 421,
-    "head_too_large": 431,
+    **{kind: status for status, kind in KINDS.items()},
 }
 _OF_INPUT = 422
 _OVER_LIMIT_NOW = 429
 # In seconds: after this time the same request may succeed.
 _RETRY_AFTER = ("retry-after", "1")
 _WAITING = frozenset({429, 503, 507})
+
+
+class BadRequestError(InputError):
+    """A path, a query or a body cannot be read at all; `kind` is the kind of the refusal."""
+
+    def __init__(self, reason: str, kind: str = "bad_request") -> None:
+        super().__init__(reason)
+        self.kind = kind
 
 
 class Answer(NamedTuple):
@@ -70,7 +69,7 @@ class Answer(NamedTuple):
 
 def refusal(kind: str, detail: str, headers: tuple[tuple[str, str], ...] = (), **more: Any) -> Answer:
     """Return the answer to a request that was not done; `kind` is one of STATUSES."""
-    return Answer(STATUSES[kind], encode({"error": kind, "detail": detail, **more}), headers)
+    return Answer(STATUSES[kind], error_line(kind, detail, **more), headers)
 
 
 def of_error(error: BaseException, *, is_write: bool, id: Any = None) -> Answer:
@@ -78,6 +77,8 @@ def of_error(error: BaseException, *, is_write: bool, id: Any = None) -> Answer:
 
     Input is a bad request if it stands in the path or the query (400), and else unprocessable content (422).
     """
+    if isinstance(error, BadRequestError):
+        return refusal(error.kind, str(error))
     wire = errors.to_wire(error)
     data = wire["data"]
     kind, detail = data["kind"], data.get("reason", wire["message"])
@@ -91,4 +92,4 @@ def of_error(error: BaseException, *, is_write: bool, id: Any = None) -> Answer:
     if kind == "message_not_found" and id is not None:
         more["id"] = id
     headers = (_RETRY_AFTER,) if status in _WAITING else ()
-    return Answer(status, encode({"error": kind, "detail": detail, **more}), headers)
+    return Answer(status, error_line(kind, detail, **more), headers)

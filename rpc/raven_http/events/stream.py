@@ -35,7 +35,7 @@ class EventsEndpoint:
         self,
         hub: Hub,
         read: Callable[[Scope], Mapping[str, Sequence[str]]],
-        refuse: Callable[[Scope, Send, Exception], Awaitable[None]],
+        refuse: Callable[[Send, RavenError], Awaitable[None]],
     ) -> None:
         self._hub = hub
         self._read = read
@@ -47,8 +47,8 @@ class EventsEndpoint:
             viewer = self._viewer(scope)
             if scope["method"] != "HEAD":
                 self._hub.add(viewer)
-        except (RavenError, ValueError) as error:
-            await self._refuse(scope, send, error)
+        except RavenError as error:
+            await self._refuse(send, error)
             return
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         if scope["method"] == "HEAD":

@@ -1,10 +1,12 @@
-"""Refusal: an answer to a request that does not reach the app; one line of JSON, or a page for a browser."""
+"""Refusal: an answer to a request that was not done; one line of JSON, or a page for a browser."""
 
 from __future__ import annotations
 
 import html
-import json
 from http import HTTPStatus
+from typing import Any
+
+from raven_rpc.jsonrpc.messages import encode
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -15,15 +17,18 @@ SECURITY_HEADERS: Headers = [
     (b"cache-control", b"no-store"),
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
-_KINDS = {
-    303: "see_other",
+# The kind of each error that HTTP itself knows, by its status.
+KINDS = {
     400: "bad_request",
     401: "unauthorized",
     403: "forbidden",
+    408: "request_timeout",
     413: "too_large",
     415: "unsupported_media_type",
     421: "misdirected",
+    431: "head_too_large",
     500: "internal_error",
+    503: "busy",
 }
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -34,6 +39,11 @@ _PAGE = """<!doctype html>
 <h1>{title}</h1>
 <p>{detail}</p>
 """
+
+
+def error_line(kind: str, detail: str, **more: Any) -> bytes:
+    """Return the body of a refusal: one line of JSON with the kind of the error, and its reason with the remedy."""
+    return encode({"error": kind, "detail": detail, **more})
 
 
 class RefusalError(Exception):
@@ -52,8 +62,7 @@ class RefusalError(Exception):
             text = _PAGE.format(title=html.escape(title), detail=html.escape(self.detail))
             body, kind = text.encode("utf-8", "backslashreplace"), b"text/html; charset=utf-8"
         else:
-            text = json.dumps({"error": _KINDS[self.status], "detail": self.detail})
-            body, kind = f"{text}\n".encode("ascii"), b"application/json"
+            body, kind = error_line(KINDS.get(self.status, "see_other"), self.detail), b"application/json"
         headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body)), *self.headers, *SECURITY_HEADERS]
         if as_page:
             headers.append((b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from asyncio import AbstractEventLoop, BufferedProtocol, Transport
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -16,7 +15,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from raven_http.guard.refusal import SECURITY_HEADERS
+from raven_http.guard.refusal import KINDS, SECURITY_HEADERS, error_line
 from raven_http.server.transport import JoiningTransport
 from raven_rpc.jsonrpc.unix_socket import peer_uid
 
@@ -30,7 +29,6 @@ _REFUSED_S = 2.0
 _MAX_HEAD = 64 * 1024
 # The parser gets this many bytes at once, and no more while a pipelined request waits for its turn.
 _SLICE = 16 * 1024
-_KINDS = {400: "bad_request", 403: "forbidden", 408: "request_timeout", 431: "head_too_large", 503: "busy"}
 _HEADERS = [(b"content-type", b"application/json"), (b"connection", b"close"), *SECURITY_HEADERS]
 # uvicorn warns of each malformed request; only its errors are worth a line.
 _log = logging.getLogger("raven.http.connection")
@@ -366,7 +364,7 @@ class Connection(HttpToolsProtocol, BufferedProtocol):
         return None
 
     def _write(self, status: int, detail: str) -> None:
-        body = json.dumps({"error": _KINDS[status], "detail": detail}).encode("ascii") + b"\n"
+        body = error_line(KINDS[status], detail)
         headers = [*_HEADERS, (b"content-length", b"%d" % len(body))]
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
             headers.append((b"retry-after", b"1"))

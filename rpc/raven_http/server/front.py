@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from raven.host.service import Service, run_until_signal
-from raven_http.app import MAX_STREAMS, Bridge
+from raven_http.app import MAX_STREAMS, Bridge, guarded
 from raven_http.guard.authority import LOOPBACK
 from raven_http.guard.token import read_token, token_of
 from raven_http.server.binding import Listening, Target, listen
@@ -69,15 +69,9 @@ class HttpFront:
         self._use_token = token_file is not None or (use_token and target.path is None)
         self._token_file = token_file
         self._token: str | None = None
-        self._make_bridge = partial(
-            Bridge,
-            service.host,
-            bound=service.bound,
-            read_only=read_only,
-            allowed_hosts=tuple(dict.fromkeys((*LOOPBACK, *target.names, *allowed_hosts))),
-            max_request=max_request,
-            max_streams=max_streams,
-        )
+        names = tuple(dict.fromkeys((*LOOPBACK, *target.names, *allowed_hosts)))
+        self._guarded = partial(guarded, read_only=read_only, allowed_hosts=names, max_request=max_request)
+        self._bridge = Bridge(service.host, bound=service.bound, max_request=max_request, max_streams=max_streams)
         self._service = service
         self._server: asyncio.Server | None = None
         self._requesting: set[Connection] = set()
@@ -92,7 +86,7 @@ class HttpFront:
 
     def page_once(self) -> str:
         """Return an address that opens the page once, within two minutes, for the arguments of a browser's process."""
-        code = self._bridge.app.make_code()
+        code = self._guard.make_code()
         return self.address if code is None else f"{self.address}?token={code}"
 
     # Called by the service
@@ -102,11 +96,11 @@ class HttpFront:
         if self._use_token:
             path = self._token_file
             self._token = token_of(self._service.host.db_path) if path is None else read_token(path)
-        self._bridge = self._make_bridge(token=self._token)
         self._bridge.calls.count_connections = lambda: len(self._requesting) + len(self._streams)
-        self.app: Callable[..., Awaitable[None]] = self._bridge.app
+        self._guard = self._guarded(self._bridge.app, token=self._token)
+        self.app: Callable[..., Awaitable[None]] = self._guard
         self.config = Config(
-            self._bridge.app,
+            self.app,
             http=HttpToolsProtocol,
             ws="none",
             lifespan="off",

@@ -74,13 +74,16 @@ def test_first_requests_at_once_open_one_bus_and_another_event_loop_opens_its_ow
 def test_a_bus_that_cannot_be_opened_is_refused_until_it_can(bridge: Serve, db: str) -> None:
     Path(db).write_text("no bus\n" * 1000)
     app = Starlette()
-    app.mount("/", create_app(db))
+    app.mount("/", create_app(db, token="a-secret-of-many-characters"))
     served = bridge(app=app)
 
+    stranger = served.get("/stats")
     refusal = served.get("/health")
     Path(db).unlink()
 
+    assert (stranger.status_code, stranger.json()["error"]) == (401, "unauthorized")
     assert (refusal.status_code, refusal.json()["error"]) == (500, "not_a_bus")
+    assert refusal.headers["x-content-type-options"] == "nosniff"
     assert str(Path(db).parent) not in refusal.text
     assert served.get("/health").json()["status"] == "ok"
 

@@ -65,6 +65,8 @@ def test_a_message_that_is_sent_over_http_is_committed_before_the_answer(bridge:
         ("/stats?full=1", 400, "bad_request", "full '1' is neither true nor false"),
         ("/message/7", 404, "message_not_found", "there is no message #7"),
         ("/message/seven", 400, "bad_request", "id 'seven' is not a whole number"),
+        ("/health?full=1", 400, "bad_request", "the query 'full=1' is not read by this route: leave it out"),
+        ("/events?colour", 400, "bad_request", "the query 'colour' is not of the form"),
         ("/messages", 404, "not_a_route", "there is no route '/messages'"),
         ("/send", 405, "method_not_allowed", "the method 'GET' is not allowed here: use POST"),
     ],
@@ -78,6 +80,7 @@ def test_a_bad_path_or_query_is_refused_by_name(
     assert (answer.status_code, error["error"]) == (status, kind)
     assert shown in error["detail"]
     assert error.get("id") == (7 if path == "/message/7" else None)
+    assert shared_bridge.log() == ""
 
 
 @pytest.mark.parametrize(
