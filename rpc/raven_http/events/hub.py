@@ -24,6 +24,8 @@ from raven_http.events.source import Batch, Source
 
 # Acks and other changes of deliveries ring no doorbell that all hear.
 _POLL_S = 0.05
+# After a read the next one waits so long: a busy bus is read in batches, and not after each commit.
+_PACE_S = 0.003
 _BUSY_PAUSE_S = 0.2
 _ERROR_PAUSE_S = 1.0
 UNREADABLE = "the bus was replaced, or could not be read for a moment"
@@ -88,6 +90,7 @@ class Hub:
         self._is_preparing = False
         self._timer: asyncio.TimerHandle | None = None
         self._commits = 0
+        self._next_read_at = 0.0
 
     def __len__(self) -> int:
         return len(self._viewers)
@@ -264,7 +267,11 @@ class Hub:
     # As the owner of a poller
 
     def capacity(self) -> int:
-        """Return 1: one batch at a time."""
+        """Return 1: one batch at a time; 0 just after a read, and poll again in time."""
+        wait_s = self._next_read_at - self.host.loop.time()
+        if wait_s > 0 and self._poller is not None:
+            self._poller.poll_after(wait_s)
+            return 0
         return 1
 
     def on_fetched(self, fetched: _Fetched | None) -> None:
@@ -277,6 +284,8 @@ class Hub:
             self._begin_anew(batch.reset)
             return
         self._state = fetched.state
+        if batch.is_at_end:
+            self._next_read_at = self.host.loop.time() + _PACE_S
         waiting = [one for one in self._waiting if self._viewers[one] <= fetched.generation]
         for viewer in waiting:
             del self._waiting[viewer]
