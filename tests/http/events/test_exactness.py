@@ -132,5 +132,7 @@ def test_viewers_get_everything_once_although_the_server_dies_again_and_again(
             first = int(viewer.query.rpartition("=")[2])
             assert viewer.messages == list(range(first, message + 1)), viewer.query
             assert viewer.changes == list(range(viewer.changes[0], viewer.changes[-1] + 1)), viewer.query
-        assert min(one.connections for one in from_now) > _DEATHS
+        connections = [one.connections for one in from_now]
+        assert min(connections) > 1, "a slow viewer may notice two deaths as one"
+        assert max(connections) > _DEATHS
         assert message > 100
