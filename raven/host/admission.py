@@ -25,7 +25,7 @@ _BYTES_PER_UNIT = 4096
 class Admission:
     """Counts the deliveries of one request at a time, and the unfinished mail of a bound socket.
 
-    The writes of a host never run side by side. The unfinished mail is that of messages which clients of this socket
+    The writes of a host never run side by side. The unfinished mail is that of messages which clients of this server
     have sent, also before a restart: `load` finds it in the store. From then on each send adds to it; when a limit is
     reached, the store tells which of these messages are finished by now.
     """
@@ -85,7 +85,7 @@ class Admission:
                 break
             if is_last or not self._recount(tx):
                 error = LimitError(
-                    f"over the limit `{name}` of {most:,} for the mail that clients of this socket have sent and that "
+                    f"over the limit `{name}` of {most:,} for the mail that clients of this server have sent and that "
                     "is not finished; nothing was sent: try again when recipients have acked some of it"
                 )
                 error.retryable = True

@@ -67,7 +67,7 @@ def purge_dead(context: Context, args: params.PurgeDead) -> Work:
 def prune(context: Context, args: params.Prune) -> Work:
     """Delete finished messages older than `older_than_s`, and free their space; unfinished messages stay."""
     if context.bound:
-        raise ForbiddenError(f"this socket acts as {', '.join(context.bound)} only: it cannot prune the whole bus")
+        raise ForbiddenError(f"this server acts as {', '.join(context.bound)} only: it cannot prune the whole bus")
 
     def run() -> dict[str, Any]:
         pruned = context.admin.prune(

@@ -75,7 +75,7 @@ class Context:
         """Return the address; raises AddressError if it is invalid, ForbiddenError if the socket is not bound to it."""
         parse_address(address)
         if self.bound and address not in self.bound:
-            raise ForbiddenError(f"this socket acts as {', '.join(self.bound)} only, not as {abbreviate(address)}")
+            raise ForbiddenError(f"this server acts as {', '.join(self.bound)} only, not as {abbreviate(address)}")
         return address
 
     def client(self, name: str, address: str | None) -> HostedBus:
@@ -115,7 +115,7 @@ class Context:
             address for address in self.writer_view.recipients(message_id) if not self.bound or address in self.bound
         ]
         if len(recipients) != 1:
-            names = ", ".join(recipients[:5]) + (", ..." if len(recipients) > 5 else "") or "no address of this socket"
+            names = ", ".join(recipients[:5]) + (", ..." if len(recipients) > 5 else "") or "no address of this server"
             raise InputError(f"message #{message_id} went to {names}: give the acking address as role")
         return recipients[0]
 
