@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -93,6 +94,15 @@ async def _refuse(send: Send, error: RavenError) -> None:
     await respond(send, status.of_error(error, is_write=False))
 
 
+def _is_server_stopping() -> bool:
+    """Whether the server of this process has got SIGTERM or Ctrl-C, if it is uvicorn.
+
+    It then waits for open connections before it ends the lifespan, and tells the app nothing meanwhile.
+    """
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return getattr(server, "should_exit", False) is True
+
+
 class _MountedFront:
     """The bridge as the front of a Service whose clients connect to the sockets of another program."""
 
@@ -102,7 +112,6 @@ class _MountedFront:
         self._bridge = bridge
         self.max_connections = bridge.max_streams
         self.on_batch_done = bridge.on_batch_done
-        self.tick = bridge.tick
         self.stop = bridge.stop
 
     def bind(self) -> None:
@@ -115,6 +124,12 @@ class _MountedFront:
     def has_no_fifo(self) -> bool:
         """Return False: no request waits at a doorbell of its own."""
         return False
+
+    def tick(self, changed: bool) -> None:
+        """Tick the bridge; end the event streams, which would keep a stopping server from its end."""
+        if _is_server_stopping():
+            self._bridge.stop()
+        self._bridge.tick(changed)
 
     async def drain(self, timeout_s: float) -> None:
         """Do nothing: the other program waits for its connections."""
@@ -194,7 +209,8 @@ def create_app(
     A request may have `max_request` bytes.
 
     Its lifespan opens the bus and closes it. A program that mounts it should enter `app.router.lifespan_context(app)`
-    in its own lifespan; otherwise the first request opens the bus, and the end of the process closes it.
+    in its own lifespan; otherwise the first request opens the bus, and the end of the process closes it. Event streams
+    end when uvicorn gets SIGTERM or Ctrl-C; give another server a time limit for open connections.
 
     Raises AddressError for a bad address of `bound`, and ConfigError for a bad token or host.
     """

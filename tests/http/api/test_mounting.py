@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,7 +20,9 @@ from starlette.applications import Starlette
 
 from raven import BusClient
 from raven_http import create_app
+from tests.event_stream import EventStream
 from tests.http_bridge import BridgeHere
+from tests.support import DEADLINE_S
 
 Serve = Callable[..., BridgeHere]
 SEND = {"from": "a:s", "to": "b:s", "type": "note"}
@@ -86,6 +91,25 @@ def test_a_bus_that_cannot_be_opened_is_refused_until_it_can(bridge: Serve, db: 
     assert refusal.headers["x-content-type-options"] == "nosniff"
     assert str(Path(db).parent) not in refusal.text
     assert served.get("/health").json()["status"] == "ok"
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_open_event_stream_keeps_uvicorn_from_its_end_for_a_moment_only(db: str, number: signal.Signals) -> None:
+    program = f"import uvicorn, raven_http; uvicorn.run(raven_http.create_app({db!r}), port=0)"
+    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            greeting = next(line for line in process.stderr if "running on" in line)
+            with EventStream(int(greeting.split("127.0.0.1:")[1].split()[0]), "?kinds=message") as stream:
+                stream.wait_for_id()
+                process.send_signal(number)
+                assert list(stream) == []
+                said = process.communicate(timeout=DEADLINE_S)[1]
+        finally:
+            process.kill()
+    assert "Application shutdown complete" in said
+    assert "ERROR" not in said
 
 
 @pytest.mark.parametrize(
