@@ -204,8 +204,10 @@ def serve(
 
 
 def _announce(bridge: HttpFront, *, open_page: bool) -> None:
-    """Print where the bridge is. The token is for a terminal, not for a log."""
+    """Print where the bridge is, and the file of its token. The token itself is for a terminal, not for a log."""
     click.echo(f"listening at {escape(bridge.address)}")
+    if bridge.token_path is not None:
+        click.echo(f"token: {escape(bridge.token_path)}")
     if bridge.page != bridge.address and sys.stdout.isatty():
         click.echo(f"page: {bridge.page}")
     if open_page:

@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 from raven.host.service import Service, run_until_signal
 from raven_http.app import MAX_STREAMS, Bridge, guarded
 from raven_http.guard.authority import LOOPBACK
-from raven_http.guard.token import read_token, token_of
+from raven_http.guard.token import SUFFIX, read_token, token_of
 from raven_http.server.binding import Listening, Target, listen
 from raven_http.server.connection import TIMEOUT_S, Connection
 from raven_rpc.jsonrpc.messages import MAX_REQUEST
@@ -69,6 +69,7 @@ class HttpFront:
         self._use_token = token_file is not None or (use_token and target.path is None)
         self._token_file = token_file
         self._token: str | None = None
+        self.token_path: str | None = None  # the file of the token that clients must show, after `bind`
         names = tuple(dict.fromkeys((*LOOPBACK, *target.names, *allowed_hosts)))
         self._guarded = partial(guarded, read_only=read_only, allowed_hosts=names, max_request=max_request)
         self._bridge = Bridge(service.host, bound=service.bound, max_request=max_request, max_streams=max_streams)
@@ -94,8 +95,9 @@ class HttpFront:
     def bind(self) -> None:
         """Take the socket; raises BindError, or ConfigError if the file of the token cannot be used."""
         if self._use_token:
-            path = self._token_file
-            self._token = token_of(self._service.host.db_path) if path is None else read_token(path)
+            db_path, path = self._service.host.db_path, self._token_file
+            self._token = token_of(db_path) if path is None else read_token(path)
+            self.token_path = f"{db_path}{SUFFIX}" if path is None else path
         self._bridge.calls.count_connections = lambda: len(self._requesting) + len(self._streams)
         self._guard = self._guarded(self._bridge.app, token=self._token)
         self.app: Callable[..., Awaitable[None]] = self._guard

@@ -188,7 +188,9 @@ def test_a_browser_gets_in_and_its_arguments_and_the_log_hold_no_token(bridged: 
         assert wire.ask("/send", json.dumps(NOTE).encode(), f"Authorization: Bearer {token}").status == 403
     served.stop()
     assert served.process.stdout is not None
-    assert token not in opened + served.log() + served.process.stdout.read()
+    said = served.process.stdout.read()
+    assert said == f"token: {db}.http-token\n"
+    assert token not in opened + served.log()
 
 
 def test_http_alone_needs_nothing_of_the_extra_for_json_rpc(db: str, tmp_path: Path) -> None:
