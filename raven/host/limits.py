@@ -70,6 +70,12 @@ BOUND = ServerLimits(
 )
 
 
+def check_number(name: str, value: int, least: int = 1) -> None:
+    """Raise ConfigError unless a setting of a server is a whole number from `least` on."""
+    if not is_integer(value, least, _MAX):
+        raise ConfigError(f"{name} is {abbreviate(value)}, but must be a whole number from {least} on")
+
+
 class Answers:
     """The bytes of all long answers that are encoded and not read; any thread may add to them."""
 

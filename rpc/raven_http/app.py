@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from raven.errors import RavenError
 from raven.host.host import Host
+from raven.host.limits import ServerLimits, check_number
 from raven.host.service import Service
 from raven.model.address import parse_address
 from raven_http.api import query, status
@@ -29,6 +31,13 @@ from raven_http.page.page import page_files
 from raven_rpc.jsonrpc.messages import MAX_REQUEST
 
 MAX_STREAMS = 256
+_log = logging.getLogger("raven.http")
+
+
+def check_sizes(max_request: int, max_streams: int) -> None:
+    """Raise ConfigError unless both are numbers that a bridge can go by."""
+    check_number("max_request", max_request)
+    check_number("max_streams", max_streams, 0)
 
 
 def guarded(
@@ -156,6 +165,7 @@ class _Program:
             try:
                 bridge = await self.start()
             except RavenError as error:
+                _log.error("%s", error)
                 return await _refuse(send, error)
         return await bridge.app(scope, receive, send)
 
@@ -212,10 +222,12 @@ def create_app(
     in its own lifespan; otherwise the first request opens the bus, and the end of the process closes it. Event streams
     end when uvicorn gets SIGTERM or Ctrl-C; give another server a time limit for open connections.
 
-    Raises AddressError for a bad address of `bound`, and ConfigError for a bad token or host.
+    Raises AddressError for a bad address of `bound`, and ConfigError for a bad token, host, size or limit.
     """
     for address in bound:
         parse_address(address)
+    check_sizes(max_request, max_streams)
+    ServerLimits.of(settings.get("limits") or {}, bound=bool(bound))
     bridge = {"bound": tuple(dict.fromkeys(bound)), "max_request": max_request, "max_streams": max_streams}
     program = _Program(db_path, bridge, settings)
     hosts = LOOPBACK if allowed_hosts is None else allowed_hosts

@@ -15,8 +15,9 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from raven.host.limits import check_number
 from raven.host.service import Service, run_until_signal
-from raven_http.app import MAX_STREAMS, Bridge, guarded
+from raven_http.app import MAX_STREAMS, Bridge, check_sizes, guarded
 from raven_http.guard.authority import LOOPBACK
 from raven_http.guard.token import SUFFIX, read_token, token_of
 from raven_http.server.binding import Listening, Target, listen
@@ -60,6 +61,8 @@ class HttpFront:
         max_streams: int = MAX_STREAMS,
     ) -> None:
         target.check_exposure(has_token_file=token_file is not None)
+        check_number("max_connections", max_connections)
+        check_sizes(max_request, max_streams)
         self.allowed_uids = None if target.path is None else frozenset({os.geteuid(), *allowed_uids})
         self.max_requesting = max_connections
         self.max_connections = max_connections + max_streams + _MAX_LINGERING

@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
-from raven.host.limits import Answers
+from raven.host.limits import Answers, check_number
 from raven.host.service import Service
 from raven_rpc.jsonrpc import messages, unix_socket
 from raven_rpc.methods.table import METHODS
@@ -41,6 +41,8 @@ class SocketFront:
         max_request: int = messages.MAX_REQUEST,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
+        check_number("max_request", max_request)
+        check_number("max_connections", max_connections)
         self.host = service.host
         self.bound = service.bound
         self.limits = service.limits

@@ -89,6 +89,7 @@ def test_a_bus_that_cannot_be_opened_is_refused_until_it_can(bridge: Serve, db: 
     assert (stranger.status_code, stranger.json()["error"]) == (401, "unauthorized")
     assert (refusal.status_code, refusal.json()["error"]) == (500, "not_a_bus")
     assert refusal.headers["x-content-type-options"] == "nosniff"
+    assert served.log().startswith(f"the bus {db} is not an SQLite database")
     assert str(Path(db).parent) not in refusal.text
     assert served.get("/health").json()["status"] == "ok"
 
@@ -118,6 +119,9 @@ def test_an_open_event_stream_keeps_uvicorn_from_its_end_for_a_moment_only(db: s
         ({"bound": ["a"]}, "address 'a' has no ':'"),
         ({"token": "short"}, "token"),
         ({"allowed_hosts": ["http://x"]}, "allowed host 'http://x'"),
+        ({"max_request": 0}, "max_request is 0, but must be a whole number from 1 on"),
+        ({"max_streams": "many"}, "max_streams is 'many', but must be a whole number from 0 on"),
+        ({"limits": {"memori": 1}}, "'memori' is not known: use deliveries,"),
     ],
 )
 def test_a_bad_option_is_refused_at_once(db: str, options: dict[str, Any], shown: str) -> None:

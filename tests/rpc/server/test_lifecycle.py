@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from raven import BusClient
+from raven import BusClient, ConfigError
+from raven_rpc import Server
 from tests.failed_start import environment, refusal, serve_command
 from tests.rpc_server import Line, Served
 from tests.support import DEADLINE_S, Foreign, Program, bells, leased, wait_until
@@ -91,6 +92,12 @@ def test_a_bus_of_a_newer_raven_is_refused(db: str, connect: Connect, foreign: F
 def test_an_address_that_is_none_is_refused(db: str) -> None:
     assert "'worker'" in refusal("--db", db, "--as", "worker", code=2)
     assert not os.path.lexists(f"{db}.sock")
+
+
+@pytest.mark.parametrize("size", ["max_request", "max_connections"])
+def test_a_size_of_nothing_is_refused_by_name(db: str, size: str) -> None:
+    with pytest.raises(ConfigError, match=f"{size} is 0, but must be a whole number from 1 on"):
+        Server(db, **{size: 0})
 
 
 # The end
