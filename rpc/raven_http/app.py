@@ -59,7 +59,8 @@ class Bridge:
     """The routes, the events and the page over one Host, as the ASGI program `app`, which `guarded` must guard.
 
     The program that owns the Host calls `start` after it has started the Host, then `tick` once a second and
-    `on_batch_done` after each batch of its threads; at the end `stop`, before it ends the Host.
+    `on_batch_done` after each batch of its threads; at the end `stop`, before it ends the Host. With `read_only` it
+    tells the viewers so; the guard refuses the writes.
     """
 
     def __init__(
@@ -67,13 +68,14 @@ class Bridge:
         host: Host,
         *,
         bound: Sequence[str] = (),
+        read_only: bool = False,
         max_request: int = MAX_REQUEST,
         max_streams: int = MAX_STREAMS,
     ) -> None:
         self.max_streams = max_streams
         self.loop: asyncio.AbstractEventLoop | None = None
         self.calls = Calls(host, bound, max_request)
-        self.events = Hub(host, bound, max_viewers=max_streams)
+        self.events = Hub(host, bound, read_only=read_only, max_viewers=max_streams)
         self.calls.count_streams = lambda: len(self.events)
         others = [
             JsonRoute("/events", EventsEndpoint(self.events, query.of, _refuse), methods=["GET"]),
@@ -228,7 +230,12 @@ def create_app(
         parse_address(address)
     check_sizes(max_request, max_streams)
     ServerLimits.of(settings.get("limits") or {}, bound=bool(bound))
-    bridge = {"bound": tuple(dict.fromkeys(bound)), "max_request": max_request, "max_streams": max_streams}
+    bridge = {
+        "bound": tuple(dict.fromkeys(bound)),
+        "read_only": read_only,
+        "max_request": max_request,
+        "max_streams": max_streams,
+    }
     program = _Program(db_path, bridge, settings)
     hosts = LOOPBACK if allowed_hosts is None else allowed_hosts
     guard = guarded(program, token=token, read_only=read_only, allowed_hosts=hosts, max_request=max_request)

@@ -283,7 +283,7 @@ _OF_EVENTS: dict[str, tuple[str, _Schema]] = {
     "session": ("only messages from or to this session; repeatable", _TEXTS_OF_FILTER),
     "type": ("only messages of this type; repeatable", _TEXTS_OF_FILTER),
     "kinds": (
-        "only events of these kinds: `message`, `receipt`, `peer`, `stats`, joined by commas",
+        "only events of these kinds, joined by commas: `message`, `receipt`, `peer`, `stats`, and, if named, `server`",
         {"type": "string"},
     ),
     "preview": ("leave out a body with more characters of JSON, and send its first", {"type": "integer", "minimum": 0}),

@@ -11,6 +11,8 @@ from raven.model.limits import MAX_ID
 from raven_http.events.position import Start, parse
 
 KINDS = ("message", "receipt", "peer", "stats")
+# Only to viewers that ask for it.
+SERVER = "server"
 MAX_PREVIEW = 1_000_000
 _MAX_VALUES = 100
 _MAX_TEXT = 1024
@@ -81,8 +83,9 @@ def read_query(query: Mapping[str, Sequence[str]]) -> tuple[Filter, Start]:
             if not 0 < len(value) <= _MAX_TEXT:
                 raise InputError(f"{name} {abbreviate(value)} is not a text of 1 to {_MAX_TEXT} characters")
     kinds = frozenset(kind for value in query.get("kinds", ()) for kind in value.split(","))
-    for kind in sorted(kinds - set(KINDS)):
-        raise InputError(f"kind {abbreviate(kind)} is not known: use {', '.join(KINDS)}, joined by commas")
+    known = (*KINDS, SERVER)
+    for kind in sorted(kinds - set(known)):
+        raise InputError(f"kind {abbreviate(kind)} is not known: use {', '.join(known)}, joined by commas")
     preview = _number(query, "preview", MAX_PREVIEW)
     first = _number(query, "from", MAX_ID)
     last = _number(query, "last", MAX_ID)

@@ -20,7 +20,7 @@ from raven_http.events.filter import Filter, Wanted
 from raven_http.events.position import Position, Start
 from raven_http.events.presence import Presence
 from raven_http.events.ring import Ring
-from raven_http.events.source import Batch, Source
+from raven_http.events.source import Batch, Source, frame
 
 # Acks and other changes of deliveries ring no doorbell that all hear.
 _POLL_S = 0.05
@@ -67,10 +67,14 @@ class Hub:
 
     While there are viewers it reads when the doorbell for all traffic rings, when `poke` is called, and every 50 ms.
     The first viewer lets the bus log its changes. `bound` are the addresses that viewers see the bus as; none: all.
+    Viewers that ask for it are told so, and whether the server is `read_only`.
     """
 
-    def __init__(self, host: Host, bound: Sequence[str] = (), *, max_viewers: int = 256) -> None:
+    def __init__(
+        self, host: Host, bound: Sequence[str] = (), *, read_only: bool = False, max_viewers: int = 256
+    ) -> None:
         self.host = host
+        self.server = frame("server", {"read_only": read_only, "as": list(bound)})
         self.bus: HostedBus = host.reader_bus.scoped(bound) if bound else host.reader_bus
         self.ring = Ring()
         self.position = Position(0, 0)

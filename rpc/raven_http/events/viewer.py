@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from raven.errors import BusyError, ClosedError, RavenError
-from raven_http.events.filter import Filter, Wanted
+from raven_http.events.filter import SERVER, Filter, Wanted
 from raven_http.events.hub import UNREADABLE, Hub
 from raven_http.events.position import Position, Start
 from raven_http.events.source import Batch, Event, Source, frame
@@ -34,6 +34,7 @@ class Viewer:
         self.filter = filter
         self.is_ended = False
         self._hub = hub
+        self._heartbeat = hub.server if SERVER in filter.kinds else b": hb\n\n"
         self._start: Start | None = start  # None once the position is known
         self._refused = refused
         self._position = Position(0, 0)
@@ -127,15 +128,18 @@ class Viewer:
             # From this position a client resumes that has got no event yet.
             self._position, self._start = self._attached_at, None
             return self._position_line()
+        # Before the messages of the past, and between their pages.
+        if present := self._of_presence():
+            return present
         if self._start is not None or not self._position.covers(self._attached_at):
             await self._read_store()
             return b""
         self._source = None
-        return self._of_presence() or self._of_ring(self._number) or await self._pause()
+        return self._of_ring(self._number) or await self._pause()
 
     def _greeting(self) -> bytes:
-        """Return the events that say what this stream cannot give."""
-        texts = []
+        """Return the events that say how the server serves, and what this stream cannot give."""
+        texts = [self._heartbeat] if SERVER in self.filter.kinds else []
         if self._refused:
             texts.append(frame("reset", {"reason": self._refused}))
         if self._hub.refusal and "receipt" in self.filter.kinds:
@@ -156,8 +160,8 @@ class Viewer:
         if self._loop.time() - self._given_at < HEARTBEAT_S - 1:
             return b""
         if self._number is None or self._start is not None or self._position == self._sent_position:
-            return b": hb\n\n"
-        return b": hb\n" + self._position_line()
+            return self._heartbeat
+        return self._heartbeat + self._position_line()
 
     async def _read_store(self) -> None:
         """Read one page from the store, in turn, and when the clients of all streams have read enough of theirs."""

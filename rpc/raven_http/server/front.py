@@ -75,7 +75,13 @@ class HttpFront:
         self.token_path: str | None = None  # the file of the token that clients must show, after `bind`
         names = tuple(dict.fromkeys((*LOOPBACK, *target.names, *allowed_hosts)))
         self._guarded = partial(guarded, read_only=read_only, allowed_hosts=names, max_request=max_request)
-        self._bridge = Bridge(service.host, bound=service.bound, max_request=max_request, max_streams=max_streams)
+        self._bridge = Bridge(
+            service.host,
+            bound=service.bound,
+            read_only=read_only,
+            max_request=max_request,
+            max_streams=max_streams,
+        )
         self._service = service
         self._server: asyncio.Server | None = None
         self._requesting: set[Connection] = set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,29 +13,13 @@ from raven.client import BusClient
 from raven_http.events import viewer
 from scripts.harness.deadline import wait_until
 from tests.event_stream import Event, EventStream
+from tests.http.events.conftest import MAIL
 from tests.http_bridge import BridgeHere
-from tests.support import Foreign, bells, closed_at_the_end, is_watched
+from tests.support import Foreign, bells, is_watched
 
 Connect = Callable[..., BusClient]
 Bridge = Callable[..., BridgeHere]
 Open = Callable[..., EventStream]
-MAIL = "?kinds=message,receipt"
-
-
-@pytest.fixture
-def open_stream(bridge: Bridge) -> Iterator[Open]:
-    """Open event streams of one bridge, each with its position named unless `is_new` is false."""
-    served: list[BridgeHere] = []
-
-    def make(query: str = MAIL, *headers: str, waits: bool = True, **options: Any) -> EventStream:
-        served.append(served[0] if served else bridge(**options))
-        stream = EventStream(served[0].port, query, *headers)
-        if waits:
-            stream.wait_for_id()
-        return stream
-
-    with closed_at_the_end(make) as open_stream:
-        yield open_stream
 
 
 def brief(event: Event) -> tuple[Any, ...]:
@@ -260,7 +244,7 @@ def test_a_bus_that_cannot_log_changes_gives_messages_and_says_so(
         ("address=*:s", "is a broadcast pattern"),
         ("address=", "address ''"),
         ("session=", "session ''"),
-        ("kinds=message,all", "kind 'all' is not known: use message, receipt, peer, stats"),
+        ("kinds=message,all", "kind 'all' is not known: use message, receipt, peer, stats, server"),
         ("kinds=", "kind ''"),
         ("preview=-1", "preview '-1'"),
         ("preview=1000001", "preview '1000001'"),

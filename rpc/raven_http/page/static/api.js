@@ -1,7 +1,7 @@
 // Calls: requests to the routes of the server.
 
 /** A refusal of the server, with the text that it gives for people. */
-export class Refused extends Error {
+class Refused extends Error {
   constructor(status, answer) {
     super(answer.detail || answer.error || `the server answered ${status}`);
     this.status = status;

@@ -11,7 +11,7 @@ const ADVANCE = { sent: 0, delivered: 1, acked: 2, expired: 3, dead: 4 };
 export const FINAL = new Set(["acked", "expired", "dead"]);
 
 /** The counts of events in each second of the last minutes, by the times that the bus gives them. */
-export class Series {
+class Series {
   constructor(seconds) {
     this.seconds = seconds;
     this.bins = new Map();

@@ -7,14 +7,14 @@ const TOP = 8;
 const BOTTOM = 22;
 
 /** Return a round number, not less than `most`, for the top of the axis. */
-export function ceiling(most) {
+function ceiling(most) {
   if (most <= 4) return 4;
   const power = 10 ** Math.floor(Math.log10(most));
   return [1, 2, 4, 5, 10].map((step) => step * power).find((step) => step >= most);
 }
 
 /** Return the path through values, `undefined` is a gap. */
-export function path(values, x, y) {
+function path(values, x, y) {
   let text = "";
   let isOpen = false;
   values.forEach((value, index) => {

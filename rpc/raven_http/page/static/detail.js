@@ -13,7 +13,7 @@ function chip(label, value, attributes = {}) {
 }
 
 /** Return the steps of a delivery: its name, the text beside it, the time since the step before, whether it is done. */
-export function steps(createdAt, receipt, now = Date.now() * 1000) {
+function steps(createdAt, receipt, now = Date.now() * 1000) {
   const sent = micros(createdAt);
   const delivered = micros(receipt.delivered_at);
   const finished = micros(receipt.finished_at);
@@ -58,7 +58,7 @@ function delivery(message, receipt, { onRequeue }) {
     el("div.delivery-head", {}, address(receipt.recipient), el("span.grow"), el("span.note", {}, notes.join(" · "))),
     track,
     receipt.reason ? el("p.reason", { "data-state": receipt.state }, receipt.state === "dead" ? "" : "released: ", bdi(receipt.reason)) : null,
-    receipt.state === "dead" ? el("button.small", { type: "button", onclick: () => onRequeue(message.id, receipt.recipient) }, icon("requeue"), "Requeue") : null,
+    receipt.state === "dead" ? el("button.small.write", { type: "button", onclick: () => onRequeue(message.id, receipt.recipient) }, icon("requeue"), "Requeue") : null,
   );
 }
 
@@ -147,8 +147,8 @@ export class Detail {
     const actions = el(
       "div.actions",
       {},
-      el("button.primary", { type: "button", "data-focus": "reply", onclick: () => this.on.onReply(message) }, icon("reply"), "Reply"),
-      dead.length ? el("button", { type: "button", "data-focus": "requeue", onclick: () => this.on.onRequeue(message.id, null) }, icon("requeue"), dead.length > 1 ? `Requeue ${dead.length}` : "Requeue") : null,
+      el("button.primary.write", { type: "button", "data-focus": "reply", onclick: () => this.on.onReply(message) }, icon("reply"), "Reply"),
+      dead.length ? el("button.write", { type: "button", "data-focus": "requeue", onclick: () => this.on.onRequeue(message.id, null) }, icon("requeue"), dead.length > 1 ? `Requeue ${dead.length}` : "Requeue") : null,
       el("button.quiet", { type: "button", "data-focus": "copy", onclick: () => this.on.onCopy(textOf(message.body).text, "Body copied") }, icon("copy"), "Copy body"),
       el("a.button.quiet", { href: `message/${message.id}`, target: "_blank", rel: "noopener", "data-focus": "json" }, icon("json"), "JSON"),
     );

@@ -48,7 +48,7 @@ function makeRow() {
 }
 
 /** Say the state of a message in a few words: `acked`, `3/5 acked`, `dead`. */
-export function stateText(message) {
+function stateText(message) {
   const total = message.receipts.size;
   if (!total && message.to.some((one) => one.includes("*"))) return "no recipient";
   if (total > 1 && message.state !== "acked") {
@@ -61,9 +61,10 @@ export function stateText(message) {
 }
 
 export class Feed {
-  constructor(viewport, bus, { onPick, onCount }) {
+  constructor(viewport, bus, { onPick }) {
     this.bus = bus;
-    this.onCount = onCount;
+    // Called after each change of the rows with how many messages they stand for, and how many there are.
+    this.onCount = () => {};
     this.byThread = true;
     this.open = new Set();
     this.filter = null;
@@ -72,7 +73,7 @@ export class Feed {
     this.missed = 0;
     this.list = new VirtualList(viewport, {
       make: makeRow,
-      bind: (row, item, isNew) => this.bind(row, item, isNew),
+      bind: (row, item) => this.bind(row, item),
       key: (item) => item.key,
       onPick: (item, event) => (event.target.closest(".more") && item.folds ? this.toggle(item.message.thread) : onPick(item.message.id)),
     });
@@ -211,11 +212,5 @@ export class Feed {
     if (!row) return null;
     this.list.reveal(index);
     return row.message.id;
-  }
-
-  /** Bring the selected message into sight, if it has a row. */
-  reveal() {
-    const index = this.rows.findIndex((row) => row.message.id === this.selected);
-    if (index >= 0) this.list.reveal(index);
   }
 }

@@ -36,7 +36,7 @@ function makeRow(actions, onAct) {
       label,
     ),
   );
-  row.append(el("div.row-actions", {}, ...buttons));
+  row.append(el("div.row-actions.write", {}, ...buttons));
   row.parts = parts;
   return row;
 }

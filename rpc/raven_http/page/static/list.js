@@ -125,7 +125,7 @@ export class VirtualList {
       }
       if (isNew || this.isStale || row.item !== item) {
         row.item = item;
-        this.bind(row, item, isNew);
+        this.bind(row, item);
       }
       if (row.index !== index) {
         row.index = index;

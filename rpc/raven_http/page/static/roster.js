@@ -8,7 +8,7 @@ const AWAY_MS = 5 * 60_000;
 const ORDER = new Intl.Collator("en", { numeric: true }).compare;
 
 /** Return how an agent is: busy, idle, or away if no subscriber waits for its mail. */
-export function presence(peer, now = Date.now()) {
+function presence(peer, now = Date.now()) {
   if (peer.in_flight > 0) return "busy";
   if (peer.waiting > 0) return "idle";
   return now - micros(peer.last_seen) / 1000 < AWAY_MS ? "quiet" : "away";
@@ -39,7 +39,7 @@ function makeRow() {
 }
 
 /** Return the path of a line through some counts, in a box of 46 by 16; none if all are 0. */
-export function sparkline(bins) {
+function sparkline(bins) {
   const most = Math.max(4, ...bins);
   let path = "";
   if (bins.every((value) => !value)) return path;
