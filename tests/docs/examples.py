@@ -74,7 +74,8 @@ def start(command: str, folder: Path, *args: str) -> subprocess.Popen[str]:
     words = shlex.split(command)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAVEN")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**kept, "TMPDIR": str(folder), "PATH": path}
+    # On a loaded machine a server takes longer to start than a command waits by itself.
+    environment = {**kept, "TMPDIR": str(folder), "PATH": path, "RAVEN_CONNECT_TIMEOUT_S": "20"}
     while "=" in words[0]:
         name, _, environment[name] = words.pop(0).partition("=")
     program = sys.executable if words[0] == "python" else str(ROOT / words[0])

@@ -60,7 +60,11 @@ def test_the_console_sessions_of_a_page_print_what_they_show(page: Path, tmp_pat
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = f":{listener.getsockname()[1]}"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAVEN")}
-    environment |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}", "HOME": str(tmp_path)}
+    environment |= {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}",
+        "HOME": str(tmp_path),
+        "RAVEN_CONNECT_TIMEOUT_S": "20",  # on a loaded machine a server takes longer to start
+    }
     groups: list[int] = []
 
     try:

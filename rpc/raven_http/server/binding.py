@@ -32,7 +32,7 @@ class Target(NamedTuple):
                 raise ConfigError("unix: names no path: write unix:PATH")
             return cls(path=text.removeprefix(_UNIX))
         host, port = _split(text)
-        if port and not (port.isascii() and port.isdecimal() and int(port[:6]) <= _MAX_PORT):
+        if port and not (port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= _MAX_PORT):
             raise ConfigError(f"{abbreviate(text)}: the port {abbreviate(port)} is not a number from 0 to {_MAX_PORT}")
         return cls(checked_host(host or _LOOPBACK), int(port) if port else DEFAULT_PORT)
 
@@ -56,8 +56,13 @@ class Target(NamedTuple):
 
     @property
     def names(self) -> list[str]:
-        """The names by which clients address the host: an address that stands for all addresses is none."""
-        return [] if self.path is not None or ip_address(self.host).is_unspecified else [self._host_of_url]
+        """The names by which clients address the host: an address that stands for all addresses is none.
+
+        Clients leave the zone of an IPv6 address, such as %eth0, out of `Host`: it counts on their own machine alone.
+        """
+        if self.path is not None or ip_address(self.host).is_unspecified:
+            return []
+        return [f"{self._host_of_url.partition('%')[0]}]" if "%" in self.host else self._host_of_url]
 
     @property
     def _host_of_url(self) -> str:
@@ -108,8 +113,8 @@ def listen(target: Target, *, others: bool = False) -> Listening:
 def _split(text: str) -> tuple[str, str]:
     """Return host and port, either empty if the text lacks it."""
     if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        if rest and not rest.startswith(":"):
+        host, end, rest = text[1:].partition("]")
+        if not host or not end or (rest and not rest.startswith(":")):
             raise ConfigError(f"{abbreviate(text)} is not [ADDRESS]:PORT")
         return host, rest[1:]
     if text.count(":") > 1:  # an IPv6 address without a port

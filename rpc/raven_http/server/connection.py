@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 from asyncio import AbstractEventLoop, BufferedProtocol, Transport
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Protocol, cast
 
+from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from raven_http.guard.refusal import KINDS, SECURITY_HEADERS, error_line
-from raven_http.server.transport import JoiningTransport
+from raven_http.server.answer import CLOSE, Message, send_unchunked, write_whole
 from raven_rpc.jsonrpc.unix_socket import peer_uid
 
 # A client has this long for the head of a request, from its first byte; for the next part of a body; and for reading
@@ -29,13 +30,12 @@ _REFUSED_S = 2.0
 _MAX_HEAD = 64 * 1024
 # The parser gets this many bytes at once, and no more while a pipelined request waits for its turn.
 _SLICE = 16 * 1024
-_HEADERS = [(b"content-type", b"application/json"), (b"connection", b"close"), *SECURITY_HEADERS]
+_HEADERS = [(b"content-type", b"application/json"), CLOSE, *SECURITY_HEADERS]
 # uvicorn warns of each malformed request; only its errors are worth a line.
 _log = logging.getLogger("raven.http.connection")
 _log.setLevel(logging.ERROR)
 
-_Message = MutableMapping[str, Any]
-_Send = Callable[[_Message], Awaitable[None]]
+_Send = Callable[[Message], Awaitable[None]]
 
 
 class Owner(Protocol):
@@ -45,6 +45,7 @@ class Owner(Protocol):
     allowed_uids: frozenset[int] | None  # of the clients of a Unix socket
     buffer: bytearray  # all connections read into it, one at a time
     config: Config
+    is_stopped: bool
     max_requesting: int
     state: ServerState
 
@@ -83,7 +84,7 @@ class Connection(HttpToolsProtocol, BufferedProtocol):
         self.access_log = False
         self.app = cast(Any, self._serve)
         self._owner = owner
-        self._start: _Message | None = None  # the head of an answer whose body is still to come
+        self._start: Message | None = None  # the head of an answer whose body is still to come
         self._running: RequestResponseCycle | None = None  # its request is the one that the app has
         self._failure: tuple[int, str] | None = None  # of a request that comes after that one
         self._pending = memoryview(b"")  # data that the parser has not got
@@ -98,8 +99,6 @@ class Connection(HttpToolsProtocol, BufferedProtocol):
         """Accept the client unless its user is not allowed or the limit of connections is reached."""
         super().connection_made(transport)
         self.flow = _Flow(transport, lambda: len(self._pending) > 0)
-        self._joining = JoiningTransport(transport)
-        self.transport = cast(Transport, self._joining)
         if self.client is None:  # of a Unix socket: the app tells connections apart by this
             self.client = ("unix", transport.get_extra_info("socket").fileno())
         uids = self._owner.allowed_uids
@@ -107,6 +106,8 @@ class Connection(HttpToolsProtocol, BufferedProtocol):
             self._refuse(403, f"user {uid} may not use this socket: see `raven serve --allow-uid`")
         elif not self._owner.admit(self):
             self._refuse(503, f"{self._owner.max_requesting:,} connections are open, which is the limit: try again")
+        elif self._owner.is_stopped:
+            transport.close()
 
     def get_buffer(self, sizehint: int) -> bytearray:
         """Return the buffer to read into."""
@@ -166,18 +167,28 @@ class Connection(HttpToolsProtocol, BufferedProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header of a request."""
+        """Take a header of a request. Those after a body count for nothing: the request was judged without them."""
         self._count_head(len(name) + len(value) + len(b": \r\n"))
-        super().on_header(name, value)
+        if self._is_in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Hand a request to the app, in its turn."""
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise ValueError("this is no proxy")
+            return  # the head comes again, without the upgrade
         self._is_in_head = False
         self._previous = self.cycle
         if not self.url.startswith(b"/") and b"://" in self.url:  # the host in the target counts: RFC 9112, 3.2.2
             host = self.url.partition(b"://")[2].partition(b"/")[0]
             self.headers[:] = [header for header in self.headers if header[0] != b"host"] + [(b"host", host)]
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note the end of a request."""
+        if not self._is_in_head:
+            super().on_message_complete()
 
     # Called by uvicorn
 
@@ -266,17 +277,20 @@ class Connection(HttpToolsProtocol, BufferedProtocol):
 
     async def _serve(self, scope: Any, receive: Any, send: _Send) -> None:
         """Let the app answer a request."""
-        cycle = self._running = receive.__self__
+        cycle: RequestResponseCycle = receive.__self__
+        self._running = cycle
         self._start = None
+        if scope["http_version"] < "1.1":
+            send = partial(send_unchunked, cycle)
         try:
-            await self._owner.app(scope, receive, partial(self._send, send))
+            await self._owner.app(scope, receive, partial(self._send, cycle, send))
         finally:
             if self._is_stream and not cycle.response_complete:
                 # The client does not read. Its unread text is dropped, and uvicorn need not complain.
                 cycle.disconnected = True
                 self.transport.abort()
 
-    async def _send(self, send: _Send, message: _Message) -> None:
+    async def _send(self, cycle: RequestResponseCycle, send: _Send, message: Message) -> None:
         """Send a part of an answer, its head together with the first part of the body."""
         start = self._start
         if message["type"] == "http.response.start":
@@ -287,14 +301,12 @@ class Connection(HttpToolsProtocol, BufferedProtocol):
             self._start = None
             if message.get("more_body"):
                 self._note_stream(start)
-            self._joining.hold()
-            try:
-                await send(start)
-                await send(message)
-            finally:
-                self._joining.release()
+            elif write_whole(cycle, start, message.get("body", b"")):
+                return
+            await send(start)
+            await send(message)
 
-    def _note_stream(self, start: _Message) -> None:
+    def _note_stream(self, start: Message) -> None:
         """Count the connection as an event stream if this is the head of one."""
         kinds = (value.partition(b";")[0] for name, value in start.get("headers", ()) if name == b"content-type")
         if b"text/event-stream" in kinds:
@@ -305,12 +317,26 @@ class Connection(HttpToolsProtocol, BufferedProtocol):
 
     def _feed(self, data: bytes | memoryview) -> None:
         """Give data to the parser; refuse a head that is too long, although a part of it is still to come."""
-        super().data_received(cast(bytes, data))
+        rest: bytes | memoryview = data
+        while rest:
+            try:
+                self.parser.feed_data(rest)
+                break
+            except HttpParserUpgrade as upgrade:
+                rest = self._head_without_upgrade() + rest[upgrade.args[0] :]
+            except HttpParserError:
+                self.send_400_response("")
+                break
         if self._is_in_head:
             self._head_received += len(data)
             if self._head_received > _MAX_HEAD + _SLICE:
                 self._head_size = self._head_received
                 self.send_400_response("")
+
+    def _head_without_upgrade(self) -> bytes:
+        """Return the head of a request without its wish for another protocol, for which the parser drops the body."""
+        line = b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        return line + b"".join(b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade") + b"\r\n"
 
     def _feed_pending(self) -> None:
         while self._pending and not self.pipeline and self._failure is None and not self.transport.is_closing():

@@ -21,7 +21,7 @@ from raven_http.app import MAX_STREAMS, Bridge, check_sizes, guarded
 from raven_http.guard.authority import LOOPBACK
 from raven_http.guard.token import SUFFIX, read_token, token_of
 from raven_http.server.binding import Listening, Target, listen
-from raven_http.server.connection import TIMEOUT_S, Connection
+from raven_http.server.connection import Connection
 from raven_rpc.jsonrpc.messages import MAX_REQUEST
 from raven_rpc.jsonrpc.unix_socket import BACKLOG
 
@@ -67,6 +67,7 @@ class HttpFront:
         self.max_requesting = max_connections
         self.max_connections = max_connections + max_streams + _MAX_LINGERING
         self.buffer = bytearray(_READ_SIZE)
+        self.is_stopped = False
         self.state = ServerState()
         self._target = target
         self._use_token = token_file is not None or (use_token and target.path is None)
@@ -118,7 +119,6 @@ class HttpFront:
             interface="asgi3",
             log_config=None,
             proxy_headers=False,
-            timeout_keep_alive=int(TIMEOUT_S),
         )
         self.config.load()
         self._listening: Listening = listen(self._target, others=len(self.allowed_uids or ()) > 1)
@@ -160,6 +160,7 @@ class HttpFront:
 
     def stop(self) -> None:
         """Give the socket up, end the event streams, and close each connection after its requests."""
+        self.is_stopped = True  # for a client that asyncio has accepted, and not yet told of
         if "_listening" in vars(self):
             self._listening.remove()
             self._listening.socket.close() if self._server is None else self._server.close()

@@ -40,7 +40,7 @@ def check_length(path: str) -> None:
     if length >= _PATH_SIZE:
         raise BindError(
             f"the socket path {path} has {length} bytes, but the system takes at most {_PATH_SIZE - 1}: "
-            "choose a shorter one with --socket, or change into its folder and give its name"
+            "choose a shorter one, or change into its folder and give its name"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
 import threading
@@ -27,7 +28,7 @@ HUGE = 32 * 1024 * 1024
 class Program:
     """Answers /echo with the length of the body, /huge with `HUGE` bytes, /stream without an end, /wait after `go`.
 
-    /client is answered with the client's address.
+    /client is answered with the client's address, and /names with the names of the headers.
     """
 
     def __init__(self) -> None:
@@ -61,6 +62,8 @@ class Program:
             await send({"type": "http.response.body", "body": b""})
             return
         text = f"{path} {size} {scope['query_string'].decode()}" if path != "/client" else str(scope["client"])
+        if path == "/names":
+            text = " ".join(name.decode() for name, _ in scope["headers"])
         body = b"x" * HUGE if path == "/huge" else text.encode()
         await send(_start([(b"content-length", b"%d" % len(body))]))
         await send({"type": "http.response.body", "body": body})
@@ -80,7 +83,6 @@ def program() -> Program:
 def serve(db: str, program: Program, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     """Serve the program with a short timeout."""
     monkeypatch.setattr(connection_module, "TIMEOUT_S", TIMEOUT_S)
-    monkeypatch.setattr(front_module, "TIMEOUT_S", 30)
     monkeypatch.setattr(service_module, "_TICK_S", 0.05)
     with closed_at_the_end(lambda **options: FrontHere(db, app=program, **options)) as make:
         yield make
@@ -160,6 +162,69 @@ def test_pipelined_requests_are_answered_in_their_order_and_a_bad_one_after_them
         assert last is not None
         assert last.status == 400
         assert wire.rest() == b""
+
+
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n"
+WITH_UPGRADE = HEAD + UPGRADE + b"Content-Length: 3\r\n\r\n"
+TRAILERS = b"1\r\nx\r\n0\r\nHost: evil\r\nX-Late: 1\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("parts", "bodies"),
+    [
+        ([(WITH_UPGRADE + b"GET") * 200], [b"/echo 3 "] * 200),
+        ([WITH_UPGRADE, b"GE", b"T" + WITH_UPGRADE, b"abc"], [b"/echo 3 "] * 2),
+        ([HEAD + UPGRADE + b"Transfer-Encoding: chunked\r\n\r\n", TRAILERS], [b"/echo 1 "]),
+        ([b"GET /names HTTP/1.1\r\nHost: x\r\n" + UPGRADE + b"\r\n"], [b"host connection http2-settings"]),
+        ([CHUNKED.replace(b"/echo", b"/names") + TRAILERS], [b"host transfer-encoding"]),
+        (
+            [HEAD + UPGRADE + b"Content-Length: 3\r\n\r\nabc" + b"CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n"],
+            [b"/echo 3 "],
+        ),
+    ],
+)
+def test_neither_the_wish_for_another_protocol_nor_late_headers_change_a_request(
+    serve: Serve, parts: list[bytes], bodies: list[bytes]
+) -> None:
+    with serve().connect() as wire:
+        for part in parts:
+            wire.write(part)
+            time.sleep(0.02)  # so that the parts come apart
+        assert [answer and answer.body for answer in (wire.answer() for _ in bodies)] == bodies
+
+
+def test_a_client_of_http_1_0_gets_no_chunks(serve: Serve) -> None:
+    served = serve()
+    with served.connect() as wire:
+        wire.write(b"GET /echo HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        answer = wire.answer()
+        assert answer is not None
+        assert (answer.body, answer.headers["connection"], wire.rest()) == (b"/echo 0 ", "close", b"")
+    with served.connect() as wire:
+        wire.write(b"GET /stream HTTP/1.0\r\n\r\n")
+        head = wire.head()
+        assert head is not None
+        assert "transfer-encoding" not in head[1]
+        served.close()
+        assert wire.rest() == b"retry: 1000\n\n"
+
+
+@pytest.mark.parametrize("turns", range(5))
+def test_a_client_that_is_accepted_as_the_service_stops_does_not_hold_it_up(serve: Serve, turns: int) -> None:
+    served, begin = serve(), time.monotonic()
+
+    async def connect() -> Wire:
+        wire = served.connect()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        served.service.stop()
+        return wire
+
+    with asyncio.run_coroutine_threadsafe(connect(), served.service.loop).result(DEADLINE_S) as wire:
+        served.close()
+        gc.collect()  # asyncio itself forgets a client whose server ends while it makes the transport
+        assert wire.rest() == b""
+    assert time.monotonic() - begin < front_module._DRAIN_S
 
 
 def test_pipelined_requests_that_wait_are_left_with_the_system(serve: Serve) -> None:
