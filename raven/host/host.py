@@ -12,7 +12,7 @@ from raven.errors import ClosedError
 from raven.host.admission import Admission, Rates
 from raven.host.bus import HostedBus
 from raven.host.leases import Unacked
-from raven.host.limits import UNBOUND, ServerLimits, WaitQuota
+from raven.host.limits import UNBOUND, Answers, LongRequests, ServerLimits, WaitQuota
 from raven.host.worker import Executor, LogReader, Outcome, Reader, Worker, Writer, ignore
 from raven.model.version import __version__
 
@@ -48,6 +48,8 @@ class Host:
         self.writer_bus = HostedBus.at(_OWN_ADDRESS, db_path, register=False, checkpoints=False, **settings)
         self.admission = self.writer_bus.admission = Admission(limits)
         self.rates = Rates.of(limits, self.admission)
+        self.long_requests = LongRequests(limits)
+        self.answers = Answers(limits)
         self.reader_bus = HostedBus.at(_OWN_ADDRESS, self.writer_bus.db_path, register=False, **settings)
         # For long work. All three are opened now: a later open could find another file at this path, with the WAL of
         # this file beside it.
@@ -125,7 +127,10 @@ class Host:
             raise ClosedError("the server is stopping")
 
     def tick(self, on_checked: Callable[[bool], None]) -> None:
-        """Call `on_checked` with whether the bus file has changed since the last tick; then run maintenance."""
+        """End slow requests, call `on_checked` with whether the bus file has changed, and run maintenance.
+
+        The change is one since the last tick.
+        """
         self.reader.submit(self.reader_bus.data_version, partial(self._compare, on_checked))
         if not self.admin.pending():
             self.admin.submit(lambda: self.admin_bus.run_maintenance(_MAINTENANCE_S), ignore)
@@ -133,6 +138,7 @@ class Host:
     def _compare(self, on_checked: Callable[[bool], None], outcome: Outcome) -> None:
         changed = outcome.error is not None or outcome.value != self._data_version
         self._data_version = outcome.value
+        self.long_requests.tick()
         on_checked(changed)
 
     async def end(self, timeout_s: float) -> bool:

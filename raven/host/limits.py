@@ -3,13 +3,18 @@
 # Without `from __future__ import annotations`: a NamedTuple would compile the text of each type when it is made.
 
 import threading
+import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from raven.errors import ConfigError, LimitError, abbreviate
 from raven.model.limits import is_integer
 
 _MAX = (1 << 62) - 1
+# A request of so many bytes may take this many times as many while it is parsed and written.
+_BYTES_PER_BYTE = 8
+# A client that keeps others waiting must finish its request, or read an answer, within this time.
+PATIENCE_S = 5.0
 
 # The quota is this number of waits per allowed connection, or the minimum if that is more. One connection alone may use
 # up the minimum.
@@ -74,6 +79,63 @@ def check_number(name: str, value: int, least: int = 1) -> None:
     """Raise ConfigError unless a setting of a server is a whole number from `least` on."""
     if not is_integer(value, least, _MAX):
         raise ConfigError(f"{name} is {abbreviate(value)}, but must be a whole number from {least} on")
+
+
+class Holder(Protocol):
+    """A request that is long, or the connection that it comes from."""
+
+    def process_input(self) -> None:
+        """Go on, since there is room."""
+
+    def end_unfinished(self) -> None:
+        """End the request if it has not come as a whole: others have waited for long enough."""
+
+
+class LongRequests:
+    """The room for long requests of all ways into the bus: each takes its part before it is read on, until it is done.
+
+    Requests take as much as the longest one may need, and get it in their order; one at least has room. All methods are
+    for the event loop.
+    """
+
+    def __init__(self, limits: ServerLimits) -> None:
+        self._room = limits.memory // _BYTES_PER_BYTE if limits.memory else 1 << 62
+        self._holders: dict[Holder, tuple[int, float]] = {}  # with their sizes, and since when they have room
+        self._waiting: dict[Holder, int] = {}
+
+    def acquire(self, holder: Holder, max_request: int) -> bool:
+        """Take room, and return whether there is some; otherwise the request goes on when its turn comes."""
+        if holder in self._holders:
+            return True
+        self._waiting.setdefault(holder, max_request)
+        self._hand_on()
+        return holder in self._holders
+
+    def release(self, holder: Holder) -> None:
+        """Give the room back, or stop waiting for it."""
+        self._waiting.pop(holder, None)
+        self._holders.pop(holder, None)
+        for waiting in self._hand_on():
+            waiting.process_input()
+
+    def tick(self) -> None:
+        """Once a second: end the requests that have kept others waiting for too long."""
+        if self._waiting:
+            since = time.monotonic() - PATIENCE_S
+            for holder in [holder for holder, (_, begun_at) in self._holders.items() if begun_at < since]:
+                holder.end_unfinished()
+
+    def _hand_on(self) -> list[Holder]:
+        handed = []
+        used = sum(size for size, _ in self._holders.values())
+        for holder, size in list(self._waiting.items()):
+            if self._holders and used + size > self._room:
+                break
+            del self._waiting[holder]
+            self._holders[holder] = (size, time.monotonic())
+            used += size
+            handed.append(holder)
+        return handed
 
 
 class Answers:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from raven import ConfigError
-from raven.host.limits import BOUND, UNBOUND, ServerLimits
+from raven.host.limits import BOUND, UNBOUND, LongRequests, ServerLimits
 
 
 def test_settings_replace_the_defaults_one_by_one() -> None:
@@ -34,3 +34,29 @@ def test_a_bound_socket_has_every_limit() -> None:
 def test_an_error_names_the_wrong_setting(settings: Any, shown: str) -> None:
     with pytest.raises(ConfigError, match=shown):
         ServerLimits.of(settings, bound=True)
+
+
+class Request:
+    """A long request that counts its turns."""
+
+    turns = 0
+
+    def process_input(self) -> None:
+        self.turns += 1
+
+    def end_unfinished(self) -> None:
+        raise AssertionError("it is in time")
+
+
+def test_long_requests_of_all_ways_into_a_bus_share_one_room_in_their_order() -> None:
+    room, (first, large, small, huge) = LongRequests(UNBOUND._replace(memory=8 * 100)), [Request() for _ in range(4)]
+
+    assert [room.acquire(first, 60), room.acquire(large, 60), room.acquire(small, 10)] == [True, False, False]
+    room.tick()
+    room.release(first)
+    assert [one.turns for one in (first, large, small)] == [0, 1, 1]
+    assert (room.acquire(large, 60), room.acquire(huge, 1000)) == (True, False)
+    room.release(small)
+    assert huge.turns == 0
+    room.release(large)
+    assert huge.turns == 1

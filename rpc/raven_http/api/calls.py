@@ -16,7 +16,7 @@ from raven.host.limits import Answers
 from raven.host.subscriptions import Subscriptions
 from raven.host.worker import Outcome, Worker, capture
 from raven.model.message import Message
-from raven_http.api.body import LONG, LongBodies
+from raven_http.api.body import LONG, LongBody
 from raven_http.api.rates import ClientRates
 from raven_rpc.jsonrpc.messages import MAX_REQUEST, count_values, encode_result
 from raven_rpc.methods.context import Context
@@ -36,8 +36,8 @@ class Calls:
         self.host = host
         self.answered: Counter[tuple[str, int]] = Counter()  # by route and status
         self.rates = None if host.rates is None else ClientRates(host.rates)
-        self.long_bodies = LongBodies(host.limits, max_request)
-        self._answers = Answers(host.limits)
+        self.max_request = max_request
+        self._answers = host.answers
         self.count_streams: Callable[[], int] = lambda: 0
         self.count_connections: Callable[[], int] | None = None  # None if another program has the sockets
         detached = _Detached()
@@ -78,6 +78,10 @@ class Calls:
             if outcome is not None:
                 return call.finish(outcome)
         return await self._submit(call, owner)
+
+    def long_body(self) -> LongBody:
+        """Return the place of a long body, to be taken before it is read on."""
+        return LongBody(self.host.long_requests, self.max_request)
 
     def check_values(self, body: bytes) -> None:
         """Raise LimitError if a long body holds too many JSON values to be parsed; any thread."""

@@ -50,10 +50,9 @@ class MethodEndpoint:
 
     async def _answer_long(self, scope: Scope, start: bytes, has_more: bool, receive: Receive, send: Send) -> None:
         """Answer a request with a long body, which begins with `start`."""
-        bodies = self._calls.long_bodies
         try:
-            async with bodies.place():
-                body = await bodies.read(start, receive) if has_more else start
+            async with self._calls.long_body() as place:
+                body = await place.read(start, receive) if has_more else start
                 if body is None:
                     return
                 answer = await self._answer(scope, body)

@@ -14,7 +14,7 @@ from raven.host.admission import Rates, Share
 from raven.host.deferred import Deferred, DeferredSet
 from raven.host.host import Host
 from raven.host.leases import Leases
-from raven.host.limits import Answers, ServerLimits
+from raven.host.limits import PATIENCE_S, Answers
 from raven.host.subscriptions import Subscriptions
 from raven.host.worker import Outcome, capture
 from raven_rpc.jsonrpc import errors, messages, unix_socket
@@ -23,7 +23,7 @@ from raven_rpc.methods.context import Context, Facts
 from raven_rpc.server.dispatch import Dispatcher
 from raven_rpc.server.intake import Intake
 from raven_rpc.server.long_input import LongInput
-from raven_rpc.server.memory import LONG_LINE, MAX_WAITING, PATIENCE_S, LongLines
+from raven_rpc.server.memory import LONG_LINE, MAX_WAITING
 from raven_rpc.server.request_queue import MAX_PENDING, RequestQueue
 from raven_rpc.server.responses import LineResponse, QueuedRequest
 from raven_rpc.server.sink import LineSink
@@ -47,8 +47,6 @@ class Owner(Facts, Protocol):
     completed: set[Connection]  # connections with responses to write
     buffer: bytearray  # all connections read into it, one at a time
     answers: Answers
-    long_lines: LongLines
-    limits: ServerLimits
     rates: Rates | None
 
     def admit(self, connection: Connection) -> bool:
@@ -75,7 +73,7 @@ class Connection(asyncio.BufferedProtocol):
         self._turn_is_planned = False
         self.leases = Leases()
         self.sink = LineSink(self.leases, self._close_soon, server.answers)
-        self._long = LongInput(host, self.sink, self, server.long_lines, server.limits)
+        self._long = LongInput(host, self.sink, self, server.max_request)
         self.subscriptions = Subscriptions(host, self.sink)
         self.deferred = DeferredSet(host, self.sink)
         self._queue = RequestQueue(host, self.sink, self.complete, partial(server.completed.add, self), server.answers)

@@ -10,13 +10,12 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
-from raven.host.limits import Answers, check_number
+from raven.host.limits import check_number
 from raven.host.service import Service
 from raven_rpc.jsonrpc import messages, unix_socket
 from raven_rpc.methods.table import METHODS
 from raven_rpc.server.connection import Connection
 from raven_rpc.server.dispatch import Dispatcher
-from raven_rpc.server.memory import LongLines
 
 MAX_CONNECTIONS = 1000
 _READ_SIZE = 64 * 1024
@@ -45,15 +44,13 @@ class SocketFront:
         check_number("max_connections", max_connections)
         self.host = service.host
         self.bound = service.bound
-        self.limits = service.limits
         self.allowed_uids = frozenset({os.geteuid(), *allowed_uids})
         self.max_request = max_request
         self.max_connections = max_connections
         self.dispatcher = Dispatcher(METHODS)
         self.completed: set[Connection] = set()
         self.buffer = bytearray(_READ_SIZE)
-        self.answers = Answers(self.limits)
-        self.long_lines = LongLines(self.limits, max_request)
+        self.answers = self.host.answers
         self.rates = self.host.rates
         self._others = self.allowed_uids != {os.geteuid()}
         self._socket_path = socket_path
@@ -97,7 +94,6 @@ class SocketFront:
 
     def tick(self, changed: bool) -> None:
         """Tick every connection; `changed` tells whether the bus file has changed since the last tick."""
-        self.long_lines.tick()
         for connection in list(self._connections):
             connection.tick(changed)
 

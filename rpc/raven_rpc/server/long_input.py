@@ -7,32 +7,32 @@ from typing import Any
 
 from raven.errors import LimitError
 from raven.host.host import Host
-from raven.host.limits import ServerLimits
+from raven.host.limits import Holder
 from raven.host.worker import Outcome
 from raven_rpc.jsonrpc import batch, messages
 from raven_rpc.server.dispatch import Dispatched
-from raven_rpc.server.memory import Holder, LongLines
 from raven_rpc.server.sink import LineSink
 
 
 class LongInput:
-    """Works on one long line at a time, and keeps a place in LongLines for it; meanwhile the connection waits.
+    """Works on one long line at a time, and keeps room among the LongRequests for it; meanwhile the connection waits.
 
     It calls `holder.process_input` when there is a place, and after each piece of work.
     """
 
-    def __init__(self, host: Host, sink: LineSink, holder: Holder, places: LongLines, limits: ServerLimits) -> None:
+    def __init__(self, host: Host, sink: LineSink, holder: Holder, max_request: int) -> None:
         self._host = host
         self._sink = sink
         self._holder = holder
-        self._places = places
-        self._most_values = limits.values
+        self._places = host.long_requests
+        self._max_request = max_request
+        self._most_values = host.limits.values
         self.is_working = False
         self.awaits_place = False
 
     def take_place(self) -> None:
         """Take a place for the rest of a line; until there is one, `awaits_place` is true."""
-        self.awaits_place = not self._places.acquire(self._holder)
+        self.awaits_place = not self._places.acquire(self._holder, self._max_request)
 
     def release(self) -> None:
         """Give the place back: the line is answered, or will be much later, or the connection has ended."""

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from raven.host.leases import Leases
-from raven.host.limits import Answers
+from raven.host.limits import PATIENCE_S, Answers
 from raven.model.clock import from_micros, isoformat
 from raven.model.message import Message
 from raven_rpc.jsonrpc import errors, unix_socket
 from raven_rpc.jsonrpc.messages import encode, notification
-from raven_rpc.server.memory import LONG_ANSWER, MAX_UNREAD, PATIENCE_S
+from raven_rpc.server.memory import LONG_ANSWER, MAX_UNREAD
 
 
 class LineSink:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from raven import BusClient
+from raven.host import limits
 from raven_http.api import body
 from raven_http.api.status import STATUSES
 from raven_rpc.jsonrpc.errors import ERROR_CODES
@@ -228,7 +229,7 @@ def test_an_answer_that_is_not_read_leaves_no_room_for_another_page_until_it_is(
 
 
 def test_a_slow_long_body_gives_its_place_to_others(bridge: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(limits, "PATIENCE_S", 0.2)
     served = bridge(limits={"memory": 1})
     head = f"POST /send HTTP/1.1\r\nhost: 127.0.0.1:{served.port}\r\ncontent-type: application/json\r\n"
     with socket.create_connection(("127.0.0.1", served.port), 20) as slow:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raven import BusClient, LimitError
+from raven.host import limits
 from raven_rpc.jsonrpc import batch, messages
-from raven_rpc.server import memory
 from tests.processes import needs_proc, peak_mib
 from tests.rpc_server import Served
 from tests.support import DEADLINE_S, wait_until
@@ -142,12 +142,13 @@ def test_a_long_batch_counts_the_values_of_each_element(serve: Serve, connect: C
 def test_long_lines_take_turns_and_one_that_never_ends_is_cut(
     serve: Callable[..., ServedHere], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(limits, "PATIENCE_S", 0.1)
     served = serve("--as", "w:s", "--limit", "memory=1")  # one place
     with served.connect() as stuck, served.connect() as second, served.connect() as third:
         stuck.write(long_send(1)[:200_000].encode())
         wait_until(
-            lambda: served.do(lambda: len(served.server.front.long_lines._holders)) == 1, "the place of the first"
+            lambda: served.do(lambda: len(served.server.front.host.long_requests._holders)) == 1,
+            "the place of the first",
         )
         for line in (second, third):
             line.socket.settimeout(DEADLINE_S)
@@ -157,7 +158,7 @@ def test_long_lines_take_turns_and_one_that_never_ends_is_cut(
         error = stuck.read()
         assert error["error"]["data"]["kind"] == "limit"
         assert "others wait" in error["error"]["message"]
-    assert served.do(lambda: served.server.front.long_lines._holders) == {}
+    assert served.do(lambda: served.server.front.host.long_requests._holders) == {}
 
 
 @needs_proc
