@@ -54,7 +54,7 @@ const dead = new Letters($("dead-list"), {
   actions: [["requeue", "Requeue", "requeue"]],
   note: (message) => `attempt ${message.attempts}`,
   text: deathOf,
-  empty: () => [icon("acked"), el("strong", {}, "No dead letters"), el("p", {}, "A delivery dies when its last attempt fails. It is kept here, with the reason, until you requeue it.")],
+  empty: () => [icon("acked"), el("strong", {}, "No dead letters"), el("p", {}, "A delivery dies when its last attempt fails. It is kept here, with the reason, until you requeue it. The same list in a shell:"), command("raven dead-letters")],
   onAct: (_, message) => requeue(message.id, message.recipient),
   onPick: (id) => router.go(id),
   onCount: (letters) => {

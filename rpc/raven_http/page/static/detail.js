@@ -171,7 +171,7 @@ export class Detail {
           ),
           el("div.letter-when", {}, el("time", { datetime: message.created_at, title: message.created_at }, clock(created)), el("div.note", {}, `${ago(created)}${ago(created) === "now" ? "" : " ago"}`)),
         ),
-        el("h3.subject", {}, el("span.urgency", { "data-urgency": message.urgency, "aria-hidden": "true" }), bdi(message.type), el("span.note", {}, message.urgency)),
+        el("h3.subject", {}, el("span.urgency", { "data-urgency": message.urgency, "aria-hidden": "true" }), el("bdi", { title: visible(message.type) }, oneLine(message.type)), el("span.note", {}, message.urgency)),
         this.facts(message),
         actions,
         bodyView(message.body),

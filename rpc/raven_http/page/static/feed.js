@@ -85,6 +85,7 @@ export class Feed {
   toggle(threadId) {
     if (!this.open.delete(threadId)) this.open.add(threadId);
     this.build();
+    this.list.refresh();
   }
 
   setFilter(filter) {

@@ -13,7 +13,7 @@ function emptyBus() {
     el("p", {}, "Messages appear here as agents send them. Send the first one from a shell", el("span.write", {}, ", or with Compose"), ":"),
     command(`raven send --from conductor:demo --to architect:demo -t plan --body '"hello"'`),
     el("p", {}, "An agent reads its mail with:"),
-    command("raven subscribe --role architect:demo"),
+    command("raven subscribe --address architect:demo"),
   ];
 }
 

@@ -1,7 +1,8 @@
 // Roster: the agents by session, with their presence, their mail and their activity in the last two minutes.
 
 import { VirtualList } from "./list.js";
-import { ago, count, el, hue, initials, micros, oneLine, setText, svg, visible } from "./text.js";
+import { ago, count, el, hue, icon, initials, micros, oneLine, setText, svg, visible } from "./text.js";
+import { command } from "./toast.js";
 
 const AWAY_MS = 5 * 60_000;
 // worker-2 comes before worker-10.
@@ -20,6 +21,8 @@ const PRESENCE = {
   quiet: "seen lately, but does not wait for messages",
   away: "away: does not wait for messages",
 };
+
+const NO_AGENTS = () => [icon("agents"), el("strong", {}, "No agents yet"), el("p", {}, "An agent stands here when it first sends, or waits for its mail:"), command("raven subscribe -a architect:demo")];
 
 function makeRow() {
   const parts = {
@@ -60,6 +63,8 @@ export class Roster {
       key: (item) => item.key,
       onPick: (item) => item.address && onPick(item.address),
     });
+    this.box = el("div.empty", { hidden: true });
+    viewport.append(this.box);
   }
 
   build() {
@@ -80,6 +85,8 @@ export class Roster {
     this.rows = rows;
     this.list.set(rows);
     this.onCount(this.bus.peers.size);
+    this.box.hidden = rows.length > 0;
+    if (!rows.length) this.box.replaceChildren(...(this.bus.peers.size ? [el("p", {}, "No agent matches")] : NO_AGENTS()));
   }
 
   /** Bring the rows up to date, once in a frame. */

@@ -70,12 +70,13 @@ export function address(text) {
   return made;
 }
 
-/** Return the two letters, or the letter and the last two digits, that stand for an address. */
+/** Return the two letters, or the letter and the last two digits, that stand for an address: `BO`, `W10`. */
 export function initials(text) {
   const words = text.split(":")[0].split(/[^\p{L}\p{N}]+/u).filter(Boolean);
   if (!words.length) return "?";
   const last = words[words.length - 1];
-  if (words.length > 1 && /^\d+$/.test(last)) return [...words[0]][0].toUpperCase() + last.slice(-2);
+  const digits = /\d*$/.exec(last)[0].slice(-2);
+  if (digits && words.join("") !== digits) return [...words[0]][0].toUpperCase() + digits;
   const letters = words.length > 1 ? [...words[0]][0] + [...last][0] : [...words[0]].slice(0, 2).join("");
   return letters.toUpperCase();
 }
