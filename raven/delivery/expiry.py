@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from raven.delivery import outbox
+from raven.delivery import change_log, outbox
 from raven.model import body as bodies
 from raven.model import clock
 from raven.model.message import DEAD, INHERITED, STATES, MessageRow
@@ -75,7 +75,10 @@ def _apply_batches(store: Store, ring: Callable[[Iterable[str]], object], now: i
             return True
         addresses = store.write(partial(release_due, recipient=recipient, now=now))
         store.after_commit(ring, addresses)
-    is_delayed, is_expired = store.rows("has_due_timer", {"now": now})[0]
+    timers = {"now": now, "latest": now + change_log.LATEST_US}
+    [(is_delayed, is_expired, is_log_over)] = store.rows("has_due_timer", timers)
+    if is_log_over:
+        change_log.end_if_due(store, now)
     if is_delayed or is_expired:
 
         def step(tx: Transaction) -> list[str]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
+from raven.delivery import change_log
 from raven.doctor import permissions
 from raven.doctor.linux import locks, proc
 from raven.doctor.linux.processes import BusProcess
@@ -22,6 +23,7 @@ from raven.errors import (
     RavenError,
     ReadOnlyError,
 )
+from raven.model import clock
 from raven.store import sql as sql_package
 from raven.store.connection import new_schema
 from raven.store.file import find_distrust
@@ -158,11 +160,10 @@ def check_schema(store: ReadOnlyStore) -> Check:
             "end the older ravens that use it, and run `raven stats`",
         )
     schema = {(kind, name.lower()): (name, table, sql) for kind, name, table, sql in store.schema() if sql}
-    log = (
-        "; each change of a delivery is logged for the event streams"
-        if ("trigger", "delivery_changed") in schema
-        else ""
-    )
+    log = ""
+    if ("trigger", "delivery_changed") in schema:
+        until = clock.isoformat(change_log.until(store)) or "a viewer comes and goes"
+        log = f"; each change of a delivery is logged for the event streams, until {until} if no viewer comes"
     return summarize("schema", list(_differences(store, schema)), f"version {version} of {known}{log}")
 
 

@@ -5,20 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from functools import cache
 from typing import NamedTuple
 
-from raven.errors import DatabaseError
+from raven.delivery import change_log
 from raven.model import body as bodies
 from raven.model import clock
 from raven.model.status import Receipt
 from raven.query.receipts import receipt_of
-from raven.store import sql
-from raven.store.connection import new_schema
 from raven.store.database import Store
-from raven.store.transaction import Transaction
-
-_TABLE = "delivery_changes"
 
 
 class End(NamedTuple):
@@ -58,13 +52,12 @@ class ChangeLog:
         self._scope = scope
 
     def enable(self) -> None:
-        """Log every change from now on; does nothing if that is so already.
+        """Log every change from now on, for 23 hours at least; does nothing if that is so already.
 
-        Raises DatabaseError if the bus cannot be written, or has a table of another program under that name.
+        Call it now and then while the log has readers. Raises DatabaseError if the bus cannot be written, or has a
+        table of another program under the name of the log's.
         """
-        self._store.verify()
-        if self._objects(self._store) != definitions():
-            self._store.write(self._create)
+        change_log.begin(self._store)
 
     def end(self, *, is_logged: bool = True) -> End:
         """Return the end of the log; without `is_logged`, that of the messages alone."""
@@ -110,24 +103,3 @@ class ChangeLog:
         for message_id, recipient in rows:
             recipients[message_id].add(recipient)
         return {message_id: frozenset(found) for message_id, found in recipients.items()}
-
-    def _create(self, tx: Transaction) -> None:
-        objects, table = self._objects(tx), definitions()[_TABLE]
-        if objects.get(_TABLE, table) != table:
-            raise DatabaseError(
-                f"the bus {self._store.path} has a table {_TABLE} that is not raven's, so that changes cannot be "
-                "logged: rename that table"
-            )
-        if objects != definitions():  # another process may have made them meanwhile
-            tx.run_script(sql.change_log())
-
-    @staticmethod
-    def _objects(reader: Store | Transaction) -> dict[str, str]:
-        return {name: sql.normalized(text or "") for name, text in reader.rows("change_log_objects", {})}
-
-
-@cache
-def definitions() -> Mapping[str, str]:
-    """Return the normalized definitions of the log's table and triggers by name."""
-    others = {name for _, name, _, _ in new_schema()}
-    return {name: sql.normalized(text) for _, name, _, text in new_schema(with_change_log=True) if name not in others}

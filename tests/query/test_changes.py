@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -9,11 +10,12 @@ import pytest
 
 from raven import BusObserver
 from raven.client import BusClient
+from raven.delivery import change_log
 from raven.errors import DatabaseError, StatementError
 from raven.host.bus import HostedBus
 from raven.query.changes import ChangeLog
 from tests.doctor_process import run_checks
-from tests.frozen_clock import Clock, elected
+from tests.frozen_clock import SECOND_US, Clock, elected
 from tests.support import Foreign
 
 Connect = Callable[..., BusClient]
@@ -161,9 +163,80 @@ def test_a_bus_without_a_log_has_no_trace_of_it_and_doctor_names_one(
     check = run_checks(db)["schema"]
 
     assert check.verdict == "ok", check
-    assert "each change of a delivery is logged" in check.found
+    assert re.search(r"each change of a delivery is logged .* until 20\S+Z if no viewer comes", check.found)
     foreign.execute("CREATE TRIGGER spy AFTER INSERT ON delivery_changes BEGIN SELECT 1; END")
     assert "a foreign trigger spy is on raven's delivery_changes" in run_checks(db)["schema"].found
+
+
+HOUR = 3600 * SECOND_US
+ENDS: dict[str, tuple[str, bool]] = {  # by SQL from the end of a log that has just begun, a day from now
+    "now": ("value - 24 * {hour}", True),
+    "soon": ("value - 23 * {hour}", False),
+    "set far ahead by a clock that was wrong": ("value + 25 * {hour}", True),
+    "set ahead": ("value + 23 * {hour}", False),
+    "no number": ("'never'", True),
+}
+SETTLERS: dict[str, Callable[[HostedBus], object]] = {
+    "a server": lambda bus: bus.run_maintenance(),
+    "a loop that waits": lambda bus: next(bus.listen(timeout_s=0.5), None),
+    "prune": lambda bus: bus.prune(0, dry_run=True),
+}
+
+
+@pytest.mark.parametrize(
+    ("end", "settler"), [*((end, "a server") for end in ENDS), *(("now", one) for one in SETTLERS)]
+)
+def test_a_log_without_viewers_is_dropped_when_its_end_has_come(
+    log: ChangeLog, connect: Connect, hosted: Callable[..., HostedBus], foreign: Foreign, end: str, settler: str
+) -> None:
+    connect("boss:s").send("worker:s", "job")
+    connect("worker:s").claim()
+    tag, keys = log.end().tag, "SELECT count(*) FROM meta WHERE key LIKE 'change_log%'"
+    value, is_dropped = ENDS[end]
+    foreign.execute(f"UPDATE meta SET value = {value.format(hour=HOUR)} WHERE key = 'change_log_until'")
+
+    SETTLERS[settler](hosted("waiting:s"))
+
+    assert foreign.value("SELECT count(*) FROM sqlite_schema WHERE name LIKE 'delivery_change%'") == 3 * (
+        not is_dropped
+    )
+    assert foreign.value(keys) == 2 * (not is_dropped)
+    connect("worker:s").ack(1)
+    log.enable()
+    assert (log.end().tag != tag) == is_dropped
+    assert shown(log) == ([] if is_dropped else [CLAIMED, ("acked", 1, False, None)])
+
+
+def test_viewers_put_off_the_end_once_an_hour_and_a_late_process_does_not_drop_it(
+    hosted: Callable[..., HostedBus], foreign: Foreign, db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("raven.model.clock.now", clock.now)
+    log, until = hosted("raven:log").change_log(), "SELECT value FROM meta WHERE key = 'change_log_until'"
+    ends = []
+    for seconds in (0, 3599, 2, 23 * 3600, -50 * 3600):
+        clock.step(seconds)
+        log.enable()
+        ends.append(int(foreign.value(until)) - clock.now())
+    tag = log.end().tag
+
+    with BusClient.at("late:s", db) as late:
+        change_log.end_if_due(late._store, clock.now())
+
+    assert ends == [24 * HOUR, 24 * HOUR - 3599 * SECOND_US, 24 * HOUR, 24 * HOUR, 24 * HOUR]
+    assert log.end().tag == tag
+
+
+def test_the_end_of_a_log_leaves_a_table_of_another_program(
+    log: ChangeLog, hosted: Callable[..., HostedBus], foreign: Foreign
+) -> None:
+    foreign.execute("ALTER TABLE delivery_changes ADD COLUMN theirs TEXT")
+    foreign.execute("UPDATE meta SET value = 0 WHERE key = 'change_log_until'")
+
+    hosted("waiting:s").run_maintenance()
+
+    left = foreign.execute("SELECT name FROM sqlite_schema WHERE name LIKE 'delivery_change%' ORDER BY name")
+    assert left == [["delivery_changes"], ["delivery_changes_trim"]]
 
 
 def test_a_copy_of_the_file_keeps_the_log(log: ChangeLog, connect: Connect, foreign: Foreign, db: str) -> None:

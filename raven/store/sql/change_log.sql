@@ -1,5 +1,6 @@
 -- The change log: one row for each change of a delivery, in the order of the commits. It is no part of the schema: the
--- HTTP server creates it in the bus that it serves, when the first viewer comes. Other buses pay nothing for it.
+-- HTTP server creates it in the bus that it serves, when the first viewer comes. It is dropped when no viewer has come
+-- for a day, see change_log.py. Other buses pay nothing for it.
 -- Times are as in the first migration; `leased` to `reason` are those of the delivery after the change.
 
 CREATE TABLE IF NOT EXISTS delivery_changes (
@@ -15,6 +16,7 @@ CREATE TABLE IF NOT EXISTS delivery_changes (
     reason       TEXT
 ) STRICT;
 
+-- `at` is the time that the writer has set with the change, if it did: to ask the clock takes longer than the rest.
 -- A lease that begins without an attempt, as for a prefetch, changes nothing that a receipt shows; its end may.
 DROP TRIGGER IF EXISTS delivery_changed;
 CREATE TRIGGER delivery_changed AFTER UPDATE OF state, attempts, reason, lease ON deliveries
@@ -22,8 +24,10 @@ WHEN NEW.state <> OLD.state OR NEW.attempts <> OLD.attempts OR NEW.reason IS NOT
   OR NEW.lease IS NULL AND OLD.lease IS NOT NULL
 BEGIN
     INSERT INTO delivery_changes (delivery_id, at, state, attempts, leased, ready_at, delivered_at, finished_at, reason)
-    VALUES (NEW.id, CAST(round((julianday('now') - 2440587.5) * 86400e3) AS INTEGER) * 1000, NEW.state, NEW.attempts,
-            NEW.lease IS NOT NULL, NEW.ready_at, NEW.delivered_at, NEW.finished_at, NEW.reason);
+    VALUES (NEW.id, CASE WHEN NEW.finished_at <> coalesce(OLD.finished_at, 0) THEN NEW.finished_at
+                         WHEN OLD.delivered_at IS NULL AND NEW.delivered_at IS NOT NULL THEN NEW.delivered_at
+                         ELSE CAST((julianday('now') - 2440587.5) * 86400e3 + 0.5 AS INTEGER) * 1000 END,
+            NEW.state, NEW.attempts, NEW.lease IS NOT NULL, NEW.ready_at, NEW.delivered_at, NEW.finished_at, NEW.reason);
 END;
 
 -- The log keeps the newest 100,000 changes, and up to 256 more.

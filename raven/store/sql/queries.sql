@@ -236,10 +236,13 @@ SELECT recipient FROM holder
  LIMIT :max;
 
 -- has_due_timer --
--- Whether the delay of any delivery has ended, or its time.
+-- Whether the delay of any delivery has ended, or its time; and whether the change log has: its end is not before
+-- :latest if the clock was set back.
 SELECT EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND ready_at > 0 AND ready_at <= :now AND lease IS NULL),
        EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND expires_at IS NOT NULL AND expires_at <= :now
-                  AND lease IS NULL);
+                  AND lease IS NULL),
+       EXISTS (SELECT 1 FROM meta WHERE key = 'change_log_until'
+                  AND CAST(value AS INTEGER) NOT BETWEEN :now + 1 AND :latest);
 
 -- next_ready --
 -- The next ready messages of one recipient, by urgency, then id.
@@ -268,11 +271,13 @@ UPDATE deliveries
                ORDER BY urgency, id LIMIT :max);
 
 -- claim_one --
--- Do as `claim` does for one message that is known to be ready.
+-- Do as `claim` does for one message that is known to be ready. `id =`, here and below, because SQLite would collect
+-- the ids of a range in a table of its own before the first UPDATE, once a trigger is on `deliveries`.
 UPDATE deliveries NOT INDEXED
    SET ready_at = :until, lease = :lease, state = 1, attempts = attempts + 1, delivered_at = coalesce(delivered_at, :now)
- WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient
-   AND state < 2 AND ready_at = 0 AND lease IS NULL;
+ WHERE id = (SELECT id FROM deliveries NOT INDEXED
+             WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient
+               AND state < 2 AND ready_at = 0 AND lease IS NULL);
 
 -- renew --
 -- Extend all deliveries of a lease to :until, unless they end later already.
@@ -290,8 +295,9 @@ SELECT id >> 20, ready_at FROM deliveries
 UPDATE deliveries NOT INDEXED
    SET state = 2, lease = NULL, ready_at = 0, attempts = attempts + 1, finished_at = :now,
        delivered_at = coalesce(delivered_at, :now)
- WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient
-   AND state < 2 AND lease IS :lease AND (expires_at IS NULL OR expires_at > :now);
+ WHERE id = (SELECT id FROM deliveries NOT INDEXED
+             WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient
+               AND state < 2 AND lease IS :lease AND (expires_at IS NULL OR expires_at > :now));
 
 -- release --
 -- Release all deliveries of a lease; at the last attempt a delivery is dead.
@@ -308,15 +314,17 @@ RETURNING id, state;
 -- release_one --
 -- Release one delivery if this lease still holds it.
 UPDATE deliveries NOT INDEXED SET ready_at = 0, lease = NULL
- WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient
-   AND state < 2 AND lease = :lease;
+ WHERE id = (SELECT id FROM deliveries NOT INDEXED
+             WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient
+               AND state < 2 AND lease = :lease);
 
 -- ack --
 -- Finish one recipient's unfinished delivery; with :lease, unless another lease holds it now.
 UPDATE deliveries NOT INDEXED
    SET state = 2, lease = :lease, ready_at = 0, finished_at = :now, delivered_at = coalesce(delivered_at, :now)
- WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient AND state < 2
-   AND (:lease IS NULL OR lease IS NULL OR lease = :lease OR ready_at <= :now);
+ WHERE id = (SELECT id FROM deliveries NOT INDEXED
+             WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient AND state < 2
+               AND (:lease IS NULL OR lease IS NULL OR lease = :lease OR ready_at <= :now));
 
 -- nack --
 -- Release one delivery, ready at :ready_at; at the last attempt it is dead. :lease as for `ack`.
@@ -328,8 +336,9 @@ UPDATE deliveries NOT INDEXED
                                        THEN 'attempt ' || attempts || ' of ' || max_attempts || ' was nacked'
                                        ELSE reason END),
        lease = NULL
- WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient AND state < 2
-   AND (:lease IS NULL OR lease IS NULL OR lease = :lease OR ready_at <= :now)
+ WHERE id = (SELECT id FROM deliveries NOT INDEXED
+             WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient AND state < 2
+               AND (:lease IS NULL OR lease IS NULL OR lease = :lease OR ready_at <= :now))
 RETURNING id, state;
 
 -- extend --
@@ -719,6 +728,18 @@ SELECT j.value FROM json_each(:addresses) AS j
 -- The definition of each object of the change log, by name, or of another object with such a name.
 SELECT name, sql FROM sqlite_schema
  WHERE lower(name) IN ('delivery_changes', 'delivery_changed', 'delivery_changes_trim');
+
+-- drop_change_trigger --
+-- End the logging of changes.
+DROP TRIGGER IF EXISTS delivery_changed;
+
+-- drop_change_log --
+-- Drop the logged changes, with the trigger that trims them.
+DROP TABLE IF EXISTS delivery_changes;
+
+-- delete_change_log_keys --
+-- Delete the tag of the change log and its end.
+DELETE FROM meta WHERE key IN ('change_log', 'change_log_until');
 
 -- change_log_end --
 -- The ids of the newest message, the newest change and the oldest change, 0 if there is none; and the log's tag.

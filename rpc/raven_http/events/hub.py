@@ -27,6 +27,8 @@ _POLL_S = 0.05
 # After a read the next one waits so long: a busy bus is read in batches, and not after each commit.
 _PACE_S = 0.003
 _BUSY_PAUSE_S = 0.2
+# The change log ends a day after the last viewer, so viewers put off its end.
+_RENEW_S = 600.0
 _ERROR_PAUSE_S = 1.0
 UNREADABLE = "the bus was replaced, or could not be read for a moment"
 _log = logging.getLogger("raven")
@@ -66,8 +68,8 @@ class Hub:
     """The one reader of all event streams; create it, and call its methods, on the event loop of a started Host.
 
     While there are viewers it reads when the doorbell for all traffic rings, when `poke` is called, and every 50 ms.
-    The first viewer lets the bus log its changes. `bound` are the addresses that viewers see the bus as; none: all.
-    Viewers that ask for it are told so, and whether the server is `read_only`.
+    The first viewer lets the bus log its changes, and the log ends a day after the last. `bound` are the addresses that
+    viewers see the bus as; none: all. Viewers that ask for it are told so, and whether the server is `read_only`.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Hub:
         self._timer: asyncio.TimerHandle | None = None
         self._commits = 0
         self._next_read_at = 0.0
+        self._renew_at = 0.0
 
     def __len__(self) -> int:
         return len(self._viewers)
@@ -172,6 +175,9 @@ class Hub:
         """Once a second: check the doorbell, and the viewers; `changed` as for a Poller."""
         if self._poller is not None:
             self._poller.tick(changed)
+        if self._source is not None and self._viewers and self.host.loop.time() >= self._renew_at:
+            self._renew_at = self.host.loop.time() + _RENEW_S
+            self.host.writer.submit(self._enable, ignore)
         for viewer in list(self._viewers):
             viewer.tick()
 
@@ -189,7 +195,11 @@ class Hub:
         if self._is_preparing or self._source is not None or self.is_stopped or not self._viewers:
             return
         self._is_preparing = True
-        self.host.writer.submit(lambda: self.host.writer_bus.change_log().enable(), self._on_enabled)
+        self.host.writer.submit(self._enable, self._on_enabled)
+
+    def _enable(self) -> None:
+        """In the thread of the writer."""
+        self.host.writer_bus.change_log().enable()
 
     def _on_enabled(self, outcome: Outcome) -> None:
         error = outcome.error

@@ -1,4 +1,4 @@
-"""Many viewers, slow ones, and the end of the server."""
+"""Many viewers, slow ones, the log that they need, and the end of the server."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tests.event_stream import EventStream
 from tests.http.events.conftest import ServedBridge
 from tests.http_bridge import BridgeHere
 from tests.processes import needs_proc
+from tests.support import Foreign, wait_until
 
 MAIL = "?kinds=message,receipt"
 _BATCH, _BATCHES = 200, 20
@@ -85,3 +86,26 @@ def test_the_end_of_the_server_ends_each_stream_at_once_and_the_next_goes_on(ser
         resumed = stack.enter_context(EventStream(served.port, MAIL, f"Last-Event-ID: {events[-1].id}"))
         assert [event.data["type"] for event in resumed.take(1)] == ["late"]
         assert "Traceback" not in served.log()
+
+
+def test_viewers_keep_the_log_and_a_stream_that_it_left_goes_on(
+    open_stream: Callable[..., EventStream],
+    connect: Callable[..., BusClient],
+    foreign: Foreign,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("raven_http.events.hub._RENEW_S", 0)
+    connect("boss:s").send("worker:s", "job")
+    stream = open_stream()
+    until = "FROM meta WHERE key = 'change_log_until'"
+    end = int(foreign.value(f"SELECT value {until}"))
+    foreign.execute("UPDATE meta SET value = value - 80000000000 WHERE key = 'change_log_until'")
+    wait_until(lambda: int(foreign.value(f"SELECT value {until}")) >= end, "the server to put off the end")
+
+    foreign.execute("UPDATE meta SET value = 0 WHERE key = 'change_log_until'")
+    foreign.execute("DROP TRIGGER delivery_changed")
+    reset = stream.take(1)[0]
+    stream.wait_for_id()
+    connect("worker:s").claim()
+
+    assert (reset.name, stream.take(1)[0].name) == ("reset", "receipt")
