@@ -102,7 +102,9 @@ def listen(target: Target, *, others: bool = False) -> Listening:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        made.bind((target.host, target.port))
+        # A pair of host and port would lose the zone of an IPv6 address.
+        [found] = socket.getaddrinfo(target.host, target.port, family, made.type, flags=socket.AI_NUMERICHOST)
+        made.bind(found[4])
         made.listen(BACKLOG)
     except OSError as error:
         made.close()

@@ -192,6 +192,7 @@ class HttpFront:
             if idle.idle_since() > connection.loop.time() - _IDLE_S:
                 return False
             self._requesting.remove(idle)
+            self._lingering.add(idle)  # until its client has read the last answer, or has not in time
             idle.transport.close()
         self._requesting.add(connection)
         return True

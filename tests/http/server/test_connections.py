@@ -288,6 +288,19 @@ def test_at_the_limit_an_idle_connection_makes_room_and_a_busy_one_does_not(
             assert [wire.head() is not None for wire in (busy, third)] == [True, True]
 
 
+def test_a_connection_that_has_made_room_ends_also_if_its_client_does_not_read(
+    serve: Serve, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front_module, "_IDLE_S", -1.0)
+    served = serve(max_connections=1)
+    with served.connect() as deaf, ExitStack() as stack:
+        deaf.write(deaf.request("/huge"))
+        wait_until(lambda: program.seen == ["answered"], "the answer")
+        assert stack.enter_context(served.connect()).ask("/echo", b"").status == 200
+        wait_until(lambda: served.counts() == (0, 0, 0), "the end")
+        assert len(deaf.rest()) < HUGE
+
+
 def test_event_streams_take_no_places_of_requests_and_end_when_the_service_stops(serve: Serve) -> None:
     served = serve(max_connections=2)
     with ExitStack() as stack:

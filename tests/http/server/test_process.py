@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,27 @@ def test_a_second_server_at_one_place_is_refused_and_leaves_nothing(bridged: Sta
     assert not os.path.lexists(f"{db}.other.sock")
     with served.wire() as wire:
         assert wire.ask("/health").status == 200
+
+
+@needs_proc
+def test_it_listens_at_an_address_of_one_link(bridged: Start, tmp_path: Path) -> None:
+    """Such an address has a zone, which clients leave out of `Host`."""
+    links = [line.split() for line in Path("/proc/net/if_inet6").read_text().splitlines() if line.startswith("fe80")]
+    if not links:
+        pytest.skip("no interface here has an address of its link")
+    address = str(IPv6Address(bytes.fromhex(links[0][0])))
+    token = tmp_path / "token"
+    token.write_text("t" * 32)
+    token.chmod(0o600)
+    served = bridged("--token-file", str(token), http=f"[{address}%{links[0][-1]}]:0")
+    port = int(served.address.rpartition(":")[2].rstrip("/"))
+
+    zone = socket.if_nametoindex(links[0][-1])
+    with socket.socket(socket.AF_INET6) as client:
+        client.settimeout(DEADLINE_S)
+        client.connect((address, port, 0, zone))
+        client.sendall(f"GET /health HTTP/1.1\r\nHost: [{address}]:{port}\r\n\r\n".encode())
+        assert client.recv(4096).startswith(b"HTTP/1.1 200")
 
 
 def ask_health(served: Bridged) -> int:
