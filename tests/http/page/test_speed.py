@@ -20,13 +20,13 @@ MESSAGES, AGENTS, PER_SECOND, SECONDS = 10_000, 200, 100, 10
 TRACED = ["toplevel", "disabled-by-default-devtools.timeline"]
 
 
-def longest_task_ms(trace: bytes) -> float:
-    """Return the CPU time of the longest task of the page's main thread."""
+def task_ms(trace: bytes) -> list[float]:
+    """Return the CPU time of each task of the page's main thread, the longest first."""
     events = json.loads(trace)["traceEvents"]
     mains = {(one["pid"], one["tid"]) for one in events if one.get("args", {}).get("name") == "CrRendererMain"}
     tasks = [one["tdur"] for one in events if "tdur" in one and (one["pid"], one["tid"]) in mains]
     assert len(tasks) > 1000
-    return float(max(tasks) / 1000)
+    return sorted((float(one) / 1000 for one in tasks), reverse=True)
 
 
 def fill(connect: Callable[..., BusClient]) -> BusClient:
@@ -81,11 +81,15 @@ def test_ten_thousand_messages_scroll_and_grow_smoothly(
         page.wait_for_timeout(100)
     stop.set()
     sender.join()
-    longest = longest_task_ms(browser.stop_tracing())
+    tasks = task_ms(browser.stop_tracing())
     session.send("HeapProfiler.collectGarbage")
     heap = session.send("Runtime.getHeapUsage")["usedSize"] / 1e6
     elements = page.evaluate("document.querySelectorAll('*').length")
-    print(f"longest task {longest} ms, heap {heap:.1f} MB, {elements} elements")
-    assert longest <= 100
+    print(
+        f"longest tasks {tasks[0]} and {tasks[9]} ms, all {sum(tasks):.0f} ms, heap {heap:.1f} MB, {elements} elements"
+    )
+    # A collection of garbage may make a few tasks long; work that grows with the messages makes many.
+    assert tasks[0] <= 100
+    assert tasks[9] <= 50
     assert heap < 150
     assert elements < 3000
