@@ -176,3 +176,16 @@ def test_the_demo_has_colour_only_on_a_terminal_and_without_no_color(
     os.close(reader)
     assert (b"\x1b[1mA\x1b[0m" in shown) is is_coloured
     assert b"A" in shown
+
+
+@pytest.mark.parametrize(
+    ("option", "code", "text"),
+    [("--help", 0, "scripts/demo --watch"), ("--frob", 2, "error: --frob is no option: see scripts/demo --help")],
+)
+def test_an_option_is_no_name_of_a_bus_file(tmp_path: Path, option: str, code: int, text: str) -> None:
+    done = subprocess.run(
+        [ROOT / "scripts/demo", option], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+    )
+
+    assert (done.returncode, list(tmp_path.iterdir())) == (code, [])
+    assert text in done.stdout + done.stderr
