@@ -206,7 +206,7 @@ def _warn_if_writable(folder: str) -> None:
         if os.stat(folder).st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
             logging.getLogger("raven").warning(
                 "any user can replace the socket, because all users may write its folder %s: run `chmod o-w` or "
-                "`chmod +t` on it, or choose another path with --socket",
+                "`chmod +t` on it, or choose another path",
                 folder,
             )
 
@@ -218,9 +218,9 @@ def _remove_stale(path: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(status.st_mode):
-        raise BindError(f"{path} is {ownership.describe_kind(status)}, not a socket: choose another with --socket")
+        raise BindError(f"{path} is {ownership.describe_kind(status)}, not a socket: choose another path")
     if not ownership.is_trusted(status.st_uid):
-        raise BindError(f"{path} is a socket of {ownership.user_name(status.st_uid)}: choose another with --socket")
+        raise BindError(f"{path} is a socket of {ownership.user_name(status.st_uid)}: choose another path")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
@@ -233,9 +233,9 @@ def _remove_stale(path: str) -> None:
                 return
             if error.errno not in (errno.EAGAIN, errno.EINPROGRESS):
                 raise BindError(
-                    f"another program's socket is at {path} ({error.strerror}): choose another with --socket"
+                    f"another program's socket is at {path} ({error.strerror}): choose another path"
                 ) from None
-    raise BindError(f"another server is listening at {path}: use it, stop it, or choose another with --socket")
+    raise BindError(f"another server is listening at {path}: use it, stop it, or choose another path")
 
 
 def _inode(path: str) -> tuple[int, int]:

@@ -108,7 +108,7 @@ def test_a_client_uses_the_server_of_a_trusted_user(
 def test_a_server_does_not_start_where_another_user_listens(squatter: tuple[str, Program], db: str) -> None:
     path, _ = squatter
 
-    assert f"{path} is a socket of user 3001: choose another with --socket" in refusal("--db", db, "--socket", path)
+    assert f"{path} is a socket of user 3001: choose another path" in refusal("--db", db, "--socket", path)
 
 
 def test_a_server_starts_while_another_user_locks_its_folder(serve: Serve, open_folder: Path, tmp_path: Path) -> None:
