@@ -153,10 +153,14 @@ def test_a_loop_that_loses_or_leaks_when_it_is_cancelled_is_noticed(
     report = Report()
     case = SubscribeCase(setup, "auto")
 
-    asyncio.run(Canceller(setup, 0, report).at_every_step(case))
+    kinds: set[str] = set()
+    for _ in range(5 if kind else 1):  # on a busy machine each step of a pass may miss the faulty moment
+        asyncio.run(Canceller(setup, 0, report).at_every_step(case))
+        kinds = {kind_found for kind_found, _ in report.findings}
+        if kind in kinds:
+            break
     setup.close()
 
-    kinds = {kind_found for kind_found, _ in report.findings}
     assert (kind in kinds) if kind else not kinds, report.findings
 
 

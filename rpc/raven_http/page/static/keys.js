@@ -15,7 +15,8 @@ export function listen(keys) {
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || document.querySelector("dialog[open]")) return;
     const { target, key } = event;
-    if (target.matches("input, textarea, select")) {
+    // A field of a dialog that has just closed may have the focus until the next frame.
+    if (target.matches("input, textarea, select") && !target.closest("dialog")) {
       if (key !== "Escape") return;
       leave(target);
       event.preventDefault();
