@@ -46,12 +46,12 @@ class Watcher(threading.Thread):
                     fields[name] = value
                     continue
                 if "data" in fields:
-                    self._handle(fields.get("event", "message"), json.loads(fields["data"]))
+                    self._note(fields.get("event", "message"), json.loads(fields["data"]))
                 if "id" in fields:
                     self._request.add_header("Last-Event-ID", fields["id"])
                 fields = {}
 
-    def _handle(self, event: str, data: dict[str, Any]) -> None:
+    def _note(self, event: str, data: dict[str, Any]) -> None:
         if event == "message":
             self.shown[data["id"]] += 1
             for receipt in data["recipients"]:
