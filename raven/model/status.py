@@ -40,10 +40,7 @@ class Receipt(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form; times are ISO 8601 in UTC."""
-        return {
-            name: clock.isoformat(value) if isinstance(value, datetime) else value
-            for name, value in self._asdict().items()
-        }
+        return as_json(self._asdict())
 
     def reached(self, state: State) -> bool:
         """Whether it has reached a state; a finished delivery has reached `delivered` if its recipient saw it."""
@@ -87,15 +84,7 @@ class Peer(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form; times are ISO 8601 in UTC."""
-        return {
-            "address": self.address,
-            "role": self.role,
-            "session": self.session,
-            "registered_at": clock.isoformat(self.registered_at),
-            "last_seen": clock.isoformat(self.last_seen),
-            "waiting": self.waiting,
-            "pending": self.pending,
-        }
+        return as_json(self._asdict())
 
 
 class AddressStats(NamedTuple):
@@ -228,6 +217,11 @@ class Forgotten(NamedTuple):
 
     addresses: int
     deliveries: int
+
+
+def as_json(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a value in their JSON form; times are ISO 8601 in UTC."""
+    return {name: clock.isoformat(value) if isinstance(value, datetime) else value for name, value in fields.items()}
 
 
 def _rebuilt(kind: Any, json: Mapping[str, Any]) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from raven.model import clock
 from raven.model.address import is_private
+from raven.model.status import as_json
 from raven.store.database import Store
 from raven.wake.doorbell import Doorbells
 
@@ -34,10 +35,7 @@ class RosterEntry(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form; times are ISO 8601 in UTC."""
-        return {
-            name: clock.isoformat(value) if isinstance(value, datetime) else value
-            for name, value in self._asdict().items()
-        }
+        return as_json(self._asdict())
 
 
 class Roster:
