@@ -231,7 +231,8 @@ def _steps(ledger: str) -> dict[int, list[tuple[int, int, str]]]:
     return {id: sorted(history) for id, history in steps.items()}
 
 
-# On a busy machine a process may wait for a core between its look at the lease and its note of the delivery.
+# A delivery may come so long after the ack of another consumer, and its own ack is refused then. A process may wait for
+# a core between its look at the lease and its note; or a stopped server answers `held` after a lease has ended.
 _LATE_NS = 500_000_000
 
 
