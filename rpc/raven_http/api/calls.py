@@ -29,7 +29,7 @@ MAX_ANSWER = 64 * 1024 * 1024
 class Calls:
     """Runs the work of requests on a Host that was started; each request is a call of its own, without a memory.
 
-    Writes of one turn of the event loop are committed together, with those of all other ways into the bus.
+    Writes of one turn of the event loop are committed together with the writes of all other ways into the bus.
     """
 
     def __init__(self, host: Host, bound: Sequence[str] = (), max_request: int = MAX_REQUEST) -> None:

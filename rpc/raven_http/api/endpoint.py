@@ -1,4 +1,4 @@
-"""Endpoint: the ASGI program of one route, from the bytes of a request to those of its answer."""
+"""Endpoint: the ASGI program of one route, from the bytes of a request to the bytes of its answer."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _Sample = tuple[Mapping[str, str], float | int]
 
 
 def render(stats: Stats | None, server: Mapping[str, Any], answered: Mapping[tuple[str, int], int]) -> str:
-    """Return the metrics of a bus, without `stats` if its file cannot be read, and those of the server.
+    """Return the metrics of a bus, without `stats` if its file cannot be read, and of the server.
 
     `server` are the counters that `/stats` shows, and `answered` the requests by route and status.
     """

@@ -52,7 +52,7 @@ _RANGES: dict[str, dict[str, _Schema]] = {
 # A filter may name anything: nothing is found then. Each address of `/dead` is a read of its own.
 _RANGES_OF_FILTERS = {name: ranges for name, ranges in _RANGES.items() if name in ("id", "role", "max")}
 _MAX_ADDRESSES = {"/dead": MAX_ADDRESSES}
-# Descriptions that differ from those of the socket, where a connection has a memory.
+# Descriptions that differ from the descriptions for the socket, where a connection has a memory.
 _DESCRIPTIONS = {"lease": "`lease` of the claimed message; without it, the current lease of the recipient"}
 _SAMPLES: dict[str, Any] = {
     "/send": {"from": "planner:demo", "to": "coder:demo", "type": "task", "body": {"step": 1}},

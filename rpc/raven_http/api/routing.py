@@ -91,7 +91,7 @@ class Texts:
         return encode({"types": types, "strict": strict, "parameters": writes})
 
     async def metrics(self) -> bytes:
-        """Return the figures of the bus and of the server; those of the server alone if the bus cannot be read."""
+        """Return the figures of the bus and of the server; only the server's own if the bus cannot be read."""
         bus = self._calls.context.view(self._host.admin_bus)
         try:
             stats = await self._calls.examine(partial(bus.stats, full=False))

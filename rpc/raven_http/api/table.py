@@ -21,9 +21,9 @@ _READ_WEIGHT = 100
 class Route(NamedTuple):
     """One route: it calls a method with the parameters of the query, or of a JSON body, and of the path.
 
-    `fixed` are parameters that the route sets itself, and `hidden` those that need a connection of their own: a request
-    may give neither. `caller` names the parameter that says whose address the call is for; a bridge that is bound to
-    one address needs none.
+    `fixed` are parameters that the route sets itself, and `hidden` the ones that need a connection of their own: a
+    request may give neither. `caller` names the parameter that says whose address the call is for; a bridge that is
+    bound to one address needs none.
     """
 
     verb: Literal["GET", "POST"]

@@ -29,7 +29,7 @@ _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 class Event:
     """One event, encoded for each preview that a viewer of it wants; no text is kept of a long one.
 
-    `recipients` are those of the message's recipients that any filter names.
+    `recipients` are the message's recipients that any filter names.
     """
 
     kind: str

@@ -138,7 +138,7 @@ class Viewer:
         return self._of_ring(self._number) or await self._pause()
 
     def _greeting(self) -> bytes:
-        """Return the events that say how the server serves, and what this stream cannot give."""
+        """Return the events that say how the server serves, and which events this stream cannot give."""
         texts = [self._heartbeat] if SERVER in self.filter.kinds else []
         if self._refused:
             texts.append(frame("reset", {"reason": self._refused}))

@@ -10,7 +10,7 @@ from raven_rpc.jsonrpc.messages import encode
 
 Headers = list[tuple[bytes, bytes]]
 
-# These stand on every answer, and replace those of the app. There is never a header of CORS.
+# These stand on every answer, and replace the headers of the app. There is never a header of CORS.
 SECURITY_HEADERS: Headers = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
