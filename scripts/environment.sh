@@ -1,12 +1,12 @@
 # Sourced by the other scripts: makes a virtual environment and installs this checkout into it, if needed.
-# usage: use_environment EXTRAS [FOLDER [REQUIREMENTS]]     EXTRAS as in pip: dev,rpc,http; REQUIREMENTS: a file
+# usage: use_environment EXTRAS [FOLDER [REQUIREMENTS]]     EXTRAS as in pip: dev,rpc,http,link; REQUIREMENTS: a file
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 use_environment() {
     local extras="$1" folder="${2:-.venv}" requirements="${3:-}" python="${PYTHON:-python3}" stamp larger
     # The environment of the page, and that of the tests, also serve a script that needs less.
-    for larger in http dev,rpc,http; do
+    for larger in http dev,rpc,http,link; do
         if [ "${extras:-http}" = http ] && grep -qs "^$larger " "$folder/.installed"; then
             extras=$larger
         fi

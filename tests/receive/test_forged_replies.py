@@ -120,7 +120,11 @@ def test_no_pattern_matches_a_private_address(connect: Connect, foreign: Foreign
     connect(private).send(ORACLE, "note")
     bus.register(alike)
     for address in (private, "x+00000000000000ff:s"):  # as another program might write it
-        foreign.execute("INSERT INTO identities VALUES (?, ?, 's', 1, 1)", address, address.partition(":")[0])
+        foreign.execute(
+            "INSERT INTO identities (address, role, session, registered_at, last_seen) VALUES (?, ?, 's', 1, 1)",
+            address,
+            address.partition(":")[0],
+        )
 
     foreign.send("*:s", sender=BOSS)
 

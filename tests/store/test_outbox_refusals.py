@@ -146,7 +146,8 @@ def test_the_outbox_refuses_what_send_refuses(
 ) -> None:
     bus = connect("boss:s")
     foreign.execute(
-        "INSERT INTO identities VALUES (?, 'worker+0123456789abcdef', 's', 1, 1)", "worker+0123456789abcdef:s"
+        "INSERT INTO identities (address, role, session, registered_at, last_seen) VALUES (?, 'worker+0123456789abcdef', 's', 1, 1)",
+        "worker+0123456789abcdef:s",
     )
 
     by_send, by_outbox = send_both(bus, foreign, column, value)
@@ -179,7 +180,8 @@ def test_a_pattern_that_matches_more_addresses_than_a_message_can_have_stores_no
     bus = connect("boss:s")
     foreign.execute(
         """WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i <= (1 << 20))
-           INSERT INTO identities SELECT 'r' || i || ':big', 'r' || i, 'big', 1, 1 FROM n"""
+           INSERT INTO identities (address, role, session, registered_at, last_seen)
+           SELECT 'r' || i || ':big', 'r' || i, 'big', 1, 1 FROM n"""
     )
 
     error = refusal(foreign, recipient="'*:big'")

@@ -57,7 +57,7 @@ RAVENS = [
     f"INSERT OR IGNORE INTO main.messages VALUES ({BOGUS})",
     f"INSERT INTO messages VALUES ({BOGUS}) ON CONFLICT DO UPDATE SET body = 'changed'",
     "INSERT INTO deliveries (id, recipient, urgency) SELECT id + 1, 'x:y', 1 FROM deliveries",
-    "INSERT INTO identities VALUES ('x:y', 'x', 'y', 1, 1)",
+    "INSERT INTO identities (address, role, session, registered_at, last_seen) VALUES ('x:y', 'x', 'y', 1, 1)",
     "INSERT INTO meta VALUES ('key', 'value')",
     "INSERT INTO log SELECT * FROM log",
     "UPDATE messages SET body = 'changed'",

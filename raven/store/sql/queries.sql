@@ -62,10 +62,10 @@ SELECT address FROM identities
  ORDER BY address;
 
 -- upsert_identity --
--- Register an address, or update its last_seen.
+-- Register an address, or update its last_seen; it is an address of this host from now on.
 INSERT INTO identities (address, role, session, registered_at, last_seen)
 VALUES (:address, :role, :session, :now, :now)
-ON CONFLICT (address) DO UPDATE SET last_seen = excluded.last_seen;
+ON CONFLICT (address) DO UPDATE SET last_seen = excluded.last_seen, host = NULL;
 
 -- unseen_identities --
 -- Up to :max registered addresses that no client has used since :before.
