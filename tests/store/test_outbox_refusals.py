@@ -146,7 +146,8 @@ def test_the_outbox_refuses_what_send_refuses(
 ) -> None:
     bus = connect("boss:s")
     foreign.execute(
-        "INSERT INTO identities (address, role, session, registered_at, last_seen) VALUES (?, 'worker+0123456789abcdef', 's', 1, 1)",
+        """INSERT INTO identities (address, role, session, registered_at, last_seen)
+           VALUES (?, 'worker+0123456789abcdef', 's', 1, 1)""",
         "worker+0123456789abcdef:s",
     )
 
