@@ -282,11 +282,11 @@ class Mailbox:
             )
         self._ring_receipts(message_id)
 
-    def renew(self, lease: Lease) -> set[int]:
-        """Let a lease end its full span from now; returns the ids of the messages that it still holds."""
+    def renew(self, lease: Lease) -> dict[int, int]:
+        """Let a lease end its full span from now; returns the messages that it still holds, as `leased` does."""
         query = {"recipient": self._recipient, "lease": lease.token}
         query["until"] = clock.now() + clock.to_micros(lease.span_s)
-        return {row[0] for row in self._store.write(lambda tx: tx.rows("renew", query))}
+        return dict(self._store.write(lambda tx: tx.rows("renew", query)))
 
     def leased(self, lease: Lease) -> dict[int, int]:
         """Return the ids of the messages that a lease still holds, each with the end of its lease in microseconds."""

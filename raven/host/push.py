@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -110,20 +110,23 @@ class MailPush:
         if not self._is_leased:
             self._end(self.number)
 
-    def held(self) -> set[int]:
-        """Return the ids of the messages that are leased here, for 10 s at least. Runs in the thread of the writer."""
+    def held(self) -> dict[int, int]:
+        """Return the ids of the messages that are leased here, and the ends of their leases; see PullSubscription.held.
+
+        The leases end in 10 s or later. Runs in the thread of the writer.
+        """
         return self._subscription.held(LEASE_S / 3)
 
     def unacked(self) -> frozenset[int]:
         """Return the ids of the messages that fill the window."""
         return frozenset(self._unacked)
 
-    def on_held(self, unacked: frozenset[int], held: set[int]) -> None:
+    def on_held(self, unacked: frozenset[int], held: Collection[int]) -> None:
         """Forget those of the `unacked` messages that were acked elsewhere, or lost to another consumer, and poll.
 
         Leases still has their leases.
         """
-        self._forget(unacked - held)
+        self._forget(unacked.difference(held))
         self.poller.poll_if_needed()
 
     def consume(self, message_id: int) -> None:

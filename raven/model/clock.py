@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import overload
+from typing import NamedTuple, overload
 
 from raven.errors import InputError, abbreviate
 
@@ -13,6 +13,27 @@ from raven.errors import InputError, abbreviate
 def now() -> int:
     """Return the wall-clock time in microseconds since 1970."""
     return time.time_ns() // 1000
+
+
+def monotonic() -> int:
+    """Return the time of the monotonic clock, which is never set, in microseconds."""
+    return time.monotonic_ns() // 1000
+
+
+class Moment(NamedTuple):
+    """A moment on the wall clock, in microseconds since 1970, and on the monotonic clock."""
+
+    wall: int
+    steady: int
+
+    def latest(self, now: Moment) -> int:
+        """Return the latest time that the wall clock has shown from this moment to `now`, even if it was set back."""
+        return max(now.wall, self.wall + now.steady - self.steady)
+
+
+def moment() -> Moment:
+    """Return the present moment."""
+    return Moment(now(), monotonic())
 
 
 def to_micros(seconds: float) -> int:

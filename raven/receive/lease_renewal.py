@@ -68,7 +68,7 @@ class LeaseRenewer:
             mailbox.release(self._lease.token)
             return
         held = self._window.ids.copy()
-        lost = held - mailbox.renew(self._lease)
+        lost = held.difference(mailbox.renew(self._lease))
         self._window.ids.difference_update(lost)
         if lost:
             self._window.notify()

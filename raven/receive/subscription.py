@@ -76,14 +76,17 @@ class PullSubscription:
 
     def renew(self) -> set[int]:
         """Lease the unacked messages for another `lease_s` seconds; returns the ids that are still leased."""
-        return set() if self._lease is None else self._mailbox.renew(self._lease)
+        return set() if self._lease is None else set(self._mailbox.renew(self._lease))
 
-    def held(self, least_s: float) -> set[int]:
-        """Return the ids of the messages that are leased for `least_s` seconds more; renews leases that end before."""
+    def held(self, least_s: float) -> dict[int, int]:
+        """Return the ids of the leased messages, each with the end of its lease in microseconds since 1970.
+
+        Renews the leases if one ends within `least_s` seconds.
+        """
         if self._lease is None:
-            return set()
+            return {}
         leased, soon = self._mailbox.leased(self._lease), clock.now() + clock.to_micros(least_s)
-        return self.renew() if any(end < soon for end in leased.values()) else set(leased)
+        return self._mailbox.renew(self._lease) if any(end < soon for end in leased.values()) else leased
 
     def release(self) -> None:
         """Make the unacked messages ready again, and wake other consumers of the address. Raises DatabaseError."""

@@ -280,10 +280,10 @@ UPDATE deliveries NOT INDEXED
                AND state < 2 AND ready_at = 0 AND lease IS NULL);
 
 -- renew --
--- Extend all deliveries of a lease to :until, unless they end later already.
+-- Extend all deliveries of a lease to :until, unless they end later already; their messages and ends, as below.
 UPDATE deliveries SET ready_at = max(ready_at, :until)
  WHERE state < 2 AND leased = 1 AND recipient = :recipient AND lease = :lease
-RETURNING id >> 20;
+RETURNING id >> 20, ready_at;
 
 -- list_leased --
 -- The messages of the deliveries that a lease still holds, and when it ends for each.

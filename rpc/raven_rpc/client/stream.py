@@ -79,6 +79,8 @@ class _Stream:
                 return None
             if self._holds(connection, message, leased_until(notification)):
                 return self._subscription.deliver(message)
+            if self.is_over():
+                return None
         return None
 
     def is_over(self) -> bool:
@@ -109,20 +111,27 @@ class _Stream:
         return connection
 
     def _holds(self, connection: Connection, message: Message, leased_until: str | None) -> bool:
-        """Whether the loop holds a message now; asks the server if need be, and drops a connection that has ended."""
-        question = self._subscription.question(message, leased_until)
+        """Whether the loop holds a message now; asks the server if need be, and drops a connection that has ended.
+
+        It asks again as long as the answers come too late, until the deadline.
+        """
         try:
-            if question is not None:
-                return question.holds(connection.ask(question.method, question.params))
+            while (question := self._subscription.question(message, leased_until)) is not None:
+                holds = question.holds(connection.ask(question.method, question.params))
+                if holds is not None or self.is_over():
+                    break
+                time.sleep(LOST_PAUSE_S)
+            else:
+                holds = True
         except REFUSALS:
             return False
         except (LostError, UnreachableError):
             self._drop()
             return False
-        if self._subscription.is_leased and connection.has_ended():
+        if holds and self._subscription.is_leased and connection.has_ended():
             self._drop()
             return False
-        return True
+        return bool(holds)
 
     def _drop(self) -> None:
         """Forget a connection that was lost."""
@@ -155,7 +164,7 @@ class AsyncMessageIterator:
         if self._mail is None:
             self._deadline = deadline_after(self._timeout_s)
             self._mail = Mail(self._address, self._options, self._leases)
-        elif self._deadline is not None and time.monotonic() >= self._deadline:
+        elif self._is_over():
             self.close()
         message = None
         try:
@@ -202,7 +211,12 @@ class AsyncMessageIterator:
                 return None
             if await self._holds(connection, mail, message, leased_until(notification)):
                 return mail.deliver(message)
+            if self._is_over():
+                return None
         return None
+
+    def _is_over(self) -> bool:
+        return self._deadline is not None and time.monotonic() >= self._deadline
 
     async def _connected(self, mail: Mail) -> AsyncConnection:
         """Return the open connection, or connect and subscribe."""
@@ -224,19 +238,25 @@ class AsyncMessageIterator:
 
     async def _holds(self, connection: AsyncConnection, mail: Mail, message: Message, leased_until: str | None) -> bool:
         """Do as `_Stream._holds` does."""
-        question = mail.question(message, leased_until)
+        import asyncio
+
         try:
-            if question is not None:
-                return question.holds(await connection.ask(question.method, question.params))
+            while (question := mail.question(message, leased_until)) is not None:
+                holds = question.holds(await connection.ask(question.method, question.params))
+                if holds is not None or self._is_over():
+                    break
+                await asyncio.sleep(LOST_PAUSE_S)
+            else:
+                holds = True
         except REFUSALS:
             return False
         except (LostError, UnreachableError):
             self._drop()
             return False
-        if mail.is_leased and connection.has_ended():
+        if holds and mail.is_leased and connection.has_ended():
             self._drop()
             return False
-        return True
+        return bool(holds)
 
     def _drop(self) -> None:
         """Close the connection, and forget it with its undelivered messages."""

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from raven.errors import DeliveryError, InputError, MessageNotFoundError, abbreviate
 from raven.model import clock
+from raven.model.clock import Moment
 from raven.model.leases import LeaseTracker
 from raven.model.limits import PUSH_LEASE_S, check_lease, check_poll_interval, is_integer
 from raven.model.message import AckMode, Message
@@ -25,11 +26,17 @@ _PREFETCH = 4
 _MAX_WINDOW = 10_000
 # The pause before a loop connects again, so that it does not spin at a server that drops every connection.
 LOST_PAUSE_S = 0.02
-# A loop with manual acks delivers what it was pushed, or knew that it held, at most so long ago; else it asks.
+# A loop with manual acks delivers a message that it was pushed, or held, so short a time ago; otherwise it asks.
 _RECENT_US = 100_000
 _MOST_RECENT_US = 1_000_000
 _PAUSES = 20
 _LEASE_US = clock.to_micros(PUSH_LEASE_S)
+# The server leases the messages that it lists in the result of `held` for so long at least.
+_HELD_US = _LEASE_US // 3
+# A lease that ends sooner may end before the user of the loop has the message.
+_LEAST_US = 100_000
+# The two clocks are not read at once: they may differ by so much though neither was set.
+_JITTER_US = 1_000
 # The server's errors for the ack of a message whose lease has ended: another consumer may have the message.
 REFUSALS = (DeliveryError, MessageNotFoundError)
 
@@ -60,12 +67,13 @@ class Options(NamedTuple):
 class Question(NamedTuple):
     """A call by which a loop asks, before it delivers a message, whether it holds that message now.
 
-    The loop does if the call succeeds, the connection has not ended, and `holds(result)` is true.
+    The loop does if the call succeeds, `holds(result)` is true, and the connection of leased messages has not ended.
+    `holds` returns None if the result came too late: ask a new question.
     """
 
     method: str
     params: dict[str, Any]
-    holds: Callable[[Any], bool]
+    holds: Callable[[Any], bool | None]
 
 
 class Subscription:
@@ -110,8 +118,10 @@ class Mail(Subscription):
         self.is_leased = not self._acks
         self._leases = leases
         self._tokens: set[int] = set()
-        self._held: set[int] = set()  # the messages that the loop held at the time `_held_at`
-        self._held_at = 0
+        self._seen = self._held_at = clock.moment()
+        self._set_back_from = 0  # the latest time that the clock had shown when it was set back
+        self._held: set[int] = set()  # the messages that the loop held at `_held_at`, and until `_held_until` at least
+        self._held_until = 0
         self._recent_us = min(_RECENT_US, _MOST_RECENT_US)
         self._leased_until = ""
         self._lease_began = 0
@@ -119,41 +129,53 @@ class Mail(Subscription):
     def begin(self, result: Any) -> None:
         """Note the server's result of `method`; what an earlier subscription held is lost."""
         super().begin(result)
-        self._held, self._held_at = set(), 0
+        self._held = set()
 
     def question(self, message: Message, leased_until: str | None) -> Question | None:
         """Return the call that must succeed before a message is delivered, or None for one that came just now."""
         if self._acks:
             return Question("ack", {"id": message.id, "subscription": self._number}, _is_done)
+        now = clock.moment()
         if leased_until is None:  # an older server
             lease = {"id": message.id, "role": message.recipient, "lease": message.lease}
-            return Question("extend", {**lease, "lease_s": PUSH_LEASE_S}, _is_done)
-        now = clock.now()
-        # One that came a second time may be finished since: a copy of it may lie before it in the buffer.
-        if message.attempts <= 1 and self._is_recent(self._leased_at(leased_until), now):
-            return None
-        if message.id in self._held and self._is_recent(self._held_at, now):
+            return Question("extend", {**lease, "lease_s": PUSH_LEASE_S}, partial(_is_extended, now))
+        if self._came_just_now(message, leased_until, now) or self._was_held_just_now(message, now):
             return None
         return Question("held", {"subscription": self._number}, partial(self._holds, message.id, now))
 
-    def _is_recent(self, then: int, now: int) -> bool:
-        """Whether the loop knew a moment ago that it held a message; a clock that was set back tells nothing."""
-        return 0 <= now - then <= self._recent_us
+    def _came_just_now(self, message: Message, leased_until: str, now: Moment) -> bool:
+        latest, self._seen = self._seen.latest(now), now
+        if latest > now.wall + _JITTER_US:
+            self._set_back_from = max(self._set_back_from, latest)
+        leased_at = self._leased_at(leased_until)
+        # Before a clock was set back it may have shown this time, too, longer ago.
+        is_recent = 0 <= now.wall - leased_at <= self._recent_us and leased_at > self._set_back_from
+        # One that came a second time may be finished since: a copy of it may lie before it in the buffer.
+        return is_recent and message.attempts <= 1
+
+    def _was_held_just_now(self, message: Message, now: Moment) -> bool:
+        if message.id not in self._held or not _is_before(self._held_until, self._held_at, now):
+            return False
+        return self._held_at.latest(now) - self._held_at.wall <= self._recent_us
 
     def _leased_at(self, leased_until: str) -> int:
         """Return when the server leased a message at the latest; messages of one push share the text."""
         if leased_until != self._leased_until:
-            end = decode_as(datetime.fromisoformat, leased_until)
-            self._leased_until, self._lease_began = leased_until, round(end.timestamp() * 1e6) - _LEASE_US
+            end = decode_as(_micros, leased_until)
+            self._leased_until, self._lease_began = leased_until, end - _LEASE_US
         return self._lease_began
 
-    def _holds(self, message_id: int, asked_at: int, result: Any) -> bool:
-        """Note what the server said, and return whether the loop holds a message."""
+    def _holds(self, message_id: int, asked_at: Moment, result: Any) -> bool | None:
+        """Note the result of `held`, and return whether the loop holds a message; None if its lease may have ended."""
         self._held = decode_as(lambda value: set(value["held"]), result)
-        self._held_at = asked_at
+        self._held_at, self._held_until = asked_at, decode_as(partial(_held_until, asked_at), result)
+        now = clock.moment()
         # With a large window the answer takes a while: ask for it in a twentieth of the time at most.
-        self._recent_us = min(max(_RECENT_US, _PAUSES * (clock.now() - asked_at)), _MOST_RECENT_US)
-        return message_id in self._held
+        took = asked_at.latest(now) - asked_at.wall
+        self._recent_us = min(max(_RECENT_US, _PAUSES * took), _MOST_RECENT_US)
+        if message_id not in self._held:
+            return False
+        return _is_before(self._held_until, asked_at, now) or None
 
     def deliver(self, message: Message) -> Message:
         """Note the lease of a message, or return it as it is once acked."""
@@ -188,6 +210,27 @@ class Log(Subscription):
 
 def _is_done(result: Any) -> bool:
     return True
+
+
+def _is_extended(asked_at: Moment, result: Any) -> bool | None:
+    return _is_before(asked_at.wall + _LEASE_US, asked_at, clock.moment()) or None
+
+
+def _held_until(asked_at: Moment, result: Any) -> int:
+    """Return when the first of the leases that the result of `held` lists may end, in microseconds since 1970."""
+    text = result.get("leased_until")
+    until = 0 if text is None else _micros(text)
+    # An older server tells no time. A time before the question is that of another clock, or the clock was set back.
+    return until if until > asked_at.wall else asked_at.wall + _HELD_US
+
+
+def _is_before(end: int, then: Moment, now: Moment) -> bool:
+    """Whether a lease that was held at a moment has not ended since, nor soon will, even if the clock was set back."""
+    return then.latest(now) < end - _LEAST_US
+
+
+def _micros(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp() * 1e6)
 
 
 def _as_acked(message: Message) -> Message:

@@ -92,7 +92,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "Pruned": _object(messages=_COUNT, bytes=_COUNT, kept=_COUNT, expired=_COUNT, dry_run={"type": "boolean"}),
     "Forgotten": _object(addresses=_COUNT, deliveries=_COUNT),
     "Subscription": _object(subscription={"type": "integer"}),
-    "Held": _object(held=_list({"type": "integer"})),
+    "Held": _object(held=_list({"type": "integer"}), leased_until=_TIME),
     "Unsubscribed": _object(unsubscribed={"type": "integer"}),
     "Peers": _object(peers=_list(_ref("Peer"))),
     "Registered": _object(registered=_list(_TEXT)),

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from raven.client import BusClient
 from raven.errors import LeaseLostError
+from raven.model.clock import isoformat, optional_from_micros
 from raven.model.limits import check_lease, check_max
 from raven.model.message import Message
 from raven_rpc.methods import params
@@ -85,10 +86,14 @@ def _consume(context: Context, message_id: int, subscription: int) -> Work:
 
 
 def held(context: Context, args: params.OneSubscription) -> Work:
-    """List the unacked messages that a subscription of this connection still holds, each for 10 s at least."""
+    """List the unacked messages that a subscription of this connection still holds, and until when at least."""
     push = context.subscriptions.mail(args.subscription)
-    on_success = partial(push.on_held, push.unacked())
-    return Work("write", push.held, lambda ids: {"held": sorted(ids)}, on_success=on_success)
+
+    def to_result(ends: dict[int, int]) -> dict[str, Any]:
+        until = optional_from_micros(min(ends.values(), default=None))
+        return {"held": sorted(ends), "leased_until": isoformat(until)}
+
+    return Work("write", push.held, to_result, on_success=partial(push.on_held, push.unacked()))
 
 
 def nack(context: Context, args: params.Nack) -> Work:

@@ -68,15 +68,24 @@ def test_mail_with_manual_acks_is_known_by_its_lease_until_the_loop_ends() -> No
 
 
 class Clock:
-    """The wall clock of a loop, which the test sets."""
+    """The clocks of a loop, which the test sets."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1_900_000_000_000_000
-        monkeypatch.setattr(clock, "now", lambda: self.now)
+        self._wall, self._steady = 1_900_000_000_000_000, 5_000_000
+        monkeypatch.setattr(clock, "now", lambda: self._wall)
+        monkeypatch.setattr(clock, "monotonic", lambda: self._steady)
+
+    def go_on(self, span_s: float, *, set_back_s: float = 0.0, suspended_s: float = 0.0) -> None:
+        """Let time pass, and set the wall clock back; the monotonic clock stands while the machine is suspended."""
+        self._steady += clock.to_micros(span_s)
+        self._wall += clock.to_micros(span_s + suspended_s - set_back_s)
 
     def leased_until(self, ago_s: float = 0.0) -> str:
         """Return the text that a server wrote with a push so long ago."""
-        return clock.isoformat(clock.from_micros(self.now + clock.to_micros(PUSH_LEASE_S - ago_s)))
+        return self.in_s(PUSH_LEASE_S - ago_s)
+
+    def in_s(self, span_s: float) -> str:
+        return clock.isoformat(clock.from_micros(self._wall + clock.to_micros(span_s)))
 
 
 def test_a_loop_with_manual_acks_asks_whether_it_holds_what_it_was_not_pushed_just_now(
@@ -93,16 +102,66 @@ def test_a_loop_with_manual_acks_asks_whether_it_holds_what_it_was_not_pushed_ju
     assert question is not None
     assert (question.method, question.params) == ("held", {"subscription": 3})
 
-    assert question.holds({"held": [7, 8]})
+    assert question.holds({"held": [7, 8], "leased_until": time.in_s(10)})
     assert mail.question(second, time.leased_until(ago_s=0.2)) is None
     assert mail.question(third, time.leased_until(ago_s=0.2)) is not None
     mail.deliver(second)
     assert mail.question(second, time.leased_until(ago_s=0.2)) is not None  # may be acked meanwhile
-    time.now += 200_000
+    time.go_on(0.2)
     assert mail.question(leased, time.leased_until(ago_s=0.4)) is not None
-    assert not question.holds({"held": [8]})
-    with pytest.raises(ServerError, match="does not know"):
-        question.holds({})
+    assert question.holds({"held": [8], "leased_until": time.in_s(10)}) is False
+    for odd in ({}, {"held": [7], "leased_until": 7}, {"held": [7], "leased_until": "soon"}):
+        with pytest.raises(ServerError, match="does not know"):
+            question.holds(odd)
+
+
+@pytest.mark.parametrize(
+    ("leased_s", "wait", "holds"),
+    [
+        (10, {"span_s": 9.8}, True),
+        (10, {"span_s": 9.95}, None),  # about to end
+        (10, {"span_s": 11}, None),
+        (30, {"span_s": 11}, True),
+        (10, {"span_s": 1, "suspended_s": 11}, None),
+        (10, {"span_s": 11, "set_back_s": 5}, None),
+        (10, {"span_s": 3, "set_back_s": 3600}, True),
+        (None, {"span_s": 9.8}, True),  # an older server, which leases for 10 s at least
+        (None, {"span_s": 11}, None),
+        (-3600, {"span_s": 9.8}, True),  # the clock was set back before the server looked
+        (-3600, {"span_s": 11}, None),
+    ],
+)
+def test_an_answer_counts_only_until_the_first_of_the_leases_may_have_ended(
+    monkeypatch: pytest.MonkeyPatch, leased_s: float | None, wait: dict[str, float], holds: bool | None
+) -> None:
+    time, mail = Clock(monkeypatch), Mail("worker:s", options("manual"), LeaseTracker())
+    leased = replace(NOTE, lease=99, attempts=1)
+    pushed = time.leased_until(ago_s=1)
+    question = mail.question(leased, pushed)
+    assert question is not None
+    result = {"held": [7]} if leased_s is None else {"held": [7], "leased_until": time.in_s(leased_s)}
+
+    time.go_on(**wait)
+
+    assert question.holds(result) is holds
+    if holds is None:
+        assert mail.question(leased, pushed) is not None
+
+
+def test_a_loop_does_not_trust_the_time_of_a_push_from_before_the_clock_was_set_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    time, mail = Clock(monkeypatch), Mail("worker:s", options("manual"), LeaseTracker())
+    leased = replace(NOTE, lease=99, attempts=1)
+    pushed = time.leased_until()
+    assert mail.question(leased, pushed) is None
+
+    time.go_on(40, set_back_s=39.99)
+    assert mail.question(leased, pushed) is not None
+    time.go_on(20)
+    assert mail.question(leased, time.leased_until()) is not None
+    time.go_on(20)
+    assert mail.question(leased, time.leased_until()) is None
 
 
 def test_a_loop_with_manual_acks_asks_about_each_message_that_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +171,7 @@ def test_a_loop_with_manual_acks_asks_about_each_message_that_comes_again(monkey
 
 
 def test_a_loop_at_an_older_server_renews_the_lease_of_each_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    mail = Mail(None, options("manual"), LeaseTracker())
+    time, mail = Clock(monkeypatch), Mail(None, options("manual"), LeaseTracker())
 
     question = mail.question(replace(NOTE, lease=99), None)
 
@@ -120,6 +179,8 @@ def test_a_loop_at_an_older_server_renews_the_lease_of_each_message(monkeypatch:
     assert question.method == "extend"
     assert question.params == {"id": 7, "role": "worker:s", "lease": 99, "lease_s": PUSH_LEASE_S}
     assert question.holds({"extended": 7})
+    time.go_on(29.95)
+    assert question.holds({"extended": 7}) is None
 
 
 @pytest.mark.parametrize(
