@@ -142,7 +142,8 @@ class Client:
         """Take up to `max` ready messages under a lease of `lease_s` seconds, as `BusClient.claim` does.
 
         The client remembers its leases, so that a late `ack` is refused, unless `remember` is off. LostError if the
-        client cannot know whether messages were claimed: they are then ready again when their lease ends.
+        client cannot know whether messages were claimed: they are then ready again when their lease ends. The lease
+        begins at the server: if the answer took long, `extend` tells whether you still hold a message.
         """
         messages = self._transport.do(calls.claim(self._address, max, lease_s))
         if remember:
@@ -383,12 +384,17 @@ class Client:
         return LongPoll(self._transport, call, timeout_s, may_wait_forever=True)
 
     def _do_leased(self, id: int, call: Call[_T], *, ends: bool = True) -> _T:
-        """Make a call with the lease of a message, and forget a lease that it ends; a lost lease stays known."""
+        """Make a call with the lease of a message, and forget a lease that it ends; a lost lease stays known.
+
+        The answer tells nothing of another lease, under which this client may have got the message meanwhile.
+        """
+        token = call.params.get("lease")
         try:
             result = self._transport.do(call)
         except LeaseLostError:
-            self._leases.mark_lost(id)
+            if token is not None:
+                self._leases.mark_lost(id, token)
             raise
-        if ends:
-            self._leases.forget(id)
+        if ends and token is not None:
+            self._leases.forget(id, token)
         return result

@@ -32,7 +32,7 @@ class Transaction:
         self._leases = leases
         self._address = address
         self._calls: list[Call[Any]] = []
-        self._finished: list[int] = []
+        self._finished: list[Call[Any]] = []  # the calls that end a lease
         self._claims: list[int] = []  # indexes of the calls whose leases are remembered
         self._is_open = False
 
@@ -63,12 +63,12 @@ class Transaction:
     def ack(self, id: int, *, lease: int | None = None) -> None:
         """Finish this address's delivery of a message, as `Client.ack` does."""
         self._keep(calls.ack(self._address, self._leases, id, lease))
-        self._finished.append(id)
+        self._finished.append(self._calls[-1])
 
     def nack(self, id: int, delay_s: float = 0, reason: str | None = None, *, lease: int | None = None) -> None:
         """Release a message, as `Client.nack` does."""
         self._keep(calls.nack(self._address, self._leases, id, delay_s, reason, lease))
-        self._finished.append(id)
+        self._finished.append(self._calls[-1])
 
     def extend(self, id: int, lease_s: float = 30.0, *, lease: int | None = None) -> None:
         """Let the lease of a message end `lease_s` seconds from the end of the block, as `Client.extend` does."""
@@ -108,7 +108,8 @@ class Transaction:
 
     def _note_leases(self) -> None:
         """Forget the ended leases, and remember the new ones."""
-        for id in self._finished:
-            self._leases.forget(id)
+        for call in self._finished:
+            if "lease" in call.params:
+                self._leases.forget(call.params["id"], call.params["lease"])
         for index in self._claims:
             self._leases.remember(self.results[index])

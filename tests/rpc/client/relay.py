@@ -1,4 +1,4 @@
-"""A relay before a server's socket, which keeps the first answer to `held` until it is told to pass it on."""
+"""A relay before a server's socket, which keeps one answer until it is told to pass it on."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from tests.support import DEADLINE_S
 
 
 class Relay:
-    """Relays the connections to a socket of its own; the connection of the kept answer waits behind that answer."""
+    """Relays the connections to a socket of its own; it keeps the first answer that holds `text`, and all behind it."""
 
-    def __init__(self, server_path: str) -> None:
+    def __init__(self, server_path: str, text: bytes) -> None:
+        self._text = text
         self.path = f"{server_path}.relay"
         self._server_path = server_path
         self._has_answer, self._may_pass = threading.Event(), threading.Event()
@@ -36,9 +37,9 @@ class Relay:
         self._listening.close()
 
     def wait_for_answer(self) -> None:
-        assert self._has_answer.wait(DEADLINE_S), "the server has not answered `held`"
+        assert self._has_answer.wait(DEADLINE_S), f"the server has not answered {self._text!r}"
 
-    def pass_on(self, *, has_ended: bool) -> None:
+    def pass_on(self, *, has_ended: bool = False) -> None:
         """Pass the answer on, and with `has_ended` also the end of the server's connection; both are written then."""
         self._may_pass.set()
         assert (self._has_ended if has_ended else self._has_passed).wait(DEADLINE_S), "the relay has not passed it on"
@@ -63,7 +64,7 @@ class Relay:
         is_kept = False
         with suppress(OSError), server.makefile("rb") as lines:
             for line in lines:
-                if b'"held":' in line and not self._has_answer.is_set():
+                if self._text in line and not self._has_answer.is_set():
                     is_kept = True
                     self._has_answer.set()
                     self._may_pass.wait(DEADLINE_S)

@@ -11,8 +11,10 @@ import pytest
 from raven import BusClient, DatabaseError, LeaseLostError, Message, RavenError
 from raven.host.bus import HostedBus
 from raven_rpc import Client
+from tests.rpc.client.relay import Relay
 from tests.rpc_server import Served
-from tests.support import DEADLINE_S, wait_until
+from tests.support import DEADLINE_S, Foreign, wait_until
+from tests.thread_call import Asking
 
 Serve = Callable[..., Served]
 Connect = Callable[..., BusClient]
@@ -67,3 +69,31 @@ def test_a_late_ack_over_another_connection_is_refused_where_another_has_the_mes
             error = taken_over(bus, next(messages))
 
     assert "another consumer holds it" in str(error)
+
+
+@pytest.mark.parametrize("in_transaction", [False, True])
+@pytest.mark.parametrize("knows_the_lease", [False, True])
+def test_the_late_answer_to_a_nack_does_not_end_the_lease_under_which_the_message_came_again(
+    serve: Serve, connect: Connect, foreign: Foreign, in_transaction: bool, knows_the_lease: bool
+) -> None:
+    sent, other = connect("boss:s").send(WORKER, "note"), connect(WORKER)
+    with Relay(serve().path, b'"nacked":') as relay, Client(relay.path, WORKER) as bus:
+        bus.claim(remember=knows_the_lease)
+
+        def nack() -> None:
+            with bus.transaction() as tx:
+                (tx if in_transaction else bus).nack(sent.id)
+
+        asking = Asking(nack)
+        relay.wait_for_answer()
+        messages = bus.listen(ack="manual")
+        assert next(messages).id == sent.id
+
+        relay.pass_on()
+        assert asking.outcome() is None
+        foreign.execute("UPDATE deliveries SET ready_at = 1")
+        assert other.claim(lease_s=600)
+
+        with pytest.raises(LeaseLostError):
+            bus.ack(sent.id)
+        messages.close()

@@ -129,7 +129,7 @@ def test_a_loop_drops_what_it_has_lost_before_it_reads_the_answer_that_it_holds_
     boss, other, path = connect("boss:s"), connect(WORKER), f"{db}.sock"
     boss.send_many([{"to": WORKER, "type": "note"}] * 2)
     server = _server(spawn, db, path)
-    with Relay(path) as relay:
+    with Relay(path, b'"held":') as relay:
         consumer = spawn("rpc_consumer", relay.path, WORKER, json.dumps({"mode": mode, "ack": "manual"}))
         relay.wait_for_answer()
         consumer.signal(signal.SIGSTOP)
