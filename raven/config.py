@@ -73,6 +73,7 @@ class Config(NamedTuple):
     limits: Mapping[str, int] = {}
     identity_ttl_s: float | None = None
     broadcast_ttl_s: float | None = None
+    link: Mapping[str, Any] = {}
 
 
 def check_ttl(name: str, value: float | None) -> float | None:
@@ -117,6 +118,7 @@ def load(db: str | None = None, folder: str | None = None) -> Config:
         limits=settings.get("limits") or {},
         identity_ttl_s=settings.get("identity_ttl_s"),
         broadcast_ttl_s=settings.get("broadcast_ttl_s"),
+        link=settings.get("link") or {},
     )
 
 
@@ -174,6 +176,10 @@ broadcast_ttl_s: null
 
 # Limits of `raven serve` by name, in place of the defaults; 0 means no limit. rpc/PROTOCOL.md lists the names.
 limits: {{}}
+
+# How `raven link` links this bus with the buses of other hosts, over a NATS server: docs/configuration.md lists the
+# keys. For example {{url: "nats://hub:4222", name: alpha, realm: lab, sessions: ["swarm-*"]}}.
+link: {{}}
 """
 
 
@@ -252,6 +258,7 @@ _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_attempts": (lambda value: is_integer(value, 1, MAX_ATTEMPTS), "a whole number, 1 to 1000000"),
     "identity_ttl_s": (_is_ttl, _TTL),
     "broadcast_ttl_s": (_is_ttl, _TTL),
+    "link": (lambda value: value is None or isinstance(value, dict), "settings of `raven link` by name"),
 }
 
 

@@ -208,6 +208,15 @@ def import_http() -> Iterator[None]:
         raise ConfigError(f"cannot serve HTTP: {error}; pip install 'raven-bus[http]'") from None
 
 
+@contextmanager
+def import_link() -> Iterator[None]:
+    """Raise ConfigError if an import inside the block fails: the relay of `raven.link` needs the extra `link`."""
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigError(f"cannot link hosts: {error}; pip install 'raven-bus[link]'") from None
+
+
 def connect_timeout_s() -> float:
     """Return RAVEN_CONNECT_TIMEOUT_S, else 2: how many seconds a command waits for a server that is still starting.
 
