@@ -15,10 +15,11 @@ from raven.host.leases import Leases
 from raven.host.limits import Answers
 from raven.host.subscriptions import Subscriptions
 from raven.host.worker import Outcome, Worker, capture
+from raven.model.json_size import count_values
 from raven.model.message import Message
 from raven_http.api.body import LONG, LongBody
 from raven_http.api.rates import ClientRates
-from raven_rpc.jsonrpc.messages import MAX_REQUEST, count_values, encode_result
+from raven_rpc.jsonrpc.messages import MAX_REQUEST, encode_result
 from raven_rpc.methods.context import Context
 from raven_rpc.methods.method import Work
 

@@ -7,6 +7,7 @@ import re
 from typing import NamedTuple
 
 from raven.errors import LimitError
+from raven.model.json_size import count_in
 from raven_rpc.jsonrpc import messages
 
 _PIECE = 8 * 1024
@@ -83,7 +84,7 @@ def _end_of(text: str, start: int, most: int) -> int:
         begin, end = end, end + _PIECE
         while text[end - 1 : end] == "\\":  # an escape is not cut
             end += 1
-        more, is_inside = messages.count_in(text[begin:end].encode(errors="replace"), is_inside)
+        more, is_inside = count_in(text[begin:end].encode(errors="replace"), is_inside)
         count += more
     return min(end, len(text))
 

@@ -14,9 +14,6 @@ from typing import Any
 
 MAX_REQUEST = 8 * 1024 * 1024
 MAX_BATCH = 100_000
-# A line with more texts holds too many values in any case; they are not told from the other values.
-_MAX_COUNTED = 1_000_000
-_PIECE = 64 * 1024
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
@@ -69,36 +66,6 @@ def _refusal_of(error: ValueError | RecursionError) -> ParseError:
         case json.JSONDecodeError():
             return ParseError(f"{error.msg} at character {error.pos}")
     return ParseError("it holds a number of too many digits")
-
-
-def count_values(line: bytes) -> int:
-    """Return about how many JSON values a line holds, keys included, without a parse; texts count as one each."""
-    bare = line.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in line else line
-    texts = bare.count(b'"') // 2
-    if texts > _MAX_COUNTED:
-        return texts
-    others = is_inside = 0
-    for start in range(0, len(bare), _PIECE):  # few parts exist at a time, and other threads run in between
-        more, is_inside = _count_others(bare[start : start + _PIECE], is_inside)
-        others += more
-    return texts + others
-
-
-def count_in(piece: bytes, is_inside: int) -> tuple[int, int]:
-    """Count as `count_values` does in a piece of a line that cuts no escape; takes and returns whether a text is cut.
-
-    `is_inside` is 1 if the piece begins inside a text, else 0; the second result is the same for its end.
-    """
-    bare = piece.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in piece else piece
-    others, ends_inside = _count_others(bare, is_inside)
-    return (bare.count(b'"') + ends_inside) // 2 + others, ends_inside
-
-
-def _count_others(bare: bytes, is_inside: int) -> tuple[int, int]:
-    """Count the values of a piece without escapes that are no texts; takes and returns the same as `count_in`."""
-    parts = bare.split(b'"')
-    outside = b"".join(parts[is_inside::2])
-    return outside.count(b",") + outside.count(b"[") + outside.count(b"{"), (is_inside + len(parts) - 1) % 2
 
 
 def encode_success(id: Any, result: Any) -> bytes:

@@ -9,6 +9,7 @@ from raven.errors import LimitError
 from raven.host.host import Host
 from raven.host.limits import Holder
 from raven.host.worker import Outcome
+from raven.model.json_size import count_values
 from raven_rpc.jsonrpc import batch, messages
 from raven_rpc.server.dispatch import Dispatched
 from raven_rpc.server.sink import LineSink
@@ -43,7 +44,7 @@ class LongInput:
         """Parse a line; `done` gets the dispatched request, or the elements of a batch, or the error of the line."""
 
         def parse() -> Any:
-            count = messages.count_values(line) if self._most_values else 0
+            count = count_values(line) if self._most_values else 0
             try:
                 if count > self._most_values:
                     return self._split(line, count)

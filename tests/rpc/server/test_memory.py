@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from raven import BusClient, LimitError
 from raven.host import limits
+from raven.model import json_size
+from raven.model.json_size import count_values
 from raven_rpc.jsonrpc import batch, messages
 from tests.processes import needs_proc, peak_mib
 from tests.rpc_server import Served
@@ -42,15 +44,15 @@ def number_of_values(value: Any) -> int:
 def test_the_count_of_values_is_never_too_low_by_more_than_one(value: Any) -> None:
     for ensure_ascii in (True, False):
         line = json.dumps(value, ensure_ascii=ensure_ascii).encode("utf-8", "surrogatepass")
-        assert number_of_values(value) - 1 <= messages.count_values(line) <= 2 * number_of_values(value)
+        assert number_of_values(value) - 1 <= count_values(line) <= 2 * number_of_values(value)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 50])
 def test_the_count_of_values_does_not_depend_on_where_a_line_is_cut(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     line = json.dumps([{"a,b": ["[[", "{", 1, '"\\'], "": [[], {}]}] * 5).encode()
-    expected = messages.count_values(line)
-    monkeypatch.setattr(messages, "_PIECE", size)
-    assert messages.count_values(line) == expected
+    expected = count_values(line)
+    monkeypatch.setattr(json_size, "_PIECE", size)
+    assert count_values(line) == expected
 
 
 def test_long_and_short_lines_are_answered_in_their_order(serve: Serve, connect: Callable[..., BusClient]) -> None:
