@@ -1,0 +1,66 @@
+"""Client: one connection of nats-py, which ends with its first error."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import nats.aio.client
+
+from raven.link.jetstream.target import NoTLSError
+
+_CLOSE_S = 2.0
+
+
+class Answer(NamedTuple):
+    """A message as the server delivers it; `status` is the code of a message of the server itself, as "503"."""
+
+    subject: str
+    data: bytes
+    headers: Mapping[str, str]
+    reply: str
+
+    @property
+    def status(self) -> str:
+        """The code of a message of the server itself, as 503; an empty text for all others."""
+        return self.headers.get("Status", "")
+
+
+class Client(nats.aio.client.Client):
+    """The client of nats-py without its reconnection, which would send again what it had buffered."""
+
+    def __init__(self, needs_tls: bool, on_loss: Callable[[Exception | None], None]) -> None:
+        super().__init__()
+        self.info: dict[str, Any] = {}
+        self._needs_tls = needs_tls
+        self._on_loss = on_loss
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        # nats-py would go on without TLS, and send the password.
+        if initial_connection and self._needs_tls and not info.get("tls_required"):
+            raise NoTLSError
+        self.info = info
+        await super()._process_info(info, initial_connection)
+
+    async def _process_op_err(self, e: Exception) -> None:
+        self._on_loss(e)
+
+    async def discard(self) -> None:
+        """Close the connection at once, though the other end may not answer; never raises."""
+        self._pending, self._pending_data_size = [], 0
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
+        with suppress(Exception):
+            await asyncio.wait_for(self.close(), _CLOSE_S)
+
+
+def as_callback(handler: Callable[[Answer], None]) -> Callable[[Any], Awaitable[None]]:
+    """Return a callback of nats-py for a handler, which must not wait."""
+
+    async def callback(message: Any) -> None:
+        handler(Answer(message.subject, message.data, message.headers or {}, message.reply))
+
+    return callback

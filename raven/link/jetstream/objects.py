@@ -1,0 +1,151 @@
+"""Objects of JetStream that the link needs: one stream and one bucket for a realm, and one consumer for a host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+_SECOND = 1_000_000_000
+# A frame that ages out is sent again: only what no host takes any more is lost so, and must not fill the stream.
+_MAX_AGE_S = 48 * 3600
+_ACK_WAIT_S = 10
+_MAX_ACK_PENDING = 4096
+_BUCKET_BYTES = 128 << 20
+
+
+class Names(NamedTuple):
+    """The names and subjects of a realm, as one host uses them; both are single tokens.
+
+    `js_domain` is the domain of the JetStream that holds the objects, if it is not that of the server itself.
+    """
+
+    realm: str
+    host: str
+    js_domain: str | None = None
+
+    @property
+    def stream(self) -> str:
+        """The stream with the mail of all hosts."""
+        return f"RAVEN_{self.realm}"
+
+    @property
+    def bucket(self) -> str:
+        """The bucket with the cards of all hosts."""
+        return f"RAVEN_{self.realm}_hosts"
+
+    @property
+    def bucket_stream(self) -> str:
+        """The stream below the bucket."""
+        return f"KV_{self.bucket}"
+
+    @property
+    def api(self) -> str:
+        """The prefix of the subjects of JetStream's own requests."""
+        return f"$JS.{self.js_domain}.API" if self.js_domain else "$JS.API"
+
+    def mail(self, to: str, sender: str) -> str:
+        """Return the subject of mail for a host; `*` stands for any host."""
+        return f"raven.mail.{self.realm}.{to}.{sender}"
+
+    def sign(self, to: str, sender: str) -> str:
+        """Return the subject of signs for a host; they are not stored."""
+        return f"raven.sign.{self.realm}.{to}.{sender}"
+
+    def card(self, key: str) -> str:
+        """Return the subject under which a card is stored and heard; `>` stands for any key."""
+        return f"$KV.{self.bucket}.{key}"
+
+    def card_for_writing(self, key: str) -> str:
+        """Return the subject to which a card is published: in another domain only the requests of JetStream arrive."""
+        return f"{self.api}.{self.card(key)}" if self.js_domain else self.card(key)
+
+
+def stream_config(names: Names, replicas: int, max_bytes: int) -> dict[str, Any]:
+    """Return the settings of the stream with the mail."""
+    return {
+        "name": names.stream,
+        "subjects": [names.mail("*", "*")],
+        "retention": "workqueue",
+        "storage": "file",
+        "discard": "new",
+        "max_bytes": max_bytes,
+        "max_age": _MAX_AGE_S * _SECOND,
+        "max_msgs": -1,
+        "max_consumers": -1,
+        "num_replicas": replicas,
+        "duplicate_window": _SECOND,  # raven sends no Nats-Msg-Id; 0 would mean 2 minutes
+    }
+
+
+def bucket_config(names: Names, replicas: int) -> dict[str, Any]:
+    """Return the settings of the bucket with the cards, as those of any bucket of NATS that keeps the last value."""
+    return {
+        "name": names.bucket_stream,
+        "subjects": [names.card(">")],
+        "retention": "limits",
+        "storage": "file",
+        "discard": "new",
+        "max_msgs_per_subject": 1,
+        "max_bytes": _BUCKET_BYTES,
+        "max_age": 0,  # a host that sleeps stays known
+        "max_msgs": -1,
+        "max_consumers": -1,
+        "num_replicas": replicas,
+        "duplicate_window": _SECOND,
+        "allow_rollup_hdrs": True,
+        "deny_delete": True,
+        "allow_direct": True,
+    }
+
+
+def consumer_config(names: Names, host: str) -> dict[str, Any]:
+    """Return the settings of the consumer with the mail for a host."""
+    return {
+        "durable_name": host,
+        "filter_subject": names.mail(host, "*"),
+        "deliver_policy": "all",
+        "ack_policy": "explicit",
+        "ack_wait": _ACK_WAIT_S * _SECOND,
+        "max_deliver": -1,
+        "max_ack_pending": _MAX_ACK_PENDING,
+        "replay_policy": "instant",
+    }
+
+
+# Of each object: the settings without which the link would lose its sense; others are the administrator's.
+_STREAM_MUSTS = ("subjects", "retention", "discard")
+_BUCKET_MUSTS = ("subjects", "retention", "max_msgs_per_subject")
+_CONSUMER_MUSTS = ("filter_subject", "deliver_policy", "ack_policy")
+_MUST_NOTS = ("no_ack", "sealed", "mirror", "sources", "deliver_subject", "headers_only", "subject_transform")
+_PULL_LIMITS = ("max_batch", "max_expires", "max_bytes")
+
+
+def stream_faults(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Return the settings of an existing stream with which the link cannot work, each with the value it should have."""
+    return _faults(found, wanted, _STREAM_MUSTS)
+
+
+def bucket_faults(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Return the settings of an existing bucket with which the link cannot work, as `stream_faults` does."""
+    return _faults(found, wanted, _BUCKET_MUSTS)
+
+
+def consumer_faults(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Return the settings of an existing consumer with which the link cannot work, as `stream_faults` does."""
+    faults = _faults(found, wanted, _CONSUMER_MUSTS)
+    if found.get("max_deliver", -1) > 0:
+        faults.append(f"max_deliver is {found['max_deliver']}, not -1")
+    return faults + [f"{key} is {found[key]}, not unlimited" for key in _PULL_LIMITS if found.get(key, 0) > 0]
+
+
+def _faults(found: Mapping[str, Any], wanted: Mapping[str, Any], musts: tuple[str, ...]) -> list[str]:
+    faults = [
+        f"{key} is {_shown(found.get(key))}, not {_shown(wanted[key])}"
+        for key in musts
+        if found.get(key) != wanted[key]
+    ]
+    return faults + [f"{key} is set" for key in _MUST_NOTS if found.get(key)]
+
+
+def _shown(value: Any) -> str:
+    return " and ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,135 @@
+"""Target: a server to connect to, with the user, the certificates, and the words for an attempt that failed."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import nats.aio.client
+import nats.errors
+import nkeys
+
+from raven.errors import ConfigError, ForbiddenError, RavenError, ServerError, UnreachableError, abbreviate
+from raven.link.settings import LinkSettings
+
+
+class Target(NamedTuple):
+    """A server of the settings, or of its cluster; a user without a password is a token."""
+
+    scheme: str
+    host: str
+    port: int
+    tls_name: str
+    user: str | None = None
+    password: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """The server in messages, without user and password."""
+        return f"{self.scheme}://{_bracketed(self.host)}:{self.port}"
+
+
+class NoTLSError(Exception):
+    """The server offers no TLS, which the settings demand."""
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def target_of(url: str) -> Target:
+    """Return the server of a URL; raises ConfigError."""
+    try:
+        parts = urlsplit(url if "://" in url else f"nats://{url}")
+        host, port = parts.hostname, parts.port or 4222
+    except ValueError:
+        host, port = None, 0
+    if not host or parts.scheme not in ("nats", "tls"):
+        shown = abbreviate(url.rpartition("@")[2])
+        raise ConfigError(f"{shown} is no URL of a NATS server: use nats://HOST:PORT or tls://HOST:PORT")
+    user, password = parts.username, parts.password
+    return Target(parts.scheme, host, port, host, user and unquote(user), password and unquote(password))
+
+
+def credentials(settings: LinkSettings, target: Target) -> dict[str, Any]:
+    """Return the options of nats-py for the user; files are read anew, since they may have been renewed."""
+    if settings.creds:
+        text = _read(settings.creds, "creds")
+        # nats-py reads without end in a file without a JWT.
+        if "BEGIN NATS USER JWT" not in text or "BEGIN USER NKEY SEED" not in text:
+            raise ConfigError(
+                f"link.creds {abbreviate(settings.creds)} holds no user JWT with its seed: use a .creds file, as "
+                "`nsc generate creds` makes it"
+            )
+        return {"usercredentials": nats.aio.client.RawCredentials(text)}
+    if settings.nkey:
+        seed = _read(settings.nkey, "nkey").strip()
+        try:
+            nkeys.from_seed(bytearray(seed.encode())).wipe()
+        except Exception as error:
+            raise ConfigError(
+                f"link.nkey {abbreviate(settings.nkey)} holds no seed of a user: a line that begins with SU, as "
+                "`nk -gen user` makes it"
+            ) from error
+        return {"nkeys_seed_str": seed}
+    if target.user is None:
+        return {}
+    if target.password is None:
+        return {"token": target.user}
+    return {"user": target.user, "password": target.password}
+
+
+def tls_options(settings: LinkSettings, target: Target) -> dict[str, Any]:
+    """Return the options of nats-py for TLS; raises ConfigError for a file that is none of certificates or keys."""
+    options: dict[str, Any] = {"tls_hostname": target.tls_name}
+    if settings.tls_ca or settings.tls_cert:
+        try:
+            context = ssl.create_default_context(cafile=settings.tls_ca)
+            if settings.tls_cert:
+                context.load_cert_chain(settings.tls_cert, settings.tls_key)
+        except (OSError, ValueError) as error:
+            files = [file for file in (settings.tls_ca, settings.tls_cert, settings.tls_key) if file]
+            raise ConfigError(
+                f"link.tls_ca, tls_cert or tls_key: one of {abbreviate(files)} is no certificate or key ({error})"
+            ) from error
+        options["tls"] = context
+    return options
+
+
+def _read(path: str, key: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text"
+        raise ConfigError(f"link.{key} {abbreviate(path)} cannot be read: {reason}") from error
+
+
+def connect_error(error: Exception, target: Target, settings: LinkSettings) -> RavenError:
+    """Return the error of raven for an attempt to connect that failed."""
+    text = str(error).removeprefix("nats: ").strip("'")
+    if isinstance(error, NoTLSError):
+        return ForbiddenError(
+            f"{target.shown} offers no TLS, so nothing was sent: configure TLS there, or use nats:// without tls_ca"
+        )
+    if isinstance(error, ssl.SSLError):
+        return ForbiddenError(
+            f"no TLS with {target.shown}: {error.reason or text}; check link.tls_ca, tls_cert, tls_key, and the "
+            "name in the certificate of the server"
+        )
+    if "authorization violation" in text.lower():
+        with_what = (settings.creds and "link.creds") or (settings.nkey and "link.nkey")
+        with_what = with_what or (
+            "the user in link.url" if target.user else "a user: set link.creds, link.nkey or USER:PASSWORD@ in link.url"
+        )
+        how = (
+            f"does not accept {with_what}" if settings.creds or settings.nkey or target.user else f"demands {with_what}"
+        )
+        return ForbiddenError(f"{target.shown} {how}")
+    if isinstance(error, OSError):
+        reason = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or text
+        return UnreachableError(f"no NATS server at {target.shown}: {reason}; check link.url, and that the server runs")
+    if isinstance(error, nats.errors.Error) and "INFO" not in text and "info" not in text:
+        return ServerError(f"{target.shown} ended the connection: {text}")
+    return ServerError(f"the program at {target.shown} does not speak NATS: check the port in link.url")

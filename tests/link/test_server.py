@@ -1,0 +1,179 @@
+"""Server: mail, signs and cards over real NATS servers, and what happens when the server or its objects go away."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from raven import LostError, UnreachableError
+from raven.link.server import Server
+from raven.model import clock
+from scripts.harness.deadline import DEADLINE_S
+from scripts.harness.nats_server import NATSServer
+from tests.nats_hosts import Hosts, remains, run, take
+
+
+async def two_hosts(hosts: Hosts, nats: NATSServer) -> tuple[Server, Server]:
+    return await hosts.connect("alpha", nats.url), await hosts.connect("beta", nats.url)
+
+
+async def publish_in_the_end(server: Server, data: bytes) -> None:
+    """Publish mail for beta; while no stream takes it, again."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            future = await server.publish("beta", data)
+            await asyncio.wait({future})
+            if future.exception() is None:
+                return
+            with pytest.raises(UnreachableError, match="RAVEN_lab is missing, or its cluster elects a leader"):
+                await future
+            await asyncio.sleep(0.05)
+
+
+def test_mail_comes_to_its_host_alone_in_order_and_is_gone_when_it_is_acked(nats: NATSServer) -> None:
+    async def story(hosts: Hosts) -> None:
+        alpha, beta = await two_hosts(hosts, nats)
+        gamma = await hosts.connect("gamma", nats.url)
+        futures = [await alpha.publish("beta", b"%d" % n, {"Raven-Zip": "1"}) for n in range(200)]
+        await asyncio.gather(*futures)
+        await gamma.publish("beta", b"hello")
+        parcels = await take(await hosts.pull(beta), 201)
+
+        assert [parcel.data for parcel in parcels if parcel.sender == "alpha"] == [b"%d" % n for n in range(200)]
+        assert parcels[0].headers == {"Raven-Zip": "1"}
+        assert parcels[0].deliveries == 1
+        assert [(await future).number for future in futures] == list(range(1, 201))
+        assert [parcel.data for parcel in parcels if parcel.sender == "gamma"] == [b"hello"]
+        await (await alpha.publish("gamma", b"x"))
+        await remains(beta, 1)
+        info = await beta.info()
+        assert (info.replicas, info.max_payload, info.max_bytes) == (1, 1 << 20, 1 << 30)
+
+    run(story)
+
+
+def test_signs_and_cards_are_heard_and_a_card_is_kept(nats: NATSServer) -> None:
+    async def story(hosts: Hosts) -> None:
+        alpha, beta = await two_hosts(hosts, nats)
+        heard: asyncio.Queue[Any] = asyncio.Queue()
+        await beta.subscribe_signs(lambda sender, data: heard.put_nowait((sender, data)))
+        await beta.subscribe_cards(lambda key, data: heard.put_nowait((key, data)))
+        assert await alpha.clock_offset() is None
+        assert await alpha.sign("beta", b"sign")
+        assert await heard.get() == ("alpha", b"sign")
+        for key, data in [("alpha", b"old"), ("alpha.1", b"\0\xff" * 1000), ("alpha", b"new")]:
+            await alpha.put_card(key, data)
+            assert await heard.get() == (key, data)
+        offset = await alpha.clock_offset()
+        cards = await beta.read_cards()
+
+        assert offset
+        assert abs(offset.offset) <= offset.error + 2  # both have the clock of this machine
+        assert {key: card.data for key, card in cards.items()} == {"alpha": b"new", "alpha.1": b"\0\xff" * 1000}
+        assert all(abs(card.stored_at - clock.now()) < 60_000_000 for card in cards.values())
+
+        marker = {"KV-Operation": "DEL"}
+        await (await alpha.api.publish(alpha.names.card("alpha.1"), b"", marker))
+        assert await heard.get() == ("alpha.1", None)
+        assert set(await beta.read_cards()) == {"alpha"}
+
+    run(story)
+
+
+def test_a_killed_server_is_told_at_once_and_connected_again_with_all_mail(nats: NATSServer) -> None:
+    async def story(hosts: Hosts) -> None:
+        alpha, beta = await two_hosts(hosts, nats)
+        pull = await hosts.pull(beta)
+        heard: asyncio.Queue[bytes] = asyncio.Queue()
+        await beta.subscribe_signs(lambda sender, data: heard.put_nowait(data))
+        await (await alpha.publish("beta", b"1"))
+        await take(pull, 1)
+        await (await alpha.publish("gamma", b"kept"))
+        await remains(alpha, 1)
+        nats.kill()
+        lost = await hosts.event("alpha", "disconnected")
+        began_at = time.monotonic()
+        with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:\d+ is not ready: the link connects again"):
+            await alpha.publish("beta", b"never")
+        assert not await alpha.sign("beta", b"never")
+        assert time.monotonic() - began_at < 1
+        assert "was lost" in lost.text
+        assert "no NATS server at nats://127.0.0.1" in (await hosts.event("alpha", "failed")).text
+
+        nats.start()
+        await hosts.event("alpha", "connected", 2)
+        await hosts.event("beta", "connected", 2)
+        await (await alpha.publish("beta", b"2"))
+        assert [parcel.data for parcel in await take(pull, 1)] == [b"2"]
+        assert await alpha.sign("beta", b"again")
+        assert await heard.get() == b"again"
+        await remains(alpha, 1)
+
+    run(story)
+
+
+def test_mail_whose_answer_does_not_come_may_be_stored_or_not(
+    nats: NATSServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(hosts: Hosts) -> None:
+        alpha = await hosts.connect("alpha", nats.url)
+        monkeypatch.setattr("raven.link.jetstream.api.TIMEOUT_S", 0.3)
+        nats.pause()
+        future = await alpha.publish("beta", b"1")
+        with pytest.raises(LostError, match=r"did not answer raven\.mail\.lab\.beta\.alpha within 0\.3 s"):
+            await future
+        pending = await alpha.publish("beta", b"2")
+        nats.kill()
+        with pytest.raises(LostError, match="was lost"):
+            await pending
+
+    run(story)
+
+
+@pytest.mark.parametrize("gone", ["stream", "consumer", "bucket", "all"])
+def test_what_is_deleted_while_mail_is_pulled_is_made_again(nats: NATSServer, gone: str) -> None:
+    async def story(hosts: Hosts) -> None:
+        alpha, beta = await two_hosts(hosts, nats)
+        pull = await hosts.pull(beta)
+        await (await alpha.publish("beta", b"1"))
+        await take(pull, 1)
+        await remains(beta, 0)
+        names = beta.names
+        if gone == "consumer":
+            await beta.api.request(f"CONSUMER.DELETE.{names.stream}.beta")
+        if gone in ("stream", "all"):
+            await beta.api.request(f"STREAM.DELETE.{names.stream}")
+        if gone in ("bucket", "all"):
+            await beta.api.request(f"STREAM.DELETE.{names.bucket_stream}")
+            await alpha.ensure()
+        await publish_in_the_end(alpha, b"2")
+        assert [parcel.data for parcel in await take(pull, 1)] == [b"2"]
+        await alpha.put_card("alpha", b"card")
+        assert set(await beta.read_cards()) == {"alpha"}
+
+    run(story)
+
+
+def test_a_store_that_is_older_than_it_was_is_used_as_it_is(nats: NATSServer) -> None:
+    async def story(hosts: Hosts) -> None:
+        alpha = await hosts.connect("alpha", nats.url)
+        copy = nats.copy_store()  # before beta, so that its consumer is missing later
+        beta = await hosts.connect("beta", nats.url)
+        pull = await hosts.pull(beta)
+        await (await alpha.publish("beta", b"1"))
+        await take(pull, 1)
+        nats.kill()
+        await hosts.event("alpha", "disconnected")
+        await hosts.event("beta", "disconnected")
+        nats.roll_back(copy)
+        nats.start()
+        await hosts.event("beta", "connected", 2)
+        await hosts.event("alpha", "connected", 2)
+
+        assert (await (await alpha.publish("beta", b"2"))).number == 1
+        assert [parcel.data for parcel in await take(pull, 1)] == [b"2"]
+
+    run(story)
