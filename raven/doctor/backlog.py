@@ -18,7 +18,7 @@ _LARGE_FILE = 1024 * _MIB
 def check_backlog(store: ReadOnlyStore, doorbells: Doorbells) -> Check:
     """Look for addresses that have ready mail and no subscriber."""
     now = clock.now()
-    attended = {info.folder for info in list_doorbells(doorbells.folder) if info.has_reader}
+    attended = {info.folder for info in list_doorbells(doorbells.folder) if info.leads_to_a_subscriber}
     unattended = [
         f"{recipient} ({ready}, oldest {max(0, now - sent_at) / 1e6:.0f} s)"
         for recipient, ready, _, _, _, _, sent_at in store.rows("unacked_by_recipient", {"now": now})

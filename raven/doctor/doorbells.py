@@ -17,7 +17,8 @@ from urllib.parse import unquote
 
 from raven.doctor import permissions
 from raven.doctor.report import Check, Finding, command, listed, summarize
-from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
+from raven.wake.doorbell import ALL_TRAFFIC, DOORS, Doorbells
+from raven.wake.fifo import DOOR_PREFIX, is_door, is_unattended
 from raven.wake.watcher import LOCK_NAME
 
 _RING_TIMEOUT_S = 1.0
@@ -51,8 +52,23 @@ class DoorbellInfo(NamedTuple):
     @property
     def pid(self) -> int:
         """The process that created it, by the file's name; 0 if the name has no pid."""
-        number = self.name.partition("-")[0]
+        number = self.name.removeprefix(DOOR_PREFIX).partition("-")[0]
         return int(number) if number.isascii() and number.isdigit() else 0
+
+    @property
+    def is_door(self) -> bool:
+        """Whether it belongs to a relay, not to a subscriber, see Doors."""
+        return is_door(self.path) or self.address == DOORS
+
+    @property
+    def has_subscriber(self) -> bool:
+        """Whether a subscriber on this host has its read end open."""
+        return self.has_reader and not self.is_door
+
+    @property
+    def leads_to_a_subscriber(self) -> bool:
+        """Whether a subscriber has its read end open, or waits behind the door on another host."""
+        return self.has_reader and not is_unattended(self.path)
 
 
 def list_doorbells(folder: str) -> list[DoorbellInfo]:
@@ -112,12 +128,13 @@ def _foreign_files(infos: Sequence[DoorbellInfo]) -> Iterator[Finding]:
 
 def _dead_readers(infos: Sequence[DoorbellInfo]) -> Iterator[Finding]:
     """Find addresses whose subscriber died while it waited, and that have no other subscriber."""
-    heard = {info.folder for info in infos if info.has_reader}
+    heard = {info.folder for info in infos if info.has_subscriber}
     dead = [
         info
         for info in infos
         if info.kind == "a FIFO"
         and not info.has_reader
+        and not info.is_door
         and info.folder not in heard
         and not info.address.startswith(ALL_TRAFFIC)
     ]

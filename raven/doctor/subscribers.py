@@ -29,7 +29,7 @@ def check_subscribers(
     store: ReadOnlyStore, doorbells: Doorbells, infos: Sequence[DoorbellInfo], processes: Sequence[BusProcess]
 ) -> Check | None:
     """Look for subscribers that wait and do not answer; returns None if there is no subscriber."""
-    waiters = [info for info in infos if info.has_reader]
+    waiters = [info for info in infos if info.has_subscriber]
     lost = [process for process in processes if any(file.is_deleted for file in process.doorbells())]
     if not waiters and not lost:
         return None
@@ -42,14 +42,14 @@ def check_subscribers(
 
 def check_watch(path: str, infos: Sequence[DoorbellInfo], processes: Sequence[BusProcess]) -> Check | None:
     """Look for the WAL watcher; returns None without a subscriber or without /proc."""
-    if not proc.is_available() or not any(info.has_reader for info in infos):
+    if not proc.is_available() or not any(info.has_subscriber for info in infos):
         return None
     pids = _elected(path, processes)
     deadline = time.monotonic() + _ELECTION_TIMEOUT_S
     while not pids and time.monotonic() < deadline:
         time.sleep(_POLL_S)
         pids = _elected(path, processes)
-        if not pids and not any(info.has_reader for info in list_doorbells(f"{path}-bells")):
+        if not pids and not any(info.has_subscriber for info in list_doorbells(f"{path}-bells")):
             return None
     if not pids and locks.is_elected(path):
         return Check("watch", "ok", "a process that is not visible from here watches the WAL for external writers")

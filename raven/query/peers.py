@@ -42,7 +42,7 @@ def list_peers(store: Store, doorbells: Doorbells, session: str | None = None, s
                     registered_at=clock.optional_from_micros(registered_at),
                     last_seen=clock.optional_from_micros(last_seen),
                     # Most of many addresses have no doorbell: one listing of all folders is faster.
-                    waiting=doorbells.count_waiting(text)
+                    waiting=doorbells.count_waiting(text, doors=False)
                     if text in names or (has_other_names and doorbells.folder_for(text) in attended)
                     else 0,
                     pending=pending.get(text, 0),

@@ -68,7 +68,7 @@ class Roster:
         # Most of many addresses have no doorbell: one listing of all folders is faster.
         if not attended or self._doorbells.folder_for(entry.address) not in attended:
             return entry
-        return entry._replace(waiting=self._doorbells.count_waiting(entry.address))
+        return entry._replace(waiting=self._doorbells.count_waiting(entry.address, doors=False))
 
     def _counted(self) -> list[RosterEntry]:
         now = clock.now()

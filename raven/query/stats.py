@@ -163,7 +163,7 @@ def _addresses(
         stats.append(
             AddressStats(
                 address=address,
-                waiting=doorbells.count_waiting(address)
+                waiting=doorbells.count_waiting(address, doors=False)
                 if attended and doorbells.folder_for(address) in attended
                 else 0,
                 ready=ready,

@@ -19,33 +19,37 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from raven.files.ownership import counts, open_lock
-from raven.store import fork_safety
 from raven.wake.fifo import (
-    FLAGS,
     TEMPORARY_PREFIX,
+    Doorbell,
     age_s,
     check_own_folder,
-    holds_ring,
-    identity_at,
+    is_door,
     is_own_folder,
+    is_unattended,
     list_fifos,
     list_own_folders,
     ping,
     ring_one,
+    touch,
 )
-from raven.wake.folder_name import folder_name
 
 # The pseudo-address of the doorbell on which observers listen; every send rings it.
 ALL_TRAFFIC = "*"
-# The longest time that a signal's handler is delayed while a subscriber waits for mail.
-SIGNAL_SLICE_S = 1.0
+# The pseudo-address of the doorbell that the receipts of all messages ring. The first message has the id 1.
+ANY_RECEIPT = f"{ALL_TRAFFIC}0"
+# The pseudo-address of the FIFO that has doors at many addresses, see Doors.
+DOORS = f"{ALL_TRAFFIC}doors"
 # Creating a doorbell takes less than a millisecond.
 _TEMPORARY_LIFETIME_S = 5
+_MAX_NAME = 200
+# No capitals: some file systems ignore case.
+_UNESCAPED = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_.:@+,=-")
 _MAX_LISTED = 1024
 _MAX_FOLDERS = 4096
 _CLOCK_RESOLUTION_NS = 100_000_000
-# The most that a pipe holds, so that one read drains all rings.
-_PIPE_SIZE = 1 << 16
+# A ring costs less if it does not look each time whether a program listens to the receipts of all messages.
+_UNHEARD_S = 1.0
 
 
 def receipt_address(message_id: int) -> str:
@@ -60,23 +64,44 @@ class Doorbells:
         self.folder = f"{db_path}-bells"
         self._listed: dict[str, tuple[tuple[int, int], list[str]]] = {}
         self._folders: dict[str, str] = {}
+        self._unheard_until = 0.0
 
     def ring(self, addresses: Iterable[str]) -> list[str]:
         """Wake a subscriber at each address, and return the addresses that have one. Never raises or blocks.
 
         Of several that compete for the mail of an address, one is rung that has no ring to answer. It rings the next
-        one if it sees more mail, or cannot take the mail. Those that wait at a pseudo-address are all rung.
+        one if it sees more mail, or cannot take the mail. A door is rung last, see Doors. Those that wait at a
+        pseudo-address are all rung. A ring for the receipts of a message also rings for ANY_RECEIPT, unless no program
+        listened there less than a second ago.
         """
         waiting = []
+        has_receipts = False
         for address in addresses:
-            folder = self._folders.get(address) or self._folder_of(address)
+            folder = self._folders.get(address)
+            if folder is None:
+                folder = self._folder_of(address)
+                has_receipts = has_receipts or address.startswith(ALL_TRAFFIC)
             # Mostly no subscriber waits: this check is cheaper than catching the error of a listing.
             if os.access(folder, os.F_OK):
                 paths = self._doorbells_in(folder)
                 is_pool = len(paths) > 1 and not address.startswith(ALL_TRAFFIC)
-                if ring_one(paths) if is_pool else sum([ping(path, ring=True) for path in paths]):
+                if is_pool:
+                    is_heard = ring_one(paths)
+                else:
+                    is_heard = sum([ping(path, ring=True) for path in paths]) > 0 and not is_unattended(paths[-1])
+                if is_heard:
                     waiting.append(address)
+        if has_receipts and time.monotonic() >= self._unheard_until:
+            self._ring_any_receipt()
         return waiting
+
+    def _ring_any_receipt(self) -> None:
+        folder = self._folder_of(ANY_RECEIPT)
+        if os.access(folder, os.F_OK):
+            for path in self._doorbells_in(folder):
+                ping(path, ring=True)
+        else:
+            self._unheard_until = time.monotonic() + _UNHEARD_S
 
     def ring_each(self, address: str) -> None:
         """Wake every subscriber at one address."""
@@ -94,8 +119,8 @@ class Doorbells:
             ring_one([path for path in paths if (path > own if forward else path != own)])
 
     def has_others(self, address: str, own: str) -> bool:
-        """Whether another doorbell than the one at the path `own` is at an address."""
-        return any(path != own for path in self._doorbells_in(self._folder_of(address)))
+        """Whether another doorbell than the one at the path `own` is at an address; doors do not count."""
+        return any(path != own and not is_door(path) for path in self._doorbells_in(self._folder_of(address)))
 
     def version(self, address: str) -> int:
         """Return a number that changes when a subscriber comes to an address or leaves it; 0 if none is there."""
@@ -104,18 +129,35 @@ class Doorbells:
         except OSError:
             return 0
 
+    def bells_version(self) -> int:
+        """Return a number that changes when a subscriber comes to any address or leaves it; 0 if none ever came.
+
+        It may change without a reason. A subscriber that dies changes it once its doorbell is swept.
+        """
+        try:
+            changed_at = os.stat(self.folder, follow_symlinks=False).st_mtime_ns
+        except OSError:
+            return 0
+        # A second change within the file system's clock resolution would show the same time.
+        now = time.time_ns()
+        return now if 0 <= now - changed_at < _CLOCK_RESOLUTION_NS else changed_at
+
     def ring_all(self) -> None:
         """Wake every subscriber, at all addresses."""
         for folder in self.folders():
             for path in list_fifos(folder) or []:
                 ping(path, ring=True)
 
-    def count_waiting(self, address: str) -> int:
-        """Return the number of subscribers that wait at an address now."""
+    def count_waiting(self, address: str, *, doors: bool = True) -> int:
+        """Return the number of subscribers that wait at an address now.
+
+        A door counts as one if subscribers wait behind it on another host; with `doors=False` no door counts.
+        """
         folder = self._folder_of(address)
         if not is_own_folder(self.folder) or not is_own_folder(folder):
             return 0
-        return sum(ping(path, ring=False) for path in list_fifos(folder) or [])
+        paths = list_fifos(folder) or []
+        return sum(ping(path, ring=False) for path in paths if not (is_unattended(path) if doors else is_door(path)))
 
     def is_awaited(self, message_id: int) -> bool:
         """Whether a program waits for the receipts of a message now."""
@@ -128,15 +170,19 @@ class Doorbells:
 
     def sweep_folder(self, folder: str) -> None:
         """Remove the FIFOs of dead subscribers from one folder, half-made ones after 5 s; then the folder if empty."""
+        is_changed = False
         for path in list_fifos(folder, temporaries=True) or []:
             if not os.path.basename(path).startswith(TEMPORARY_PREFIX):
-                ping(path, ring=False)
+                is_changed = not ping(path, ring=False) or is_changed
             # A negative age: the clock was set back. A creator that has lost its file makes another.
             elif not 0 <= age_s(path) <= _TEMPORARY_LIFETIME_S:
                 with suppress(OSError):
                     os.unlink(path)
-        with suppress(OSError):
+        try:
             os.rmdir(folder)
+        except OSError:
+            if is_changed:
+                touch(self.folder)
 
     def folder_for(self, address: str) -> str:
         """Return the folder of an address's doorbells."""
@@ -181,7 +227,8 @@ class Doorbells:
     def _folder_of(self, address: str) -> str:
         # Pseudo-addresses are file names as they are.
         is_receipts = address.startswith(ALL_TRAFFIC) and address[1:].isdecimal()
-        folder = f"{self.folder}/{address if is_receipts or address == ALL_TRAFFIC else folder_name(address)}"
+        is_name = is_receipts or address in (ALL_TRAFFIC, DOORS)
+        folder = f"{self.folder}/{address if is_name else folder_name(address)}"
         # Receipt folders would only evict the others.
         if not is_receipts:
             if len(self._folders) >= _MAX_FOLDERS:
@@ -190,208 +237,19 @@ class Doorbells:
         return folder
 
 
-class Doorbell:
-    """One subscriber's doorbell: wait on `fileno()`, then `drain()` it, then query the store."""
+def folder_name(address: str) -> str:
+    """Return a file name for an address that no other address has, on any file system.
 
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
-        self._path = ""
-        self._identity = (-1, -1)  # its device and inode
-        self._pid = os.getpid()
-        self._reader = self._writer = -1
-        self._opened: list[int] = []
-        self._is_awaited = self._is_closing = False
-        self._create()
+    Too long an address is hashed. So is an invalid one, which an external writer can store: `..`, for instance.
+    """
+    if len(address) <= _MAX_NAME and ":" in address:
+        if _UNESCAPED.issuperset(address):
+            return address
+        name = "".join(
+            char if char in _UNESCAPED else "".join(f"%{byte:02x}" for byte in char.encode()) for char in address
+        )
+        if len(name) <= _MAX_NAME:
+            return name
+    from hashlib import sha256
 
-    def fileno(self) -> int:
-        """Return the descriptor that becomes readable at a ring."""
-        return self._reader
-
-    def wait(self, timeout_s: float, *, drains: bool = True) -> bool:
-        """Block until a ring or the timeout; drain the doorbell, unless told otherwise, and return whether it rang.
-
-        It blocks in slices, because a handler can run only between them: a signal that another thread receives, or that
-        comes just before the wait, interrupts no slice.
-        """
-        deadline = time.monotonic() + timeout_s
-        self._is_awaited = True
-        try:
-            while self._reader >= 0:
-                if self._poller.poll(1000 * max(0.0, min(SIGNAL_SLICE_S, deadline - time.monotonic()))):
-                    if drains:
-                        self.drain()
-                    return True
-                if time.monotonic() >= deadline:
-                    break
-        finally:
-            self._is_awaited = False
-            if self._is_closing:
-                self._close_descriptors()
-        return False
-
-    async def wait_async(self, timeout_s: float, *, drains: bool = True) -> bool:
-        """Wait as `wait` does, without blocking the running event loop."""
-        deadline = time.monotonic() + timeout_s
-        self._is_awaited = True
-        try:
-            while self._reader >= 0 and (remaining_s := deadline - time.monotonic()) > 0:
-                await _readable(self._reader, min(remaining_s, SIGNAL_SLICE_S))
-                if self._poller.poll(0):
-                    if drains:
-                        self.drain()
-                    return True
-        finally:
-            self._is_awaited = False
-            if self._is_closing:
-                self._close_descriptors()
-        return False
-
-    def mark(self) -> bool:
-        """Put a ring of its own into the pipe, so that senders ring others; returns whether a ring was there before."""
-        self._is_awaited = True  # no other thread closes the descriptors now
-        try:
-            if self._reader < 0:
-                return False
-            was_rung = holds_ring(self._reader)
-            if not was_rung:
-                os.write(self._writer, b"!")
-            return was_rung
-        except OSError:
-            return False
-        finally:
-            self._is_awaited = False
-            if self._is_closing:
-                self._close_descriptors()
-
-    def drain(self) -> None:
-        """Discard all rings so far."""
-        with suppress(OSError):  # no ring is there, or another thread has closed it
-            os.read(self._reader, _PIPE_SIZE)
-
-    def exists(self) -> bool:
-        """Whether the FIFO is still at its path and reachable for senders."""
-        try:
-            return is_own_folder(self._folder) and identity_at(self._path) == self._identity
-        except OSError:
-            return False
-
-    def recreate(self) -> bool:
-        """Create the FIFO again if it was removed or replaced, and return whether it was; OSError if that fails."""
-        if self.exists():
-            return False
-        self.close()
-        self._is_closing = False
-        self._create()
-        return True
-
-    @property
-    def path(self) -> str:
-        """The path of the FIFO."""
-        return self._path
-
-    def close(self) -> bool:
-        """Remove the FIFO and close it; returns whether it had a ring to answer: pass it on.
-
-        Closing twice is allowed; a forked child's copy does nothing.
-
-        A thread or a task that waits is woken, and closes the descriptors itself: a number that is closed under a
-        waiter may belong to another file when the waiter uses it.
-        """
-        if self._reader < 0 or self._pid != os.getpid():
-            return False
-        was_rung = self.remove()
-        self._is_closing = True  # before the check, as a waiter sets its own flag before it checks this one
-        if self._is_awaited:
-            with suppress(OSError):
-                os.write(self._writer, b"!")
-        else:
-            self._close_descriptors()
-        return was_rung
-
-    def __del__(self) -> None:
-        # Only after an interrupt of its creation, maybe before its first line: no thread waits at it.
-        if getattr(self, "_opened", None) and self._pid == os.getpid():
-            self.remove()
-            self._close_descriptors()
-
-    def remove(self) -> bool:
-        """Remove the FIFO, and its folder if empty, and leave the descriptors open; returns the same as `close`."""
-        if self._reader < 0 or self._pid != os.getpid():
-            return False
-        # Leave the file alone if another program has replaced the FIFO.
-        with suppress(OSError):
-            if identity_at(self._path) == self._identity:
-                os.unlink(self._path)
-        with suppress(OSError):
-            os.rmdir(self._folder)
-        with suppress(OSError):
-            return holds_ring(self._reader)
-        return False
-
-    def _close_descriptors(self) -> None:
-        self._reader = self._writer = -1
-        while self._opened:
-            fork_safety.close_descriptor(self._opened.pop())
-
-    def _create(self) -> None:
-        # Another subscriber may remove the empty folder meanwhile: create it again.
-        for attempt in range(10):
-            try:
-                return self._create_once()
-            except FileNotFoundError:
-                if attempt == 9:
-                    raise
-        return None
-
-    def _create_once(self) -> None:
-        name = f"{os.getpid()}-{os.urandom(4).hex()}"
-        temporary = os.path.join(self._folder, TEMPORARY_PREFIX + name)
-        for folder in (os.path.dirname(self._folder), self._folder):
-            with suppress(FileExistsError):
-                os.mkdir(folder, 0o700)
-            check_own_folder(folder)
-        os.mkfifo(temporary, 0o600)
-        try:
-            # A write end of its own keeps the pipe from reporting a hang-up when a sender closes its end. C code
-            # records each descriptor: an exception of a signal handler loses none.
-            self._opened.extend(map(os.open, (temporary,) * 2, (os.O_RDONLY | FLAGS, os.O_WRONLY | FLAGS)))
-            for descriptor in self._opened:
-                fork_safety.close_on_fork(descriptor)
-            self._reader, self._writer = self._opened
-            self._identity = identity_at(temporary)
-            # A program that only sends does not need these modules; later, a finalizer may need the last two.
-            import fcntl  # noqa: F401
-            import select
-            import termios  # noqa: F401
-
-            self._poller = select.poll()
-            self._poller.register(self._reader, select.POLLIN)
-            self._path = os.path.join(self._folder, name)
-            os.rename(temporary, self._path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(temporary)
-            for descriptor in self._opened:
-                fork_safety.close_on_fork(descriptor)
-            self._close_descriptors()
-            raise
-
-
-async def _readable(descriptor: int, timeout_s: float) -> None:
-    """Wait until a descriptor is readable or the timeout is over."""
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    notified: asyncio.Future[None] = loop.create_future()
-
-    def notify() -> None:
-        if not notified.done():
-            notified.set_result(None)
-
-    loop.add_reader(descriptor, notify)
-    timer = loop.call_later(timeout_s, notify)
-    try:
-        await notified
-    finally:
-        timer.cancel()
-        loop.remove_reader(descriptor)
+    return sha256(address.encode()).hexdigest()

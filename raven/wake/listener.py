@@ -6,8 +6,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from raven.wake.doorbell import Doorbell
-from raven.wake.fifo import ping
+from raven.wake.fifo import Doorbell, ping
 from raven.wake.watcher import FALLBACK_POLL_S, WalWatcher
 
 if TYPE_CHECKING:

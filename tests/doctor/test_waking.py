@@ -50,6 +50,28 @@ def test_a_subscriber_that_died_waiting_is_named_until_it_waits_again(bus: str, 
     assert not problems(run_checks(bus))
 
 
+def test_a_door_is_no_subscriber_but_mail_at_it_is_attended_if_subscribers_wait_behind_it(
+    bus: str, spawn: Spawn, connect: Connect
+) -> None:
+    boss, doors = connect("boss:s"), {WORKER: True, "idle:s": False, "busy:s": True}
+    for address in doors:
+        boss.send(address, "job")
+    holder = spawn("doors_holder", bus, json.dumps(doors))
+    holder.read()
+
+    checks = run_checks(bus)
+
+    assert "subscribers" not in checks
+    assert checks["backlog"].found.startswith("ready mail without a subscriber: idle:s (1, oldest ")
+    assert "busy:s" not in checks["backlog"].found
+    assert not problems(checks)
+    subscribe(spawn, bus).kill()
+    found = run_checks(bus)["doorbells"].found
+    assert found.startswith("ended while waiting, without removing its doorbell: worker:s (pid ")
+    holder.kill()
+    assert run_checks(bus)["doorbells"].found == found
+
+
 @pytest.mark.parametrize("kind", ["a file", "a folder", "a symlink"])
 def test_a_foreign_file_in_the_place_of_a_doorbell_is_named(bus: str, spawn: Spawn, kind: str) -> None:
     worker = subscribe(spawn, bus)

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from raven import BusClient
-from raven.wake.doorbell import ALL_TRAFFIC, Doorbell, Doorbells
-from raven.wake.fifo import TEMPORARY_PREFIX
+from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
+from raven.wake.fifo import TEMPORARY_PREFIX, Doorbell
 from raven.wake.listener import Listener
 from tests.support import DEADLINE_S, Foreign, Program, bells, read_all, wait_for_watch, wait_until
 
