@@ -1,10 +1,11 @@
 """Lifecycle: one table of every transition that a delivery can make.
 
-A delivery in state `sent` or `delivered` is open and has one of five availabilities; in state `acked`, `expired` or
-`dead` it is finished and has no availability. Time alone changes only the availability: `delayed` becomes `due`, and
-`leased` becomes `lease_expired`. Each event is one statement of `queries.sql`; an event that has no row here changes
-nothing. `show`, `prefetch`, `claim` and `consume` skip deliveries past their expiry. Retention and `prune` delete acked
-and expired deliveries together with their message. A test runs every event in every state against a real file.
+A delivery in state `sent` or `delivered` is open and has one of six availabilities; in state `acked`, `expired` or
+`dead` it is finished and has no availability. Another host has a `held` one, see raven/exchange. Time alone changes
+only the availability: `delayed` becomes `due`, and `leased` becomes `lease_expired`. Each event is one statement of
+`queries.sql`, or of `exchange.sql`; an event that has no row here changes nothing. `show`, `prefetch`, `claim` and
+`consume` skip deliveries past their expiry. Retention and `prune` delete acked and expired deliveries together with
+their message. A test runs every event in every state against a real file.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from raven.model.message import State
 
-Availability = Literal["ready", "delayed", "due", "leased", "lease_expired"]
+Availability = Literal["ready", "delayed", "due", "leased", "lease_expired", "held"]
 Event = Literal[
     "show",
     "prefetch",
@@ -29,6 +30,12 @@ Event = Literal[
     "withdraw",
     "requeue",
     "purge",
+    "hold",
+    "told",
+    "returned",
+    "give_back_home",
+    "revive",
+    "withdraw_there",
 ]
 
 OPEN: tuple[State, ...] = ("sent", "delivered")
@@ -57,7 +64,7 @@ class Transition(NamedTuple):
 
 
 _NOT_LEASED: tuple[Availability, ...] = ("ready", "delayed", "due")
-_ANY: tuple[Availability, ...] = (*_NOT_LEASED, "leased", "lease_expired")
+_ANY: tuple[Availability, ...] = (*_NOT_LEASED, "leased", "lease_expired", "held")
 
 LIFECYCLE: tuple[Transition, ...] = (
     Transition("show", OPEN, ("ready", "due", "leased", "lease_expired"), ("delivered", None), "`inbox` shows it"),
@@ -78,6 +85,21 @@ LIFECYCLE: tuple[Transition, ...] = (
     Transition("withdraw", OPEN, _NOT_LEASED, ("expired", None), "the sender of the request stops waiting"),
     Transition("requeue", ("dead",), (None,), ("sent", "ready"), "`requeue` revives it with a fresh attempt count"),
     Transition("purge", ("dead",), (None,), ("expired", None), "`purge_dead` deletes it, or keeps it for waiters so"),
+    Transition("hold", OPEN, ("ready",), (None, "held"), "it is handed over to another host"),
+    Transition(
+        "told", OPEN, ("held",), ("acked", None),
+        "the other host tells its state, as `acked`; so may `expired`, `dead`, and `delivered`, which stays held",
+    ),
+    Transition(
+        "told", ("dead",), (None,), ("acked", None), "the same after a requeue there; told `sent`, it is held again"
+    ),
+    Transition("returned", OPEN, ("held",), (None, "ready"), "the other host gives it back"),
+    Transition("give_back_home", OPEN, ("ready",), ("expired", None), "it came from another host, which gets it back"),
+    Transition("revive", ("expired",), (None,), ("sent", "ready"), "it was given back, and that host sends it again"),
+    Transition(
+        "withdraw_there", OPEN, _NOT_LEASED, ("expired", None), "it came from another host, which has taken it back"
+    ),
+    Transition("withdraw_there", ("dead",), (None,), ("expired", None), "the same after it died here"),
 )  # fmt: skip
 
 

@@ -22,6 +22,9 @@ URGENCIES: tuple[Urgency, ...] = ("blocking", "prompt", "fyi")
 STATES: tuple[State, ...] = ("sent", "delivered", "acked", "expired", "dead")
 
 SENT, DELIVERED, ACKED, EXPIRED, DEAD = range(len(STATES))
+# The `ready_at` of a delivery that is held for another host, under that host's lease: the end of the year 9999. Leases
+# end within a day, and so no timer and no clock of this host ends a hold.
+HELD_UNTIL = 253_402_300_799_000_000
 
 # Joins a list of addresses in the column `to`; no address can contain this character.
 TO_SEPARATOR = "\n"

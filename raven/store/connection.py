@@ -32,7 +32,7 @@ from raven.model.limits import is_number
 from raven.store import file, fork_safety, migrations
 from raven.store.checkpoint import WAL_SIZE_LIMIT, BusyHandler
 from raven.store.errors import from_sqlite
-from raven.store.sql import change_log, migrations_after
+from raven.store.sql import change_log, link_triggers, migrations_after
 
 _T = TypeVar("_T")
 SqliteError = apsw.Error
@@ -46,10 +46,10 @@ def sqlite_version() -> tuple[int, ...]:
     return tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
 
 
-def new_schema(*, with_change_log: bool = False) -> list[Any]:
-    """Return kind, name, table and SQL of each object in the schema of a new bus, or of one with a change log."""
+def new_schema(*, with_change_log: bool = False, with_link: bool = False) -> list[Any]:
+    """Return kind, name, table and SQL of each object in the schema of a new bus, or of one with more."""
     with closing(apsw.Connection(":memory:")) as connection:
-        for script in (*migrations_after(0), *([change_log()] if with_change_log else [])):
+        for script in (*migrations_after(0), *([change_log()] * with_change_log), *([link_triggers()] * with_link)):
             connection.execute(script)
         return connection.execute(SCHEMA).fetchall()
 

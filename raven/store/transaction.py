@@ -82,6 +82,10 @@ class Transaction:
         self._run_many(SQL[name], rows)
         return self._connection.last_insert_rowid()
 
+    def rows_many(self, name: str, params: Iterable[Params]) -> list[Any]:
+        """Run a named statement once for each of the parameters, and return the rows of all."""
+        return self._run_many(SQL[name], params).fetchall()
+
     def run_script(self, script: str) -> None:
         """Run a script of raven's own: statements without parameters and results."""
         self._connection.execute(script).fetchall()

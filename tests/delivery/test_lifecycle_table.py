@@ -17,13 +17,16 @@ from raven.delivery import expiry
 from raven.host.bus import HostedBus
 from raven.model import clock
 from raven.model.lifecycle import FINAL, LIFECYCLE, OPEN, Availability, DeliveryState, Event, markdown, next_state
-from raven.model.message import STATES, AckMode
+from raven.model.message import HELD_UNTIL, STATES, AckMode
 from raven.receive.subscription import PullSubscription
-from raven.store.sql import SQL
+from raven.store.sql import SQL, load_exchange
 from tests.frozen_clock import Clock, elected
 
 WORKER = "worker:s"
 HOUR_S = 3600
+# The lease of another host, and the tag of the frame that gave it a delivery.
+HOST, TAG = 99, 7
+load_exchange()
 DELIVERY_STATES = [
     *(DeliveryState(state, hold) for state, hold in product(OPEN, get_args(Availability))),
     *(DeliveryState(state, None) for state in STATES if state in FINAL),
@@ -84,11 +87,13 @@ class Delivery:
             self.send()
             self._lease("manual" if state.state == "delivered" else "prefetch")
         elif state.state == "sent":
-            self.send(delay_s=None if state.availability == "ready" else 60)
+            self.send(delay_s=60 if state.availability in ("delayed", "due") else None)
         else:
             self.send()
             self.worker.inbox()
-            self.worker.nack(self.id, 0 if state.availability == "ready" else 60)
+            self.worker.nack(self.id, 60 if state.availability in ("delayed", "due") else 0)
+        if state.availability == "held":
+            self._run("hold")
         if state.availability in ("due", "lease_expired"):
             self.time.step(HOUR_S)
         if is_last:
@@ -117,6 +122,12 @@ class Delivery:
             "withdraw": lambda: self._run("withdraw"),
             "requeue": lambda: self._run("requeue"),
             "purge": lambda: self._run("expire_dead"),
+            "hold": lambda: self._run("hold"),
+            "told": self._tell,
+            "returned": lambda: self._run("returned"),
+            "give_back_home": lambda: self._run("give_back_home", "frame = 0"),
+            "revive": lambda: self._run("revive", "frame = -1"),
+            "withdraw_there": lambda: self._run("withdraw_there"),
         }
         with suppress(DeliveryError):
             events[event]()
@@ -125,11 +136,24 @@ class Delivery:
         self.make_up(f"expires_at = {self.time.now()}")
         self.boss._store.write(lambda tx: expiry.expire(tx, self.time.now()))
 
-    def _run(self, name: str) -> None:
+    def _tell(self) -> None:
+        """Tell that it is acked at the host that has it, or has let it die."""
+        self._run(
+            "told", f"lease = {HOST}, frame = {TAG}" if self.row().state == STATES.index("dead") else "frame = frame"
+        )
+
+    def _run(self, name: str, assignments: str = "frame = frame") -> None:
         """Run a statement alone, because its method would apply due timers first."""
+        self.make_up(assignments)
         now = self.time.now()
-        params = {"message_id": self.id, "delivery_id": self.id << 20, "recipient": None, "now": now, "grace": now}
-        params["is_awaited"] = True
+        ((created_at,),) = self.boss.execute("SELECT created_at FROM messages WHERE id = ?", (self.id,))
+        params = {
+            "message_id": self.id, "id": self.id << 20, "delivery_id": self.id << 20, "created_at": created_at,
+            "recipient": None if name == "requeue" else WORKER, "now": now, "grace": now, "expires_at": now,
+            "is_awaited": True, "lets_go": True, "lease": HOST, "frame": TAG, "state": STATES.index("acked"),
+            "attempts": 1, "max_attempts": 1, "delivered_at": now, "finished_at": now, "reason": "it said so",
+            "returns": 3, "max": 10,
+        }  # fmt: skip
         self.boss._store.write(lambda tx: tx.rows(name, params))  # all rows: some statements return them
 
     def _lease(self, ack: AckMode) -> None:
@@ -157,6 +181,8 @@ def state_of(row: Row, now: int) -> DeliveryState:
     if STATES[row.state] in FINAL:
         return DeliveryState(STATES[row.state], None)
     is_over = row.ready_at <= now
+    if row.ready_at == HELD_UNTIL:
+        return DeliveryState(STATES[row.state], "held")
     if row.lease is not None:
         return DeliveryState(STATES[row.state], "lease_expired" if is_over else "leased")
     return DeliveryState(STATES[row.state], "ready" if row.ready_at == 0 else "due" if is_over else "delayed")
@@ -217,7 +243,7 @@ def test_a_delivery_whose_last_lease_ended_is_dead_even_if_it_expired_since(
 
 
 def test_every_statement_that_changes_a_delivery_is_an_event_of_the_table() -> None:
-    by_another_name = {
+    by_another_name: dict[str, set[str]] = {
         "mark_delivered": {"show"},
         "renew": {"extend"},
         "release_one": {"release"},  # a prefetched delivery
@@ -227,6 +253,10 @@ def test_every_statement_that_changes_a_delivery_is_an_event_of_the_table() -> N
         "expire_dead": {"purge"},
         "expire_older": {"expire"},  # these two only let the expiry pass
         "shorten_lives": {"expire"},
+        "release_held": {"returned"},
+        "restamp": set(),  # these three change only the link's mark
+        "unmark": set(),
+        "mark_shared": set(),
     }
 
     changing = [name for name, sql in SQL.items() if re.match("UPDATE deliveries", sql)]
@@ -236,14 +266,14 @@ def test_every_statement_that_changes_a_delivery_is_an_event_of_the_table() -> N
     assert {row.event for row in LIFECYCLE} == set(get_args(Event))
 
 
-def test_only_a_requeue_reopens_a_finished_delivery() -> None:
+def test_only_a_requeue_and_a_second_handover_reopen_a_finished_delivery() -> None:
     ways_back = {
         (state, event)
         for state, event, is_last in product(FINAL, get_args(Event), (False, True))
         if next_state(DeliveryState(state, None), event, is_last_attempt=is_last).state in OPEN
     }
 
-    assert ways_back == {("dead", "requeue")}
+    assert ways_back == {("dead", "requeue"), ("expired", "revive")}
 
 
 def test_the_page_of_guarantees_shows_the_table() -> None:

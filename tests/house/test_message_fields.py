@@ -48,6 +48,8 @@ ELSEWHERE = {
     },
     "dedup_key": {
         "raven/store/sql/queries.sql": "find_duplicate",
+        "raven/exchange/intake.py": "a message of another host may have a key that was used here",
+        "raven/store/sql/exchange.sql": "duplicates_among",
         "raven/client.py": "the docstring of send",
         "raven/delivery/outbox.py": "a key that was used stores nothing",
         "rpc/raven_rpc/methods/send.py": "an answer may show the first message of each key",

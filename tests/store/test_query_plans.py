@@ -21,7 +21,7 @@ EXPECTED = {
     "consume": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
     "ack": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
     "mark_delivered": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
-    "release": [f"{OPEN})"],
+    "release": [f"{OPEN} AND ready_at<?)"],
     "prefetch": [f"{OPEN} AND ready_at=?)"],
     "list_leased": [f"{OPEN})"],
     "renew": [f"{OPEN})"],
@@ -48,7 +48,7 @@ EXPECTED = {
     "list_unacked": [
         f"{OPEN} AND ready_at=?)",
         f"{OPEN} AND ready_at>? AND ready_at<?)",
-        f"{OPEN})",
+        f"{OPEN} AND ready_at<?)",
         "SEARCH d USING INTEGER PRIMARY KEY (rowid=?)",
         "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
     ],

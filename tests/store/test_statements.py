@@ -12,10 +12,11 @@ import pytest
 
 import raven
 from raven.model.message import MessageRow
-from raven.store.sql import SQL, change_log, migrations, migrations_after
+from raven.store.sql import SQL, change_log, load_exchange, migrations, migrations_after
 
 PACKAGE = Path(raven.__file__).parent
-QUERIES = (PACKAGE / "store" / "sql" / "queries.sql").read_text(encoding="utf-8")
+load_exchange()
+QUERIES = "".join((PACKAGE / "store" / "sql" / f"{name}.sql").read_text("utf-8") for name in ("queries", "exchange"))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,8 @@ def names_used() -> set[str]:
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Attribute)
-                and node.func.attr in ("rows", "_rows", "value", "change", "insert", "_conversation")
+                and node.func.attr
+                in ("rows", "_rows", "value", "change", "insert", "insert_many", "rows_many", "_conversation")
                 and node.args
                 and isinstance(node.args[0], ast.Constant)
                 and isinstance(node.args[0].value, str)
@@ -106,7 +108,8 @@ def test_the_schema_stands_once() -> None:
     ]
 
     assert sorted(creating) == [
-        "0001_initial.sql", "0002_survival.sql", "0003_due_times.sql", "0004_hosts.sql", "change_log.sql", "views.sql",
+        "0001_initial.sql", "0002_survival.sql", "0003_due_times.sql", "0004_hosts.sql", "change_log.sql",
+        "link_triggers.sql", "views.sql",
     ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""SQL: the named statements of `queries.sql`, the numbered migrations and the views."""
+"""SQL: the named statements of `queries.sql` and `exchange.sql`, the numbered migrations and the views."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import cache
 
 from raven.model.address import PRIVATE_MARK
-from raven.model.message import DELIVERY_COLUMNS, INHERITED, MESSAGE_COLUMNS
+from raven.model.message import DELIVERY_COLUMNS, HELD_UNTIL, INHERITED, MESSAGE_COLUMNS
 
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 
@@ -42,8 +42,10 @@ def _fragments() -> dict[str, str]:
         "@columns": _listed(insertable),
         "@values": ", ".join(f":{name}" for name in insertable),
         "@delivery": f"{_listed(MESSAGE_COLUMNS, 'm.')}, {_listed(DELIVERY_COLUMNS[:-1], 'd.')}, {leased_until}",
+        "@message": _listed(MESSAGE_COLUMNS, "m."),
         "@whole": _listed(MESSAGE_COLUMNS + DELIVERY_COLUMNS),
         "@inherited": _listed(INHERITED, "m."),
+        "@held": str(HELD_UNTIL),
         # As `is_private` in address.py; most roles fail the first condition, which is the cheaper one.
         "@private": f"substr(role, -17, 1) = '{PRIVATE_MARK}' AND role GLOB '*{PRIVATE_MARK}{'[0-9a-f]' * 16}'",
     }
@@ -73,6 +75,17 @@ def migrations_after(version: int) -> tuple[str, ...]:
 def change_log() -> str:
     """Return the script that makes the change log of a bus, or mends it; it keeps the changes so far."""
     return _read("change_log.sql")
+
+
+def link_triggers() -> str:
+    """Return the script that makes the triggers of a bus with a link, or mends them."""
+    return _read("link_triggers.sql")
+
+
+def load_exchange() -> None:
+    """Add the statements of `exchange.sql`, which only a bus with a link needs."""
+    if "hold" not in SQL:
+        SQL.update(_expanded(_named_statements(_read("exchange.sql"))))
 
 
 def normalized(sql: str) -> str:

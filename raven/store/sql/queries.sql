@@ -8,6 +8,7 @@
 -- `scoped_...`, that reads `scoped_log` instead, with the fragments `@...` below. :scope is a JSON array of addresses.
 -- NOT INDEXED keeps the planner on the range of ids; an index on unfinished deliveries would walk a whole backlog.
 -- The index deliveries_open begins with `leased`: a search by recipient names it, for leased deliveries or for others.
+-- A delivery that is held for another host is leased until @held, under the lease of that host.
 
 -- @visible --
 -- Whether `messages AS m` is from or to an address of :scope.
@@ -140,7 +141,7 @@ SELECT address, registered_at, last_seen FROM identities
  ORDER BY session, role;
 
 -- list_unacked --
--- A recipient's ready or leased deliveries, by urgency, then id.
+-- A recipient's ready or leased deliveries, by urgency, then id; none that another host holds.
 SELECT @delivery
   FROM (SELECT * FROM (SELECT id, urgency FROM deliveries
                         WHERE state < 2 AND leased = 0 AND recipient = :recipient AND ready_at = 0
@@ -152,7 +153,7 @@ SELECT @delivery
            AND (expires_at IS NULL OR expires_at > :now)
          UNION ALL
         SELECT id, urgency FROM deliveries
-         WHERE state < 2 AND leased = 1 AND recipient = :recipient
+         WHERE state < 2 AND leased = 1 AND recipient = :recipient AND ready_at < @held
            AND (expires_at IS NULL OR expires_at > :now)) AS open
   JOIN deliveries AS d ON d.id = open.id
   JOIN messages AS m ON m.id = d.id >> 20
@@ -308,7 +309,7 @@ UPDATE deliveries
                      THEN 'attempt ' || attempts || ' of ' || max_attempts || ' ended without an ack: it was released'
                      ELSE reason END,
        ready_at = 0, lease = NULL
- WHERE state < 2 AND leased = 1 AND recipient = :recipient AND lease = :lease
+ WHERE state < 2 AND leased = 1 AND recipient = :recipient AND lease = :lease AND ready_at < @held
 RETURNING id, state;
 
 -- release_one --
@@ -342,10 +343,11 @@ UPDATE deliveries NOT INDEXED
 RETURNING id, state;
 
 -- extend --
--- Let the lease of a delivery end at :until; with :lease, only if that lease still holds it.
+-- Let the lease of a delivery end at :until; with :lease, only if that lease still holds it. No consumer on this host
+-- has the lease of another host.
 UPDATE deliveries NOT INDEXED SET ready_at = :until
  WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient AND state < 2
-   AND lease IS NOT NULL AND lease = coalesce(:lease, lease);
+   AND lease IS NOT NULL AND lease = coalesce(:lease, lease) AND ready_at < @held;
 
 -- get_request --
 -- Until when the sender of a request waits, and whether the request went to a recipient.

@@ -1,0 +1,284 @@
+"""Exchange: the store half of a link between the buses of several hosts; it knows no network.
+
+A relay calls it: `outgoing` says which mail may leave, `hand_over` holds it for a host and numbers it in frames,
+`frames` returns these, `take_in` commits the frames of another host, and `tell` makes frames with the news of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from raven import config
+from raven.config import Config, Durability
+from raven.errors import InputError, abbreviate
+from raven.exchange import handover, hosts, intake, news, outgoing, overview, schema
+from raven.exchange.confirmations import Confirmations
+from raven.exchange.values import (
+    Batch,
+    Confirmation,
+    Home,
+    HostOverview,
+    HostState,
+    Incoming,
+    Outgoing,
+    Returnable,
+    TakenIn,
+    Terms,
+)
+from raven.model.limits import is_integer
+from raven.observer import settle
+from raven.store.database import Store
+from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
+from raven.wake.handle import Handle
+
+if TYPE_CHECKING:
+    from raven.store.transaction import Transaction
+
+_MAX_FRAMES = 1_000_000
+
+
+class Exchange:
+    """The mail between this host's bus and the buses of other hosts; every method is one transaction, or reads.
+
+    `host` is the name of this host: 1 to 40 of the characters a-z, 0-9 and -. `sessions` are patterns of the sessions
+    that take part. `accept` maps a host to patterns of the senders that it may name; None: any host may name any
+    sender. At most `window` frames, of about `window_bytes`, wait for the confirmation of one host.
+
+    Two rules hold. A frame that `frames` returns is on this host's disk. A frame that `take_in` confirms is on this
+    host's disk, with the message or the news in it. Both need `durability="full"` to hold after a loss of power.
+
+    `offset_us` is the clock of the server between the hosts minus this host's, in microseconds: frames have the
+    server's times, rows this host's. `began_anew` are the hosts whose frames have new numbers since the last `flush`.
+    Methods raise DatabaseError; then nothing was changed.
+    """
+
+    def __init__(
+        self,
+        db_path: str | None,
+        host: str,
+        *,
+        sessions: Sequence[str] = ("*",),
+        accept: Mapping[str, Sequence[str]] | None = None,
+        window: int = 2000,
+        window_bytes: int = 8 << 20,
+        durability: Durability = "full",
+        busy_timeout_s: float | None = None,
+    ) -> None:
+        hosts.check_host(host)
+        for name, value in (("window", window), ("window_bytes", window_bytes)):
+            if not is_integer(value, 1, 1 << 40):
+                raise InputError(f"{name} {abbreviate(value)} is no whole number, 1 or more")
+        settings = config.load() if db_path is None else Config(db=str(db_path), db_source="the program")
+        accepted = None if accept is None else {one: tuple(patterns) for one, patterns in accept.items()}
+        self.host = host
+        self._terms = Terms(host, tuple(sessions), accepted, window, window_bytes, settings.max_body_bytes)
+        self._store = Store(
+            settings.db,
+            busy_timeout_s=settings.busy_timeout_s if busy_timeout_s is None else busy_timeout_s,
+            durability=durability,
+        )
+        self._doorbells = doorbells = Doorbells(self._store.path)
+        self._handle = Handle(self._store, doorbells, lambda store: settle(store, doorbells, settings.identity_ttl_s))
+        self._windows: dict[str, handover.Window] = {}
+        self._confirmations = Confirmations(self._terms)
+        self._leaving = outgoing.Leaving()
+        self.began_anew: set[str] = set()
+        try:
+            self.bus_id = schema.begin(self._store)
+        except BaseException:
+            self._store.close()
+            raise
+
+    @property
+    def db_path(self) -> str:
+        """The absolute path of the bus file."""
+        return self._store.path
+
+    @property
+    def offset_us(self) -> int:
+        """The server's clock minus this host's, in microseconds."""
+        return self._terms.offset_us
+
+    @offset_us.setter
+    def offset_us(self, offset_us: int) -> None:
+        self._terms.offset_us = offset_us
+
+    def hosts(self) -> dict[str, HostState]:
+        """Return the linked hosts by name, with the numbers of their frames."""
+        return {row[0]: HostState(*row) for row in self._store.rows("link_hosts")}
+
+    def overview(self) -> list[HostOverview]:
+        """Return the linked hosts with the deliveries that they have, for people."""
+        return overview.overview(self._store)
+
+    def outgoing(self, *, full: bool = False) -> list[Outgoing]:
+        """Return the addresses of shared sessions with ready deliveries that may leave: they were sent on this host.
+
+        All addresses with ready mail are examined once a second, or if `full` is set. Between two of these, only the
+        addresses of the last result and those with new deliveries are.
+        """
+        self._store.verify()
+        return self._leaving.find(self._store, self._terms, full=full)
+
+    def incoming(self) -> list[Returnable]:
+        """Return the addresses with ready deliveries that came from other hosts and may be given back."""
+        self._store.verify()
+        return outgoing.returnable(self._store)
+
+    def hand_over(self, host: str, addresses: Collection[str], max: int = 200) -> int:
+        """Hold the next ready deliveries to some addresses for a host, by urgency, then id, and number them in frames.
+
+        A held delivery is no consumer's on this host, until the host tells what became of it. Returns the number of new
+        frames, at most `max`, one for each message; 0 if no delivery is ready, or if the window is full.
+        """
+        hosts.check_host(host)
+        if not is_integer(max, 1, _MAX_FRAMES):
+            raise InputError(f"max {abbreviate(max)} is no number of frames: use 1 to {_MAX_FRAMES:,}")
+        if not addresses:
+            return 0
+        window = self._windows.setdefault(host, handover.Window())
+
+        def step(tx: Transaction) -> tuple[int, list[tuple[int, int]]]:
+            self._begin(tx)
+            [(_, has_own)] = tx.rows("has_news", {})
+            if has_own:  # a delivery that was taken back must be told before it may go there again
+                news.tell_all(tx, self._terms)
+            return handover.hand_over(tx, self._terms, window, host, addresses, max)
+
+        count, sizes = self._store.write(step)
+        for number, size in sizes:
+            window.add(number, size)
+        return count
+
+    def frames(self, host: str, after: int, max: int = 200, max_bytes: int = 512 << 10) -> Batch:
+        """Return the frames for a host after a number that are not confirmed, up to `max` and to `max_bytes`.
+
+        One frame is always returned, whatever its size, if there is one. A number that is confirmed, or not given out,
+        stands for the last confirmed one: the caller's cursor may be of an earlier epoch.
+        """
+        return handover.frames(self._store, self._terms, host, after, max, max_bytes)
+
+    def confirmed(self, host: str, said: Confirmation) -> None:
+        """Note which frame a host says that it has committed; the next transaction writes it, or `flush`.
+
+        A word that fits neither file means that one of them is an older copy: then all that the host has is numbered
+        anew, see `began_anew`. A malformed word is dropped.
+        """
+        self._confirmations.note(host, said)
+
+    def flush(self) -> set[str]:
+        """Write what `confirmed` has noted; returns the hosts that have begun anew since the last call."""
+        if self._confirmations.are_noted():
+            self._store.write(self._begin)
+        begun, self.began_anew = self.began_anew, set()
+        return begun
+
+    def take_in(self, host: str, envelopes: Sequence[Incoming]) -> TakenIn:
+        """Commit all frames of a host that follow its last committed one, in one transaction, and ring the doorbells.
+
+        A frame that was committed before is passed over, so that envelopes may come twice and in any order. Frames
+        after a gap are not taken. A frame that is malformed, or not allowed here, counts as refused: the host is told
+        that its deliveries are dead, and later frames are taken. Whatever a host sends raises no error.
+        """
+        hosts.check_host(host)
+
+        def step(tx: Transaction) -> TakenIn:
+            self._begin(tx)
+            return intake.take_in(tx, self._terms, host, envelopes)
+
+        taken = self._store.write(step)
+        self._doorbells.ring(taken.addresses)
+        return taken
+
+    def tell(self) -> set[str]:
+        """Make frames with the news of all deliveries that have changed; returns the hosts that they are for."""
+        [(has_news, _)] = self._store.rows("has_news")
+        told: set[str] = set()
+        while has_news:
+            some, has_news = self._store.write(self._tell_some)
+            told |= some
+        return told
+
+    def give_back(self, addresses: Collection[str]) -> set[str]:
+        """Give the ready deliveries to some addresses back to the hosts that they came from, see `incoming`.
+
+        A message is given back at most three times. Returns the hosts with new frames.
+        """
+        return self._give_back(addresses, news.MAX_RETURNS)[1]
+
+    def give_back_all(self) -> int:
+        """Give all ready deliveries back that came from other hosts, however often before; returns their number."""
+        addresses = [one.address for one in outgoing.returnable(self._store, news.SHARED)]
+        return self._give_back(addresses, news.SHARED)[0]
+
+    def forget(self, host: str) -> int:
+        """Make all deliveries ready again that a host has, and forget the host; returns their number.
+
+        The host may have handled some of them: these are handled twice. Its addresses are unregistered.
+        """
+        hosts.check_host(host)
+        total, is_done = 0, False
+        while not is_done:
+            ids, recipients, is_done = self._store.write(partial(_forget_some, host=host))
+            total += len(ids)
+            self._doorbells.ring([*recipients, ALL_TRAFFIC])
+        self._windows.pop(host, None)
+        return total
+
+    def home(self) -> dict[str, Home]:
+        """Return the registered addresses of this host whose sessions are shared, for its card."""
+        return hosts.home(self._store, self._doorbells, self._terms)
+
+    def show(self, host: str, addresses: Mapping[str, Home]) -> None:
+        """Register the addresses on another host's card, so that broadcasts reach them, and unregister its others.
+
+        An address that is used on this host stays this host's. Malformed addresses are passed over.
+        """
+        hosts.check_host(host)
+        hosts.show(self._store, self._terms, host, addresses)
+
+    def close(self) -> None:
+        """Close the connection; later calls raise ClosedError. Idempotent."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _begin(self, tx: Transaction) -> None:
+        """Write the noted confirmations in the caller's transaction."""
+        begun = self._confirmations.write(tx)
+        if begun:
+            tx.after_commit(lambda _: self.began_anew.update(begun))
+
+    def _tell_some(self, tx: Transaction) -> tuple[set[str], bool]:
+        self._begin(tx)
+        return news.tell(tx, self._terms)
+
+    def _give_back(self, addresses: Collection[str], returns: int) -> tuple[int, set[str]]:
+        total = 0
+        told: set[str] = set()
+        for address in addresses:
+            while True:
+                count, some = self._store.write(partial(self._give_some_back, address=address, returns=returns))
+                total, told = total + count, told | some
+                if count < news.BATCH:
+                    break
+        return total, told
+
+    def _give_some_back(self, tx: Transaction, address: str, returns: int) -> tuple[int, set[str]]:
+        self._begin(tx)
+        count = news.give_back(tx, self._terms, address, returns)
+        return count, news.tell_all(tx, self._terms) if count else set()
+
+
+def _forget_some(tx: Transaction, host: str) -> tuple[list[int], list[str], bool]:
+    ids, is_done = handover.forget(tx, host)
+    return ids, handover.recipients_of(tx, ids), is_done

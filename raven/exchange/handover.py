@@ -1,0 +1,181 @@
+"""Handover: deliveries that are held for another host, and the numbered frames that bring them there."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from raven.exchange.frames import Recipient, frame_from_row, message_content
+from raven.exchange.hosts import new_tags, state_of
+from raven.exchange.values import Batch, HostState, Terms
+from raven.model import clock
+from raven.model.address import WILDCARD
+from raven.model.message import TO_SEPARATOR
+from raven.store.database import Store
+from raven.store.transaction import Transaction
+
+_BATCH = 1000
+
+
+class Window:
+    """How many bytes the unconfirmed frames for one host have."""
+
+    def __init__(self) -> None:
+        self._sizes: deque[tuple[int, int]] = deque()
+        self._epoch = -1
+        self._total = 0
+
+    def used_bytes(self, tx: Transaction, state: HostState) -> int:
+        """Return the bytes of the unconfirmed frames; they are counted anew if another process made some."""
+        while self._sizes and self._sizes[0][0] <= state.confirmed:
+            self._total -= self._sizes.popleft()[1]
+        last = self._sizes[-1][0] if self._sizes else state.confirmed
+        if self._epoch != state.epoch or last != state.sent:
+            query = {"host": state.host, "after": state.confirmed, "max": state.sent - state.confirmed}
+            self._sizes = deque(tx.rows("frame_sizes", query))
+            self._epoch, self._total = state.epoch, sum(size for _, size in self._sizes)
+        return self._total
+
+    def add(self, number: int, size: int) -> None:
+        """Count one more frame."""
+        self._sizes.append((number, size))
+        self._total += size
+
+
+def hand_over(
+    tx: Transaction, terms: Terms, window: Window, host: str, addresses: Collection[str], max: int
+) -> tuple[int, list[tuple[int, int]]]:
+    """Hold the next ready deliveries to some addresses for a host, and make their frames, one for each message.
+
+    Returns the number of frames, and their numbers and sizes for the window. It makes none while the window is full.
+    """
+    state = state_of(tx, host)
+    room = min(max, terms.window - (state.sent - state.confirmed))
+    room_bytes = terms.window_bytes - window.used_bytes(tx, state)
+    if room <= 0 or room_bytes <= 0:
+        return 0, []
+    query = {"addresses": json.dumps(list(addresses)), "now": clock.now(), "max": room}
+    messages: dict[int, list[Any]] = {}
+    for row in tx.rows("ready_to_leave", query):
+        message_id = row[0] >> 20
+        if message_id not in messages:
+            if room_bytes <= 0:
+                break
+            room_bytes -= row[6] + len(row[1])
+            messages[message_id] = []
+        messages[message_id].append(row)
+    if not messages:
+        return 0, []
+    tags = new_tags(len(messages))
+    held, contents = [], []
+    for tag, (message_id, rows) in zip(tags, messages.items(), strict=True):
+        held += [{"id": row[0], "lease": state.lease, "frame": tag} for row in rows]
+        contents.append((tag, message_id, _content(terms, message_id, rows[0][5], [row[1:5] for row in rows])))
+        to = rows[0][7]
+        if TO_SEPARATOR in to or WILDCARD in to:
+            tx.change("restamp", {"message_id": message_id, "frame": tag, "lease": state.lease})
+    tx.rows_many("hold", held)
+    add_frames(tx, state, contents)
+    sizes = [rows[0][6] + len(content) for rows, (_, _, content) in zip(messages.values(), contents, strict=True)]
+    return len(contents), list(enumerate(sizes, state.sent + 1))
+
+
+def add_frames(tx: Transaction, state: HostState, contents: Sequence[tuple[int, int | None, str]]) -> HostState:
+    """Give numbers to frames, each a tag, a message id and a content, and keep them until they are confirmed."""
+    if not contents:
+        return state
+    numbered = enumerate(contents, state.sent + 1)
+    tx.insert_many("insert_frame", [(state.host, number, *content) for number, content in numbered])
+    state = state._replace(sent=state.sent + len(contents), sent_tag=contents[-1][0])
+    tx.change("set_sent", {"host": state.host, "number": state.sent, "tag": state.sent_tag})
+    return state
+
+
+def frames(store: Store, terms: Terms, host: str, after: int, max: int, max_bytes: int) -> Batch:
+    """Return the frames for a host after a number, up to `max` and `max_bytes`, but at least one if there is one."""
+    rows = store.rows("link_host", {"host": host})
+    if not rows:
+        return Batch(0, 0, [])
+    state = HostState(*rows[0])
+    if not state.confirmed < after <= state.sent:
+        after = state.confirmed
+    upto = _last_that_fits(store.rows("frame_sizes", {"host": host, "after": after, "max": max}), max_bytes)
+    tag = state.confirmed_tag
+    if after > state.confirmed:
+        tag = store.value("frame_tag", {"host": host, "number": after})
+    if upto is None or tag is None:
+        return Batch(state.epoch, tag or 0, [])
+    found = store.rows("frames_between", {"host": host, "after": after, "upto": upto})
+    return Batch(state.epoch, tag, [frame_from_row(row, terms.host, terms.to_wire) for row in found])
+
+
+def begin_anew(tx: Transaction, terms: Terms, state: HostState, their_word: int) -> HostState:
+    """Begin the frames for a host from 1 in a new epoch: the news that it has not confirmed, and all that it has.
+
+    `their_word` is the epoch that the host has named; the new one is later. The host knows the origin of each message
+    that it has, and so takes none twice.
+    """
+    news = [row[0] for row in tx.rows("news_frames", {"host": state.host})]
+    tx.change("delete_frames", {"host": state.host, "number": state.sent})
+    old_confirmed = state.confirmed
+    epoch = _later(clock.now(), their_word, state.epoch)
+    tx.change("set_epoch", {"host": state.host, "epoch": epoch})
+    state = state._replace(epoch=epoch, sent=0, sent_tag=0, confirmed=0, confirmed_tag=0)
+    messages: dict[int, list[Any]] = {}
+    for row in tx.rows("held_by", {"lease": state.lease}):
+        messages.setdefault(row[0] >> 20, []).append(row)
+    tags = new_tags(len(news) + len(messages))
+    contents: list[tuple[int, int | None, str]] = [
+        (tag, None, content) for tag, content in zip(tags, news, strict=False)
+    ]
+    for tag, (message_id, rows) in zip(tags[len(news) :], messages.items(), strict=True):
+        contents.append((tag, message_id, _content(terms, message_id, rows[0][5], [row[1:5] for row in rows])))
+        tx.change("restamp", {"message_id": message_id, "frame": tag, "lease": state.lease})
+    state = add_frames(tx, state, contents)
+    tx.change("set_news_number", {"host": state.host, "number": len(news), "confirmed": old_confirmed})
+    return state
+
+
+def forget(tx: Transaction, host: str) -> tuple[list[int], bool]:
+    """Make one batch of the deliveries ready again that a host has; after the last one the host's row is deleted.
+
+    Returns the ids of the deliveries, and whether the host is forgotten.
+    """
+    rows = tx.rows("link_host", {"host": host})
+    if not rows:
+        return [], True
+    state = HostState(*rows[0])
+    ids = [row[0] for row in tx.rows("release_held", {"lease": state.lease, "max": _BATCH})]
+    if len(ids) < _BATCH:
+        tx.change("delete_frames", {"host": host, "number": state.sent})
+        tx.change("drop_host_news", {"lease": state.lease})
+        tx.change("hide_identities", {"host": host})
+        tx.change("delete_link_host", {"host": host})
+    return ids, len(ids) < _BATCH
+
+
+def recipients_of(tx: Transaction, ids: Iterable[int]) -> list[str]:
+    """Return the recipients of some deliveries."""
+    return [row[0] for row in tx.rows("recipients_in", {"ids": json.dumps(list(ids))})]
+
+
+def _content(terms: Terms, message_id: int, created_at: int, rows: Sequence[Any]) -> str:
+    recipients = [Recipient(row[0], row[1], row[2], terms.to_wire(row[3])) for row in rows]
+    return message_content(message_id, created_at, recipients)
+
+
+def _last_that_fits(sizes: Sequence[Any], max_bytes: int) -> int | None:
+    """Return the number of the last frame with which the frames have at most so many bytes, or of the first."""
+    last = None
+    for number, size in sizes:
+        max_bytes -= size
+        if max_bytes < 0 and last is not None:
+            break
+        last = number
+    return last
+
+
+def _later(*times: int) -> int:
+    return max(times[0], *(time + 1 for time in times[1:]))
