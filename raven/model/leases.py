@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 from raven.model.message import Message
 
@@ -89,6 +89,22 @@ class LeaseTracker:
         if self._windows:
             self._leave_window(message_id)
         self._leases.pop(message_id, None)
+
+    @contextmanager
+    def ending(self, leases: Iterable[tuple[int, int | None]]) -> Iterator[None]:
+        """Forget the leases of messages while a block lets a server end them; know them again if the block fails.
+
+        They are forgotten first: the same message may come again under the same lease before the answer is read.
+        """
+        known = [(message_id, token) for message_id, token in leases if token and self.lease_of(message_id) == token]
+        try:
+            for message_id, token in known:
+                self.forget(message_id, token)
+            yield
+        except BaseException:
+            for message_id, token in known:
+                self._leases.setdefault(message_id, token)
+            raise
 
     def mark_lost(self, message_id: int, token: int | None = None) -> None:
         """Take a message out of its window but keep its lost lease, which an ack must still report.

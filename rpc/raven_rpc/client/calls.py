@@ -29,6 +29,10 @@ class Call(NamedTuple, Generic[_T]):
     read: Callable[[Any], _T]
     is_idempotent: bool = False
 
+    def leased(self) -> tuple[int, int | None]:
+        """Return the message of an `ack`, `nack` or `extend`, and its lease, if that is known."""
+        return self.params["id"], self.params.get("lease")
+
 
 def send(address: str | None, to: str | Sequence[str], type: str, body: Any, options: SendOptions) -> Call[Message]:
     """Return the call for `send`; raises InputError."""

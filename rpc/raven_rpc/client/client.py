@@ -156,7 +156,7 @@ class Client:
         The lease is `lease`, or the one that this client remembers of a claim or of a running loop with manual acks.
         Raises LeaseLostError if another consumer has leased the message since.
         """
-        self._do_leased(id, calls.ack(self._address, self._leases, id, lease))
+        self._end_lease(calls.ack(self._address, self._leases, id, lease))
 
     def nack(self, id: int, delay_s: float = 0, reason: str | None = None, *, lease: int | None = None) -> State:
         """Release a message: it is ready at once, or after `delay_s` seconds. `reason` is stored with it.
@@ -164,11 +164,16 @@ class Client:
         Returns its state: `dead` if that was its last attempt. Raises LeaseLostError as `ack` does, DeliveryError if
         the delivery is finished, MessageNotFoundError, and LostError if the client cannot know whether it was released.
         """
-        return self._do_leased(id, calls.nack(self._address, self._leases, id, delay_s, reason, lease))
+        return self._end_lease(calls.nack(self._address, self._leases, id, delay_s, reason, lease))
 
     def extend(self, id: int, lease_s: float = 30.0, *, lease: int | None = None) -> None:
         """Let the lease of a message end `lease_s` seconds from now. LeaseLostError if the lease has ended."""
-        self._do_leased(id, calls.extend(self._address, self._leases, id, lease_s, lease), ends=False)
+        call = calls.extend(self._address, self._leases, id, lease_s, lease)
+        try:
+            self._transport.do(call)
+        except LeaseLostError:
+            self._leases.mark_lost(*call.leased())
+            raise
 
     def transaction(self) -> Transaction:
         """Collect the calls of a block; at its end the server makes them in one transaction: all of them or none.
@@ -383,18 +388,7 @@ class Client:
         call = Call("wait_receipt", {"id": id, "state": state}, calls.receipts_of, True)
         return LongPoll(self._transport, call, timeout_s, may_wait_forever=True)
 
-    def _do_leased(self, id: int, call: Call[_T], *, ends: bool = True) -> _T:
-        """Make a call with the lease of a message, and forget a lease that it ends; a lost lease stays known.
-
-        The answer tells nothing of another lease, under which this client may have got the message meanwhile.
-        """
-        token = call.params.get("lease")
-        try:
-            result = self._transport.do(call)
-        except LeaseLostError:
-            if token is not None:
-                self._leases.mark_lost(id, token)
-            raise
-        if ends and token is not None:
-            self._leases.forget(id, token)
-        return result
+    def _end_lease(self, call: Call[_T]) -> _T:
+        """Make a call that ends the lease of a message; a lease that it does not end stays known."""
+        with self._leases.ending([call.leased()]):
+            return self._transport.do(call)

@@ -95,8 +95,10 @@ class Transaction:
         self._is_open = False
         if error is None and self._calls:
             calls = [{"method": call.method, "params": call.params} for call in self._calls]
-            self.results = self._transport.do(Call("transaction", {"calls": calls}, self._read))
-            self._note_leases()
+            with self._leases.ending([call.leased() for call in self._finished]):
+                self.results = self._transport.do(Call("transaction", {"calls": calls}, self._read))
+            for index in self._claims:
+                self._leases.remember(self.results[index])
 
     def _keep(self, call: Call[Any]) -> None:
         if not self._is_open:
@@ -105,11 +107,3 @@ class Transaction:
 
     def _read(self, result: Any) -> list[Any]:
         return [decode_as(call.read, value) for call, value in zip(self._calls, result["results"], strict=True)]
-
-    def _note_leases(self) -> None:
-        """Forget the ended leases, and remember the new ones."""
-        for call in self._finished:
-            if "lease" in call.params:
-                self._leases.forget(call.params["id"], call.params["lease"])
-        for index in self._claims:
-            self._leases.remember(self.results[index])
