@@ -53,8 +53,9 @@ def forget(store: Store, ring: Ring, targets: Sequence[str]) -> Forgotten:
 def forget_unseen(store: Store, doorbells: Doorbells, ttl_s: float, at_most_s: float = math.inf) -> None:
     """Unregister the addresses that no client has used for `ttl_s` seconds; their mail expires at that age.
 
-    An address is in use while a subscriber waits there or a lease is held: it counts as seen now. Stops after about
-    `at_most_s` seconds, and if another writer is active.
+    An address is in use while a subscriber waits there or a lease is held: it counts as seen now. The addresses of
+    other hosts are theirs to unregister, and so is the mail that they hold. Stops after about `at_most_s` seconds, and
+    if another writer is active.
     """
     deadline = time.monotonic() + at_most_s
     ttl_us = clock.to_micros(ttl_s)
@@ -66,7 +67,7 @@ def forget_unseen(store: Store, doorbells: Doorbells, ttl_s: float, at_most_s: f
             return
         in_use = {address for address in unseen if doorbells.count_waiting(address)}
         in_use.update(a for a in unseen if a not in in_use and store.value("holds_lease", {"recipient": a}))
-        _shorten_lives(store, [address for address in unseen if address not in in_use], ttl_us)
+        _shorten_lives(store, [address for address in unseen if address not in in_use], ttl_us, is_own=True)
         store.write(partial(_unregister_unseen, unseen=unseen, in_use=in_use, times={**query, "now": now}))
 
 
@@ -155,26 +156,29 @@ def _recipients(store: Store, text: str, target: Address) -> Iterable[list[str]]
             after = batch[-1]
 
 
-def _shorten_lives(store: Store, recipients: Sequence[str], life_us: int) -> int:
+def _shorten_lives(store: Store, recipients: Sequence[str], life_us: int, *, is_own: bool = False) -> int:
     """Let the unfinished deliveries to some addresses expire `life_us` after their send, or now if that is past.
 
-    Returns the number of deliveries whose life is shorter now; many small mailboxes share a transaction.
+    With `is_own`, those that other hosts hold stay. Returns the number of deliveries whose life is shorter now; many
+    small mailboxes share a transaction.
     """
     total = done = 0
     while done < len(recipients):
-        finished, changed = store.write(partial(_shorten_batch, recipients=recipients[done:], life_us=life_us))
+        batch = partial(_shorten_batch, recipients=recipients[done:], life_us=life_us, is_own=is_own)
+        finished, changed = store.write(batch)
         done, total = done + finished, total + changed
     return total
 
 
-def _shorten_batch(tx: Transaction, recipients: Sequence[str], life_us: int) -> tuple[int, int]:
+def _shorten_batch(tx: Transaction, recipients: Sequence[str], life_us: int, is_own: bool) -> tuple[int, int]:
     """Shorten the lives of one batch of deliveries; returns how many recipients are done, and its size."""
     now, total, done = clock.now(), 0, 0
     for recipient in recipients:
         room = _BATCH - total - done
         if room <= 0:
             break
-        changed = tx.change("shorten_lives", {"recipient": recipient, "now": now, "life": life_us, "max": room})
+        query = {"recipient": recipient, "now": now, "life": life_us, "is_own": is_own, "max": room}
+        changed = tx.change("shorten_lives", query)
         total += changed
         if changed == room:
             break

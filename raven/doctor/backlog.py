@@ -21,7 +21,7 @@ def check_backlog(store: ReadOnlyStore, doorbells: Doorbells) -> Check:
     attended = {info.folder for info in list_doorbells(doorbells.folder) if info.leads_to_a_subscriber}
     unattended = [
         f"{recipient} ({ready}, oldest {max(0, now - sent_at) / 1e6:.0f} s)"
-        for recipient, ready, _, _, _, _, sent_at in store.rows("unacked_by_recipient", {"now": now})
+        for recipient, ready, _, _, _, _, sent_at, _ in store.rows("unacked_by_recipient", {"now": now})
         if ready and doorbells.folder_for(recipient) not in attended
     ]
     if not unattended:

@@ -94,7 +94,7 @@ def _unanswered_rings(store: ReadOnlyStore, doorbells: Doorbells, waiters: Seque
     threshold = now - clock.to_micros(_ANSWER_TIMEOUT_S)
     neglected = {}
     folders = {info.folder for info in notified.values()}
-    for recipient, ready, _, leased, _, oldest, sent_at in store.rows("unacked_by_recipient", {"now": now}):
+    for recipient, ready, _, leased, _, oldest, sent_at, _ in store.rows("unacked_by_recipient", {"now": now}):
         folder = doorbells.folder_for(recipient)
         is_old = folder in folders and ready and not leased and sent_at < threshold
         if is_old and not _consumed_since(store, recipient, threshold, oldest):

@@ -12,13 +12,16 @@ from raven.model import clock
 from raven.model.lifecycle import FINAL
 from raven.model.message import State
 
+_TIMES = frozenset({"ready_at", "delivered_at", "finished_at", "expires_at", "registered_at", "last_seen"})
+
 
 class Receipt(NamedTuple):
     """The progress of one delivery.
 
     `delivered_at` is the time at which its recipient first saw it; `finished_at` the time of its ack, expiry or death.
     `ready_at` is the end of its delay or, if `leased`, of its lease; None if it has neither. `reason` explains its
-    latest release, or its death.
+    latest release, or its death. `host` is the other host that has an open delivery, or at which it was finished; the
+    rest is then as that host has told. None if this host has it.
     """
 
     recipient: str
@@ -31,12 +34,13 @@ class Receipt(NamedTuple):
     finished_at: datetime | None
     expires_at: datetime | None
     reason: str | None
+    host: str | None = None
 
     @classmethod
     def from_dict(cls, json: Mapping[str, Any]) -> Receipt:
         """Build a receipt from the JSON form, as `as_dict` returns it; raises KeyError or ValueError for bad input."""
-        times = {name: clock.optional_from_isoformat(json[name]) for name in cls._fields if name.endswith("_at")}
-        return cls(**{**{name: json[name] for name in cls._fields}, **times})
+        receipt: Receipt = _rebuilt(cls, json)
+        return receipt
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form; times are ISO 8601 in UTC."""
@@ -65,7 +69,9 @@ class Peer(NamedTuple):
     """One address as `peers()` lists it, with the numbers of `waiting` subscribers and `pending` unfinished deliveries.
 
     `registered_at` and `last_seen` are None if the address has mail but never used the bus. `last_seen` is exact to a
-    few seconds, because only every fifth second a write updates it.
+    few seconds, because only every fifth second a write updates it. `host` is the other host at which the address is
+    used; None if it is one of this host. Other hosts hold `held` of its unfinished deliveries. Only subscribers on this
+    host count as `waiting`.
     """
 
     address: str
@@ -75,12 +81,14 @@ class Peer(NamedTuple):
     last_seen: datetime | None
     waiting: int
     pending: int
+    host: str | None = None
+    held: int = 0
 
     @classmethod
     def from_dict(cls, json: Mapping[str, Any]) -> Peer:
         """Build a peer from the JSON form, as `as_dict` returns it; raises KeyError or ValueError for bad input."""
-        times = {name: clock.optional_from_isoformat(json[name]) for name in ("registered_at", "last_seen")}
-        return cls(**{**{name: json[name] for name in cls._fields}, **times})
+        peer: Peer = _rebuilt(cls, json)
+        return peer
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form; times are ISO 8601 in UTC."""
@@ -91,7 +99,8 @@ class AddressStats(NamedTuple):
     """One address, with the numbers of its waiting subscribers, unfinished deliveries and dead deliveries.
 
     `oldest_s` is the age of the oldest ready message, None if no message is ready. `rate` counts deliveries sent to the
-    address per second.
+    address per second. Other hosts hold `held` more unfinished deliveries; `host` is the other host at which the
+    address is used, None if it is one of this host.
     """
 
     address: str
@@ -102,6 +111,8 @@ class AddressStats(NamedTuple):
     dead: int
     oldest_s: float | None
     rate: float
+    held: int = 0
+    host: str | None = None
 
     @property
     def role(self) -> str:
@@ -110,7 +121,7 @@ class AddressStats(NamedTuple):
 
     @property
     def backlog(self) -> int:
-        """Unfinished deliveries that no consumer has leased."""
+        """Unfinished deliveries that no consumer has leased, and no other host holds."""
         return self.ready + self.delayed
 
 
@@ -147,8 +158,9 @@ class Latency(NamedTuple):
 class Stats:
     """The bus at one moment; immutable.
 
-    `ready`, `delayed`, `in_flight` (leased) and `dead` count deliveries; `addresses` has the same counts for each
-    address that is registered or has mail. Deliveries past their expiry count as expired. `attempts` maps 2, 3 and so
+    `ready`, `delayed`, `in_flight` (leased), `dead` and `held` (by other hosts) count deliveries; `addresses` has the
+    same counts for each address that is registered or has mail. Deliveries past their expiry count as expired, except
+    those that other hosts hold. `attempts` maps 2, 3 and so
     on to the number of unfinished deliveries at that attempt. Rates and latencies come from the newest 10,000
     deliveries. `free_bytes` is the space in the file that `prune` can release.
 
@@ -169,11 +181,12 @@ class Stats:
     file_bytes: int
     wal_bytes: int
     free_bytes: int
+    held: int = 0
 
     @classmethod
     def from_dict(cls, json: Mapping[str, Any]) -> Stats:
         """Build statistics from the JSON form, as `as_dict` returns it; raises KeyError or ValueError for bad input."""
-        values = {field.name: json[field.name] for field in fields(cls)}
+        values = {field.name: json[field.name] for field in fields(cls) if field.name in json or field.name != "held"}
         values["addresses"] = tuple(_rebuilt(AddressStats, one) for one in values["addresses"])
         values["rates"] = _rebuilt(Rates, values["rates"])
         if values["attempts"] is not None:
@@ -225,4 +238,7 @@ def as_json(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rebuilt(kind: Any, json: Mapping[str, Any]) -> Any:
-    return kind(**{name: json[name] for name in kind._fields})
+    """Return a value from its JSON form; an older raven's form lacks the fields that have a default."""
+    values = {name: json[name] for name in kind._fields if name in json or name not in kind._field_defaults}
+    times = {name: clock.optional_from_isoformat(values[name]) for name in values if name in _TIMES}
+    return kind(**values | times)

@@ -22,7 +22,7 @@ def list_peers(store: Store, doorbells: Doorbells, session: str | None = None, s
     """
     backlog = "backlog" if scope is None else "scoped_backlog"
     seen = {row[0]: row for row in store.rows("list_identities", {"session": session})}
-    pending = {address: count for address, count, _ in store.rows(backlog, {"now": clock.now(), "scope": scope})}
+    pending = {row[0]: row for row in store.rows(backlog, {"now": clock.now(), "scope": scope})}
     unregistered = [address for address in pending if address not in seen]
     attended = set(doorbells.folders())
     # The folder of most addresses has their name.
@@ -33,7 +33,8 @@ def list_peers(store: Store, doorbells: Doorbells, session: str | None = None, s
         # Not parsed: one invalid address from an external writer must not hide the others.
         role, _, own_session = text.partition(":")
         if session in (None, own_session) and not is_private(text):
-            _, registered_at, last_seen = seen.get(text, (text, None, None))
+            _, registered_at, last_seen, host = seen.get(text, (text, None, None, None))
+            _, unfinished, _, held = pending.get(text, (text, 0, None, 0))
             peers.append(
                 Peer(
                     address=text,
@@ -45,7 +46,9 @@ def list_peers(store: Store, doorbells: Doorbells, session: str | None = None, s
                     waiting=doorbells.count_waiting(text, doors=False)
                     if text in names or (has_other_names and doorbells.folder_for(text) in attended)
                     else 0,
-                    pending=pending.get(text, 0),
+                    pending=unfinished,
+                    host=host,
+                    held=held,
                 )
             )
     return peers

@@ -20,7 +20,7 @@ from raven.errors import (
 from raven.model import clock
 from raven.model.clock import deadline_after, remaining_s
 from raven.model.lifecycle import FINAL
-from raven.model.message import STATES, State
+from raven.model.message import HELD_UNTIL, STATES, State
 from raven.model.status import Receipt
 from raven.store.database import Store
 from raven.wake.doorbell import Doorbells, receipt_address
@@ -87,9 +87,9 @@ class ReceiptPoller:
     def next_due_s(self) -> float | None:
         """Return the seconds until the next lease, delay or expiry, which rings no doorbell; None if there is none."""
         now = clock.now()
-        # A leased delivery expires only when its lease ends.
+        # A leased delivery expires only when its lease ends, and one that another host has when that host tells it.
         ends = [one.ready_at for one in self._receipts] + [
-            one.expires_at for one in self._receipts if not (one.leased or one.state in FINAL)
+            one.expires_at for one in self._receipts if not (one.leased or one.host or one.state in FINAL)
         ]
         return min(
             (max(_SHORTEST_PAUSE_S, moment.timestamp() - now / 1e6) for moment in ends if moment is not None),
@@ -176,19 +176,21 @@ def receipt_of(row: Sequence[Any], now: int) -> Receipt:
 
     With 0 it shows what the columns say: no timer that was due at a later time counts.
     """
-    recipient, state, attempts, max_attempts, ready_at, lease, delivered_at, finished_at, expires_at, reason = row
+    recipient, state, attempts, max_attempts, ready_at, lease, delivered_at, finished_at, expires_at, reason, host = row
     is_open = state < 2
-    is_held = is_open and ready_at > now
-    is_expired = is_open and expires_at is not None and expires_at <= now and not (is_held and lease is not None)
+    is_timed = is_open and ready_at > now
+    is_expired = is_open and expires_at is not None and expires_at <= now and not (is_timed and lease is not None)
+    is_timed = is_timed and ready_at != HELD_UNTIL  # no timer ends a hold
     return Receipt(
         recipient=recipient,
         state="expired" if is_expired else STATES[state],
         attempts=attempts,
         max_attempts=max_attempts,
-        leased=is_held and lease is not None,
-        ready_at=clock.from_micros(ready_at) if is_held else None,
+        leased=is_timed and lease is not None,
+        ready_at=clock.from_micros(ready_at) if is_timed else None,
         delivered_at=clock.optional_from_micros(delivered_at),
         finished_at=clock.optional_from_micros(finished_at),
         expires_at=clock.optional_from_micros(expires_at),
         reason=reason,
+        host=host,
     )

@@ -16,8 +16,9 @@ from raven.wake.doorbell import Doorbells
 class RosterEntry(NamedTuple):
     """One address that is registered or has mail: its subscribers, and its unfinished and dead deliveries.
 
-    `pending` is the sum of `ready`, `delayed` and `in_flight`. `oldest_at` is the send time of the oldest ready
-    message. The first two times are None if the address never used the bus.
+    `pending` is the sum of `ready`, `delayed`, `in_flight` and `held`, those that other hosts hold. `oldest_at` is the
+    send time of the oldest ready message. The first two times are None if the address never used the bus. `host` is the
+    other host at which the address is used, None if it is one of this host.
     """
 
     address: str
@@ -32,6 +33,8 @@ class RosterEntry(NamedTuple):
     in_flight: int
     dead: int
     oldest_at: datetime | None
+    host: str | None
+    held: int
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form; times are ISO 8601 in UTC."""
@@ -84,8 +87,10 @@ class Roster:
             if is_private(address):
                 continue
             role, _, session = address.partition(":")
-            _, registered_at, last_seen = registered.get(address, (address, None, None))
-            _, ready, delayed, leased, dead, _, sent_at = unfinished.get(address, (address, 0, 0, 0, 0, None, None))
+            _, registered_at, last_seen, host = registered.get(address, (address, None, None, None))
+            _, ready, delayed, leased, dead, _, sent_at, held = unfinished.get(
+                address, (address, 0, 0, 0, 0, None, None, 0)
+            )
             entries.append(
                 RosterEntry(
                     address=address,
@@ -94,12 +99,14 @@ class Roster:
                     registered_at=clock.optional_from_micros(registered_at),
                     last_seen=clock.optional_from_micros(last_seen),
                     waiting=0,
-                    pending=ready + delayed + leased,
+                    pending=ready + delayed + leased + held,
                     ready=ready,
                     delayed=delayed,
                     in_flight=leased,
                     dead=dead + died.get(address, 0),
                     oldest_at=clock.optional_from_micros(sent_at),
+                    host=host,
+                    held=held,
                 )
             )
         return entries

@@ -89,6 +89,7 @@ def collect(store: Store, doorbells: Doorbells, *, full: bool = True, scope: str
         delayed=sum(one.delayed for one in addresses),
         in_flight=sum(one.in_flight for one in addresses),
         dead=sum(one.dead for one in addresses),
+        held=sum(one.held for one in addresses),
         addresses=tuple(one for one in addresses if not is_private(one.address)),
         rates=Rates(*(round(sum(one.rate(event, now) for one in samples), 3) for event in (_SENT, _DELIVERED, _ACKED))),
         attempts=dict(store.rows("retried_by_attempt", {"now": now})) if full else None,
@@ -114,6 +115,7 @@ def _collect_scoped(
         delayed=sum(one.delayed for one in addresses),
         in_flight=sum(one.in_flight for one in addresses),
         dead=sum(one.dead for one in addresses),
+        held=sum(one.held for one in addresses),
         addresses=addresses,
         rates=Rates(*(sample.rate(event, now) for event in (_SENT, _DELIVERED, _ACKED))),
         attempts=None,
@@ -151,15 +153,15 @@ def _addresses(
     scope: frozenset[str] | None = None,
 ) -> tuple[AddressStats, ...]:
     died = dict(store.rows("dead_by_recipient"))
+    registered = {row[0]: row[3] for row in store.rows("list_identities", {"session": None})}
     if scope is None:
-        registered = (row[0] for row in store.rows("list_identities", {"session": None}))
         scope = frozenset({*registered, *unfinished, *died})
     start = newest.start(_SENT, now)
     attended = set(doorbells.folders())
     sent_to = Counter(row[_RECIPIENT] for row in newest.rows if row[_SENT] >= start)
     stats = []
     for address in sorted(scope):
-        ready, delayed, leased, dead, _, sent_at = unfinished.get(address, (0, 0, 0, 0, None, None))
+        ready, delayed, leased, dead, _, sent_at, held = unfinished.get(address, (0, 0, 0, 0, None, None, 0))
         stats.append(
             AddressStats(
                 address=address,
@@ -172,6 +174,8 @@ def _addresses(
                 dead=dead + died.get(address, 0),
                 oldest_s=None if sent_at is None else max(0, now - sent_at) / 1e6,
                 rate=_per_second(sent_to[address], start, now),
+                held=held,
+                host=registered.get(address),
             )
         )
     return tuple(stats)

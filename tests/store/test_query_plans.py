@@ -54,7 +54,7 @@ EXPECTED = {
     ],
     "expire": ["SEARCH deliveries USING INDEX deliveries_expiry (expires_at>? AND expires_at<?)"],
     "new_recipients_after": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>?)"],
-    "unseen_identities": ["SEARCH identities USING COVERING INDEX identities_seen (last_seen<?)"],
+    "unseen_identities": ["SEARCH identities USING INDEX identities_seen (last_seen<?)"],
     "holds_lease": [f"{OPEN})"],
     "shorten_lives": [
         "SEARCH deliveries USING INTEGER PRIMARY KEY (rowid=?)",
@@ -71,6 +71,12 @@ EXPECTED = {
     "retention_batch": [
         "SEARCH m USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
         "SEARCH answer USING INDEX messages_reply (reply_to=?)",
+        "SEARCH o USING COVERING INDEX link_out_message (message_id=?)",
+        "SEARCH n USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+    ],
+    "receipts_of": [
+        "SEARCH d USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+        "SEARCH h USING INDEX sqlite_autoindex_link_hosts_2 (lease=?)",
     ],
     "find_duplicate": ["SEARCH messages USING COVERING INDEX messages_dedup (sender=? AND dedup_key=?)"],
     "get_delivery": [
@@ -88,7 +94,7 @@ EXPECTED = {
     ],
     "scoped_receipts_of": [
         "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
-        "SEARCH s USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH d USING INTEGER PRIMARY KEY (rowid=?)",
         "SEARCH d USING COVERING INDEX deliveries_wide (recipient=? AND rowid>? AND rowid<?)",
     ],
     "scoped_log_correlated": [
@@ -108,7 +114,7 @@ EXPECTED = {
     "receipts_among": ["SEARCH d USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
     "scoped_receipts_among": [
         "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
-        "SEARCH s USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH d USING INTEGER PRIMARY KEY (rowid=?)",
         "SEARCH d USING COVERING INDEX deliveries_wide (recipient=? AND rowid>? AND rowid<?)",
     ],
     "recipients_among": ["SEARCH d USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],

@@ -17,11 +17,12 @@ CREATE TABLE IF NOT EXISTS delivery_changes (
 ) STRICT;
 
 -- `at` is the time that the writer has set with the change, if it did: to ask the clock takes longer than the rest.
--- A lease that begins without an attempt, as for a prefetch, changes nothing that a receipt shows; its end may.
+-- A lease that begins without an attempt, as for a prefetch, changes nothing that a receipt shows; its end may, and so
+-- does a hold for another host, until the end of the year 9999.
 DROP TRIGGER IF EXISTS delivery_changed;
 CREATE TRIGGER delivery_changed AFTER UPDATE OF state, attempts, reason, lease ON deliveries
 WHEN NEW.state <> OLD.state OR NEW.attempts <> OLD.attempts OR NEW.reason IS NOT OLD.reason
-  OR NEW.lease IS NULL AND OLD.lease IS NOT NULL
+  OR NEW.lease IS NULL AND OLD.lease IS NOT NULL OR NEW.ready_at = 253402300799000000 AND OLD.ready_at <> NEW.ready_at
 BEGIN
     INSERT INTO delivery_changes (delivery_id, at, state, attempts, leased, ready_at, delivered_at, finished_at, reason)
     VALUES (NEW.id, CASE WHEN NEW.finished_at <> coalesce(OLD.finished_at, 0) THEN NEW.finished_at

@@ -32,6 +32,21 @@ deliveries AS d WHERE d.id >= m.id << 20 AND d.id < (m.id << 20) + 2 AND d.recip
 deliveries AS d INDEXED BY deliveries_wide
  WHERE d.id & 1048575 >= 2 AND d.recipient IN @scope AND d.id >= m.id << 20 AND d.id < (m.id + 1) << 20
 
+-- @owed --
+-- Whether another host has yet to confirm `messages AS m`, or must still hear of it: it may not be deleted then.
+(EXISTS (SELECT 1 FROM link_out AS o WHERE o.message_id = m.id)
+        OR EXISTS (SELECT 1 FROM link_news AS n WHERE n.delivery_id >= m.id << 20 AND n.delivery_id < (m.id + 1) << 20))
+
+-- @receipt --
+-- The columns of a receipt of `deliveries AS d`, see `receipt_of`.
+d.recipient, d.state, d.attempts, d.max_attempts, d.ready_at, d.lease, d.delivered_at, d.finished_at, d.expires_at,
+       d.reason, @host
+
+-- @host --
+-- The host that holds `deliveries AS d`, or at which it was finished; NULL for every other delivery.
+CASE WHEN d.lease IS NOT NULL AND (d.ready_at = @held OR d.state > 1)
+            THEN (SELECT h.host FROM link_hosts AS h WHERE h.lease = d.lease) END
+
 -- @scope --
 -- The addresses of :scope.
 (SELECT value FROM json_each(:scope))
@@ -69,8 +84,8 @@ VALUES (:address, :role, :session, :now, :now)
 ON CONFLICT (address) DO UPDATE SET last_seen = excluded.last_seen, host = NULL;
 
 -- unseen_identities --
--- Up to :max registered addresses that no client has used since :before.
-SELECT address FROM identities WHERE last_seen < :before ORDER BY last_seen LIMIT :max;
+-- Up to :max registered addresses of this host that no client has used since :before.
+SELECT address FROM identities WHERE last_seen < :before AND host IS NULL ORDER BY last_seen LIMIT :max;
 
 -- mark_seen --
 -- Update the last_seen of an address that is in use.
@@ -107,13 +122,14 @@ SELECT recipient FROM open
  LIMIT :max;
 
 -- shorten_lives --
--- Let up to :max unfinished deliveries of one recipient expire :life after their send, or now if that is past.
+-- Let up to :max unfinished deliveries of one recipient expire :life after their send, or now if that is past. With
+-- :is_own, only those that no other host holds.
 UPDATE deliveries
    SET expires_at = (SELECT min(:now + :life, max(:now, m.created_at + :life)) FROM messages AS m
                       WHERE m.id = deliveries.id >> 20)
  WHERE id IN (SELECT d.id FROM deliveries AS d
                WHERE d.state < 2 AND d.leased IN (0, 1) AND d.recipient = :recipient
-                 AND (d.expires_at IS NULL OR d.expires_at > :now + :life)
+                 AND (d.expires_at IS NULL OR d.expires_at > :now + :life) AND NOT (:is_own AND d.ready_at = @held)
                LIMIT :max);
 
 -- expire_older --
@@ -135,8 +151,8 @@ SELECT count(*) FROM deliveries AS d
    AND m.created_at < :before AND NOT (m.reply_address IS NOT NULL AND m.expires_at > :now);
 
 -- list_identities --
--- Every registered address; only the addresses of one session if :session is given.
-SELECT address, registered_at, last_seen FROM identities
+-- Every registered address, with its host if that is another; only those of one session if :session is given.
+SELECT address, registered_at, last_seen, host FROM identities
  WHERE :session IS NULL OR session = :session
  ORDER BY session, role;
 
@@ -171,7 +187,8 @@ SELECT EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND leased = 0 AND recip
          coalesce((SELECT min(ready_at) FROM deliveries
                     WHERE state < 2 AND leased = 0 AND recipient = :recipient AND ready_at > 0), 1 << 62),
          coalesce((SELECT min(ready_at) FROM deliveries
-                    WHERE state < 2 AND leased = 1 AND recipient = :recipient AND ready_at > 0), 1 << 62)), 1 << 62),
+                    WHERE state < 2 AND leased = 1 AND recipient = :recipient AND ready_at > 0 AND ready_at < @held),
+                  1 << 62)), 1 << 62),
        EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND expires_at IS NOT NULL AND expires_at <= :now
                   AND lease IS NULL);
 
@@ -362,10 +379,10 @@ SELECT recipient FROM deliveries
 
 -- receipts_of --
 -- The receipts of one message; only of one recipient if :recipient is given.
-SELECT recipient, state, attempts, max_attempts, ready_at, lease, delivered_at, finished_at, expires_at, reason
-  FROM deliveries
- WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND (:recipient IS NULL OR recipient = :recipient)
- ORDER BY id;
+SELECT @receipt
+  FROM deliveries AS d
+ WHERE d.id >= :message_id << 20 AND d.id < (:message_id + 1) << 20 AND (:recipient IS NULL OR d.recipient = :recipient)
+ ORDER BY d.id;
 
 -- get_delivery --
 -- One message with the delivery of one of its recipients.
@@ -407,10 +424,9 @@ SELECT s.recipient FROM messages AS m JOIN deliveries AS s ON s.id IN (SELECT id
 
 -- scoped_receipts_of --
 -- The receipts of one message that an address of :scope may see.
-SELECT s.recipient, s.state, s.attempts, s.max_attempts, s.ready_at, s.lease, s.delivered_at, s.finished_at,
-       s.expires_at, s.reason
-  FROM messages AS m JOIN deliveries AS s ON s.id IN (SELECT id FROM @seen)
- WHERE m.id = :message_id ORDER BY s.id;
+SELECT @receipt
+  FROM messages AS m JOIN deliveries AS d ON d.id IN (SELECT id FROM @seen)
+ WHERE m.id = :message_id ORDER BY d.id;
 
 -- scoped_thread --
 -- As `thread`, through messages only that an address of :scope may see.
@@ -484,7 +500,7 @@ SELECT count(*) FROM deliveries INDEXED BY deliveries_dead WHERE state = 4;
 -- requeue --
 -- Make the dead deliveries of one message ready with a fresh attempt count, unless they have expired.
 UPDATE deliveries NOT INDEXED
-   SET state = 0, attempts = 0, ready_at = 0, delivered_at = NULL, finished_at = NULL
+   SET state = 0, attempts = 0, ready_at = 0, lease = NULL, delivered_at = NULL, finished_at = NULL
  WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND (:recipient IS NULL OR recipient = :recipient)
    AND state = 4 AND (expires_at IS NULL OR expires_at > :now)
 RETURNING recipient;
@@ -496,12 +512,12 @@ SELECT id, id >> 20 FROM deliveries INDEXED BY deliveries_dead
 
 -- expire_dead --
 -- Mark a dead delivery as expired if its message must stay: it is the newest, or a sender may still wait for it (see
--- `prunable_batch`), or does so now (:is_awaited).
+-- `prunable_batch`), or does so now (:is_awaited), or another host must still hear of it.
 UPDATE deliveries SET state = 3
  WHERE id = :delivery_id AND state = 4
    AND (:is_awaited OR finished_at > :grace AND finished_at <= :now OR id >> 20 = (SELECT max(id) FROM messages)
         OR EXISTS (SELECT 1 FROM messages AS m
-                    WHERE m.id = :delivery_id >> 20 AND (m.reply_address IS NOT NULL AND m.expires_at > :now
+                    WHERE m.id = :delivery_id >> 20 AND (@owed OR m.reply_address IS NOT NULL AND m.expires_at > :now
                     AND NOT EXISTS (SELECT 1 FROM messages AS answer
                                       JOIN deliveries AS asked ON asked.id >= m.id << 20 AND asked.id < (m.id + 1) << 20
                                                               AND asked.recipient = answer.sender
@@ -531,22 +547,23 @@ SELECT coalesce(max(id), 0) FROM deliveries;
 SELECT DISTINCT recipient FROM deliveries WHERE id > :delivery_id AND state = 0 AND lease IS NULL;
 
 -- backlog --
--- The number of unfinished deliveries and the oldest message id by recipient.
-SELECT recipient, sum(count), min(oldest)
-  FROM (SELECT recipient, count(*) AS count, min(id) >> 20 AS oldest FROM deliveries
+-- The number of unfinished deliveries by recipient, the oldest message id, and how many of them other hosts hold.
+SELECT recipient, sum(count), min(oldest), sum(held)
+  FROM (SELECT recipient, count(*) AS count, min(id) >> 20 AS oldest, 0 AS held FROM deliveries
          WHERE state < 2 AND leased = 0
            AND id NOT IN (SELECT e.id FROM deliveries AS e
                            WHERE e.state < 2 AND e.expires_at IS NOT NULL AND e.expires_at <= :now AND e.lease IS NULL)
          GROUP BY recipient
          UNION ALL
-        SELECT recipient, count(*), min(id) >> 20 FROM deliveries
-         WHERE state < 2 AND leased = 1 AND (expires_at IS NULL OR expires_at > :now) GROUP BY recipient)
+        SELECT recipient, count(*), min(id) >> 20, count(*) FILTER (WHERE ready_at = @held) FROM deliveries
+         WHERE state < 2 AND leased = 1 AND (expires_at IS NULL OR expires_at > :now OR ready_at = @held)
+         GROUP BY recipient)
  GROUP BY recipient ORDER BY recipient;
 
 -- scoped_backlog --
 -- As `backlog`, of the addresses of :scope only.
-SELECT recipient, count(*), min(id) >> 20 FROM deliveries
- WHERE state < 2 AND recipient IN @scope AND (expires_at IS NULL OR expires_at > :now)
+SELECT recipient, count(*), min(id) >> 20, count(*) FILTER (WHERE ready_at = @held) FROM deliveries
+ WHERE state < 2 AND recipient IN @scope AND (expires_at IS NULL OR expires_at > :now OR ready_at = @held)
  GROUP BY recipient ORDER BY recipient;
 
 -- prunable_span --
@@ -555,7 +572,7 @@ SELECT count(*), max(id) FROM messages WHERE created_at < :before AND id < (SELE
 
 -- prunable_batch --
 -- The next old messages after an id without unfinished or dead deliveries; and whether a sender may still wait for an
--- answer, or for the receipts of a delivery finished after :grace.
+-- answer, or for the receipts of a delivery finished after :grace, or another host must still hear of it.
 SELECT m.id, length(m.body),
        (m.reply_address IS NOT NULL AND m.expires_at > :now
         AND NOT EXISTS (SELECT 1 FROM messages AS answer
@@ -565,6 +582,7 @@ SELECT m.id, length(m.body),
        OR EXISTS (SELECT 1 FROM deliveries AS d
                    WHERE d.id >= m.id << 20 AND d.id < (m.id + 1) << 20
                      AND d.finished_at > :grace AND d.finished_at <= :now)
+       OR @owed
   FROM messages AS m
  WHERE m.id > :after AND m.id <= :upto AND m.created_at < :before
    AND NOT EXISTS (SELECT 1 FROM deliveries AS d
@@ -582,7 +600,8 @@ SELECT max(id), (SELECT created_at FROM messages WHERE id > :after ORDER BY id L
 
 -- retention_batch --
 -- The next messages of a window that exceed the limits of retention, without unfinished or dead deliveries. A message
--- stays if a sender may still wait for an answer, or for the receipts of a delivery finished after :grace.
+-- stays if a sender may still wait for an answer, or for the receipts of a delivery finished after :grace, or if
+-- another host must still hear of it.
 SELECT m.id FROM messages AS m
  WHERE m.id > :after AND m.id <= :window AND m.id < (SELECT max(id) FROM messages)
    AND (m.id <= :upto OR m.created_at < :before) AND (m.created_at <= :grace OR m.created_at > :now)
@@ -594,6 +613,7 @@ SELECT m.id FROM messages AS m
                               JOIN deliveries AS asked ON asked.id >= m.id << 20 AND asked.id < (m.id + 1) << 20
                                                       AND asked.recipient = answer.sender
                              WHERE answer.reply_to = m.id AND answer."to" = m.reply_address))
+   AND NOT @owed
  ORDER BY m.id LIMIT :max;
 
 -- retention_has_more --
@@ -618,16 +638,18 @@ DELETE FROM deliveries WHERE id >= :message_id << 20 AND id < (:message_id + 1) 
 DELETE FROM messages WHERE id = :message_id;
 
 -- unacked_by_recipient --
--- Unfinished deliveries by recipient as of :now: ready, delayed, leased, dead after a last lease; and the oldest
--- ready one with its send time. Only leased and expiring deliveries need more than the index.
-SELECT recipient, ready, delayed, leased, dead, oldest, (SELECT created_at FROM messages AS m WHERE m.id = oldest >> 20)
+-- Unfinished deliveries by recipient as of :now: ready, delayed, leased, dead after a last lease; the oldest ready one
+-- with its send time; and those that other hosts hold. Only leased and expiring deliveries need more than the index.
+SELECT recipient, ready, delayed, leased, dead, oldest, (SELECT created_at FROM messages AS m WHERE m.id = oldest >> 20),
+       held
   FROM (SELECT recipient, sum(ready) AS ready, sum(delayed) AS delayed, sum(leased) AS leased, sum(dead) AS dead,
-               min(oldest) AS oldest
+               min(oldest) AS oldest, sum(held) AS held
           FROM (SELECT recipient,
                        count(*) FILTER (WHERE ready_at <= :now) AS ready,
                        count(*) FILTER (WHERE ready_at > :now) AS delayed,
                        0 AS leased, 0 AS dead,
-                       min(id) FILTER (WHERE ready_at <= :now) AS oldest
+                       min(id) FILTER (WHERE ready_at <= :now) AS oldest,
+                       0 AS held
                   FROM deliveries
                  WHERE state < 2 AND leased = 0
                    AND id NOT IN (SELECT e.id FROM deliveries AS e
@@ -639,9 +661,11 @@ SELECT recipient, ready, delayed, leased, dead, oldest, (SELECT created_at FROM 
                        count(*) FILTER (WHERE hold = 'ready'), 0,
                        count(*) FILTER (WHERE hold = 'leased'),
                        count(*) FILTER (WHERE hold = 'dead'),
-                       min(id) FILTER (WHERE hold = 'ready')
+                       min(id) FILTER (WHERE hold = 'ready'),
+                       count(*) FILTER (WHERE hold = 'held')
                   FROM (SELECT id, recipient,
-                               CASE WHEN ready_at > :now THEN 'leased'
+                               CASE WHEN ready_at = @held THEN 'held'
+                                    WHEN ready_at > :now THEN 'leased'
                                     WHEN attempts >= max_attempts THEN 'dead'
                                     WHEN expires_at <= :now THEN 'expired'
                                     ELSE 'ready' END AS hold
@@ -655,11 +679,12 @@ SELECT recipient, ready, delayed, leased, dead, oldest, (SELECT created_at FROM 
 SELECT recipient, count(*) FROM deliveries INDEXED BY deliveries_dead WHERE state = 4 GROUP BY recipient;
 
 -- newest_timestamps --
--- The newest times in the file: of a send, a last_seen, a delivery still leased, and the end of a lease.
+-- The newest times in the file: of a send, a last_seen, a delivery still leased, and the end of a lease. What other
+-- hosts tell is left out: their clocks are not this one.
 SELECT (SELECT max(created_at) FROM (SELECT created_at FROM messages ORDER BY id DESC LIMIT 1000)),
-       (SELECT max(last_seen) FROM identities),
-       (SELECT max(delivered_at) FROM deliveries WHERE state < 2 AND leased = 1),
-       (SELECT max(ready_at) FROM deliveries WHERE state < 2 AND leased = 1);
+       (SELECT max(last_seen) FROM identities WHERE host IS NULL),
+       (SELECT max(delivered_at) FROM deliveries WHERE state < 2 AND leased = 1 AND ready_at < @held),
+       (SELECT max(ready_at) FROM deliveries WHERE state < 2 AND leased = 1 AND ready_at < @held);
 
 -- sample_before --
 -- The newest deliveries before an id, newest first, with the times of send, first delivery and ack.
@@ -752,7 +777,9 @@ SELECT (SELECT coalesce(max(id), 0) FROM messages), (SELECT coalesce(max(id), 0)
 -- The changes of deliveries after an id up to another that :scope may see (NULL: all), as receipts after the change.
 SELECT c.id, c.delivery_id >> 20, m.sender, m.type, c.at,
        d.recipient, c.state, c.attempts, d.max_attempts, c.ready_at, nullif(c.leased, 0), c.delivered_at, c.finished_at,
-       d.expires_at, c.reason
+       d.expires_at, c.reason,
+       CASE WHEN c.leased AND (c.ready_at = @held OR c.state > 1)
+            THEN (SELECT h.host FROM link_hosts AS h WHERE h.lease = d.lease) END
   FROM delivery_changes AS c
   JOIN deliveries AS d ON d.id = c.delivery_id
   JOIN messages AS m ON m.id = c.delivery_id >> 20
@@ -761,21 +788,19 @@ SELECT c.id, c.delivery_id >> 20, m.sender, m.type, c.at,
 
 -- receipts_among --
 -- The receipts of the first :max recipients of each message of the JSON array :ids.
-SELECT j.value, d.recipient, d.state, d.attempts, d.max_attempts, d.ready_at, d.lease, d.delivered_at, d.finished_at,
-       d.expires_at, d.reason
+SELECT j.value, @receipt
   FROM json_each(:ids) AS j
  CROSS JOIN deliveries AS d NOT INDEXED ON d.id >= j.value << 20 AND d.id < (j.value << 20) + :max
  ORDER BY d.id;
 
 -- scoped_receipts_among --
 -- As `receipts_among`, but only the receipts that an address of :scope may see; all of its own, however many.
-SELECT m.id, s.recipient, s.state, s.attempts, s.max_attempts, s.ready_at, s.lease, s.delivered_at, s.finished_at,
-       s.expires_at, s.reason
+SELECT m.id, @receipt
   FROM json_each(:ids) AS j
  CROSS JOIN messages AS m ON m.id = j.value
- CROSS JOIN deliveries AS s ON s.id IN (SELECT id FROM @seen)
- WHERE s.id & 1048575 < :max OR s.recipient IN @scope
- ORDER BY s.id;
+ CROSS JOIN deliveries AS d ON d.id IN (SELECT id FROM @seen)
+ WHERE d.id & 1048575 < :max OR d.recipient IN @scope
+ ORDER BY d.id;
 
 -- recipients_among --
 -- The recipients of each message of the JSON array :ids that are in :addresses, or whose session is in :sessions. An

@@ -32,7 +32,8 @@ SELECT m.id,
        m.body,
        CASE m.urgency WHEN 0 THEN 'blocking' WHEN 1 THEN 'prompt' ELSE 'fyi' END AS urgency,
        CASE WHEN d.ready_at > (julianday('now') - 2440587.5) * 86400e6
-            THEN CASE WHEN d.lease IS NULL THEN 'delayed' ELSE 'leased' END
+            THEN CASE WHEN d.lease IS NULL THEN 'delayed'
+                      WHEN d.ready_at = 253402300799000000 THEN 'held' ELSE 'leased' END
             WHEN d.state = 1 THEN 'delivered' ELSE 'sent' END AS state,
        d.attempts,
        strftime('%Y-%m-%dT%H:%M:%fZ', m.created_at / 1e6, 'unixepoch') AS created_at,
@@ -41,7 +42,8 @@ SELECT m.id,
   FROM deliveries AS d
   JOIN messages AS m ON m.id = d.id >> 20
  WHERE d.state < 2
-   AND (d.expires_at IS NULL OR d.expires_at > (julianday('now') - 2440587.5) * 86400e6)
+   AND (d.expires_at IS NULL OR d.expires_at > (julianday('now') - 2440587.5) * 86400e6
+        OR d.lease IS NOT NULL AND d.ready_at = 253402300799000000)
  ORDER BY d.recipient, d.urgency, d.id;
 
 -- Any SQLite client sends with one INSERT INTO outbox (sender, recipient, type, body) VALUES (...).

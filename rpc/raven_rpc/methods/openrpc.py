@@ -70,6 +70,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         finished_at=_TIME,
         expires_at=_TIME,
         reason=_TEXT_OR_NULL,
+        host=_TEXT_OR_NULL,
     ),
     "Peer": _object(
         address=_TEXT,
@@ -79,6 +80,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         last_seen=_TIME,
         waiting=_COUNT,
         pending=_COUNT,
+        host=_TEXT_OR_NULL,
+        held=_COUNT,
     ),
     "Messages": _object(messages=_list(_ref("Message"))),
     "Recipients": _object(recipients=_list(_TEXT)),
