@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -151,9 +152,9 @@ def test_no_reader_of_its_address_here_takes_it(connect: Connect, hosted: Hosted
             x.ack(1, lease=lease)
         with pytest.raises(LeaseLostError):
             x.nack(1, lease=lease)
-    subscription = x.pull_subscription(ack="manual")
-    assert subscription.fetch(1) == []
-    assert subscription.next_due_s() is None
+    with closing(x.pull_subscription(ack="manual")) as subscription:
+        assert subscription.fetch(1) == []
+        assert subscription.next_due_s() is None
 
     assert foreign.execute("SELECT * FROM deliveries") == before
 

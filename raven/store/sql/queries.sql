@@ -123,7 +123,7 @@ SELECT recipient FROM open
 
 -- shorten_lives --
 -- Let up to :max unfinished deliveries of one recipient expire :life after their send, or now if that is past. With
--- :is_own, only those that no other host holds.
+-- :is_own, the deliveries that another host holds stay.
 UPDATE deliveries
    SET expires_at = (SELECT min(:now + :life, max(:now, m.created_at + :life)) FROM messages AS m
                       WHERE m.id = deliveries.id >> 20)
@@ -151,7 +151,7 @@ SELECT count(*) FROM deliveries AS d
    AND m.created_at < :before AND NOT (m.reply_address IS NOT NULL AND m.expires_at > :now);
 
 -- list_identities --
--- Every registered address, with its host if that is another; only those of one session if :session is given.
+-- Every registered address, with its host if that is another; only the addresses of one session if :session is given.
 SELECT address, registered_at, last_seen, host FROM identities
  WHERE :session IS NULL OR session = :session
  ORDER BY session, role;
@@ -600,8 +600,8 @@ SELECT max(id), (SELECT created_at FROM messages WHERE id > :after ORDER BY id L
 
 -- retention_batch --
 -- The next messages of a window that exceed the limits of retention, without unfinished or dead deliveries. A message
--- stays if a sender may still wait for an answer, or for the receipts of a delivery finished after :grace, or if
--- another host must still hear of it.
+-- stays if a sender may still wait for an answer, or for the receipts of a delivery finished after :grace. It also
+-- stays if another host must still hear of it.
 SELECT m.id FROM messages AS m
  WHERE m.id > :after AND m.id <= :window AND m.id < (SELECT max(id) FROM messages)
    AND (m.id <= :upto OR m.created_at < :before) AND (m.created_at <= :grace OR m.created_at > :now)
@@ -639,7 +639,7 @@ DELETE FROM messages WHERE id = :message_id;
 
 -- unacked_by_recipient --
 -- Unfinished deliveries by recipient as of :now: ready, delayed, leased, dead after a last lease; the oldest ready one
--- with its send time; and those that other hosts hold. Only leased and expiring deliveries need more than the index.
+-- with its send time; and how many other hosts hold. Only leased and expiring deliveries need more than the index.
 SELECT recipient, ready, delayed, leased, dead, oldest, (SELECT created_at FROM messages AS m WHERE m.id = oldest >> 20),
        held
   FROM (SELECT recipient, sum(ready) AS ready, sum(delayed) AS delayed, sum(leased) AS leased, sum(dead) AS dead,
@@ -679,8 +679,8 @@ SELECT recipient, ready, delayed, leased, dead, oldest, (SELECT created_at FROM 
 SELECT recipient, count(*) FROM deliveries INDEXED BY deliveries_dead WHERE state = 4 GROUP BY recipient;
 
 -- newest_timestamps --
--- The newest times in the file: of a send, a last_seen, a delivery still leased, and the end of a lease. What other
--- hosts tell is left out: their clocks are not this one.
+-- The newest times in the file: of a send, a last_seen, a delivery still leased, and the end of a lease. It leaves
+-- out the times that other hosts have told: their clocks are not this one.
 SELECT (SELECT max(created_at) FROM (SELECT created_at FROM messages ORDER BY id DESC LIMIT 1000)),
        (SELECT max(last_seen) FROM identities WHERE host IS NULL),
        (SELECT max(delivered_at) FROM deliveries WHERE state < 2 AND leased = 1 AND ready_at < @held),
