@@ -73,6 +73,7 @@ EXPECTED = {
         "SEARCH answer USING INDEX messages_reply (reply_to=?)",
         "SEARCH o USING COVERING INDEX link_out_message (message_id=?)",
         "SEARCH n USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+        "SEARCH i USING INDEX link_in_message (message_id=?)",
     ],
     "receipts_of": [
         "SEARCH d USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",

@@ -33,9 +33,13 @@ deliveries AS d INDEXED BY deliveries_wide
  WHERE d.id & 1048575 >= 2 AND d.recipient IN @scope AND d.id >= m.id << 20 AND d.id < (m.id + 1) << 20
 
 -- @owed --
--- Whether another host has yet to confirm `messages AS m`, or must still hear of it: it may not be deleted then.
+-- Whether another host has yet to confirm `messages AS m`, or the last news of it, or must still hear of it. If it were
+-- deleted then, the other host would not learn its end, or would bring it a second time.
 (EXISTS (SELECT 1 FROM link_out AS o WHERE o.message_id = m.id)
-        OR EXISTS (SELECT 1 FROM link_news AS n WHERE n.delivery_id >= m.id << 20 AND n.delivery_id < (m.id + 1) << 20))
+        OR EXISTS (SELECT 1 FROM link_news AS n WHERE n.delivery_id >= m.id << 20 AND n.delivery_id < (m.id + 1) << 20)
+        OR EXISTS (SELECT 1 FROM link_in AS i
+                     JOIN link_hosts AS h ON h.host = substr(i.origin, 1, instr(i.origin, '/') - 1)
+                    WHERE i.message_id = m.id AND i.news > h.confirmed))
 
 -- @receipt --
 -- The columns of a receipt of `deliveries AS d`, see `receipt_of`.
