@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from raven.doctor import permissions
 from raven.doctor.report import Check, Finding, command, listed, summarize
-from raven.wake.doorbell import ALL_TRAFFIC, DOORS, Doorbells
+from raven.wake.doorbell import ALL_TRAFFIC, ANY_RECEIPT, DOORS, Doorbells
 from raven.wake.fifo import DOOR_PREFIX, is_door, is_unattended
 from raven.wake.watcher import LOCK_NAME
 
@@ -56,14 +56,14 @@ class DoorbellInfo(NamedTuple):
         return int(number) if number.isascii() and number.isdigit() else 0
 
     @property
-    def is_door(self) -> bool:
-        """Whether it belongs to a relay, not to a subscriber, see Doors."""
-        return is_door(self.path) or self.address == DOORS
+    def is_relays(self) -> bool:
+        """Whether it belongs to a relay, not to a subscriber: a door, or the doorbell of all receipts."""
+        return is_door(self.path) or self.address in (DOORS, ANY_RECEIPT)
 
     @property
     def has_subscriber(self) -> bool:
         """Whether a subscriber on this host has its read end open."""
-        return self.has_reader and not self.is_door
+        return self.has_reader and not self.is_relays
 
     @property
     def leads_to_a_subscriber(self) -> bool:
@@ -134,7 +134,7 @@ def _dead_readers(infos: Sequence[DoorbellInfo]) -> Iterator[Finding]:
         for info in infos
         if info.kind == "a FIFO"
         and not info.has_reader
-        and not info.is_door
+        and not info.is_relays
         and info.folder not in heard
         and not info.address.startswith(ALL_TRAFFIC)
     ]

@@ -59,7 +59,7 @@ def home(store: Store, doorbells: Doorbells, terms: Terms) -> dict[str, Home]:
     return {
         address: Home(
             last_seen,
-            doorbells.count_waiting(address) if doorbells.folder_for(address) in attended else 0,
+            doorbells.count_waiting(address, doors=False) if doorbells.folder_for(address) in attended else 0,
             pending.get(address, 0),
             last_seen > registered_at,
         )

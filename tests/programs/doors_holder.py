@@ -1,7 +1,7 @@
-"""Hold doors: `doors_holder.py DB {"ADDRESS": WAITS, ...} [fork]`; prints its descriptor's number once they are there.
+"""Hold doors and listen to all receipts, as a relay does: `doors_holder.py DB {"ADDRESS": WAITS, ...} [fork]`.
 
-With `fork`, a child uses its copy of the doors first, with a pipe of its own at their descriptor's number, and prints
-the rest of that pipe.
+It prints the number of its descriptor once they are there. With `fork`, a child uses its copy of the doors first, with
+a pipe of its own at that number, and prints the rest of that pipe.
 """
 
 import json
@@ -9,11 +9,15 @@ import os
 import sys
 
 from raven import BusClient
+from raven.wake.doorbell import ANY_RECEIPT
 from raven.wake.doors import Doors
+from raven.wake.listener import Listener
 
 db, waits = sys.argv[1:3]
-doors = Doors(BusClient.at("holder:s", db)._handle)
+handle = BusClient.at("holder:s", db)._handle
+doors = Doors(handle)
 doors.set(json.loads(waits))
+receipts = Listener(handle, ANY_RECEIPT, watch=False)
 if sys.argv[3:] and not os.fork():
     reader, writer = os.pipe()
     os.write(writer, b"mine")
@@ -30,3 +34,4 @@ if sys.argv[3:]:
 print(doors.fileno(), flush=True)
 sys.stdin.readline()
 doors.close()
+receipts.close()

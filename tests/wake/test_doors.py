@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from raven import BusClient
+from raven.exchange import Exchange
 from raven.wake import doors as doors_module
 from raven.wake.doorbell import ANY_RECEIPT, DOORS, Doorbells
 from raven.wake.doors import Doors
@@ -91,8 +92,9 @@ def test_a_slow_disk_gets_the_doors_in_several_calls(db: str, doors: Doors, monk
 @pytest.mark.parametrize("waits", [True, False])
 @pytest.mark.parametrize("has_loop", [True, False])
 def test_a_door_counts_for_the_sender_alone_and_only_if_subscribers_wait_behind_it(
-    db: str, boss: BusClient, doors: Doors, waits: bool, has_loop: bool
+    db: str, boss: BusClient, connect: Connect, doors: Doors, waits: bool, has_loop: bool
 ) -> None:
+    connect(FAR).claim()
     doors.set({FAR: not waits})
     doors.set({FAR: waits})
     doorbells = Doorbells(db)
@@ -109,6 +111,8 @@ def test_a_door_counts_for_the_sender_alone_and_only_if_subscribers_wait_behind_
         assert told == [{FAR: waits or has_loop}] * 3
         assert [peer.waiting for peer in boss.peers() if peer.address == FAR] == [int(has_loop)]
         assert [one.waiting for one in boss.stats().addresses if one.address == FAR] == [int(has_loop)]
+        with Exchange(db, "alpha") as exchange:
+            assert exchange.home()[FAR].waiting == int(has_loop)
         assert doorbells.count_waiting(FAR) == waits + has_loop
         assert len(placed(db)) == 1
 
