@@ -82,6 +82,11 @@ class Pull:
         self._is_taken.set()
         return parcels
 
+    @property
+    def requests(self) -> int:
+        """How often mail was asked for so far."""
+        return self._number
+
     async def ack(self, parcels: Sequence[Parcel]) -> None:
         """Tell JetStream that these parcels are taken in; without a connection nothing is told, and they come again."""
         with suppress(UnreachableError):

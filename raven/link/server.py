@@ -19,11 +19,10 @@ from raven.model import clock
 __all__ = ["Card", "ClockOffset", "Event", "Server", "ServerInfo", "Stored", "connect"]
 
 _MANY = 64
-_DELETED = "KV-Operation"
 
 
 class Card(NamedTuple):
-    """A card as it lies in the bucket; `stored_at` in microseconds since 1970 by the clock of the server."""
+    """A card as it is kept; `stored_at` in microseconds since 1970 by the clock of the server."""
 
     key: str
     data: bytes
@@ -91,7 +90,7 @@ class Server:
         return min(limit, self._max_message) if self._max_message > 0 else limit
 
     async def ensure(self) -> None:
-        """Make the stream, the bucket and the consumer of this host, unless they are there and fit.
+        """Make the streams and the consumer of this host, unless they are there and fit.
 
         Raises ConfigError if one is there with other settings, and ForbiddenError if it is missing and this user may
         not make it. Raises LimitError or ServerError if JetStream cannot make it, and UnreachableError or LostError if
@@ -108,8 +107,8 @@ class Server:
 
         The future fails with LostError if no answer comes within 5 s or the connection is lost: the mail may be stored
         or not. It fails with LimitError if the stream is full, and with UnreachableError if no stream takes mail now,
-        as while a cluster elects a leader; also with ForbiddenError. `publish` itself raises UnreachableError while there is no
-        connection, and LimitError for more than `max_payload` bytes.
+        as while a cluster elects a leader; also with ForbiddenError. `publish` itself raises UnreachableError
+        while there is no connection, and LimitError for more than `max_payload` bytes.
         """
         if not self.is_ready:
             raise UnreachableError(f"{self.connection.url} is not ready: the link connects again")
@@ -131,24 +130,24 @@ class Server:
 
         await self.connection.listen(self.names.sign(self.names.host, "*"), hear)
 
-    async def subscribe_cards(self, on_card: Callable[[str, bytes | None], None]) -> None:
-        """Call `on_card(key, data)` with each card that is put from now on, None if deleted; raises ForbiddenError."""
+    async def subscribe_cards(self, on_card: Callable[[str, bytes], None]) -> None:
+        """Call `on_card(key, data)` with each card that is put from now on; raises ForbiddenError."""
         prefix = len(self.names.card(""))
 
         def hear(message: Answer) -> None:
-            on_card(message.subject[prefix:], None if _DELETED in message.headers else message.data)
+            on_card(message.subject[prefix:], message.data)
 
         await self.connection.listen(self.names.card(">"), hear)
 
     async def put_card(self, key: str, data: bytes) -> None:
         """Store a card of this host; its key is the name of the host, or NAME.NUMBER. Raises as `publish` does."""
         sent_at = clock.now()
-        stored = await (await self.api.publish(self.names.card_for_writing(key), data))
+        stored = await (await self.api.publish(self.names.card(key), data))
         self._last_card = (key, stored.number, sent_at, clock.now())
 
     async def read_cards(self) -> dict[str, Card]:
         """Return the cards of all hosts by their keys; raises UnreachableError, LostError or ForbiddenError."""
-        info = await self.api.stream_info(self.names.bucket_stream, self.names.card(">"))
+        info = await self.api.stream_info(self.names.card_stream, self.names.card(">"))
         subjects = list(info["state"].get("subjects") or ())
         cards: dict[str, Card] = {}
         for start in range(0, len(subjects), _MANY):
@@ -164,7 +163,7 @@ class Server:
         if self._last_card is None:
             return None
         key, number, sent_at, answered_at = self._last_card
-        found = await self.api.last_message(self.names.bucket_stream, self.names.card(key))
+        found = await self.api.last_message(self.names.card_stream, self.names.card(key))
         if found is None or found["seq"] != number:
             return None
         return ClockOffset(_micros(found["time"]) - (sent_at + answered_at) // 2, (answered_at - sent_at + 1) // 2)
@@ -189,8 +188,8 @@ class Server:
         )
 
     async def _card(self, subject: str) -> Card | None:
-        found = await self.api.last_message(self.names.bucket_stream, subject)
-        if found is None or _DELETED.encode() in base64.b64decode(found.get("hdrs") or ""):
+        found = await self.api.last_message(self.names.card_stream, subject)
+        if found is None:
             return None
         return Card(
             subject[len(self.names.card("")) :], base64.b64decode(found.get("data") or ""), _micros(found["time"])

@@ -43,12 +43,20 @@ class NATSServer:
     """
 
     def __init__(
-        self, folder: Path, binary: str, config: str = "", name: str = "n1", jetstream: bool = True, starts: bool = True
+        self,
+        folder: Path,
+        binary: str,
+        config: str = "",
+        name: str = "n1",
+        jetstream: bool = True,
+        store_bytes: int = 0,
+        starts: bool = True,
     ) -> None:
         self.folder, self.binary, self.name = folder, binary, name
         self.port = free_port()
         self.config = config
-        self.jetstream = jetstream
+        self._jetstream = jetstream
+        self._store_bytes = store_bytes
         self.process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         if starts:
@@ -88,7 +96,8 @@ class NATSServer:
     def start(self, waits: bool = True) -> None:
         """Start the server on its port, with its store as it is now; AssertionError if it does not listen in time."""
         assert not self.is_running, f"{self.name} runs already"
-        jetstream = f'jetstream {{ store_dir: "{self.store}" }}' if self.jetstream else ""
+        limit = f", max_file_store: {self._store_bytes}" if self._store_bytes else ""
+        jetstream = f'jetstream {{ store_dir: "{self.store}"{limit} }}' if self._jetstream else ""
         path = self.folder / "nats.conf"
         path.write_text(
             f'listen: "{_LOCAL}:{self.port}"\nserver_name: "{self.name}"\n{jetstream}\n{self.config}\n',

@@ -80,7 +80,7 @@ class API:
         self._ensuring = asyncio.Lock()
 
     async def ensure(self, replicas: int | None, max_bytes: int) -> int:
-        """Make the stream, the bucket and the consumer, unless they are there and fit.
+        """Make the streams and the consumer, unless they are there and fit.
 
         Without `replicas` there are three in a cluster, and one on a single server. Returns the most bytes of a message
         that the stream takes, -1 if it sets no limit. Raises ConfigError if an object has other settings.
@@ -89,8 +89,8 @@ class API:
         async with self._ensuring:
             wanted = objects.stream_config(names, replicas or 0, max_bytes)
             stream = await self._make(names.stream, wanted, objects.stream_faults)
-            wanted = objects.bucket_config(names, replicas or 0)
-            await self._make(names.bucket_stream, wanted, objects.bucket_faults)
+            wanted = objects.card_config(names, replicas or 0)
+            await self._make(names.card_stream, wanted, objects.card_faults)
             await self._make_consumer()
         return int(stream.get("max_msg_size", -1))
 
@@ -199,7 +199,7 @@ class API:
 
     async def _make_consumer(self) -> None:
         names = self._names
-        wanted = objects.consumer_config(names, names.host)
+        wanted = objects.consumer_config(names)
         try:
             found = await self.request(f"CONSUMER.INFO.{names.stream}.{names.host}")
         except RequestError as error:

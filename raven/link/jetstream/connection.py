@@ -132,7 +132,7 @@ class Connection:
         client, self._client = self._client, None
         if client:
             with suppress(Exception):
-                await client.flush(1)
+                await client.settle(1)
             await client.discard()
         self._fail_calls("the link was closed")
 
@@ -283,7 +283,7 @@ class Connection:
     async def _subscribe(self, client: Client, handlers: Mapping[str, Callable[[Answer], None]]) -> None:
         for subject, handler in handlers.items():
             self._subscriptions[subject] = await client.subscribe(subject, cb=as_callback(handler))
-        await client.flush(_CONNECT_S)  # an error of a subscription comes before the pong
+        await client.settle(_CONNECT_S)
         for subject in handlers:
             if f'subscription to "{subject.lower()}"' in self._denied:
                 raise ForbiddenError(

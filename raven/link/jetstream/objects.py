@@ -1,4 +1,4 @@
-"""Objects of JetStream that the link needs: one stream and one bucket for a realm, and one consumer for a host."""
+"""Objects of JetStream that the link needs: two streams for a realm, and one consumer for a host."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SECOND = 1_000_000_000
 _MAX_AGE_S = 48 * 3600
 _ACK_WAIT_S = 10
 _MAX_ACK_PENDING = 4096
-_BUCKET_BYTES = 128 << 20
+_CARD_BYTES = 128 << 20
 
 
 class Names(NamedTuple):
@@ -29,14 +29,9 @@ class Names(NamedTuple):
         return f"RAVEN_{self.realm}"
 
     @property
-    def bucket(self) -> str:
-        """The bucket with the cards of all hosts."""
+    def card_stream(self) -> str:
+        """The stream with the last card of each host."""
         return f"RAVEN_{self.realm}_hosts"
-
-    @property
-    def bucket_stream(self) -> str:
-        """The stream below the bucket."""
-        return f"KV_{self.bucket}"
 
     @property
     def api(self) -> str:
@@ -52,12 +47,9 @@ class Names(NamedTuple):
         return f"raven.sign.{self.realm}.{to}.{sender}"
 
     def card(self, key: str) -> str:
-        """Return the subject under which a card is stored and heard; `>` stands for any key."""
-        return f"$KV.{self.bucket}.{key}"
-
-    def card_for_writing(self, key: str) -> str:
-        """Return the subject to which a card is published: in another domain only the requests of JetStream arrive."""
-        return f"{self.api}.{self.card(key)}" if self.js_domain else self.card(key)
+        """Return the subject of a card, which is stored and heard by it; `>` stands for any key."""
+        # Not that of a bucket of keys and values, $KV: nothing of it is heard beyond a leaf node.
+        return f"raven.card.{self.realm}.{key}"
 
 
 def stream_config(names: Names, replicas: int, max_bytes: int) -> dict[str, Any]:
@@ -77,32 +69,30 @@ def stream_config(names: Names, replicas: int, max_bytes: int) -> dict[str, Any]
     }
 
 
-def bucket_config(names: Names, replicas: int) -> dict[str, Any]:
-    """Return the settings of the bucket with the cards, as those of any bucket of NATS that keeps the last value."""
+def card_config(names: Names, replicas: int) -> dict[str, Any]:
+    """Return the settings of the stream with the cards, which keeps the last of each subject."""
     return {
-        "name": names.bucket_stream,
+        "name": names.card_stream,
         "subjects": [names.card(">")],
         "retention": "limits",
         "storage": "file",
         "discard": "new",
         "max_msgs_per_subject": 1,
-        "max_bytes": _BUCKET_BYTES,
+        "max_bytes": _CARD_BYTES,
         "max_age": 0,  # a host that sleeps stays known
         "max_msgs": -1,
         "max_consumers": -1,
         "num_replicas": replicas,
         "duplicate_window": _SECOND,
-        "allow_rollup_hdrs": True,
-        "deny_delete": True,
-        "allow_direct": True,
+        "allow_rollup_hdrs": False,  # by which one host could delete the cards of all
     }
 
 
-def consumer_config(names: Names, host: str) -> dict[str, Any]:
-    """Return the settings of the consumer with the mail for a host."""
+def consumer_config(names: Names) -> dict[str, Any]:
+    """Return the settings of the consumer with the mail for the host."""
     return {
-        "durable_name": host,
-        "filter_subject": names.mail(host, "*"),
+        "durable_name": names.host,
+        "filter_subject": names.mail(names.host, "*"),
         "deliver_policy": "all",
         "ack_policy": "explicit",
         "ack_wait": _ACK_WAIT_S * _SECOND,
@@ -114,7 +104,7 @@ def consumer_config(names: Names, host: str) -> dict[str, Any]:
 
 # Of each object: the settings without which the link would lose its sense; others are the administrator's.
 _STREAM_MUSTS = ("subjects", "retention", "discard")
-_BUCKET_MUSTS = ("subjects", "retention", "max_msgs_per_subject")
+_CARD_MUSTS = ("subjects", "retention", "max_msgs_per_subject")
 _CONSUMER_MUSTS = ("filter_subject", "deliver_policy", "ack_policy")
 _MUST_NOTS = ("no_ack", "sealed", "mirror", "sources", "deliver_subject", "headers_only", "subject_transform")
 _PULL_LIMITS = ("max_batch", "max_expires", "max_bytes")
@@ -125,9 +115,9 @@ def stream_faults(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[s
     return _faults(found, wanted, _STREAM_MUSTS)
 
 
-def bucket_faults(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Return the settings of an existing bucket with which the link cannot work, as `stream_faults` does."""
-    return _faults(found, wanted, _BUCKET_MUSTS)
+def card_faults(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Return the settings of an existing stream of cards with which the link cannot work, as `stream_faults` does."""
+    return _faults(found, wanted, _CARD_MUSTS)
 
 
 def consumer_faults(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

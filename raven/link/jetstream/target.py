@@ -63,7 +63,7 @@ def credentials(settings: LinkSettings, target: Target) -> dict[str, Any]:
                 f"link.creds {abbreviate(settings.creds)} holds no user JWT with its seed: use a .creds file, as "
                 "`nsc generate creds` makes it"
             )
-        return {"usercredentials": nats.aio.client.RawCredentials(text)}
+        return {"user_credentials": nats.aio.client.RawCredentials(text)}
     if settings.nkey:
         seed = _read(settings.nkey, "nkey").strip()
         try:
@@ -108,28 +108,36 @@ def _read(path: str, key: str) -> str:
 
 def connect_error(error: Exception, target: Target, settings: LinkSettings) -> RavenError:
     """Return the error of raven for an attempt to connect that failed."""
-    text = str(error).removeprefix("nats: ").strip("'")
+    server, text = target.shown, str(error).removeprefix("nats: ").strip("'")
     if isinstance(error, NoTLSError):
         return ForbiddenError(
-            f"{target.shown} offers no TLS, so nothing was sent: configure TLS there, or use nats:// without tls_ca"
+            f"{server} offers no TLS, so nothing was sent: configure it there, or use nats:// without it"
         )
     if isinstance(error, ssl.SSLError):
+        reason = getattr(error, "verify_message", "") or error.reason or text
         return ForbiddenError(
-            f"no TLS with {target.shown}: {error.reason or text}; check link.tls_ca, tls_cert, tls_key, and the "
-            "name in the certificate of the server"
+            f"no TLS with {server}: {reason}; check link.tls_ca, tls_cert and tls_key, and the name in its certificate"
         )
     if "authorization violation" in text.lower():
-        with_what = (settings.creds and "link.creds") or (settings.nkey and "link.nkey")
-        with_what = with_what or (
-            "the user in link.url" if target.user else "a user: set link.creds, link.nkey or USER:PASSWORD@ in link.url"
-        )
-        how = (
-            f"does not accept {with_what}" if settings.creds or settings.nkey or target.user else f"demands {with_what}"
-        )
-        return ForbiddenError(f"{target.shown} {how}")
+        return ForbiddenError(f"{server} {_refusal(target, settings)}")
     if isinstance(error, OSError):
-        reason = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or text
-        return UnreachableError(f"no NATS server at {target.shown}: {reason}; check link.url, and that the server runs")
-    if isinstance(error, nats.errors.Error) and "INFO" not in text and "info" not in text:
-        return ServerError(f"{target.shown} ended the connection: {text}")
-    return ServerError(f"the program at {target.shown} does not speak NATS: check the port in link.url")
+        return UnreachableError(_no_connection(error, server, settings))
+    if isinstance(error, ValueError) or "info message" in text.lower():
+        return ServerError(f"the program at {server} does not speak NATS: check the port in link.url")
+    return ServerError(f"{server} did not take the connection: {text or abbreviate(error)}")
+
+
+def _no_connection(error: OSError, server: str, settings: LinkSettings) -> str:
+    if isinstance(error, ConnectionError) and not isinstance(error, ConnectionRefusedError):
+        hint = "check link.tls_ca, tls_cert and tls_key, and see its log" if settings.tls_ca else "see its log"
+        return f"{server} has ended the connection before it was ready; {hint}"
+    reason = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
+    return f"no NATS server at {server}: {reason}; check link.url, and that the server runs"
+
+
+def _refusal(target: Target, settings: LinkSettings) -> str:
+    if settings.creds or settings.nkey:
+        return f"does not accept {'link.creds' if settings.creds else 'link.nkey'}"
+    if target.user is not None:
+        return "does not accept the user in link.url"
+    return "demands a user: set link.creds, link.nkey or USER:PASSWORD@ in link.url"
