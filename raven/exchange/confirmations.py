@@ -62,8 +62,9 @@ class Confirmations:
         if state is None:
             return False
         for said in dict.fromkeys((self._furthest[host], self._latest[host])):
-            if self._is_contradiction(tx, state, said):
-                handover.begin_anew(tx, self._terms, state, said.epoch)
+            is_their_loss = said == self._latest[host] and self._is_older_for_long(state, said)
+            if is_their_loss or self._is_contradiction(tx, state, said):
+                handover.begin_anew(tx, self._terms, state, said.epoch, is_their_loss=is_their_loss)
                 self._below_since.pop(host, None)
                 return True
             if said.epoch == state.epoch and said.number > state.confirmed:
@@ -72,16 +73,22 @@ class Confirmations:
                 state = state._replace(confirmed=said.number, confirmed_tag=said.tag)
         return False
 
+    def _is_older_for_long(self, state: HostState, said: Confirmation) -> bool:
+        """Whether a host has named an earlier frame than a confirmed one for so long that its file must be older."""
+        if (said.epoch, said.number) >= (state.epoch, state.confirmed):
+            self._below_since.pop(state.host, None)
+            return False
+        if not state.confirmed:
+            return False  # it may not have got the first frame of this epoch yet
+        now = monotonic()
+        return now - self._below_since.setdefault(state.host, now) >= _BELOW_S
+
     def _is_contradiction(self, tx: Transaction, state: HostState, said: Confirmation) -> bool:
-        """Whether a host's word fits no state of its file that follows from the frames sent to it."""
-        if said.epoch > state.epoch:
-            return True
-        if said.epoch < state.epoch or said.number < state.confirmed:
-            # In the first case the host may not have got the first frame of the new epoch yet.
-            return state.confirmed > 0 and said == self._latest[state.host] and self._stays_below(state.host)
-        self._below_since.pop(state.host, None)
-        if said.number > state.sent:
-            return True
+        """Whether a host names a frame that this bus has not sent to it: this bus's file is the older one."""
+        if said.epoch != state.epoch or said.number > state.sent:
+            return said.epoch >= state.epoch
+        if said.number < state.confirmed:
+            return False
         if said.number == state.confirmed:
             tag: int | None = state.confirmed_tag
         elif said.number == state.sent:
@@ -89,7 +96,3 @@ class Confirmations:
         else:
             tag = tx.value("frame_tag", {"host": state.host, "number": said.number})
         return tag != said.tag
-
-    def _stays_below(self, host: str) -> bool:
-        now = monotonic()
-        return now - self._below_since.setdefault(host, now) >= _BELOW_S

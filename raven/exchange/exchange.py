@@ -185,11 +185,13 @@ class Exchange:
         """
         hosts.check_host(host)
 
-        def step(tx: Transaction) -> TakenIn:
+        def step(tx: Transaction) -> tuple[TakenIn, bool]:
             self._begin(tx)
             return intake.take_in(tx, self._terms, host, envelopes)
 
-        taken = self._store.write(step)
+        taken, begins_anew = self._store.write(step)
+        if begins_anew:
+            self.began_anew.add(host)
         self._doorbells.ring(taken.addresses)
         return taken
 

@@ -87,6 +87,10 @@ class NewsFrame(NamedTuple):
     refused: int
 
 
+class LossFrame(NamedTuple):
+    """The word of a host that this bus has an older file than before: news of its held deliveries may be lost."""
+
+
 class RefusedFrame(NamedTuple):
     """A message that this host never takes; `origin` is None if it is not known whose it is."""
 
@@ -108,6 +112,9 @@ def number_of(frame: Any) -> tuple[int, int] | None:
 def message_content(message_id: int, created_at: int, recipients: Sequence[Recipient]) -> str:
     """Return the part of a message's frame that is made when the message is held."""
     return _encode({"o": [message_id, created_at], "to": recipients})
+
+
+LOSS_CONTENT = _encode({"l": 1})
 
 
 def news_content(news: Sequence[Any], changes: Sequence[Any]) -> str:
@@ -134,7 +141,9 @@ def frame_from_row(row: Sequence[Any], host: str, to_wire: Callable[[int | None]
     return Frame(number, tag, f"{start},{content[1:-1]},{_encode(fields)[1:]}")
 
 
-def parse(host: str, frame: Mapping[str, Any], max_body_bytes: int) -> MessageFrame | NewsFrame | RefusedFrame | None:
+def parse(
+    host: str, frame: Mapping[str, Any], max_body_bytes: int
+) -> MessageFrame | NewsFrame | LossFrame | RefusedFrame | None:
     """Check a numbered frame of a host; None if it says nothing. Unknown keys are passed over."""
     if "o" in frame:
         return _parse_message(host, frame, max_body_bytes)
@@ -146,7 +155,7 @@ def parse(host: str, frame: Mapping[str, Any], max_body_bytes: int) -> MessageFr
             [one for one in changes if one is not None],
             news.count(None) + changes.count(None),
         )
-    return None
+    return LossFrame() if "l" in frame else None
 
 
 def _parse_message(host: str, frame: Mapping[str, Any], max_body_bytes: int) -> MessageFrame | RefusedFrame:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from raven.exchange.frames import Recipient, frame_from_row, message_content
+from raven.exchange.frames import LOSS_CONTENT, Recipient, frame_from_row, message_content
 from raven.exchange.hosts import new_tags, state_of
 from raven.exchange.values import Batch, HostState, Terms
 from raven.model import clock
@@ -111,13 +111,18 @@ def frames(store: Store, terms: Terms, host: str, after: int, max: int, max_byte
     return Batch(state.epoch, tag, [frame_from_row(row, terms.host, terms.to_wire) for row in found])
 
 
-def begin_anew(tx: Transaction, terms: Terms, state: HostState, their_word: int) -> HostState:
+def begin_anew(
+    tx: Transaction, terms: Terms, state: HostState, their_word: int = 0, *, is_their_loss: bool = False
+) -> HostState:
     """Begin the frames for a host from 1 in a new epoch: the news that it has not confirmed, and all that it has.
 
     `their_word` is the epoch that the host has named; the new one is later. The host knows the origin of each message
-    that it has, and so takes none twice.
+    that it has, and so takes none twice. With `is_their_loss` the first frame tells the host that its file is an older
+    one, so that it asks in the same way for the state of all that it has given to this bus.
     """
-    news = [row[0] for row in tx.rows("news_frames", {"host": state.host})]
+    news = [row[0] for row in tx.rows("news_frames", {"host": state.host}) if row[0] != LOSS_CONTENT]
+    if is_their_loss:
+        news.insert(0, LOSS_CONTENT)
     tx.change("delete_frames", {"host": state.host, "number": state.sent})
     old_confirmed = state.confirmed
     epoch = _later(clock.now(), their_word, state.epoch)

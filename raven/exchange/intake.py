@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from raven.exchange import news
-from raven.exchange.frames import MessageFrame, NewsFrame, Recipient, RefusedFrame, number_of, parse
+from raven.exchange.frames import LossFrame, MessageFrame, NewsFrame, Recipient, RefusedFrame, number_of, parse
+from raven.exchange.handover import begin_anew
 from raven.exchange.hosts import state_of
 from raven.exchange.values import HostState, Incoming, TakenIn, Terms
 from raven.model import clock
@@ -39,8 +40,11 @@ class _Counts:
         self.addresses: dict[str, None] = {}
 
 
-def take_in(tx: Transaction, terms: Terms, host: str, envelopes: Sequence[Incoming]) -> TakenIn:
-    """Commit the frames of a host that follow the last committed one; see Exchange.take_in."""
+def take_in(tx: Transaction, terms: Terms, host: str, envelopes: Sequence[Incoming]) -> tuple[TakenIn, bool]:
+    """Commit the frames of a host that follow the last committed one, see Exchange.take_in.
+
+    Also returns whether the frames for this host begin anew.
+    """
     before = state_of(tx, host)
     taken = _in_order(before, envelopes)
     counts = _Counts()
@@ -48,6 +52,7 @@ def take_in(tx: Transaction, terms: Terms, host: str, envelopes: Sequence[Incomi
     messages: list[MessageFrame] = []
     told: list[Any] = []
     refused: list[tuple[str, str, int, str]] = []
+    begins_anew = False
     for frame in taken.frames:
         one = parse(host, frame, terms.max_body_bytes)
         if isinstance(one, MessageFrame):
@@ -69,6 +74,8 @@ def take_in(tx: Transaction, terms: Terms, host: str, envelopes: Sequence[Incomi
         elif isinstance(one, RefusedFrame):
             counts.refused += 1
             refused += _refusals(terms, host, one)
+        elif isinstance(one, LossFrame):
+            begins_anew = True
     _admit_all(tx, terms, host, messages, counts)
     if told:
         counts.addresses.update(dict.fromkeys(news.hear(tx, terms, before, told)))
@@ -79,8 +86,11 @@ def take_in(tx: Transaction, terms: Terms, host: str, envelopes: Sequence[Incomi
             "set_received",
             {"host": host, "epoch": after.their_epoch, "number": after.received, "tag": after.last_tag},
         )
+    if begins_anew:
+        begin_anew(tx, terms, state_of(tx, host))
     addresses = tuple(counts.addresses)
-    return TakenIn(after.confirmation, taken.is_behind, counts.admitted, counts.heard, counts.refused, addresses)
+    result = TakenIn(after.confirmation, taken.is_behind, counts.admitted, counts.heard, counts.refused, addresses)
+    return result, begins_anew
 
 
 def _in_order(state: HostState, envelopes: Sequence[Incoming]) -> _InOrder:
