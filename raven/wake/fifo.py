@@ -312,7 +312,7 @@ class Doorbell:
             os.rmdir(self._folder)
         except OSError:  # others are there
             touch(os.path.dirname(self._folder))
-        with suppress(OSError):
+        with suppress(OSError, ImportError):  # an interpreter that ends imports no more
             return holds_ring(self._reader)
         return False
 
