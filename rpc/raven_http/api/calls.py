@@ -15,7 +15,7 @@ from raven.host.leases import Leases
 from raven.host.limits import Answers
 from raven.host.subscriptions import Subscriptions
 from raven.host.worker import Outcome, Worker, capture
-from raven.model.json_size import count_values
+from raven.model.body import count_values
 from raven.model.message import Message
 from raven_http.api.body import LONG, LongBody
 from raven_http.api.rates import ClientRates

@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 from raven.errors import LimitError
-from raven.model.json_size import count_in
+from raven.model.body import count_in
 from raven_rpc.jsonrpc import messages
 
 _PIECE = 8 * 1024

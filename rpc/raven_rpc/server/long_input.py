@@ -9,7 +9,7 @@ from raven.errors import LimitError
 from raven.host.host import Host
 from raven.host.limits import Holder
 from raven.host.worker import Outcome
-from raven.model.json_size import count_values
+from raven.model.body import count_values
 from raven_rpc.jsonrpc import batch, messages
 from raven_rpc.server.dispatch import Dispatched
 from raven_rpc.server.sink import LineSink

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from raven import BusClient, LimitError
 from raven.host import limits
-from raven.model import json_size
-from raven.model.json_size import count_values
+from raven.model import body
+from raven.model.body import count_values
 from raven_rpc.jsonrpc import batch, messages
 from tests.processes import needs_proc, peak_mib
 from tests.rpc_server import Served
@@ -51,7 +51,7 @@ def test_the_count_of_values_is_never_too_low_by_more_than_one(value: Any) -> No
 def test_the_count_of_values_does_not_depend_on_where_a_line_is_cut(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     line = json.dumps([{"a,b": ["[[", "{", 1, '"\\'], "": [[], {}]}] * 5).encode()
     expected = count_values(line)
-    monkeypatch.setattr(json_size, "_PIECE", size)
+    monkeypatch.setattr(body, "_COUNTED_PIECE", size)
     assert count_values(line) == expected
 
 
