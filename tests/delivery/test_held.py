@@ -32,6 +32,12 @@ def link(foreign: Foreign) -> None:
     foreign.execute("INSERT INTO link_hosts (host, lease, epoch) VALUES (?, ?, 1)", BETA, LEASE)
 
 
+def show(foreign: Foreign, address: str = X, host: str = BETA, seen: int = 2_000_000) -> None:
+    """Let a host show an address of its own."""
+    role, _, session = address.partition(":")
+    foreign.execute("INSERT INTO identities VALUES (?, ?, ?, 1, ?, ?)", address, role, session, seen, host)
+
+
 def hold(foreign: Foreign, message_id: int, recipient: str = X, lease: int = LEASE) -> None:
     """Let beta have a delivery, as a relay does."""
     foreign.execute(
@@ -82,7 +88,7 @@ def test_peers_and_figures_count_held_mail_apart_and_name_the_host_of_an_address
 ) -> None:
     boss = connect("boss:s")
     link(foreign)
-    foreign.execute("INSERT INTO identities VALUES (?, 'x', 's', 1000000, 2000000, ?)", X, BETA)
+    show(foreign)
     for _ in range(3):
         message = boss.send(X, "job", expires_in_s=MINUTE_S)
         hold(foreign, message.id)
@@ -193,7 +199,7 @@ def test_a_lifetime_of_addresses_spares_other_hosts_and_the_mail_that_they_hold(
 ) -> None:
     boss = connect("boss:s", identity_ttl_s=3600)
     link(foreign)
-    foreign.execute("INSERT INTO identities VALUES ('far:s', 'far', 's', 1, 1, ?)", BETA)
+    show(foreign, "far:s")
     for address in ("moved:s", "idle:s"):
         connect(address).register(address)
         sent = boss.send([address, "far:s"], "job")
@@ -273,7 +279,7 @@ def test_the_clock_of_another_host_is_not_this_one(connect: Connect, foreign: Fo
     boss = connect("boss:s")
     link(foreign)
     hold(foreign, boss.send(X, "job").id)
-    foreign.execute("INSERT INTO identities VALUES (?, 'x', 's', 1, ?, ?)", X, HELD_UNTIL, BETA)
+    show(foreign, seen=HELD_UNTIL)
     foreign.execute("UPDATE deliveries SET state = 1, delivered_at = ?", HELD_UNTIL)
 
     assert run_checks(boss.db_path)["clock"].verdict == "ok"
@@ -282,7 +288,7 @@ def test_the_clock_of_another_host_is_not_this_one(connect: Connect, foreign: Fo
 def test_a_row_in_the_outbox_goes_to_the_addresses_of_other_hosts_too(connect: Connect, foreign: Foreign) -> None:
     boss = connect("boss:s")
     link(foreign)
-    foreign.execute("INSERT INTO identities VALUES (?, 'x', 's', 1, 1, ?)", X, BETA)
+    show(foreign)
 
     foreign.send("*:s", sender="boss:s")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -55,7 +55,11 @@ def doctor(as_json: bool, db: str | None) -> int:
 @json_option
 @bus_option
 def peers(session: str | None, as_json: bool, db: str | None) -> None:
-    """Show the addresses that are registered or have mail: listeners, unacked messages, time of the last use."""
+    """Show the addresses that are registered or have mail: listeners, unacked messages, time of the last use.
+
+    On a bus with a link, HELD counts the unacked messages that other hosts have, and HOST is the other host at which
+    the address is used. WAITING counts the listeners on this host.
+    """
     with open_observer(db) as bus:
         peers = bus.peers(session)
     if session is not None and not peers:
@@ -75,10 +79,21 @@ def peers(session: str | None, as_json: bool, db: str | None) -> None:
             f"yes ({peer.waiting})" if peer.waiting > 1 else "yes" if peer.waiting else "no",
             peer.pending,
             "never" if peer.last_seen is None else _ago((now - peer.last_seen).total_seconds()),
+            peer.held,
+            peer.host or "-",
         )
         for peer in peers
     ]
-    echo_table(("ADDRESS", "WAITING", "PENDING", "LAST SEEN"), rows)
+    is_linked = any(peer.host or peer.held for peer in peers)
+    _echo_linked(("ADDRESS", "WAITING", "PENDING", "LAST SEEN"), ("HELD", "HOST"), rows, is_linked)
+
+
+def _echo_linked(headings: tuple[str, ...], of_link: tuple[str, ...], rows: list[Any], is_linked: bool) -> None:
+    """Print a table; the last columns are shown only if other hosts have a part in it."""
+    if is_linked:
+        echo_table((*headings, *of_link), rows)
+    else:
+        echo_table(headings, [row[: len(headings)] for row in rows])
 
 
 def _ago(seconds: float) -> str:
@@ -98,7 +113,10 @@ def _ago(seconds: float) -> str:
 @json_option
 @bus_option
 def receipts(message_id: int, as_json: bool, db: str | None) -> None:
-    """Show each delivery of a message: its state, attempts, times, and the reason of the last nack."""
+    """Show each delivery of a message: its state, attempts, times, and the reason of the last nack.
+
+    HOST is the other host that has the delivery, or at which it was finished; without any, the column is left out.
+    """
     with open_observer(db) as bus:
         receipts = bus.receipts(message_id)
     if as_json:
@@ -112,10 +130,12 @@ def receipts(message_id: int, as_json: bool, db: str | None) -> None:
             _time(receipt.delivered_at),
             _time(receipt.finished_at),
             receipt.reason or "-",
+            receipt.host or "-",
         )
         for receipt in receipts
     ]
-    echo_table(("RECIPIENT", "STATE", "ATTEMPTS", "DELIVERED", "FINISHED", "REASON"), rows)
+    headings = ("RECIPIENT", "STATE", "ATTEMPTS", "DELIVERED", "FINISHED", "REASON")
+    _echo_linked(headings, ("HOST",), rows, any(receipt.host for receipt in receipts))
 
 
 def _time(moment: datetime | None) -> str:
@@ -155,15 +175,12 @@ def _echo_totals(stats: Stats) -> None:
     counts = [("MESSAGES", stats.messages), *((state.upper(), n) for state, n in (stats.deliveries or {}).items())]
     echo_table([heading for heading, _ in counts], [[f"{count or 0:,}" for _, count in counts]])
     click.echo()
-    echo_table(
-        ("READY", "DELAYED", "IN FLIGHT", "FILE", "WAL", "FREE"),
-        [
-            (
-                *(f"{count:,}" for count in (stats.ready, stats.delayed, stats.in_flight)),
-                *(format_size(count) for count in (stats.file_bytes, stats.wal_bytes, stats.free_bytes)),
-            )
-        ],
+    row = (
+        *(f"{count:,}" for count in (stats.ready, stats.delayed, stats.in_flight)),
+        *(format_size(count) for count in (stats.file_bytes, stats.wal_bytes, stats.free_bytes)),
+        f"{stats.held:,}",
     )
+    _echo_linked(("READY", "DELAYED", "IN FLIGHT", "FILE", "WAL", "FREE"), ("HELD",), [row], stats.held > 0)
 
 
 def _echo_latencies(stats: Stats) -> None:
@@ -189,15 +206,16 @@ def _echo_latencies(stats: Stats) -> None:
 
 
 def _echo_addresses(stats: Stats) -> None:
-    echo_table(
-        ("ADDRESS", "WAITING", "READY", "DELAYED", "IN FLIGHT", "DEAD", "OLDEST", "RATE"),
-        [
-            (
-                one.address,
-                *(f"{count:,}" for count in (one.waiting, one.ready, one.delayed, one.in_flight, one.dead)),
-                format_duration(one.oldest_s),
-                format_rate(one.rate),
-            )
-            for one in stats.addresses
-        ],
-    )
+    rows = [
+        (
+            one.address,
+            *(f"{count:,}" for count in (one.waiting, one.ready, one.delayed, one.in_flight, one.dead)),
+            format_duration(one.oldest_s),
+            format_rate(one.rate),
+            f"{one.held:,}",
+            one.host or "-",
+        )
+        for one in stats.addresses
+    ]
+    headings = ("ADDRESS", "WAITING", "READY", "DELAYED", "IN FLIGHT", "DEAD", "OLDEST", "RATE")
+    _echo_linked(headings, ("HELD", "HOST"), rows, any(one.host or one.held for one in stats.addresses))

@@ -8,7 +8,7 @@ import select
 import sys
 import time
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from raven.model.status import AddressStats, Stats
 
 _COLUMNS = {"WAITING": 9, "BACKLOG": 11, "IN FLIGHT": 11, "OLDEST": 8, "RATE": 10}
+# These two besides, on a bus with a link.
+_LINK_COLUMNS = {"HELD": 7, "HOST": 12}
 _MIN_NAME_COLUMNS = 10
 # Number of the line with the headings, below the totals.
 _HEADINGS = 4
@@ -48,7 +50,8 @@ def top(interval: float, db: str | None) -> None:
     """Show live for each role: listeners, queued messages, age of the oldest, and rate of new ones.
 
     Keys: a toggles between addresses and roles; q quits. BACKLOG: unacked messages that no consumer has claimed. RATE:
-    new deliveries per second over the last minute. Changes no message and registers no address.
+    new deliveries per second over the last minute. On a bus with a link, HELD: unacked messages that other hosts have,
+    and HOST: the other host at which the address is used. Changes no message and registers no address.
     """
     if not 0.1 <= interval <= 3600:
         raise click.UsageError(f"--interval {interval:g} s is out of range: use 100ms to 1h")
@@ -79,6 +82,8 @@ class Row(NamedTuple):
     in_flight: int = 0
     oldest_s: float | None = None
     rate: float = 0.0
+    held: int = 0
+    hosts: frozenset[str] = frozenset()
 
     def plus(self, stats: AddressStats) -> Row:
         """Return the sum of this row and an address."""
@@ -89,12 +94,17 @@ class Row(NamedTuple):
             self.in_flight + stats.in_flight,
             max((age for age in (self.oldest_s, stats.oldest_s) if age is not None), default=None),
             self.rate + stats.rate,
+            self.held + stats.held,
+            self.hosts | ({stats.host} if stats.host else set()),
         )
 
-    def line(self, name_columns: int) -> str:
+    def line(self, columns: Mapping[str, int], name_columns: int) -> str:
         """Return the row as text."""
         counts = (f"{count:,}" for count in (self.waiting, self.backlog, self.in_flight))
-        return _line(escape(self.name), (*counts, format_duration(self.oldest_s), format_rate(self.rate)), name_columns)
+        host = f"{len(self.hosts)} hosts" if len(self.hosts) > 1 else next(iter(self.hosts), "-")
+        host = fit(escape(host), _LINK_COLUMNS["HOST"] - 2).rstrip()
+        cells = (*counts, format_duration(self.oldest_s), format_rate(self.rate), f"{self.held:,}", host)
+        return _line(escape(self.name), cells, columns, name_columns)
 
 
 class View:
@@ -120,14 +130,15 @@ class View:
     def lines(self, columns: int, height: int) -> list[str]:
         """Return the lines for a screen of this size: totals, the table, the keys on the last line."""
         rows = self._rows()
-        name_columns = max(_MIN_NAME_COLUMNS, columns - sum(_COLUMNS.values()))
+        shown = _COLUMNS | _LINK_COLUMNS if any(row.held or row.hosts for row in rows) else _COLUMNS
+        name_columns = max(_MIN_NAME_COLUMNS, columns - sum(shown.values()))
         capacity = max(0, height - _HEADINGS - 2)
         visible = rows if len(rows) <= capacity else rows[: max(0, capacity - 1)]
-        table = [row.line(name_columns) for row in visible]
+        table = [row.line(shown, name_columns) for row in visible]
         if len(visible) < len(rows):
             table.append(f"... and {len(rows) - len(visible):,} more")
         keys = self._error or f"q quit   a {'by role' if self.by_address else 'by address'}"
-        headings = _line("ADDRESS" if self.by_address else "ROLE", tuple(_COLUMNS), name_columns)
+        headings = _line("ADDRESS" if self.by_address else "ROLE", tuple(shown), shown, name_columns)
         return [*self._totals(), headings, *table, *[""] * (capacity - len(table)), keys]
 
     def _totals(self) -> list[str]:
@@ -137,7 +148,8 @@ class View:
         sizes = f"file {format_size(stats.file_bytes)}   WAL {format_size(stats.wal_bytes)}"
         return [
             f"raven top   {sizes}   {escape(self._bus.db_path)}",
-            f"waiting {waiting:,}   backlog {backlog:,}   in flight {stats.in_flight:,}   dead {stats.dead:,}",
+            f"waiting {waiting:,}   backlog {backlog:,}   in flight {stats.in_flight:,}   dead {stats.dead:,}"
+            + (f"   held {stats.held:,}" if stats.held else ""),
             "   ".join(f"{name} {format_rate(value)}/s" for name, value in stats.rates._asdict().items()),
             "",
         ]
@@ -151,8 +163,9 @@ class View:
         return sorted(rows.values(), key=lambda row: (-row.backlog, -row.in_flight, row.name))
 
 
-def _line(name: str, cells: tuple[str, ...], name_columns: int) -> str:
-    right = (cell.rjust(width) for cell, width in zip(cells, _COLUMNS.values(), strict=True))
+def _line(name: str, cells: tuple[str, ...], columns: Mapping[str, int], name_columns: int) -> str:
+    """Return a line of the table, with as many of the cells as there are columns."""
+    right = (cell.rjust(width) for cell, width in zip(cells, columns.values(), strict=False))
     return fit(name, name_columns) + "".join(right)
 
 

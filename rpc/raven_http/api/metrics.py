@@ -11,9 +11,9 @@ from typing import Any, Literal
 from raven.model.status import Stats
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
-# Each address makes six lines. On a larger bus those with the most mail are shown, and the sums are of all.
+# Each address makes seven lines. On a larger bus those with the most mail are shown, and the sums are of all.
 MAX_ADDRESSES = 1000
-_STATES = ("ready", "delayed", "in_flight", "dead")
+_STATES = ("ready", "delayed", "in_flight", "held", "dead")
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 _Sample = tuple[Mapping[str, str], float | int]
 
@@ -33,7 +33,7 @@ def render(stats: Stats | None, server: Mapping[str, Any], answered: Mapping[tup
 
 
 def _of_bus(stats: Stats) -> Iterable[str]:
-    shown = sorted(stats.addresses, key=lambda one: (-one.backlog - one.in_flight - one.dead, one.address))
+    shown = sorted(stats.addresses, key=lambda one: (-one.backlog - one.in_flight - one.held - one.dead, one.address))
     shown = sorted(shown[:MAX_ADDRESSES], key=lambda one: one.address)
     ages = [one.oldest_s for one in stats.addresses if one.oldest_s is not None]
     yield _family(

@@ -112,6 +112,7 @@ class Presence:
                 "delayed": read.delayed,
                 "in_flight": read.in_flight,
                 "dead": read.dead,
+                "held": read.held,
                 "rates": read.rates._asdict(),
                 "peers": len(roster),
             }

@@ -12,8 +12,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from raven import BusClient
+from tests.delivery.test_held import BETA, X, hold, link, tell
+from tests.delivery.test_held import show as show_address
 from tests.http.page.conftest import Site
-from tests.support import wait_until
+from tests.support import Foreign, wait_until
 
 pytestmark = pytest.mark.process
 Connect = Callable[..., BusClient]
@@ -328,3 +330,26 @@ def test_a_page_with_the_token_of_its_link_keeps_it_and_one_without_is_told(
     assert stranger.goto(served.url).status == 401
     assert "raven serve --http --open" in stranger.inner_text("body")
     stranger.close()
+
+
+def test_another_host_is_a_badge_of_its_agents_and_a_note_of_the_deliveries_that_it_has(
+    connect: Connect, site: Serve, show: Show, foreign: Foreign, tmp_path: Path
+) -> None:
+    ann = connect("ann:s")
+    job = ann.send([X, "ann:s"], "job")
+    link(foreign)
+    show_address(foreign)
+    page = show(f"{site().url}#/message/{job.id}")
+    agent = page.locator("#roster-list .row:has-text('x')")
+    head = page.locator(f"{DETAIL} .delivery-head").first
+
+    expect(agent.locator(".badge.host")).to_have_text(BETA)
+    expect(agent.locator(".presence")).to_have_attribute("data-presence", "remote")
+    expect(page.locator("#roster-list .row:has-text('ann') .badge.host")).to_be_hidden()
+    hold(foreign, job.id)
+    expect(head).to_contain_text(f"held for {BETA}")
+    expect(agent).to_contain_text("1 held")
+    page.screenshot(path=tmp_path / "hosts.png")
+    tell(foreign, job.id, 2)
+    expect(head).to_contain_text(f"on {BETA}")
+    expect(head.locator("xpath=..").locator('[data-state="acked"]')).to_have_count(1)

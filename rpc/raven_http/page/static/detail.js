@@ -31,6 +31,7 @@ function steps(createdAt, receipt, now = Date.now() * 1000) {
     const left = (ready - now) / 1e6;
     list.wait = receipt.leased ? `in flight, lease ends ${left > 0 ? `in ${span(left)}` : "now"}` : left > 0 ? `ready in ${span(left)}` : "ready";
   }
+  if (receipt.host) list.wait = FINAL.has(receipt.state) ? `on ${oneLine(receipt.host)}` : `held for ${oneLine(receipt.host)}`;
   return list;
 }
 

@@ -8,10 +8,11 @@ const AWAY_MS = 5 * 60_000;
 // worker-2 comes before worker-10.
 const ORDER = new Intl.Collator("en", { numeric: true }).compare;
 
-/** Return how an agent is: busy, idle, or away if no subscriber waits for its mail. */
+/** Return how an agent is: busy, idle, away if no subscriber waits for its mail, or remote: used on another host. */
 function presence(peer, now = Date.now()) {
   if (peer.in_flight > 0) return "busy";
   if (peer.waiting > 0) return "idle";
+  if (peer.host) return "remote";
   return now - micros(peer.last_seen) / 1000 < AWAY_MS ? "quiet" : "away";
 }
 
@@ -20,6 +21,7 @@ const PRESENCE = {
   idle: "idle: it waits for messages",
   quiet: "seen lately, but does not wait for messages",
   away: "away: does not wait for messages",
+  remote: "remote: used on another host",
 };
 
 const NO_AGENTS = () => [icon("agents"), el("strong", {}, "No agents yet"), el("p", {}, "An agent stands here when it first sends, or waits for its mail:"), command("raven subscribe -a architect:demo")];
@@ -30,13 +32,14 @@ function makeRow() {
     name: el("bdi.role"),
     presence: el("span.presence", { "aria-hidden": "true" }),
     note: el("span.note"),
+    host: el("bdi.badge.host"),
     line: svg("path", { class: "spark-line" }),
     ready: el("span.badge.ready"),
     dead: el("span.badge.dead"),
   };
   parts.avatar.append(el("span"), parts.presence);
   const spark = svg("svg", { class: "spark", viewBox: "0 0 46 16", preserveAspectRatio: "none", "aria-hidden": "true" }, parts.line);
-  const row = el("div.row", { role: "option" }, parts.avatar, el("div.lines", {}, el("div.line", {}, parts.name, parts.dead, parts.ready), el("div.line", {}, parts.note, spark)));
+  const row = el("div.row", { role: "option" }, parts.avatar, el("div.lines", {}, el("div.line", {}, parts.name, parts.host, parts.dead, parts.ready), el("div.line", {}, parts.note, spark)));
   row.parts = parts;
   return row;
 }
@@ -108,7 +111,9 @@ export class Roster {
     const how = presence(item, now);
     const isSelected = item.address === this.selected;
     row.className = `row is-${how}${isSelected ? " selected" : ""}`;
-    row.title = `${visible(item.address)}\n${PRESENCE[how]}\n${item.ready} ready, ${item.delayed} delayed, ${item.in_flight} in flight, ${item.dead} dead`;
+    const host = item.host ? `, on ${visible(item.host)}` : "";
+    const held = item.held ? `, ${item.held} with other hosts` : "";
+    row.title = `${visible(item.address)}${host}\n${PRESENCE[how]}\n${item.ready} ready, ${item.delayed} delayed, ${item.in_flight} in flight, ${item.dead} dead${held}`;
     setText(parts.avatar.firstChild, initials(item.address));
     parts.avatar.dataset.hue = hue(item.address);
     parts.presence.dataset.presence = how;
@@ -116,13 +121,15 @@ export class Roster {
     const oldest = item.ready && item.oldest_at ? `oldest ${ago(micros(item.oldest_at) / 1000, now)}` : null;
     const inFlight = item.in_flight ? `${count(item.in_flight)} in flight` : null;
     const seen = item.last_seen ? `${how}, seen ${ago(micros(item.last_seen) / 1000, now)}` : "never seen";
-    setText(parts.note, [inFlight ?? (oldest ? null : how === "idle" ? "idle" : seen), oldest].filter(Boolean).join(" · "));
+    const away = item.held ? `${count(item.held)} held` : null;
+    setText(parts.note, [inFlight ?? (oldest || away ? null : how === "idle" ? "idle" : seen), away, oldest].filter(Boolean).join(" · "));
+    setText(parts.host, item.host ? oneLine(item.host) : "");
     setText(parts.ready, item.ready ? count(item.ready) : "");
     setText(parts.dead, item.dead ? count(item.dead) : "");
     const activity = this.bus.activity.get(item.address);
     parts.line.setAttribute("d", activity ? sparkline(activity.now()) : "");
     row.setAttribute("aria-selected", isSelected);
-    row.setAttribute("aria-label", `${visible(item.address)}, ${how}, ${item.ready} ready, ${item.in_flight} in flight, ${item.dead} dead`);
+    row.setAttribute("aria-label", `${visible(item.address)}${host}, ${how}, ${item.ready} ready, ${item.in_flight} in flight, ${item.dead} dead${held}`);
   }
 
   select(address) {

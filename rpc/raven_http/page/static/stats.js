@@ -79,7 +79,7 @@ export class StatsPage {
     this.tiles.replaceChildren(
       tile("Messages", stats.messages === null ? "–" : count(stats.messages), `${count(stats.addresses.length)} addresses`),
       tile("Ready", count(stats.ready), stats.delayed ? `and ${count(stats.delayed)} delayed` : "wait for a consumer"),
-      tile("In flight", count(stats.in_flight), "claimed, not acked yet"),
+      tile("In flight", count(stats.in_flight), stats.held ? `and ${count(stats.held)} with other hosts` : "claimed, not acked yet"),
       tile("Dead", count(stats.dead), stats.dead ? "after the last attempt" : "none"),
       tile("Sent / s", rates.sent.toFixed(1), `${rates.acked.toFixed(1)} acked / s`),
       tile("File", bytes(stats.file_bytes), `WAL ${bytes(stats.wal_bytes)}, free ${bytes(stats.free_bytes)}`),
