@@ -28,9 +28,9 @@ class LinkSettings(NamedTuple):
     """The settings of one relay, checked; paths are absolute.
 
     `urls` may hold passwords: show `servers` instead. `accept` maps a host to patterns of the senders that it may
-    name; None: any host may name any sender. At most `window` frames, and `window_bytes` of them, wait for the
-    confirmation of one other host. `replicas` and `stream_bytes` are for a stream that the relay makes; without
-    `replicas` it has three in a cluster, else one.
+    name, and a host that it lacks may name none; None: any host may name any sender. At most `window` frames, and
+    `window_bytes` of them, wait for the confirmation of one other host. `replicas` and `stream_bytes` are for a stream
+    that the relay makes; without `replicas` it has three in a cluster, else one.
     """
 
     name: str
