@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.rpc_server import Served
 from tests.support import DEADLINE_S, needs
 
+expect.set_options(1000 * DEADLINE_S)
 _VIOLATIONS = (
     "addEventListener('securitypolicyviolation', e => console.error('CSP', e.violatedDirective, e.blockedURI))"
 )
@@ -23,15 +24,14 @@ class Site(Served):
     """`raven serve --http` at a port that stays the same when it starts again."""
 
     def __init__(self, db: str, *options: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}/"
-        super().__init__(db, None, "--http", f"127.0.0.1:{self.port}", *(options or ["--no-token"]))
+        super().__init__(db, None, "--http", "127.0.0.1:0", *(options or ["--no-token"]))
 
     def start(self) -> None:
         super().start()
         assert self.process.stdout is not None
-        assert self.process.stdout.readline() == f"listening at {self.url}\n"
+        self.url = self.process.stdout.readline().removeprefix("listening at ").rstrip("\n")
+        way, _, *options = self._options
+        self._options = (way, urlsplit(self.url).netloc, *options)
 
 
 @pytest.fixture

@@ -22,6 +22,13 @@ Connect = Callable[..., BusClient]
 Serve = Callable[..., Site]
 Show = Callable[..., Page]
 FEED, DETAIL, TOASTS = "#feed-list .row", "#detail", "#toasts"
+# Notes beside each text that the count of the feed gets how many rows the feed has at that moment.
+COUNTED = """
+window.counted = [];
+const count = document.querySelector("#feed-count");
+new MutationObserver(() => counted.push([count.textContent, document.querySelectorAll("#feed-list .row").length]))
+    .observe(count, {childList: true});
+"""
 
 
 def rows(page: Page) -> list[str]:
@@ -39,6 +46,7 @@ def test_messages_and_their_states_appear_by_themselves_by_thread_and_filtered(
     old = ann.send("bob:s", "old", "before the page")
     page = show(site().url)
     expect(page.locator(FEED)).to_have_count(1)
+    page.evaluate(COUNTED)
     task = ann.send("bob:s", "task", {"path": "lexer.py"}, urgency="blocking", tags=["ci"])
     reply = bob.reply(task.id, "result", "three <b>findings</b>")
     ann.send("*:s", "start", "all of you", urgency="fyi")
@@ -96,6 +104,9 @@ def test_messages_and_their_states_appear_by_themselves_by_thread_and_filtered(
     shown(old.id, task.id, reply.id, reply.id + 1)
     page.click("#newer")
     shown(old.id, task.id, reply.id, reply.id + 1, *more)
+    counted = page.evaluate("counted")
+    assert counted[-1] == ["7 messages", 7]
+    assert [text for text, rows in counted if int(text.split()[0]) != rows] == []
 
 
 def test_a_message_shows_its_deliveries_and_is_requeued(connect: Connect, site: Serve, show: Show) -> None:
@@ -109,11 +120,11 @@ def test_a_message_shows_its_deliveries_and_is_requeued(connect: Connect, site: 
     expect(detail.locator('[data-state="open"]')).to_have_count(2)
     [job] = bob.claim()
     expect(detail.locator(".delivery-head")).to_contain_text("in flight, lease ends in")
+    expect(detail.locator(".body")).not_to_contain_text(str(2**60 + 1))
+    detail.locator(".unfold").click()
     bob.nack(job.id, reason="no <i>disk</i> left")
     expect(detail.locator(".reason")).to_have_text("no <i>disk</i> left")
     expect(detail.locator(".delivery-head")).to_contain_text("attempt 1 of 1")
-    expect(detail.locator(".body")).not_to_contain_text(str(2**60 + 1))
-    detail.locator(".unfold").click()
     expect(detail.locator(".body")).to_contain_text(str(2**60 + 1))
     expect(page.locator("#dead-count")).to_have_text("1")
     page.keyboard.press("3")
@@ -259,7 +270,7 @@ def test_the_keys_move_open_search_and_close(connect: Connect, site: Serve, show
             page.keyboard.press(key)
         expect(page.locator(f"#row-{selected}.selected")).to_be_in_viewport()
         expect(page.locator(DETAIL)).to_be_visible(visible=is_open)
-        assert page.url.endswith(f"#/message/{selected}") == is_open
+        assert page.evaluate("location.hash").endswith(f"/message/{selected}") == is_open
     page.keyboard.press("g")
     page.keyboard.press("/")
     page.keyboard.type("jpc")
@@ -298,9 +309,16 @@ def test_each_view_fits_its_window_in_light_and_dark(
     page = show(site().url, viewport={"width": width, "height": 800}, color_scheme=scheme)
     expect(page.locator(FEED).first).to_be_visible()
     backgrounds = set()
-    for view in ("feed", "agents", "inbox", "dead", "stats", "message/20"):
+    for view, shown in (
+        ("feed", FEED),
+        ("agents", "#roster-list .row.is-quiet"),
+        ("inbox", "#inbox-list .empty"),
+        ("dead", "#dead-list .row"),
+        ("stats", "#stats .tile"),
+        ("message/20", f"{DETAIL} .body"),
+    ):
         page.evaluate(f"location.hash = '#/{view}'")
-        page.wait_for_timeout(150)
+        expect(page.locator(shown).first).to_be_visible()
         page.screenshot(path=tmp_path / f"{width}-{scheme}-{view.replace('/', '-')}.png")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         wide = page.evaluate(

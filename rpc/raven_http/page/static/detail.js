@@ -85,7 +85,10 @@ export class Detail {
     try {
       const message = await getMessage(id);
       if (this.id !== id) return;
+      // The body of a message never changes: one that the person has unfolded stays so. Another bus has other messages.
+      const isSame = this.message?.id === id && this.message.created_at === message.created_at;
       this.message = message;
+      if (!isSame) this.body = bodyView(message.body);
       this.render(isOther);
       if (!this.bus.messages.has(id) && isOther) {
         // A thread with bodies of many MiB is refused: the message is shown without it.
@@ -175,7 +178,7 @@ export class Detail {
         el("h3.subject", {}, el("span.urgency", { "data-urgency": message.urgency, "aria-hidden": "true" }), el("bdi", { title: visible(message.type) }, oneLine(message.type)), el("span.note", {}, message.urgency)),
         this.facts(message),
         actions,
-        bodyView(message.body),
+        this.body,
         el("h4", {}, receipts.length === 1 ? "Delivery" : `Deliveries (${count(receipts.length)})`),
         this.deliveries(message, receipts),
         ...this.conversation(message),

@@ -85,13 +85,12 @@ export class Feed {
   toggle(threadId) {
     if (!this.open.delete(threadId)) this.open.add(threadId);
     this.build();
-    this.list.refresh();
   }
 
   setFilter(filter) {
     this.filter = filter;
-    this.build();
     this.list.scrollTo(0);
+    this.build();
   }
 
   setPaused(paused) {
@@ -115,9 +114,10 @@ export class Feed {
 
   /** Bring the rows up to date, once in a frame. */
   frame() {
-    if (this.isDirty) this.build();
     if (this.isStale) this.list.refresh();
     this.isStale = false;
+    if (this.isDirty) this.build();
+    this.list.flush();
   }
 
   build() {
@@ -126,10 +126,9 @@ export class Feed {
     let matches = 0;
     const { filter } = this;
     const row = (message, depth, replies, folds) => {
-      message.row ??= { key: message.id, message };
-      message.row.depth = depth;
-      message.row.replies = replies;
-      message.row.folds = folds;
+      const known = message.row;
+      // The list fills a row again if it gets another item for it.
+      if (!known || known.depth !== depth || known.replies !== replies || known.folds !== folds) message.row = { key: message.id, message, depth, replies, folds };
       rows.push(message.row);
       matches += 1 + (folds === "folded" ? replies - LATEST_REPLIES : 0);
     };

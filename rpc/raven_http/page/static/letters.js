@@ -100,7 +100,6 @@ export class Letters {
     }
     this.box.hidden = this.messages.length > 0;
     this.list.set(this.messages);
-    this.list.refresh();
     this.onCount(this.messages.length);
   }
 }

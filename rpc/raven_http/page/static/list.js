@@ -67,7 +67,7 @@ export class VirtualList {
     return this.top < this.height;
   }
 
-  /** Show other items; those that stay keep their elements. */
+  /** Show other items, at once; those that stay keep their elements. */
   set(items) {
     const first = Math.floor(this.top / this.height);
     const anchor = !this.isAtTop && this.items.length > first ? this.key(this.items[first]) : null;
@@ -79,25 +79,28 @@ export class VirtualList {
       const move = (index - first) * this.height;
       if (index >= 0 && move) this.scrollTo(this.top + move);
     }
-    this.schedule();
+    this.render();
   }
 
-  /** Fill the rows in sight again: something about the items changed. */
+  /** Fill the rows in sight again in the next frame: something about the items changed. */
   refresh() {
     this.isStale = true;
     this.schedule();
   }
 
+  /** Do at once what `refresh`, or a scroll, left for the next frame. */
+  flush() {
+    if (this.pending) this.render();
+  }
+
   schedule() {
     if (this.pending) return;
     this.pending = true;
-    requestAnimationFrame(() => {
-      this.pending = false;
-      this.render();
-    });
+    requestAnimationFrame(() => this.flush());
   }
 
   render() {
+    this.pending = false;
     if (!this.seen) this.seen = this.viewport.clientHeight;
     const first = Math.max(0, Math.floor(this.top / this.height) - BEYOND);
     const end = Math.min(this.items.length, first + Math.ceil(this.seen / this.height) + 2 * BEYOND);
