@@ -13,7 +13,6 @@ import select
 import shutil
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,8 +22,9 @@ import pytest
 
 from raven.wake.doorbell import Doorbells
 from raven.wake.watcher import ending
-from scripts.harness.deadline import DEADLINE_S, wait_until
+from scripts.harness.deadline import DEADLINE_S, Deadline, wait_until
 from scripts.harness.program import Program as ProgramInLines
+from scripts.harness.served import Served
 
 _T = TypeVar("_T")
 PROGRAMS = Path(__file__).parent / "programs"
@@ -75,10 +75,10 @@ class Program(ProgramInLines):
 def read_all(programs: Iterable[Program], count: int, timeout_s: float = DEADLINE_S) -> dict[Program, list[Any]]:
     """Read lines from many programs at once until they have written `count` of them together."""
     lines: dict[Program, list[Any]] = {program: [] for program in programs}
-    deadline = time.monotonic() + timeout_s
+    deadline = Deadline(timeout_s)
     while (found := sum(map(len, lines.values()))) < count:
-        ready, _, _ = select.select(list(lines), [], [], max(0.0, deadline - time.monotonic()))
-        assert ready, f"{found} of {count} lines came within {timeout_s:g} s"
+        ready, _, _ = select.select(list(lines), [], [], deadline.left_s())
+        assert ready or deadline.left_s(), f"{found} of {count} lines came within {timeout_s:g} s"
         for program in ready:
             lines[program] += program.take_lines()
     return lines
@@ -147,7 +147,7 @@ def wait_for_waiting(db: str, address: str, count: int = 1) -> None:
     wait_until(lambda: waiting(db, address) >= count, f"{count} subscribers at {address}")
 
 
-def wait_for_watch(db: str, *programs: Program) -> None:
+def wait_for_watch(db: str, *programs: ProgramInLines | Served) -> None:
     """Wait until one of these programs watches the folder of the bus, on behalf of all."""
     wait_until(lambda: is_watched(db) and any(_has_inotify_watch(program.pid) for program in programs), "the watch")
 

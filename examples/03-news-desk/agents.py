@@ -19,7 +19,7 @@ from schemas import Assignment, Draft, Edit, Edition, FactCheck, Lead, OnDuty, R
 from raven import BusClient, Message
 
 SESSION = "desk"
-SHIFT_S = 20.0
+SHIFT_S = 60.0
 MAX_WORDS = 45
 NUMBER = r"\d(?:[\d,.]*\d)?"
 SMALL_WORDS = frozenset(["a", "an", "and", "at", "by", "of", "on", "or", "the", "to"])

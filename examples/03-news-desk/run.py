@@ -13,8 +13,8 @@ from agents import ROLES, SESSION, address
 
 from raven import BusClient, BusObserver, Message
 
-EDITION_WITHIN_S = 15.0
-EXIT_WITHIN_S = 5.0
+EDITION_WITHIN_S = 45.0
+EXIT_WITHIN_S = 20.0
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 

@@ -21,7 +21,7 @@ from probes import NO_ANSWER, PROBES, SHIPPED_WITHIN_S, Finding, call
 from raven import BusClient, Message
 
 SESSION = "incident"
-WATCH_S = 40.0
+WATCH_S = 120.0
 PROBE_EVERY_S = 0.1
 CHECKS = 3
 ATTEMPTS = 3

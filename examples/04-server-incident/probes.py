@@ -9,8 +9,8 @@ from http.client import HTTPConnection, HTTPException
 from typing import Any, NamedTuple
 
 NO_ANSWER = 0
-ANSWER_WITHIN_S = 3.0
-SHIPPED_WITHIN_S = 0.5
+ANSWER_WITHIN_S = 10.0
+SHIPPED_WITHIN_S = 2.0
 LOOK_EVERY_S = 0.01
 TOO_MANY_DEAD_LINKS = 5
 

@@ -9,7 +9,7 @@ import sys
 from types import TracebackType
 from typing import Self
 
-STOP_WITHIN_S = 5.0
+STOP_WITHIN_S = 10.0
 SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "server.py")
 
 

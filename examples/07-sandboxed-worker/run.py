@@ -16,8 +16,8 @@ WORKER = "worker:sandbox"
 CONDUCTOR = "conductor:sandbox"
 AUDITOR = "auditor:sandbox"
 SOCKET = "sandbox.sock"
-ANSWER_WITHIN_S = 20.0
-EXIT_WITHIN_S = 10.0
+ANSWER_WITHIN_S = 60.0
+EXIT_WITHIN_S = 20.0
 SECRET = "the safe opens with 4711"
 HERE = os.path.dirname(os.path.abspath(__file__))
 

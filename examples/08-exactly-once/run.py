@@ -20,9 +20,9 @@ ORDERS_PER_KILL = 3
 PAUSE_S = (0.05, 0.2)
 # Most kills come at a random moment. One in this many waits for an uncommitted write: the worst moment.
 AIMED = 5
-START_WITHIN_S = 10.0
+START_WITHIN_S = 30.0
 AIM_WITHIN_S = 1.0
-FINISH_WITHIN_S = 30.0
+FINISH_WITHIN_S = 90.0
 CUSTOMERS = ["ada", "bela", "cleo", "dora", "emil", "fritz"]
 
 

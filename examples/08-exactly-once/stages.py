@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from raven import BusClient, LeaseLostError, Message
 
 SESSION = "shop"
-SHIFT_S = 60.0
+SHIFT_S = 300.0
 # How long an order waits after its stage was killed. A live process renews its lease, however long its work takes.
 LEASE_S = 1.0
 # An order that is hit many times must not run out of attempts.

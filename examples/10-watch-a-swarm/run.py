@@ -19,7 +19,7 @@ from watcher import Watcher
 from raven import BusClient, BusObserver
 
 AGENTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "agents.py")
-FINISH_WITHIN_S = 10.0
+FINISH_WITHIN_S = 60.0
 LOOK_EVERY_S = 0.1
 
 

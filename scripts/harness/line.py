@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import select
 import socket
-import time
 from typing import Any, Self
 
-from scripts.harness.deadline import DEADLINE_S
+from scripts.harness.deadline import DEADLINE_S, Deadline
 
 
 def request(method: str, params: Any = None, id: Any = None) -> bytes:
@@ -63,11 +62,9 @@ class Line:
 
     def read_line(self, timeout_s: float = DEADLINE_S) -> bytes | None:
         """Return the next line as bytes without its newline; otherwise as `read`."""
-        deadline = time.monotonic() + timeout_s
+        deadline = Deadline(timeout_s)
         while b"\n" not in self._buffer:
-            assert self._is_readable(max(0.0, deadline - time.monotonic())), (
-                f"no line within {timeout_s:g} s; so far {self._buffer[:200]!r}"
-            )
+            assert deadline.poll(self._poller()), f"no line within {timeout_s:g} s; so far {self._buffer[:200]!r}"
             try:
                 data = self.socket.recv(1 << 18)
             except ConnectionResetError:
@@ -116,9 +113,12 @@ class Line:
         return not self.pushed and not self._buffer and not self._is_readable(for_s)
 
     def _is_readable(self, timeout_s: float) -> bool:
+        return bool(self._poller().poll(1000 * timeout_s))
+
+    def _poller(self) -> select.poll:
         poller = select.poll()  # select refuses descriptors above 1023
         poller.register(self.socket, select.POLLIN)
-        return bool(poller.poll(1000 * timeout_s))
+        return poller
 
     def half_close(self) -> None:
         """Close the write side of the connection."""

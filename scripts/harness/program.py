@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from scripts.harness.deadline import Deadline
+
 _ROOT = Path(__file__).parents[2]
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -65,9 +67,9 @@ class Program:
         """Return the next line of the program's output; TimeoutError after `timeout_s`, RuntimeError at its end."""
         poller = select.poll()
         poller.register(self._stdout, select.POLLIN)
-        deadline = time.monotonic() + timeout_s
+        deadline = Deadline(timeout_s)
         while b"\n" not in self.read_so_far:
-            if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            if not deadline.poll(poller):
                 raise TimeoutError(f"{self.name} printed nothing for {timeout_s:g} s")
             if not self.fill():
                 raise RuntimeError(f"{self.name} has ended")

@@ -11,6 +11,7 @@ from contextlib import suppress
 import pytest
 
 from raven import BusClient, ClosedError, InputError, Message
+from scripts.harness.deadline import Limit
 from tests.support import DEADLINE_S, Foreign, Program, wait_until
 
 pytestmark = pytest.mark.both_ways
@@ -19,7 +20,7 @@ Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 WORKER = "worker:s"
 # Far below the busy timeout, and far above the time of a claim.
-AT_ONCE_S = 5.0
+AT_ONCE_S = Limit(5.0)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from raven import BusClient, BusObserver, Message
+from scripts.harness.deadline import Limit
 from tests.support import DEADLINE_S, NEVER_POLLS_S, Foreign, ForeignError, Program, wait_for_waiting, wait_until
 
 Connect = Callable[..., BusClient]
@@ -19,7 +20,7 @@ Spawn = Callable[..., Program]
 BOSS, WORKER = "boss:s", "worker:s"
 TOO_LATE = "it expired before a consumer claimed it"
 # Far below the poll interval, and far above the time of a wake-up.
-AT_ONCE_S = 5.0
+AT_ONCE_S = Limit(5.0)
 
 
 @pytest.fixture

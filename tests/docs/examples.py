@@ -17,7 +17,7 @@ from pathlib import Path
 from raven import BusObserver, Message
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 60
+DEADLINE_S = 300
 HELLO = "python examples/01-hello-world/hello.py"
 CONSUMER = "python examples/02-two-processes/consumer.py"
 PRODUCER = "python examples/02-two-processes/producer.py"

@@ -15,7 +15,7 @@ from tests.rpc_server import Served
 from tests.support import needs
 
 CLIENT = ROOT / "examples" / "06-json-rpc-node" / "raven.mjs"
-DEADLINE_S = 30
+DEADLINE_S = 120
 
 
 @pytest.fixture(scope="module")

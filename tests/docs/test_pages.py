@@ -79,7 +79,7 @@ def test_the_console_sessions_of_a_page_print_what_they_show(page: Path, tmp_pat
                 start_new_session=True,
             )
             groups.append(process.pid)
-            shown, _ = process.communicate(timeout=30)
+            shown, _ = process.communicate(timeout=120)
             assert shown.replace(str(tmp_path), "/home/you/project").replace(port, PORT) == printed, command
     finally:
         for group in groups:  # a server that a session has started and not ended

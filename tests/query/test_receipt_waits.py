@@ -13,6 +13,7 @@ import pytest
 
 from raven import BusClient, BusObserver, ClosedError, InputError, Receipt, UndeliveredError, WaitTimeoutError
 from raven.wake.doorbell import Doorbells, receipt_address
+from scripts.harness.deadline import Limit
 from tests.client_process import Actor
 from tests.support import (
     DEADLINE_S,
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.both_ways
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 # Far below the fallback poll of a waiting client, and above the time of a wake on a busy machine.
-PUSHED_S = 0.6
+PUSHED_S = Limit(0.6)
 MODES = pytest.mark.parametrize("mode", ["blocking", "async"])
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from raven import BusClient, UndeliveredError
+from scripts.harness.deadline import Limit
 from tests.support import DEADLINE_S, NEVER_POLLS_S, Foreign, Program, read_all, wait_for_waiting, wait_until
 
 Connect = Callable[..., BusClient]
@@ -17,7 +18,7 @@ Consume = Callable[..., Program]
 WORKER = "worker:s"
 LEASE_S = 1.0
 # The longest time from the end of a lease to the next delivery of its message.
-SOON_S = 0.5
+SOON_S = Limit(0.5)
 
 
 @pytest.fixture

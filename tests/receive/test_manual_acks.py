@@ -16,6 +16,7 @@ from raven import BusClient, LeaseLostError
 from raven.delivery.queue_state import Lease
 from raven.model.leases import Window
 from raven.receive.lease_renewal import LeaseRenewer
+from scripts.harness.deadline import Limit
 from tests.loop import Loop
 from tests.support import DEADLINE_S, NEVER_POLLS_S, Foreign, Program, leased, wait_until
 
@@ -24,7 +25,7 @@ Spawn = Callable[..., Program]
 Start = Callable[..., Loop]
 WORKER = "worker:s"
 # Far below the poll interval and the default lease, and far above the time of a wake.
-AT_ONCE_S = 5.0
+AT_ONCE_S = Limit(5.0)
 both_modes = pytest.mark.parametrize("mode", ["listen", "subscribe"])
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from raven import BusClient
+from scripts.harness.deadline import Limit
 from tests.loop import Loop
 from tests.support import (
     NEVER_POLLS_S,
@@ -31,7 +32,7 @@ Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 WORKER = "worker:s"
 # Far below the poll interval and the leases here, and far above the time of a wake.
-AT_ONCE_S = 5.0
+AT_ONCE_S = Limit(5.0)
 both_modes = pytest.mark.parametrize("mode", ["listen", "subscribe"])
 
 

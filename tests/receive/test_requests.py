@@ -14,6 +14,7 @@ import pytest
 
 from raven import BusClient, InputError, Message
 from raven.wake.doorbell import Doorbells
+from scripts.harness.deadline import Limit
 from tests.client_process import Actor
 from tests.support import DEADLINE_S, Foreign, Program, raven_threads, wait_for_waiting, wait_until
 from tests.thread_call import Asking, request
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.both_ways
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 # Far below the fallback poll of a waiting client.
-PUSHED_S = 0.8
+PUSHED_S = Limit(0.8)
 
 
 def actor(spawn: Spawn, db: str, address: str) -> Actor:

@@ -11,6 +11,7 @@ import pytest
 
 from raven import BusClient
 from raven.wake.doorbell import Doorbells
+from scripts.harness.deadline import Limit
 from tests.client_process import Actor
 from tests.support import NEVER_POLLS_S, Program, wait_for_waiting
 
@@ -18,7 +19,7 @@ Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 WORKER = "worker:s"
 # Far below the poll interval, and far above the time of a wake.
-AT_ONCE_S = 5.0
+AT_ONCE_S = Limit(5.0)
 
 
 @pytest.fixture

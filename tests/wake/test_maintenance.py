@@ -14,13 +14,14 @@ import pytest
 
 from raven import BusClient
 from raven.wake.fifo import TEMPORARY_PREFIX
+from scripts.harness.deadline import Limit
 from scripts.stress.processes.sigstop import watcher
 from tests.support import Foreign, Program, bells, wait_for_waiting, wait_for_watch, wait_until
 
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 # A second for the clock, and one for a busy machine.
-IN_TIME_S = 2.0
+IN_TIME_S = Limit(2.0)
 # The longest poll interval that is allowed.
 RARELY = 3600
 WAITERS = ["listen", "subscribe", "tail", "server"]

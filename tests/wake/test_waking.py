@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from raven import BusClient
+from scripts.harness.deadline import Limit
 from tests.loop import Loop, taken
 from tests.support import (
     NEVER_POLLS_S,
@@ -27,7 +28,7 @@ from tests.support import (
 Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 # Far below the poll interval, and far above the time of a wake on a busy machine.
-AT_ONCE_S = 5.0
+AT_ONCE_S = Limit(5.0)
 
 
 def options(**changes: Any) -> str:
@@ -112,7 +113,7 @@ def test_a_leaving_subscribers_released_messages_wake_another_at_once(
     lines = [other.read() for _ in range(held)]
 
     assert sorted(taken + [line["id"] for line in lines]) == [*range(in_hand.id + 1, 101)]
-    assert lines[-1]["heard_at"] - left_at < 2  # and not at the end of the lease
+    assert lines[-1]["heard_at"] - left_at < Limit(2)  # and not at the end of the lease
 
 
 def test_closing_a_client_ends_its_loops_in_other_threads_at_once(db: str, connect: Connect) -> None:

@@ -10,6 +10,7 @@ import pytest
 from raven import BusClient
 from raven.host import service as service_module
 from raven_http.events import viewer as viewer_module
+from scripts.harness.deadline import Limit
 from tests.http_front import FrontHere
 from tests.support import wait_until
 
@@ -42,7 +43,7 @@ def test_clients_that_read_nothing_hold_bounded_memory_and_one_that_reads_gets_i
             while text.count(b"event: message") < 3 or text.count(b"x") < 3 * SIZE:
                 text += reader.socket.recv(1 << 20)
                 most = max(most, unread.held)
-            assert time.monotonic() - begin < 20
+            assert time.monotonic() - begin < Limit(20)
             assert most < LIMIT + 3 * SIZE  # one step reads a message of any size
         wait_until(lambda: served.counts()[1] == 0 and unread.held == 0, "the streams to end")
     finally:

@@ -17,6 +17,7 @@ import pytest
 from raven.host import service as service_module
 from raven_http.server import connection as connection_module
 from raven_http.server import front as front_module
+from scripts.harness.deadline import Limit
 from tests.http_front import FrontHere, Wire
 from tests.support import DEADLINE_S, closed_at_the_end, wait_until
 
@@ -321,7 +322,7 @@ def test_event_streams_take_no_places_of_requests_and_end_when_the_service_stops
         served.close()
 
         assert all(stream.rest().endswith(b"0\r\n\r\n") for stream in streams)
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < Limit(2)
 
 
 def test_a_client_that_goes_or_does_not_read_holds_no_place(

@@ -14,6 +14,7 @@ import pytest
 
 from raven import BusClient, ConfigError
 from raven_rpc import Server
+from scripts.harness.deadline import Limit
 from tests.failed_start import environment, refusal, serve_command
 from tests.rpc_server import Line, Served
 from tests.support import DEADLINE_S, Foreign, Program, bells, leased, wait_until
@@ -25,7 +26,7 @@ Spawn = Callable[..., Program]
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 # Far less than the server waits for a busy bus before it gives up.
-AT_ONCE_S = 7.0
+AT_ONCE_S = Limit(7.0)
 
 
 @pytest.fixture

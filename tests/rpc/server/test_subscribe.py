@@ -12,6 +12,7 @@ import pytest
 from raven import BusClient
 from raven.host import service
 from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
+from scripts.harness.deadline import Limit
 from tests.rpc_server import Line, Served
 from tests.support import Foreign, Program, leased, wait_for_waiting, wait_until, waiting
 
@@ -20,7 +21,7 @@ Connect = Callable[..., BusClient]
 Spawn = Callable[..., Program]
 WORKER = "worker:s"
 # Well before the lease of 30 s ends by itself.
-SOON_S = 15.0
+SOON_S = Limit(15.0)
 
 
 def subscribe(line: Line, role: str = WORKER, **params: Any) -> int:
