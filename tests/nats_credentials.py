@@ -27,9 +27,11 @@ def new_key(kind: int = nkeys.PREFIX_BYTE_USER) -> Key:
     return Key(seed.decode(), nkeys.from_seed(bytearray(seed)).public_key.decode())
 
 
-def _signed(signer: Key, subject: Key, name: str, claims: dict[str, Any]) -> str:
+def _signed(signer: Key, subject: Key, name: str, claims: dict[str, Any], expires_s: float = 0) -> str:
     """Return a JWT as NATS wants it: signed by another key, with the hash of its content as its id."""
     content: dict[str, Any] = {"iat": int(time.time()), "iss": signer.public, "name": name, "sub": subject.public}
+    if expires_s:
+        content["exp"] = int(time.time() + expires_s)
     content["nats"] = {"version": 2, **claims}
     content["jti"] = base64.b32encode(hashlib.sha256(json.dumps(content).encode()).digest()).decode().rstrip("=")
     parts = [_encoded(json.dumps(part).encode()) for part in ({"typ": "JWT", "alg": "ed25519-nkey"}, content)]
@@ -62,13 +64,12 @@ class Operator:
             f"resolver_preload: {json.dumps(accounts)}"
         )
 
-    def creds(self, publish: list[str], subscribe: list[str]) -> str:
-        """Return the content of a .creds file of a new user with these permissions."""
+    def creds(self, publish: list[str], subscribe: list[str], expires_s: float = 0) -> str:
+        """Return the content of a .creds file of a new user with these permissions, possibly for a time only."""
         user = new_key()
         permissions = {"pub": {"allow": publish}, "sub": {"allow": subscribe}}
-        said = _signed(
-            self._account, user, "host", {"type": "user", "subs": -1, "data": -1, "payload": -1, **permissions}
-        )
+        claims = {"type": "user", "subs": -1, "data": -1, "payload": -1, **permissions}
+        said = _signed(self._account, user, "host", claims, expires_s)
         return "".join(
             f"-----BEGIN {name}-----\n{text}\n------END {name}------\n\n"
             for name, text in (("NATS USER JWT", said), ("USER NKEY SEED", user.seed))

@@ -146,6 +146,25 @@ def test_a_host_connects_with_the_credentials_of_an_operator(tmp_path: Path, bin
         run(story)
 
 
+def test_credentials_that_have_expired_are_read_again_and_meanwhile_the_host_says_so(
+    tmp_path: Path, binary: str
+) -> None:
+    operator = Operator()
+    file = tmp_path / "alpha.creds"
+    file.write_text(operator.creds([">"], [">"], expires_s=3))
+
+    async def story(hosts: Hosts) -> None:
+        alpha = await hosts.connect("alpha", server.url, creds=str(file))
+        assert "expired" in (await hosts.event("alpha", "disconnected")).text
+        assert "does not accept link.creds (User Authentication Expired)" in (await hosts.event("alpha", "failed")).text
+        file.write_text(operator.creds([">"], [">"]))
+        await hosts.event("alpha", "connected", 2)
+        await (await alpha.publish("beta", b"mail"))
+
+    with start(tmp_path, binary, operator.config) as server:
+        run(story)
+
+
 def test_a_host_connects_by_its_key_by_a_token_and_by_tls(tmp_path: Path, binary: str) -> None:
     needs("openssl")
     key = new_key()

@@ -78,7 +78,12 @@ def test_a_server_that_takes_other_users_only_or_has_no_jetstream(tmp_path: Path
         url = other.url.replace("//", "//alpha:s3cret@")
         await fails(hosts, url, ServerError, "JetStream is not enabled at .* for this account")
         url = other.url.replace("//", "//alpha:s3cret2@")
-        await fails(hosts, url, ForbiddenError, r"127\.0\.0\.1:\d+ does not accept the user in link\.url$")
+        await fails(
+            hosts,
+            url,
+            ForbiddenError,
+            r"127\.0\.0\.1:\d+ does not accept the user in link\.url \(Authorization Violation\)$",
+        )
         # One that works is found among others; otherwise the most telling error counts.
         dead = f"nats://127.0.0.1:{free_port()}"
         with pytest.raises(ForbiddenError, match="does not accept"):

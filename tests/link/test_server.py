@@ -172,3 +172,63 @@ def test_a_store_that_is_older_than_it_was_is_used_as_it_is(nats: NATSServer) ->
         assert [parcel.data for parcel in await take(pull, 1)] == [b"2"]
 
     run(story)
+
+
+@pytest.mark.slow
+def test_a_server_that_answers_nothing_more_is_left_and_found_again(nats: NATSServer) -> None:
+    async def story(hosts: Hosts) -> None:
+        alpha, beta = await two_hosts(hosts, nats)
+        pull = await hosts.pull(beta)
+        nats.pause()
+        began_at = time.monotonic()
+        # More than the buffers of both ends hold: the end of the connection must not wait for them.
+        futures = [await alpha.publish("beta", bytes(1_000_000)) for _ in range(40)]
+        results = await asyncio.gather(*futures, return_exceptions=True)
+        assert {type(result) for result in results} == {LostError}
+        await hosts.event("alpha", "disconnected")
+        await hosts.event("beta", "disconnected")
+        assert time.monotonic() - began_at < 25
+        nats.resume()
+        await hosts.event("alpha", "connected", 2)
+        await hosts.event("beta", "connected", 2)
+        await (await alpha.publish("beta", b"last"))
+        async with asyncio.timeout(DEADLINE_S):
+            while [parcel.data for parcel in await take(pull, 1)][-1] != b"last":
+                pass
+
+    run(story)
+
+
+@pytest.mark.slow
+def test_mail_that_is_not_acked_comes_again(nats: NATSServer) -> None:
+    async def story(hosts: Hosts) -> None:
+        alpha, beta = await two_hosts(hosts, nats)
+        pull = await hosts.pull(beta)
+        await (await alpha.publish("beta", b"1"))
+        first = await anext(pull)
+        await (await alpha.publish("beta", b"2"))
+        assert [parcel.data for parcel in await take(pull, 1)] == [b"2"]
+        again = await take(pull, 1)
+        assert [parcel.deliveries for parcel in first + again] == [1, 2]
+        assert [parcel.data for parcel in again] == [b"1"]
+        await remains(beta, 0)
+
+    run(story)
+
+
+def test_a_listener_that_fails_is_reported_and_called_again(nats: NATSServer) -> None:
+    async def story(hosts: Hosts) -> None:
+        alpha, beta = await two_hosts(hosts, nats)
+        reported: asyncio.Queue[Any] = asyncio.Queue()
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.put_nowait(context))
+
+        def fail(sender: str, data: bytes) -> None:
+            raise ZeroDivisionError(data)
+
+        await beta.subscribe_signs(fail)
+        for data in (b"1", b"2"):
+            await alpha.sign("beta", data)
+            async with asyncio.timeout(DEADLINE_S):
+                assert repr((await reported.get())["exception"]) == repr(ZeroDivisionError(data))
+
+    run(story)

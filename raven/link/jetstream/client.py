@@ -53,6 +53,11 @@ class Client(nats.aio.client.Client):
         await self.flush(timeout_s)
         await self.flush(timeout_s)
 
+    def last_words(self) -> str:
+        """Return the error that the server sent before it ended the connection, if nats-py has not read it."""
+        unread = bytes(getattr(getattr(self._transport, "_io_reader", None), "_buffer", b""))
+        return unread.partition(b"-ERR ")[2].partition(b"\r")[0].decode("utf-8", "replace").strip("'")
+
     async def discard(self) -> None:
         """Close the connection at once, though the other end may not answer; never raises."""
         self._pending, self._pending_data_size = [], 0

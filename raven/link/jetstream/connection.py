@@ -29,6 +29,8 @@ from raven.link.settings import LinkSettings
 _PING_S = 5
 _PINGS = 2
 _CONNECT_S = 5
+# A server that refuses a host may end the connection before its reason is read: it is asked for that again.
+_TRIES = 3
 _FIRST_PAUSE_S = 0.1
 _LAST_PAUSE_S = 2.0
 _PERMISSIONS = "give its user the permissions that `raven link setup --print` shows"
@@ -68,7 +70,8 @@ class Connection:
         self._prepare = prepare
         self._on_event = on_event
         self._inbox = f"_INBOX.{settings.name}.{secrets.token_hex(8)}"
-        self._targets = [target_of(url) for url in settings.urls]
+        self._configured = [target_of(url) for url in settings.urls]
+        self._targets = self._configured
         self._client: Client | None = None
         self._target = self._targets[0]
         self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -199,11 +202,9 @@ class Connection:
         self._listeners[subject] = handler
         client = self._client
         if client:
-            try:
+            # At the loss of the connection the next takes over; a slow server takes it later.
+            with suppress(nats.errors.Error, OSError):
                 await self._subscribe(client, {subject: handler})
-            except (nats.errors.Error, OSError) as error:
-                if client is self._client:
-                    raise LostError(f"{self.url} did not take the subscription to {subject} ({error})") from error
 
     async def stop_listening(self, subject: str) -> None:
         """End what `listen` began; without it, does nothing."""
@@ -225,15 +226,18 @@ class Connection:
         """Connect to one of the servers; raises the most telling of their errors."""
         errors: list[RavenError] = []
         for target in random.sample(self._targets, len(self._targets)):
-            lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-            try:
-                client = await self._connect_to(target, lost)
-            except RavenError as error:
-                errors.append(error)
-                continue
-            self._client, self._target, self._lost = client, target, lost
-            self._add_targets(client.info.get("connect_urls") or ())
-            return
+            for _ in range(_TRIES):
+                lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+                try:
+                    client = await self._connect_to(target, lost)
+                except RavenError as error:
+                    errors.append(error)
+                    if not isinstance(error.__cause__, ConnectionResetError | BrokenPipeError):
+                        break
+                else:
+                    self._client, self._target, self._lost = client, target, lost
+                    self._targets = self._with_cluster(client.info.get("connect_urls") or ())
+                    return
         telling = [error for error in errors if not isinstance(error, UnreachableError)] or errors
         raise telling[0]
 
@@ -274,9 +278,12 @@ class Connection:
             self._denied.clear()
             await self._subscribe(client, {f"{self._inbox}.*": self._on_answer, **self._listeners})
         except BaseException as error:
+            words = client.last_words()
             await client.discard()
             if isinstance(error, RavenError) or not isinstance(error, Exception):
                 raise
+            if isinstance(error, ConnectionError) and words:
+                error = nats.errors.Error(words)
             raise connect_error(error, target, settings) from error
         return client
 
@@ -290,14 +297,14 @@ class Connection:
                     f"{self.url} forbids {self._settings.name} to subscribe to {subject}: {_PERMISSIONS}"
                 )
 
-    def _add_targets(self, addresses: Iterable[str]) -> None:
-        """Add the servers of a cluster that a server has named, with the credentials of that server."""
-        known = {(target.host, target.port) for target in self._targets}
+    def _with_cluster(self, addresses: Iterable[str]) -> list[Target]:
+        """Return the servers of the settings and of the cluster, which have the user and the name of this server."""
+        targets = {(target.host, target.port): target for target in self._configured}
         for address in addresses:
             with suppress(ConfigError):
-                found = target_of(f"{self._target.scheme}://{address}")
-                if (found.host, found.port) not in known:
-                    self._targets.append(self._target._replace(host=found.host, port=found.port))
+                host, port = target_of(f"nats://{address}")[1:3]
+                targets.setdefault((host, port), self._target._replace(host=host, port=port))
+        return list(targets.values())
 
     async def _keep(self) -> None:
         """Connect again after each loss, with growing pauses, and prepare it."""
@@ -362,14 +369,17 @@ class Connection:
         if isinstance(error, nats.errors.SlowConsumerError):
             self._on_event(Event("slow", f"messages of {error.subject} came faster than they were taken"))
         elif text.startswith("permissions violation for "):
-            # nats-py tells the subject in lower case.
-            denied = text.removeprefix("permissions violation for ")
+            self._deny(text.removeprefix("permissions violation for "))
+        elif not isinstance(error, nats.errors.Error | OSError):
+            context = {"message": "a listener of the link failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
+
+    def _deny(self, denied: str) -> None:
+        """Fail the calls of a subject that the server denies; nats-py tells it in lower case."""
+        for call in list(self._calls.values()):
+            if f'publish to "{call.subject.lower()}"' in denied and not call.answer.done():
+                text = f"{self.url} forbids {self._settings.name} to send to {call.subject}: {_PERMISSIONS}"
+                call.answer.set_exception(ForbiddenError(text))
+        if denied not in self._denied:
             self._denied.add(denied)
-            for call in list(self._calls.values()):
-                if f'publish to "{call.subject.lower()}"' in denied and not call.answer.done():
-                    call.answer.set_exception(
-                        ForbiddenError(
-                            f"{self.url} forbids {self._settings.name} to send to {call.subject}: {_PERMISSIONS}"
-                        )
-                    )
             self._on_event(Event("denied", f"{self.url} denies {denied}: {_PERMISSIONS}"))

@@ -118,8 +118,8 @@ def connect_error(error: Exception, target: Target, settings: LinkSettings) -> R
         return ForbiddenError(
             f"no TLS with {server}: {reason}; check link.tls_ca, tls_cert and tls_key, and the name in its certificate"
         )
-    if "authorization violation" in text.lower():
-        return ForbiddenError(f"{server} {_refusal(target, settings)}")
+    if "auth" in text.lower():
+        return ForbiddenError(f"{server} {_refusal(target, settings)} ({text})")
     if isinstance(error, OSError):
         return UnreachableError(_no_connection(error, server, settings))
     if isinstance(error, ValueError) or "info message" in text.lower():
@@ -129,8 +129,8 @@ def connect_error(error: Exception, target: Target, settings: LinkSettings) -> R
 
 def _no_connection(error: OSError, server: str, settings: LinkSettings) -> str:
     if isinstance(error, ConnectionError) and not isinstance(error, ConnectionRefusedError):
-        hint = "check link.tls_ca, tls_cert and tls_key, and see its log" if settings.tls_ca else "see its log"
-        return f"{server} has ended the connection before it was ready; {hint}"
+        check = "link.tls_ca, tls_cert and tls_key" if settings.tls_ca else "the user"
+        return f"{server} has ended the connection before it was ready; check {check}, and see its log"
     reason = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
     return f"no NATS server at {server}: {reason}; check link.url, and that the server runs"
 
