@@ -18,7 +18,7 @@ from scripts.swarm.review import python_files
 from scripts.swarm.screen import Screen
 
 # Far longer than a step takes, even on a busy machine.
-_DEADLINE_S = 20.0
+_DEADLINE_S = 60.0
 # Between two looks at the processes of the agents.
 _SLICE_S = 0.25
 _SHOWN_JOBS = 2

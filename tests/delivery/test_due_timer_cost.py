@@ -35,7 +35,9 @@ def instructions(bus: BusClient) -> Iterator[Callable[[], int]]:
     connection.set_progress_handler(None)
 
 
-@pytest.mark.parametrize("options", [{}, {"delay_s": 3600}, {"expires_in_s": 3600}, {"expires_in_s": 1, "delay_s": 9}])
+@pytest.mark.parametrize(
+    "options", [{}, {"delay_s": 3600}, {"expires_in_s": 3600}, {"expires_in_s": 600, "delay_s": 900}]
+)
 def test_many_addresses_with_mail_cost_an_idle_tick_nothing(hosted: Hosted, options: dict[str, float]) -> None:
     bus = hosted("boss:s")
     bus.send([f"{number}:junk" for number in range(ADDRESSES)], "junk", **options)

@@ -44,10 +44,10 @@ def state(foreign: Foreign, message_id: int = 1) -> int:
     return number
 
 
-def end_last_lease(bus: BusClient, foreign: Foreign) -> float:
+def end_last_lease(bus: BusClient, foreign: Foreign, lease_s: float = 0.2) -> float:
     """Let the lease of a message's only attempt end, and return its time."""
     bus.send(WORKER, "job", max_attempts=1)
-    (message,) = bus.claim(lease_s=0.2)
+    (message,) = bus.claim(lease_s=lease_s)
     ready_at = foreign.value("SELECT ready_at FROM deliveries WHERE id >> 20 = ?", message.id)
     return float(ready_at / 1e6)
 
@@ -78,16 +78,15 @@ def test_while_any_process_waits_expiry_and_due_timers_are_applied_soon(
 
 
 def test_a_lease_that_ended_during_another_write_is_released_soon_after(
-    db: str, bus: BusClient, watch: Callable[[], Program], spawn: Spawn, foreign: Foreign
+    bus: BusClient, watch: Callable[[], Program], foreign: Foreign
 ) -> None:
     watch()
-    ended_at = end_last_lease(bus, foreign)
-    writer = spawn("lock_holder", db)
-    writer.read()
+    ended_at = end_last_lease(bus, foreign, lease_s=1.0)
+    foreign.execute("BEGIN IMMEDIATE")
     wait_until(lambda: time.time() > ended_at + 0.3, "the end of the lease")
     while_another_wrote = state(foreign)
 
-    writer.ask(None)
+    foreign.execute("COMMIT")
     released_at = time.monotonic()
     wait_until(lambda: state(foreign) == 4, "the death")
 
