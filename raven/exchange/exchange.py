@@ -31,11 +31,14 @@ from raven.exchange.values import (
 from raven.model.limits import is_integer
 from raven.observer import settle
 from raven.store.database import Store
-from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
+from raven.wake.doorbell import ALL_TRAFFIC, ANY_RECEIPT, Doorbells
 from raven.wake.handle import Handle
+from raven.wake.maintenance import Maintenance
 
 if TYPE_CHECKING:
     from raven.store.transaction import Transaction
+    from raven.wake.doors import Doors
+    from raven.wake.listener import Listener
 
 _MAX_FRAMES = 1_000_000
 
@@ -82,6 +85,7 @@ class Exchange:
         )
         self._doorbells = doorbells = Doorbells(self._store.path)
         self._handle = Handle(self._store, doorbells, lambda store: settle(store, doorbells, settings.identity_ttl_s))
+        self._maintenance = Maintenance(doorbells, self._handle.on_idle)
         self._windows: dict[str, handover.Window] = {}
         self._confirmations = Confirmations(self._terms)
         self._leaving = outgoing.Leaving()
@@ -241,6 +245,26 @@ class Exchange:
         """
         hosts.check_host(host)
         hosts.show(self._store, self._terms, host, addresses)
+
+    def doors(self) -> Doors:
+        """Return doors, which ring when mail is sent to one of the addresses that `Doors.set` names."""
+        from raven.wake.doors import Doors
+
+        return Doors(self._handle)
+
+    def receipt_listener(self) -> Listener:
+        """Return a listener that rings when any delivery on this host has changed: call `tell` then."""
+        from raven.wake.listener import Listener
+
+        return Listener(self._handle, ANY_RECEIPT, watch=False)
+
+    def bells_version(self) -> int:
+        """Return a number that changes when a loop comes to any address or leaves it: `home` has changed then."""
+        return self._doorbells.bells_version()
+
+    def maintain(self) -> None:
+        """End leases, delays and lifetimes that are over, and clean up: call this once a second."""
+        self._maintenance.run_due(self._store)
 
     def close(self) -> None:
         """Close the connection; later calls raise ClosedError. Idempotent."""

@@ -40,7 +40,7 @@ class Card(NamedTuple):
     """The card of a host as it is known here; `at_home` has the times of the server's clock, in steps of 5 s.
 
     `version` is the highest version of the wire that both hosts speak. `heard_at` is a time of time.monotonic. A host
-    that is leaving has stopped its relay.
+    that is leaving has stopped its relay. `run` marks one run of a relay.
     """
 
     host: str
@@ -51,6 +51,7 @@ class Card(NamedTuple):
     received: Mapping[str, Confirmation]
     is_leaving: bool
     heard_at: float
+    run: str = ""
 
     def is_fresh(self, now: float) -> bool:
         """Whether the host is alive: its card came within the last 20 s, and was not its last one."""
@@ -90,6 +91,7 @@ class _Head(_Page):
 
     version: int = Field(alias="v", ge=1)
     bus: str = Field(min_length=1, max_length=64)
+    run: str = Field("", max_length=64)
     raven: str = Field("", max_length=64)
     received: dict[str, _Numbers] = {}
     pages: list[str] = Field([], max_length=_MAX_PAGES)
@@ -120,17 +122,20 @@ def write(
     received: Mapping[str, Confirmation],
     max_payload: int,
     *,
+    run: str = "",
     is_leaving: bool = False,
 ) -> Written:
     """Return the card of this host, with the addresses that `rounded` has returned.
 
     A card that is longer than the server takes has its addresses on further pages, under `HOST.1` and so on. A
-    session has one page for its addresses, unless they are too many. A relay that ends tells that it is leaving.
+    session has one page for its addresses, unless they are too many. A relay that ends tells that it is leaving. `run`
+    marks this run of the relay.
     """
     room = max_payload - ROOM
     head = {
         "v": WIRE_VERSION,
         "bus": bus_id,
+        **({"run": run} if run else {}),
         "raven": __version__,
         "received": received,
         **({"leaving": True} if is_leaving else {}),
@@ -197,19 +202,19 @@ class Cards:
         """Return the hosts of whose card a page is missing: if it stays so, the bucket must be read again."""
         return {host for host in self._heads if not self._is_complete(host)}
 
-    def clash(self, bus_id: str, now: float) -> str | None:
-        """Return how another host that is alive contradicts this one, with the remedy; None if none does."""
-        if self.own is not None and self.own.bus_id != bus_id and self.own.is_fresh(now):
-            return (
-                f"another bus is linked as {self._host}, heard {now - self.own.heard_at:.0f} s ago: choose another "
-                "link.name for one of the two"
-            )
-        for host, card in self.fresh(now).items():
-            if card.bus_id == bus_id:
-                return (
-                    f"the host {host} links the same bus, heard {now - card.heard_at:.0f} s ago: one of the two files "
-                    "is a copy; stop the relay there, or remove the copy"
-                )
+    def clash(self, card: Card, bus_id: str, run: str) -> str | None:
+        """Return how a card contradicts that this host runs one relay of one bus, with the remedy; None if it does not.
+
+        `bus_id` and `run` name this relay. If the card was put just now, the other relay runs.
+        """
+        is_own_name, is_own_bus = card.host == self._host, card.bus_id == bus_id
+        if card.is_leaving or (is_own_bus and is_own_name and card.run == run):
+            return None
+        if is_own_bus:
+            where = "another relay" if is_own_name else f"the host {card.host}"
+            return f"{where} links a copy of this bus now: stop the relay there, or remove that copy"
+        if is_own_name:
+            return f"another bus is linked as {self._host} now: choose another link.name for one of the two"
         return None
 
     def _read(self, data: bytes, model: type[_Page]) -> _Page:
@@ -237,6 +242,7 @@ class Cards:
             {name: Confirmation(*numbers[:3]) for name, numbers in head.received.items() if is_name(name)},
             head.leaving,
             heard_at,
+            head.run,
         )
         pages = self._pages.get(host, {})
         for number in pages.keys() - range(1, len(head.pages) + 1):

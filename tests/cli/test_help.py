@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,11 +16,16 @@ import pytest
 
 from raven.cli.app import COMMANDS, GROUPS, cli
 from raven.cli.exit_codes import EXIT_CODES, GENERAL, INTERRUPTED, MEANINGS, USAGE
+from scripts.harness.nats_server import NATSServer
 from tests.cli.shell import DEADLINE_S, Shell
+from tests.link.conftest import nats_binary
 
 # For each command: the lines to run before its example, and a text that the example prints.
 DIE = "raven claim -a worker:s1 > claimed; raven nack 1 --reason broken > nacked"
 ANSWER = "raven subscribe -a worker:s1 --count 1 --timeout 20s --exec 'raven reply $(jq .id) -t sum --body 3'"
+MEET = """python -c 'from raven.exchange import Exchange; Exchange("bus.db", "alpha").take_in("beta", [])'"""
+# Commands that run until they are told to end.
+LASTING = {"raven serve", "raven link", "raven link run"}
 EXAMPLES = {
     "raven": ("", "#2 a:s -> b:s type=hello {}\n"),
     "raven ack": ("", "acked #1\n"),
@@ -33,6 +39,11 @@ EXAMPLES = {
     "raven history": ("", "#1 boss:s1 -> worker:s1"),
     "raven inbox": ("", "#1 boss:s1 -> worker:s1"),
     "raven init": ("", "wrote raven.yaml\n"),
+    "raven link": ("", "linked as alpha in lab over "),
+    "raven link drain": ("", "returned 0 deliveries\n"),
+    "raven link forget": (MEET, "forgot beta: 0 deliveries ready again\n"),
+    "raven link run": ("", "linked as alpha in lab over "),
+    "raven link status": ("", "no relay of this bus runs here\n"),
     "raven nack": ("", "nacked #1"),
     "raven peers": ("", "worker:s1  no"),
     "raven prune": ("", "would drop 0 messages"),
@@ -83,7 +94,7 @@ def start(shell: Shell, script: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("path", sorted(set(ALL) - {"raven top", "raven serve"}))
+@pytest.mark.parametrize("path", sorted(set(ALL) - {"raven top", *LASTING}))
 def test_the_example_of_a_command_runs_as_it_stands(bus: Shell, path: str, serve: Callable[..., Any]) -> None:
     before, printed = EXAMPLES[path]
     if path == "raven call":
@@ -96,10 +107,15 @@ def test_the_example_of_a_command_runs_as_it_stands(bus: Shell, path: str, serve
     assert printed in output
 
 
-def test_the_example_of_serve_listens_until_it_is_told_to_end(bus: Shell) -> None:
-    with start(bus, ALL["raven serve"].example) as process:
+@pytest.mark.parametrize("path", sorted(LASTING))
+def test_the_example_of_a_lasting_command_runs_until_it_is_told_to_end(bus: Shell, path: str, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        if path != "raven serve":
+            nats = stack.enter_context(NATSServer(tmp_path / "nats", nats_binary("newest")))
+            bus.environment["RAVEN_LINK_URL"] = nats.url
+        process = stack.enter_context(start(bus, f"exec {ALL[path].example}"))
         assert process.stdout
-        assert process.stdout.readline() == EXAMPLES["raven serve"][1]
+        assert process.stdout.readline().startswith(EXAMPLES[path][1])
         process.terminate()
         assert process.wait(DEADLINE_S) == 0
 

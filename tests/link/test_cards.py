@@ -216,24 +216,20 @@ def test_a_deleted_card_is_forgotten() -> None:
     assert (known.hosts, known.own, known.incomplete()) == ({}, None, set())
 
 
-def test_a_contradiction_between_two_buses_is_told_with_its_remedy() -> None:
+def test_a_card_of_another_relay_with_this_host_s_name_or_bus_is_a_clash() -> None:
     known = Cards("alpha")
-    put(known, card(bus="mine"), 100.0)
-    put(known, card(host="beta", bus="theirs"), 100.0)
-    assert known.clash("mine", 100.0) is None
+    other, copy = put(known, card(bus="mine"), 0.0), put(known, card(host="beta", bus="mine"), 0.0)
+    leaving = put(known, write("alpha", "mine", HOME, RECEIVED, PAYLOAD, is_leaving=True), 0.0)
+    assert other
+    assert copy
+    assert leaving
 
-    other = known.clash("another", 110.0)
-    assert other == "another bus is linked as alpha, heard 10 s ago: choose another link.name for one of the two"
-    copy = known.clash("theirs", 110.0)
-    assert copy is not None
-    assert "another bus is linked as alpha" in copy
-    known.hear("alpha", None, 100.0)
-    copy = known.clash("theirs", 110.0)
-    assert copy is not None
-    assert copy.startswith("the host beta links the same bus, heard 10 s ago: one of the two files is a copy; stop")
-    assert known.clash("theirs", 121.0) is None
-    put(known, card(bus="mine"), 100.0)
-    assert known.clash("another", 121.0) is None
+    assert known.clash(other, "mine", "") is None
+    assert known.clash(leaving, "theirs", "") is None
+    assert known.clash(copy, "theirs", "") is None
+    assert str(known.clash(other, "mine", "2")).startswith("another relay links a copy of this bus now: stop the relay")
+    assert str(known.clash(copy, "mine", "")).startswith("the host beta links a copy of this bus now: stop the relay")
+    assert str(known.clash(other, "theirs", "")).startswith("another bus is linked as alpha now: choose another link.n")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`raven serve`: the bus over JSON-RPC on a Unix socket, and over HTTP with a live page."""
+"""`raven serve` and `raven call`: the bus over JSON-RPC on a Unix socket, and over HTTP with a live page."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import click
 
 from raven.cli.command import Documented
 from raven.cli.main import DEFAULT_GC_THRESHOLDS
-from raven.cli.options import ADDRESS, db_option, import_http, import_rpc, load_config, socket_option
-from raven.cli.output import escape
+from raven.cli.options import ADDRESS, db_option, import_http, import_rpc, load_config, open_socket, socket_option
+from raven.cli.output import echo_json, escape
 from raven.errors import abbreviate
 from raven.host.limits import ServerLimits
+from raven.model import body as bodies
 
 if TYPE_CHECKING:
     from raven_http.server.front import HttpFront
@@ -220,3 +221,24 @@ def _open(url: str) -> None:
 
     if not webbrowser.open(url):
         click.echo(f"no browser was found: open {url} within two minutes, once", err=True)
+
+
+@click.command(
+    cls=Documented,
+    short_help="Call a JSON-RPC method of the server.",
+    example="""raven call peers '{"session": "s1"}'""",
+    exit_codes={1: "no server answers; for errors of the method, see the table of `raven --help`"},
+)
+@click.argument("method")
+@click.argument("params", metavar="[JSON]", default="{}")
+@socket_option
+def call(method: str, params: str, socket: str | None) -> None:
+    """Call METHOD with parameters as a JSON object or array (default: {}), and print its result as JSON.
+
+    The socket is --socket, else RAVEN_SOCKET, else the socket of the bus file of this folder.
+    """
+    arguments: Any = bodies.parse(params)
+    if not isinstance(arguments, dict | list):
+        raise click.UsageError(f"the parameters {abbreviate(params)} are neither an object nor an array")
+    with open_socket(socket or f"{load_config(None).db}.sock") as bus:
+        echo_json(bus.call(method, arguments))

@@ -1,0 +1,391 @@
+"""Relay: it links the buses of several hosts, by an event loop for the server and a thread for the bus file."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from raven.errors import LostError, RavenError, UnreachableError
+from raven.exchange import Exchange
+from raven.link import status
+from raven.link.envelope import Mailroom, decode_sign
+from raven.link.pull import Parcel, Pull
+from raven.link.relay.outward import Posting
+from raven.link.relay.store_thread import StoreThread
+from raven.link.relay.work import Arrival, Orders, Work
+from raven.link.server import Event, Server, connect
+from raven.link.settings import LinkSettings, is_name
+from raven.model import clock
+
+if TYPE_CHECKING:
+    from raven.link.server import Stored
+
+_STATUS_S = 5.0
+# Another relay puts its card each 5 s.
+_DOUBT_S = 6.5
+_LAST_S = 2.0
+_THREAD_S = 15.0
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 10.0
+# So many bytes of mail may wait for the store thread.
+_MAX_WAITING = 64 << 20
+# A change of the offset below this, or below its error, is noise.
+_OFFSET_STEP_US = 2000
+_log = logging.getLogger("raven")
+
+
+class Relay:
+    """Links the bus at `db_path` with the buses of other hosts; `on_ready` is called with the URL of the server.
+
+    A message that is here for another host leaves through the server, and one that comes is committed here, in the
+    store thread. Nothing is acked before it is committed; nothing is published before it is on this host's disk.
+    """
+
+    def __init__(
+        self,
+        db_path: str,
+        settings: LinkSettings,
+        *,
+        busy_timeout_s: float | None = None,
+        on_ready: Callable[[str], None] = lambda url: None,
+    ) -> None:
+        self._db_path = db_path
+        self._settings = settings
+        self._busy_timeout_s = busy_timeout_s
+        self._on_ready = on_ready
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._orders: asyncio.Queue[Orders] = asyncio.Queue()
+        self._mailroom: Mailroom[Parcel] = Mailroom()
+        self._waiting = 0
+        self._has_room = asyncio.Event()
+        self._server: Server | None = None
+        self._pull: Pull | None = None
+        self._connected_at: int | None = None
+        self._began_at = clock.now()
+        self._failure: str | None = None
+        self._status: dict[str, Any] = {}
+        self._offset: tuple[int, int] | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def stop(self) -> None:
+        """Let `run` return after the current transaction and the last card."""
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    async def run(self) -> None:
+        """Link until `stop`; raises BindError if a relay of this bus runs already.
+
+        Raises ConfigError, ForbiddenError, LimitError, ServerError or DatabaseError if the link cannot work.
+        """
+        with self._open_exchange():  # makes a missing bus file, and reports an unusable one at once
+            pass
+        with status.RelayLock(self._db_path) as lock:
+            self._work = Work(self._open_exchange, self._take_orders, self._settings.name, lock.run)
+            self._thread = StoreThread(self._work, self._on_thread_end)
+            self._thread.start()
+            try:
+                await self._link(lock.last_run)
+            finally:
+                await self._end()
+
+    async def _link(self, last_run: str | None) -> None:
+        server = await self._connect()
+        if server is None:
+            return
+        await server.subscribe_cards(lambda key, data: self._thread.submit(partial(self._work.meet, key, data)))
+        await server.subscribe_signs(self._on_sign)
+        await self._read_cards(server)
+        if await self._call(partial(self._is_doubtful, last_run)):
+            await asyncio.wait({self._ended}, timeout=_DOUBT_S)
+        if not self._ended.done():
+            self._thread.submit(partial(self._work.connect, server.max_payload))
+            self._pull = Pull(server)
+            for task in (self._take_mail(self._pull), self._carry_out(server), self._write_status()):
+                self._start(task)
+            self._on_ready(server.connection.url)
+        await self._ended
+
+    async def _connect(self) -> Server | None:
+        """Connect, as often as it takes; returns None if the relay is stopped meanwhile."""
+        pause_s = _FIRST_PAUSE_S
+        while not self._ended.done():
+            try:
+                self._server = await connect(self._settings, self._on_event)
+            except (UnreachableError, LostError) as error:
+                if str(error) != self._failure:
+                    self._failure = str(error)
+                    _log.warning("%s; trying again", error)
+                await asyncio.wait({self._ended}, timeout=pause_s)
+                pause_s = min(2 * pause_s, _MAX_PAUSE_S)
+            else:
+                self._connected_at, self._failure = clock.now(), None
+                return self._server
+        return None
+
+    async def _end(self) -> None:
+        """Finish the transaction, put the last card, and close everything."""
+        if self._pull is not None:
+            await self._pull.close()
+        self._thread.submit(self._work.leave)
+        self._thread.stop()
+        await asyncio.to_thread(self._thread.join, _THREAD_S)
+        with suppress(TimeoutError):
+            if self._server is not None:
+                await asyncio.wait_for(self._drain(self._server), _LAST_S)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._server is not None:
+            await self._server.close()
+        with suppress(OSError):
+            status.write(self._db_path, {**self._status, "ended_at": clock.now()})
+
+    async def _drain(self, server: Server) -> None:
+        await asyncio.sleep(0)  # the thread's last orders
+        while not self._orders.empty():
+            await self._carry_out_one(server, self._orders.get_nowait())
+
+    # The store thread.
+
+    def _open_exchange(self) -> Exchange:
+        return Exchange(
+            self._db_path,
+            self._settings.name,
+            sessions=self._settings.sessions,
+            accept=self._settings.accept,
+            window=self._settings.window,
+            window_bytes=self._settings.window_bytes,
+            durability=self._settings.durability,
+            busy_timeout_s=self._busy_timeout_s,
+        )
+
+    def _is_doubtful(self, last_run: str | None) -> bool:
+        return self._work.whereabouts.is_doubtful(last_run)
+
+    def _take_orders(self, orders: Orders) -> None:
+        self._loop.call_soon_threadsafe(self._orders.put_nowait, orders)
+
+    def _on_thread_end(self, error: BaseException | None) -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._end_with, error)
+
+    def _end_with(self, error: BaseException | None) -> None:
+        if not self._ended.done():
+            if error is None:
+                self._ended.set_result(None)
+            else:
+                self._ended.set_exception(error)
+
+    async def _call(self, function: Callable[[], Any]) -> Any:
+        """Run a function in the store thread, and return its result; None if the thread ends before."""
+        result: asyncio.Future[Any] = self._loop.create_future()
+
+        def resolve(value: Any) -> None:
+            if not result.done():
+                result.set_result(value)
+
+        self._thread.submit(lambda: self._loop.call_soon_threadsafe(resolve, function()))
+        await asyncio.wait({result, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+        return result.result() if result.done() else None
+
+    # The server.
+
+    def _on_event(self, event: Event) -> None:
+        if event.kind == "connected":
+            self._connected_at, self._failure = clock.now(), None
+            if self._pull is not None:  # it has connected again
+                _log.info("%s", event.text)
+                self._start(self._rejoin())
+        elif event.kind == "disconnected":
+            self._connected_at = None
+            self._thread.submit(self._work.disconnect)
+            _log.warning("%s; mail to other hosts waits", event.text)
+        else:
+            if event.text != self._failure:
+                _log.warning("%s", event.text)
+            self._failure = event.text
+
+    async def _rejoin(self) -> None:
+        """Go on after a lost connection: read the cards that were missed, then publish."""
+        if self._server is not None:
+            with suppress(UnreachableError, LostError):  # it is lost again: the next connection comes here again
+                await self._read_cards(self._server)
+            if self._server.is_ready:
+                self._thread.submit(partial(self._work.connect, self._server.max_payload))
+
+    async def _read_cards(self, server: Server) -> None:
+        now = clock.now() + (self._offset[0] if self._offset else 0)
+        for card in (await server.read_cards()).values():
+            age_s = max(0.0, (now - card.stored_at) / 1e6)
+            self._thread.submit(partial(self._work.meet, card.key, card.data, age_s))
+
+    def _on_sign(self, sender: str, data: bytes) -> None:
+        sign = decode_sign(data)
+        if sign is not None and self._is_other(sender):
+            self._thread.submit(partial(self._work.hear, sender, sign.confirmation, is_gap=sign.is_behind))
+
+    async def _take_mail(self, pull: Pull) -> None:
+        """Give the mail that comes to the store thread."""
+        async for parcels in pull:
+            now, useless = time.monotonic(), self._mailroom.take_abandoned(time.monotonic())
+            for parcel in parcels:
+                if not self._is_other(parcel.sender):
+                    useless.append(parcel)
+                    continue
+                received = self._mailroom.add(parcel.sender, parcel.data, parcel.headers, parcel, now)
+                if received is None:
+                    continue
+                if received.envelope is None:
+                    useless += received.handles
+                    continue
+                self._waiting += sum(len(one.data) for one in received.handles)
+                arrival = Arrival(received.envelope, received.handles)
+                self._thread.submit(partial(self._work.receive, parcel.sender, arrival), wakes=False)
+            self._thread.wake()
+            await pull.ack(useless)
+            while self._waiting > _MAX_WAITING:
+                self._has_room.clear()
+                await self._has_room.wait()
+
+    def _is_other(self, sender: str) -> bool:
+        return is_name(sender) and sender != self._settings.name
+
+    async def _carry_out(self, server: Server) -> None:
+        """Carry out the orders of the store thread, in their order."""
+        while True:
+            await self._carry_out_one(server, await self._orders.get())
+
+    async def _carry_out_one(self, server: Server, orders: Orders) -> None:
+        for posting in orders.postings:
+            await self._publish(server, posting)
+        for host, data in orders.signs:
+            await server.sign(host, data)
+        if orders.acks and self._pull is not None:
+            await self._pull.ack(orders.acks)
+            self._waiting -= sum(len(parcel.data) for parcel in orders.acks)
+            self._has_room.set()
+        if orders.cards:
+            self._start(self._put_card(server, orders.cards))
+
+    async def _publish(self, server: Server, posting: Posting) -> None:
+        try:
+            answers = [await server.publish(posting.host, part.data, part.headers) for part in posting.parts]
+        except RavenError as error:
+            self._thread.submit(partial(self._work.answered, posting.host, posting.sent, error))
+            return
+        if len(answers) == 1:
+            answers[0].add_done_callback(partial(self._on_answer, posting))
+        else:
+            self._start(self._await_answers(posting, answers))
+
+    def _on_answer(self, posting: Posting, answer: asyncio.Future[Stored]) -> None:
+        error = LostError("the link was closed") if answer.cancelled() else answer.exception()
+        known = error if error is None or isinstance(error, RavenError) else LostError(str(error))
+        job = partial(self._work.answered, posting.host, posting.sent, known)
+        self._thread.submit(job, wakes=known is not None or self._work.wants_answers)
+
+    async def _await_answers(self, posting: Posting, answers: Collection[asyncio.Future[Stored]]) -> None:
+        """Wait until all parts of an envelope are stored, or one is not."""
+        whole: asyncio.Future[Any] = self._loop.create_future()
+        results = await asyncio.gather(*answers, return_exceptions=True)
+        errors = [one for one in results if isinstance(one, BaseException)]
+        if errors:
+            whole.set_exception(errors[0])
+        else:
+            whole.set_result(None)
+        self._on_answer(posting, whole)
+
+    async def _put_card(self, server: Server, pages: Collection[tuple[str, bytes]]) -> None:
+        """Put the card, and measure by it how far the clock of the server is ahead."""
+        try:
+            for key, data in pages:
+                await server.put_card(key, data)
+            measured = await server.clock_offset()
+        except RavenError as error:
+            if not isinstance(error, UnreachableError | LostError):
+                self._failure = str(error)
+            return
+        if measured is not None:
+            known = self._offset
+            noise = max(_OFFSET_STEP_US, measured.error)
+            if known is None or abs(measured.offset - known[0]) > noise or measured.error < known[1] // 2:
+                self._offset = (measured.offset, measured.error)
+                self._thread.submit(partial(self._work.set_offset, measured.offset), wakes=False)
+
+    # The status.
+
+    async def _write_status(self) -> None:
+        """Write the status file each 5 s, if it has changed."""
+        written: dict[str, Any] = {}
+        while True:
+            self._status = await self._describe()
+            if self._status != written:
+                with suppress(OSError):
+                    await asyncio.to_thread(status.write, self._db_path, self._status)
+                    written = self._status
+            await asyncio.sleep(_STATUS_S)
+
+    async def _describe(self) -> dict[str, Any]:
+        server = self._server
+        stream = None
+        if server is not None and server.is_ready:
+            with suppress(RavenError):
+                stream = (await server.info())._asdict()
+        return {
+            "pid": os.getpid(),
+            "name": self._settings.name,
+            "realm": self._settings.realm,
+            "began_at": self._began_at,
+            "connected_at": self._connected_at,
+            "failure": self._failure,
+            "server": stream,
+            "dropped": dict(self._mailroom.dropped),
+            **(await self._call(self._work.snapshot) or {}),
+        }
+
+    def _start(self, task: Any) -> None:
+        """Run a coroutine beside the others; an unexpected error of it ends the relay."""
+        started = self._loop.create_task(task)
+        self._tasks.add(started)
+        started.add_done_callback(self._on_task_end)
+
+    def _on_task_end(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._end_with(task.exception())
+
+
+def run_until_signal(
+    db_path: str,
+    settings: LinkSettings,
+    *,
+    busy_timeout_s: float | None = None,
+    on_ready: Callable[[str], None] = lambda url: None,
+) -> None:
+    """Run a relay until SIGTERM or SIGINT; a second signal ends the process at once. Raises as `Relay.run`."""
+    import gc
+    import signal
+
+    gc.freeze()  # the objects of imported modules live as long as the process
+
+    async def run() -> None:
+        relay = Relay(db_path, settings, busy_timeout_s=busy_timeout_s, on_ready=on_ready)
+        loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_DFL)
+            relay.stop()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop)
+        await relay.run()
+
+    asyncio.run(run())

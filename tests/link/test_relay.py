@@ -1,0 +1,222 @@
+"""Hosts with relays as processes and a real NATS server: what clients on one host see of the others."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from raven import BusClient, UndeliveredError
+from scripts.harness.deadline import wait_until
+from scripts.harness.nats_server import NATSServer
+from tests.linked_hosts import Realm, take, wait_for_peer
+
+
+@pytest.fixture
+def realm(tmp_path: Path, nats: NATSServer) -> Iterator[Realm]:
+    """Yield a realm without hosts yet."""
+    with ExitStack() as stack:
+        yield Realm(tmp_path, nats.url, stack)
+
+
+@pytest.fixture
+def alpha(realm: Realm) -> BusClient:
+    """Return the boss on alpha, which is linked with beta."""
+    for host in ("alpha", "beta"):
+        realm.link(host)
+    return realm.bus("alpha", "boss:s1")
+
+
+def test_a_message_arrives_whole_once_and_in_order_and_its_receipt_comes_back(realm: Realm, alpha: BusClient) -> None:
+    worker = realm.worker("beta", "worker:s1")
+    first = alpha.send(
+        "worker:s1", "task", {"text": "ä\u2028\0", "n": 1.5}, urgency="blocking", tags=["a", "b"], correlation_id="c1",
+        task_id="t1", dedup_key="k1", expires_in_s=600,
+    )  # fmt: skip
+    worker.take(1)
+    sent = [alpha.send("worker:s1", "task", {"n": n}) for n in range(300)]
+
+    taken = worker.take(301)
+
+    assert [message.body for message in taken[1:]] == [{"n": n} for n in range(300)]
+    for name in ("sender", "recipient", "type", "body", "urgency", "tags", "correlation_id", "task_id"):
+        assert getattr(taken[0], name) == getattr(first, name), name
+    assert taken[0].expires_at
+    assert first.expires_at
+    assert abs((taken[0].expires_at - first.expires_at).total_seconds()) < 0.5
+    receipts = [alpha.wait_receipt(message.id, timeout_s=20)[0] for message in (first, *sent)]
+    assert {(receipt.state, receipt.attempts) for receipt in receipts} == {("acked", 1)}
+    assert alpha.send("worker:s1", "task", {"n": 0}, dedup_key="k1").id == first.id
+    time.sleep(0.3)
+    assert len(worker.taken) == 301
+
+
+def test_a_request_is_answered_from_the_other_host_and_tells_that_it_is_awaited(realm: Realm, alpha: BusClient) -> None:
+    realm.worker("beta", "worker:s1")
+    wait_for_peer(alpha, "worker:s1")
+
+    replies = [alpha.request("worker:s1", "question", n, timeout_s=20) for n in range(20)]
+
+    assert [reply.body for reply in replies] == [{"answer": n} for n in range(20)]
+    assert {reply.sender for reply in replies} == {"worker:s1"}
+
+
+def test_a_broadcast_reaches_the_agents_of_all_hosts(realm: Realm, alpha: BusClient) -> None:
+    realm.link("gamma")
+    workers = [realm.worker(host, f"{role}:s1") for host, role in (("beta", "b"), ("beta", "b2"), ("gamma", "c"))]
+    for worker in workers:
+        wait_for_peer(alpha, worker.bus.address)
+
+    message = alpha.send("*:s1", "note", "to all")
+
+    assert [worker.take(1)[0].body for worker in workers] == ["to all"] * 3
+    assert len(alpha.wait_receipt(message.id, timeout_s=20)) == 3
+
+
+def test_a_message_that_dies_on_the_other_host_is_dead_here_reported_and_can_be_requeued_here(
+    realm: Realm, alpha: BusClient
+) -> None:
+    other = realm.bus("beta", "worker:s1")
+    wait_for_peer(alpha, "worker:s1")
+    message = alpha.send("worker:s1", "task", 1, max_attempts=1, report="undelivered")
+    [claimed] = wait_until(other.claim, "the message is on beta")
+
+    other.nack(claimed.id, reason="no such thing")
+
+    with pytest.raises(UndeliveredError, match="no such thing"):
+        alpha.wait_receipt(message.id, timeout_s=20)
+    [letter] = alpha.dead()
+    assert (letter.id, letter.reason) == (message.id, "no such thing")
+    assert take(alpha)[0].type == "raven.undelivered"
+    alpha.requeue(message.id)
+    [again] = wait_until(other.claim, "the message is on beta again")
+    other.ack(again.id)
+    assert alpha.wait_receipt(message.id, timeout_s=20)[0].state == "acked"
+
+
+def test_mail_for_an_unknown_address_waits_here_and_goes_where_a_consumer_comes_up(
+    realm: Realm, alpha: BusClient
+) -> None:
+    messages = [alpha.send("late:s1", "task", n) for n in range(5)]
+    local = realm.bus("alpha", "late:s1", register=False)
+    assert [message.body for message in local.inbox(peek=True)] == [0, 1, 2, 3, 4]
+
+    worker = realm.worker("beta", "late:s1")
+
+    assert [message.body for message in worker.take(5)] == [0, 1, 2, 3, 4]
+    assert [alpha.wait_receipt(message.id, timeout_s=20)[0].state for message in messages] == ["acked"] * 5
+    assert not local.inbox(peek=True)
+
+
+def test_a_local_loop_keeps_the_mail_that_is_sent_beside_it(realm: Realm, alpha: BusClient) -> None:
+    here, there = realm.worker("alpha", "pool:s1"), realm.worker("beta", "pool:s1")
+    wait_until(lambda: any(peer.waiting for peer in alpha.peers() if peer.address == "pool:s1"), "a loop waits")
+    time.sleep(1.5)  # two cards: each host knows of both loops
+
+    for n in range(20):
+        alpha.send("pool:s1", "task", n)
+
+    assert [message.body for message in here.take(20)] == list(range(20))
+    assert not there.taken
+
+
+def test_a_body_far_over_the_largest_message_of_the_server_arrives(realm: Realm, alpha: BusClient) -> None:
+    worker = realm.worker("beta", "worker:s1")
+    wait_for_peer(alpha, "worker:s1")
+    body = "".join(f"{n * 2654435761 % 2**32:08x}" for n in range(450_000))
+
+    message = alpha.send("worker:s1", "task", body)
+    alpha.send("worker:s1", "task", "after")
+
+    assert [taken.body for taken in worker.take(2)] == [body, "after"]
+    assert alpha.wait_receipt(message.id, timeout_s=20)
+
+
+def test_plain_sqlite_sends_to_another_host_as_well(realm: Realm, alpha: BusClient) -> None:
+    worker = realm.worker("beta", "worker:s1")
+    wait_for_peer(alpha, "worker:s1")
+
+    with sqlite3.connect(alpha.db_path) as plain:
+        plain.execute(
+            "INSERT INTO outbox (sender, recipient, type, body) VALUES ('boss:s1', 'worker:s1', 'task', '[1]')"
+        )
+    plain.close()
+
+    assert worker.take(1)[0].body == [1]
+
+
+def test_messages_of_a_killed_relay_and_a_killed_server_arrive_once_and_in_order(
+    realm: Realm, alpha: BusClient, nats: NATSServer
+) -> None:
+    relays = [realm.link("gamma"), realm.link("delta")]
+    sender, worker = realm.bus("gamma", "boss:s2"), realm.worker("delta", "worker:s2")
+    wait_for_peer(sender, "worker:s2")
+    count = 0
+    for round_ in range(6):
+        for _ in range(100):
+            sender.send("worker:s2", "task", count)
+            count += 1
+        if round_ == 4:
+            nats.kill()
+            nats.start()
+        else:
+            relays[round_ % 2].kill()
+            relays[round_ % 2].start()
+
+    taken = worker.take(count, timeout_s=60)
+
+    assert [message.body for message in taken] == list(range(count))
+    wait_until(lambda: not any(receipts_left(sender)), "no link table holds anything", 30)
+
+
+def receipts_left(bus: BusClient) -> list[int]:
+    """Return how many frames and notes the link of a bus still holds, and how many deliveries are open."""
+    with sqlite3.connect(bus.db_path) as plain:
+        counts = [
+            plain.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            for table in ("link_out", "link_news", "deliveries WHERE state < 2")
+        ]
+    plain.close()
+    return counts
+
+
+def test_a_server_that_forgets_everything_is_set_up_anew_and_gets_all_again(
+    realm: Realm, alpha: BusClient, nats: NATSServer
+) -> None:
+    worker = realm.worker("beta", "worker:s1")
+    wait_for_peer(alpha, "worker:s1")
+    nats.kill()
+    for n in range(50):
+        alpha.send("worker:s1", "task", n)
+    nats.wipe()
+
+    nats.start()
+
+    assert [message.body for message in worker.take(50, timeout_s=60)] == list(range(50))
+
+
+def test_a_relay_waits_for_a_server_that_is_not_there_yet(realm: Realm, nats: NATSServer) -> None:
+    nats.kill()
+    relay = realm.link("alpha", waits=False)
+    wait_until(lambda: "no NATS server at" in relay.log(), "the relay tells that there is no server")
+
+    nats.start()
+
+    relay.wait_until_linked()
+    assert relay.stop() == 0
+
+
+def test_a_relay_ends_in_order_and_its_status_tells_so(realm: Realm) -> None:
+    relay = realm.link("alpha")
+    status = wait_until(relay.status, "the status is written")
+    assert (status["pid"], status["name"], status["hosts"], status["failure"]) == (relay.pid, "alpha", {}, None)
+
+    assert relay.stop() == 0
+
+    assert json.loads(Path(f"{relay.db}-bells/link.json").read_text(encoding="utf-8"))["ended_at"]
+    assert relay.log() == ""
