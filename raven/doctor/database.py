@@ -184,7 +184,9 @@ def check_integrity(store: ReadOnlyStore) -> Check:
 def _differences(store: ReadOnlyStore, schema: Mapping[tuple[str, str], tuple[str, str, str]]) -> Iterator[Finding]:
     expected = {(kind, name.lower()): (name, table, sql) for kind, name, table, sql in new_schema() if sql}
     own = {
-        (kind, name.lower()): (name, table, sql) for kind, name, table, sql in new_schema(with_change_log=True) if sql
+        (kind, name.lower()): (name, table, sql)
+        for kind, name, table, sql in new_schema(with_change_log=True, with_link=True)
+        if sql
     }
     tables = {name for kind, name in own if kind in ("table", "view")}
     for (kind, key), (name, _, sql) in expected.items():
@@ -195,7 +197,9 @@ def _differences(store: ReadOnlyStore, schema: Mapping[tuple[str, str], tuple[st
             problem = f"the {kind} {name} differs from raven's own"
             yield Finding("warn", problem, _recreate_command(store.path, kind, sql))
     for (kind, key), (name, table, sql) in schema.items():
-        if (kind, key) in own and sql_package.normalized(sql) == sql_package.normalized(own[kind, key][2]):
+        if (kind, key) in own and (kind, key) not in expected:
+            if sql_package.normalized(sql) != sql_package.normalized(own[kind, key][2]):
+                yield Finding("warn", f"the {kind} {name} differs from raven's own", _remake_hint(key))
             continue
         if (kind, key) not in expected and kind in ("index", "trigger") and table.lower() in tables:
             quoted = name.replace('"', '""')
@@ -204,6 +208,11 @@ def _differences(store: ReadOnlyStore, schema: Mapping[tuple[str, str], tuple[st
                 f"a foreign {kind} {name} is on raven's {table}: it runs with each statement there",
                 f'DROP {kind.upper()} "{quoted}", unless you need it',
             )
+
+
+def _remake_hint(name: str) -> str:
+    """Return how to mend an object that only buses with a viewer or a link have."""
+    return "start `raven link` anew: it mends it" if name.startswith("link_") else "open the page: the server mends it"
 
 
 def _recreate_command(path: str, kind: str, definition: str) -> str:

@@ -23,6 +23,7 @@ from raven.doctor.database import (
 )
 from raven.doctor.doorbells import check_doorbells, list_doorbells
 from raven.doctor.host import check_clock, check_disk, check_inotify
+from raven.doctor.link import check_link
 from raven.doctor.linux.processes import BusProcess, check_processes, list_processes
 from raven.doctor.permissions import check_filesystem, check_permissions
 from raven.doctor.readonly_store import ReadOnlyStore
@@ -119,6 +120,7 @@ def _checks_of_bus(store: ReadOnlyStore, config: Config, processes: Sequence[Bus
             "clock": lambda: check_clock(store),
             "subscribers": lambda: check_subscribers(store, doorbells, infos, processes),
             "retention": lambda: check_size(store, config.retention),
+            "link": lambda: check_link(store),
             "backlog": lambda: check_backlog(store, doorbells),
             "dead letters": lambda: check_dead_letters(store),
         }

@@ -51,7 +51,7 @@ def check_watch(path: str, infos: Sequence[DoorbellInfo], processes: Sequence[Bu
         pids = _elected(path, processes)
         if not pids and not any(info.has_subscriber for info in list_doorbells(f"{path}-bells")):
             return None
-    if not pids and locks.is_elected(path):
+    if not pids and locks.is_held(path):
         return Check("watch", "ok", "a process that is not visible from here watches the WAL for external writers")
     if not pids:
         return Check(
@@ -129,4 +129,4 @@ def _elected(path: str, processes: Sequence[BusProcess]) -> set[int]:
     """Return the processes that hold the WAL watcher's lock, also on a deleted lock file."""
     suffix = f"-bells/{LOCK_NAME}"
     held = {process.pid for process in processes for file in process.files if file.suffix == suffix and file.is_deleted}
-    return locks.elected(path) | {pid for pid in held if os.path.exists(f"/proc/{pid}")}
+    return locks.holders(path) | {pid for pid in held if os.path.exists(f"/proc/{pid}")}

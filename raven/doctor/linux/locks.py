@@ -1,4 +1,4 @@
-"""Locks: the processes that hold SQLite's locks on a bus, and the lock of the WAL watcher.
+"""Locks: the processes that hold SQLite's locks on a bus, and the locks of the WAL watcher and the relay.
 
 In WAL mode SQLite uses POSIX locks on single bytes of the `-shm` file: 120 for the writer, 123 to 127 for readers
 (https://sqlite.org/walformat.html#locks, and UNIX_SHM_BASE in os_unix.c). In other modes, and in exclusive locking
@@ -29,15 +29,15 @@ def readers(path: str) -> set[int]:
     return {lock.pid for lock in _locks_on(f"{path}-shm", "POSIX") if not lock.is_write and _overlaps(lock, _READ)}
 
 
-def elected(path: str) -> set[int]:
-    """Return the process that holds the WAL watcher's lock."""
-    return {lock.pid for lock in _locks_on(f"{path}-bells/{LOCK_NAME}", "FLOCK")}
+def holders(path: str, name: str = LOCK_NAME) -> set[int]:
+    """Return the process that holds a lock beside the doorbells; by default it is the WAL watcher."""
+    return {lock.pid for lock in _locks_on(f"{path}-bells/{name}", "FLOCK")}
 
 
-def is_elected(path: str) -> bool:
-    """Whether a process is the WAL watcher, even one not visible from here: in another container, for instance."""
+def is_held(path: str, name: str = LOCK_NAME) -> bool:
+    """Whether a process holds such a lock, even one not visible from here: in another container, for instance."""
     try:
-        descriptor = os.open(f"{path}-bells/{LOCK_NAME}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(f"{path}-bells/{name}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return False
     try:

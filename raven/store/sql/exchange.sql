@@ -349,6 +349,17 @@ SELECT lease, number, (SELECT m.created_at FROM messages AS m WHERE m.id = oldes
   FROM (SELECT lease, count(*) AS number, min(id) AS oldest FROM deliveries
          WHERE state < 2 AND leased = 1 AND ready_at = @held GROUP BY lease);
 
+-- held_by_unknown --
+-- Message id and recipient of up to :max deliveries that are held for a host without a row in link_hosts, by id.
+SELECT id >> 20, recipient FROM deliveries
+ WHERE state < 2 AND leased = 1 AND ready_at = @held AND lease NOT IN (SELECT lease FROM link_hosts)
+ ORDER BY id LIMIT :max;
+
+-- count_held_by_unknown --
+-- The number of such deliveries.
+SELECT count(*) FROM deliveries
+ WHERE state < 2 AND leased = 1 AND ready_at = @held AND lease NOT IN (SELECT lease FROM link_hosts);
+
 -- link_objects --
 -- The definition of each trigger of the link, by name.
 SELECT name, sql FROM sqlite_schema WHERE lower(name) IN ('link_changed', 'link_deleted');
