@@ -105,7 +105,8 @@ def test_a_killed_server_is_told_at_once_and_connected_again_with_all_mail(nats:
         assert [parcel.data for parcel in await take(pull, 1)] == [b"2"]
         assert await alpha.sign("beta", b"again")
         assert await heard.get() == b"again"
-        await remains(alpha, 1)
+        gamma = await hosts.connect("gamma", nats.url)
+        assert [parcel.data for parcel in await take(await hosts.pull(gamma), 1)] == [b"kept"]
 
     run(story)
 

@@ -8,10 +8,12 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import nats.aio.client
+import nats.aio.transport
 
 from raven.link.jetstream.target import NoTLSError
 
 _CLOSE_S = 2.0
+_REFUSAL_S = 0.02
 
 
 class Answer(NamedTuple):
@@ -28,6 +30,23 @@ class Answer(NamedTuple):
         return self.headers.get("Status", "")
 
 
+class _Transport(nats.aio.transport.TcpTransport):
+    """A connection that leaves a server the time to refuse a new client, before it is sent more.
+
+    If the server has closed the connection meanwhile, the reason that it gave is lost by the next write.
+    """
+
+    is_new = True
+
+    def __bool__(self) -> bool:
+        return True  # else nats-py makes another in its place
+
+    async def drain(self) -> None:
+        await super().drain()  # type: ignore[no-untyped-call]
+        if self.is_new:
+            await asyncio.sleep(_REFUSAL_S)
+
+
 class Client(nats.aio.client.Client):
     """The client of nats-py without its reconnection, which sends its buffer again."""
 
@@ -36,6 +55,12 @@ class Client(nats.aio.client.Client):
         self.info: dict[str, Any] = {}
         self._needs_tls = needs_tls
         self._on_loss = on_loss
+        self._transport = self._patient = _Transport()  # type: ignore[no-untyped-call]
+
+    async def connect(self, *servers: Any, **options: Any) -> None:
+        """Connect as nats-py does, but read why a server refuses it."""
+        await super().connect(*servers, **options)
+        self._patient.is_new = False
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         # nats-py would go on without TLS, and send the password.
