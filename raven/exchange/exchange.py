@@ -143,6 +143,7 @@ class Exchange:
             raise InputError(f"max {abbreviate(max)} is no number of frames: use 1 to {_MAX_FRAMES:,}")
         if not addresses:
             return 0
+        addresses = [address for address in addresses if self._terms.shares(address)]
         window = self._windows.setdefault(host, handover.Window())
 
         def step(tx: Transaction) -> tuple[int, list[tuple[int, int]]]:
@@ -169,7 +170,8 @@ class Exchange:
         """Note which frame a host says that it has committed; the next transaction writes it, or `flush`.
 
         A word that fits neither file means that one of them is an older copy: then all that the host has is numbered
-        anew, see `began_anew`. A malformed word is dropped.
+        anew, see `began_anew`. So pass on only words that are new: an old card may name an earlier frame than a later
+        sign did. A malformed word is dropped.
         """
         self._confirmations.note(host, said)
 
@@ -217,8 +219,8 @@ class Exchange:
 
     def give_back_all(self) -> int:
         """Give all ready deliveries back that came from other hosts, however often before; returns their number."""
-        addresses = [one.address for one in outgoing.returnable(self._store, news.SHARED)]
-        return self._give_back(addresses, news.SHARED)[0]
+        addresses = [one.address for one in outgoing.returnable(self._store, news.ALWAYS)]
+        return self._give_back(addresses, news.ALWAYS)[0]
 
     def forget(self, host: str) -> int:
         """Make all deliveries ready again that a host has, and forget the host; returns their number.

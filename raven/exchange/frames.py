@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from raven.delivery.outbox import MAX_RECIPIENTS
 from raven.errors import InputError, abbreviate
 from raven.exchange.values import Frame
 from raven.model.address import MAX_LENGTH, is_private, parse_target
@@ -122,6 +123,12 @@ def news_content(news: Sequence[Any], changes: Sequence[Any]) -> str:
     return _encode({name: rows for name, rows in (("i", news), ("w", changes)) if rows})
 
 
+def origin_ids(origin: str) -> tuple[int, int]:
+    """Return the id and the send time in an origin."""
+    _, message_id, created_at = origin.split("/")
+    return int(message_id), int(created_at)
+
+
 def frame_from_row(row: Sequence[Any], host: str, to_wire: Callable[[int | None], int | None]) -> Frame:
     """Return a frame to send from a row of `frames_between`; a message that was deleted leaves a frame without one."""
     number, tag, content, is_message, asked_at, asked_origin, *columns = row
@@ -166,11 +173,11 @@ def _parse_message(host: str, frame: Mapping[str, Any], max_body_bytes: int) -> 
     name = f"{host}/{origin[0]}/{origin[1]}"
     try:
         # Few frames are wrong: the recipients of one that is are read again, as far as they can be.
-        recipients = [_recipient(item) for item in to]
-        if not recipients:
-            raise InputError("it has no recipients")
+        if not 0 < len(to) <= MAX_RECIPIENTS:
+            raise InputError(f"it has {len(to):,} recipients: 1 to {MAX_RECIPIENTS:,} are possible")
+        by_address = {one.address: one for one in map(_recipient, to)}
         row, reply_to = _row(frame, max_body_bytes)
-        return MessageFrame(tag, name, row, reply_to, recipients)
+        return MessageFrame(tag, name, row, reply_to, [*by_address.values()])
     except InputError as error:
         texts = [item[0] for item in to if isinstance(item, list) and item and isinstance(item[0], str)]
         return RefusedFrame(tag, name, [text for text in texts if _is_text(text, MAX_LENGTH)], str(error))
@@ -225,11 +232,13 @@ def _parse_news(item: Any) -> News | None:
         and is_integer(one.attempts, 0, _LARGEST)
         and is_integer(one.frame, 1, _LARGEST)
         and all(time is None or is_integer(time, 0, _LARGEST) for time in (one.delivered_at, one.finished_at))
-        and (one.reason is None or _is_text(one.reason, _LARGEST))
+        and isinstance(one.reason, str | None)
     )
     if not fits:
         return None
-    return one if one.reason is None else one._replace(reason=one.reason[:_MAX_REASON])
+    return (
+        one if one.reason is None else one._replace(reason=one.reason[:_MAX_REASON].encode("utf-8", "replace").decode())
+    )
 
 
 def _parse_change(host: str, item: Any) -> Change | None:
@@ -256,7 +265,7 @@ def _is_origin(pair: Any) -> bool:
 
 def _is_text(value: Any, max_length: int) -> bool:
     """Whether a value is a text that the file can hold, of at most so many characters."""
-    if not isinstance(value, str) or len(value) > max_length or "\0" in value:
+    if not isinstance(value, str) or len(value) > max_length:
         return False
     return value.isascii() or _is_utf8(value)
 
@@ -270,7 +279,7 @@ def _is_utf8(text: str) -> bool:
 
 
 def _is_json(value: Any) -> bool:
-    return isinstance(value, str) and "\0" not in value and _is_utf8(value) and _decoded(value) is not _NOTHING
+    return isinstance(value, str) and _is_utf8(value) and _decoded(value) is not _NOTHING
 
 
 def _is_tags(value: Any) -> bool:
@@ -280,7 +289,8 @@ def _is_tags(value: Any) -> bool:
 
 def _decoded(text: str) -> Any:
     try:
-        return json.loads(text)
+        # Numbers are left alone: Python would refuse one of 5,000 digits.
+        return json.loads(text, parse_int=len, parse_float=len)
     except (ValueError, RecursionError):
         return _NOTHING
 

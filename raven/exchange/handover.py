@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from raven.exchange.frames import LOSS_CONTENT, Recipient, frame_from_row, message_content
+from raven.exchange.frames import (
+    LOSS_CONTENT,
+    RETURNED,
+    Recipient,
+    frame_from_row,
+    message_content,
+    news_content,
+    origin_ids,
+)
 from raven.exchange.hosts import new_tags, state_of
 from raven.exchange.values import Batch, HostState, Terms
 from raven.model import clock
@@ -17,6 +25,8 @@ from raven.store.database import Store
 from raven.store.transaction import Transaction
 
 _BATCH = 1000
+# The tag of a frame, the id of its message or None, and its content without the number.
+_Content = tuple[int, int | None, str]
 
 
 class Window:
@@ -68,21 +78,40 @@ def hand_over(
         messages[message_id].append(row)
     if not messages:
         return 0, []
-    tags = new_tags(len(messages))
-    held, contents = [], []
-    for tag, (message_id, rows) in zip(tags, messages.items(), strict=True):
+    contents = _returned(tx, terms, host, messages)
+    sizes = [len(content) for _, _, content in contents]
+    held = []
+    for tag, (message_id, rows) in zip(new_tags(len(messages)), messages.items(), strict=True):
         held += [{"id": row[0], "lease": state.lease, "frame": tag} for row in rows]
         contents.append((tag, message_id, _content(terms, message_id, rows[0][5], [row[1:5] for row in rows])))
+        sizes.append(rows[0][6] + len(contents[-1][2]))
         to = rows[0][7]
         if TO_SEPARATOR in to or WILDCARD in to:
             tx.change("restamp", {"message_id": message_id, "frame": tag, "lease": state.lease})
     tx.rows_many("hold", held)
     add_frames(tx, state, contents)
-    sizes = [rows[0][6] + len(content) for rows, (_, _, content) in zip(messages.values(), contents, strict=True)]
-    return len(contents), list(enumerate(sizes, state.sent + 1))
+    return len(messages), list(enumerate(sizes, state.sent + 1))
 
 
-def add_frames(tx: Transaction, state: HostState, contents: Sequence[tuple[int, int | None, str]]) -> HostState:
+def _returned(tx: Transaction, terms: Terms, host: str, messages: Mapping[int, Sequence[Any]]) -> list[_Content]:
+    """Return a frame that gives a host its own messages back that have the keys of messages which it now gets.
+
+    Without it, each of two hosts could wait for the other one to handle the message.
+    """
+    ids = [message_id for message_id, rows in messages.items() if rows[0][8]]
+    if not ids:
+        return []
+    reason = f"returned by {terms.host}: it has sent the same message"
+    now = terms.to_wire(clock.now())
+    items = [
+        [*origin_ids(origin), row[1], RETURNED, row[3], None, now, reason, frame]
+        for message_id, origin, frame in tx.rows("origins_at", {"ids": json.dumps(ids), "host": host})
+        for row in messages[message_id]
+    ]
+    return [(new_tags(1)[0], None, news_content(items, []))] if items else []
+
+
+def add_frames(tx: Transaction, state: HostState, contents: Sequence[_Content]) -> HostState:
     """Give numbers to frames, each a tag, a message id and a content, and keep them until they are confirmed."""
     if not contents:
         return state
@@ -117,8 +146,8 @@ def begin_anew(
     """Begin the frames for a host from 1 in a new epoch: the news that it has not confirmed, and all that it has.
 
     `their_word` is the epoch that the host has named; the new one is later. The host knows the origin of each message
-    that it has, and so takes none twice. With `is_their_loss` the first frame tells the host that its file is an older
-    one, so that it asks in the same way for the state of all that it has given to this bus.
+    that it has, and so takes none twice. With `is_their_loss` the first frame tells the host that its file is older.
+    Then the host does the same with its own frames, and so hears the state of all that this bus has of it.
     """
     news = [row[0] for row in tx.rows("news_frames", {"host": state.host}) if row[0] != LOSS_CONTENT]
     if is_their_loss:
@@ -132,9 +161,7 @@ def begin_anew(
     for row in tx.rows("held_by", {"lease": state.lease}):
         messages.setdefault(row[0] >> 20, []).append(row)
     tags = new_tags(len(news) + len(messages))
-    contents: list[tuple[int, int | None, str]] = [
-        (tag, None, content) for tag, content in zip(tags, news, strict=False)
-    ]
+    contents: list[_Content] = [(tag, None, content) for tag, content in zip(tags, news, strict=False)]
     for tag, (message_id, rows) in zip(tags[len(news) :], messages.items(), strict=True):
         contents.append((tag, message_id, _content(terms, message_id, rows[0][5], [row[1:5] for row in rows])))
         tx.change("restamp", {"message_id": message_id, "frame": tag, "lease": state.lease})

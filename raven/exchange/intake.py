@@ -16,7 +16,7 @@ from raven.model import clock
 from raven.model.limits import is_integer
 from raven.model.message import MESSAGE_COLUMNS
 from raven.store.transaction import Transaction
-from raven.wake.doorbell import ALL_TRAFFIC
+from raven.wake.doorbell import ALL_TRAFFIC, receipt_address
 
 _LARGEST = 1 << 60
 # How many columns of MessageRow are the message's.
@@ -178,7 +178,8 @@ def _admit_all(tx: Transaction, terms: Terms, host: str, messages: Sequence[Mess
     replied |= ids
     _insert_new(tx, terms, new, replied)
     for message_id, frame in met:
-        _meet(tx, terms, message_id, frame)
+        if _meet(tx, terms, host, message_id, frame):
+            counts.addresses[receipt_address(message_id)] = None  # the relay must tell it
     counts.addresses.update(dict.fromkeys(one.address for frame in messages for one in frame.recipients))
     counts.addresses[ALL_TRAFFIC] = None
 
@@ -238,19 +239,23 @@ def _insert_new(
     tx.insert_many("note_origin", origins)
 
 
-def _meet(tx: Transaction, terms: Terms, message_id: int, frame: MessageFrame) -> None:
+def _meet(tx: Transaction, terms: Terms, host: str, message_id: int, frame: MessageFrame) -> bool:
     """Give a message that is here already the recipients that it lacks, and let its host hear of the others.
 
-    It is here from an earlier frame of that host. Or an earlier send with the same dedup_key is, from any host.
+    It is here from an earlier frame of that host. Or an earlier send with the same dedup_key is, from any host. Returns
+    whether this host takes deliveries back: if two hosts gave each other messages with the same key, neither would
+    handle them, and so the one whose name is the lesser does.
     """
     is_known = bool(tx.rows("origins_among", {"origins": json.dumps([frame.origin])}))
-    tx.insert(
-        "note_origin", (frame.origin, message_id, frame.row.reply_address, frame.tag, 0 if is_known else news.SHARED)
-    )
+    returns = 0 if is_known else news.SHARED
+    tx.insert("note_origin", (frame.origin, message_id, frame.row.reply_address, frame.tag, returns))
     query = {"message_id": message_id}
     if not is_known:
         tx.change("share_origins", query)
         tx.change("mark_shared", query)
+    reclaims = not is_known and terms.host < host
+    if reclaims:
+        reclaims = bool(tx.change("reclaim", {**query, "lease": state_of(tx, host).lease}))
     for one in frame.recipients:
         expires_at, max_attempts, attempts = _lives(terms, one)
         delivery = {**query, "recipient": one.address, "urgency": frame.row.urgency, "expires_at": expires_at}
@@ -258,6 +263,7 @@ def _meet(tx: Transaction, terms: Terms, message_id: int, frame: MessageFrame) -
         if not tx.rows("revive", delivery):
             tx.rows("admit_another", delivery)
     tx.change("note_news", query)
+    return reclaims
 
 
 def _lives(terms: Terms, one: Recipient) -> tuple[int | None, int, int]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from raven.delivery import expiry
-from raven.exchange.frames import RETURNED, Change, News, news_content
+from raven.exchange.frames import RETURNED, Change, News, news_content, origin_ids
 from raven.exchange.handover import add_frames, recipients_of
 from raven.exchange.hosts import find_state, new_tags
 from raven.exchange.values import HostState, Terms
@@ -20,8 +20,8 @@ from raven.wake.doorbell import ALL_TRAFFIC, receipt_address
 # The deliveries of which one transaction tells, and those of which one frame does.
 BATCH = 1000
 _PER_FRAME = 100
-# A message is given back at most so often; one with several origins never is, see link_in.
-MAX_RETURNS, SHARED = 3, 9
+# A message is given back at most so often, by a drain always; SHARED is added if it has several origins, see link_in.
+MAX_RETURNS, ALWAYS, SHARED = 3, 10, 10
 GIVEN_UP = -1
 
 
@@ -72,7 +72,7 @@ def tell_refused(tx: Transaction, host: str, refused: Sequence[tuple[str, str, i
     if state is not None and refused:
         now = clock.now()
         items = [
-            (origin, [*_ids(origin), recipient, DEAD, 0, None, now, reason, tag])
+            (origin, [*origin_ids(origin), recipient, DEAD, 0, None, now, reason, tag])
             for origin, recipient, tag, reason in refused
         ]
         _add_news(tx, state, items, [])
@@ -112,7 +112,7 @@ def change(tx: Transaction, terms: Terms, host: str, changes: Sequence[Change]) 
     now = clock.now()
     for one in changes:
         message_id, returns = known.get(one.origin, (None, 0))
-        if message_id is None or returns == SHARED:
+        if message_id is None or returns >= SHARED:
             continue
         lets_go = one.expires_at is None
         expires_at = now if lets_go else terms.from_wire(one.expires_at)
@@ -147,7 +147,7 @@ def _news_of(terms: Terms, origin: str, frame: int, row: Sequence[Any]) -> list[
     if state == EXPIRED and mark == GIVEN_UP:
         state = RETURNED
     times = terms.to_wire(delivered_at), terms.to_wire(finished_at)
-    return [*_ids(origin), recipient, state, attempts, *times, reason, frame]
+    return [*origin_ids(origin), recipient, state, attempts, *times, reason, frame]
 
 
 def _new_expiry(terms: Terms, row: Sequence[Any]) -> int | None:
@@ -174,9 +174,3 @@ def _add_news(
 
 def _parts(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
     return (items[at : at + _PER_FRAME] for at in range(0, len(items), _PER_FRAME))
-
-
-def _ids(origin: str) -> Iterable[int]:
-    """Return the id and the send time in an origin."""
-    _, message_id, created_at = origin.split("/")
-    return int(message_id), int(created_at)

@@ -94,12 +94,13 @@ LIFECYCLE: tuple[Transition, ...] = (
         "told", ("dead",), (None,), ("acked", None), "the same after a requeue there; told `sent`, it is held again"
     ),
     Transition("returned", OPEN, ("held",), (None, "ready"), "the other host gives it back"),
+    Transition("returned", ("dead",), (None,), ("sent", "ready"), "the same after a requeue there"),
     Transition("give_back_home", OPEN, ("ready",), ("expired", None), "it came from another host, which gets it back"),
     Transition("revive", ("expired",), (None,), ("sent", "ready"), "it was given back, and that host sends it again"),
     Transition(
         "withdraw_there", OPEN, _NOT_LEASED, ("expired", None), "it came from another host, which has taken it back"
     ),
-    Transition("withdraw_there", ("dead",), (None,), ("expired", None), "the same after it died here"),
+    Transition("withdraw_there", ("expired", "dead"), (None,), ("expired", None), "the same after it ended here"),
 )  # fmt: skip
 
 

@@ -124,7 +124,7 @@ class Delivery:
             "purge": lambda: self._run("expire_dead"),
             "hold": lambda: self._run("hold"),
             "told": self._tell,
-            "returned": lambda: self._run("returned"),
+            "returned": lambda: self._run("returned", self._held_there()),
             "give_back_home": lambda: self._run("give_back_home", "frame = 0"),
             "revive": lambda: self._run("revive", "frame = -1"),
             "withdraw_there": lambda: self._run("withdraw_there"),
@@ -138,9 +138,11 @@ class Delivery:
 
     def _tell(self) -> None:
         """Tell that it is acked at the host that has it, or has let it die."""
-        self._run(
-            "told", f"lease = {HOST}, frame = {TAG}" if self.row().state == STATES.index("dead") else "frame = frame"
-        )
+        self._run("told", self._held_there())
+
+    def _held_there(self) -> str:
+        """Return the assignments after which a dead delivery has died on the other host."""
+        return f"lease = {HOST}, frame = {TAG}" if self.row().state == STATES.index("dead") else "frame = frame"
 
     def _run(self, name: str, assignments: str = "frame = frame") -> None:
         """Run a statement alone, because its method would apply due timers first."""
@@ -254,6 +256,7 @@ def test_every_statement_that_changes_a_delivery_is_an_event_of_the_table() -> N
         "expire_older": {"expire"},  # these two only let the expiry pass
         "shorten_lives": {"expire"},
         "release_held": {"returned"},
+        "reclaim": {"returned"},
         "restamp": set(),  # these three change only the link's mark
         "unmark": set(),
         "mark_shared": set(),
@@ -273,7 +276,7 @@ def test_only_a_requeue_and_a_second_handover_reopen_a_finished_delivery() -> No
         if next_state(DeliveryState(state, None), event, is_last_attempt=is_last).state in OPEN
     }
 
-    assert ways_back == {("dead", "requeue"), ("expired", "revive")}
+    assert ways_back == {("dead", "requeue"), ("dead", "returned"), ("expired", "revive")}
 
 
 def test_the_page_of_guarantees_shows_the_table() -> None:

@@ -220,6 +220,24 @@ def test_a_dedup_key_is_known_whatever_host_has_used_it_first(
     assert beta.exchange.outgoing(full=True) == []
 
 
+@pytest.mark.parametrize("meets_first", [False, True])
+def test_two_hosts_that_give_each_other_the_same_key_do_not_wait_for_each_other(
+    carrier: Carrier, alpha: Host, beta: Host, meets_first: bool
+) -> None:
+    sent = [host.at("cron:ops").send(WORKER, "tick", dedup_key="K").id for host in (alpha, beta)]
+    alpha.exchange.hand_over("beta", [WORKER])
+    if meets_first:
+        carrier.settle()
+    beta.exchange.hand_over("alpha", [WORKER])
+    carrier.settle()
+
+    done = [*bodies(alpha.at(WORKER)), *bodies(beta.at(WORKER))]
+    carrier.settle()
+
+    assert done == [None]
+    assert [receipt(host, id, "cron:ops").state for host, id in zip((alpha, beta), sent, strict=True)] == ["acked"] * 2
+
+
 def test_a_message_that_was_deleted_leaves_a_frame_that_says_nothing(carrier: Carrier, alpha: Host, beta: Host) -> None:
     (first, _) = send(alpha, 1, 2)
     alpha.exchange.hand_over("beta", [WORKER])

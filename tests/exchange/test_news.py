@@ -201,6 +201,36 @@ def test_mail_goes_back_to_its_host_at_most_three_times(carrier: Carrier, alpha:
     assert beta.sql("SELECT count(*) FROM messages") == [(1,)]
 
 
+def test_a_delivery_that_was_requeued_there_and_given_back_is_ready_again(
+    carrier: Carrier, alpha: Host, beta: Host
+) -> None:
+    sent = hold(carrier, alpha, beta, max_attempts=1)
+    die(beta)
+    carrier.settle()
+    beta.at(WORKER).requeue(1)
+    beta.exchange.give_back([WORKER])
+    carrier.settle()
+
+    assert (receipt(alpha, sent).state, receipt(alpha, sent).host) == ("sent", None)
+    assert bodies(alpha.at(WORKER)) == ["body"]
+
+
+def test_a_dead_letter_that_was_purged_there_can_be_requeued_here(carrier: Carrier, alpha: Host, beta: Host) -> None:
+    sent = hold(carrier, alpha, beta, max_attempts=1, report="undelivered")
+    die(beta)
+    carrier.settle()
+    beta.at(WORKER).purge_dead()
+    carrier.settle()
+    assert receipt(alpha, sent).state == "dead"
+    assert len(alpha.at("boss:s").inbox()) == 1
+
+    alpha.at("boss:s").requeue(sent)
+    alpha.exchange.hand_over("beta", [WORKER])
+    carrier.settle()
+
+    assert bodies(beta.at(WORKER)) == ["body"]
+
+
 def test_a_drain_gives_all_ready_mail_back_and_leaves_what_is_in_hand(
     carrier: Carrier, alpha: Host, beta: Host
 ) -> None:

@@ -4,7 +4,8 @@
 ALTER TABLE identities ADD COLUMN host TEXT;
 
 -- The link's mark on a delivery; NULL: only this bus has ever had it. Above 0: the tag of the frame that gave it to
--- another host. 0: its message came from another host. -1: it came so, and this host has given it up.
+-- another host. 0: its message came from another host. -1: it came so, and this host has given it up. -2: another host
+-- has sent the same message, by its key, and hears of it.
 ALTER TABLE deliveries ADD COLUMN frame INTEGER;
 
 -- The hosts to which this bus is linked. A delivery that waits for a host, or was finished there, has that host's lease.
@@ -37,7 +38,7 @@ CREATE INDEX link_out_message ON link_out (message_id) WHERE message_id IS NOT N
 
 -- The messages that came from other hosts. `origin` is host/id/created_at there. `frame` is the tag of the frame that
 -- brought it last; `news` the number of the frame that tells last of it. `returns` counts how often this host gave it
--- back; 9 if it has several origins, or one here.
+-- back, and 10 more if it has several origins, or one here.
 CREATE TABLE link_in (
     origin        TEXT PRIMARY KEY,
     message_id    INTEGER NOT NULL,

@@ -85,19 +85,25 @@ SELECT o.seq, o.tag, o.content, o.message_id IS NOT NULL,
 
 -- ready_to_leave --
 -- The next ready deliveries of the addresses of a JSON array that may go to another host, by urgency, then id.
-SELECT d.id, d.recipient, d.max_attempts, d.attempts, d.expires_at, m.created_at, octet_length(m.body), m."to"
+SELECT d.id, d.recipient, d.max_attempts, d.attempts, d.expires_at, m.created_at, octet_length(m.body), m."to",
+       d.frame IS NOT NULL
   FROM json_each(:addresses) AS a
  CROSS JOIN deliveries AS d ON d.id IN (SELECT e.id FROM deliveries AS e
                                          WHERE e.state < 2 AND e.leased = 0 AND e.recipient = a.value AND e.ready_at = 0
-                                           AND e.frame IS NULL AND (e.expires_at IS NULL OR e.expires_at > :now)
+                                           AND coalesce(e.frame, -2) = -2 AND (e.expires_at IS NULL OR e.expires_at > :now)
                                          ORDER BY e.urgency, e.id LIMIT :max)
   JOIN messages AS m ON m.id = d.id >> 20
  ORDER BY d.urgency, d.id LIMIT :max;
 
+-- origins_at --
+-- The messages of a JSON array of ids that a host has sent, too: origin, and tag of the frame that brought it last.
+SELECT message_id, origin, frame FROM link_in
+ WHERE message_id IN (SELECT value FROM json_each(:ids)) AND substr(origin, 1, length(:host) + 1) = :host || '/';
+
 -- hold --
 -- Hold a ready delivery for another host.
 UPDATE deliveries SET ready_at = @held, lease = :lease, frame = :frame
- WHERE id = :id AND state < 2 AND ready_at = 0 AND lease IS NULL AND frame IS NULL;
+ WHERE id = :id AND state < 2 AND ready_at = 0 AND lease IS NULL AND coalesce(frame, -2) = -2;
 
 -- restamp --
 -- Name the newest frame that gave a message to a host on all of its deliveries that the host has.
@@ -114,36 +120,38 @@ SELECT d.id, d.recipient, d.max_attempts, d.attempts, d.expires_at, m.created_at
 
 -- release_held --
 -- Make up to :max deliveries ready that a forgotten host has.
-UPDATE deliveries SET ready_at = 0, lease = NULL, frame = NULL
+UPDATE deliveries SET ready_at = 0, lease = NULL,
+       frame = CASE WHEN EXISTS (SELECT 1 FROM link_in WHERE message_id = deliveries.id >> 20) THEN -2 END
  WHERE id IN (SELECT id FROM deliveries
                WHERE state < 2 AND leased = 1 AND ready_at = @held AND lease = :lease LIMIT :max)
 RETURNING id;
 
 -- told --
--- Put into effect which state a delivery has at the host that has it; a dead one may be open there again.
+-- Put into effect which state a delivery has at the host that has it; a dead one may be open there again. That a dead
+-- one was deleted there is no news.
 UPDATE deliveries
    SET state = :state, attempts = :attempts, delivered_at = :delivered_at, finished_at = :finished_at, reason = :reason,
        ready_at = CASE WHEN :state < 2 THEN @held ELSE 0 END
  WHERE id = @delivery_id
-   AND lease = :lease AND frame = :frame AND (state < 2 AND ready_at = @held OR state = 4)
+   AND lease = :lease AND frame = :frame AND (state < 2 AND ready_at = @held OR state = 4 AND :state <> 3)
    AND (state <> :state OR attempts <> :attempts OR reason IS NOT :reason)
    AND EXISTS (SELECT 1 FROM messages WHERE id = :message_id AND created_at = :created_at)
 RETURNING id, state;
 
 -- returned --
--- Make a delivery ready that another host has given back; one whose message came from elsewhere, too, stays here.
+-- Make a delivery ready that another host has given back, maybe after a requeue there.
 UPDATE deliveries
-   SET ready_at = 0, lease = NULL, attempts = :attempts, reason = :reason,
-       frame = CASE WHEN EXISTS (SELECT 1 FROM link_in WHERE message_id = :message_id) THEN 0 END
+   SET state = state & 1, finished_at = NULL, ready_at = 0, lease = NULL, attempts = :attempts, reason = :reason,
+       frame = CASE WHEN EXISTS (SELECT 1 FROM link_in WHERE message_id = :message_id) THEN -2 END
  WHERE id = @delivery_id
-   AND lease = :lease AND frame = :frame AND state < 2 AND ready_at = @held
+   AND lease = :lease AND frame = :frame AND (state < 2 AND ready_at = @held OR state = 4)
    AND EXISTS (SELECT 1 FROM messages WHERE id = :message_id AND created_at = :created_at)
 RETURNING id, state;
 
 -- unmark --
 -- Note that a delivery is no longer another host's.
 UPDATE deliveries
-   SET frame = CASE WHEN EXISTS (SELECT 1 FROM link_in WHERE message_id = deliveries.id >> 20) THEN 0 END
+   SET frame = CASE WHEN EXISTS (SELECT 1 FROM link_in WHERE message_id = deliveries.id >> 20) THEN -2 END
  WHERE id = :id;
 
 -- give_back_home --
@@ -153,13 +161,13 @@ UPDATE deliveries
  WHERE id IN (SELECT d.id FROM deliveries AS d
                WHERE d.state < 2 AND d.leased = 0 AND d.recipient = :recipient AND d.ready_at = 0 AND d.frame = 0
                  AND (d.expires_at IS NULL OR d.expires_at > :now)
-                 AND NOT EXISTS (SELECT 1 FROM link_in AS i WHERE i.message_id = d.id >> 20 AND i.returns >= :returns)
+                 AND NOT EXISTS (SELECT 1 FROM link_in AS i WHERE i.message_id = d.id >> 20 AND i.returns % 10 >= :returns)
                ORDER BY d.id LIMIT :max)
 RETURNING id;
 
 -- count_return --
 -- Count that a message was given back.
-UPDATE link_in SET returns = returns + 1 WHERE message_id = :message_id;
+UPDATE link_in SET returns = returns + (returns % 10 < 9) WHERE message_id = :message_id;
 
 -- revive --
 -- Open a delivery again that this host has given up: its host has sent it once more.
@@ -170,14 +178,14 @@ UPDATE deliveries
 RETURNING id;
 
 -- withdraw_there --
--- Let a delivery expire at :expires_at, as its host wants; with :lets_go it is given up, a dead one at once.
+-- Let a delivery expire at :expires_at, as its host wants; with :lets_go it is given up, a dead or expired one at once.
 UPDATE deliveries
-   SET state = CASE WHEN state = 4 OR lease IS NULL AND :expires_at <= :now THEN 3 ELSE state END,
+   SET state = CASE WHEN state > 2 OR lease IS NULL AND :expires_at <= :now THEN 3 ELSE state END,
        ready_at = CASE WHEN lease IS NULL AND :expires_at <= :now THEN 0 ELSE ready_at END,
-       finished_at = CASE WHEN state = 4 OR lease IS NULL AND :expires_at <= :now THEN :now END,
-       frame = CASE WHEN :lets_go AND (state = 4 OR lease IS NULL) THEN -1 ELSE frame END,
-       reason = CASE WHEN :lets_go AND (state = 4 OR lease IS NULL) THEN :reason ELSE reason END, expires_at = :expires_at
- WHERE id = @delivery_id AND (state < 2 OR state = 4 AND :lets_go)
+       finished_at = CASE WHEN state > 2 OR lease IS NULL AND :expires_at <= :now THEN :now END,
+       frame = CASE WHEN :lets_go AND (state > 2 OR lease IS NULL) THEN -1 ELSE frame END,
+       reason = CASE WHEN :lets_go AND (state > 2 OR lease IS NULL) THEN :reason ELSE reason END, expires_at = :expires_at
+ WHERE id = @delivery_id AND (state < 2 OR state > 2 AND :lets_go)
 RETURNING id, state;
 
 -- withdraw_origin --
@@ -219,13 +227,18 @@ VALUES (:origin, :message_id, :reply_address, :frame, :returns)
 ON CONFLICT (origin) DO UPDATE SET frame = excluded.frame;
 
 -- share_origins --
--- Note that a message has several origins, or one here: it is not given back.
-UPDATE link_in SET returns = 9 WHERE message_id = :message_id;
+-- Note that a message has several origins, or one here: no host alone withdraws it.
+UPDATE link_in SET returns = returns % 10 + 10 WHERE message_id = :message_id;
 
 -- mark_shared --
--- Note that other hosts must hear of the deliveries of a message.
-UPDATE deliveries NOT INDEXED SET frame = 0
+-- Note that other hosts must hear of the deliveries of a message of this host.
+UPDATE deliveries NOT INDEXED SET frame = -2
  WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND frame IS NULL;
+
+-- reclaim --
+-- Make the deliveries of a message ready again that a host has: it has sent the same message to this one.
+UPDATE deliveries NOT INDEXED SET ready_at = 0, lease = NULL
+ WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND state < 2 AND ready_at = @held AND lease = :lease;
 
 -- note_news --
 -- Note that other hosts must hear of all deliveries of a message.
@@ -292,7 +305,7 @@ SELECT DISTINCT recipient FROM deliveries WHERE id > :delivery_id AND state < 2;
 SELECT a.value,
        (SELECT count(*) FROM (SELECT 1 FROM deliveries AS d
                                WHERE d.state < 2 AND d.leased = 0 AND d.recipient = a.value AND d.ready_at = 0
-                                 AND d.frame IS NULL AND (d.expires_at IS NULL OR d.expires_at > :now) LIMIT 1000)) AS ready,
+                                 AND coalesce(d.frame, -2) = -2 AND (d.expires_at IS NULL OR d.expires_at > :now) LIMIT 1000)) AS ready,
        (SELECT i.origin FROM link_in AS i WHERE i.reply_address = a.value LIMIT 1)
   FROM json_each(:addresses) AS a
  WHERE ready > 0;
@@ -304,7 +317,7 @@ SELECT a.value,
                                WHERE d.state < 2 AND d.leased = 0 AND d.recipient = a.value AND d.ready_at = 0
                                  AND d.frame = 0 AND (d.expires_at IS NULL OR d.expires_at > :now)
                                  AND NOT EXISTS (SELECT 1 FROM link_in AS i
-                                                  WHERE i.message_id = d.id >> 20 AND i.returns >= :returns)
+                                                  WHERE i.message_id = d.id >> 20 AND i.returns % 10 >= :returns)
                                LIMIT 1000)) AS ready
   FROM json_each(:addresses) AS a
  WHERE ready > 0;
