@@ -225,9 +225,11 @@ class Exchange:
     def forget(self, host: str) -> int:
         """Make all deliveries ready again that a host has, and forget the host; returns their number.
 
-        The host may have handled some of them: these are handled twice. Its addresses are unregistered.
+        The host may have handled some of them: these are handled twice. Its addresses are unregistered. It stays in
+        `forgotten` until `remember`.
         """
         hosts.check_host(host)
+        self._store.write(partial(hosts.mark_forgotten, host=host))
         total, is_done = 0, False
         while not is_done:
             ids, recipients, is_done = self._store.write(partial(_forget_some, host=host))
@@ -235,6 +237,14 @@ class Exchange:
             self._doorbells.ring([*recipients, ALL_TRAFFIC])
         self._windows.pop(host, None)
         return total
+
+    def forgotten(self) -> set[str]:
+        """Return the hosts that were forgotten: a card that they have left behind no longer counts."""
+        return hosts.forgotten(self._store)
+
+    def remember(self, host: str) -> None:
+        """Let a forgotten host count again: it is alive."""
+        self._store.write(partial(hosts.mark_forgotten, host=host, is_forgotten=False))
 
     def home(self) -> dict[str, Home]:
         """Return the registered addresses of this host whose sessions are shared, for its card."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile("[a-z0-9-]{1,40}")
 _TAG_BYTES = 6
+_FORGOTTEN = "link_forgotten"
 # A shown address is written again only if its last use is so much later.
 _SEEN_STEP_US = clock.to_micros(30)
 
@@ -50,6 +52,20 @@ def new_tags(count: int) -> list[int]:
     """Return random tags, numbers above 0 that JSON readers hold exactly."""
     raw = os.urandom(_TAG_BYTES * count)
     return [int.from_bytes(raw[at : at + _TAG_BYTES]) or 1 for at in range(0, len(raw), _TAG_BYTES)]
+
+
+def forgotten(reader: Store | Transaction) -> set[str]:
+    """Return the hosts that were forgotten and have not come back."""
+    text = reader.value("meta_value", {"key": _FORGOTTEN})
+    return set(json.loads(text)) if text else set()
+
+
+def mark_forgotten(tx: Transaction, host: str, *, is_forgotten: bool = True) -> None:
+    """Note that a host was forgotten, or has come back."""
+    names = forgotten(tx)
+    changed = names | {host} if is_forgotten else names - {host}
+    if changed != names:
+        tx.change("set_meta", {"key": _FORGOTTEN, "value": json.dumps(sorted(changed))})
 
 
 def home(store: Store, doorbells: Doorbells, terms: Terms) -> dict[str, Home]:

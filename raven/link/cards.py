@@ -7,14 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from json.encoder import encode_basestring
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 from zlib import crc32
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from raven.errors import AddressError
 from raven.exchange import Confirmation, Home
-from raven.link.envelope import ROOM
+from raven.link.envelope import ROOM, parse_json
+from raven.link.pages import LARGEST, MAX_PAGES, Head, Page
 from raven.link.settings import is_name
 from raven.model.address import is_private, parse_address
 from raven.model.version import __version__
@@ -27,13 +26,8 @@ _PAUSE_S, _PAUSE_S_PER_BYTE = 0.25, 1 / (256 << 10)
 # Times are told in steps of so many seconds, for otherwise every message would make a card.
 _STEP_S = 5
 _MAX_CARD_BYTES = 8 << 20
-_MAX_PAGES = 16
 _PAGE_BYTES = 64  # of a page without addresses, at most
-_LARGEST = (1 << 62) - 1
 _US = 1_000_000
-
-_Number = Annotated[int, Field(ge=0, le=_LARGEST)]
-_Numbers = Annotated[list[_Number], Field(min_length=3, max_length=16)]
 
 
 class Card(NamedTuple):
@@ -75,27 +69,6 @@ class Written(NamedTuple):
     def pause_s(self) -> float:
         """The least time from this card to the next one that tells something new, in seconds: at most 5."""
         return min(max(_PAUSE_S, _PAUSE_S_PER_BYTE * sum(map(len, self.pages.values()))), _STEP_S)
-
-
-class _Page(BaseModel):
-    """One value of the bucket: a page of the addresses on a card."""
-
-    model_config = ConfigDict(strict=True)
-
-    # Of each address: the seconds of its last use, the loops that wait, the deliveries that are open, 1 if it was used.
-    at_home: dict[str, Annotated[list[_Number], Field(min_length=4, max_length=16)]] = {}
-
-
-class _Head(_Page):
-    """The first page, which names the others by the digests of their values."""
-
-    version: int = Field(alias="v", ge=1)
-    bus: str = Field(min_length=1, max_length=64)
-    run: str = Field("", max_length=64)
-    raven: str = Field("", max_length=64)
-    received: dict[str, _Numbers] = {}
-    pages: list[str] = Field([], max_length=_MAX_PAGES)
-    leaving: bool = False
 
 
 def rounded(home: Mapping[str, Home], offset_us: int) -> dict[str, Home]:
@@ -146,7 +119,7 @@ def write(
     whole = _with_home(head, texts.values())
     if len(whole) <= room:
         return Written({host: whole}, 0)
-    kept = _most_used(home, texts, room * _MAX_PAGES * 3 // 4)
+    kept = _most_used(home, texts, room * MAX_PAGES * 3 // 4)
     pages = [_with_home({}, page) for page in _paged(kept, room)]
     numbered = {f"{host}.{number}": page for number, page in enumerate(pages, 1)}
     numbered[host] = _encode({**head, "pages": [_digest(page) for page in pages]})
@@ -164,7 +137,7 @@ class Cards:
         self.own: Card | None = None
         self.dropped: Counter[str] = Counter()
         self._host = host
-        self._heads: dict[str, _Head] = {}
+        self._heads: dict[str, Head] = {}
         self._pages: dict[str, dict[int, tuple[str, dict[str, Home]]]] = {}
 
     def hear(self, key: str, data: bytes | None, now: float, age_s: float = 0.0) -> Card | None:
@@ -182,11 +155,11 @@ class Cards:
                 self._forget(host)
             return None
         try:
-            page = self._read(data, _Page if number else _Head)
+            page = self._read(data, Page if number else Head)
         except ValueError as error:
             self.dropped[str(error)] += 1
             return None
-        if isinstance(page, _Head):
+        if isinstance(page, Head):
             return self._hear_head(host, page, now - age_s)
         known = self._card_of(host)
         self._pages.setdefault(host, {})[int(number)] = (_digest(data), self._homes(page, known))
@@ -217,16 +190,16 @@ class Cards:
             return f"another bus is linked as {self._host} now: choose another link.name for one of the two"
         return None
 
-    def _read(self, data: bytes, model: type[_Page]) -> _Page:
+    def _read(self, data: bytes, kind: type[Page] | type[Head]) -> Page | Head:
         """Return a checked page; raises ValueError with the reason by which it is counted."""
         if len(data) > _MAX_CARD_BYTES:
             raise ValueError("a card too long")
         try:
-            return model.model_validate_json(data)
-        except ValidationError:
+            return kind.of(parse_json(data))
+        except ValueError:
             raise ValueError("a malformed card") from None
 
-    def _hear_head(self, host: str, head: _Head, heard_at: float) -> Card | None:
+    def _hear_head(self, host: str, head: Head, heard_at: float) -> Card | None:
         known = self._card_of(host)
         if known is not None and heard_at < known.heard_at:
             return None  # it was read before the card that is known was put
@@ -263,13 +236,13 @@ class Cards:
         pages = self._pages.get(host, {})
         return all(pages.get(number, ("",))[0] == digest for number, digest in enumerate(self._heads[host].pages, 1))
 
-    def _homes(self, page: _Page, known: Card | None) -> dict[str, Home]:
+    def _homes(self, page: Page | Head, known: Card | None) -> dict[str, Home]:
         """Return the addresses of a page; an address that no host may show is counted."""
         checked = known.at_home if known else {}
         homes = {}
         for address, (seen_s, waiting, pending, used, *_) in page.at_home.items():
             if address in checked or self._may_be_shown(address):
-                homes[address] = Home(min(seen_s, _LARGEST // _US) * _US, waiting, pending, bool(used))
+                homes[address] = Home(min(seen_s, LARGEST // _US) * _US, waiting, pending, bool(used))
         return homes
 
     def _may_be_shown(self, address: str) -> bool:
@@ -304,7 +277,7 @@ class Cards:
             self.own = None
 
 
-_NUMBERS = frozenset(map(str, range(1, _MAX_PAGES + 1)))
+_NUMBERS = frozenset(map(str, range(1, MAX_PAGES + 1)))
 _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
@@ -355,7 +328,7 @@ def _paged(texts: Mapping[str, str], room: int) -> list[list[str]]:
     So a session keeps its page while the number of pages stays the same, and its changes leave other pages as they are.
     """
     places = [(crc32(address.partition(":")[2].encode()), text, _size(text)) for address, text in texts.items()]
-    for count in (1, 2, 4, 8, _MAX_PAGES):
+    for count in (1, 2, 4, 8, MAX_PAGES):
         pages: list[list[str]] = [[] for _ in range(count)]
         rooms = [room - _PAGE_BYTES] * count
         for place, text, size in places:

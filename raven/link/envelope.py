@@ -72,7 +72,7 @@ class Received(NamedTuple, Generic[_Handle]):
     handles: list[_Handle]
 
 
-class _InvalidError(Exception):
+class _InvalidError(ValueError):
     """An envelope cannot be read; the text is the reason by which it is counted."""
 
 
@@ -108,7 +108,7 @@ def encode_sign(confirmation: Confirmation, is_behind: bool = False) -> bytes:
 def decode_sign(data: bytes) -> Sign | None:
     """Return the sign of another host; None if it is none."""
     try:
-        value = _parse(data)
+        value = parse_json(data)
         confirmation = _confirmation([value["e"], value["n"], value["k"]]) if isinstance(value, dict) else None
     except (_InvalidError, KeyError):
         return None
@@ -254,7 +254,7 @@ def _decode(data: bytes, is_zipped: bool, max_bytes: int) -> Envelope:
         data = _inflate(data, max_bytes)
     elif len(data) > max_bytes:
         raise _InvalidError("too long")
-    value = _parse(data)
+    value = parse_json(data)
     if not isinstance(value, dict):
         raise _InvalidError("malformed")
     frames, ok = value.get("f"), value.get("ok")
@@ -277,8 +277,8 @@ def _inflate(data: bytes, max_bytes: int) -> bytes:
     return inflated
 
 
-def _parse(data: bytes) -> Any:
-    """Return the JSON value of a text; raises _InvalidError, also for one that would take too much memory."""
+def parse_json(data: bytes) -> Any:
+    """Return the JSON value of a text of another host; raises ValueError, also if it would take too much memory."""
     if len(data) > _SHORT and count_values(data) > _MAX_VALUES:
         raise _InvalidError("too many values")
     try:

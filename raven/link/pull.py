@@ -19,6 +19,7 @@ _BATCH_BYTES = 64 << 20
 _EXPIRES_S = 5.0
 _HEARTBEAT_S = 1.0
 _SILENCE_S = 2.5
+_CANCEL_S = 0.1
 _FIRST_PAUSE_S = 0.05
 _LAST_PAUSE_S = 2.0
 # Why a request has ended: the batch is whole, nothing was heard, or the status that the server has sent.
@@ -95,9 +96,11 @@ class Pull:
 
     async def close(self) -> None:
         """Ask for no more mail, and end the iteration; a second call does nothing."""
-        self._task.cancel()
-        with suppress(asyncio.CancelledError, RavenError):
-            await self._task
+        while not self._task.done():
+            self._task.cancel()  # once more if nats-py swallows it: its flush does, if the answer comes just now
+            await asyncio.wait({self._task}, timeout=_CANCEL_S)
+        if not self._task.cancelled():
+            self._task.exception()  # the iteration has raised it
         await self._server.connection.stop_listening(f"{self._subject}.*")
 
     async def _run(self) -> None:

@@ -43,6 +43,7 @@ EXAMPLES = {
     "raven link drain": ("", "returned 0 deliveries\n"),
     "raven link forget": (MEET, "forgot beta: 0 deliveries ready again\n"),
     "raven link run": ("", "linked as alpha in lab over "),
+    "raven link setup": ("", "RAVEN_lab.alpha"),
     "raven link status": ("", "no relay of this bus runs here\n"),
     "raven nack": ("", "nacked #1"),
     "raven peers": ("", "worker:s1  no"),

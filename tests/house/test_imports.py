@@ -168,7 +168,6 @@ def test_a_folder_says_in_two_lines_what_lives_there_and_what_may_import_it(home
             "pydantic",
             {
                 "raven.exchange.frames",
-                "raven.link.cards",
                 "raven.link.settings",
                 "raven.model.schemas",
                 "raven_rpc.methods.binding",

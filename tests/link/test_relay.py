@@ -14,7 +14,14 @@ import pytest
 from raven import BusClient, UndeliveredError
 from scripts.harness.deadline import wait_until
 from scripts.harness.nats_server import NATSServer
+from tests.link.conftest import nats_binary
 from tests.linked_hosts import Realm, take, wait_for_peer
+
+
+@pytest.fixture(params=["newest", pytest.param("oldest", marks=pytest.mark.slow)])
+def binary(request: pytest.FixtureRequest) -> str:
+    """Return the path of each nats-server in turn."""
+    return nats_binary(request.param)
 
 
 @pytest.fixture

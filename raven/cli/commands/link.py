@@ -140,6 +140,32 @@ def drain(as_json: bool, db: str | None) -> None:
         click.echo(f"returned {format_count(count, 'delivery', 'deliveries')}")
 
 
+@link.command(
+    cls=Documented,
+    short_help="Print the setup of the server, for its administrator.",
+    example="raven link setup --print --realm lab alpha beta",
+)
+@click.argument("hosts", metavar="HOST...", nargs=-1, required=True)
+@click.option("--print", "prints", is_flag=True, help="Print the commands; nothing else is done in any case.")
+@click.option("--realm", metavar="NAME", help="The realm of these hosts (else link.realm, else main).")
+@click.option("--js-domain", metavar="NAME", help="JetStream domain, if it is not the server's own.")
+@db_option
+def setup(hosts: tuple[str, ...], prints: bool, db: str | None, **options: Any) -> None:
+    """Print the commands of `nats` that make the streams and consumers, and the permissions that each HOST needs.
+
+    A relay makes the streams and its consumer itself if its user may. With this setup it need not be allowed to.
+    """
+    with import_link():
+        from raven.link import settings as link_settings
+        from raven.link.jetstream.setup import setup_commands
+    for host in hosts:
+        if not link_settings.is_name(host):
+            raise click.UsageError(f"{abbreviate(host)} names no host: use 1 to 40 of a-z, 0-9 and -")
+    # The commands depend neither on the server nor on the name of this host.
+    given = {"url": "nats://localhost", "name": hosts[0], **options}
+    click.echo(setup_commands(link_settings.load(load_config(db), given), hosts))
+
+
 def _open_exchange(config: Config) -> Exchange:
     """Open the exchange of a linked bus beside its relay, under the name that the relay has used last."""
     from raven.exchange import Exchange

@@ -138,11 +138,14 @@ class Relay:
         with suppress(TimeoutError):
             if self._server is not None:
                 await asyncio.wait_for(self._drain(self._server), _LAST_S)
-        for task in list(self._tasks):
+        tasks = set(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=_LAST_S)
         if self._server is not None:
-            await self._server.close()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._server.close(), _LAST_S)
         with suppress(OSError):
             status.write(self._db_path, {**self._status, "ended_at": clock.now()})
 

@@ -22,7 +22,7 @@ _MAX_QUESTIONS, _QUESTION_S = 10_000, 600.0
 
 
 class Whereabouts:
-    """The card of this host, those of the others, and the doors at the addresses whose mail would leave.
+    """The card of this host, the cards of the others, and the doors at the addresses whose mail would leave.
 
     `run` marks this run of the relay. Used in the store thread alone.
     """
@@ -38,6 +38,7 @@ class Whereabouts:
         self._routes = Routes()
         self._bells_version = -1
         self._unshown: set[str] = set()
+        self._forgotten = exchange.forgotten()
         self._questions: dict[str, float] = {}  # reply addresses, and until when each has a door
         self._wanted_doors: dict[str, bool] = {}
         self._card: dict[str, Home] = {}
@@ -50,6 +51,11 @@ class Whereabouts:
         Raises ConfigError if a card was put just now by a relay that has this host's name or bus.
         """
         name = key.partition(".")[0]
+        if name in self._forgotten:
+            if age_s is not None or data is None:
+                return False, None  # it was put before the host was lost
+            self._exchange.remember(name)
+            self._forgotten.discard(name)
         before = self.cards.hosts.get(name)
         card = self.cards.hear(key, data, time.monotonic(), age_s or 0.0)
         clash = self._clash(card) if card is not None and age_s is None else None
@@ -95,8 +101,18 @@ class Whereabouts:
         has_changed = self.read_home()
         return self._doors.tick() or has_changed
 
+    def forget(self) -> None:
+        """Forget the cards of the hosts that a user has told the exchange to forget."""
+        forgotten = self._exchange.forgotten()
+        for host in forgotten - self._forgotten:
+            if self.cards.hosts.get(host) is not None:
+                self.cards.hear(host, None, time.monotonic())
+                self._unshown.add(host)
+        self._forgotten = forgotten
+
     def share_out(self, outgoing: Iterable[Outgoing]) -> list[Share]:
         """Return which mail goes to which host now."""
+        self.forget()  # its mail is ready again just now, and must not go there
         return self._routes.share_out(outgoing, self.own, self.cards.hosts, time.monotonic())
 
     def handed(self, share: Share, count: int) -> None:

@@ -264,6 +264,9 @@ class Work:
         if back:
             self._note_frames(self.exchange.give_back(back))
         self._note_frames(self.exchange.flush())
+        for host, state in self.exchange.hosts().items():  # another process may have made frames
+            outward = self._outward_of(host)
+            outward.wants_more |= (outward.epoch, outward.cursor) != (state.epoch, state.sent)
         self._must_look = True
 
     def _publish(self, now: float, orders: Orders) -> None:

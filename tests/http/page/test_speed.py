@@ -73,7 +73,7 @@ def test_ten_thousand_messages_scroll_and_grow_smoothly(
     sender = threading.Thread(target=send)
     browser.start_tracing(page=page, categories=TRACED)
     page.reload()
-    expect(page.locator("#feed-count")).to_have_text(f"{MESSAGES:,} messages", timeout=240_000)
+    expect(page.locator("#feed-count")).to_have_text(f"{MESSAGES:,} messages", timeout=60_000)
     expect(page.locator("#agent-count")).to_have_text(str(AGENTS + 1))
     sender.start()
     page.mouse.move(700, 500)
