@@ -1,4 +1,7 @@
-"""Old bus: a bus written by raven 0.2.0, the first release, and the contents that later ravens must find in it."""
+"""Old bus: a bus written by raven 0.2.0, the first release, and the contents that later ravens must find in it.
+
+Its schema has version 1. In the state `version 3` a later raven has upgraded it to the last version without links.
+"""
 
 from __future__ import annotations
 
@@ -10,24 +13,26 @@ from typing import Literal
 
 from raven import BusClient, BusObserver
 from raven.store.database import Store
-from raven.store.sql import migrations
+from raven.store.sql import migrations, migrations_after
 
 DUMP = Path(__file__).parents[3] / "tests" / "data" / "bus-0.2.0.sql"
 # Closed; with SQLite's default journal; and after kill -9, with all its contents still in the WAL.
-State = Literal["closed", "rollback", "killed"]
-STATES: tuple[State, ...] = ("closed", "rollback", "killed")
+State = Literal["closed", "rollback", "killed", "version 3"]
+STATES: tuple[State, ...] = ("closed", "rollback", "killed", "version 3")
 
 # Python's own SQLite runs this, in a separate process.
 _LOADER = """
 import os, pathlib, signal, sqlite3, sys
-dump, path, state = sys.argv[1:]
+dump, path, state, later = sys.argv[1:]
 connection = sqlite3.connect(path, isolation_level=None)
 script = pathlib.Path(dump).read_text(encoding="utf-8")
 if state == "killed":
     for pragma in ("auto_vacuum = INCREMENTAL", "journal_mode = WAL", "wal_autocheckpoint = 0"):
         connection.execute(f"PRAGMA {pragma}")
 connection.executescript(script)
-if state == "closed":
+if state == "version 3":
+    connection.executescript(later)
+if state in ("closed", "version 3"):
     connection.execute("PRAGMA journal_mode = WAL")
 elif state == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
@@ -55,7 +60,10 @@ _BODIES = {
 
 def write(path: Path, state: State = "closed") -> str:
     """Write the old bus to a new path, as the last process of the old raven left it."""
-    subprocess.run([sys.executable, "-c", _LOADER, str(DUMP), str(path), state], check=state != "killed", timeout=60)
+    versions = migrations_after(1)
+    later = "".join((*versions[:2], versions[-1], "PRAGMA user_version = 3"))
+    loader = [sys.executable, "-c", _LOADER, str(DUMP), str(path), state, later]
+    subprocess.run(loader, check=state != "killed", timeout=60)
     return str(path)
 
 

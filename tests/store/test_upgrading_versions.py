@@ -1,4 +1,4 @@
-"""Upgrading a file of schema version 2: its mail keeps its state, however the upgrade goes."""
+"""Upgrading a file of schema version 2 or 3: its mail keeps its state, however the upgrade goes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,16 @@ Spawn = Callable[..., Program]
 HOUR_US = 3_600_000_000
 
 
+@pytest.fixture(params=[2, 3])
+def version(request: pytest.FixtureRequest) -> int:
+    """Return the schema version of the old file."""
+    return int(request.param)
+
+
 @pytest.fixture
-def old(db: str) -> str:
-    """Write a bus of version 2 with mail in each state of an unfinished delivery."""
-    scripts = [*migrations_after(0)[:2], migrations_after(len(migrations()))[-1]]
+def old(db: str, version: int) -> str:
+    """Write an old bus with mail in each state of an unfinished delivery."""
+    scripts = [*migrations_after(0)[:version], migrations_after(len(migrations()))[-1]]
     now = time.time_ns() // 1000
     with closing(apsw.Connection(db)) as connection:
         for pragma in ("auto_vacuum = INCREMENTAL", "journal_mode = WAL", "wal_autocheckpoint = 0"):
@@ -52,7 +58,7 @@ def old(db: str) -> str:
                 " VALUES (? << 20, 'worker:s', 1, ?, ?, ?)",
                 (id, ready_at, lease, expires_at),
             )
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 2")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}")
     return db
 
 
@@ -68,11 +74,11 @@ def check_upgraded(connect: Connect, foreign: Foreign) -> None:
     assert [receipt.state for id in (3, 5, 6) for receipt in worker.receipts(id)] == ["sent", "sent", "expired"]
 
 
-def test_mail_of_version_2_keeps_its_state(old: str, connect: Connect, foreign: Foreign) -> None:
+def test_mail_of_an_old_version_keeps_its_state(old: str, connect: Connect, foreign: Foreign) -> None:
     check_upgraded(connect, foreign)
 
 
-def test_processes_that_open_a_file_of_version_2_at_once_upgrade_it_once(
+def test_processes_that_open_an_old_file_at_once_upgrade_it_once(
     old: str, connect: Connect, spawn: Spawn, foreign: Foreign
 ) -> None:
     openers = [spawn("opener", f"opener-{number}:x", old) for number in range(3)]
@@ -90,20 +96,20 @@ def test_processes_that_open_a_file_of_version_2_at_once_upgrade_it_once(
 
 
 def test_an_upgrade_that_dies_at_any_statement_is_done_by_the_next_opener(
-    old: str, connect: Connect, spawn: Spawn, foreign: Foreign
+    old: str, version: int, connect: Connect, spawn: Spawn, foreign: Foreign
 ) -> None:
     for number in range(1, 100):
         upgrade = spawn("killed_migration", old, str(number))
         if upgrade.wait() != -signal.SIGKILL:
             break
-        assert foreign.value("PRAGMA user_version") == 2
+        assert foreign.value("PRAGMA user_version") == version
 
     assert number > 10
     check_upgraded(connect, foreign)
 
 
-def test_a_client_that_had_the_file_of_version_2_open_still_works(old: str, connect: Connect, foreign: Foreign) -> None:
-    # The statements of version 2 for a claim and an ack.
+def test_a_client_that_had_the_old_file_open_still_works(old: str, connect: Connect, foreign: Foreign) -> None:
+    # The statements of these versions for a claim and an ack.
     ready = (
         "SELECT id FROM deliveries WHERE state < 2 AND recipient = 'worker:s' AND ready_at = 0"
         " AND (expires_at IS NULL OR expires_at > 1) ORDER BY urgency, id LIMIT 1"
