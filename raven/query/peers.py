@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from raven.store.database import Store
     from raven.wake.doorbell import Doorbells
 
+# The rows of an address that is not registered, and of one without mail.
+_NEVER_SEEN = ("", None, None, None)
+_NO_MAIL = ("", 0, None, 0)
+
 
 def list_peers(store: Store, doorbells: Doorbells, session: str | None = None, scope: str | None = None) -> list[Peer]:
     """List the addresses that are registered or have mail, of one session if `session` is given.
@@ -33,22 +37,22 @@ def list_peers(store: Store, doorbells: Doorbells, session: str | None = None, s
         # Not parsed: one invalid address from an external writer must not hide the others.
         role, _, own_session = text.partition(":")
         if session in (None, own_session) and not is_private(text):
-            _, registered_at, last_seen, host = seen.get(text, (text, None, None, None))
-            _, unfinished, _, held = pending.get(text, (text, 0, None, 0))
+            _, registered_at, last_seen, host = seen.get(text, _NEVER_SEEN)
+            _, unfinished, _, held = pending.get(text, _NO_MAIL)
+            # Most of many addresses have no doorbell: one listing of all folders is faster.
+            is_attended = text in names or (has_other_names and doorbells.folder_for(text) in attended)
+            # By position, which takes half as long as by name.
             peers.append(
                 Peer(
-                    address=text,
-                    role=role,
-                    session=own_session,
-                    registered_at=clock.optional_from_micros(registered_at),
-                    last_seen=clock.optional_from_micros(last_seen),
-                    # Most of many addresses have no doorbell: one listing of all folders is faster.
-                    waiting=doorbells.count_waiting(text, doors=False)
-                    if text in names or (has_other_names and doorbells.folder_for(text) in attended)
-                    else 0,
-                    pending=unfinished,
-                    host=host,
-                    held=held,
+                    text,
+                    role,
+                    own_session,
+                    None if registered_at is None else clock.from_micros(registered_at),
+                    None if last_seen is None else clock.from_micros(last_seen),
+                    doorbells.count_waiting(text, doors=False) if is_attended else 0,
+                    unfinished,
+                    host,
+                    held,
                 )
             )
     return peers

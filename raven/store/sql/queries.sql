@@ -185,14 +185,14 @@ UPDATE deliveries NOT INDEXED SET state = 1, delivered_at = :now
  WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient AND state = 0;
 
 -- peek_ready --
--- A recipient's queue: whether any delivery is ready, when the next delay or lease ends, whether any mail expired.
+-- A recipient's queue: whether any delivery is ready, when the next delay or lease ends, whether any mail expired. No
+-- timer ends a hold, and so @held stands for none.
 SELECT EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND leased = 0 AND recipient = :recipient AND ready_at = 0),
        nullif(min(
          coalesce((SELECT min(ready_at) FROM deliveries
-                    WHERE state < 2 AND leased = 0 AND recipient = :recipient AND ready_at > 0), 1 << 62),
+                    WHERE state < 2 AND leased = 0 AND recipient = :recipient AND ready_at > 0), @held),
          coalesce((SELECT min(ready_at) FROM deliveries
-                    WHERE state < 2 AND leased = 1 AND recipient = :recipient AND ready_at > 0 AND ready_at < @held),
-                  1 << 62)), 1 << 62),
+                    WHERE state < 2 AND leased = 1 AND recipient = :recipient AND ready_at > 0), @held)), @held),
        EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND expires_at IS NOT NULL AND expires_at <= :now
                   AND lease IS NULL);
 
