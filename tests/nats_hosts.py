@@ -77,7 +77,11 @@ def run(test: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None
     """Run a test that is a coroutine, with the hosts as its first argument, in an event loop of its own."""
 
     async def bounded() -> None:
-        async with asyncio.timeout(3 * DEADLINE_S), hosts() as some:
-            await test(some, *arguments)
+        async with asyncio.timeout(4 * DEADLINE_S), hosts() as some:
+            try:
+                await test(some, *arguments)
+            except Exception as error:
+                error.add_note(f"events of the hosts: {some.events}")
+                raise
 
     asyncio.run(bounded())

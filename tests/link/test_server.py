@@ -22,7 +22,7 @@ async def two_hosts(hosts: Hosts, nats: NATSServer) -> tuple[Server, Server]:
 
 async def publish_in_the_end(server: Server, data: bytes) -> None:
     """Publish mail for beta; while no stream takes it, again."""
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(2 * DEADLINE_S):
         while True:
             future = await server.publish("beta", data)
             await asyncio.wait({future})
