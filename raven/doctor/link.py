@@ -6,25 +6,19 @@ value is checked here; an absent one has no finding.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from raven.doctor.linux import locks, proc
 from raven.doctor.readonly_store import ReadOnlyStore
 from raven.doctor.report import Check, Finding, listed, summarize
-from raven.files import ownership
 from raven.model import clock
 from raven.store.sql import load_exchange
 
 if TYPE_CHECKING:
     from raven.exchange import HostOverview
 
-_LOCK, _STATUS = "link.lock", "link.json"
 _TRIGGERS = frozenset({"link_changed", "link_deleted"})
-_MAX_STATUS_BYTES = 1 << 20
 _LARGE_CARD_BYTES = 512 << 10
 _OFFSET_US = clock.to_micros(1)
 # A stream that is so full refuses mail soon.
@@ -35,10 +29,12 @@ _Status = Mapping[str, Any]
 
 def check_link(store: ReadOnlyStore) -> Check | None:
     """Check the relay and the links to other hosts; returns None if the bus was never linked."""
+    from raven.link import status as relay
+
     load_exchange()
-    status = _read_status(store.path)
-    pids = locks.holders(store.path, _LOCK)
-    is_running = bool(pids) or locks.is_held(store.path, _LOCK)
+    status = relay.read(store.path)
+    pids = locks.holders(store.path, relay.LOCK)
+    is_running = bool(pids) or locks.is_held(store.path, relay.LOCK)
     unknown = store.rows("held_by_unknown", {"max": 1})
     if not (store.rows("link_hosts") or status or is_running or unknown):
         return None
@@ -51,19 +47,6 @@ def check_link(store: ReadOnlyStore) -> Check | None:
     else:
         findings.append(_not_running(hosts, status))
     return summarize("link", findings, _summary(hosts, status, pids))
-
-
-def _read_status(path: str) -> _Status:
-    """Return the status that the relay has written; empty if there is none that counts."""
-    path = os.path.join(f"{path}-bells", _STATUS)
-    with suppress(OSError, ValueError, RecursionError):
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            if ownership.distrust(path, os.fstat(descriptor)) is None:
-                status = json.loads(file.read(_MAX_STATUS_BYTES))
-                if isinstance(status, dict):
-                    return status
-    return {}
 
 
 def _not_running(hosts: Sequence[HostOverview], status: _Status) -> Finding:

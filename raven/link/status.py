@@ -69,7 +69,7 @@ class RelayLock:
             self._descriptor = -1
 
     def _read(self) -> dict[str, Any]:
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, RecursionError):
             content = json.loads(os.pread(self._descriptor, _MAX_BYTES, 0))
             if isinstance(content, dict):
                 return content
@@ -119,7 +119,7 @@ def write(db_path: str, status: dict[str, Any]) -> None:
 def read(db_path: str) -> dict[str, Any]:
     """Return the last status that a relay of this bus has written; empty if there is none that counts."""
     path = os.path.join(folder_of(db_path), STATUS)
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RecursionError):
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             if ownership.distrust(path, os.fstat(descriptor)) is None:

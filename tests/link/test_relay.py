@@ -14,6 +14,7 @@ import pytest
 from raven import BusClient, UndeliveredError
 from scripts.harness.deadline import wait_until
 from scripts.harness.nats_server import NATSServer
+from tests.doctor_process import run_checks
 from tests.link.conftest import nats_binary
 from tests.linked_hosts import Realm, take, wait_for_peer
 
@@ -227,3 +228,22 @@ def test_a_relay_ends_in_order_and_its_status_tells_so(realm: Realm) -> None:
 
     assert json.loads(Path(f"{relay.db}-bells/link.json").read_text(encoding="utf-8"))["ended_at"]
     assert relay.log() == ""
+
+
+def test_the_doctor_knows_whether_the_relay_runs_and_which_host_is_silent(realm: Realm) -> None:
+    relay, other = realm.link("alpha"), realm.link("beta")
+    alpha, beta = realm.bus("alpha", "boss:s1"), realm.bus("beta", "idle:s1")
+    beta.register("idle:s1")
+    wait_for_peer(alpha, "idle:s1")
+    sent = alpha.send("idle:s1", "task")
+    wait_until(lambda: alpha.receipts(sent.id)[0].host == "beta", "the hold")
+
+    def found(word: str) -> bool:
+        return word in run_checks(realm.db("alpha"))["link"].found
+
+    wait_until(lambda: found(f"links this bus to beta over {realm.url}"), "the status")
+    assert run_checks(realm.db("alpha"))["link"].verdict == "ok"
+    other.stop()
+    wait_until(lambda: found("beta has 1 unfinished deliveries"), "the silence", 40)
+    relay.stop()
+    assert found("no relay of this bus runs")
