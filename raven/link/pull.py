@@ -19,6 +19,7 @@ _BATCH_BYTES = 64 << 20
 _EXPIRES_S = 5.0
 _HEARTBEAT_S = 1.0
 _SILENCE_S = 2.5
+_DELETION_S = 1.0
 _CANCEL_S = 0.1
 _FIRST_PAUSE_S = 0.05
 _LAST_PAUSE_S = 2.0
@@ -116,6 +117,8 @@ class Pull:
             try:
                 reason = await self._ask()
                 if reason in _GONE:
+                    # A stream that is made while the server still deletes the old one of its name may store nothing.
+                    await asyncio.sleep(_DELETION_S)
                     await self._server.ensure()
             except RavenError as error:
                 connection.report_failure(error)
