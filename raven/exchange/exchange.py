@@ -132,18 +132,21 @@ class Exchange:
         self._store.verify()
         return outgoing.returnable(self._store)
 
-    def hand_over(self, host: str, addresses: Collection[str], max: int = 200) -> int:
+    def hand_over(self, host: str, addresses: Collection[str] | Mapping[str, int | None], max: int = 200) -> int:
         """Hold the next ready deliveries to some addresses for a host, by urgency, then id, and number them in frames.
 
-        A held delivery is no consumer's on this host, until the host tells what became of it. Returns the number of new
-        frames, at most `max`, one for each message; 0 if no delivery is ready, or if the window is full.
+        A mapping limits how many deliveries of each address go; None: all. A held delivery is no consumer's on this
+        host, until the host tells what became of it. Returns the number of new frames, at most `max`, one for each
+        message; 0 if no delivery is ready, or if the window is full. Hand all mail for a host over in one call: a
+        message to several recipients has one place in the order of that host, that of its first frame.
         """
         hosts.check_host(host)
         if not is_integer(max, 1, _MAX_FRAMES):
             raise InputError(f"max {abbreviate(max)} is no number of frames: use 1 to {_MAX_FRAMES:,}")
         if not addresses:
             return 0
-        addresses = [address for address in addresses if self._terms.shares(address)]
+        limits = addresses if isinstance(addresses, Mapping) else dict.fromkeys(addresses)
+        shared = {address: limit for address, limit in limits.items() if self._terms.shares(address)}
         window = self._windows.setdefault(host, handover.Window())
 
         def step(tx: Transaction) -> tuple[int, list[tuple[int, int]]]:
@@ -151,7 +154,7 @@ class Exchange:
             [(_, has_own)] = tx.rows("has_news", {})
             if has_own:  # a delivery that was taken back must be told before it may go there again
                 news.tell_all(tx, self._terms)
-            return handover.hand_over(tx, self._terms, window, host, addresses, max)
+            return handover.hand_over(tx, self._terms, window, host, shared, max)
 
         count, sizes = self._store.write(step)
         for number, size in sizes:

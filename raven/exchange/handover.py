@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from raven.exchange.frames import (
@@ -55,11 +55,12 @@ class Window:
 
 
 def hand_over(
-    tx: Transaction, terms: Terms, window: Window, host: str, addresses: Collection[str], max: int
+    tx: Transaction, terms: Terms, window: Window, host: str, addresses: Mapping[str, int | None], max: int
 ) -> tuple[int, list[tuple[int, int]]]:
     """Hold the next ready deliveries to some addresses for a host, and make their frames, one for each message.
 
-    Returns the number of frames, and their numbers and sizes for the window. It makes none while the window is full.
+    `addresses` limits how many deliveries of each address go; None: all. Returns the number of frames, and their
+    numbers and sizes for the window. It makes none while the window is full.
     """
     state = state_of(tx, host)
     room = min(max, terms.window - (state.sent - state.confirmed))
@@ -67,8 +68,14 @@ def hand_over(
     if room <= 0 or room_bytes <= 0:
         return 0, []
     query = {"addresses": json.dumps(list(addresses)), "now": clock.now(), "max": room}
+    left = dict(addresses)
     messages: dict[int, list[Any]] = {}
     for row in tx.rows("ready_to_leave", query):
+        limit = left.get(row[1])
+        if limit is not None:
+            if limit <= 0:
+                continue
+            left[row[1]] = limit - 1
         message_id = row[0] >> 20
         if message_id not in messages:
             if room_bytes <= 0:

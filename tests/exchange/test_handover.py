@@ -16,7 +16,7 @@ from tests.exchange.carrier import Carrier, Host, bodies, envelope, receipt, sta
 WORKER = "worker:s"
 
 
-def send(host: Host, *sent: Any, to: str = WORKER, **options: Any) -> list[int]:
+def send(host: Host, *sent: Any, to: str | list[str] = WORKER, **options: Any) -> list[int]:
     return [host.at("boss:s").send(to, "job", body, **options).id for body in sent]
 
 
@@ -51,6 +51,22 @@ def test_a_held_delivery_is_no_consumers_here_and_one_that_stays_is(carrier: Car
     carrier.settle()
     assert alpha.exchange.outgoing() == []
     assert alpha.sql("SELECT DISTINCT state, ready_at FROM deliveries") == [(2, 0)]
+
+
+def test_a_limit_for_one_address_lets_the_mail_of_the_others_go_in_order(
+    carrier: Carrier, alpha: Host, beta: Host
+) -> None:
+    send(alpha, 1)
+    send(alpha, 2, to=[WORKER, "pool:s"])
+    send(alpha, 3, to="pool:s")
+    send(alpha, 4)
+
+    assert alpha.exchange.hand_over("beta", {WORKER: None, "pool:s": 1}) == 3
+
+    carrier.settle()
+    assert bodies(beta.at(WORKER)) == [1, 2, 4]
+    assert bodies(beta.at("pool:s")) == [2]
+    assert bodies(alpha.at("pool:s")) == [3]
 
 
 def test_deliveries_leave_by_urgency_then_in_the_order_of_their_sends(

@@ -133,6 +133,21 @@ def test_a_local_loop_keeps_the_mail_that_is_sent_beside_it(realm: Realm, alpha:
     assert not there.taken
 
 
+def test_a_message_to_two_addresses_of_a_host_does_not_come_before_older_ones(realm: Realm, alpha: BusClient) -> None:
+    realm.link("gamma")
+    worker = realm.worker("beta", "worker:s1")
+    for host in ("beta", "gamma"):
+        realm.worker(host, "pool:s1")
+    wait_for_peer(alpha, "worker:s1")
+    wait_for_peer(alpha, "pool:s1")
+    # So many in one commit that they leave in several steps.
+    messages = [{"to": "worker:s1", "type": "task", "body": n} for n in range(500)]
+    both = ["worker:s1", "pool:s1"]
+    alpha.send_many([*messages, *({"to": both, "type": "task", "body": n} for n in range(500, 510))])
+
+    assert [message.body for message in worker.take(510)] == list(range(510))
+
+
 def test_a_body_far_over_the_largest_message_of_the_server_arrives(realm: Realm, alpha: BusClient) -> None:
     worker = realm.worker("beta", "worker:s1")
     wait_for_peer(alpha, "worker:s1")

@@ -241,13 +241,19 @@ class Work:
         if not found:
             return
         ready = {one.address: one.ready for one in found}
+        shares = defaultdict(list)
         for share in self.whereabouts.share_out(found):
-            wanted = sum(ready[address] for address in share.addresses) if share.max is None else share.max
-            count = self.exchange.hand_over(share.host, share.addresses, min(wanted, _FRAMES))
-            self.whereabouts.handed(share, count)
-            self._note_frames([share.host] if count else [])
-            if count < min(wanted, _FRAMES):
-                self._limited.add(share.host)
+            shares[share.host].append(share)
+        for host, its in shares.items():
+            # In one call: a message to two addresses of a host must not come before an older one to either.
+            limits = {address: share.max for share in its for address in share.addresses}
+            wanted = sum(ready[address] if limit is None else limit for address, limit in limits.items())
+            count = self.exchange.hand_over(host, limits, min(wanted, _FRAMES))
+            for share in its:
+                self.whereabouts.handed(share, count if share.max is None else min(share.max, count))
+            self._note_frames([host] if count else [])
+            if not count:
+                self._limited.add(host)
             elif count < wanted:
                 self._must_look = True  # once other tasks have had their turn
 
