@@ -324,7 +324,7 @@ class BusObserver:
         A target is an address, or a pattern (`*:session`, `role:*`, `*:*`) that means all addresses that match. A
         leased message expires at the end of its lease, unless it is acked. Senders with `report="undelivered"` get
         their reports, and waits for receipts end. A client that still uses such an address registers it again with one
-        of its next writes. Raises AddressError.
+        of its next writes, and so does another host that shows it: forget it there too. Raises AddressError.
         """
         with LOADING:
             from raven.delivery import forgetting

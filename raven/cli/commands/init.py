@@ -99,7 +99,7 @@ def forget(addresses: tuple[str, ...], as_json: bool, db: str | None) -> None:
     """Unregister addresses, and let the mail that waits for them expire.
 
     An ADDRESS may be a pattern: '*:s1' means all of a session, 'worker:*' a role in every session. A client that
-    still uses its address registers it again.
+    still uses its address registers it again, and so does another host that shows it: forget it there too.
     """
     _forget(addresses, as_json, db)
 
