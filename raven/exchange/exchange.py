@@ -140,7 +140,7 @@ class Exchange:
         message; 0 if no delivery is ready, or if the window is full. Hand all mail for a host over in one call: a
         message to several recipients has one place in the order of that host, that of its first frame.
         """
-        hosts.check_host(host)
+        self._check_other(host)
         if not is_integer(max, 1, _MAX_FRAMES):
             raise InputError(f"max {abbreviate(max)} is no number of frames: use 1 to {_MAX_FRAMES:,}")
         if not addresses:
@@ -174,7 +174,8 @@ class Exchange:
 
         A word that fits neither file means that one of them is an older copy: then all that the host has is numbered
         anew, see `began_anew`. So pass on only words that are new: an old card may name an earlier frame than a later
-        sign did. A malformed word is dropped.
+        sign did. A host that names no frame of this one has none: pass on Confirmation(0, 0, 0). A malformed word is
+        dropped.
         """
         self._confirmations.note(host, said)
 
@@ -192,7 +193,7 @@ class Exchange:
         after a gap are not taken. A frame that is malformed, or not allowed here, counts as refused: the host is told
         that its deliveries are dead, and later frames are taken. Whatever a host sends raises no error.
         """
-        hosts.check_host(host)
+        self._check_other(host)
 
         def step(tx: Transaction) -> tuple[TakenIn, bool]:
             self._begin(tx)
@@ -231,7 +232,7 @@ class Exchange:
         The host may have handled some of them: these are handled twice. Its addresses are unregistered. It stays in
         `forgotten` until `remember`.
         """
-        hosts.check_host(host)
+        self._check_other(host)
         self._store.write(partial(hosts.mark_forgotten, host=host))
         total, is_done = 0, False
         while not is_done:
@@ -258,7 +259,7 @@ class Exchange:
 
         An address that is used on this host stays this host's. Malformed addresses are passed over.
         """
-        hosts.check_host(host)
+        self._check_other(host)
         hosts.show(self._store, self._terms, host, addresses)
 
     def doors(self) -> Doors:
@@ -292,6 +293,10 @@ class Exchange:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _check_other(self, host: str) -> None:
+        if hosts.check_host(host) == self.host:
+            raise InputError(f"host {abbreviate(host)} is this host: name another one")
 
     def _begin(self, tx: Transaction) -> None:
         """Write the noted confirmations in the caller's transaction."""

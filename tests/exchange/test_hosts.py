@@ -125,6 +125,7 @@ def test_with_a_message_goes_its_origin_and_the_bus_stays_sound(carrier: Carrier
         (lambda path: Exchange(path, "alpha").hand_over("be.ta", ["w:s"]), "'be.ta'"),
         (lambda path: Exchange(path, "alpha").hand_over("beta", ["w:s"], max=0), "max 0"),
         (lambda path: Exchange(path, "alpha").take_in("be/ta", []), "'be/ta'"),
+        (lambda path: Exchange(path, "alpha").hand_over("alpha", ["w:s"]), "'alpha' is this host"),
         (lambda path: Exchange(path, "alpha").forget("*"), r"'\*'"),
         (lambda path: Exchange(path, "alpha").show("", {}), "''"),
     ],

@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from raven.errors import ConfigError
+from raven.exchange import Confirmation
 from raven.link import cards
 from raven.link.routes import Routes, Share
 from raven.model.address import MAX_LENGTH, is_private
 
 if TYPE_CHECKING:
-    from raven.exchange import Confirmation, Exchange, Home, Outgoing
+    from raven.exchange import Exchange, Home, Outgoing
     from raven.wake.doors import Doors
 
 # How often the card is put if it has not changed.
@@ -47,7 +48,7 @@ class Whereabouts:
     def meet(self, key: str, data: bytes | None, age_s: float | None = None) -> tuple[bool, Confirmation | None]:
         """Take a card of the bucket, put `age_s` seconds ago, or just now if it is None.
 
-        Returns whether addresses have changed, and which frame of this host that one has committed, if its card tells.
+        Returns whether addresses have changed, and which frame of this host that one has committed, if its card is new.
         Raises ConfigError if a card was put just now by a relay that has this host's name or bus.
         """
         name = key.partition(".")[0]
@@ -65,7 +66,10 @@ class Whereabouts:
         has_changed = (before and before.at_home) is not (after and after.at_home)
         if has_changed:
             self._unshown.add(name)
-        return has_changed, card.received.get(self._host) if card else None
+        # An old card may name an earlier frame than the host's last sign did. A new one that names none has none.
+        if card is None or age_s is not None or name == self._host:
+            return has_changed, None
+        return has_changed, card.received.get(self._host, Confirmation(0, 0, 0))
 
     def is_doubtful(self, last_run: str | None) -> bool:
         """Whether a card in the bucket may be that of a running relay with this host's name or bus.
