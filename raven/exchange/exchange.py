@@ -48,7 +48,8 @@ class Exchange:
 
     `host` is the name of this host: 1 to 40 of the characters a-z, 0-9 and -. `sessions` are patterns of the sessions
     that take part. `accept` maps a host to patterns of the senders that it may name; None: any host may name any
-    sender. At most `window` frames, of about `window_bytes`, wait for the confirmation of one host.
+    sender. At most `window` frames, of about `window_bytes`, wait for the confirmation of one host. A longer body than
+    `max_body_bytes` from another host is refused.
 
     Two rules hold. A frame that `frames` returns is on this host's disk. A frame that `take_in` confirms is on this
     host's disk, with the message or the news in it. Both need `durability="full"` to hold after a loss of power.
@@ -69,6 +70,7 @@ class Exchange:
         window_bytes: int = 8 << 20,
         durability: Durability = "full",
         busy_timeout_s: float | None = None,
+        max_body_bytes: int | None = None,
     ) -> None:
         hosts.check_host(host)
         for name, value in (("window", window), ("window_bytes", window_bytes)):
@@ -77,12 +79,13 @@ class Exchange:
         settings = config.load() if db_path is None else Config(db=str(db_path), db_source="the program")
         accepted = None if accept is None else {one: tuple(patterns) for one, patterns in accept.items()}
         self.host = host
-        self._terms = Terms(host, tuple(sessions), accepted, window, window_bytes, settings.max_body_bytes)
+        max_body_bytes = settings.max_body_bytes if max_body_bytes is None else max_body_bytes
+        self._terms = Terms(host, tuple(sessions), accepted, window, window_bytes, max_body_bytes)
         self._store = Store(
             settings.db,
             busy_timeout_s=settings.busy_timeout_s if busy_timeout_s is None else busy_timeout_s,
-            durability=durability,
         )
+        self._is_durable = durability == "full"
         self._doorbells = doorbells = Doorbells(self._store.path)
         self._handle = Handle(self._store, doorbells, lambda store: settle(store, doorbells, settings.identity_ttl_s))
         self._maintenance = Maintenance(doorbells, self._handle.on_idle)
@@ -157,6 +160,7 @@ class Exchange:
             return handover.hand_over(tx, self._terms, window, host, shared, max)
 
         count, sizes = self._store.write(step)
+        self._sync()
         for number, size in sizes:
             window.add(number, size)
         return count
@@ -184,6 +188,8 @@ class Exchange:
         if self._confirmations.are_noted():
             self._store.write(self._begin)
         begun, self.began_anew = self.began_anew, set()
+        if begun:
+            self._sync()
         return begun
 
     def take_in(self, host: str, envelopes: Sequence[Incoming]) -> TakenIn:
@@ -202,7 +208,10 @@ class Exchange:
         taken, begins_anew = self._store.write(step)
         if begins_anew:
             self.began_anew.add(host)
+        # A consumer may begin before the mail is on the disk: after a loss of power both are gone, and the mail comes
+        # again, since the host has no confirmation of it.
         self._doorbells.ring(taken.addresses)
+        self._sync()
         return taken
 
     def tell(self) -> set[str]:
@@ -212,6 +221,8 @@ class Exchange:
         while has_news:
             some, has_news = self._store.write(self._tell_some)
             told |= some
+        if told:
+            self._sync()
         return told
 
     def give_back(self, addresses: Collection[str]) -> set[str]:
@@ -317,7 +328,13 @@ class Exchange:
                 total, told = total + count, told | some
                 if count < news.BATCH:
                     break
+        self._sync()
         return total, told
+
+    def _sync(self) -> None:
+        """Put all commits on the disk, before a frame of them leaves, or a confirmation."""
+        if self._is_durable:
+            self._store.sync()
 
     def _give_some_back(self, tx: Transaction, address: str, returns: int) -> tuple[int, set[str]]:
         self._begin(tx)

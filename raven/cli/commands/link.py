@@ -72,6 +72,7 @@ def run(urls: tuple[str, ...], sessions: tuple[str, ...], db: str | None, **opti
         config.db,
         settings,
         busy_timeout_s=config.busy_timeout_s,
+        max_body_bytes=config.max_body_bytes,
         on_ready=lambda url: click.echo(f"linked as {settings.name} in {settings.realm} over {escape(url)}"),
     )
 

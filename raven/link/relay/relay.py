@@ -52,11 +52,13 @@ class Relay:
         settings: LinkSettings,
         *,
         busy_timeout_s: float | None = None,
+        max_body_bytes: int | None = None,
         on_ready: Callable[[str], None] = lambda url: None,
     ) -> None:
         self._db_path = db_path
         self._settings = settings
         self._busy_timeout_s = busy_timeout_s
+        self._max_body_bytes = max_body_bytes
         self._on_ready = on_ready
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._loop = asyncio.get_running_loop()
@@ -166,6 +168,7 @@ class Relay:
             window_bytes=self._settings.window_bytes,
             durability=self._settings.durability,
             busy_timeout_s=self._busy_timeout_s,
+            max_body_bytes=self._max_body_bytes,
         )
 
     def _is_doubtful(self, last_run: str | None) -> bool:
@@ -368,17 +371,20 @@ def run_until_signal(
     db_path: str,
     settings: LinkSettings,
     *,
-    busy_timeout_s: float | None = None,
     on_ready: Callable[[str], None] = lambda url: None,
+    **options: Any,
 ) -> None:
-    """Run a relay until SIGTERM or SIGINT; a second signal ends the process at once. Raises as `Relay.run`."""
+    """Run a relay until SIGTERM or SIGINT; a second signal ends the process at once. Raises as `Relay.run`.
+
+    `options` are the options of Relay.
+    """
     import gc
     import signal
 
     gc.freeze()  # the objects of imported modules live as long as the process
 
     async def run() -> None:
-        relay = Relay(db_path, settings, busy_timeout_s=busy_timeout_s, on_ready=on_ready)
+        relay = Relay(db_path, settings, on_ready=on_ready, **options)
         loop = asyncio.get_running_loop()
 
         def stop() -> None:

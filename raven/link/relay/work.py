@@ -157,8 +157,9 @@ class Work:
     def meet(self, key: str, data: bytes | None, age_s: float | None = None) -> None:
         """Take a card of the bucket, put `age_s` seconds ago, or just now if it is None; see Whereabouts.meet."""
         has_changed, said = self.whereabouts.meet(key, data, age_s)
-        if said is not None:
-            self.hear(key.partition(".")[0], said)
+        host = key.partition(".")[0]
+        if said is not None and (age_s is None or self._is_further(host, said)):
+            self.hear(host, said)
         self._must_look |= has_changed
 
     def answered(self, host: str, sent: Sent, error: RavenError | None) -> None:
@@ -196,6 +197,11 @@ class Work:
             "dropped_cards": dict(self.whereabouts.cards.dropped),
             "hosts": hosts,
         }
+
+    def _is_further(self, host: str, said: Confirmation) -> bool:
+        """Whether a host's word of some time ago tells more than is known here."""
+        state = self.exchange.hosts().get(host)
+        return state is not None and said.epoch == state.epoch and said.number > state.confirmed
 
     # The tasks of a step.
 
