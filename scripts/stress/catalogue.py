@@ -40,6 +40,7 @@ _ENTRIES = (
     Entry("sandbox", "a hostile client of a bound socket, beside honest ones", 60),
     Entry("strangers", "another user plants, locks and reads files beside a bus in an open folder", 60),
     Entry("injection", "texts that attack terminals, shells, SQL, JSON lines and file names", 60),
+    Entry("exchange", "random histories of linked buses: frames lost, repeated and reordered, files restored", 120),
     Entry("upgrade", "files of the first schema, and of a newer one", 30),
     Entry("fuzz", "the protocol's parser, guided by coverage (atheris)", 120),
     Entry("soak", "a mixed load with restarts: memory, descriptors and file sizes must not grow", 1800),
