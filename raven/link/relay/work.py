@@ -22,7 +22,7 @@ _FRAMES, _FRAMES_BYTES = 200, 512 << 10
 # So many envelopes of one host go into one transaction at most.
 _ENVELOPES = 32
 # After the first receipt others come: they share one transaction and one envelope.
-_TELL_AFTER_S = 0.005
+_TELL_AFTER_S = 0.003
 # How often the relay looks whether loops have come or gone, and at everything else.
 _GLANCE_S, _TICK_S = 0.25, 1.0
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.1, 30.0
