@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,9 +17,9 @@ import pytest
 from tests.docs.examples import ROOT, fenced, sessions
 from tests.support import needs
 
-PROGRAMS = ("curl", "jq", "socat", "sqlite3")
-# The port in the pages; a test takes a free one instead.
-PORT = ":7713"
+PROGRAMS = ("curl", "jq", "nats-server", "socat", "sqlite3")
+# The ports in the pages; a test takes free ones instead.
+PORTS = ("7713", "4222")
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 MARKDOWN = [*ROOT.glob("*.md"), *(page for name in ("docs", "examples", "rpc") for page in (ROOT / name).rglob("*.md"))]
@@ -31,6 +32,13 @@ SNIPPETS = [
 
 def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
+
+
+def replaced(text: str, old: Sequence[str], new: Sequence[str]) -> str:
+    """Return a text with each of the old parts replaced by the new one in its place."""
+    for before, after in zip(old, new, strict=True):
+        text = text.replace(before, after)
+    return text
 
 
 def prose(page: Path) -> str:
@@ -54,14 +62,16 @@ def links(page: Path) -> list[tuple[Path, str]]:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if sessions(page.read_text(encoding="utf-8"))], ids=name)
-def test_the_console_sessions_of_a_page_print_what_they_show(page: Path, tmp_path: Path) -> None:
+def test_the_console_sessions_of_a_page_print_what_they_show(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = page.read_text(encoding="utf-8")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     needs(*(program for program in PROGRAMS if program in text))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = f":{listener.getsockname()[1]}"
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+        free = [str(listener.getsockname()[1]) for listener in (first, second)]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAVEN")}
     environment |= {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}",
         "HOME": str(tmp_path),
         "RAVEN_CONNECT_TIMEOUT_S": "20",  # on a loaded machine a server takes longer to start
     }
@@ -70,7 +80,7 @@ def test_the_console_sessions_of_a_page_print_what_they_show(page: Path, tmp_pat
     try:
         for command, printed in sessions(text):
             process = subprocess.Popen(
-                ["bash", "-c", command.replace(PORT, port)],
+                ["bash", "-c", replaced(command, PORTS, free)],
                 cwd=tmp_path,
                 env=environment,
                 stdout=subprocess.PIPE,
@@ -80,7 +90,7 @@ def test_the_console_sessions_of_a_page_print_what_they_show(page: Path, tmp_pat
             )
             groups.append(process.pid)
             shown, _ = process.communicate(timeout=120)
-            assert shown.replace(str(tmp_path), "/home/you/project").replace(port, PORT) == printed, command
+            assert replaced(shown, [str(tmp_path), *free], ["/home/you/project", *PORTS]) == printed, command
     finally:
         for group in groups:  # a server that a session has started and not ended
             with suppress(ProcessLookupError):

@@ -29,7 +29,7 @@ def test_the_index_of_the_readme_names_each_page() -> None:
     index = README.partition("## Documentation\n")[2]
 
     pages = {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")}
-    assert set(re.findall(r"\]\((docs/\w+\.md)\)", index)) == pages
+    assert set(re.findall(r"\]\((docs/[\w-]+\.md)\)", index)) == pages
 
 
 def test_the_table_of_exit_codes_is_complete() -> None:
