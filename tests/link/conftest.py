@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from scripts.harness.nats_server import NATSServer, binaries
+from tests.linked_hosts import Realm
 
 
 def nats_binary(age: str) -> str:
@@ -31,3 +33,15 @@ def nats(tmp_path: Path, binary: str) -> Iterator[NATSServer]:
     """Start a NATS server with JetStream, which any user may use."""
     with NATSServer(tmp_path / "nats", binary) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def linked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Realm]:
+    """Link alpha and beta for all tests of a module: each test has a session of its own."""
+    folder = tmp_path_factory.mktemp("linked")
+    with ExitStack() as stack:
+        nats = stack.enter_context(NATSServer(folder / "nats", nats_binary("newest")))
+        realm = Realm(folder, nats.url, stack)
+        for host in ("alpha", "beta"):
+            realm.link(host)
+        yield realm
