@@ -13,7 +13,7 @@ from raven.exchange.handover import add_frames, recipients_of
 from raven.exchange.hosts import find_state, new_tags
 from raven.exchange.values import HostState, Terms
 from raven.model import clock
-from raven.model.message import DEAD, EXPIRED, HELD_UNTIL
+from raven.model.message import ACKED, DEAD, EXPIRED, HELD_UNTIL
 from raven.store.transaction import Transaction
 from raven.wake.doorbell import ALL_TRAFFIC, receipt_address
 
@@ -41,7 +41,7 @@ def tell(tx: Transaction, terms: Terms) -> tuple[set[str], bool]:
     changes: dict[int, list[list[Any]]] = defaultdict(list)
     for row in changed:
         delivery_id, lease, created_at, recipient = row[:4]
-        if lease in leases and created_at is not None:
+        if lease in leases and created_at is not None and not _is_told(row):
             changes[lease].append([delivery_id >> 20, created_at, recipient, _new_expiry(terms, row)])
         if lease is not None and row[10] != lease:
             tx.change("unmark", {"id": delivery_id})
@@ -148,6 +148,12 @@ def _news_of(terms: Terms, origin: str, frame: int, row: Sequence[Any]) -> list[
         state = RETURNED
     times = terms.to_wire(delivered_at), terms.to_wire(finished_at)
     return [*origin_ids(origin), recipient, state, attempts, *times, reason, frame]
+
+
+def _is_told(row: Sequence[Any]) -> bool:
+    """Whether the host that has a delivery has told its end since the change here, which then says nothing new."""
+    lease, state, holder = row[1], row[4], row[10]
+    return bool(holder == lease and state in (ACKED, EXPIRED, DEAD))
 
 
 def _new_expiry(terms: Terms, row: Sequence[Any]) -> int | None:

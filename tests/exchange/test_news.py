@@ -162,6 +162,24 @@ def test_a_delivery_in_hand_stays_there_when_it_is_withdrawn(carrier: Carrier, a
     assert beta.sql("SELECT state FROM deliveries") == alpha.sql("SELECT state FROM deliveries") == [(2,)]
 
 
+def test_a_change_that_meets_the_news_of_an_end_leaves_the_end_as_it_is(
+    carrier: Carrier, alpha: Host, beta: Host
+) -> None:
+    sent = alpha.at("boss:s").send(WORKER, "job", "body", max_attempts=1).id
+    alpha.exchange.hand_over("beta", [WORKER])
+    carrier.settle()
+    (message,) = beta.at(WORKER).claim()
+    beta.at(WORKER).nack(message.id)
+
+    alpha.sql("UPDATE deliveries SET expires_at = 1")
+    beta.exchange.tell()
+    carrier.bring(beta, alpha)
+    carrier.settle()
+
+    assert receipt(alpha, sent).state == "dead"
+    assert beta.sql("SELECT state FROM deliveries") == [(4,)]
+
+
 def test_a_request_that_is_withdrawn_expires_there_and_takes_no_reply(
     carrier: Carrier, alpha: Host, beta: Host
 ) -> None:
