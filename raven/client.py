@@ -310,7 +310,7 @@ class BusClient(BusObserver):
                 from raven.delivery.mailbox import Mailbox
 
             # Two threads must get the same mailbox: one may ack a message that the other has claimed.
-            self._mailboxes.setdefault("mailbox", Mailbox(self._store, self._identity, self._doorbells.ring))
+            self._mailboxes.setdefault("mailbox", Mailbox(self._store, self._identity, self._doorbells))
         return self._mailboxes["mailbox"]
 
     def inbox(self, max: int = 100, peek: bool = False) -> list[Message]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import starmap
@@ -19,7 +19,7 @@ from raven.model.limits import check_id, check_token
 from raven.model.message import ACKED, DEAD, DELIVERED, STATES, Message, MessageRow, State
 from raven.store.database import Store
 from raven.store.transaction import Transaction
-from raven.wake.doorbell import receipt_address
+from raven.wake.doorbell import Doorbells, receipt_address
 
 # Every JSON reader holds 48 bits exactly, also one with only IEEE doubles.
 _TOKEN_BYTES = 6
@@ -28,14 +28,15 @@ _TOKEN_BYTES = 6
 class Mailbox:
     """The deliveries of one address; every method is one transaction.
 
-    `ring` wakes the waiters of addresses and receipts. `leases` tracks the leases of this client.
+    `doorbells` wake the waiters of addresses and receipts. `leases` tracks the leases of this client.
     """
 
-    def __init__(self, store: Store, identity: Identity, ring: Callable[[Iterable[str]], object]) -> None:
+    def __init__(self, store: Store, identity: Identity, doorbells: Doorbells) -> None:
         self.leases = LeaseTracker()
         self._store = store
         self._identity = identity
-        self._ring = ring
+        self._ring = doorbells.ring
+        self._ring_receipts_here = partial(doorbells.ring_receipts, identity.address)
         self._recipient = identity.address
         self._was_full = False
 
@@ -332,7 +333,7 @@ class Mailbox:
     def _ring_receipts(self, *message_ids: int) -> None:
         """Wake the waiters for the receipts of messages after the commit."""
         if message_ids:
-            self._store.after_commit(self._ring, list(map(receipt_address, message_ids)))
+            self._store.after_commit(self._ring_receipts_here, list(map(receipt_address, message_ids)))
 
     def _token(self, message_id: int, lease: int | None) -> int | None:
         """Return the given lease, or else the remembered one; raises InputError."""

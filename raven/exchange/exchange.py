@@ -31,14 +31,13 @@ from raven.exchange.values import (
 from raven.model.limits import is_integer
 from raven.observer import settle
 from raven.store.database import Store
-from raven.wake.doorbell import ALL_TRAFFIC, ANY_RECEIPT, Doorbells
+from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
 from raven.wake.handle import Handle
 from raven.wake.maintenance import Maintenance
 
 if TYPE_CHECKING:
     from raven.store.transaction import Transaction
     from raven.wake.doors import Doors
-    from raven.wake.listener import Listener
 
 _MAX_FRAMES = 1_000_000
 
@@ -88,10 +87,11 @@ class Exchange:
         self._is_durable = durability == "full"
         self._doorbells = doorbells = Doorbells(self._store.path)
         self._handle = Handle(self._store, doorbells, lambda store: settle(store, doorbells, settings.identity_ttl_s))
-        self._maintenance = Maintenance(doorbells, self._handle.on_idle)
+        self._maintenance = Maintenance(doorbells, self._handle.on_idle, trims_idle=True)
         self._windows: dict[str, handover.Window] = {}
         self._confirmations = Confirmations(self._terms)
         self._leaving = outgoing.Leaving()
+        self._receipts: news.ReceiptListener | None = None
         self.began_anew: set[str] = set()
         try:
             self.bus_id = schema.begin(self._store)
@@ -211,6 +211,8 @@ class Exchange:
         # A consumer may begin before the mail is on the disk: after a loss of power both are gone, and the mail comes
         # again, since the host has no confirmation of it.
         self._doorbells.ring(taken.addresses)
+        if taken.admitted and self._receipts is not None:
+            self._receipts.expect([address for address in taken.addresses if not address.startswith(ALL_TRAFFIC)])
         self._sync()
         return taken
 
@@ -279,11 +281,13 @@ class Exchange:
 
         return Doors(self._handle)
 
-    def receipt_listener(self) -> Listener:
-        """Return a listener that rings when any delivery on this host has changed: call `tell` then."""
-        from raven.wake.listener import Listener
+    def receipt_listener(self) -> news.ReceiptListener:
+        """Return a listener that rings when a delivery has changed of which another host must hear: call `tell` then.
 
-        return Listener(self._handle, ANY_RECEIPT, watch=False)
+        Some changes by hand do not ring it: also call `tell` once a second; and 4 times a second if it `has_fallback`.
+        """
+        self._receipts = news.ReceiptListener(self._handle)
+        return self._receipts
 
     def bells_version(self) -> int:
         """Return a number that changes when a loop comes to any address or leaves it: `home` has changed then."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from raven.delivery import expiry
@@ -16,6 +16,8 @@ from raven.model import clock
 from raven.model.message import ACKED, DEAD, EXPIRED, HELD_UNTIL
 from raven.store.transaction import Transaction
 from raven.wake.doorbell import ALL_TRAFFIC, receipt_address
+from raven.wake.doors import ReceiptDoors
+from raven.wake.handle import Handle
 
 # The deliveries of which one transaction tells, and those of which one frame does.
 BATCH = 1000
@@ -23,6 +25,39 @@ _PER_FRAME = 100
 # A message is given back at most so often, by a drain always; SHARED is added if it has several origins, see link_in.
 MAX_RETURNS, ALWAYS, SHARED = 3, 10, 10
 GIVEN_UP = -1
+
+
+class ReceiptListener(ReceiptDoors):
+    """Rings when a delivery has changed of which another host must hear: call Exchange.tell then.
+
+    It has doors for the recipients of unfinished deliveries from other hosts: the mail between agents of this host does
+    not ring. `tick` finds these recipients in the file, so that a door that is missing is missed for a second.
+    """
+
+    def __init__(self, handle: Handle) -> None:
+        self._store = handle.store
+        self._admitted: set[str] = set()
+        self._recipients: set[str] = set()
+        super().__init__(handle)
+        self.tick()
+
+    def expect(self, recipients: Collection[str]) -> None:
+        """Hear of the deliveries to these recipients, too; it rings if their doors are new, for they came late."""
+        self._admitted.update(recipients)
+        if not self._admitted <= self._recipients:
+            self._recipients |= self._admitted
+            self.hear(self._recipients)
+            self.ring()
+
+    def tick(self) -> bool:
+        """Do as Listener does; the doors of recipients without unfinished deliveries from other hosts go."""
+        recipients = {row[0] for row in self._store.rows("foreign_recipients")} | self._admitted
+        self._admitted.clear()
+        is_new = super().tick()
+        if recipients != self._recipients:
+            self._recipients = recipients
+            self.hear(recipients)
+        return is_new
 
 
 def tell(tx: Transaction, terms: Terms) -> tuple[set[str], bool]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from raven.delivery.identity import Identity
@@ -14,6 +13,7 @@ from raven.errors import RavenError
 from raven.model.address import parse_address
 from raven.model.leases import Window
 from raven.store.database import Store
+from raven.wake.doorbell import Doorbells
 from raven.wake.stop import StopFlag
 
 _RENEWALS_PER_LEASE = 3
@@ -26,14 +26,12 @@ class LeaseRenewer:
     ends. A delivery that has lost its lease is removed from the loop's `window`.
     """
 
-    def __init__(
-        self, store: Store, address: str, lease: Lease, window: Window, ring: Callable[[Iterable[str]], object]
-    ) -> None:
+    def __init__(self, store: Store, address: str, lease: Lease, window: Window, doorbells: Doorbells) -> None:
         self._store = store
         self._address = address
         self._lease = lease
         self._window = window
-        self._ring = ring
+        self._doorbells = doorbells
         self._stop = StopFlag()
         self._releases = False
         self._thread = threading.Thread(target=self._run, name="raven-lease-renewer", daemon=True)
@@ -63,7 +61,7 @@ class LeaseRenewer:
 
     def _renew_once(self, store: Store, is_open: bool) -> None:
         store.verify()
-        mailbox = Mailbox(store, Identity(store, parse_address(self._address), registers=False), self._ring)
+        mailbox = Mailbox(store, Identity(store, parse_address(self._address), registers=False), self._doorbells)
         if not is_open:
             mailbox.release(self._lease.token)
             return

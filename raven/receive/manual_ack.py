@@ -31,7 +31,7 @@ class ManualAckConsumer(AutoAckConsumer):
         self._leases = mailbox.leases
         self._window = self._leases.open_window(self._lease.token)
         self._window.wake = waiter.ring
-        self._ring = handle.doorbells.ring
+        self._doorbells = handle.doorbells
         self._renewer: LeaseRenewer | None = None
         self._has_claimed = False
 
@@ -91,7 +91,7 @@ class ManualAckConsumer(AutoAckConsumer):
 
     def _start_renewer(self) -> None:
         try:
-            self._renewer = LeaseRenewer(self._store, self._address, self._lease, self._window, self._ring)
+            self._renewer = LeaseRenewer(self._store, self._address, self._lease, self._window, self._doorbells)
         except RuntimeError as error:
             if "shutdown" in str(error):  # a daemon thread goes on while the interpreter exits; its leases end soon
                 return

@@ -197,7 +197,7 @@ class PendingRequest:
     def mailbox(self) -> Mailbox:
         """Return the mailbox of the reply address."""
         store, doorbells = self._handle.store, self._handle.doorbells
-        return Mailbox(store, Identity(store, parse_address(self.reply_address), registers=False), doorbells.ring)
+        return Mailbox(store, Identity(store, parse_address(self.reply_address), registers=False), doorbells)
 
     def cancel_others(self) -> None:
         """Withdraw the request from the other recipients, after one of them has replied."""

@@ -121,6 +121,14 @@ class Store(Writer):
         finally:
             os.close(descriptor)
 
+    def wal_version(self) -> tuple[int, int]:
+        """Return a version of the WAL that changes with each commit; (0, 0) if there is no WAL."""
+        try:
+            status = os.stat(f"{self.path}-wal")
+        except OSError:
+            return 0, 0
+        return status.st_size, status.st_mtime_ns
+
     def checkpoint(self) -> None:
         """Copy the WAL into the file as far as its readers allow, so that SQLite can reuse it from its start."""
         with suppress(BusyError):

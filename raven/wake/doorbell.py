@@ -19,11 +19,14 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from raven.files.ownership import counts, open_lock
+from raven.model.address import is_private
 from raven.wake.fifo import (
+    DOOR_PREFIX,
     TEMPORARY_PREFIX,
     Doorbell,
     age_s,
     check_own_folder,
+    identity_at,
     is_door,
     is_own_folder,
     is_unattended,
@@ -36,8 +39,10 @@ from raven.wake.fifo import (
 
 # The pseudo-address of the doorbell on which observers listen; every send rings it.
 ALL_TRAFFIC = "*"
-# The pseudo-address of the doorbell that the receipts of all messages ring. The first message has the id 1.
+# The pseudo-address of the doorbell that a relay waits at for receipts. The first message has the id 1.
 ANY_RECEIPT = f"{ALL_TRAFFIC}0"
+# The folder of this doorbell's doors, see ReceiptDoors.
+RECEIPT_DOORS = f"{ANY_RECEIPT}doors"
 # The pseudo-address of the FIFO that has doors at many addresses, see Doors.
 DOORS = f"{ALL_TRAFFIC}doors"
 # Creating a doorbell takes less than a millisecond.
@@ -48,8 +53,12 @@ _UNESCAPED = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_.:@+,=-")
 _MAX_LISTED = 1024
 _MAX_FOLDERS = 4096
 _CLOCK_RESOLUTION_NS = 100_000_000
-# A ring costs less if it does not look each time whether a program listens to the receipts of all messages.
+# A ring costs less if it does not look each time whether a relay waits for receipts.
 _UNHEARD_S = 1.0
+# A list of all folders costs as much as some dozens of rings: it is made after so many rings without a change.
+_LIST_AFTER = 64
+# All private reply addresses have one door: most hear of one message only.
+_PRIVATE_DOOR = "+:"
 
 
 def receipt_address(message_id: int) -> str:
@@ -64,15 +73,18 @@ class Doorbells:
         self.folder = f"{db_path}-bells"
         self._listed: dict[str, tuple[tuple[int, int], list[str]]] = {}
         self._folders: dict[str, str] = {}
+        self._receipt_doors: dict[str, str] = {}
         self._unheard_until = 0.0
+        self._version, self._rings = (0, 0), 0
+        self._known: frozenset[str] | None = None
 
     def ring(self, addresses: Iterable[str]) -> list[str]:
         """Wake a subscriber at each address, and return the addresses that have one. Never raises or blocks.
 
         Of several that compete for the mail of an address, one is rung that has no ring to answer. It rings the next
         one if it sees more mail, or cannot take the mail. A door is rung last, see Doors. Those that wait at a
-        pseudo-address are all rung. A ring for the receipts of a message also rings for ANY_RECEIPT, unless no program
-        listened there less than a second ago.
+        pseudo-address are all rung. A ring for the receipts of a message also rings the relay at ANY_RECEIPT, unless
+        none was there less than a second ago.
         """
         waiting = []
         has_receipts = False
@@ -80,7 +92,7 @@ class Doorbells:
             folder = self._folders.get(address)
             if folder is None:
                 folder = self._folder_of(address)
-                has_receipts = has_receipts or address.startswith(ALL_TRAFFIC)
+                has_receipts = has_receipts or _is_receipts(address)
             # Mostly no subscriber waits: this check is cheaper than catching the error of a listing.
             if os.access(folder, os.F_OK):
                 paths = self._doorbells_in(folder)
@@ -96,12 +108,72 @@ class Doorbells:
         return waiting
 
     def _ring_any_receipt(self) -> None:
-        folder = self._folder_of(ANY_RECEIPT)
-        if os.access(folder, os.F_OK):
-            for path in self._doorbells_in(folder):
-                ping(path, ring=True)
-        else:
+        if self._has_relay():
+            self.ring_each(ANY_RECEIPT)
+
+    def ring_receipts(self, recipient: str, receipts: Iterable[str]) -> None:
+        """Wake all that wait at receipt addresses, because the deliveries to one recipient have changed; see `ring`.
+
+        A relay is rung only if it has a door for that recipient, see ReceiptDoors: most receipts stay on this host.
+        """
+        names = self._names()
+        for address in receipts:
+            folder = f"{self.folder}/{address}"
+            if os.access(folder, os.F_OK) if names is None else address in names:
+                for path in self._doorbells_in(folder):
+                    ping(path, ring=True)
+        if RECEIPT_DOORS in names if names is not None else self._may_have_receipt_doors():
+            door = self.receipt_door(recipient)
+            if os.access(door, os.F_OK) and is_own_folder(self.folder) and is_own_folder(os.path.dirname(door)):
+                ping(door, ring=True)
+
+    def _may_have_receipt_doors(self) -> bool:
+        return time.monotonic() >= self._unheard_until and self._has_relay()
+
+    def _names(self) -> frozenset[str] | None:
+        """Return the names of all folders if they have not changed for a while; else None.
+
+        It saves looking for the folder of each message, which the kernel would look up in the file system: no
+        subscriber ever waited for most of them.
+        """
+        try:
+            # This check is cheaper than catching an error each time, on a bus without any subscriber.
+            status = os.stat(self.folder) if self._rings or os.access(self.folder, os.F_OK) else None
+        except OSError:
+            status = None
+        if status is None:
+            self._rings = 0
+            return frozenset()
+        version = (status.st_ino, status.st_mtime_ns)
+        if version != self._version:
+            self._version, self._rings, self._known = version, 0, None
+        if self._known is None:
+            self._rings += 1
+            # A second change within the file system's clock resolution would show the same time.
+            if self._rings >= _LIST_AFTER and time.time_ns() - status.st_mtime_ns > _CLOCK_RESOLUTION_NS:
+                with suppress(OSError):
+                    self._known = frozenset(os.listdir(self.folder))
+        return self._known
+
+    def receipt_door(self, recipient: str) -> str:
+        """Return the path of a relay's door for the receipts of the messages to one recipient, see ReceiptDoors."""
+        path = self._receipt_doors.get(recipient)
+        if path is None:
+            private = is_private(recipient)
+            name = folder_name(_PRIVATE_DOOR if private else recipient)
+            path = f"{self.folder}/{RECEIPT_DOORS}/{DOOR_PREFIX}{name}"
+            if not private:
+                if len(self._receipt_doors) >= _MAX_FOLDERS:
+                    self._receipt_doors.clear()
+                self._receipt_doors[recipient] = path
+        return path
+
+    def _has_relay(self) -> bool:
+        """Whether a relay waits for receipts; if none does, rings do not look again for a second."""
+        has_relay = os.access(self._folder_of(ANY_RECEIPT), os.F_OK)
+        if not has_relay:
             self._unheard_until = time.monotonic() + _UNHEARD_S
+        return has_relay
 
     def ring_each(self, address: str) -> None:
         """Wake every subscriber at one address."""
@@ -171,8 +243,11 @@ class Doorbells:
     def sweep_folder(self, folder: str) -> None:
         """Remove the FIFOs of dead subscribers from one folder, half-made ones after 5 s; then the folder if empty."""
         is_changed = False
+        living_doors: set[tuple[int, int]] = set()
         for path in list_fifos(folder, temporaries=True) or []:
-            if not os.path.basename(path).startswith(TEMPORARY_PREFIX):
+            if is_door(path):  # a relay's doors are one FIFO: one answers for all
+                is_changed = not _lives(path, living_doors) or is_changed
+            elif not os.path.basename(path).startswith(TEMPORARY_PREFIX):
                 is_changed = not ping(path, ring=False) or is_changed
             # A negative age: the clock was set back. A creator that has lost its file makes another.
             elif not 0 <= age_s(path) <= _TEMPORARY_LIFETIME_S:
@@ -226,8 +301,8 @@ class Doorbells:
 
     def _folder_of(self, address: str) -> str:
         # Pseudo-addresses are file names as they are.
-        is_receipts = address.startswith(ALL_TRAFFIC) and address[1:].isdecimal()
-        is_name = is_receipts or address in (ALL_TRAFFIC, DOORS)
+        is_receipts = _is_receipts(address)
+        is_name = is_receipts or address in (ALL_TRAFFIC, DOORS, RECEIPT_DOORS)
         folder = f"{self.folder}/{address if is_name else folder_name(address)}"
         # Receipt folders would only evict the others.
         if not is_receipts:
@@ -235,6 +310,23 @@ class Doorbells:
                 self._folders.clear()
             self._folders[address] = folder
         return folder
+
+
+def _is_receipts(address: str) -> bool:
+    """Whether this is the pseudo-address of the receipts of a message."""
+    return address.startswith(ALL_TRAFFIC) and address[1:].isdecimal()
+
+
+def _lives(door: str, living: set[tuple[int, int]]) -> bool:
+    """Whether a door has a reader; the FIFOs in `living` are known to have one. A door without a reader is removed."""
+    with suppress(OSError):
+        identity = identity_at(door)
+        if identity in living:
+            return True
+        if ping(door, ring=False):
+            living.add(identity)
+            return True
+    return False
 
 
 def folder_name(address: str) -> str:

@@ -1,20 +1,21 @@
 """Doors: one FIFO with a name in the doorbell folders of many addresses, for a program that forwards their mail.
 
 Each name is a hard link to the same FIFO. So a program with doors at 10,000 addresses has one descriptor to wait on,
-and a send to any other address costs it nothing.
+and a send to any other address costs it nothing. ReceiptDoors hear of the receipts at some addresses in the same way.
 """
 
 from __future__ import annotations
 
+import builtins
 import math
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from raven.wake.doorbell import ALL_TRAFFIC, DOORS
-from raven.wake.fifo import DOOR_PREFIX, UNATTENDED_SUFFIX, identity_at, is_own_folder, make_own_folder
+from raven.wake.doorbell import ALL_TRAFFIC, ANY_RECEIPT, DOORS, RECEIPT_DOORS
+from raven.wake.fifo import DOOR_PREFIX, UNATTENDED_SUFFIX, identity_at, is_own_folder, make_own_folder, ping
 from raven.wake.listener import Listener
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ class Doors(Listener):
     `tick` again. Only one thread may use the doors.
     """
 
+    _home = DOORS
+    _without_doors = "every send wakes the relay instead"
+
     def __init__(self, handle: Handle) -> None:
         self._wanted: dict[str, bool] = {}
         self._doors: dict[str, tuple[int, int]] = {}  # their paths, and the device and inode of their FIFO
@@ -49,8 +53,8 @@ class Doors(Listener):
         self._linked_to = self._name = ""
         self._identity = (-1, -1)
         self._link_count = 0
-        self._is_behind = False
-        super().__init__(handle, DOORS, watch=False)
+        self._is_behind = self._has_warned = False
+        super().__init__(handle, self._home, watch=False)
 
     @property
     def has_fallback(self) -> bool:
@@ -104,8 +108,7 @@ class Doors(Listener):
             self._begin_anew()
         if not self._linked_to:
             return False
-        folder_for, endings = self._doorbells.folder_for, (UNATTENDED_SUFFIX, "")
-        paths = {f"{folder_for(address)}/{self._name}{endings[waits]}" for address, waits in self._wanted.items()}
+        paths = self._paths()
         if time.monotonic() >= self._retry_at:
             self._refused.clear()
             self._retry_at = time.monotonic() + _RETRY_S
@@ -129,7 +132,13 @@ class Doors(Listener):
         self._remove(list(self._doors.keys() - paths), end)
         self._is_behind = self._doors.keys() | self._refused != paths
         self._link_count = self._count_links()
+        self._has_warned = self._has_warned and bool(self._refused)
         return is_new
+
+    def _paths(self) -> builtins.set[str]:
+        """Return the paths of the wanted doors."""
+        folder_for, endings = self._doorbells.folder_for, (UNATTENDED_SUFFIX, "")
+        return {f"{folder_for(address)}/{self._name}{endings[waits]}" for address, waits in self._wanted.items()}
 
     def _begin_anew(self) -> None:
         """Choose a new name for the doors, which is no other file's; those of the old name go as unwanted ones do."""
@@ -155,8 +164,9 @@ class Doors(Listener):
     def _remove(self, paths: Iterable[str], end: float = math.inf) -> None:
         """Remove doors, and their folders if they are empty, up to a time; another file in a door's place stays."""
         for path in paths:
+            identity = self._doors.pop(path)
             with suppress(OSError):
-                if identity_at(path) == self._doors.pop(path):
+                if identity_at(path) == identity:
                     os.unlink(path)
             with suppress(OSError):
                 os.rmdir(os.path.dirname(path))
@@ -172,10 +182,51 @@ class Doors(Listener):
 
     def _warn(self, error: OSError) -> None:
         with suppress(OSError, ImportError):  # no descriptor is left for an import
-            if len(self._refused) == 1 and not self.has_fallback:
+            if not self._has_warned:
                 import logging
 
                 logging.getLogger("raven").warning(
-                    "no door in %s (%s): every send wakes the relay instead; see `raven doctor`",
-                    self._doorbells.folder, error,
+                    "no door in %s (%s): %s; see `raven doctor`", self._doorbells.folder, error, self._without_doors
                 )  # fmt: skip
+                self._has_warned = True
+
+
+class ReceiptDoors(Doors):
+    """A Listener that rings when a delivery to one of some recipients changes; `hear` says which.
+
+    A claim, an ack and the like ring only if their recipient has a door: the mail of the others costs nothing here. A
+    lifetime that ends, a withdrawal and the like ring for all recipients, also without doors. If a door is refused,
+    `has_fallback` is true: query the store more often then. All private reply addresses have one door.
+    """
+
+    _home = ANY_RECEIPT
+    _without_doors = "the relay looks for receipts every 250 ms instead"
+
+    @property
+    def has_fallback(self) -> bool:
+        """Whether a door was refused, so that some receipts do not ring."""
+        return bool(self._refused)
+
+    def hear(self, recipients: Collection[str]) -> bool:
+        """Have doors for these recipients and for no others, as `set` does."""
+        return self.set(dict.fromkeys(map(self._doorbells.receipt_door, recipients), True))
+
+    def _fit(self) -> bool:
+        return self._is_open and not self.is_inherited and self._link()
+
+    def _paths(self) -> builtins.set[str]:
+        return builtins.set(self._wanted)
+
+    def _begin_anew(self) -> None:
+        # The names are always the same, so that senders need not list the folder.
+        self._remove(list(self._doors))
+        self._doorbells.sweep_folder(self._doorbells.folder_for(RECEIPT_DOORS))
+        super()._begin_anew()
+
+    def _make(self, path: str) -> None:
+        try:
+            super()._make(path)
+        except FileExistsError:
+            # A relay that died has left it, as only one relay runs: a ping removes it.
+            ping(path, ring=False)
+            super()._make(path)

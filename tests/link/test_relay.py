@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from raven import BusClient, UndeliveredError
-from scripts.harness.deadline import wait_until
+from scripts.harness.deadline import Limit, wait_until
 from scripts.harness.nats_server import NATSServer
 from tests.doctor_process import run_checks
 from tests.link.conftest import nats_binary
@@ -62,6 +62,22 @@ def test_a_message_arrives_whole_once_and_in_order_and_its_receipt_comes_back(re
     assert alpha.send("worker:s1", "task", {"n": 0}, dedup_key="k1").id == first.id
     time.sleep(0.3)
     assert len(worker.taken) == 301
+
+
+def test_each_receipt_comes_as_the_mail_is_handled_and_not_with_the_look_of_each_second(
+    realm: Realm, alpha: BusClient
+) -> None:
+    realm.worker("beta", "worker:s1")
+    wait_for_peer(alpha, "worker:s1")
+    alpha.wait_receipt(alpha.send("worker:s1", "task").id, timeout_s=20)
+    took_s = []
+
+    for _ in range(10):
+        began = time.monotonic()
+        alpha.wait_receipt(alpha.send("worker:s1", "task").id, timeout_s=20)
+        took_s.append(time.monotonic() - began)
+
+    assert sorted(took_s)[4] < Limit(0.05)
 
 
 def test_a_request_is_answered_from_the_other_host_and_tells_that_it_is_awaited(realm: Realm, alpha: BusClient) -> None:

@@ -8,7 +8,6 @@ import os
 import shutil
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,7 +18,7 @@ import pytest
 from raven import BusClient
 from raven.exchange import Exchange
 from raven.wake import doors as doors_module
-from raven.wake.doorbell import ANY_RECEIPT, DOORS, Doorbells
+from raven.wake.doorbell import DOORS, Doorbells
 from raven.wake.doors import Doors
 from raven.wake.listener import Listener
 from tests.support import DEADLINE_S, Program, bells, descriptors, wait_until
@@ -288,41 +287,6 @@ def test_doors_come_and_go_beside_a_sweeper_that_removes_empty_folders(db: str, 
     assert placed(db) == {"far:199", "far:200"}
     assert boss.send("far:199", "job").waiting == {"far:199": True}
     assert is_rung(doors)
-
-
-def test_the_receipts_of_any_message_ring_one_listener(boss: BusClient, connect: Connect) -> None:
-    worker = connect("worker:s")
-    asked = [boss.send("worker:s", "job").id for _ in range(2)]
-    short = boss.send("worker:s", "job", expires_in_s=0.01).id
-    listener = Listener(boss._handle, ANY_RECEIPT, elect=False)
-
-    rung = [is_rung(listener)]
-    for change in (lambda: worker.claim(max=1), lambda: worker.ack(asked[0]), lambda: boss.receipts(short)):
-        wait_until(lambda: boss.receipts(short)[0].state == "expired", "the end of a lifetime")
-        change()
-        rung.append(is_rung(listener))
-    boss.send("worker:s", "job")
-
-    assert rung[0] is False
-    assert rung[1:3] == [True, True]
-    assert not is_rung(listener)
-    listener.close()
-
-
-def test_a_listener_to_all_receipts_is_heard_of_a_second_after_a_ring_without_one(db: str, boss: BusClient) -> None:
-    doorbells = Doorbells(db)
-    doorbells.ring(["*1"])
-    listener = Listener(boss._handle, ANY_RECEIPT, elect=False)
-
-    doorbells.ring(["*1"])
-    unheard = is_rung(listener)
-    ends_in_s = doorbells._unheard_until - time.monotonic()
-    doorbells._unheard_until -= 1.0
-    doorbells.ring(["*1"])
-
-    assert (unheard, is_rung(listener)) == (ends_in_s < 0, True)
-    assert ends_in_s <= 1.0
-    listener.close()
 
 
 def test_the_version_of_the_bells_changes_as_subscribers_come_and_go_and_rests_otherwise(

@@ -265,6 +265,8 @@ class Work:
 
     def _glance(self) -> None:
         self._must_look |= self.whereabouts.glance()
+        if self._receipts.has_fallback:
+            self._tell()
 
     def _tick(self) -> None:
         """Look at everything, as often as once a second."""

@@ -295,6 +295,16 @@ WITH RECURSIVE open (recipient) AS (
       FROM open WHERE open.recipient IS NOT NULL)
 SELECT recipient FROM open WHERE recipient IS NOT NULL;
 
+-- foreign_recipients --
+-- Each address with unfinished deliveries that came from other hosts.
+WITH RECURSIVE foreigners (recipient) AS (
+    SELECT min(recipient) FROM deliveries WHERE state < 2 AND frame = 0
+     UNION ALL
+    SELECT (SELECT min(d.recipient) FROM deliveries AS d
+             WHERE d.state < 2 AND d.frame = 0 AND d.recipient > foreigners.recipient)
+      FROM foreigners WHERE foreigners.recipient IS NOT NULL)
+SELECT recipient FROM foreigners WHERE recipient IS NOT NULL;
+
 -- recipients_after --
 -- The recipients of the deliveries after a delivery id.
 SELECT DISTINCT recipient FROM deliveries WHERE id > :delivery_id AND state < 2;
@@ -374,5 +384,5 @@ SELECT count(*) FROM deliveries
  WHERE state < 2 AND leased = 1 AND ready_at = @held AND lease NOT IN (SELECT lease FROM link_hosts);
 
 -- link_objects --
--- The definition of each trigger of the link, by name.
-SELECT name, sql FROM sqlite_schema WHERE lower(name) IN ('link_changed', 'link_deleted');
+-- The definitions of the triggers and of the index of the link, by name.
+SELECT name, sql FROM sqlite_schema WHERE lower(name) IN ('link_changed', 'link_deleted', 'link_foreign');

@@ -18,3 +18,7 @@ CREATE TRIGGER link_deleted AFTER DELETE ON messages
 BEGIN
     DELETE FROM link_in WHERE message_id = OLD.id;
 END;
+
+-- The unfinished deliveries that came from other hosts.
+DROP INDEX IF EXISTS link_foreign;
+CREATE INDEX link_foreign ON deliveries (recipient) WHERE frame = 0 AND state < 2;
