@@ -14,6 +14,7 @@ import pytest
 
 from raven import BusClient
 from raven.wake.fifo import TEMPORARY_PREFIX
+from raven.wake.maintenance import Maintenance
 from scripts.harness.deadline import Limit
 from scripts.stress.processes.sigstop import watcher
 from tests.support import Foreign, Program, bells, wait_for_waiting, wait_for_watch, wait_until
@@ -186,3 +187,19 @@ def test_a_doorbell_that_was_deleted_is_replaced_within_a_second_and_its_mail_is
     boss.send("worker:s", "note", "unheard")
 
     assert program.read(IN_TIME_S)["body"] == "unheard"
+
+
+def test_a_relay_trims_the_wal_once_the_bus_is_idle_and_not_before(db: str, connect: Connect, foreign: Foreign) -> None:
+    boss = connect("boss:s")
+    foreign.execute("CREATE TABLE ballast AS SELECT zeroblob(1 << 20) AS bytes")
+    maintenance = Maintenance(boss._doorbells, lambda store: None, trims_idle=True)
+    sizes = []
+
+    for is_busy in (True, True, False):
+        if is_busy:
+            boss.send("worker:s", "note")
+        maintenance._trim_at = 0.0
+        maintenance.run_due(boss._store)
+        sizes.append(boss._store.wal_size() > 1 << 20)
+
+    assert sizes == [True, True, False]
