@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from scripts.harness.deadline import DEADLINE_S
+from scripts.harness.deadline import DEADLINE_S, Deadline
 from scripts.harness.program import descriptors, memory_mib
 
 
@@ -60,7 +60,7 @@ class Linked:
         assert self.process.stdout is not None
         poller = select.poll()
         poller.register(self.process.stdout, select.POLLIN)
-        greeting = self.process.stdout.readline() if poller.poll(1000 * timeout_s) else ""
+        greeting = self.process.stdout.readline() if Deadline(timeout_s).poll(poller) else ""
         if not greeting.startswith("linked as "):
             self.kill()
             raise AssertionError(f"{self.name} is not linked: {greeting!r} {self.log()[-500:]}")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -17,6 +15,7 @@ from tests.cli.shell import Shell, finish
 from tests.docs.examples import CONSUMER, PRODUCER, ROOT, in_example, start
 from tests.http_bridge import BridgeHere
 from tests.linked_hosts import Realm, take, wait_for_peer
+from tests.support import needs
 from tests.thread_server import ServedHere
 
 
@@ -33,15 +32,6 @@ def close() -> Iterator[Callable[..., None]]:
         yield stack.callback
 
 
-def program(name: str) -> str:
-    """Return the path of a program; skips without it, and fails under CI."""
-    path = shutil.which(name)
-    if path is None:
-        assert not os.environ.get("CI"), f"the program {name} is not there, and CI must have it"
-        pytest.skip(f"the program {name} is not here")
-    return path
-
-
 def arrive(shell: Shell, address: str) -> str:
     """Wait until an inbox shows something, and return it."""
     return wait_until(
@@ -50,7 +40,7 @@ def arrive(shell: Shell, address: str) -> str:
 
 
 def test_the_sessions_of_the_readme_do_what_they_show_with_their_roles_on_two_hosts(shells: dict[str, Shell]) -> None:
-    program("jq")
+    needs("jq")
     alpha, beta = shells["alpha"], shells["beta"]
     beta.ok("session", "init", "swarm-1", "-a", "architect:swarm-1", "-a", "verifier:swarm-1")
     wait_until(lambda: "verifier:swarm-1" in alpha.ok("peers"), "the roles are known on alpha")
@@ -98,11 +88,11 @@ def test_the_command_line_asks_answers_and_mends_across_hosts(shells: dict[str, 
 
 
 def test_sqlite3_on_both_hosts_sends_and_sees_what_is_held(linked: Realm) -> None:
-    path = program("sqlite3")
+    needs("sqlite3")
 
     def sql(host: str, statement: str) -> str:
         done = subprocess.run(
-            [path, linked.db(host), statement], capture_output=True, text=True, timeout=60, check=True
+            ["sqlite3", linked.db(host), statement], capture_output=True, text=True, timeout=60, check=True
         )
         return done.stdout.strip()
 
@@ -143,11 +133,11 @@ def test_http_on_both_hosts_sends_and_shows(linked: Realm, close: Callable[..., 
 
 
 def test_a_worker_in_node_answers_the_jobs_of_another_host(linked: Realm, close: Callable[..., None]) -> None:
-    node = program("node")
+    needs("node")
     served = ServedHere(linked.db("beta"), str(linked.folder / "node.sock"))
     close(served.close)
     boss = linked.bus("alpha", "boss:node")
-    worker = [node, ROOT / "examples/06-json-rpc-node/worker.mjs", served.path, "worker:node", "w"]
+    worker = ["node", ROOT / "examples/06-json-rpc-node/worker.mjs", served.path, "worker:node", "w"]
     with subprocess.Popen(worker, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         close(process.kill)
         jobs = [
