@@ -234,3 +234,16 @@ def test_a_broadcast_counts_the_agents_of_both_hosts_and_a_sender_sees_that_one_
     finally:
         near.end()
         far.end()
+
+
+def test_an_agent_whose_answer_is_here_is_reached_by_a_broadcast(linked: Realm) -> None:
+    boss = linked.bus("alpha", "boss:new")
+    for n in range(4):
+        address = f"worker-{n}:new"
+        boss.send(address, "question")
+        worker = linked.worker("beta", address)
+        assert take(boss)[0].sender == address
+
+        assert address in boss.recipients(boss.send("*:new", "note").id)
+
+        worker.end()

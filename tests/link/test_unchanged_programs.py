@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from raven import BusObserver
 from scripts.harness.deadline import DEADLINE_S, wait_until
 from tests.cli.shell import Shell, finish
 from tests.docs.examples import CONSUMER, PRODUCER, ROOT, in_example, start
@@ -179,6 +180,34 @@ def test_the_consumer_and_the_producer_of_the_example_run_on_two_hosts(linked: R
         assert producer.wait(DEADLINE_S) == 0
 
     assert "no more: 5 of 5 jobs done, 23 words in all" in output
+
+
+def test_the_news_desk_works_with_its_agents_on_two_hosts(linked: Realm) -> None:
+    split = """
+import sys, run, schemas
+from agents import ROLES, address
+from raven import BusClient
+alpha, beta = sys.argv[1:]
+schemas.enforce()
+with BusClient.at(address("chief"), alpha) as chief:
+    crew = [run.start(role, alpha if role in ("writer", "publisher") else beta) for role in ROLES]
+    try:
+        stories = run.edit_one_edition(chief)
+        assert run.went_home(crew)
+    finally:
+        for process in crew:
+            process.kill()
+            process.wait()
+run.print_front_page(stories)
+"""
+    front_page = in_example("03-news-desk", split, linked.db("alpha"), linked.db("beta"))
+
+    assert front_page.count("24.0 percent") == 1
+    assert "42.0" not in front_page
+    with BusObserver(linked.db("alpha")) as bus:
+        assert sorted(str(message.correlation_id) for message in bus.tail(follow=False) if message.type == "story") == [
+            "harbour-ferry", "late-trams", "school-meals"
+        ]  # fmt: skip
 
 
 @pytest.mark.slow

@@ -38,7 +38,7 @@ class Whereabouts:
         self._run = run
         self._routes = Routes()
         self._bells_version = -1
-        self._unshown: set[str] = set()
+        self._unshown: dict[str, bool] = {}  # hosts with a new card, and whether its addresses are others than before
         self._forgotten = exchange.forgotten()
         self._questions: dict[str, float] = {}  # reply addresses, and until when each has a door
         self._wanted_doors: dict[str, bool] = {}
@@ -65,7 +65,8 @@ class Whereabouts:
         after = self.cards.hosts.get(name)
         has_changed = (before and before.at_home) is not (after and after.at_home)
         if has_changed:
-            self._unshown.add(name)
+            is_other = (before.at_home if before else {}).keys() != (after.at_home if after else {}).keys()
+            self._unshown[name] = is_other or self._unshown.get(name, False)
         # An old card may name an earlier frame than the host's last sign did. A new one that names none has none.
         if card is None or age_s is not None or name == self._host:
             return has_changed, None
@@ -96,10 +97,7 @@ class Whereabouts:
 
     def tick(self) -> bool:
         """Register what the cards tell, and care for the doors; return whether mail may have rung no door."""
-        for host in sorted(self._unshown):
-            card = self.cards.hosts.get(host)
-            self._exchange.show(host, card.local_home(self._exchange.offset_us) if card else {})
-            self._unshown.discard(host)
+        self._show(self._unshown)
         now = time.monotonic()
         self._questions = {address: until for address, until in self._questions.items() if until > now}
         has_changed = self.read_home()
@@ -111,12 +109,14 @@ class Whereabouts:
         for host in forgotten - self._forgotten:
             if self.cards.hosts.get(host) is not None:
                 self.cards.hear(host, None, time.monotonic())
-                self._unshown.add(host)
+                self._unshown[host] = True
         self._forgotten = forgotten
 
     def share_out(self, outgoing: Iterable[Outgoing]) -> list[Share]:
         """Return which mail goes to which host now."""
         self.forget()  # its mail is ready again just now, and must not go there
+        # An agent that has mail from here, and may have answered it, is reached by a broadcast.
+        self._show(host for host, is_other in self._unshown.items() if is_other)
         return self._routes.share_out(outgoing, self.own, self.cards.hosts, time.monotonic())
 
     def handed(self, share: Share, count: int) -> None:
@@ -165,6 +165,13 @@ class Whereabouts:
         self._card, self._card_at, self._card_pause_s = self.own, time.monotonic(), written.pause_s
         self.card_bytes = sum(map(len, written.pages.values()))
         return written.pages
+
+    def _show(self, hosts: Iterable[str]) -> None:
+        """Register what the cards of some hosts tell."""
+        for host in sorted(hosts):
+            card = self.cards.hosts.get(host)
+            self._exchange.show(host, card.local_home(self._exchange.offset_us) if card else {})
+            self._unshown.pop(host, None)
 
     def _clash(self, card: cards.Card) -> str | None:
         return self.cards.clash(card, self._exchange.bus_id, self._run)
