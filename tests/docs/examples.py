@@ -30,6 +30,7 @@ NODE = "python examples/06-json-rpc-node/run.py"
 SANDBOXED_WORKER = "python examples/07-sandboxed-worker/run.py"
 EXACTLY_ONCE = "python examples/08-exactly-once/run.py"
 WATCH_A_SWARM = "python examples/10-watch-a-swarm/run.py"
+TWO_HOSTS = "python examples/11-two-hosts/run.py"
 WITHOUT_TRANSACTION = f"{EXACTLY_ONCE} --naive --kills 40"
 
 # Every command of every README, in its order; each is run by a test, just as it stands there.
@@ -43,6 +44,7 @@ COMMANDS = {
     "07-sandboxed-worker": [SANDBOXED_WORKER],
     "08-exactly-once": [EXACTLY_ONCE, WITHOUT_TRANSACTION],
     "10-watch-a-swarm": [WATCH_A_SWARM],
+    "11-two-hosts": [TWO_HOSTS],
 }
 
 
