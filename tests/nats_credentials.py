@@ -84,7 +84,7 @@ class Certificates:
         self._folder = folder
         self.ca = folder / "ca.pem"
         self._openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=authority", "-days", "2",
-                      "-keyout", "ca.key", "-out", "ca.pem")  # fmt: skip
+                      "-addext", "keyUsage=critical,keyCertSign", "-keyout", "ca.key", "-out", "ca.pem")  # fmt: skip
 
     def make(self, name: str, address: str = "127.0.0.1") -> tuple[Path, Path]:
         """Return the files of a certificate for an IP address, and of its key."""

@@ -51,9 +51,8 @@ def test_a_program_that_is_no_server_of_nats(
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             if said and said != b"close":
                 writer.write(said)
-            if said:
-                await asyncio.wait({asyncio.ensure_future(reader.read())}, timeout=0 if said == b"close" else 5)
-                writer.close()
+            await asyncio.wait({asyncio.ensure_future(reader.read())}, timeout=0 if said == b"close" else 5)
+            writer.close()
 
         if said is None:
             await fails(hosts, f"nats://alpha:s3cret@127.0.0.1:{free_port()}", kind, words)
