@@ -260,8 +260,9 @@ def _meet(tx: Transaction, terms: Terms, host: str, message_id: int, frame: Mess
         expires_at, max_attempts, attempts = _lives(terms, one)
         delivery = {**query, "recipient": one.address, "urgency": frame.row.urgency, "expires_at": expires_at}
         delivery |= {"max_attempts": max_attempts, "attempts": attempts}
-        if not tx.rows("revive", delivery):
-            tx.rows("admit_another", delivery)
+        if not tx.rows("revive", delivery) and not tx.rows("admit_another", delivery) and is_known:
+            # Its host may have taken it back while it was in hand here: it lives on.
+            tx.rows("withdraw_there", {**delivery, "now": clock.now(), "lets_go": False, "reason": None})
     tx.change("note_news", query)
     return reclaims
 

@@ -11,6 +11,7 @@ import pytest
 
 from raven import Message
 from raven.exchange import Incoming
+from scripts.harness.deadline import wait_until
 from tests.exchange.carrier import Carrier, Host, bodies, envelope, receipt, states
 
 WORKER = "worker:s"
@@ -330,3 +331,25 @@ def test_a_receiver_that_cannot_write_takes_nothing_and_all_of_it_later(
     carrier.bring(alpha, beta, batch)
     assert bodies(beta.at(WORKER)) == [1]
     assert beta.exchange.take_in("alpha", [Incoming(1, 0, [])]).is_behind
+
+
+@pytest.mark.parametrize("expires_first", [False, True])
+def test_a_delivery_that_is_taken_back_and_handed_over_again_while_in_hand_is_not_lost(
+    carrier: Carrier, alpha: Host, beta: Host, *, expires_first: bool
+) -> None:
+    [id] = send(alpha, 1)
+    alpha.exchange.hand_over("beta", [WORKER])
+    carrier.settle()
+    beta.at(WORKER).claim(lease_s=0.05)
+    alpha.at(WORKER).nack(id)
+    alpha.exchange.hand_over("beta", [WORKER])
+    if expires_first:
+        batch = carrier.frames(alpha, beta)
+        carrier.bring(alpha, beta, batch._replace(frames=batch.frames[:1]), confirms=False)
+        wait_until(lambda: beta.at(WORKER).claim() or beta.sql("SELECT state FROM deliveries") == [(3,)], "it expires")
+
+    carrier.settle()
+
+    wait_until(lambda: bodies(beta.at(WORKER)) == [1], "the lease ends")
+    carrier.settle()
+    assert receipt(alpha, id).state == "acked"

@@ -170,11 +170,12 @@ RETURNING id;
 UPDATE link_in SET returns = returns + (returns % 10 < 9) WHERE message_id = :message_id;
 
 -- revive --
--- Open a delivery again that this host has given up: its host has sent it once more.
+-- Open a delivery again that this host has given up, or that expired here after its host had taken it back: that host
+-- has sent it once more.
 UPDATE deliveries
    SET state = 0, ready_at = 0, lease = NULL, attempts = :attempts, max_attempts = :max_attempts, delivered_at = NULL,
        finished_at = NULL, expires_at = :expires_at, frame = 0
- WHERE id = @delivery_id AND state = 3 AND frame = -1
+ WHERE id = @delivery_id AND state = 3 AND (frame = -1 OR expires_at < ifnull(:expires_at, @held))
 RETURNING id;
 
 -- withdraw_there --
