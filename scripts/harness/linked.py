@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -20,14 +21,22 @@ class Linked:
     """`raven link` for a bus, with options of that command; the constructor waits until the bus is linked.
 
     Without `waits` it does not, as for a server that cannot be reached yet. The relay ends with the `with` block. Of
-    all `RAVEN*` variables it sees only `environment`.
+    all `RAVEN*` variables it sees only `environment`. `command` is that of raven.
     """
 
     def __init__(
-        self, db: str | Path, url: str, name: str, *options: str, waits: bool = True, **environment: str
+        self,
+        db: str | Path,
+        url: str,
+        name: str,
+        *options: str,
+        waits: bool = True,
+        command: Sequence[str] = (sys.executable, "-m", "raven"),
+        **environment: str,
     ) -> None:
         self.db, self.url, self.name = str(db), url, name
         self._options = options
+        self._command = command
         self._environment = environment
         self.start(waits=waits)
 
@@ -40,7 +49,7 @@ class Linked:
     def start(self, *, waits: bool = True) -> None:
         """Start the relay, or start it again after its end; AssertionError if it is not linked in time."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("RAVEN")}
-        command = [sys.executable, "-m", "raven", "link", self.url, "--name", self.name, "--db", self.db]
+        command = [*self._command, "link", self.url, "--name", self.name, "--db", self.db]
         with open(f"{self.db}.link.log", "ab") as log:
             # In its own process group, so that Ctrl-C reaches only this process, which then ends the relay.
             self.process = subprocess.Popen(

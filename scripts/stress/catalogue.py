@@ -41,6 +41,7 @@ _ENTRIES = (
     Entry("strangers", "another user plants, locks and reads files beside a bus in an open folder", 60),
     Entry("injection", "texts that attack terminals, shells, SQL, JSON lines and file names", 60),
     Entry("exchange", "random histories of linked buses: frames lost, repeated and reordered, files restored", 120),
+    Entry("link", "three linked hosts: relays and NATS servers killed, stores, files, clocks and networks broken", 600),
     Entry("upgrade", "files of the first schema, and of a newer one", 30),
     Entry("fuzz", "the protocol's parser, guided by coverage (atheris)", 120),
     Entry("soak", "a mixed load with restarts: memory, descriptors and file sizes must not grow", 1800),
