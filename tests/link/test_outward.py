@@ -66,7 +66,8 @@ def test_only_so_many_envelopes_wait_for_the_server_at_once() -> None:
         ((1, 30), 60.0, False, False),  # all is there
         ((1, 31), 60.0, False, False),  # more than was published: for the exchange to see
         ((2, 10), 60.0, False, False),  # of another epoch
-        ((0, 10), 60.0, False, False),
+        ((0, 7), 60.0, False, False),  # of an earlier one: it has no frame of this one, which is its first word
+        ((0, 7), 0.5, True, True),
         ((1, 10), 0.4, True, False),  # too early, though a later frame has arrived
         ((1, 10), 0.5, True, True),
         ((1, 0), 0.5, True, True),
@@ -81,17 +82,21 @@ def test_the_first_word_of_the_host_counts_only_with_evidence(
     assert outward.hear(*said, now=at, is_gap=is_gap) == goes_back
 
     assert outward.wants_more == goes_back
-    assert outward.cursor == (said[1] if goes_back else 30)
+    assert outward.cursor == (said[0] * said[1] if goes_back else 30)
 
 
-def test_a_host_that_gets_no_further_is_sent_the_same_again_after_4_8_16_32_and_60_seconds() -> None:
+@pytest.mark.parametrize("said", [(1, 10), (0, 99)])  # the second: the first frames of an epoch were lost
+def test_a_host_that_gets_no_further_is_sent_the_same_again_after_4_8_16_32_and_60_seconds(
+    said: tuple[int, int],
+) -> None:
     outward, now, times = published(10, 20), 0.0, []
 
     while len(times) < 6:
         now += 1.0
-        if outward.hear(1, 10, now):
+        if outward.hear(*said, now):
             times.append(now)
-            outward.stored(outward.publish(11, 20, now))
+            assert outward.cursor == said[0] * said[1]
+            outward.stored(outward.publish(outward.cursor + 1, 20, now))
 
     assert [after - before for before, after in zip([1.0, *times], times, strict=False)] == [4, 8, 16, 32, 60, 60]
     assert outward.again == 6

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from raven import LostError, UnreachableError
+from raven.link.jetstream.client import Client
 from raven.link.server import Server
 from raven.model import clock
 from scripts.harness.deadline import DEADLINE_S, Limit
@@ -236,3 +237,20 @@ def test_a_listener_that_fails_is_reported_and_called_again(nats: NATSServer) ->
                 assert repr((await reported.get())["exception"]) == repr(ZeroDivisionError(data))
 
     run(story)
+
+
+def test_a_flush_that_is_cancelled_ends_no_connection(nats: NATSServer, caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        lost: list[Exception | None] = []
+        client = Client(False, lost.append)
+        await client.connect([nats.url])
+        flush = asyncio.create_task(client.settle(5))
+        await asyncio.sleep(0)  # its ping is on the way
+        flush.cancel()
+        await asyncio.wait({flush})
+        await client.settle(5)
+        await client.discard()
+        assert not lost
+
+    asyncio.run(story())
+    assert not caplog.records

@@ -72,6 +72,12 @@ class Client(nats.aio.client.Client):
     async def _process_op_err(self, e: Exception) -> None:
         self._on_loss(e)
 
+    async def _process_pong(self) -> None:
+        # A flush that was cancelled leaves its future. nats-py would set it: that error would end its reading.
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
+
     async def settle(self, timeout_s: int) -> None:
         """Wait until the server has taken or refused every message sent before; raises TimeoutError of nats-py."""
         # The ping of nats-py overtakes messages sent just before it; that of a second flush does not.

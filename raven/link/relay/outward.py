@@ -102,10 +102,12 @@ class Outward:
         """Take the host's word on the last frame that it has; return whether frames must be published again.
 
         They must if it lacks a frame that was published some seconds ago, and has got no further meanwhile. `is_gap`
-        means that it has seen a later frame already.
+        means that it has seen a later frame already. A host that names an earlier epoch has no frame of this one.
         """
-        if epoch != self.epoch:
+        if epoch > self.epoch:
             return False
+        if epoch < self.epoch:
+            number = 0
         while self._published and self._published[0].last <= number:
             self._published.popleft()
         if number != self._heard:

@@ -40,6 +40,7 @@ class Whereabouts:
         self._bells_version = -1
         self._unshown: dict[str, bool] = {}  # hosts with a new card, and whether its addresses are others than before
         self._forgotten = exchange.forgotten()
+        self._returned: set[str] = set()  # forgotten hosts that are alive, which the file does not say yet
         self._questions: dict[str, float] = {}  # reply addresses, and until when each has a door
         self._wanted_doors: dict[str, bool] = {}
         self._card: dict[str, Home] = {}
@@ -55,8 +56,8 @@ class Whereabouts:
         if name in self._forgotten:
             if age_s is not None or data is None:
                 return False, None  # it was put before the host was lost
-            self._exchange.remember(name)
             self._forgotten.discard(name)
+            self._returned.add(name)
         before = self.cards.hosts.get(name)
         card = self.cards.hear(key, data, time.monotonic(), age_s or 0.0)
         clash = self._clash(card) if card is not None and age_s is None else None
@@ -97,6 +98,7 @@ class Whereabouts:
 
     def tick(self) -> bool:
         """Register what the cards tell, and care for the doors; return whether mail may have rung no door."""
+        self._remember()
         self._show(self._unshown)
         now = time.monotonic()
         self._questions = {address: until for address, until in self._questions.items() if until > now}
@@ -105,12 +107,19 @@ class Whereabouts:
 
     def forget(self) -> None:
         """Forget the cards of the hosts that a user has told the exchange to forget."""
+        self._remember()
         forgotten = self._exchange.forgotten()
         for host in forgotten - self._forgotten:
             if self.cards.hosts.get(host) is not None:
                 self.cards.hear(host, None, time.monotonic())
                 self._unshown[host] = True
         self._forgotten = forgotten
+
+    def _remember(self) -> None:
+        """Note in the file which forgotten hosts have come back; after an error the next call does it."""
+        while self._returned:
+            self._exchange.remember(min(self._returned))
+            self._returned.discard(min(self._returned))
 
     def share_out(self, outgoing: Iterable[Outgoing]) -> list[Share]:
         """Return which mail goes to which host now."""

@@ -102,7 +102,7 @@ class Work:
         if self._max_payload:
             if self._must_look:
                 self._attempt("hand mail over", self._look)
-            self._publish(now, orders)
+            self._attempt("read frames", partial(self._publish, now, orders))
             if now >= self.whereabouts.due_at():
                 self._write_card(orders)
         if any(orders):
