@@ -53,4 +53,10 @@ BENCHMARKS = {
     "http-wake": Benchmark("http.events.run_wake", "send to the event in hand of an HTTP client"),
     "http-idle": Benchmark("http.events.run_idle", "200 event streams on an idle bus"),
     "http-page": Benchmark("http.page.run", "the live page with 10,000 messages and 100 new ones each second"),
+    "link-latency": Benchmark("link.mail.run_latency", "send on one host to its delivery on another, over a link"),
+    "link-throughput": Benchmark("link.mail.run_throughput", "messages over a link, against one host and JetStream"),
+    "link-receipt": Benchmark("link.mail.run_receipt", "send on one host to its receipt from another"),
+    "link-local": Benchmark("link.relay.run_local", "send + claim + ack on a bus with a link, by CPU time"),
+    "link-idle": Benchmark("link.relay.run_idle", "the CPU time and the memory of a relay that waits"),
+    "link-drain": Benchmark("link.outage.run", "10,000 messages after an outage of 120 s, and local mail meanwhile"),
 }

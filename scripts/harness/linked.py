@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from scripts.harness.deadline import DEADLINE_S, Deadline
-from scripts.harness.program import descriptors, memory_mib
+from scripts.harness.program import cpu_s, descriptors, memory_mib
 
 
 class Linked:
@@ -93,9 +93,8 @@ class Linked:
         return descriptors(self.pid)
 
     def cpu_s(self) -> float:
-        """Return the CPU time of the process so far, in a resolution of 10 ms: see proc(5)."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Return the CPU time of the process so far; RuntimeError if it has ended."""
+        return cpu_s(self.pid)
 
     def status(self) -> dict[str, Any]:
         """Return the last status that the relay has written; empty before the first."""

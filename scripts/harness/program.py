@@ -99,10 +99,7 @@ class Program:
 
     def cpu_s(self) -> float:
         """Return the CPU time of the process so far, in nanosecond resolution: see clock_getcpuclockid(3)."""
-        clock = ctypes.c_int()
-        if ctypes.CDLL(None).clock_getcpuclockid(self._process.pid, ctypes.byref(clock)):
-            raise RuntimeError(f"{self.name} has ended")
-        return time.clock_gettime(clock.value)
+        return cpu_s(self.pid)
 
     def memory_mib(self) -> float:
         """Return the resident memory of the process; 0 if it is unknown."""
@@ -135,6 +132,14 @@ class Program:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.end()
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU time of a process so far, in nanosecond resolution; RuntimeError if it has ended."""
+    clock = ctypes.c_int()
+    if ctypes.CDLL(None).clock_getcpuclockid(pid, ctypes.byref(clock)):
+        raise RuntimeError(f"process {pid} has ended")
+    return time.clock_gettime(clock.value)
 
 
 def memory_mib(pid: int) -> float:
