@@ -141,7 +141,8 @@ class Exchange:
         A mapping limits how many deliveries of each address go; None: all. A held delivery is no consumer's on this
         host, until the host tells what became of it. Returns the number of new frames, at most `max`, one for each
         message; 0 if no delivery is ready, or if the window is full. Hand all mail for a host over in one call: a
-        message to several recipients has one place in the order of that host, that of its first frame.
+        message to several recipients has one place in the order of that host, that of its first frame. A message over
+        30 MiB fits into no frame: its deliveries are dead at once.
         """
         self._check_other(host)
         if not is_integer(max, 1, _MAX_FRAMES):
@@ -152,17 +153,19 @@ class Exchange:
         shared = {address: limit for address, limit in limits.items() if self._terms.shares(address)}
         window = self._windows.setdefault(host, handover.Window())
 
-        def step(tx: Transaction) -> tuple[int, list[tuple[int, int]]]:
+        def step(tx: Transaction) -> tuple[int, list[tuple[int, int]], list[str]]:
             self._begin(tx)
             [(_, has_own)] = tx.rows("has_news", {})
             if has_own:  # a delivery that was taken back must be told before it may go there again
                 news.tell_all(tx, self._terms)
-            return handover.hand_over(tx, self._terms, window, host, shared, max)
+            count, sizes, refused = handover.hand_over(tx, self._terms, window, host, shared, max)
+            return count, sizes, news.hear(tx, self._terms, hosts.state_of(tx, host), refused) if refused else []
 
-        count, sizes = self._store.write(step)
+        count, sizes, addresses = self._store.write(step)
         self._sync()
         for number, size in sizes:
             window.add(number, size)
+        self._doorbells.ring(addresses)
         return count
 
     def frames(self, host: str, after: int, max: int = 200, max_bytes: int = 512 << 10) -> Batch:

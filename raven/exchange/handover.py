@@ -10,6 +10,7 @@ from typing import Any
 from raven.exchange.frames import (
     LOSS_CONTENT,
     RETURNED,
+    News,
     Recipient,
     frame_from_row,
     message_content,
@@ -20,11 +21,13 @@ from raven.exchange.hosts import new_tags, state_of
 from raven.exchange.values import Batch, HostState, Terms
 from raven.model import clock
 from raven.model.address import WILDCARD
-from raven.model.message import TO_SEPARATOR
+from raven.model.message import DEAD, TO_SEPARATOR
 from raven.store.database import Store
 from raven.store.transaction import Transaction
 
 _BATCH = 1000
+# A message with more bytes goes to no host: its frame has up to twice as many, and a receiver takes 64 MiB.
+_MAX_BYTES = 30 << 20
 # The tag of a frame, the id of its message or None, and its content without the number.
 _Content = tuple[int, int | None, str]
 
@@ -56,21 +59,26 @@ class Window:
 
 def hand_over(
     tx: Transaction, terms: Terms, window: Window, host: str, addresses: Mapping[str, int | None], max: int
-) -> tuple[int, list[tuple[int, int]]]:
+) -> tuple[int, list[tuple[int, int]], list[News]]:
     """Hold the next ready deliveries to some addresses for a host, and make their frames, one for each message.
 
-    `addresses` limits how many deliveries of each address go; None: all. Returns the number of frames, and their
-    numbers and sizes for the window. It makes none while the window is full.
+    `addresses` limits how many deliveries of each address go; None: all. Returns the number of messages in frames,
+    the numbers and sizes of the frames for the window, and the news that deliveries are dead because their message is
+    too long for a frame. It makes none while the window is full.
     """
     state = state_of(tx, host)
     room = min(max, terms.window - (state.sent - state.confirmed))
     room_bytes = terms.window_bytes - window.used_bytes(tx, state)
     if room <= 0 or room_bytes <= 0:
-        return 0, []
+        return 0, [], []
     query = {"addresses": json.dumps(list(addresses)), "now": clock.now(), "max": room}
     left = dict(addresses)
     messages: dict[int, list[Any]] = {}
+    too_long: list[Any] = []
     for row in tx.rows("ready_to_leave", query):
+        if row[6] > _MAX_BYTES:
+            too_long.append(row)
+            continue
         limit = left.get(row[1])
         if limit is not None:
             if limit <= 0:
@@ -83,8 +91,9 @@ def hand_over(
             room_bytes -= row[6] + len(row[1])
             messages[message_id] = []
         messages[message_id].append(row)
+    refused = _refuse(tx, terms, state, too_long)
     if not messages:
-        return 0, []
+        return 0, [], refused
     contents = _returned(tx, terms, host, messages)
     sizes = [len(content) for _, _, content in contents]
     held = []
@@ -97,7 +106,25 @@ def hand_over(
             tx.change("restamp", {"message_id": message_id, "frame": tag, "lease": state.lease})
     tx.rows_many("hold", held)
     add_frames(tx, state, contents)
-    return len(messages), list(enumerate(sizes, state.sent + 1))
+    return len(messages), list(enumerate(sizes, state.sent + 1)), refused
+
+
+def _refuse(tx: Transaction, terms: Terms, state: HostState, rows: Sequence[Any]) -> list[News]:
+    """Hold deliveries for a host that never get a frame; return the news that they are dead."""
+    now = terms.to_wire(clock.now())
+    tags = new_tags(len(rows))
+    tx.rows_many(
+        "hold", [{"id": row[0], "lease": state.lease, "frame": tag} for tag, row in zip(tags, rows, strict=True)]
+    )
+    return [
+        News(
+            row[0] >> 20, row[5], row[1], DEAD, row[3], None, now,
+            f"refused by {terms.host}: the message has {row[6]:,} bytes, over the {_MAX_BYTES:,} that go to another "
+            "host: send a path to a file instead",
+            tag,
+        )
+        for tag, row in zip(tags, rows, strict=True)
+    ]  # fmt: skip
 
 
 def _returned(tx: Transaction, terms: Terms, host: str, messages: Mapping[int, Sequence[Any]]) -> list[_Content]:

@@ -138,6 +138,32 @@ def test_a_batch_ends_at_its_bytes_and_has_one_frame_at_least(carrier: Carrier, 
     assert [numbers(after) for after in (0, 1, 2, 3)] == [[1], [2], [3], []]
 
 
+def test_a_message_that_fits_into_no_frame_is_dead_with_the_reason_and_stops_none_behind_it(
+    carrier: Carrier, alpha: Host, beta: Host
+) -> None:
+    (too_long, requeued, longest, _) = send(alpha, 1, 2, 3, "last")
+    for id, size in ((too_long, (30 << 20) + 1), (requeued, (30 << 20) + 1), (longest, 30 << 20)):
+        quoted = size - len(WORKER) - 2
+        alpha.sql("UPDATE messages SET body = json_quote(printf('%.*c', ?, '.')) WHERE id = ?", quoted, id)
+
+    assert alpha.exchange.hand_over("beta", [WORKER]) == 1  # its window is full then
+
+    died = receipt(alpha, too_long)
+    assert (died.state, died.reason) == (
+        "dead",
+        "refused by alpha: the message has 31,457,281 bytes, over the 31,457,280 that go to another host: send a path "
+        "to a file instead",
+    )
+    carrier.settle()
+    assert alpha.exchange.hand_over("beta", [WORKER]) == 1
+    alpha.at(WORKER).requeue(requeued)
+    carrier.settle()
+    assert bodies(beta.at(WORKER)) == ["last"]
+    assert "refused by beta: its body has 31,457,272 bytes" in str(receipt(alpha, longest).reason)
+    assert [len(body) for body in bodies(alpha.at(WORKER))] == [(30 << 20) - len(WORKER) - 1]
+    assert alpha.sql("SELECT count(*) FROM link_news") == [(0,)]
+
+
 def test_a_request_crosses_and_its_reply_comes_back_to_the_private_address(
     carrier: Carrier, alpha: Host, beta: Host
 ) -> None:

@@ -66,9 +66,13 @@ SELECT tag FROM link_out WHERE host = :host AND seq = :number;
 -- The contents of the frames with news for a host, in their order.
 SELECT content FROM link_out WHERE host = :host AND message_id IS NULL ORDER BY seq;
 
+-- @size --
+-- The bytes of the long columns of `messages AS m`.
+octet_length(m.body) + octet_length(m."to") + coalesce(octet_length(m.tags), 0)
+
 -- frame_sizes --
 -- The numbers and sizes of up to :max frames after a number.
-SELECT o.seq, octet_length(o.content) + coalesce(octet_length(m.body), 0)
+SELECT o.seq, octet_length(o.content) + coalesce(@size, 0)
   FROM link_out AS o
   LEFT JOIN messages AS m ON m.id = o.message_id
  WHERE o.host = :host AND o.seq > :after ORDER BY o.seq LIMIT :max;
@@ -85,7 +89,7 @@ SELECT o.seq, o.tag, o.content, o.message_id IS NOT NULL,
 
 -- ready_to_leave --
 -- The next ready deliveries of the addresses of a JSON array that may go to another host, by urgency, then id.
-SELECT d.id, d.recipient, d.max_attempts, d.attempts, d.expires_at, m.created_at, octet_length(m.body), m."to",
+SELECT d.id, d.recipient, d.max_attempts, d.attempts, d.expires_at, m.created_at, @size, m."to",
        d.frame IS NOT NULL
   FROM json_each(:addresses) AS a
  CROSS JOIN deliveries AS d ON d.id IN (SELECT e.id FROM deliveries AS e
