@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from scripts.harness.nats_server import NATSServer
 from tests.doctor_process import run_checks
 from tests.link.conftest import nats_binary
 from tests.linked_hosts import Realm, take, wait_for_peer
+from tests.support import Foreign, Program
 
 
 @pytest.fixture(params=["newest", pytest.param("oldest", marks=pytest.mark.slow)])
@@ -176,21 +176,19 @@ def test_a_body_far_over_the_largest_message_of_the_server_arrives(realm: Realm,
     assert alpha.wait_receipt(message.id, timeout_s=20)
 
 
-def test_plain_sqlite_sends_to_another_host_as_well(realm: Realm, alpha: BusClient) -> None:
+def test_plain_sqlite_sends_to_another_host_as_well(
+    realm: Realm, alpha: BusClient, spawn: Callable[..., Program]
+) -> None:
     worker = realm.worker("beta", "worker:s1")
     wait_for_peer(alpha, "worker:s1")
 
-    with sqlite3.connect(alpha.db_path) as plain:
-        plain.execute(
-            "INSERT INTO outbox (sender, recipient, type, body) VALUES ('boss:s1', 'worker:s1', 'task', '[1]')"
-        )
-    plain.close()
+    Foreign(spawn("external_writer", alpha.db_path)).send("worker:s1", [1])
 
     assert worker.take(1)[0].body == [1]
 
 
 def test_messages_of_a_killed_relay_and_a_killed_server_arrive_once_and_in_order(
-    realm: Realm, alpha: BusClient, nats: NATSServer
+    realm: Realm, alpha: BusClient, nats: NATSServer, spawn: Callable[..., Program]
 ) -> None:
     relays = [realm.link("gamma"), realm.link("delta")]
     sender, worker = realm.bus("gamma", "boss:s2"), realm.worker("delta", "worker:s2")
@@ -210,18 +208,9 @@ def test_messages_of_a_killed_relay_and_a_killed_server_arrive_once_and_in_order
     taken = worker.take(count, timeout_s=60)
 
     assert [message.body for message in taken] == list(range(count))
-    wait_until(lambda: not any(receipts_left(sender)), "no link table holds anything", 30)
-
-
-def receipts_left(bus: BusClient) -> list[int]:
-    """Return how many frames and notes the link of a bus still holds, and how many deliveries are open."""
-    with sqlite3.connect(bus.db_path) as plain:
-        counts = [
-            plain.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-            for table in ("link_out", "link_news", "deliveries WHERE state < 2")
-        ]
-    plain.close()
-    return counts
+    foreign = Foreign(spawn("external_writer", sender.db_path))
+    for table in ("link_out", "link_news", "deliveries WHERE state < 2"):
+        wait_until(lambda table=table: not foreign.value(f"SELECT count(*) FROM {table}"), f"nothing is in {table}", 30)
 
 
 def test_a_server_that_forgets_everything_is_set_up_anew_and_gets_all_again(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from scripts.harness.nats_server import NATSServer
 from tests.cli.shell import Shell
 from tests.link.conftest import nats_binary
 from tests.linked_hosts import Realm, take, wait_for_peer
+from tests.support import Foreign, Program
 
 
 @pytest.fixture
@@ -84,13 +84,12 @@ def test_a_bus_has_one_relay(realm: Realm) -> None:
     ],
 )
 def test_a_second_bus_of_one_name_and_a_copy_of_a_bus_are_refused_while_the_first_is_linked(
-    realm: Realm, copied: bool, name: str, problem: str
+    realm: Realm, spawn: Callable[..., Program], copied: bool, name: str, problem: str
 ) -> None:
     first = realm.link("alpha")
     bus, other = realm.bus("alpha", "boss:s1"), realm.db("copy")
     if copied:
-        with sqlite3.connect(bus.db_path) as source, sqlite3.connect(other) as target:
-            source.backup(target)
+        Foreign(spawn("external_writer", bus.db_path)).execute("VACUUM INTO ?", other)
         shutil.copytree(f"{bus.db_path}-bells", f"{other}-bells", ignore=shutil.ignore_patterns("[!l]*"))
     else:
         realm.bus("copy", "boss:s2")
