@@ -9,7 +9,6 @@ from urllib.parse import unquote, urlsplit
 
 import nats.aio.client
 import nats.errors
-import nkeys
 
 from raven.errors import ConfigError, ForbiddenError, RavenError, ServerError, UnreachableError, abbreviate
 from raven.link.settings import LinkSettings
@@ -63,9 +62,11 @@ def credentials(settings: LinkSettings, target: Target) -> dict[str, Any]:
                 f"link.creds {abbreviate(settings.creds)} holds no user JWT with its seed: use a .creds file, as "
                 "`nsc generate creds` makes it"
             )
+        _import_nkeys()  # nats-py needs it, too
         return {"user_credentials": nats.aio.client.RawCredentials(text)}
     if settings.nkey:
         seed = _read(settings.nkey, "nkey").strip()
+        nkeys = _import_nkeys()
         try:
             nkeys.from_seed(bytearray(seed.encode())).wipe()
         except Exception as error:
@@ -96,6 +97,15 @@ def tls_options(settings: LinkSettings, target: Target) -> dict[str, Any]:
             ) from error
         options["tls"] = context
     return options
+
+
+def _import_nkeys() -> Any:
+    """Return the module nkeys, which takes 1 MiB: a server without keys needs none of it."""
+    try:
+        import nkeys
+    except ImportError as error:
+        raise ConfigError(f"cannot sign for the server: {error}; pip install 'raven-bus[link]'") from None
+    return nkeys
 
 
 def _read(path: str, key: str) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Frames in one envelope, and in one transaction that hands over.
 _FRAMES, _FRAMES_BYTES = 200, 512 << 10
 # So many envelopes of one host go into one transaction at most.
-_ENVELOPES = 32
+_ENVELOPES = 8
 # After the first receipt others come: they share one transaction and one envelope.
 _TELL_AFTER_S = 0.003
 # How often the relay looks whether loops have come or gone, and at everything else.
