@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
+from itertools import islice
 from json.encoder import encode_basestring
 from typing import NamedTuple
 from zlib import crc32
@@ -26,6 +27,8 @@ _PAUSE_S, _PAUSE_S_PER_BYTE = 0.25, 1 / (256 << 10)
 # Times are told in steps of so many seconds, for otherwise every message would make a card.
 _STEP_S = 5
 _MAX_CARD_BYTES = 8 << 20
+# The addresses of one host that its card shows to others, and that others take from it.
+MAX_ADDRESSES = 50_000
 _PAGE_BYTES = 64  # of a page without addresses, at most
 _US = 1_000_000
 
@@ -117,7 +120,7 @@ def write(
         home = {address: one._replace(waiting=0) for address, one in home.items()}
     texts = {address: _text(address, one) for address, one in home.items()}
     whole = _with_home(head, texts.values())
-    if len(whole) <= room:
+    if len(whole) <= room and len(home) <= MAX_ADDRESSES:
         return Written({host: whole}, 0)
     kept = _most_used(home, texts, room * MAX_PAGES * 3 // 4)
     pages = [_with_home({}, page) for page in _paged(kept, room)]
@@ -230,7 +233,7 @@ class Cards:
         pages = self._pages.get(host, {})
         for number in range(1, len(self._heads[host].pages) + 1):
             addresses.update(pages[number][1])
-        return addresses
+        return self._capped(addresses)
 
     def _is_complete(self, host: str) -> bool:
         pages = self._pages.get(host, {})
@@ -243,7 +246,14 @@ class Cards:
         for address, (seen_s, waiting, pending, used, *_) in page.at_home.items():
             if address in checked or self._may_be_shown(address):
                 homes[address] = Home(min(seen_s, LARGEST // _US) * _US, waiting, pending, bool(used))
-        return homes
+        return self._capped(homes)
+
+    def _capped(self, homes: dict[str, Home]) -> dict[str, Home]:
+        """Return the first 50,000 addresses, and count the others."""
+        if len(homes) <= MAX_ADDRESSES:
+            return homes
+        self.dropped["an address too many"] += len(homes) - MAX_ADDRESSES
+        return dict(islice(homes.items(), MAX_ADDRESSES))
 
     def _may_be_shown(self, address: str) -> bool:
         try:
@@ -311,12 +321,12 @@ def _size(text: str) -> int:
 
 def _most_used(home: Mapping[str, Home], texts: Mapping[str, str], room: int) -> dict[str, str]:
     """Return the texts of addresses that fit: first with a loop that waits, then by their last use."""
-    if sum(map(_size, texts.values())) <= room:
+    if sum(map(_size, texts.values())) <= room and len(texts) <= MAX_ADDRESSES:
         return dict(texts)
-    kept = {}
+    kept: dict[str, str] = {}
     for address, _ in sorted(home.items(), key=lambda item: (item[1].waiting > 0, item[1].used, item[1].seen))[::-1]:
         room -= _size(texts[address])
-        if room < 0:
+        if room < 0 or len(kept) == MAX_ADDRESSES:
             break
         kept[address] = texts[address]
     return kept

@@ -279,6 +279,31 @@ def test_addresses_that_no_host_may_show_are_left_out_and_counted() -> None:
     assert known.dropped == {"a malformed address": len(bad) - 1, "a private address": 1}
 
 
+def test_a_flood_of_addresses_is_cut_by_host_and_counted_and_no_card_shows_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert cards.MAX_ADDRESSES == 50_000
+    home, written = many(100), card(many(100))
+    paged = card(many(100), payload=ROOM + 2000)
+    assert len(paged.pages) > 2
+    assert paged.left_out == 0
+    monkeypatch.setattr(cards, "MAX_ADDRESSES", 70)
+
+    for flood in (written, paged):  # on one page, and on several with fewer addresses each
+        known = Cards("beta")
+        put(known, flood)
+        assert len(known.hosts["alpha"].at_home) == 70
+        assert known.hosts["alpha"].at_home.items() <= home.items()
+        assert known.dropped == {"an address too many": 30}
+        put(known, card(host="gamma"))
+        assert known.hosts["gamma"].at_home == HOME
+
+    told, known = card({**home, **HOME}), Cards("beta")
+    put(known, told)
+    assert (told.left_out, known.dropped) == (len(home) + len(HOME) - 70, {})
+    assert X in known.hosts["alpha"].at_home
+
+
 def test_a_card_of_a_later_raven_is_read_as_far_as_it_is_understood() -> None:
     known = Cards("beta")
     later = head(v=7, at_home={X: [5, 1, 2, 1, 99]}, received={"beta": [1, 2, 3, 4], "Odd name": [1, 2, 3]}, new=[{}])
