@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from raven.errors import UnreachableError
+from raven.errors import ConfigError, UnreachableError
 from raven.link.jetstream import objects
 from raven.link.jetstream.api import API, Stored
 from raven.link.jetstream.client import Answer
@@ -92,10 +92,16 @@ class Server:
     async def ensure(self) -> None:
         """Make the streams and the consumer of this host, unless they are there and fit.
 
-        Raises ConfigError if one is there with other settings, and ForbiddenError if it is missing and this user may
-        not make it. Raises LimitError or ServerError if JetStream cannot make it, and UnreachableError or LostError if
-        JetStream does not answer now.
+        Raises ConfigError if one is there with other settings, or the server takes only messages too small for a part
+        of an envelope. Raises ForbiddenError if one is missing and this user may not make it. Raises LimitError or
+        ServerError if JetStream cannot make it, and UnreachableError or LostError if JetStream does not answer now.
         """
+        limit = int(self.connection.info.get("max_payload", 0))
+        if 0 < limit < objects.LEAST_MESSAGE:
+            raise ConfigError(
+                f"max_payload of {self.connection.url} is {limit} bytes, but the link needs {objects.LEAST_MESSAGE} or "
+                "more: raise it in the configuration of the server"
+            )
         self._max_message = await self.api.ensure(self._settings.replicas, self._settings.stream_bytes)
 
     async def close(self) -> None:

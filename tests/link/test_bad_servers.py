@@ -10,6 +10,7 @@ import pytest
 
 from raven import ConfigError, ForbiddenError, LimitError, ServerError, UnreachableError
 from scripts.harness.nats_server import NATSServer, free_port
+from tests.link.conftest import nats_binary
 from tests.nats_hosts import Hosts, run
 
 _ACCOUNT = 'accounts { A { users: [{ user: "alpha", password: "s3cret" }] } }'
@@ -101,6 +102,19 @@ def test_a_server_that_takes_other_users_only_or_has_no_jetstream(tmp_path: Path
         run(without_room)
 
 
+@pytest.mark.parametrize("size", [1024, 4095, 4096])
+def test_a_server_must_take_messages_in_which_an_envelope_has_room(tmp_path: Path, size: int) -> None:
+    async def story(hosts: Hosts) -> None:
+        if size < 4096:
+            words = rf"max_payload of nats://.* is {size} bytes, but the link needs 4096 or more: raise it in the conf"
+            await fails(hosts, server.url, ConfigError, words)
+        else:
+            assert (await hosts.connect("alpha", server.url)).max_payload == size
+
+    with NATSServer(tmp_path / "nats", nats_binary("newest"), f"max_payload: {size}") as server:
+        run(story)
+
+
 STREAM = {"name": "RAVEN_lab", "subjects": ["raven.mail.lab.*.*"], "retention": "workqueue", "discard": "new"}
 
 
@@ -122,6 +136,11 @@ STREAM = {"name": "RAVEN_lab", "subjects": ["raven.mail.lab.*.*"], "retention": 
             "STREAM.CREATE.OTHER",
             {"name": "OTHER", "subjects": ["raven.>"]},
             r"another stream at .* takes the subjects of RAVEN_lab already .*: delete it, or choose another",
+        ),
+        (
+            "STREAM.CREATE.RAVEN_lab",
+            {**STREAM, "max_msg_size": 4095},
+            "stream RAVEN_lab at .* has other settings: max_msg_size is 4095, not 4096 or more; delete it if",
         ),
         (
             "STREAM.CREATE.RAVEN_lab_hosts",

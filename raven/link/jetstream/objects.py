@@ -102,6 +102,8 @@ def consumer_config(names: Names) -> dict[str, Any]:
     }
 
 
+# The least that a server and its streams must take as one message, in bytes: a part of an envelope, a page of a card.
+LEAST_MESSAGE = 4 << 10
 # Of each object: the settings without which the link would lose its sense; others are the administrator's.
 _STREAM_MUSTS = ("subjects", "retention", "discard")
 _CARD_MUSTS = ("subjects", "retention", "max_msgs_per_subject")
@@ -112,12 +114,12 @@ _PULL_LIMITS = ("max_batch", "max_expires", "max_bytes")
 
 def stream_faults(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Return the settings of an existing stream with which the link cannot work, each with the value it should have."""
-    return _faults(found, wanted, _STREAM_MUSTS)
+    return _faults(found, wanted, _STREAM_MUSTS) + _size_faults(found)
 
 
 def card_faults(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Return the settings of an existing stream of cards with which the link cannot work, as `stream_faults` does."""
-    return _faults(found, wanted, _CARD_MUSTS)
+    return _faults(found, wanted, _CARD_MUSTS) + _size_faults(found)
 
 
 def consumer_faults(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
@@ -135,6 +137,11 @@ def _faults(found: Mapping[str, Any], wanted: Mapping[str, Any], musts: tuple[st
         if found.get(key) != wanted[key]
     ]
     return faults + [f"{key} is set" for key in _MUST_NOTS if found.get(key)]
+
+
+def _size_faults(found: Mapping[str, Any]) -> list[str]:
+    size = found.get("max_msg_size", -1)
+    return [f"max_msg_size is {size}, not {LEAST_MESSAGE} or more"] if 0 < size < LEAST_MESSAGE else []
 
 
 def _shown(value: Any) -> str:
