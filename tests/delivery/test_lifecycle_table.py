@@ -262,7 +262,7 @@ def test_every_statement_that_changes_a_delivery_is_an_event_of_the_table() -> N
         "mark_shared": set(),
     }
 
-    changing = [name for name, sql in SQL.items() if re.match("UPDATE deliveries", sql)]
+    changing = [name for name, sql in SQL.items() if re.match("UPDATE (OR FAIL )?deliveries", sql)]
 
     events = {event for name in changing for event in by_another_name.get(name, {name})}
     assert events | {"nack_delayed"} == set(get_args(Event))

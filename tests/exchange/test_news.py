@@ -300,6 +300,22 @@ def test_news_of_an_earlier_hold_says_nothing_of_a_later_one(carrier: Carrier, a
     assert alpha.exchange.outgoing(full=True) == []
 
 
+@pytest.mark.parametrize("way", ["ROLLBACK", "ABORT", "FAIL", "IGNORE", "REPLACE"])
+def test_the_first_change_of_a_hold_stays_noted_whatever_the_conflict_clause_of_the_next(
+    carrier: Carrier, alpha: Host, way: str
+) -> None:
+    alpha.at("boss:s").send(WORKER, "job")
+    alpha.exchange.hand_over("beta", [WORKER])
+    alpha.sql("UPDATE deliveries SET expires_at = 1")
+    noted = alpha.sql("SELECT * FROM link_news WHERE lease IS NOT NULL")
+    alpha.sql("UPDATE deliveries SET lease = NULL")
+
+    alpha.sql(f"UPDATE OR {way} deliveries SET expires_at = 2")
+
+    assert len(noted) == 1
+    assert alpha.sql("SELECT * FROM link_news") == noted
+
+
 def test_news_waits_in_the_file_and_is_told_once_for_several_changes(carrier: Carrier, alpha: Host, beta: Host) -> None:
     hold(carrier, alpha, beta)
     bodies(beta.at(WORKER))

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from raven import BusClient, ConfigError, DiskFullError
+from raven import BusClient, ConfigError, DatabaseError, DiskFullError
+from raven.exchange import Exchange
 from raven_rpc import Client
 from scripts.harness.program import Program
 from tests.rpc_server import Served
@@ -63,6 +64,38 @@ def test_a_transaction_with_user_sql_that_cannot_be_committed_raises_disk_full(c
     assert bus.last_id() == 0
     assert bus.execute("SELECT * FROM done") == []
     assert bus.send("worker:s", "note").id == 1
+
+
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_a_block_whose_ack_finds_no_space_is_undone_by_sqlite_with_a_link_as_without(
+    db: str, connect: Connect, is_linked: bool
+) -> None:
+    def ack_each(ack: Callable[[int], object], ids: list[int]) -> None:
+        for one in ids:
+            ack(one)
+
+    if is_linked:
+        Exchange(db, "alpha").close()
+    bus = connect("worker:s")
+    sent = [receipt.id for receipt in bus.send_many([{"to": "worker:s", "type": "job"}] * 600)]
+    bus._store.usable.execute("PRAGMA max_page_count = 1")  # type: ignore[union-attr]
+    with pytest.raises(DiskFullError):
+        ack_each(bus.ack, sent)
+    left = [message.id for message in bus.inbox(peek=True, max=600)]
+
+    def work() -> None:
+        with bus.transaction() as tx:
+            with pytest.raises(DiskFullError):
+                ack_each(tx.ack, left)
+            tx.send("worker:s", "job")
+
+    with pytest.raises(DatabaseError, match="rolled back by an earlier error"):
+        work()
+
+    bus._store.usable.execute("PRAGMA max_page_count = 100000")  # type: ignore[union-attr]
+    assert [message.id for message in bus.inbox(peek=True, max=700)] == left
+    bus.ack(left[0])
+    assert [message.id for message in bus.inbox(peek=True, max=700)] == left[1:]
 
 
 @only_linux

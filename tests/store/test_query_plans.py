@@ -72,7 +72,7 @@ EXPECTED = {
         "SEARCH m USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
         "SEARCH answer USING INDEX messages_reply (reply_to=?)",
         "SEARCH o USING COVERING INDEX link_out_message (message_id=?)",
-        "SEARCH n USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+        "SEARCH n USING PRIMARY KEY (delivery_id>? AND delivery_id<?)",
         "SEARCH i USING INDEX link_in_message (message_id=?)",
     ],
     "receipts_of": [

@@ -50,8 +50,9 @@ CREATE TABLE link_in (
 CREATE INDEX link_in_message ON link_in (message_id);
 CREATE INDEX link_in_reply ON link_in (reply_address) WHERE reply_address IS NOT NULL;
 
--- The deliveries whose changes another host must still hear of.
+-- The deliveries whose changes another host must still hear of. WITHOUT ROWID, because SQLite gives an UPDATE whose
+-- trigger inserts a rowid a journal of its own.
 CREATE TABLE link_news (
     delivery_id INTEGER PRIMARY KEY,
     lease       INTEGER                 -- of the host that held the delivery when it changed here; else NULL
-) STRICT;
+) STRICT, WITHOUT ROWID;

@@ -2,14 +2,16 @@
 -- them. They see the changes by every writer, also by a plain SQLite client.
 
 -- A delivery that came from another host has changed its state, or the hold or the expiry of one that another host has
--- was changed here. News that the other host told keep its lease, and so are not told back.
+-- was changed here. News that the other host told keep its lease, and so are not told back. ON CONFLICT holds whatever
+-- the UPDATE says, and OR IGNORE would not: the OR of an UPDATE goes before that of its triggers.
 DROP TRIGGER IF EXISTS link_changed;
 CREATE TRIGGER link_changed AFTER UPDATE OF state, lease, expires_at ON deliveries
 WHEN NEW.frame IS NOT NULL
  AND CASE WHEN NEW.frame > 0 THEN NEW.lease IS NOT OLD.lease AND OLD.lease IS NOT NULL OR NEW.expires_at IS NOT OLD.expires_at
           ELSE NEW.state <> OLD.state END
 BEGIN
-    INSERT OR IGNORE INTO link_news (delivery_id, lease) VALUES (NEW.id, CASE WHEN NEW.frame > 0 THEN OLD.lease END);
+    INSERT INTO link_news (delivery_id, lease) VALUES (NEW.id, CASE WHEN NEW.frame > 0 THEN OLD.lease END)
+    ON CONFLICT (delivery_id) DO NOTHING;
 END;
 
 -- With a message goes what the link knows of it.

@@ -294,8 +294,9 @@ UPDATE deliveries
 
 -- claim_one --
 -- Do as `claim` does for one message that is known to be ready. `id =`, here and below, because SQLite would collect
--- the ids of a range in a table of its own before the first UPDATE, once a trigger is on `deliveries`.
-UPDATE deliveries NOT INDEXED
+-- the ids of a range in a table of its own before the first UPDATE, once a trigger is on `deliveries`. And OR FAIL,
+-- because SQLite would then also copy each page that it changes: raven itself undoes a write that fails.
+UPDATE OR FAIL deliveries NOT INDEXED
    SET ready_at = :until, lease = :lease, state = 1, attempts = attempts + 1, delivered_at = coalesce(delivered_at, :now)
  WHERE id = (SELECT id FROM deliveries NOT INDEXED
              WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient
@@ -314,7 +315,7 @@ SELECT id >> 20, ready_at FROM deliveries
 
 -- consume --
 -- Ack a delivery and count an attempt, unless it has expired or another lease holds it (:lease NULL: unleased).
-UPDATE deliveries NOT INDEXED
+UPDATE OR FAIL deliveries NOT INDEXED
    SET state = 2, lease = NULL, ready_at = 0, attempts = attempts + 1, finished_at = :now,
        delivered_at = coalesce(delivered_at, :now)
  WHERE id = (SELECT id FROM deliveries NOT INDEXED
@@ -342,7 +343,7 @@ UPDATE deliveries NOT INDEXED SET ready_at = 0, lease = NULL
 
 -- ack --
 -- Finish one recipient's unfinished delivery; with :lease, unless another lease holds it now.
-UPDATE deliveries NOT INDEXED
+UPDATE OR FAIL deliveries NOT INDEXED
    SET state = 2, lease = :lease, ready_at = 0, finished_at = :now, delivered_at = coalesce(delivered_at, :now)
  WHERE id = (SELECT id FROM deliveries NOT INDEXED
              WHERE id >= :message_id << 20 AND id < (:message_id + 1) << 20 AND recipient = :recipient AND state < 2
