@@ -83,7 +83,10 @@ def show(folder: Path, stack: ExitStack) -> None:
 
     heading("THE LINK")
     status = "raven link status --db alpha/bus.db"
-    wait_until(lambda: " yes " in output(folder, status), "the status shows beta")
+    wait_until(
+        lambda: " yes " in (shown := output(folder, status)) and "trouble:" not in shown,
+        "the status shows beta, and the server as it is",
+    )
     run(folder, status)
     print(f"\nBoth buses are in {folder}. Next: docs/many-hosts.md")
 

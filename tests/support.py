@@ -12,6 +12,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -206,8 +207,9 @@ def raven_threads() -> list[str]:
 
 
 def needs(*programs: str) -> None:
-    """Skip a test where a program is not there; under CI, where it must be, fail instead."""
+    """Skip a test if a program is neither in this Python environment nor on the PATH; fail under CI, which has all."""
+    path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
     for program in programs:
-        if shutil.which(program) is None:
+        if shutil.which(program, path=path) is None:
             assert not os.environ.get("CI"), f"the program {program} is not there, and CI must have it"
             pytest.skip(f"the program {program} is not there")
