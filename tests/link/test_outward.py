@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from raven.exchange import Incoming
+from raven.link.envelope import Envelope
 from raven.link.relay.outward import Outward
+from raven.link.relay.work import Arrival, _first_few
 
 
 def published(*lasts: int, at: float = 0.0) -> Outward:
@@ -118,3 +121,13 @@ def test_a_new_epoch_begins_at_the_first_frame_and_forgets_the_answers_for_the_o
     outward.lost(old, 1.0)
 
     assert (outward.epoch, outward.cursor) == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("frames", "taken"),
+    [([], 0), ([1, 1, 1], 3), ([200, 200], 1), ([150, 49, 1, 1], 3), ([500], 1), ([199, 500, 1], 2)],
+)
+def test_one_transaction_takes_few_frames_so_that_local_writers_do_not_wait(frames: list[int], taken: int) -> None:
+    arrivals = [Arrival(Envelope(Incoming(1, 0, [{}] * count), None), ()) for count in frames]
+
+    assert _first_few(arrivals) == arrivals[:taken]

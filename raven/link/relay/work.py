@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,10 +17,8 @@ if TYPE_CHECKING:
     from raven.exchange import Confirmation, Exchange
     from raven.link.relay.store_thread import Job
 
-# Frames in one envelope, and in one transaction that hands over.
+# Frames in one envelope, and in one transaction that hands over or takes in.
 _FRAMES, _FRAMES_BYTES = 200, 512 << 10
-# So many envelopes of one host go into one transaction at most.
-_ENVELOPES = 8
 # After the first receipt others come: they share one transaction and one envelope.
 _TELL_AFTER_S = 0.003
 # How often the relay looks whether loops have come or gone, and at everything else.
@@ -217,7 +215,7 @@ class Work:
         self._tell_at = min(self._tell_at, time.monotonic() + _TELL_AFTER_S)
 
     def _take_in(self, host: str, orders: Orders) -> None:
-        arrivals = self._arrivals[host][:_ENVELOPES]
+        arrivals = _first_few(self._arrivals[host])
         incoming = [arrival.envelope.incoming for arrival in arrivals]
         for arrival in arrivals:
             if arrival.envelope.confirmation is not None:
@@ -341,3 +339,13 @@ class Work:
             due.append(self.whereabouts.due_at())
             due += [now + pause_s for one in self._outward.values() if (pause_s := one.due_s(now)) is not None]
         return max(0.0, min(due) - now)
+
+
+def _first_few(arrivals: Sequence[Arrival]) -> list[Arrival]:
+    """Return the envelopes for one transaction: few frames, so that local writers do not wait for long."""
+    frames = 0
+    for index, arrival in enumerate(arrivals, 1):
+        frames += len(arrival.envelope.incoming.frames)
+        if frames >= _FRAMES:
+            return [*arrivals[:index]]
+    return [*arrivals]
