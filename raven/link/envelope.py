@@ -65,11 +65,13 @@ class Sign(NamedTuple):
 class Received(NamedTuple, Generic[_Handle]):
     """A whole envelope, and the handles of the messages that held it, to be acked once it is committed.
 
-    `envelope` is None if it was dropped: its messages need only be acked.
+    `envelope` is None if it was dropped: its messages need only be acked. `size` is the length of its text, inflated,
+    in bytes; 0 if it was dropped.
     """
 
     envelope: Envelope | None
     handles: list[_Handle]
+    size: int = 0
 
 
 class _InvalidError(ValueError):
@@ -144,7 +146,11 @@ class Mailroom(Generic[_Handle]):
                     return None
                 handles = parts.handles
                 data = parts.join()
-            return Received(_decode(data, is_zipped, self._max_bytes), handles)
+            if is_zipped:
+                data = _inflate(data, self._max_bytes)
+            elif len(data) > self._max_bytes:
+                raise _InvalidError("too long")
+            return Received(_decode(data), handles, len(data))
         except _InvalidError as error:
             self.dropped[str(error)] += 1
             return Received(None, handles)
@@ -248,12 +254,8 @@ def _digest(data: bytes) -> str:
     return blake2b(data, digest_size=8).hexdigest()
 
 
-def _decode(data: bytes, is_zipped: bool, max_bytes: int) -> Envelope:
-    """Return the content of an envelope; raises _InvalidError."""
-    if is_zipped:
-        data = _inflate(data, max_bytes)
-    elif len(data) > max_bytes:
-        raise _InvalidError("too long")
+def _decode(data: bytes) -> Envelope:
+    """Return the content of an envelope, of its text; raises _InvalidError."""
     value = parse_json(data)
     if not isinstance(value, dict):
         raise _InvalidError("malformed")

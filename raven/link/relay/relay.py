@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
@@ -14,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 from raven.errors import LostError, RavenError, UnreachableError
 from raven.exchange import Exchange
 from raven.link import status
-from raven.link.envelope import Mailroom, decode_sign
-from raven.link.pull import Parcel, Pull
+from raven.link.envelope import decode_sign
+from raven.link.pull import Pull
+from raven.link.relay.intake import Intake
 from raven.link.relay.outward import Posting
 from raven.link.relay.store_thread import StoreThread
-from raven.link.relay.work import Arrival, Orders, Work
+from raven.link.relay.work import Orders, Work
 from raven.link.server import Event, Server, connect
 from raven.link.settings import LinkSettings, is_name
 from raven.model import clock
 
 if TYPE_CHECKING:
+    from raven.link.relay.work import Arrival
     from raven.link.server import Stored
 
 _STATUS_S = 5.0
@@ -32,8 +33,6 @@ _DOUBT_S = 6.5
 _LAST_S = 2.0
 _THREAD_S = 15.0
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 10.0
-# So many bytes of mail may wait for the store thread.
-_MAX_WAITING = 64 << 20
 # A change of the offset below this, or below its error, is noise.
 _OFFSET_STEP_US = 2000
 # Added to the relay's nice value: mail on this host comes before a backlog of other hosts.
@@ -65,11 +64,9 @@ class Relay:
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._loop = asyncio.get_running_loop()
         self._orders: asyncio.Queue[Orders] = asyncio.Queue()
-        self._mailroom: Mailroom[Parcel] = Mailroom()
-        self._waiting = 0
-        self._has_room = asyncio.Event()
         self._server: Server | None = None
         self._pull: Pull | None = None
+        self._intake: Intake | None = None
         self._connected_at: int | None = None
         self._began_at = clock.now()
         self._failure: str | None = None
@@ -110,7 +107,8 @@ class Relay:
         if not self._ended.done():
             self._thread.submit(partial(self._work.connect, server.max_payload))
             self._pull = Pull(server)
-            for task in (self._take_mail(self._pull), self._carry_out(server), self._write_status()):
+            self._intake = Intake(self._pull, self._settings.name, self._give, self._thread.wake)
+            for task in (self._intake.run(), self._carry_out(server), self._write_status()):
                 self._start(task)
             self._on_ready(server.connection.url)
         await self._ended
@@ -238,28 +236,8 @@ class Relay:
         if sign is not None and self._is_other(sender):
             self._thread.submit(partial(self._work.hear, sender, sign.confirmation, is_gap=sign.is_behind))
 
-    async def _take_mail(self, pull: Pull) -> None:
-        """Give the mail that comes to the store thread."""
-        async for parcels in pull:
-            now, useless = time.monotonic(), self._mailroom.take_abandoned(time.monotonic())
-            for parcel in parcels:
-                if not self._is_other(parcel.sender):
-                    useless.append(parcel)
-                    continue
-                received = self._mailroom.add(parcel.sender, parcel.data, parcel.headers, parcel, now)
-                if received is None:
-                    continue
-                if received.envelope is None:
-                    useless += received.handles
-                    continue
-                self._waiting += sum(len(one.data) for one in received.handles)
-                arrival = Arrival(received.envelope, received.handles)
-                self._thread.submit(partial(self._work.receive, parcel.sender, arrival), wakes=False)
-            self._thread.wake()
-            await pull.ack(useless)
-            while self._waiting > _MAX_WAITING:
-                self._has_room.clear()
-                await self._has_room.wait()
+    def _give(self, sender: str, arrival: Arrival) -> None:
+        self._thread.submit(partial(self._work.receive, sender, arrival), wakes=False)
 
     def _is_other(self, sender: str) -> bool:
         return is_name(sender) and sender != self._settings.name
@@ -274,10 +252,8 @@ class Relay:
             await self._publish(server, posting)
         for host, data in orders.signs:
             await server.sign(host, data)
-        if orders.acks and self._pull is not None:
-            await self._pull.ack(orders.acks)
-            self._waiting -= sum(len(parcel.data) for parcel in orders.acks)
-            self._has_room.set()
+        if orders.acks and self._intake is not None:
+            await self._intake.ack(orders.acks)
         if orders.cards:
             self._start(self._put_card(server, orders.cards))
 
@@ -353,7 +329,7 @@ class Relay:
             "connected_at": self._connected_at,
             "failure": self._failure,
             "server": stream,
-            "dropped": dict(self._mailroom.dropped),
+            "dropped": dict(self._intake.dropped) if self._intake else {},
             **(await self._call(self._work.snapshot) or {}),
         }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,17 +28,18 @@ _NEVER = float("inf")
 
 
 class Arrival(NamedTuple):
-    """An envelope of another host, whole, and the messages of the server that held it, to be acked."""
+    """An envelope of another host, the messages of the server that held it, and the length of its text in bytes."""
 
     envelope: envelope.Envelope
-    parcels: Collection[Any]
+    parcels: Sequence[Any]
+    size: int
 
 
 class Orders(NamedTuple):
-    """Tasks of the event loop: envelopes to publish, messages to ack, signs by host, and the pages of the card."""
+    """Tasks of the event loop: envelopes to publish, others to ack, signs by host, and the pages of the card."""
 
     postings: list[Posting]
-    acks: list[Any]
+    acks: list[Arrival]
     signs: list[tuple[str, bytes]]
     cards: list[tuple[str, bytes]]
 
@@ -226,8 +227,7 @@ class Work:
         del self._arrivals[host][: len(arrivals)]
         if not self._arrivals[host]:
             del self._arrivals[host]
-        for arrival in arrivals:
-            orders.acks.extend(arrival.parcels)
+        orders.acks.extend(arrivals)
         self._received[host] = taken.confirmation
         orders.signs.append((host, envelope.encode_sign(taken.confirmation, taken.is_behind)))
         if taken.refused:
