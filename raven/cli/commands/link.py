@@ -65,7 +65,7 @@ def run(urls: tuple[str, ...], sessions: tuple[str, ...], db: str | None, **opti
     config = load_config(db)
     with import_link():
         from raven.link import settings as link_settings
-        from raven.link.relay.relay import run_until_signal
+        from raven.link.relay.process import run_until_signal
     given = {**options, "url": list(urls) or None, "sessions": list(sessions) or None}
     settings = link_settings.load(config, given)
     run_until_signal(

@@ -35,8 +35,6 @@ _THREAD_S = 15.0
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 10.0
 # A change of the offset below this, or below its error, is noise.
 _OFFSET_STEP_US = 2000
-# Added to the relay's nice value: mail on this host comes before a backlog of other hosts.
-_NICE = 5
 _log = logging.getLogger("raven")
 
 
@@ -343,37 +341,3 @@ class Relay:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self._end_with(task.exception())
-
-
-def run_until_signal(
-    db_path: str,
-    settings: LinkSettings,
-    *,
-    on_ready: Callable[[str], None] = lambda url: None,
-    **options: Any,
-) -> None:
-    """Run a relay until SIGTERM or SIGINT; a second signal ends the process at once. Raises as `Relay.run`.
-
-    `options` are the options of Relay.
-    """
-    import gc
-    import signal
-
-    os.nice(_NICE)
-    gc.freeze()  # the objects of imported modules live as long as the process
-
-    async def run() -> None:
-        relay = Relay(db_path, settings, on_ready=on_ready, **options)
-        loop = asyncio.get_running_loop()
-
-        def stop() -> None:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
-                signal.signal(number, signal.SIG_DFL)
-            relay.stop()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop)
-        await relay.run()
-
-    asyncio.run(run())
