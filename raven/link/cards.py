@@ -170,10 +170,6 @@ class Cards:
             return None
         return self._keep(known._replace(at_home=self._addresses(host, known)))
 
-    def fresh(self, now: float) -> dict[str, Card]:
-        """Return the cards of the other hosts that are alive."""
-        return {host: card for host, card in self.hosts.items() if card.is_fresh(now)}
-
     def incomplete(self) -> set[str]:
         """Return the hosts of whose card a page is missing: if it stays so, the bucket must be read again."""
         return {host for host in self._heads if not self._is_complete(host)}

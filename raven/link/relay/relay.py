@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from raven.link.relay.work import Arrival
     from raven.link.server import Stored
 
-_STATUS_S = 5.0
+# From one status to the next, at most and at least; and how often missing pages of cards are looked for.
+_STATUS_S, _LEAST_STATUS_S, _PAGES_S = 5.0, 0.25, 2.0
 # Another relay puts its card each 5 s.
 _DOUBT_S = 6.5
 _LAST_S = 2.0
@@ -69,6 +70,7 @@ class Relay:
         self._began_at = clock.now()
         self._failure: str | None = None
         self._status: dict[str, Any] = {}
+        self._is_alive_now = asyncio.Event()  # a host is, which the status does not say
         self._offset: tuple[int, int] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -97,7 +99,7 @@ class Relay:
         server = await self._connect()
         if server is None:
             return
-        await server.subscribe_cards(lambda key, data: self._thread.submit(partial(self._work.meet, key, data)))
+        await server.subscribe_cards(self._on_card)
         await server.subscribe_signs(self._on_sign)
         await self._read_cards(server)
         if await self._call(partial(self._is_doubtful, last_run)):
@@ -106,7 +108,7 @@ class Relay:
             self._thread.submit(partial(self._work.connect, server.max_payload))
             self._pull = Pull(server)
             self._intake = Intake(self._pull, self._settings.name, self._give, self._thread.wake)
-            for task in (self._intake.run(), self._carry_out(server), self._write_status()):
+            for task in (self._intake.run(), self._carry_out(server), self._write_status(), self._complete(server)):
                 self._start(task)
             self._on_ready(server.connection.url)
         await self._ended
@@ -229,6 +231,22 @@ class Relay:
             age_s = max(0.0, (now - card.stored_at) / 1e6)
             self._thread.submit(partial(self._work.meet, card.key, card.data, age_s))
 
+    async def _complete(self, server: Server) -> None:
+        """Read the cards again while a page of the same card stays missing."""
+        missing: set[str] = set()
+        while True:
+            await asyncio.sleep(_PAGES_S)
+            before, missing = missing, await self._call(self._work.whereabouts.cards.incomplete) or set()
+            if before & missing:
+                with suppress(RavenError):  # the next look reads them
+                    await self._read_cards(server)
+
+    def _on_card(self, key: str, data: bytes) -> None:
+        self._thread.submit(partial(self._work.meet, key, data))
+        host = self._status.get("hosts", {}).get(key)
+        if self._is_other(key) and not (host and host["is_alive"]):
+            self._is_alive_now.set()
+
     def _on_sign(self, sender: str, data: bytes) -> None:
         sign = decode_sign(data)
         if sign is not None and self._is_other(sender):
@@ -303,15 +321,18 @@ class Relay:
     # The status.
 
     async def _write_status(self) -> None:
-        """Write the status file each 5 s, if it has changed."""
+        """Write the status file each 5 s, and when a host becomes alive, if it has changed."""
         written: dict[str, Any] = {}
         while True:
+            self._is_alive_now.clear()
             self._status = await self._describe()
             if self._status != written:
                 with suppress(OSError):
                     await asyncio.to_thread(status.write, self._db_path, self._status)
                     written = self._status
-            await asyncio.sleep(_STATUS_S)
+            await asyncio.sleep(_LEAST_STATUS_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._is_alive_now.wait(), _STATUS_S - _LEAST_STATUS_S)
 
     async def _describe(self) -> dict[str, Any]:
         server = self._server
