@@ -1,4 +1,4 @@
-"""Intake: the envelopes that wait for the store thread are bounded by what they have inflated to."""
+"""Intake: a bound holds for the inflated bytes of all envelopes that wait for the store thread."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_small_messages_that_inflate_to_large_ones_never_stand_in_memory_togethe
                 done, held[:] = held[:2], held[2:]
                 await taking.ack(done)
             await taking.ack(held)
-            await remains(alpha, 0)  # also what was of no use is acked
+            await remains(alpha, 0)  # the useless messages are acked, too
         task.cancel()
 
         assert 1 << 20 < most <= (1 << 20) + len(text)
