@@ -12,6 +12,10 @@ from raven.store.transaction import Transaction
 
 # A host that names an older frame for so long has an older file; until then its word was only late.
 _BELOW_S = 12.0
+# A receiver takes no epoch over the first of these. A word over the second is no host's, unless it names this bus's own
+# epoch: if this bus followed it, no receiver would take its frames in the end.
+_LARGEST_EPOCH = 1 << 60
+_LARGEST_FOREIGN = 1 << 59
 
 
 class Confirmations:
@@ -31,7 +35,7 @@ class Confirmations:
 
     def note(self, host: str, said: Confirmation) -> None:
         """Note a host's word for the next transaction; a malformed one is dropped."""
-        if not all(is_integer(part, 0, 1 << 62) for part in said):
+        if not all(is_integer(part, 0, 1 << 62) for part in said) or said.epoch > _LARGEST_EPOCH:
             return
         if self._written.get(host) == said and host not in self._below_since:
             return
@@ -85,8 +89,10 @@ class Confirmations:
 
     def _is_contradiction(self, tx: Transaction, state: HostState, said: Confirmation) -> bool:
         """Whether a host names a frame that this bus has not sent to it: this bus's file is the older one."""
-        if said.epoch != state.epoch or said.number > state.sent:
-            return said.epoch >= state.epoch
+        if said.epoch != state.epoch:
+            return state.epoch < said.epoch <= _LARGEST_FOREIGN
+        if said.number > state.sent:
+            return True
         if said.number < state.confirmed:
             return False
         if said.number == state.confirmed:

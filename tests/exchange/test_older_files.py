@@ -76,6 +76,24 @@ def test_a_late_word_alone_begins_nothing_anew(carrier: Carrier, alpha: Host, be
         assert alpha.exchange.flush() == set()
 
 
+def test_a_word_on_an_epoch_that_no_host_has_does_not_make_numbers_that_no_host_takes(
+    carrier: Carrier, alpha: Host, beta: Host
+) -> None:
+    send(carrier, alpha, beta, 1)
+    for epoch in ((1 << 59) + 1, 1 << 60, (1 << 60) + 1, 1 << 62):
+        alpha.exchange.confirmed("beta", Confirmation(epoch, 0, 0))
+        assert alpha.exchange.flush() == set()
+
+    # The largest word that counts, and one on the epoch that this made.
+    for said in (Confirmation(1 << 59, 0, 0), Confirmation((1 << 59) + 1, 5, 5)):
+        alpha.exchange.confirmed("beta", said)
+        assert alpha.exchange.flush() == {"beta"}
+
+    carrier.settle()
+    assert bodies(beta.at(WORKER)) == [1]
+    assert everything_is_acked(carrier, alpha)
+
+
 def test_the_senders_older_file_sends_none_twice_and_loses_no_new_one(
     carrier: Carrier, alpha: Host, beta: Host, time: Time
 ) -> None:
