@@ -26,6 +26,8 @@ from raven.store.database import Store
 from raven.store.transaction import Transaction
 
 _BATCH = 1000
+# A frame has at most so many recipients: a receiver takes 1,000,000 JSON values, and a recipient is five.
+_MAX_RECIPIENTS = 10_000
 # A message with more bytes goes to no host: its frame has up to twice as many, and a receiver takes 64 MiB.
 _MAX_BYTES = 30 << 20
 # The tag of a frame, the id of its message or None, and its content without the number.
@@ -97,10 +99,12 @@ def hand_over(
     contents = _returned(tx, terms, host, messages)
     sizes = [len(content) for _, _, content in contents]
     held = []
-    for tag, (message_id, rows) in zip(new_tags(len(messages)), messages.items(), strict=True):
+    for message_id, rows in messages.items():
+        made = _message_frames(terms, message_id, rows)
+        tag = made[-1][0]
         held += [{"id": row[0], "lease": state.lease, "frame": tag} for row in rows]
-        contents.append((tag, message_id, _content(terms, message_id, rows[0][5], [row[1:5] for row in rows])))
-        sizes.append(rows[0][6] + len(contents[-1][2]))
+        contents += made
+        sizes += [rows[0][6] + len(content) for _, _, content in made]
         to = rows[0][7]
         if TO_SEPARATOR in to or WILDCARD in to:
             tx.change("restamp", {"message_id": message_id, "frame": tag, "lease": state.lease})
@@ -194,11 +198,10 @@ def begin_anew(
     messages: dict[int, list[Any]] = {}
     for row in tx.rows("held_by", {"lease": state.lease}):
         messages.setdefault(row[0] >> 20, []).append(row)
-    tags = new_tags(len(news) + len(messages))
-    contents: list[_Content] = [(tag, None, content) for tag, content in zip(tags, news, strict=False)]
-    for tag, (message_id, rows) in zip(tags[len(news) :], messages.items(), strict=True):
-        contents.append((tag, message_id, _content(terms, message_id, rows[0][5], [row[1:5] for row in rows])))
-        tx.change("restamp", {"message_id": message_id, "frame": tag, "lease": state.lease})
+    contents: list[_Content] = [(tag, None, content) for tag, content in zip(new_tags(len(news)), news, strict=True)]
+    for message_id, rows in messages.items():
+        contents += _message_frames(terms, message_id, rows)
+        tx.change("restamp", {"message_id": message_id, "frame": contents[-1][0], "lease": state.lease})
     state = add_frames(tx, state, contents)
     tx.change("set_news_number", {"host": state.host, "number": len(news), "confirmed": old_confirmed})
     return state
@@ -227,9 +230,15 @@ def recipients_of(tx: Transaction, ids: Iterable[int]) -> list[str]:
     return [row[0] for row in tx.rows("recipients_in", {"ids": json.dumps(list(ids))})]
 
 
-def _content(terms: Terms, message_id: int, created_at: int, rows: Sequence[Any]) -> str:
-    recipients = [Recipient(row[0], row[1], row[2], terms.to_wire(row[3])) for row in rows]
-    return message_content(message_id, created_at, recipients)
+def _message_frames(terms: Terms, message_id: int, rows: Sequence[Any]) -> list[_Content]:
+    """Return the frames that give a host these deliveries of a message; news of them has the tag of the last one."""
+    created_at = rows[0][5]
+    recipients = [Recipient(row[1], row[2], row[3], terms.to_wire(row[4])) for row in rows]
+    starts = range(0, len(rows), _MAX_RECIPIENTS)
+    return [
+        (tag, message_id, message_content(message_id, created_at, recipients[start : start + _MAX_RECIPIENTS]))
+        for tag, start in zip(new_tags(len(starts)), starts, strict=True)
+    ]
 
 
 def _last_that_fits(sizes: Sequence[Any], max_bytes: int) -> int | None:

@@ -35,11 +35,17 @@ class Leaving:
         self._last_id = last_id
         query = {"addresses": json.dumps(sorted(self._candidates)), "now": clock.now()}
         found = [
-            Outgoing(address, ready, None if origin is None else origin.partition("/")[0])
+            Outgoing(address, ready, _question_host(terms, origin))
             for address, ready, origin in store.rows("count_to_leave", query)
         ]
         self._candidates = {one.address for one in found}
         return found
+
+
+def _question_host(terms: Terms, origin: str | None) -> str | None:
+    """Return the host in the origin of a question; None for this host, which has the name of another one by now."""
+    host = None if origin is None else origin.partition("/")[0]
+    return None if host == terms.host else host
 
 
 def returnable(store: Store, returns: int = MAX_RETURNS) -> list[Returnable]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from threading import Thread
 from typing import Any
 
 import pytest
 
-from raven import Message
-from raven.exchange import Incoming
+from raven.exchange import Confirmation, Incoming
 from scripts.harness.deadline import wait_until
 from tests.exchange.carrier import Carrier, Host, bodies, envelope, receipt, states
 
@@ -164,26 +162,27 @@ def test_a_message_that_fits_into_no_frame_is_dead_with_the_reason_and_stops_non
     assert alpha.sql("SELECT count(*) FROM link_news") == [(0,)]
 
 
-def test_a_request_crosses_and_its_reply_comes_back_to_the_private_address(
-    carrier: Carrier, alpha: Host, beta: Host
-) -> None:
-    replies: list[Message] = []
-    asking = Thread(target=lambda: replies.append(alpha.at("boss:s").request(WORKER, "ask", "?", timeout_s=30)))
-    asking.start()
-    while not alpha.exchange.hand_over("beta", [WORKER]):
-        asking.join(0.005)
-    carrier.settle()
-    (question,) = beta.at(WORKER).claim()
+def test_a_message_to_very_many_has_frames_that_a_receiver_takes_also_when_numbers_begin_anew(carrier: Carrier) -> None:
+    alpha, beta = carrier.add("alpha", window=20_000), carrier.add("beta")
+    recipients = [f"w{number}:s" for number in range(10_001)]
+    [sent] = send(alpha, "hear", to=recipients)
 
-    beta.at(WORKER).reply(question, "answer", "!")
-    (leaving,) = beta.exchange.outgoing()
-    beta.exchange.hand_over("alpha", [leaving.address])
-    carrier.settle()
-    asking.join(30)
+    def sizes() -> list[int]:
+        return [len(json.loads(frame.text)["to"]) for frame in carrier.frames(alpha, beta, max_bytes=1 << 30).frames]
 
-    assert leaving.address == question.reply_address
-    assert leaving.question_host == "alpha"
-    assert [(reply.body, reply.sender) for reply in replies] == [("!", WORKER)]
+    assert alpha.exchange.hand_over("beta", recipients, max=20_000) == 1
+    assert sizes() == [10_000, 1]
+    carrier.settle()
+    alpha.exchange.confirmed("beta", Confirmation(alpha.exchange.hosts()["beta"].epoch + 1, 0, 0))
+    assert alpha.exchange.flush() == {"beta"}
+    assert sizes() == [10_000, 1]
+    carrier.settle()
+
+    ends = recipients[0], recipients[-1]
+    assert [bodies(beta.at(address)) for address in ends] == [["hear"], ["hear"]]
+    carrier.settle()
+    assert [state for address, state in states(alpha, sent) if address in ends] == ["acked", "acked"]
+    assert beta.sql("SELECT count(*), count(DISTINCT recipient) FROM deliveries") == [(10_001, 10_001)]
 
 
 def test_a_thread_is_linked_on_both_hosts(carrier: Carrier, alpha: Host, beta: Host) -> None:

@@ -316,19 +316,26 @@ SELECT DISTINCT recipient FROM deliveries WHERE id > :delivery_id AND state < 2;
 
 -- count_to_leave --
 -- The number of ready deliveries, 1,000 at most, that may leave, for each address of a JSON array. For a private reply
--- address also the origin of its question.
+-- address also the origin of its question, unless a delivery replies to a question of this host with that address.
 SELECT a.value,
        (SELECT count(*) FROM (SELECT 1 FROM deliveries AS d
                                WHERE d.state < 2 AND d.leased = 0 AND d.recipient = a.value AND d.ready_at = 0
                                  AND coalesce(d.frame, -2) = -2 AND (d.expires_at IS NULL OR d.expires_at > :now) LIMIT 1000)) AS ready,
-       (SELECT i.origin FROM link_in AS i WHERE i.reply_address = a.value LIMIT 1)
+       (SELECT i.origin FROM link_in AS i
+         WHERE i.reply_address = a.value
+           AND NOT EXISTS (SELECT 1 FROM deliveries AS d JOIN messages AS m ON m.id = d.id >> 20
+                             JOIN messages AS q ON q.id = m.reply_to
+                             JOIN deliveries AS e ON e.id = q.id << 20
+                            WHERE d.state < 2 AND d.leased = 0 AND d.recipient = a.value AND d.ready_at = 0
+                              AND q.reply_address = a.value AND coalesce(e.frame, -2) NOT IN (0, -1))
+         LIMIT 1)
   FROM json_each(:addresses) AS a
  WHERE ready > 0;
 
 -- count_foreign --
 -- The number of ready deliveries, 1,000 at most, that may be given back, for each address of a JSON array.
 SELECT a.value,
-       (SELECT count(*) FROM (SELECT 1 FROM deliveries AS d
+       (SELECT count(*) FROM (SELECT 1 FROM deliveries AS d INDEXED BY link_foreign
                                WHERE d.state < 2 AND d.leased = 0 AND d.recipient = a.value AND d.ready_at = 0
                                  AND d.frame = 0 AND (d.expires_at IS NULL OR d.expires_at > :now)
                                  AND NOT EXISTS (SELECT 1 FROM link_in AS i
