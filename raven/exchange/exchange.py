@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from raven import config
-from raven.config import Config, Durability
+from raven.config import Config, Durability, check_ttl
 from raven.errors import InputError, abbreviate
 from raven.exchange import handover, hosts, intake, news, outgoing, overview, schema
 from raven.exchange.confirmations import Confirmations
@@ -48,7 +48,8 @@ class Exchange:
     `host` is the name of this host: 1 to 40 of the characters a-z, 0-9 and -. `sessions` are patterns of the sessions
     that take part. `accept` maps a host to patterns of the senders that it may name; None: any host may name any
     sender. At most `window` frames, of about `window_bytes`, wait for the confirmation of one host. A longer body than
-    `max_body_bytes` from another host is refused.
+    `max_body_bytes` from another host is refused. `maintain` unregisters an address that no client has used for
+    `identity_ttl_s`; None: the setting, or never if a `db_path` is given.
 
     Two rules hold. A frame that `frames` returns is on this host's disk. A frame that `take_in` confirms is on this
     host's disk, with the message or the news in it. Both need `durability="full"` to hold after a loss of power.
@@ -70,12 +71,14 @@ class Exchange:
         durability: Durability = "full",
         busy_timeout_s: float | None = None,
         max_body_bytes: int | None = None,
+        identity_ttl_s: float | None = None,
     ) -> None:
         hosts.check_host(host)
         for name, value in (("window", window), ("window_bytes", window_bytes)):
             if not is_integer(value, 1, 1 << 40):
                 raise InputError(f"{name} {abbreviate(value)} is no whole number, 1 or more")
         settings = config.load() if db_path is None else Config(db=str(db_path), db_source="the program")
+        ttl_s = settings.identity_ttl_s if identity_ttl_s is None else check_ttl("identity_ttl_s", identity_ttl_s)
         accepted = None if accept is None else {one: tuple(patterns) for one, patterns in accept.items()}
         self.host = host
         max_body_bytes = settings.max_body_bytes if max_body_bytes is None else max_body_bytes
@@ -86,7 +89,7 @@ class Exchange:
         )
         self._is_durable = durability == "full"
         self._doorbells = doorbells = Doorbells(self._store.path)
-        self._handle = Handle(self._store, doorbells, lambda store: settle(store, doorbells, settings.identity_ttl_s))
+        self._handle = Handle(self._store, doorbells, lambda store: settle(store, doorbells, ttl_s))
         self._maintenance = Maintenance(doorbells, self._handle.on_idle, trims_idle=True)
         self._windows: dict[str, handover.Window] = {}
         self._confirmations = Confirmations(self._terms)
@@ -139,10 +142,10 @@ class Exchange:
         """Hold the next ready deliveries to some addresses for a host, by urgency, then id, and number them in frames.
 
         A mapping limits how many deliveries of each address go; None: all. A held delivery is no consumer's on this
-        host, until the host tells what became of it. Returns the number of new frames, at most `max`, one for each
-        message; 0 if no delivery is ready, or if the window is full. Hand all mail for a host over in one call: a
-        message to several recipients has one place in the order of that host, that of its first frame. A message over
-        30 MiB fits into no frame: its deliveries are dead at once.
+        host, until the host tells what became of it. Returns the number of messages that leave, at most `max`, in one
+        frame for each, or in one for each 10,000 recipients; 0 if no delivery is ready, or if the window is full. Hand
+        all mail for a host over in one call: a message to several recipients has one place in the order of that host,
+        that of its first frame. A message over 30 MiB fits into no frame: its deliveries are dead at once.
         """
         self._check_other(host)
         if not is_integer(max, 1, _MAX_FRAMES):

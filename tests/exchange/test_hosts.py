@@ -9,9 +9,10 @@ from typing import Any
 import apsw
 import pytest
 
-from raven import BusClient, InputError
+from raven import BusClient, ConfigError, InputError
 from raven.exchange import Exchange, Home, overview
 from raven.exchange.schema import definitions
+from raven.store.sql import SQL
 from tests.exchange.carrier import Carrier, Host
 
 WORKER = "worker:s"
@@ -86,6 +87,22 @@ def test_a_host_shows_its_addresses_and_takes_none_of_this_host_away(carrier: Ca
     assert shown()["a:s"] is None
 
 
+def test_maintenance_unregisters_the_addresses_that_the_setting_says(carrier: Carrier) -> None:
+    for name, options, left in (("alpha", {"identity_ttl_s": 60}, ["new:s"]), ("beta", {}, ["new:s", "old:s"])):
+        host = carrier.add(name, **options)
+        host.at("new:s").register("old:s")
+        host.sql("UPDATE identities SET last_seen = last_seen - 100000000 WHERE address = 'old:s'")
+        host.exchange.maintain()
+        assert sorted(host.exchange.home()) == left
+
+
+def test_mail_of_other_hosts_is_counted_in_its_own_index(alpha: Host) -> None:
+    values = {"addresses": "[]", "now": 0, "returns": 3}
+    with apsw.Connection(alpha.db) as connection:
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {SQL['count_foreign']}", values)]
+    assert "SEARCH d USING INDEX link_foreign (recipient=?)" in plan
+
+
 def test_an_overview_counts_frames_and_the_deliveries_of_each_host(carrier: Carrier, alpha: Host, beta: Host) -> None:
     first = alpha.at("boss:s").send(WORKER, "job")
     alpha.at("boss:s").send(WORKER, "job")
@@ -122,6 +139,7 @@ def test_with_a_message_goes_its_origin_and_the_bus_stays_sound(carrier: Carrier
         (lambda path: Exchange(path, 5), "5"),
         (lambda path: Exchange(path, "alpha", window=0), "window 0"),
         (lambda path: Exchange(path, "alpha", window_bytes="big"), "window_bytes 'big'"),
+        (lambda path: Exchange(path, "alpha", identity_ttl_s=-1), "identity_ttl_s is -1"),
         (lambda path: Exchange(path, "alpha").hand_over("be.ta", ["w:s"]), "'be.ta'"),
         (lambda path: Exchange(path, "alpha").hand_over("beta", ["w:s"], max=0), "max 0"),
         (lambda path: Exchange(path, "alpha").take_in("be/ta", []), "'be/ta'"),
@@ -131,5 +149,5 @@ def test_with_a_message_goes_its_origin_and_the_bus_stays_sound(carrier: Carrier
     ],
 )
 def test_a_bad_argument_is_refused_by_its_value(tmp_path: Path, call: Any, wrong: str) -> None:
-    with pytest.raises(InputError, match=wrong):
+    with pytest.raises((ConfigError, InputError), match=wrong):
         call(str(tmp_path / "bus.db"))

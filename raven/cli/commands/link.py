@@ -73,6 +73,7 @@ def run(urls: tuple[str, ...], sessions: tuple[str, ...], db: str | None, **opti
         settings,
         busy_timeout_s=config.busy_timeout_s,
         max_body_bytes=config.max_body_bytes,
+        identity_ttl_s=config.identity_ttl_s,
         on_ready=lambda url: click.echo(f"linked as {settings.name} in {settings.realm} over {escape(url)}"),
     )
 

@@ -53,12 +53,24 @@ class Relay:
         *,
         busy_timeout_s: float | None = None,
         max_body_bytes: int | None = None,
+        identity_ttl_s: float | None = None,
         on_ready: Callable[[str], None] = lambda url: None,
     ) -> None:
         self._db_path = db_path
         self._settings = settings
-        self._busy_timeout_s = busy_timeout_s
-        self._max_body_bytes = max_body_bytes
+        self._open_exchange = partial(
+            Exchange,
+            db_path,
+            settings.name,
+            sessions=settings.sessions,
+            accept=settings.accept,
+            window=settings.window,
+            window_bytes=settings.window_bytes,
+            durability=settings.durability,
+            busy_timeout_s=busy_timeout_s,
+            max_body_bytes=max_body_bytes,
+            identity_ttl_s=identity_ttl_s,
+        )
         self._on_ready = on_ready
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._loop = asyncio.get_running_loop()
@@ -157,19 +169,6 @@ class Relay:
             await self._carry_out_one(server, self._orders.get_nowait())
 
     # The store thread.
-
-    def _open_exchange(self) -> Exchange:
-        return Exchange(
-            self._db_path,
-            self._settings.name,
-            sessions=self._settings.sessions,
-            accept=self._settings.accept,
-            window=self._settings.window,
-            window_bytes=self._settings.window_bytes,
-            durability=self._settings.durability,
-            busy_timeout_s=self._busy_timeout_s,
-            max_body_bytes=self._max_body_bytes,
-        )
 
     def _is_doubtful(self, last_run: str | None) -> bool:
         return self._work.whereabouts.is_doubtful(last_run)
