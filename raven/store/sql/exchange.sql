@@ -219,10 +219,11 @@ VALUES (:id, :recipient, :urgency, 0, :expires_at, :max_attempts, :attempts, 0);
 -- admit_another --
 -- Insert a delivery of a message that is here already, unless it has one to that recipient.
 INSERT INTO deliveries (id, recipient, urgency, ready_at, expires_at, max_attempts, attempts, frame)
-SELECT max(d.id) + 1, :recipient, :urgency, 0, :expires_at, :max_attempts, :attempts, 0
+SELECT d.id + 1, :recipient, :urgency, 0, :expires_at, :max_attempts, :attempts, 0
   FROM deliveries AS d
- WHERE d.id >= :message_id << 20 AND d.id < (:message_id + 1) << 20 AND @delivery_id IS NULL
-HAVING max(d.id) IS NOT NULL AND max(d.id) + 1 < (:message_id + 1) << 20
+ WHERE d.id = (SELECT max(f.id) FROM deliveries AS f NOT INDEXED
+                WHERE f.id >= :message_id << 20 AND f.id < (:message_id + 1) << 20)
+   AND d.id + 1 < (:message_id + 1) << 20 AND @delivery_id IS NULL
 RETURNING id;
 
 -- note_origin --
