@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import NamedTuple
 
-from raven.errors import ConfigError, UnreachableError
+from raven.errors import ConfigError, LimitError, ServerError, UnreachableError
 from raven.link.jetstream import objects
 from raven.link.jetstream.api import API, Stored
 from raven.link.jetstream.client import Answer
@@ -121,10 +122,10 @@ class Server:
         return await self.api.publish(self.names.mail(to, self.names.host), data, headers)
 
     async def sign(self, to: str, data: bytes) -> bool:
-        """Send a sign to a host, which gets it if it listens now; returns False if there is no connection."""
+        """Send a sign to a host, which gets it if it listens now; returns False if it cannot be sent."""
         try:
             await self.connection.send(self.names.sign(to, self.names.host), data)
-        except UnreachableError:
+        except (UnreachableError, LimitError):
             return False
         return True
 
@@ -154,7 +155,8 @@ class Server:
     async def read_cards(self) -> dict[str, Card]:
         """Return the cards of all hosts by their keys; raises UnreachableError, LostError or ForbiddenError."""
         info = await self.api.stream_info(self.names.card_stream, self.names.card(">"))
-        subjects = list(info["state"].get("subjects") or ())
+        with self._known_form():
+            subjects = list(info["state"].get("subjects") or ())
         cards: dict[str, Card] = {}
         for start in range(0, len(subjects), _MANY):
             found = await asyncio.gather(*map(self._card, subjects[start : start + _MANY]))
@@ -170,36 +172,46 @@ class Server:
             return None
         key, number, sent_at, answered_at = self._last_card
         found = await self.api.last_message(self.names.card_stream, self.names.card(key))
-        if found is None or found["seq"] != number:
-            return None
-        return ClockOffset(_micros(found["time"]) - (sent_at + answered_at) // 2, (answered_at - sent_at + 1) // 2)
+        with self._known_form():
+            if found is None or found["seq"] != number:
+                return None
+            return ClockOffset(_micros(found["time"]) - (sent_at + answered_at) // 2, (answered_at - sent_at + 1) // 2)
 
     async def info(self) -> ServerInfo:
         """Return the server and the stream as they are now; raises as `read_cards` does."""
         stream = await self.api.stream_info(self.names.stream)
-        server, state, config = self.connection.info, stream["state"], stream["config"]
-        cluster = stream.get("cluster") or {}
-        return ServerInfo(
-            url=self.connection.url,
-            version=str(server.get("version", "")),
-            name=str(server.get("server_name", "")),
-            cluster=cluster.get("name"),
-            leader=cluster.get("leader"),
-            domain=self.names.js_domain or server.get("domain"),
-            max_payload=self.max_payload,
-            messages=state["messages"],
-            bytes=state["bytes"],
-            max_bytes=config["max_bytes"],
-            replicas=config["num_replicas"],
-        )
+        with self._known_form():
+            server, state, config = self.connection.info, stream["state"], stream["config"]
+            cluster = stream.get("cluster") or {}
+            return ServerInfo(
+                url=self.connection.url,
+                version=str(server.get("version", "")),
+                name=str(server.get("server_name", "")),
+                cluster=cluster.get("name"),
+                leader=cluster.get("leader"),
+                domain=self.names.js_domain or server.get("domain"),
+                max_payload=self.max_payload,
+                messages=state["messages"],
+                bytes=state["bytes"],
+                max_bytes=config["max_bytes"],
+                replicas=config["num_replicas"],
+            )
 
     async def _card(self, subject: str) -> Card | None:
         found = await self.api.last_message(self.names.card_stream, subject)
         if found is None:
             return None
-        return Card(
-            subject[len(self.names.card("")) :], base64.b64decode(found.get("data") or ""), _micros(found["time"])
-        )
+        with self._known_form():
+            data = base64.b64decode(found.get("data") or "")
+            return Card(subject[len(self.names.card("")) :], data, _micros(found["time"]))
+
+    @contextmanager
+    def _known_form(self) -> Iterator[None]:
+        """Raise ServerError for an answer that lacks a part, or has one of another form."""
+        try:
+            yield
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
+            raise ServerError(f"{self.connection.url} answers a request to JetStream in an unknown form") from error
 
 
 def _micros(time: str) -> int:

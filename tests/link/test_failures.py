@@ -133,6 +133,21 @@ def test_hosts_that_are_cut_off_from_a_server_that_is_silent_go_on_and_drain_whe
     check(boss, worker, ids)
 
 
+@pytest.mark.slow
+def test_relays_outlive_a_server_that_is_wiped_at_each_stage_of_their_return(lab: Lab) -> None:
+    boss, worker = lab.pair("stages")
+    ids: list[int] = []
+    for stage in range(16):
+        ids += send(boss, worker.bus.address, range(len(ids), len(ids) + 10))
+        lab.nats.kill()
+        lab.nats.wipe()
+        lab.nats.start()
+        threading.Event().wait(0.03 * stage)  # they connect, make the streams, read the cards, publish
+
+    check(boss, worker, ids)
+    assert not any(relay.has_ended for relay in lab.relays.values())
+
+
 def test_a_held_message_that_is_acked_by_hand_where_it_was_sent_ends_on_the_other_host(lab: Lab) -> None:
     boss, there = lab.realm.bus("alpha", "boss:hand"), lab.realm.bus("beta", "worker:hand")
     wait_for_peer(boss, there.address)

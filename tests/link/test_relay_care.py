@@ -207,3 +207,19 @@ def test_more_mail_than_the_window_waits_here_and_leaves_when_the_other_host_is_
 
     wait_until(lambda: there.stats(full=False).ready == 5000, "all are on beta", 40)
     assert [message.body for message in take(there, 5000)] == list(range(5000))
+
+
+def test_a_relay_that_starts_before_its_server_is_set_up_waits_for_it(nats: NATSServer, realm: Realm) -> None:
+    nats.kill()
+    nats.config = 'accounts { A { users: [{ user: "alpha", password: "s3cret" }] } }'  # without JetStream
+    nats.start()
+    url = nats.url.replace("//", "//alpha:s3cret@")
+    with Linked(realm.db("alpha"), url, "alpha", waits=False) as relay:
+        wait_until(lambda: "JetStream is not enabled" in relay.log(), "it has told why it waits")
+        nats.kill()
+        nats.config = ""
+
+        nats.start()
+
+        relay.wait_until_linked()
+        assert relay.log().count("trying again") <= 3  # each reason once

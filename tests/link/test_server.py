@@ -254,3 +254,25 @@ def test_a_flush_that_is_cancelled_ends_no_connection(nats: NATSServer, caplog: 
 
     asyncio.run(story())
     assert not caplog.records
+
+
+def test_what_is_sent_while_the_connection_breaks_is_not_sent_and_raises_nothing_else(nats: NATSServer) -> None:
+    async def story(hosts: Hosts) -> None:
+        server = await hosts.connect("alpha", nats.url)
+        told = []
+        # The writer of nats-py finds the loss some turns of the loop after the write, and the reader some others.
+        for turns in range(6):
+            nats.pause()
+            await server.sign("beta", b"unread, so that the end of the server resets the connection")
+            await asyncio.sleep(0.05)
+            nats.kill()
+            await server.sign("beta", b"written, and refused")
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            told.append(await server.sign("beta", b"while it breaks"))
+            nats.start()
+            await hosts.event("alpha", "connected", turns + 2)
+        assert told[0]
+        assert not told[-1]
+
+    run(story)

@@ -120,7 +120,7 @@ class API:
             if error.code == _NO_MESSAGE:
                 return None
             raise self._error(error, stream) from error
-        message: dict[str, Any] = found["message"]
+        message: dict[str, Any] = found.get("message") or {}
         return message
 
     async def ask_for_mail(self, reply: str, batch: int, expires_s: float, heartbeat_s: float) -> None:
@@ -166,7 +166,7 @@ class API:
                     f"{where} stores nothing more ({error}): give the stream more max_bytes, or the server more disk"
                 ) from error
             raise self._error(error, stream) from error
-        except KeyError as error:
+        except (KeyError, ValueError, TypeError) as error:
             raise ServerError(f"{where} answers a message in an unknown form") from error
 
     def _error(self, error: RequestError, name: str) -> RavenError:

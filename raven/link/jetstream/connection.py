@@ -19,6 +19,7 @@ from raven.errors import (
     LimitError,
     LostError,
     RavenError,
+    ServerError,
     UnreachableError,
 )
 from raven.link.jetstream.client import Answer, Client, as_callback
@@ -153,7 +154,7 @@ class Connection:
             )
         try:
             await client.publish(subject, data, reply, dict(headers) if headers else None)
-        except nats.errors.Error as error:
+        except (nats.errors.Error, OSError) as error:  # nats-py writes to the socket itself if its flusher has ended
             raise UnreachableError(f"the connection to {self.url} has just ended ({error})") from error
 
     async def call(
@@ -317,7 +318,9 @@ class Connection:
                 if self._client is None:
                     await self._connect()
                 await self._prepare()
-            except RavenError as error:
+            except Exception as error:  # of any kind: without this task there is no connection for good
+                if not isinstance(error, RavenError):
+                    error = ServerError(f"connecting to {self.url} has failed ({type(error).__name__}: {error})")
                 self.report_failure(error)
                 if self._client is None:
                     await asyncio.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311 (not all relays at once)

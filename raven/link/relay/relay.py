@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from raven.errors import LostError, RavenError, UnreachableError
+from raven.errors import ForbiddenError, LostError, RavenError, ServerError, UnreachableError
 from raven.exchange import Exchange
 from raven.link import status
 from raven.link.envelope import decode_sign
@@ -94,7 +94,9 @@ class Relay:
     async def run(self) -> None:
         """Link until `stop`; raises BindError if a relay of this bus runs already.
 
-        Raises ConfigError, ForbiddenError, LimitError, ServerError or DatabaseError if the link cannot work.
+        Raises ConfigError or ForbiddenError if the server does not take this host as it is configured, DatabaseError
+        if the bus file cannot be used, and ServerError for an error that is not foreseen. Other errors of the server
+        are logged and shown in the status, and the relay tries again.
         """
         with self._open_exchange():  # makes a missing bus file, and reports an unusable one at once
             pass
@@ -113,7 +115,7 @@ class Relay:
             return
         await server.subscribe_cards(self._on_card)
         await server.subscribe_signs(self._on_sign)
-        await self._read_cards(server)
+        await self._read_first_cards(server)
         if await self._call(partial(self._is_doubtful, last_run)):
             await asyncio.wait({self._ended}, timeout=_DOUBT_S)
         if not self._ended.done():
@@ -121,7 +123,7 @@ class Relay:
             self._pull = Pull(server)
             self._intake = Intake(self._pull, self._settings.name, self._give, self._thread.wake)
             for task in (self._intake.run(), self._carry_out(server), self._write_status(), self._complete(server)):
-                self._start(task)
+                self._start(task, is_lasting=True)
             self._on_ready(server.connection.url)
         await self._ended
 
@@ -131,10 +133,10 @@ class Relay:
         while not self._ended.done():
             try:
                 self._server = await connect(self._settings, self._on_event)
-            except (UnreachableError, LostError) as error:
-                if str(error) != self._failure:
-                    self._failure = str(error)
-                    _log.warning("%s; trying again", error)
+            except ServerError as error:
+                if isinstance(error, ForbiddenError):
+                    raise
+                self._note_failure(error)
                 await asyncio.wait({self._ended}, timeout=pause_s)
                 pause_s = min(2 * pause_s, _MAX_PAUSE_S)
             else:
@@ -142,8 +144,23 @@ class Relay:
                 return self._server
         return None
 
+    async def _read_first_cards(self, server: Server) -> None:
+        """Read the cards, as often as it takes, unless the relay is stopped meanwhile."""
+        while not self._ended.done() and (error := await self._try_cards(server)):
+            if isinstance(error, ForbiddenError):
+                raise error
+            self._note_failure(error)
+            await asyncio.wait({self._ended}, timeout=_FIRST_PAUSE_S)
+
+    def _note_failure(self, error: RavenError) -> None:
+        """Show an error of the server that may pass."""
+        if str(error) != self._failure:
+            self._failure = str(error)
+            _log.warning("%s; trying again", error)
+
     async def _end(self) -> None:
         """Finish the transaction, put the last card, and close everything."""
+        self.stop()  # no task's end counts any more
         if self._pull is not None:
             await self._pull.close()
         self._thread.submit(self._work.leave)
@@ -184,8 +201,13 @@ class Relay:
         if not self._ended.done():
             if error is None:
                 self._ended.set_result(None)
-            else:
+            elif isinstance(error, RavenError):
                 self._ended.set_exception(error)
+            else:
+                # Never as it is: a command takes a BrokenPipeError for the end of its reader, and ends quietly.
+                _log.error("the relay has failed", exc_info=error)
+                text = f"the relay has failed ({type(error).__name__}: {error}): report this, and start it again"
+                self._ended.set_exception(ServerError(text))
 
     async def _call(self, function: Callable[[], Any]) -> Any:
         """Run a function in the store thread, and return its result; None if the thread ends before."""
@@ -217,18 +239,28 @@ class Relay:
             self._failure = event.text
 
     async def _rejoin(self) -> None:
-        """Go on after a lost connection: read the cards that were missed, then publish."""
-        if self._server is not None:
-            with suppress(UnreachableError, LostError):  # it is lost again: the next connection comes here again
-                await self._read_cards(self._server)
-            if self._server.is_ready:
-                self._thread.submit(partial(self._work.connect, self._server.max_payload))
+        """Go on after a lost connection: read the cards that were missed, or try that again later, and publish."""
+        if (server := self._server) is None:
+            return
+        lost, pause_s, error = server.connection.lost, _FIRST_PAUSE_S, await self._try_cards(server)
+        if server.is_ready:
+            self._thread.submit(partial(self._work.connect, server.max_payload))
+        while error and not lost.done():  # if it is lost again, the next connection comes here again
+            self._note_failure(error)
+            await asyncio.wait({lost}, timeout=pause_s)
+            pause_s = min(2 * pause_s, _MAX_PAUSE_S)
+            error = None if lost.done() else await self._try_cards(server)
 
-    async def _read_cards(self, server: Server) -> None:
+    async def _try_cards(self, server: Server) -> RavenError | None:
+        try:
+            cards = await server.read_cards()
+        except RavenError as error:
+            return error
         now = clock.now() + (self._offset[0] if self._offset else 0)
-        for card in (await server.read_cards()).values():
+        for card in cards.values():
             age_s = max(0.0, (now - card.stored_at) / 1e6)
             self._thread.submit(partial(self._work.meet, card.key, card.data, age_s))
+        return None
 
     async def _complete(self, server: Server) -> None:
         """Read the cards again while a page of the same card stays missing."""
@@ -237,8 +269,7 @@ class Relay:
             await asyncio.sleep(_PAGES_S)
             before, missing = missing, await self._call(self._work.whereabouts.cards.incomplete) or set()
             if before & missing:
-                with suppress(RavenError):  # the next look reads them
-                    await self._read_cards(server)
+                await self._try_cards(server)  # after an error the next look reads them
 
     def _on_card(self, key: str, data: bytes) -> None:
         self._thread.submit(partial(self._work.meet, key, data))
@@ -351,13 +382,14 @@ class Relay:
             **(await self._call(self._work.snapshot) or {}),
         }
 
-    def _start(self, task: Any) -> None:
-        """Run a coroutine beside the others; an unexpected error of it ends the relay."""
+    def _start(self, task: Any, *, is_lasting: bool = False) -> None:
+        """Run a coroutine beside the others; an unexpected error of it, or any end if it must last, ends the relay."""
         started = self._loop.create_task(task)
         self._tasks.add(started)
-        started.add_done_callback(self._on_task_end)
+        started.add_done_callback(partial(self._on_task_end, is_lasting))
 
-    def _on_task_end(self, task: asyncio.Task[Any]) -> None:
+    def _on_task_end(self, is_lasting: bool, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._end_with(task.exception())
+        error = None if task.cancelled() else task.exception()
+        if error is not None or is_lasting:
+            self._end_with(error or RuntimeError("a task ended that must not"))
