@@ -58,8 +58,14 @@ class MessageFrame(NamedTuple):
     recipients: list[Recipient]
 
 
+ANY_FRAME = 0
+
+
 class News(NamedTuple):
-    """The state of one delivery on the host that tells it; `frame` is the tag of the frame that brought the message."""
+    """The state of one delivery on the host that tells it; `frame` is the tag of the frame that brought the message.
+
+    It is ANY_FRAME for a delivery that the host refuses, whichever frame brings it.
+    """
 
     message_id: int
     created_at: int
@@ -95,7 +101,6 @@ class LossFrame(NamedTuple):
 class RefusedFrame(NamedTuple):
     """A message that this host never takes; `origin` is None if it is not known whose it is."""
 
-    tag: int
     origin: str | None
     recipients: list[str]
     reason: str
@@ -166,10 +171,9 @@ def parse(
 
 
 def _parse_message(host: str, frame: Mapping[str, Any], max_body_bytes: int) -> MessageFrame | RefusedFrame:
-    tag: int = frame["k"]
     origin, to = frame["o"], _list_of(frame.get("to"))
     if not _is_origin(origin):
-        return RefusedFrame(tag, None, [], f"its origin {abbreviate(origin)} is no message")
+        return RefusedFrame(None, [], f"its origin {abbreviate(origin)} is no message")
     name = f"{host}/{origin[0]}/{origin[1]}"
     try:
         # Few frames are wrong: the recipients of one that is are read again, as far as they can be.
@@ -177,10 +181,10 @@ def _parse_message(host: str, frame: Mapping[str, Any], max_body_bytes: int) -> 
             raise InputError(f"it has {len(to):,} recipients: 1 to {MAX_RECIPIENTS:,} are possible")
         by_address = {one.address: one for one in map(_recipient, to)}
         row, reply_to = _row(frame, max_body_bytes)
-        return MessageFrame(tag, name, row, reply_to, [*by_address.values()])
+        return MessageFrame(frame["k"], name, row, reply_to, [*by_address.values()])
     except InputError as error:
         texts = [item[0] for item in to if isinstance(item, list) and item and isinstance(item[0], str)]
-        return RefusedFrame(tag, name, [text for text in texts if _is_text(text, MAX_LENGTH)], str(error))
+        return RefusedFrame(name, [text for text in texts if _is_text(text, MAX_LENGTH)], str(error))
 
 
 def _row(frame: Mapping[str, Any], max_body_bytes: int) -> tuple[MessageRow, str | None]:
@@ -230,7 +234,7 @@ def _parse_news(item: Any) -> News | None:
         and is_integer(one.state, 0, RETURNED)
         and one.state in _STATES
         and is_integer(one.attempts, 0, _LARGEST)
-        and is_integer(one.frame, 1, _LARGEST)
+        and is_integer(one.frame, ANY_FRAME, _LARGEST)
         and all(time is None or is_integer(time, 0, _LARGEST) for time in (one.delivered_at, one.finished_at))
         and isinstance(one.reason, str | None)
     )

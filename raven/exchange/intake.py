@@ -51,7 +51,7 @@ def take_in(tx: Transaction, terms: Terms, host: str, envelopes: Sequence[Incomi
     counts.refused = taken.unnumbered
     messages: list[MessageFrame] = []
     told: list[Any] = []
-    refused: list[tuple[str, str, int, str]] = []
+    refused: list[tuple[str, str, str]] = []
     begins_anew = False
     for frame in taken.frames:
         one = parse(host, frame, terms.max_body_bytes)
@@ -131,29 +131,29 @@ def _numbered(values: Sequence[Any]) -> Iterator[tuple[Any, tuple[int, int] | No
     return ((value, number_of(value)) for value in values)
 
 
-def _sift(terms: Terms, host: str, frame: MessageFrame) -> tuple[MessageFrame | None, list[tuple[str, str, int, str]]]:
+def _sift(terms: Terms, host: str, frame: MessageFrame) -> tuple[MessageFrame | None, list[tuple[str, str, str]]]:
     """Return a message with the recipients that this host takes, and the refusals of the others."""
     if not terms.accepts(host, frame.row.sender):
         reason = f"{host} may not name the sender {frame.row.sender} here: see the setting accept"
         return None, _refusals(
-            terms, host, RefusedFrame(frame.tag, frame.origin, [one.address for one in frame.recipients], reason)
+            terms, host, RefusedFrame(frame.origin, [one.address for one in frame.recipients], reason)
         )
     if all(terms.shares(one.address) for one in frame.recipients):
         return frame, []
     fit = [one for one in frame.recipients if terms.shares(one.address)]
     unfit = [one.address for one in frame.recipients if not terms.shares(one.address)]
     reason = "the session of this recipient is not shared: see the setting sessions"
-    refusals = _refusals(terms, host, RefusedFrame(frame.tag, frame.origin, unfit, reason))
+    refusals = _refusals(terms, host, RefusedFrame(frame.origin, unfit, reason))
     return (frame._replace(recipients=fit) if fit else None), refusals
 
 
-def _refusals(terms: Terms, host: str, frame: RefusedFrame) -> list[tuple[str, str, int, str]]:
-    """Return origin, recipient, tag and reason for each delivery of a refused frame."""
+def _refusals(terms: Terms, host: str, frame: RefusedFrame) -> list[tuple[str, str, str]]:
+    """Return origin, recipient and reason for each delivery of a refused frame."""
     if frame.origin is None or not frame.recipients:
         logging.getLogger("raven").warning("a frame of the host %s was refused: %s", host, frame.reason)
         return []
     reason = f"refused by {terms.host}: {frame.reason}"
-    return [(frame.origin, recipient, frame.tag, reason) for recipient in frame.recipients]
+    return [(frame.origin, recipient, reason) for recipient in frame.recipients]
 
 
 def _admit_all(tx: Transaction, terms: Terms, host: str, messages: Sequence[MessageFrame], counts: _Counts) -> None:

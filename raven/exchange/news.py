@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from raven.delivery import expiry
-from raven.exchange.frames import RETURNED, Change, News, news_content, origin_ids
+from raven.exchange.frames import ANY_FRAME, RETURNED, Change, News, news_content, origin_ids
 from raven.exchange.handover import add_frames, recipients_of
 from raven.exchange.hosts import find_state, new_tags
 from raven.exchange.values import HostState, Terms
@@ -101,14 +101,14 @@ def tell_all(tx: Transaction, terms: Terms) -> set[str]:
     return hosts
 
 
-def tell_refused(tx: Transaction, host: str, refused: Sequence[tuple[str, str, int, str]]) -> None:
-    """Tell a host that deliveries are dead here: origin, recipient, tag of the frame, and reason of each."""
+def tell_refused(tx: Transaction, host: str, refused: Sequence[tuple[str, str, str]]) -> None:
+    """Tell a host that deliveries are dead here: origin, recipient and reason of each."""
     state = find_state(tx, host)
     if state is not None and refused:
         now = clock.now()
         items = [
-            (origin, [*origin_ids(origin), recipient, DEAD, 0, None, now, reason, tag])
-            for origin, recipient, tag, reason in refused
+            (origin, [*origin_ids(origin), recipient, DEAD, 0, None, now, reason, ANY_FRAME])
+            for origin, recipient, reason in refused
         ]
         _add_news(tx, state, items, [])
 

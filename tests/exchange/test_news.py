@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from raven import UndeliveredError
-from tests.exchange.carrier import Carrier, Host, bodies, receipt
+from tests.exchange.carrier import Carrier, Host, bodies, receipt, states
 
 WORKER = "worker:s"
 
@@ -341,3 +341,14 @@ def test_many_changes_make_frames_of_a_hundred(carrier: Carrier, alpha: Host, be
     assert len(carrier.frames(beta, alpha).frames) == 15
     carrier.settle()
     assert alpha.sql("SELECT DISTINCT state FROM deliveries") == [(2,)]
+
+
+def test_a_refusal_counts_for_a_delivery_that_a_later_frame_has_named_again(carrier: Carrier, alpha: Host) -> None:
+    carrier.add("gamma", accept={})
+    sent = alpha.at("boss:s").send(["one:s", "two:s"], "job", "body").id
+
+    for _ in range(2):
+        assert alpha.exchange.hand_over("gamma", ["one:s", "two:s"], 1) == 1
+    carrier.settle()
+
+    assert states(alpha, sent) == [("one:s", "dead"), ("two:s", "dead")]

@@ -132,12 +132,13 @@ RETURNING id;
 
 -- told --
 -- Put into effect which state a delivery has at the host that has it; a dead one may be open there again. That a dead
--- one was deleted there is no news.
+-- one was deleted there is no news. The host refuses a delivery (:frame 0) whichever frame brings it.
 UPDATE deliveries
    SET state = :state, attempts = :attempts, delivered_at = :delivered_at, finished_at = :finished_at, reason = :reason,
        ready_at = CASE WHEN :state < 2 THEN @held ELSE 0 END
  WHERE id = @delivery_id
-   AND lease = :lease AND frame = :frame AND (state < 2 AND ready_at = @held OR state = 4 AND :state <> 3)
+   AND lease = :lease AND (frame = :frame OR :frame = 0 AND :state = 4)
+   AND (state < 2 AND ready_at = @held OR state = 4 AND :state <> 3)
    AND (state <> :state OR attempts <> :attempts OR reason IS NOT :reason)
    AND EXISTS (SELECT 1 FROM messages WHERE id = :message_id AND created_at = :created_at)
 RETURNING id, state;
