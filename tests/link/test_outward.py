@@ -128,6 +128,6 @@ def test_a_new_epoch_begins_at_the_first_frame_and_forgets_the_answers_for_the_o
     [([], 0), ([1, 1, 1], 3), ([200, 200], 1), ([150, 49, 1, 1], 3), ([500], 1), ([199, 500, 1], 2)],
 )
 def test_one_transaction_takes_few_frames_so_that_local_writers_do_not_wait(frames: list[int], taken: int) -> None:
-    arrivals = [Arrival(Envelope(Incoming(1, 0, [{}] * count), None), ()) for count in frames]
+    arrivals = [Arrival(Envelope(Incoming(1, 0, [{}] * count), None), (), 0) for count in frames]
 
     assert _first_few(arrivals) == arrivals[:taken]

@@ -275,7 +275,7 @@ def test_a_loop_that_waits_for_room_is_rung_when_a_renewal_finds_that_a_lease_is
     window.has_waiter = True
     window.wake = woken.set
 
-    renewer = LeaseRenewer(worker._store, "worker:s", Lease(7, 0.03), window, worker._doorbells.ring)
+    renewer = LeaseRenewer(worker._store, "worker:s", Lease(7, 0.03), window, worker._doorbells)
 
     assert woken.wait(DEADLINE_S)
     assert not window.ids
