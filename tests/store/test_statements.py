@@ -12,7 +12,7 @@ import pytest
 
 import raven
 from raven.model.message import MessageRow
-from raven.store.sql import SQL, change_log, load_exchange, migrations, migrations_after
+from raven.store.sql import SQL, change_log, link_triggers, load_exchange, migrations, migrations_after
 
 PACKAGE = Path(raven.__file__).parent
 load_exchange()
@@ -21,9 +21,9 @@ QUERIES = "".join((PACKAGE / "store" / "sql" / f"{name}.sql").read_text("utf-8")
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[apsw.Connection]:
-    """Create an empty bus with a change log in memory: only the schema matters here."""
+    """Create an empty bus with a change log and a link in memory: only the schema matters here."""
     connection = apsw.Connection(":memory:")
-    for script in (*migrations_after(0), change_log()):
+    for script in (*migrations_after(0), change_log(), link_triggers()):
         connection.execute(script)
     yield connection
     connection.close()
