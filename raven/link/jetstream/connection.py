@@ -154,7 +154,8 @@ class Connection:
             )
         try:
             await client.publish(subject, data, reply, dict(headers) if headers else None)
-        except (nats.errors.Error, OSError) as error:  # nats-py writes to the socket itself if its flusher has ended
+        # nats-py writes to the socket itself if its flusher has ended; on Python 3.12 a closed one: AttributeError.
+        except (nats.errors.Error, OSError, AttributeError) as error:
             raise UnreachableError(f"the connection to {self.url} has just ended ({error})") from error
 
     async def call(
