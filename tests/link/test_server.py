@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import Any
 
@@ -146,7 +147,9 @@ def test_what_is_deleted_while_mail_is_pulled_is_made_again(nats: NATSServer, go
         if gone in ("cards", "all"):
             await beta.api.request(f"STREAM.DELETE.{names.card_stream}")
             async with asyncio.timeout(DEADLINE_S):
-                while list(nats.store.rglob(names.card_stream)):  # a stream made meanwhile may store nothing
+                while any(
+                    names.card_stream in folders for _, folders, _ in os.walk(nats.store)
+                ):  # a stream made meanwhile may store nothing
                     await asyncio.sleep(0.05)
             await alpha.ensure()
         await publish_in_the_end(alpha, b"2")
