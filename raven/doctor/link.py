@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from raven.doctor.linux import locks, proc
 from raven.doctor.readonly_store import ReadOnlyStore
 from raven.doctor.report import Check, Finding, listed, summarize
+from raven.exchange.overview import overview
 from raven.model import clock
-from raven.store.sql import load_exchange
 
 if TYPE_CHECKING:
-    from raven.exchange import HostOverview
+    from raven.exchange.values import HostOverview
 
 _TRIGGERS = frozenset({"link_changed", "link_deleted"})
 _LARGE_CARD_BYTES = 512 << 10
@@ -31,15 +31,12 @@ def check_link(store: ReadOnlyStore) -> Check | None:
     """Check the relay and the links to other hosts; returns None if the bus was never linked."""
     from raven.link import status as relay
 
-    load_exchange()
     status = relay.read(store.path)
     pids = locks.holders(store.path, relay.LOCK)
     is_running = bool(pids) or locks.is_held(store.path, relay.LOCK)
     unknown = store.rows("held_by_unknown", {"max": 1})
     if not (store.rows("link_hosts") or status or is_running or unknown):
         return None
-    from raven.exchange import overview  # with the models of frames: a bus without a link needs them not
-
     hosts = overview(store)
     findings = [*_unknown_holds(store, unknown), *(_missing_triggers(store) if hosts else ())]
     if is_running:

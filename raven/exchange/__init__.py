@@ -2,33 +2,3 @@
 
 Imported by `doctor`, `link` and the rooms above them; imports `observer` and below.
 """
-
-from raven.exchange.exchange import Exchange
-from raven.exchange.overview import overview
-from raven.exchange.values import (
-    Batch,
-    Confirmation,
-    Frame,
-    Home,
-    HostOverview,
-    HostState,
-    Incoming,
-    Outgoing,
-    Returnable,
-    TakenIn,
-)
-
-__all__ = [
-    "Batch",
-    "Confirmation",
-    "Exchange",
-    "Frame",
-    "Home",
-    "HostOverview",
-    "HostState",
-    "Incoming",
-    "Outgoing",
-    "Returnable",
-    "TakenIn",
-    "overview",
-]

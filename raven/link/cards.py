@@ -12,7 +12,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from raven.errors import AddressError
-from raven.exchange import Confirmation, Home
+from raven.exchange.values import Confirmation, Home
 from raven.link.envelope import ROOM, parse_json
 from raven.link.pages import LARGEST, MAX_PAGES, Head, Page
 from raven.link.settings import is_name

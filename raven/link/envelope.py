@@ -14,7 +14,7 @@ from collections.abc import Hashable, Mapping
 from hashlib import blake2b
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from raven.exchange import Batch, Confirmation, Incoming
+from raven.exchange.values import Batch, Confirmation, Incoming
 from raven.model.body import count_values
 from raven.model.limits import is_integer
 

@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from raven.exchange import Home, Outgoing, Returnable
+from raven.exchange.values import Home, Outgoing, Returnable
 from raven.link.cards import Card
 
 # Mail goes back if its home has been elsewhere for this time.

@@ -23,7 +23,7 @@ from tests.link.conftest import nats_binary
 # For each command: the lines to run before its example, and a text that the example prints.
 DIE = "raven claim -a worker:s1 > claimed; raven nack 1 --reason broken > nacked"
 ANSWER = "raven subscribe -a worker:s1 --count 1 --timeout 20s --exec 'raven reply $(jq .id) -t sum --body 3'"
-MEET = """python -c 'from raven.exchange import Exchange; Exchange("bus.db", "alpha").take_in("beta", [])'"""
+MEET = """python -c 'from raven.exchange.exchange import Exchange; Exchange("bus.db", "alpha").take_in("beta", [])'"""
 # Commands that run until they are told to end.
 LASTING = {"raven serve", "raven link", "raven link run"}
 EXAMPLES = {

@@ -14,7 +14,7 @@ import pytest
 
 from raven import BusClient
 from raven.doctor.linux import proc
-from raven.exchange import Exchange
+from raven.exchange.exchange import Exchange
 from raven.model import clock
 from tests.delivery.test_held import BETA, X, hold
 from tests.doctor_process import assert_reports, run_checks

@@ -13,7 +13,8 @@ import apsw
 import pytest
 
 from raven import BusClient, Receipt
-from raven.exchange import Batch, Exchange, Incoming, TakenIn
+from raven.exchange.exchange import Exchange
+from raven.exchange.values import Batch, Incoming, TakenIn
 from raven.host.bus import HostedBus
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from raven.exchange import Batch, Confirmation, Frame, Incoming
+from raven.exchange.values import Batch, Confirmation, Frame, Incoming
 from raven.model.limits import MAX_ID
 from tests.exchange.carrier import Carrier, Host, bodies, envelope, receipt
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from raven.exchange import Confirmation, Incoming
+from raven.exchange.values import Confirmation, Incoming
 from scripts.harness.deadline import wait_until
 from tests.exchange.carrier import Carrier, Host, bodies, envelope, receipt, states
 

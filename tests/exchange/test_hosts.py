@@ -10,8 +10,10 @@ import apsw
 import pytest
 
 from raven import BusClient, ConfigError, InputError
-from raven.exchange import Exchange, Home, overview
+from raven.exchange.exchange import Exchange
+from raven.exchange.overview import overview
 from raven.exchange.schema import definitions
+from raven.exchange.values import Home
 from raven.store.sql import SQL
 from tests.exchange.carrier import Carrier, Host
 

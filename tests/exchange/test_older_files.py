@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raven.exchange import Confirmation
+from raven.exchange.values import Confirmation
 from tests.exchange.carrier import Carrier, Host, bodies, receipt
 
 WORKER = "worker:s"

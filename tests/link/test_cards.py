@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raven import __version__
-from raven.exchange import Confirmation, Home
+from raven.exchange.values import Confirmation, Home
 from raven.link import cards
 from raven.link.cards import FRESH_S, Card, Cards, Written, rounded, write
 from raven.link.envelope import ROOM

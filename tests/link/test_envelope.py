@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raven.exchange import Batch, Confirmation, Frame, Incoming
+from raven.exchange.values import Batch, Confirmation, Frame, Incoming
 from raven.link import envelope
 from raven.link.envelope import PART, ROOM, ZIP, Envelope, Mailroom, Parcel, Received, Sign
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raven.exchange import Incoming
+from raven.exchange.values import Incoming
 from raven.link.envelope import Envelope
 from raven.link.relay.outward import Outward
 from raven.link.relay.work import Arrival, _first_few

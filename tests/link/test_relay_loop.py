@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from raven.exchange import Home
+from raven.exchange.values import Home
 from raven.link import cards
 from raven.link.envelope import ROOM
 from raven.link.relay import relay

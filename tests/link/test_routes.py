@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raven.exchange import Home, Outgoing, Returnable
+from raven.exchange.values import Home, Outgoing, Returnable
 from raven.link.cards import FRESH_S, Card
 from raven.link.routes import Routes, Share
 

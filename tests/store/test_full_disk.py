@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from raven import BusClient, ConfigError, DatabaseError, DiskFullError
-from raven.exchange import Exchange
+from raven.exchange.exchange import Exchange
 from raven_rpc import Client
 from scripts.harness.program import Program
 from tests.rpc_server import Served

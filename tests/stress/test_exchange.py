@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from raven.exchange import Confirmation, Exchange, handover, intake, news
+from raven.exchange import handover, intake, news
+from raven.exchange.exchange import Exchange
+from raven.exchange.values import Confirmation
 from raven.store.sql import SQL
 from scripts.stress import trial
 from scripts.stress.exchange import scenario

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from raven import BusClient
-from raven.exchange import Exchange
+from raven.exchange.exchange import Exchange
 from raven.wake import doors as doors_module
 from raven.wake.doorbell import DOORS, Doorbells
 from raven.wake.doors import Doors

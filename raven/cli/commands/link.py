@@ -13,7 +13,8 @@ from raven.errors import abbreviate
 
 if TYPE_CHECKING:
     from raven.config import Config
-    from raven.exchange import Exchange, HostOverview
+    from raven.exchange.exchange import Exchange
+    from raven.exchange.values import HostOverview
 
 _EXAMPLE = "raven link --name alpha --realm lab"
 _US = 1_000_000
@@ -170,7 +171,7 @@ def setup(hosts: tuple[str, ...], prints: bool, db: str | None, **options: Any) 
 
 def _open_exchange(config: Config) -> Exchange:
     """Open the exchange of a linked bus beside its relay, under the name that the relay has used last."""
-    from raven.exchange import Exchange
+    from raven.exchange.exchange import Exchange
     from raven.link import status as relay_status
 
     name = relay_status.read(config.db).get("name") or "this-host"
@@ -179,7 +180,7 @@ def _open_exchange(config: Config) -> Exchange:
 
 def _overview(config: Config) -> list[HostOverview]:
     """Return the linked hosts; changes nothing, also not in a bus without a link."""
-    from raven.exchange import overview
+    from raven.exchange.overview import overview
     from raven.store.database import Store
 
     store = Store(config.db, busy_timeout_s=config.busy_timeout_s, create=False)

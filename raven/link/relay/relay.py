@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from raven.errors import ForbiddenError, LostError, RavenError, ServerError, UnreachableError
-from raven.exchange import Exchange
+from raven.exchange.exchange import Exchange
 from raven.link import status
 from raven.link.envelope import decode_sign
 from raven.link.pull import Pull

@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from raven.errors import ConfigError
-from raven.exchange import Confirmation
+from raven.exchange.values import Confirmation
 from raven.link import cards
 from raven.link.routes import Routes, Share
 from raven.model.address import MAX_LENGTH, is_private
 
 if TYPE_CHECKING:
-    from raven.exchange import Exchange, Home, Outgoing
+    from raven.exchange.exchange import Exchange
+    from raven.exchange.values import Home, Outgoing
     from raven.wake.doors import Doors
 
 # How often the card is put if it has not changed.

@@ -14,7 +14,8 @@ from raven.link.relay.outward import Outward, Posting, Sent
 from raven.link.relay.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
-    from raven.exchange import Confirmation, Exchange
+    from raven.exchange.exchange import Exchange
+    from raven.exchange.values import Confirmation
     from raven.link.relay.store_thread import Job
 
 # Frames in one envelope, and in one transaction that hands over or takes in.

@@ -6,7 +6,7 @@ import json
 import random
 from typing import TypeVar
 
-from raven.exchange import Batch, Confirmation, Incoming
+from raven.exchange.values import Batch, Confirmation, Incoming
 
 _T = TypeVar("_T")
 _REPEATS = 0.15

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from raven import ExpiredError, LeaseLostError, MessageNotFoundError, RavenError
-from raven.exchange import Confirmation, Exchange
+from raven.exchange.exchange import Exchange
+from raven.exchange.values import Confirmation
 from raven.receive.request import PendingRequest
 from scripts.stress.exchange.bag import Bag
 from scripts.stress.exchange.hosts import SECOND_US, Clocks, Host

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import apsw
 
 from raven import DiskFullError
-from raven.exchange import Exchange
 from raven.exchange import confirmations as module_of_confirmations
+from raven.exchange.exchange import Exchange
 from raven.host.bus import HostedBus
 from raven.model import clock
 

@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from raven.exchange import Exchange, HostOverview
+from raven.exchange.exchange import Exchange
+from raven.exchange.values import HostOverview
 from scripts.harness.deadline import Deadline
 from scripts.harness.linked import Linked
 from scripts.harness.nats_server import NATSServer

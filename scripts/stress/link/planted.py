@@ -13,8 +13,10 @@ from itertools import count
 from typing import Any
 
 from raven.cli.main import main
-from raven.exchange import Confirmation, Exchange, HostState, Incoming, TakenIn, intake
+from raven.exchange import intake
 from raven.exchange.confirmations import Confirmations
+from raven.exchange.exchange import Exchange
+from raven.exchange.values import Confirmation, HostState, Incoming, TakenIn
 from raven.link import cards
 
 # So often a fault shows.
