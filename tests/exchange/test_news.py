@@ -165,11 +165,8 @@ def test_a_delivery_in_hand_stays_there_when_it_is_withdrawn(carrier: Carrier, a
 def test_a_change_that_meets_the_news_of_an_end_leaves_the_end_as_it_is(
     carrier: Carrier, alpha: Host, beta: Host
 ) -> None:
-    sent = alpha.at("boss:s").send(WORKER, "job", "body", max_attempts=1).id
-    alpha.exchange.hand_over("beta", [WORKER])
-    carrier.settle()
-    (message,) = beta.at(WORKER).claim()
-    beta.at(WORKER).nack(message.id)
+    sent = hold(carrier, alpha, beta, max_attempts=1)
+    die(beta)
 
     alpha.sql("UPDATE deliveries SET expires_at = 1")
     beta.exchange.tell()

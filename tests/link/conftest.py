@@ -1,4 +1,4 @@
-"""What the tests of the link share: NATS servers of both ages."""
+"""What the tests of the link share: NATS servers of both ages, and hosts that are linked by them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from raven import BusClient
 from scripts.harness.nats_server import NATSServer, binaries
 from tests.linked_hosts import Realm
 
@@ -33,6 +34,21 @@ def nats(tmp_path: Path, binary: str) -> Iterator[NATSServer]:
     """Start a NATS server with JetStream, which any user may use."""
     with NATSServer(tmp_path / "nats", binary) as server:
         yield server
+
+
+@pytest.fixture
+def realm(tmp_path: Path, nats: NATSServer) -> Iterator[Realm]:
+    """Yield a realm without hosts yet."""
+    with ExitStack() as stack:
+        yield Realm(tmp_path, nats.url, stack)
+
+
+@pytest.fixture
+def alpha(realm: Realm) -> BusClient:
+    """Return the boss on alpha, which is linked with beta."""
+    for host in ("alpha", "beta"):
+        realm.link(host)
+    return realm.bus("alpha", "boss:s1")
 
 
 @pytest.fixture(scope="module")

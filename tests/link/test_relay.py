@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,21 +22,6 @@ from tests.support import Foreign, Program
 def binary(request: pytest.FixtureRequest) -> str:
     """Return the path of each nats-server in turn."""
     return nats_binary(request.param)
-
-
-@pytest.fixture
-def realm(tmp_path: Path, nats: NATSServer) -> Iterator[Realm]:
-    """Yield a realm without hosts yet."""
-    with ExitStack() as stack:
-        yield Realm(tmp_path, nats.url, stack)
-
-
-@pytest.fixture
-def alpha(realm: Realm) -> BusClient:
-    """Return the boss on alpha, which is linked with beta."""
-    for host in ("alpha", "beta"):
-        realm.link(host)
-    return realm.bus("alpha", "boss:s1")
 
 
 def test_a_message_arrives_whole_once_and_in_order_and_its_receipt_comes_back(realm: Realm, alpha: BusClient) -> None:

@@ -6,7 +6,6 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +26,6 @@ def nats(tmp_path: Path) -> Iterator[NATSServer]:
     """Start the newest NATS server."""
     with NATSServer(tmp_path / "nats", nats_binary("newest")) as server:
         yield server
-
-
-@pytest.fixture
-def realm(tmp_path: Path, nats: NATSServer) -> Iterator[Realm]:
-    """Yield a realm without hosts yet."""
-    with ExitStack() as stack:
-        yield Realm(tmp_path, nats.url, stack)
-
-
-@pytest.fixture
-def alpha(realm: Realm) -> BusClient:
-    """Return the boss on alpha, which is linked with beta."""
-    for host in ("alpha", "beta"):
-        realm.link(host)
-    return realm.bus("alpha", "boss:s1")
 
 
 def refused(realm: Realm, host: str, name: str) -> tuple[int, str]:
