@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from scripts.benchmarks.many_subscribers import Subscribers
@@ -15,16 +16,16 @@ def run(folder: Path, quick: bool) -> list[Metric]:
     with Subscribers(folder / "bus.db", 2) as subscribers:
         time.sleep(1)  # excludes the start of the processes
         for _ in range(rounds):
-            shares.append(sorted(cpu_percent(subscribers, seconds)))
+            shares.append(sorted(cpu_percent(subscribers.cpu_s, seconds)))
     return [
         Metric.of("CPU of a waiting subscriber, nothing happening", [other for other, _ in shares], "%", at_most(0.2)),
         Metric.of("the same, of the WAL watcher", [watcher for _, watcher in shares], "%", at_most(1.5)),
     ]
 
 
-def cpu_percent(subscribers: Subscribers, seconds: float) -> list[float]:
-    """Sleep, and return the share of one core that each subscriber used meanwhile, in percent."""
-    begin, before = time.monotonic(), subscribers.cpu_s()
+def cpu_percent(cpu_s: Callable[[], Sequence[float]], seconds: float) -> list[float]:
+    """Sleep, and return the share of one core that each process used meanwhile, in percent, by their CPU times."""
+    begin, before = time.monotonic(), cpu_s()
     time.sleep(seconds)
-    elapsed, after = time.monotonic() - begin, subscribers.cpu_s()
+    elapsed, after = time.monotonic() - begin, cpu_s()
     return [100 * (now - then) / elapsed for now, then in zip(after, before, strict=True)]

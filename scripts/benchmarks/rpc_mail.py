@@ -9,13 +9,14 @@ from pathlib import Path
 from socket import socket
 
 from raven import BusClient
+from scripts.benchmarks.idle import cpu_percent
 from scripts.benchmarks.interleave import interleave, merge_rounds, percentiles
 from scripts.benchmarks.metric import Metric, at_most, less_than
 from scripts.benchmarks.send import BODY, RECIPIENT, SENDER
 from scripts.benchmarks.server_process import ServerProcess, wait_for_response
+from scripts.benchmarks.wake import wakes_ms
 from scripts.harness.line import request
 
-_BATCH = 100
 _IDLE = 200
 _BACKLOG = 100_000
 
@@ -24,24 +25,15 @@ def run_wake(folder: Path, quick: bool) -> list[Metric]:
     """Time a message from the send of a direct Python client to its line at a subscriber on the socket."""
     with ServerProcess(folder) as server, BusClient.at(SENDER, server.db) as bus, server.connect() as line:
         _ask(line, "subscribe", {"role": RECIPIENT})
-        times = interleave({"raven": partial(_wakes_ms, bus, line)}, 5 if quick else 20)
+        times = interleave(
+            {"raven": partial(wakes_ms, bus, lambda message: wait_for_response(line))}, 5 if quick else 20
+        )
     (middle,), (slow,) = percentiles(times, 50, "ms"), percentiles(merge_rounds(times), 99, "ms")
     name = "server: wake of a subscriber on the socket:"
     return [
         Metric.of(f"{name} p50", middle.values, "ms", at_most(1)),
         Metric.of(f"{name} p99", slow.values, "ms"),
     ]
-
-
-def _wakes_ms(bus: BusClient, line: socket) -> list[float]:
-    times = []
-    for _ in range(_BATCH):
-        time.sleep(0.005)
-        begin = time.perf_counter()
-        bus.send(RECIPIENT, "work", BODY)
-        wait_for_response(line)
-        times.append((time.perf_counter() - begin) * 1000)
-    return times
 
 
 def run_idle(folder: Path, quick: bool) -> list[Metric]:
@@ -54,9 +46,7 @@ def run_idle(folder: Path, quick: bool) -> list[Metric]:
             _ask(stack.enter_context(server.connect()), "subscribe", {"role": f"worker-{number}:bench"})
         time.sleep(2)  # excludes the start
         for _ in range(rounds):
-            begin, before = time.monotonic(), server.cpu_s()
-            time.sleep(seconds)
-            shares.append(100 * (server.cpu_s() - before) / (time.monotonic() - begin))
+            shares += cpu_percent(lambda: [server.cpu_s()], seconds)
         memory = server.memory_mib()
     name = f"server: {_IDLE} subscribed connections, nothing happening:"
     return [

@@ -52,7 +52,7 @@ class Traffic(NamedTuple):
             subscribers.finish()
             reports = subscribers.report()
             time.sleep(1)  # excludes the last checkpoint
-            idle = sum(cpu_percent(subscribers, _IDLE_S))
+            idle = sum(cpu_percent(subscribers.cpu_s, _IDLE_S))
         latencies = [latency for report in reports for latency in report.latencies_ms]
         received = Counter(id for report in reports for id in report.ids)
         return cls(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from raven import BusClient, Message
 from scripts.benchmarks.baseline import Baseline
 from scripts.benchmarks.interleave import interleave, merge_rounds, percentiles
 from scripts.benchmarks.many_subscribers import Subscribers
 from scripts.benchmarks.metric import Metric, Side, at_most
+from scripts.benchmarks.send import BODY, RECIPIENT
 from scripts.benchmarks.traffic import RATE, Traffic
 
 _BATCH = 100
@@ -21,7 +23,10 @@ _SUBSCRIBERS = 100
 
 def run_one(folder: Path, quick: bool) -> list[Metric]:
     with Subscribers(folder / "bus.db", 1) as subscribers, Baseline(folder, "receive") as baseline:
-        sides = {"raven": partial(_wakes_ms, subscribers), "bare apsw and FIFO": partial(_bare_wakes_ms, baseline)}
+        sides = {
+            "raven": partial(_subscribers_wakes_ms, subscribers),
+            "bare apsw and FIFO": partial(_bare_wakes_ms, baseline),
+        }
         measured = interleave(sides, 5 if quick else 20)
     middle, slow = percentiles(measured, 50, "ms"), percentiles(merge_rounds(measured), 99, "ms")
     name = "wake of an idle subscriber, send to delivery:"
@@ -32,7 +37,18 @@ def run_one(folder: Path, quick: bool) -> list[Metric]:
     ]
 
 
-def _wakes_ms(subscribers: Subscribers) -> list[float]:
+def wakes_ms(bus: BusClient, wait_for: Callable[[Message], object]) -> list[float]:
+    """Send messages one after the other; return the time from just before each send to the end of `wait_for`."""
+    times = []
+    for _ in range(_BATCH):
+        time.sleep(_PAUSE_S)
+        begin = time.perf_counter()
+        wait_for(bus.send(RECIPIENT, "work", BODY))
+        times.append((time.perf_counter() - begin) * 1000)
+    return times
+
+
+def _subscribers_wakes_ms(subscribers: Subscribers) -> list[float]:
     for _ in range(_BATCH):
         time.sleep(_PAUSE_S)
         subscribers.send(subscribers.addresses[0])

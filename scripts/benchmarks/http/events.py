@@ -10,11 +10,12 @@ from pathlib import Path
 from raven import BusClient
 from scripts.benchmarks.http.client import EventStream
 from scripts.benchmarks.http.process import HttpServer
+from scripts.benchmarks.idle import cpu_percent
 from scripts.benchmarks.interleave import interleave, merge_rounds, percentiles
 from scripts.benchmarks.metric import Metric, at_most
 from scripts.benchmarks.send import BODY, RECIPIENT, SENDER
+from scripts.benchmarks.wake import wakes_ms
 
-_BATCH = 100
 _IDLE = 200
 
 
@@ -26,24 +27,15 @@ def run_wake(folder: Path, quick: bool) -> list[Metric]:
         server.endpoint.connect() as connection,
     ):
         stream = EventStream(connection, server.endpoint.get("/events?kinds=message"))
-        times = interleave({"raven": partial(_wakes_ms, bus, stream)}, 5 if quick else 20)
+        times = interleave(
+            {"raven": partial(wakes_ms, bus, lambda message: stream.wait_for(message.id))}, 5 if quick else 20
+        )
     (middle,), (slow,) = percentiles(times, 50, "ms"), percentiles(merge_rounds(times), 99, "ms")
     name = "HTTP: send by another process to its event at a viewer:"
     return [
         Metric.of(f"{name} p50", middle.values, "ms", at_most(3)),
         Metric.of(f"{name} p99", slow.values, "ms"),
     ]
-
-
-def _wakes_ms(bus: BusClient, stream: EventStream) -> list[float]:
-    times = []
-    for _ in range(_BATCH):
-        time.sleep(0.005)
-        begin = time.perf_counter()
-        message = bus.send(RECIPIENT, "work", BODY)
-        stream.wait_for(message.id)
-        times.append((time.perf_counter() - begin) * 1000)
-    return times
 
 
 def run_idle(folder: Path, quick: bool) -> list[Metric]:
@@ -60,9 +52,7 @@ def run_idle(folder: Path, quick: bool) -> list[Metric]:
             stream.wait_for(message.id)
         time.sleep(2)  # excludes the start, and the events of that message
         for _ in range(rounds):
-            begin, before = time.monotonic(), server.cpu_s()
-            time.sleep(seconds)
-            shares.append(100 * (server.cpu_s() - before) / (time.monotonic() - begin))
+            shares += cpu_percent(lambda: [server.cpu_s()], seconds)
         memory = server.memory_mib()
     name = f"HTTP: {_IDLE} event streams, nothing happening:"
     return [

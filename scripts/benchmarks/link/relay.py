@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from raven import BusClient
+from scripts.benchmarks.idle import cpu_percent
 from scripts.benchmarks.interleave import interleave_sides
 from scripts.benchmarks.link.pair import TEXT, Pair, is_possible, nats_server
 from scripts.benchmarks.metric import Metric, at_most
@@ -50,10 +51,7 @@ def run_idle(folder: Path, quick: bool) -> list[Metric]:
         pair.report()
         time.sleep(1)  # excludes the start of the relays
         for _ in range(rounds):
-            begin, before = time.monotonic(), pair.cpu_s()
-            time.sleep(seconds)
-            elapsed, after = time.monotonic() - begin, pair.cpu_s()
-            shares.append([100 * (now - then) / elapsed for now, then in zip(after, before, strict=True)])
+            shares.append(cpu_percent(pair.cpu_s, seconds))
         idle_mib = pair.memory_mib()
         pair.send_all(_BURST)
         pair.report()
