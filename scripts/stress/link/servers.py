@@ -62,8 +62,11 @@ class Servers:
             self._kill(is_late=now - self._began > 0.6 * seconds)
 
     def heal(self) -> None:
-        """Start the killed server."""
+        """Start the killed server; if none has lost its disk yet, as in a short round, one does so before."""
         if self._down is not None:
+            self._start()
+        if self._must_wipe:
+            self._kill(is_late=True)
             self._start()
 
     def _kill(self, *, is_late: bool) -> None:
