@@ -73,8 +73,10 @@ def print_transcript(db_path: str) -> None:
     """Print the messages on the bus, each with its time, route and story."""
     with BusObserver(db_path) as bus:
         messages = list(bus.tail(follow=False))
+    # On a linked bus a message of another host comes in after younger ones of this host.
+    start = min(msg.created_at for msg in messages)
     for msg in messages:
-        seconds = (msg.created_at - messages[0].created_at).total_seconds()
+        seconds = (msg.created_at - start).total_seconds()
         sender, recipient = (text.replace(f":{SESSION}", "") for text in (msg.sender, msg.recipient))
         who = f"{sender} -> {recipient}"
         print(f"{seconds:5.2f} s  {who:32} {msg.type:10}  {msg.correlation_id or '-':13}  {schemas.body_of(msg)}")

@@ -10,6 +10,7 @@ from itertools import starmap
 from typing import Any
 
 from raven.delivery import expiry
+from raven.delivery.ended_leases import EndedLeases
 from raven.delivery.identity import Identity
 from raven.delivery.queue_state import ASSUME_READY, Claim, Lease, QueueState
 from raven.errors import BusyError, DeliveryError, LeaseLostError, MessageNotFoundError
@@ -33,6 +34,7 @@ class Mailbox:
 
     def __init__(self, store: Store, identity: Identity, doorbells: Doorbells) -> None:
         self.leases = LeaseTracker()
+        self.ended_leases = EndedLeases(store, identity.address, doorbells.ring)
         self._store = store
         self._identity = identity
         self._ring = doorbells.ring
@@ -136,9 +138,10 @@ class Mailbox:
         self._store.verify()
 
     def peek(self) -> QueueState:
-        """Return the queue's state; takes no write lock, except to register in a new file."""
+        """Return the queue's state; takes no write lock, except for ended leases and to register in a new file."""
         if self._identity.unregistered():
             self._store.write(self._identity.heartbeat, is_verified=True)
+        self.ended_leases.release_rest()
         return QueueState(*self._store.rows("peek_ready", {"recipient": self._recipient, "now": clock.now()})[0])
 
     def claim(self, max: int, lease_s: float, max_bytes: int | None = None) -> list[Message]:
@@ -293,28 +296,12 @@ class Mailbox:
         """Return the ids of the messages that a lease still holds, each with the end of its lease in microseconds."""
         return dict(self._store.rows("list_leased", {"recipient": self._recipient, "lease": lease.token}))
 
-    def release(self, token: int, *, may_wait: bool = True) -> bool:
-        """Release all unfinished deliveries of a lease, and wake the waiters of this address.
-
-        Without `may_wait` it returns whether that is done already, see `Store.when_free`.
-        """
-
-        def step(tx: Transaction) -> None:
-            rows = tx.rows("release", {"recipient": self._recipient, "lease": token, "now": clock.now()})
-            if rows:
-                dead = [delivery_id for delivery_id, state in rows if state == DEAD]
-                tx.after_commit(self._ring, [self._recipient, *expiry.report_undelivered(tx, dead)])
-
-        if not may_wait:
-            return self._store.when_free(lambda: self._store.write(step, is_verified=True))
-        self._store.write(step, is_verified=True)
-        return True
-
     def _ready(
         self, tx: Transaction, queue: QueueState | None, query: dict[str, Any], max_bytes: int | None = None
     ) -> list[MessageRow]:
         """Apply due timers and expiry, then return the ready deliveries."""
         self._identity.heartbeat(tx)
+        self.ended_leases.release_in(tx)
         if queue is None:
             queue = QueueState(*tx.rows("peek_ready", query)[0])
         addresses: list[str] = []

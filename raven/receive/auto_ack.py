@@ -22,6 +22,9 @@ from raven.wake.waiter import Waiter
 
 # A prefetched message is normally consumed within milliseconds. After a crash it is ready again after this long.
 LEASE_S = 5.0
+# The end of a loop waits for other writers no longer than this. The garbage collector may end a loop while this thread
+# holds a lock that one of these writers waits for.
+_END_WITHIN_S = 0.2
 _FAST_BATCH_S = 0.05
 MAX_BATCH = 10_000
 
@@ -67,14 +70,24 @@ class AutoAckConsumer:
     def release(self, *, may_wait: bool = True) -> None:
         """Stop, and release the prefetched messages that were not yielded; wakes other consumers of the address.
 
-        Without `may_wait` it waits for no lock: a thread that uses the client then releases them when it is done.
+        Without `may_wait` it waits for no thread, and not long for another process: this client's next write, or the
+        fetch of its next loop, then releases them.
         """
         self._released = True
         claim, self._claim = self._claim, None
         if claim is not None and not self.waiter.is_inherited:
             # If the release fails, the lease ends by itself after LEASE_S.
             with suppress(RavenError):
-                self._mailbox.release(claim.token, may_wait=may_wait)
+                self._mailbox.ended_leases.release(claim.token, None if may_wait else self._end_within_s())
+
+    async def release_rest(self, store: Store) -> None:
+        """Release what `release` has left because another writer was active; the event loop goes on meanwhile."""
+        with suppress(RavenError):
+            await retry_when_busy(store, self._mailbox.ended_leases.release_rest)
+
+    def _end_within_s(self) -> float:
+        """Return how long the end of a loop may wait for other processes; an event loop waits for none."""
+        return _END_WITHIN_S if self.waiter.may_wait else 0.0
 
     def next(self, notified: bool = False) -> Message | None:
         """Return the next message, acked, or None if no message is ready.
@@ -200,6 +213,7 @@ class AsyncMessageIterator:
     async def aclose(self) -> None:
         """Stop, and release the messages that were fetched and not yielded."""
         self.close()
+        await self._consumer.release_rest(self._store)
 
     def close(self) -> None:
         """Do as `aclose` does, synchronously. A second call does nothing."""

@@ -63,7 +63,7 @@ class LeaseRenewer:
         store.verify()
         mailbox = Mailbox(store, Identity(store, parse_address(self._address), registers=False), self._doorbells)
         if not is_open:
-            mailbox.release(self._lease.token)
+            mailbox.ended_leases.release(self._lease.token)
             return
         held = self._window.ids.copy()
         lost = held.difference(mailbox.renew(self._lease))

@@ -45,7 +45,8 @@ class ManualAckConsumer(AutoAckConsumer):
             return
         is_released = False
         try:
-            is_released = self._mailbox.release(self._lease.token, may_wait=may_wait)
+            ended = self._mailbox.ended_leases
+            is_released = ended.release(self._lease.token, None if may_wait else self._end_within_s())
         except RavenError:
             # Another writer may be active. The renewer's thread tries again; if it fails too, the lease ends by itself.
             pass

@@ -91,7 +91,7 @@ class PullSubscription:
     def release(self) -> None:
         """Make the unacked messages ready again, and wake other consumers of the address. Raises DatabaseError."""
         if self._lease is not None:
-            self._mailbox.release(self._lease.token)
+            self._mailbox.ended_leases.release(self._lease.token)
 
     def close(self) -> None:
         """Release the unacked messages and close the listener. A second call does nothing."""

@@ -121,14 +121,14 @@ class Connection:
             if self.deferred:
                 self.run_deferred()
 
-    def _call_if_free(self, step: Callable[[], _T]) -> _T:
+    def _call_if_free(self, step: Callable[[], _T], at_most_s: float = 0.0) -> _T:
         # `map` records in C that the lock is taken. Between the begin of `finally` and the release no handler can run.
         taken: list[bool] = []
         try:
             taken.extend(map(self.lock.acquire, (False,)))
             if not taken[0]:
                 raise ConnectionBusyError(f"another thread uses the client of {self.path}: try again")
-            return self.busy_handler.limit(0.0, step)
+            return self.busy_handler.limit(at_most_s, step)
         finally:
             if taken and taken[0]:
                 self.lock.release()
@@ -159,22 +159,27 @@ class Connection:
                 del busy  # it refers to this frame
         return turn
 
-    def when_free(self, action: Callable[[], object]) -> bool:
-        """Call `action` now, or, while this or another thread uses the connection, when that write or block ends.
+    def when_free(self, action: Callable[[], object], at_most_s: float = 0.0) -> bool:
+        """Call `action` now or, while this or another thread uses the connection, when that write or block ends.
 
-        For finalizers and event loops, which must wait for no lock. In it, writes raise BusyError instead of waiting;
-        raven's errors are dropped. Returns whether it has succeeded already.
+        For finalizers and event loops, which wait for no thread. In it, a write waits at most `at_most_s` seconds for
+        other processes; after a BusyError it is called again after the next write. Other errors of raven are dropped.
+        Returns whether it has succeeded already.
         """
         results: list[object] = []
         self.deferred.append(lambda: results.append(action()))
-        self.run_deferred()
+        self.run_deferred(at_most_s)
         return bool(results)
 
-    def run_deferred(self) -> None:
-        """Call the actions of `when_free` that wait for the end of a use of the connection."""
+    def run_deferred(self, at_most_s: float = 0.0) -> None:
+        """Call the actions of `when_free` that wait for the end of a use of the connection, or of another writer."""
         with suppress(ConnectionBusyError):
             # If this thread owns the lock, this is a finalizer inside of a use.
-            while self.deferred and not self.lock._is_owned() and self._call_if_free(self._run_one_deferred):  # type: ignore[attr-defined]
+            while (
+                self.deferred
+                and not self.lock._is_owned()  # type: ignore[attr-defined]
+                and self._call_if_free(self._run_one_deferred, at_most_s)
+            ):
                 pass
 
     def _run_one_deferred(self) -> bool:
@@ -182,7 +187,12 @@ class Connection:
         if self._is_writing():
             return False
         with suppress(IndexError, RavenError):
-            self.deferred.popleft()()
+            action = self.deferred.popleft()
+            try:
+                action()
+            except BusyError:
+                self.deferred.appendleft(action)
+                return False
         return True
 
     def close(self) -> None:
