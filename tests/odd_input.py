@@ -20,6 +20,7 @@ SECRETS = [
     "site-packages",
     "raven_rpc",
     "raven_http",
+    "raven_mcp",
     "pydantic",
     "jsonrpcserver",
     *CLASSES,

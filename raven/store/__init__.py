@@ -1,4 +1,4 @@
 """The SQLite file: connection, transactions, migrations, checkpoints, and every statement by name in `sql`.
 
-Imported by `wake`, `transaction` and the packages above them; imports `config` and below.
+Imported by `agents`, `wake`, `transaction` and the packages above them; imports `config` and below.
 """

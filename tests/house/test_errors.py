@@ -13,6 +13,7 @@ import pytest
 
 import raven
 import raven_http
+import raven_mcp
 import raven_rpc
 from raven import errors
 
@@ -67,7 +68,7 @@ def test_no_error_shows_the_repr_of_a_whole_value() -> None:
     """A `repr` walks the whole value: `abbreviate` does not."""
     found = [
         f"{path}:{node.lineno}"
-        for home in (raven, raven_rpc, raven_http)
+        for home in (raven, raven_rpc, raven_http, raven_mcp)
         for path in Path(str(home.__file__)).parent.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if (isinstance(node, ast.FormattedValue) and node.conversion in (ord("r"), ord("a")))

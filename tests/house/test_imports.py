@@ -11,12 +11,14 @@ import pytest
 
 import raven
 import raven_http
+import raven_mcp
 import raven_rpc
 
 HOMES = {
     "raven": Path(raven.__file__).parent,
     "raven_rpc": Path(raven_rpc.__file__).parent,
     "raven_http": Path(raven_http.__file__).parent,
+    "raven_mcp": Path(raven_mcp.__file__).parent,
 }
 # A room is a folder, or a module on top. Each may import from the rooms named beside it, and from all that they import.
 ROOMS: dict[str, tuple[set[str], str]] = {
@@ -26,10 +28,14 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "raven.files": ({"raven.errors"}, "whose a file is, is asked before its content is read"),
     "raven.config": ({"raven.model", "raven.files"}, "settings are checked as values are, and whose their file is"),
     "raven.store": ({"raven.config"}, "the file knows no rule of delivery: any rule can stand on it"),
+    "raven.agents": ({"raven.store"}, "which session has an address is a matter of the file, not of mail"),
     "raven.wake": ({"raven.store"}, "a waiter reads the file, and the file wakes no waiter by itself"),
     "raven.delivery": ({"raven.wake"}, "a rule ends by naming the doorbells to ring"),
     "raven.receive": ({"raven.delivery"}, "loops apply the rules again and again"),
-    "raven.query": ({"raven.delivery"}, "reads need to know the states that the rules make"),
+    "raven.query": (
+        {"raven.delivery", "raven.agents"},
+        "reads need to know the states that the rules make, and which agents are alive",
+    ),
     "raven.observer": ({"raven.query"}, "an observer only reads"),
     "raven.exchange": ({"raven.observer"}, "what two hosts owe each other is a matter of their files alone"),
     "raven.transaction": ({"raven.store", "raven.bus"}, "it needs the methods of a client, and the file's transaction"),
@@ -57,9 +63,19 @@ ROOMS: dict[str, tuple[set[str], str]] = {
         "the app is its routes behind the guard",
     ),
     "raven_http.server": ({"raven_http.app"}, "uvicorn calls the app"),
+    "raven_mcp.wire": ({"raven_rpc.jsonrpc"}, "the protocol knows neither tools nor the bus"),
+    "raven_mcp.session": (
+        {"raven.client", "raven.agents", "raven_mcp.wire"},
+        "a session has an address on the bus, and learns who it is from a call",
+    ),
+    "raven_mcp.hooks": ({"raven_mcp.session"}, "a hook tells what the session has to hear"),
+    "raven_mcp.tools": ({"raven_mcp.session", "raven_mcp.hooks"}, "a tool acts for the session; one of them is a hook"),
+    "raven_mcp.server": ({"raven_mcp.tools"}, "one loop carries calls to tools and mail to the session"),
+    "raven_mcp.command": ({"raven_mcp.server", "raven_mcp.hooks"}, "two commands start fast, without click"),
+    "raven_mcp.install": ({"raven.client", "raven_mcp.wire"}, "an installation ends with a call of the server"),
 }
 # The public faces are for the command line and the programs of users, which stand on top of everything.
-FACES = {"raven", "raven_rpc", "raven_http"}
+FACES = {"raven", "raven_rpc", "raven_http", "raven_mcp"}
 ON_TOP = {"raven.cli", "raven.__main__"}
 HEAVY = ("pydantic", "watchfiles", "asyncio", "yaml")
 

@@ -9,6 +9,7 @@ import pytest
 
 import raven
 import raven_http
+import raven_mcp
 import raven_rpc
 from raven.model.message import MessageRow
 from raven.model.new_message import OPTION_TYPES, OPTIONS, SendOptions
@@ -63,8 +64,8 @@ ELSEWHERE = {
 def lines_with(field: str) -> dict[str, int]:
     """Return the number of lines of each file of the product that have a word."""
     counts = {}
-    homes = {raven.__file__: "raven", raven_rpc.__file__: "rpc/raven_rpc", raven_http.__file__: "rpc/raven_http"}
-    for home, name in ((Path(file).parent, name) for file, name in homes.items() if file):
+    homes = {"raven": raven, "rpc/raven_rpc": raven_rpc, "rpc/raven_http": raven_http, "rpc/raven_mcp": raven_mcp}
+    for name, home in ((name, Path(package.__file__).parent) for name, package in homes.items() if package.__file__):
         for path in (*home.rglob("*.py"), *home.rglob("*.sql")):
             count = sum(1 for line in path.read_text("utf-8").splitlines() if re.search(rf"\b{field}\b", line))
             if count:

@@ -11,9 +11,10 @@ import pytest
 
 import raven
 import raven_http
+import raven_mcp
 import raven_rpc
 
-PACKAGES = [Path(package.__file__).parent for package in (raven, raven_rpc, raven_http) if package.__file__]
+PACKAGES = [Path(package.__file__).parent for package in (raven, raven_rpc, raven_http, raven_mcp) if package.__file__]
 MODULES = sorted(path for package in PACKAGES for path in package.rglob("*.py"))
 PAGE = sorted(path for package in PACKAGES for ending in ("js", "css") for path in package.rglob(f"*.{ending}"))
 TESTS = sorted(Path(__file__).parents[1].rglob("test_*.py"))

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import raven
 import raven_http
+import raven_mcp
 import raven_rpc
 
-HOMES = [Path(package.__file__).parent for package in (raven, raven_rpc, raven_http) if package.__file__]
+HOMES = [Path(package.__file__).parent for package in (raven, raven_rpc, raven_http, raven_mcp) if package.__file__]
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for home in HOMES for path in sorted(home.rglob("*.py"))}
 WALL_CLOCKS = {"time.time", "time.time_ns", "time.clock_gettime", "datetime.now", "datetime.utcnow", "datetime.today"}
 # What compares with the times of files, which the file system takes from the same clock.
