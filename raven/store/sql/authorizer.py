@@ -28,7 +28,7 @@ _TABLE_SECOND = frozenset({1, 3, 5, 7, 10, 12, 14, 16, 26})
 # Raven's tables and views, and the table-valued function that its statements call.
 _RESERVED_NAMES = frozenset({
     "messages", "deliveries", "identities", "meta", "link_hosts", "link_out", "link_in", "link_news",
-    "delivery_changes", "log", "pending", "outbox", "json_each",
+    "delivery_changes", "raven_agents", "raven_mutes", "log", "pending", "outbox", "json_each",
 })  # fmt: skip
 # The function that SQLite calls within ALTER TABLE ... RENAME TO. It does not pass the new name, so raven checks the
 # schema afterwards.

@@ -55,6 +55,10 @@ CASE WHEN d.lease IS NOT NULL AND (d.ready_at = @held OR d.state > 1)
 -- The addresses of :scope.
 (SELECT value FROM json_each(:scope))
 
+-- @agent --
+-- The columns of a session of an agent, in the order of Agent.
+host, native_id, address, pid, started, cwd, about, state, has_hooks, bound_at, seen_at, space;
+
 -- @involved --
 -- Whether a message of `log` is from or to an address of the JSON array :addresses; if that is NULL, each one is.
 (:addresses IS NULL OR sender IN (SELECT value FROM json_each(:addresses))
@@ -159,6 +163,65 @@ SELECT count(*) FROM deliveries AS d
 SELECT address, registered_at, last_seen, host FROM identities
  WHERE :session IS NULL OR session = :session
  ORDER BY session, role;
+
+-- get_agent --
+-- The session of a program by its id.
+SELECT @agent FROM raven_agents WHERE host = :host AND native_id = :native_id;
+
+-- agents_at --
+-- The sessions of agents that have an address.
+SELECT @agent FROM raven_agents WHERE address = :address;
+
+-- agents_unseen --
+-- The sessions of agents without a sign of life since :before.
+SELECT @agent FROM raven_agents WHERE seen_at < :before;
+
+-- list_agents --
+-- All sessions of agents.
+SELECT @agent FROM raven_agents;
+
+-- is_address_known --
+-- Whether an address is registered or has unfinished mail.
+SELECT EXISTS (SELECT 1 FROM identities WHERE address = :address)
+    OR EXISTS (SELECT 1 FROM deliveries WHERE state < 2 AND leased IN (0, 1) AND recipient = :address);
+
+-- bind_agent --
+-- Give an address to a session. In the same process it keeps what its hooks have told.
+INSERT INTO raven_agents (host, native_id, address, pid, started, cwd, about, bound_at, seen_at, space)
+VALUES (:host, :native_id, :address, :pid, :started, :cwd, :about, :now, :now, :space)
+ON CONFLICT (host, native_id) DO UPDATE
+   SET address = excluded.address, cwd = excluded.cwd, about = coalesce(excluded.about, about),
+       state = CASE WHEN pid = excluded.pid AND started = excluded.started THEN state END,
+       has_hooks = CASE WHEN pid = excluded.pid AND started = excluded.started THEN has_hooks END,
+       pid = excluded.pid, started = excluded.started, space = excluded.space,
+       bound_at = excluded.bound_at, seen_at = excluded.seen_at;
+
+-- note_agent --
+-- Update the presence of a session, unless it runs in another process than :pid (NULL: in any).
+UPDATE raven_agents
+   SET state = coalesce(:state, state), has_hooks = coalesce(:has_hooks, has_hooks), seen_at = :now
+ WHERE host = :host AND native_id = :native_id AND (:pid IS NULL OR (pid = :pid AND started = :started));
+
+-- end_agent --
+-- End a session, unless it runs in another process than :pid (NULL: in any).
+UPDATE raven_agents SET pid = NULL, started = NULL, state = NULL, seen_at = :now
+ WHERE host = :host AND native_id = :native_id AND (:pid IS NULL OR (pid = :pid AND started = :started));
+
+-- delete_agent --
+-- Forget a session.
+DELETE FROM raven_agents WHERE host = :host AND native_id = :native_id;
+
+-- mute --
+-- Mute an address.
+INSERT INTO raven_mutes (address, muted_at) VALUES (:address, :now) ON CONFLICT DO NOTHING;
+
+-- unmute --
+-- End the muting of an address.
+DELETE FROM raven_mutes WHERE address = :address;
+
+-- list_mutes --
+-- The muted addresses.
+SELECT address FROM raven_mutes;
 
 -- list_unacked --
 -- A recipient's ready or leased deliveries, by urgency, then id; none that another host holds.
