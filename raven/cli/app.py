@@ -59,6 +59,9 @@ GROUPS = {
         "completion": "init",
         "version": "init",
     },
+    "Agents": {
+        "mcp": "agents.server",
+    },
 }
 COMMANDS = {name: module for group in GROUPS.values() for name, module in group.items()}
 # Older names of commands, which work and are not listed.

@@ -18,6 +18,7 @@ _PURPOSES = {
     "Work": "Process messages: receive, lease, finish, retry.",
     "Look": "Read any message and figure on the bus, without changing it.",
     "Care": "Set up, check and clean a bus; serve it to other programs.",
+    "Agents": "Connect coding agents with the bus.",
 }
 # Options that most commands have, with the same meaning; they stand once, in a table of their own.
 _COMMON = ("--json", "--socket", "--db", "--help")

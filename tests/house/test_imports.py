@@ -63,9 +63,10 @@ ROOMS: dict[str, tuple[set[str], str]] = {
         "the app is its routes behind the guard",
     ),
     "raven_http.server": ({"raven_http.app"}, "uvicorn calls the app"),
+    "raven_mcp.options": (set(), "the command line fills them, and every room may read them"),
     "raven_mcp.wire": ({"raven_rpc.jsonrpc"}, "the protocol knows neither tools nor the bus"),
     "raven_mcp.session": (
-        {"raven.client", "raven.agents", "raven_mcp.wire"},
+        {"raven.client", "raven.agents", "raven_mcp.wire", "raven_mcp.options"},
         "a session has an address on the bus, and learns who it is from a call",
     ),
     "raven_mcp.hooks": ({"raven_mcp.session"}, "a hook tells what the session has to hear"),
