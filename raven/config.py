@@ -74,6 +74,7 @@ class Config(NamedTuple):
     identity_ttl_s: float | None = None
     broadcast_ttl_s: float | None = None
     link: Mapping[str, Any] = {}
+    session: str | None = None
 
 
 def check_ttl(name: str, value: float | None) -> float | None:
@@ -119,6 +120,7 @@ def load(db: str | None = None, folder: str | None = None) -> Config:
         identity_ttl_s=settings.get("identity_ttl_s"),
         broadcast_ttl_s=settings.get("broadcast_ttl_s"),
         link=settings.get("link") or {},
+        session=settings.get("session"),
     )
 
 
@@ -180,6 +182,9 @@ limits: {{}}
 # How `raven link` links this bus with the buses of other hosts, over a NATS server: docs/configuration.md lists the
 # keys. For example {{url: "nats://hub:4222", name: alpha, realm: lab, sessions: ["swarm-*"]}}.
 link: {{}}
+
+# The session part of the addresses of coding agents that work below this folder. null: the name of the repository.
+session: null
 """
 
 
@@ -259,6 +264,7 @@ _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "identity_ttl_s": (_is_ttl, _TTL),
     "broadcast_ttl_s": (_is_ttl, _TTL),
     "link": (lambda value: value is None or isinstance(value, dict), "settings of `raven link` by name"),
+    "session": (lambda value: value is None or _is_text(value), "a name, or null for that of the repository"),
 }
 
 

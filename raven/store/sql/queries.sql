@@ -242,6 +242,31 @@ SELECT @delivery
   JOIN messages AS m ON m.id = d.id >> 20
  ORDER BY open.urgency, open.id LIMIT :max;
 
+-- list_waiting --
+-- A recipient's ready deliveries without their bodies, by urgency, then id; none under a lease.
+SELECT m.id, m.sender, m.type, open.urgency, open.state
+  FROM (SELECT * FROM (SELECT id, urgency, state FROM deliveries
+                        WHERE state < 2 AND leased = 0 AND recipient = :recipient AND ready_at = 0
+                          AND (expires_at IS NULL OR expires_at > :now)
+                        ORDER BY urgency, id LIMIT :max)
+         UNION ALL
+        SELECT id, urgency, state FROM deliveries
+         WHERE state < 2 AND leased = 0 AND recipient = :recipient AND ready_at > 0 AND ready_at <= :now
+           AND (expires_at IS NULL OR expires_at > :now)) AS open
+  JOIN messages AS m ON m.id = open.id >> 20
+ ORDER BY open.urgency, m.id LIMIT :max;
+
+-- thread_depth --
+-- How many messages came before one in its thread, one after the other and all after :since; :max at most.
+WITH RECURSIVE earlier (id, depth) AS (
+    SELECT reply_to, 0 FROM messages WHERE id = :message_id
+     UNION ALL
+    SELECT m.reply_to, earlier.depth + 1
+      FROM earlier
+      JOIN messages AS m ON m.id = earlier.id
+     WHERE m.created_at >= :since AND earlier.depth < :max)
+SELECT max(depth) FROM earlier;
+
 -- mark_delivered --
 -- Mark a delivery as seen by its recipient for the first time.
 UPDATE deliveries NOT INDEXED SET state = 1, delivered_at = :now

@@ -1,0 +1,70 @@
+"""Flags: files that are there exactly while a session has mail that it was not told of.
+
+A hook of a command costs a millisecond without mail, because its shell looks for the file before it runs `raven hook`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+
+from raven.wake.fifo import make_own_folder
+from raven_mcp.session.announced import flags_folder, is_native_id
+
+_HOME = os.path.join("~", ".raven")
+_ATTEMPTS = 3
+# A file of a session that has not changed for so long is removed: that session will not go on.
+_KEEP_S = 30 * 86400.0
+
+
+def home_folder() -> str:
+    """Return the folder of the flags whose path a shell knows without the bus."""
+    return os.path.join(os.path.expanduser(_HOME), "flags")
+
+
+class Flag:
+    """The flag of one session: a file beside the bus, and one of the same name in the user's home.
+
+    A session whose name cannot be the name of a file has no flag. A folder that cannot be written has none either: its
+    hooks then tell of no mail, and the server's other ways remain.
+    """
+
+    def __init__(self, db_path: str, native_id: str) -> None:
+        folders = (flags_folder(db_path), home_folder()) if is_native_id(native_id) else ()
+        self._paths = [os.path.join(folder, native_id) for folder in folders]
+        self._is_up: bool | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the flag was raised last."""
+        return bool(self._is_up)
+
+    def set(self, is_up: bool) -> None:
+        """Raise or lower the flag."""
+        if is_up != self._is_up:
+            self._is_up = is_up
+            for path in self._paths:
+                with suppress(OSError):
+                    _raise(path) if is_up else os.unlink(path)
+
+
+def sweep(db_path: str) -> None:
+    """Remove the files of sessions that have not changed for 30 days."""
+    for folder in (flags_folder(db_path), home_folder()):
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    if time.time() - entry.stat(follow_symlinks=False).st_mtime > _KEEP_S:
+                        os.unlink(entry.path)
+
+
+def _raise(path: str) -> None:
+    folder = os.path.dirname(path)
+    # The maintenance of the bus may remove the folder while it is empty.
+    for _ in range(_ATTEMPTS):
+        make_own_folder(os.path.dirname(folder))
+        make_own_folder(folder)
+        with suppress(FileNotFoundError):
+            return os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600))
+    return None
