@@ -36,12 +36,12 @@ class EndedLeases:
         return self._store.when_free(self.release_rest, at_most_s)
 
     def release_rest(self) -> None:
-        """Release what is left, in a transaction if anything is."""
+        """Release the rest in a transaction, if there is any."""
         if self._tokens:
             self._store.write(self.release_in, is_verified=True)
 
     def release_in(self, tx: Transaction) -> None:
-        """Release what is left within a transaction."""
+        """Release the rest within a transaction of the caller."""
         if not self._tokens:  # nearly always
             return
         tokens, now = set(self._tokens), clock.now()

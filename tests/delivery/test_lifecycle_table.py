@@ -116,7 +116,7 @@ class Delivery:
             "nack": lambda: self.worker.nack(self.id, reason="why not"),
             "nack_delayed": lambda: self.worker.nack(self.id, 60),
             "extend": lambda: self.worker.extend(self.id, 60),
-            "release": lambda: self.worker._mailbox.release(self.row().lease or 1),
+            "release": lambda: self.worker._mailbox.ended_leases.release(self.row().lease or 1),
             "apply_due": lambda: expiry.apply_due(self.boss._store, self.boss._doorbells.ring),
             "expire": self._expire,
             "withdraw": lambda: self._run("withdraw"),
