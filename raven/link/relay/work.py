@@ -12,6 +12,8 @@ from raven.errors import RavenError
 from raven.link import envelope
 from raven.link.relay.outward import Outward, Posting, Sent
 from raven.link.relay.whereabouts import Whereabouts
+from raven.model import clock
+from raven.model.limits import is_integer
 
 if TYPE_CHECKING:
     from raven.exchange.exchange import Exchange
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 # Frames in one envelope, and in one transaction that hands over or takes in.
 _FRAMES, _FRAMES_BYTES = 200, 512 << 10
+# Mail that was sent so long ago has piled up, and local mail goes first: after each transaction that takes some of it
+# in, the relay rests for some times as long, and local programs have the file and the processor.
+_LATE_S, _REST_TIMES, _MAX_REST_S = 5.0, 6.0, 0.05
 # After the first receipt others come: they share one transaction and one envelope.
 _TELL_AFTER_S = 0.003
 # How often the relay looks whether loops have come or gone, and at everything else.
@@ -62,6 +67,7 @@ class Work:
         self.wants_answers = False  # whether frames wait until the server has answered for others
         self._outward: dict[str, Outward] = {}
         self._arrivals: defaultdict[str, list[Arrival]] = defaultdict(list)
+        self._rests_until: dict[str, float] = {}  # by host whose mail is late
         self._received: dict[str, Confirmation] = {}
         self._limited: set[str] = set()  # hosts with a full window, for which mail waits
         self._max_payload = 0  # 0: there is no connection
@@ -89,7 +95,7 @@ class Work:
         """Do all that is due; return the seconds until more is."""
         now = time.monotonic()
         orders = Orders([], [], [], [])
-        for host in list(self._arrivals):
+        for host in self._awaited(now):
             self._attempt(f"take in mail of {host}", partial(self._take_in, host, orders))
         if now >= self._tick_at:
             self._tick_at, self._glance_at = now + _TICK_S, now + _GLANCE_S
@@ -224,7 +230,11 @@ class Work:
                 self.hear(host, arrival.envelope.confirmation)
         # Before a consumer can reply.
         self._must_look |= self.whereabouts.await_replies(frame for one in incoming for frame in one.frames)
+        began = time.monotonic()
         taken = self.exchange.take_in(host, incoming)
+        if self._is_late(arrivals[0]):
+            now = time.monotonic()
+            self._rests_until[host] = now + min(_REST_TIMES * (now - began), _MAX_REST_S)
         del self._arrivals[host][: len(arrivals)]
         if not self._arrivals[host]:
             del self._arrivals[host]
@@ -233,6 +243,17 @@ class Work:
         orders.signs.append((host, envelope.encode_sign(taken.confirmation, taken.is_behind)))
         if taken.refused:
             self._tell_soon()
+
+    def _awaited(self, now: float) -> list[str]:
+        """Return the hosts whose mail is to be taken in now."""
+        self._rests_until = {host: until for host, until in self._rests_until.items() if until > now}
+        return [host for host in self._arrivals if host not in self._rests_until]
+
+    def _is_late(self, arrival: Arrival) -> bool:
+        """Whether an envelope begins with a message that was sent long ago."""
+        frame = next(iter(arrival.envelope.incoming.frames), None)
+        late = clock.now() + self.exchange.offset_us - clock.to_micros(_LATE_S)
+        return isinstance(frame, dict) and is_integer(frame.get("at"), 0, late)
 
     def _tell(self) -> None:
         self._note_frames(self.exchange.tell())
@@ -335,7 +356,8 @@ class Work:
         pauses = [until for until, _ in self._paused.values() if until > now]
         due = [self._glance_at, self._tick_at, *pauses]
         if not pauses:
-            due.append(now if self._arrivals or (self._must_look and self._max_payload) else self._tell_at)
+            is_due = bool(self._awaited(now)) or (self._must_look and self._max_payload)
+            due += [now if is_due else self._tell_at, *self._rests_until.values()]
         if self._max_payload:
             due.append(self.whereabouts.due_at())
             due += [now + pause_s for one in self._outward.values() if (pause_s := one.due_s(now)) is not None]

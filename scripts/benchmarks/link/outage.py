@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from scripts.benchmarks.link.pair import TEXT, OneHost, Pair, is_possible, nats_server
 from scripts.benchmarks.metric import Metric, at_most, percentile
@@ -22,6 +24,12 @@ def run(folder: Path, quick: bool) -> list[Metric]:
     if not is_possible("link-drain"):
         return []
     outage_s, count = (3.0, 2_000) if quick else (120.0, 10_000)
+    messages = [{"type": "work", "body": {"sent_ns": 0, "text": TEXT}}] * _CHUNK
+    with (
+        OneHost(folder / "one.db", "drained:bench") as drained,
+        OneHost(folder / "one.db", "beside:bench") as beside,
+    ):
+        on_one_host = beside_a_backlog(drained, Local([beside]), messages * (count // _CHUNK))
     with (
         nats_server(folder) as server,
         Pair(folder, server.url) as pair,
@@ -32,9 +40,8 @@ def run(folder: Path, quick: bool) -> list[Metric]:
         local = Local([near, far])
         before = local.measure(lambda: local.has_lasted(3.0))
         server.pause()
-        messages = [{"to": pair.recipient, "type": "work", "body": {"sent_ns": 0, "text": TEXT}} for _ in range(_CHUNK)]
         for _ in range(count // _CHUNK):
-            pair.bus.send_many(messages)
+            pair.bus.send_many([{**message, "to": pair.recipient} for message in messages])
         pair.ask_for_report()
         without = local.measure(lambda: local.has_lasted(outage_s))
         begin = time.monotonic()
@@ -48,12 +55,26 @@ def run(folder: Path, quick: bool) -> list[Metric]:
     return [
         Metric.of(f"{name} delivered on the other host within", [end - begin], "s", at_most(10), note=note),
         Metric.of(f"{name} lost or duplicated", [wrong], "messages", at_most(0)),
+        Metric.of(f"{name} local mail beside the same backlog on one host without a link, p50", [on_one_host], "times"),
         *(
             Metric.of(f"{name} local mail on the {side} host {when}, p50", [during / first], "times", bar)
             for side, first, *other in zip(("sending", "receiving"), before, without, meanwhile, strict=True)
             for when, during, bar in zip(("in the outage", "afterwards"), other, (None, at_most(1.3)), strict=True)
         ),
     ]
+
+
+def beside_a_backlog(drained: OneHost, local: Local, messages: list[dict[str, Any]]) -> float:
+    """Return by what local mail is slower while a subscriber of the same bus takes the mail that has piled up."""
+    [before] = local.measure(lambda: local.has_lasted(3.0))
+    drained.subscriber.signal(signal.SIGSTOP)
+    drained.bus.send_many([{**message, "to": drained.recipient} for message in messages])
+    drained.ask_for_report()
+    drained.subscriber.signal(signal.SIGCONT)
+    with ThreadPoolExecutor(1) as threads:
+        report = threads.submit(drained.read_report)
+        [meanwhile] = local.measure(report.done)
+    return meanwhile / before
 
 
 class Local:
