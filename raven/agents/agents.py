@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from raven.agents import process as processes
+from raven.agents.agent import MAX_NAME, REFRESH_S, Agent, agents_at, check_address, delete_ended, list_agents
 from raven.agents.process import ProcessId
-from raven.errors import AddressError, InputError, abbreviate
+from raven.errors import InputError, abbreviate
 from raven.model import clock
 from raven.model.address import Address, parse_address
 
@@ -18,61 +19,11 @@ if TYPE_CHECKING:
     from raven.store.database import Store
     from raven.store.transaction import Transaction
 
-AWAY = "away"
-MAX_NAME = 32
-_FIRST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
-_NEXT = _FIRST | frozenset("_.-")
+__all__ = ["Agent", "Agents", "Binding"]
+
 _MAX_ID = 512
-# A session gives a sign of life so often, and one whose process is in another container counts as alive for so long.
-_REFRESH_S = 60.0
-_SILENCE_US = clock.to_micros(3 * _REFRESH_S)
 # A session that ended before this time is forgotten.
 _KEEP_US = clock.to_micros(30 * 86400)
-
-
-class Agent(NamedTuple):
-    """A session of a coding agent, and its address.
-
-    `host` is the program, and `native_id` its name of the session. `pid` and `started` are the process in which the
-    session runs, None after its end. `state` is "busy", "idle", "listening", or None if no hook has told.
-    `has_hooks` is whether the session was ever heard of by a hook. Times are microseconds since 1970.
-    """
-
-    host: str
-    native_id: str
-    address: str
-    pid: int | None
-    started: int | None
-    cwd: str | None
-    about: str | None
-    state: str | None
-    has_hooks: bool | None
-    bound_at: int
-    seen_at: int
-    space: str = ""
-
-    @property
-    def process(self) -> ProcessId | None:
-        """The process in which the session runs; None after its end."""
-        return None if self.pid is None or self.started is None else ProcessId(self.pid, self.started)
-
-    def is_alive(self) -> bool:
-        """Whether the process of the session runs.
-
-        The number of a process in another container means nothing here: such a session is alive if it was seen lately.
-        """
-        if self.process is None:
-            return False
-        here = processes.space()
-        if self.space == here:
-            return self.process.is_alive()
-        is_this_boot = self.space.partition(" ")[0] == here.partition(" ")[0]
-        return is_this_boot and clock.now() - self.seen_at < _SILENCE_US
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the JSON form; times are ISO 8601 in UTC."""
-        times = {name: clock.isoformat(clock.from_micros(getattr(self, name))) for name in ("bound_at", "seen_at")}
-        return self._asdict() | times
 
 
 class Binding(NamedTuple):
@@ -170,7 +121,7 @@ class Agents:
             last.state if state is None else state,
             last.has_hooks if has_hooks is None else has_hooks,
         )
-        if told[1:] == last[1:] and told.at - last.at < _REFRESH_S:
+        if told[1:] == last[1:] and told.at - last.at < REFRESH_S:
             return
         params = {**self._own(key), "state": state, "has_hooks": has_hooks, "now": clock.now()}
         self._store.write(lambda tx: tx.change("note_agent", params))
@@ -187,11 +138,12 @@ class Agents:
 
     def of_address(self, address: str) -> list[Agent]:
         """Return the sessions that have an address, living or not; the one that was seen last comes first."""
-        return sorted(map(_agent, self._store.rows("agents_at", {"address": address})), key=_seen, reverse=True)
+        rows = self._store.rows("agents_at", {"address": address})
+        return sorted(map(Agent.from_row, rows), key=_seen, reverse=True)
 
     def all(self) -> list[Agent]:
         """Return all sessions, living or not; the one that was seen last comes first."""
-        return sorted(_all(self._store), key=_seen, reverse=True)
+        return sorted(list_agents(self._store), key=_seen, reverse=True)
 
     def mute(self, *addresses: str) -> None:
         """Let no agent be told of mail from some addresses. The mail arrives all the same."""
@@ -218,48 +170,14 @@ class Agents:
         return {"host": _encodable(key[0]), "native_id": _encodable(key[1]), "pid": pid, "started": started}
 
 
-def check_address(text: str) -> Address:
-    """Return the address that an agent may have; raises AddressError that names the bad part.
-
-    Both parts are plain words, so that a notice to another agent can show them.
-    """
-    address = parse_address(text)
-    for name, part in zip(("role", "session"), address, strict=True):
-        if len(part) > MAX_NAME or part[0] not in _FIRST or not _NEXT.issuperset(part):
-            raise AddressError(
-                f"address {abbreviate(text)}: its {name} is no name for an agent; use 1 to {MAX_NAME} of the characters "
-                "a-z, 0-9, '_', '.' and '-', and begin with a letter or a digit"
-            )
-    return address
-
-
-def presence(store: Store) -> dict[str, tuple[Agent, str | None]]:
-    """Return for each address of an agent its session and state: a living one, or the one that was seen last.
-
-    The state is "away" if no process of the session runs.
-    """
-    found: dict[str, tuple[Agent, str | None]] = {}
-    for agent in sorted(_all(store), key=_seen):
-        is_alive = agent.is_alive()
-        if is_alive or agent.address not in found or found[agent.address][1] == AWAY:
-            found[agent.address] = agent, agent.state if is_alive else AWAY
-    return found
-
-
-def delete_ended(tx: Transaction, addresses: Iterable[str]) -> None:
-    """Delete the sessions of some addresses whose processes have ended, in the caller's transaction."""
-    for address in addresses:
-        _delete_ended(tx, tx.rows("agents_at", {"address": address}))
-
-
 def _bind(tx: Transaction, row: Mapping[str, Any], wanted: Address, share: bool, is_wish: bool) -> Binding:
     now = clock.now()
-    _delete_ended(tx, tx.rows("agents_unseen", {"before": now - _KEEP_US}))
+    _forget_old(tx, now - _KEEP_US)
     own = _find(tx, row["host"], row["native_id"])
     target = parse_address(own.address) if own and is_wish else wanted
     taken_by = None
     for address in _candidates(target):
-        there = [_agent(found) for found in tx.rows("agents_at", {"address": str(address)})]
+        there = agents_at(tx, str(address))
         others = sorted((agent for agent in there if agent[:2] != (row["host"], row["native_id"])), key=_seen)
         holder = next((agent for agent in others if agent.is_alive()), None)
         if share:
@@ -284,8 +202,7 @@ def _rebind(tx: Transaction, host: str, old_id: str, native_id: str) -> tuple[Bi
     tx.change("end_agent", {"host": host, "native_id": old_id, **process, "now": clock.now()})
     row = {"host": host, "native_id": native_id, **process, "space": old.space, "cwd": old.cwd, "about": old.about}
     is_own_free = own is not None and not any(
-        agent[:2] != (host, native_id) and agent.is_alive()
-        for agent in map(_agent, tx.rows("agents_at", {"address": own.address}))
+        agent[:2] != (host, native_id) and agent.is_alive() for agent in agents_at(tx, own.address)
     )
     address = own.address if own and is_own_free else old.address
     binding = _bind(tx, row, parse_address(address), share=True, is_wish=False)
@@ -304,22 +221,15 @@ def _candidates(address: Address) -> Iterator[Address]:
 
 def _find(tx: Transaction, host: str, native_id: str) -> Agent | None:
     rows = tx.rows("get_agent", {"host": host, "native_id": native_id})
-    return _agent(rows[0]) if rows else None
+    return Agent.from_row(rows[0]) if rows else None
 
 
-def _delete_ended(tx: Transaction, rows: Iterable[Any]) -> None:
-    for agent in map(_agent, rows):
-        if not agent.is_alive():
-            tx.change("delete_agent", {"host": agent.host, "native_id": agent.native_id})
-
-
-def _agent(row: tuple[Any, ...]) -> Agent:
-    agent = Agent(*row)
-    return agent._replace(has_hooks=None if agent.has_hooks is None else bool(agent.has_hooks))
-
-
-def _all(store: Store) -> list[Agent]:
-    return [_agent(row) for row in store.rows("list_agents")]
+def _forget_old(tx: Transaction, before: int) -> None:
+    """Delete the sessions that ended before a time, and unregister their addresses unless they are in use."""
+    unseen = map(Agent.from_row, tx.rows("agents_unseen", {"before": before}))
+    for address in delete_ended(tx, unseen):
+        if not agents_at(tx, address):
+            tx.change("delete_unseen_identity", {"address": address, "before": before})
 
 
 def _seen(agent: Agent) -> int:

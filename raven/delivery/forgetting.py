@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from raven.agents.agent import agents_at, delete_ended, forget_ended
 from raven.delivery import expiry
 from raven.delivery.outbox import Outbox
 from raven.errors import InputError
@@ -36,6 +37,7 @@ def forget(store: Store, ring: Ring, targets: Sequence[str]) -> Forgotten:
     """Unregister addresses or all that match a pattern, and let their unfinished deliveries expire now.
 
     A leased delivery expires at the end of its lease, unless it is acked. No pattern matches a private reply address.
+    The sessions of coding agents that had these addresses are forgotten, unless they live.
     """
     if not targets:
         raise InputError("forget needs an address or a pattern: write it as <role>:<session>")
@@ -45,6 +47,7 @@ def forget(store: Store, ring: Ring, targets: Sequence[str]) -> Forgotten:
     for _ in range(2):
         for text, target in parsed.items():
             addresses += _unregister(store, target)
+            forget_ended(store, target)
             deliveries += sum(_shorten_lives(store, batch, 0) for batch in _recipients(store, text, target))
         expiry.apply_due(store, ring)
     return Forgotten(addresses, deliveries)
@@ -191,8 +194,8 @@ def _unregister_unseen(tx: Transaction, unseen: Sequence[str], in_use: set[str],
     for address in unseen:
         if address in in_use:
             tx.change("mark_seen", {"address": address, **times})
-        else:
-            tx.change("delete_unseen_identity", {"address": address, **times})
+        elif tx.change("delete_unseen_identity", {"address": address, **times}):
+            delete_ended(tx, agents_at(tx, address))
 
 
 def _ids_of(tx: Transaction, query: Mapping[str, int]) -> list[int]:

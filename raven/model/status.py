@@ -72,6 +72,10 @@ class Peer(NamedTuple):
     few seconds, because only every fifth second a write updates it. `host` is the other host at which the address is
     used; None if it is one of this host. Other hosts hold `held` of its unfinished deliveries. Only subscribers on this
     host count as `waiting`.
+
+    If the address is that of a coding agent, `agent` is its program, `cwd` the folder in which it works, and `about`
+    its own words about its work. `state` is "busy", "idle", "listening", "away" if its process has ended, or None if
+    it is not known.
     """
 
     address: str
@@ -83,6 +87,10 @@ class Peer(NamedTuple):
     pending: int
     host: str | None = None
     held: int = 0
+    agent: str | None = None
+    state: str | None = None
+    cwd: str | None = None
+    about: str | None = None
 
     @classmethod
     def from_dict(cls, json: Mapping[str, Any]) -> Peer:

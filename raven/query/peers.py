@@ -1,10 +1,12 @@
-"""Peers: the addresses on the bus, with their subscribers and their pending mail."""
+"""Peers: the addresses on the bus, with their subscribers, their pending mail, and the agents that have them."""
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
+from raven.agents.agent import NO_AGENT, presence
 from raven.model import clock
 from raven.model.address import is_private
 from raven.model.status import Peer
@@ -22,11 +24,16 @@ def list_peers(store: Store, doorbells: Doorbells, session: str | None = None, s
     """List the addresses that are registered or have mail, of one session if `session` is given.
 
     Private reply addresses are left out: only the recipients of a request know its address. With `scope`, the JSON
-    array of some addresses, only their mail is counted: other addresses have 0 pending, and must be registered.
+    array of some addresses, only their mail is counted: other addresses have 0 pending, and must be registered. Of the
+    agents at other addresses, `cwd` and `about` are left out.
     """
     backlog = "backlog" if scope is None else "scoped_backlog"
     seen = {row[0]: row for row in store.rows("list_identities", {"session": session})}
     pending = {row[0]: row for row in store.rows(backlog, {"now": clock.now(), "scope": scope})}
+    agents = presence(store)
+    if scope is not None:
+        shown = frozenset(json.loads(scope))
+        agents = {a: one if a in shown else one._replace(cwd=None, about=None) for a, one in agents.items()}
     unregistered = [address for address in pending if address not in seen]
     attended = set(doorbells.folders())
     # The folder of most addresses has their name.
@@ -53,6 +60,7 @@ def list_peers(store: Store, doorbells: Doorbells, session: str | None = None, s
                     unfinished,
                     host,
                     held,
+                    *(agents.get(text, NO_AGENT) if host is None else NO_AGENT),
                 )
             )
     return peers

@@ -139,6 +139,7 @@ def test_a_peer_has_a_json_shape(connect: Connect) -> None:
     assert stranger == {
         "address": "stranger:s", "role": "stranger", "session": "s", "registered_at": None, "last_seen": None,
         "waiting": 0, "pending": 1, "host": None, "held": 0,
+        "agent": None, "state": None, "cwd": None, "about": None,
     }  # fmt: skip
 
 

@@ -30,12 +30,12 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "raven.store": ({"raven.config"}, "the file knows no rule of delivery: any rule can stand on it"),
     "raven.agents": ({"raven.store"}, "which session has an address is a matter of the file, not of mail"),
     "raven.wake": ({"raven.store"}, "a waiter reads the file, and the file wakes no waiter by itself"),
-    "raven.delivery": ({"raven.wake"}, "a rule ends by naming the doorbells to ring"),
-    "raven.receive": ({"raven.delivery"}, "loops apply the rules again and again"),
-    "raven.query": (
-        {"raven.delivery", "raven.agents"},
-        "reads need to know the states that the rules make, and which agents are alive",
+    "raven.delivery": (
+        {"raven.wake", "raven.agents"},
+        "a rule ends by naming the doorbells to ring; an address that is forgotten has no agent",
     ),
+    "raven.receive": ({"raven.delivery"}, "loops apply the rules again and again"),
+    "raven.query": ({"raven.delivery"}, "reads need to know the states that the rules make"),
     "raven.observer": ({"raven.query"}, "an observer only reads"),
     "raven.exchange": ({"raven.observer"}, "what two hosts owe each other is a matter of their files alone"),
     "raven.transaction": ({"raven.store", "raven.bus"}, "it needs the methods of a client, and the file's transaction"),

@@ -58,7 +58,8 @@ def peers(session: str | None, as_json: bool, db: str | None) -> None:
     """Show the addresses that are registered or have mail: listeners, unacked messages, time of the last use.
 
     On a bus with a link, HELD counts the unacked messages that other hosts have, and HOST is the other host at which
-    the address is used. WAITING counts the listeners on this host.
+    the address is used. WAITING counts the listeners on this host. With coding agents, AGENT is the program that has
+    the address, STATE is busy, idle, listening or away (its process has ended), and FOLDER is where it works.
     """
     with open_observer(db) as bus:
         peers = bus.peers(session)
@@ -73,19 +74,25 @@ def peers(session: str | None, as_json: bool, db: str | None) -> None:
         click.echo("(no addresses)")
         return
     now = clock.from_micros(clock.now())
+    headings = ["ADDRESS", "WAITING", "PENDING", "LAST SEEN"]
     rows = [
-        (
+        [
             peer.address,
             f"yes ({peer.waiting})" if peer.waiting > 1 else "yes" if peer.waiting else "no",
             peer.pending,
             "never" if peer.last_seen is None else _ago((now - peer.last_seen).total_seconds()),
-            peer.held,
-            peer.host or "-",
-        )
+        ]
         for peer in peers
     ]
-    is_linked = any(peer.host or peer.held for peer in peers)
-    _echo_linked(("ADDRESS", "WAITING", "PENDING", "LAST SEEN"), ("HELD", "HOST"), rows, is_linked)
+    if any(peer.host or peer.held for peer in peers):
+        headings += ["HELD", "HOST"]
+        rows = [[*row, peer.held, peer.host or "-"] for row, peer in zip(rows, peers, strict=True)]
+    if any(peer.agent for peer in peers):
+        headings += ["AGENT", "STATE", "FOLDER"]
+        rows = [
+            [*row, peer.agent or "-", peer.state or "-", peer.cwd or "-"] for row, peer in zip(rows, peers, strict=True)
+        ]
+    echo_table(headings, rows)
 
 
 def _echo_linked(headings: tuple[str, ...], of_link: tuple[str, ...], rows: list[Any], is_linked: bool) -> None:
