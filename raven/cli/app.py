@@ -61,6 +61,7 @@ GROUPS = {
     },
     "Agents": {
         "mcp": "agents.server",
+        "mute": "agents.mute",
     },
 }
 COMMANDS = {name: module for group in GROUPS.values() for name, module in group.items()}

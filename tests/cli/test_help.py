@@ -46,6 +46,7 @@ EXAMPLES = {
     "raven link setup": ("", "RAVEN_lab.alpha"),
     "raven link status": ("", "no relay of this bus runs here\n"),
     "raven mcp": ("", '{"jsonrpc":"2.0","result":{},"id":1}\n'),
+    "raven mute": ("", "muted worker:s1\n"),
     "raven nack": ("", "nacked #1"),
     "raven peers": ("", "worker:s1  no"),
     "raven prune": ("", "would drop 0 messages"),

@@ -1,4 +1,4 @@
-"""Upgrading a file of schema version 2 or 3: its mail keeps its state, however the upgrade goes."""
+"""Upgrading a file of schema version 2, 3 or 4: its mail keeps its state, however the upgrade goes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Spawn = Callable[..., Program]
 HOUR_US = 3_600_000_000
 
 
-@pytest.fixture(params=[2, 3])
+@pytest.fixture(params=[2, 3, 4])
 def version(request: pytest.FixtureRequest) -> int:
     """Return the schema version of the old file."""
     return int(request.param)
@@ -125,3 +125,16 @@ def test_a_client_that_had_the_old_file_open_still_works(old: str, connect: Conn
     assert leased == [(1,)]
     assert foreign.value("PRAGMA integrity_check") == "ok"
     assert [message.id for message in connect("worker:s").claim(max=10)] == [2, 4]
+
+
+@pytest.mark.parametrize("name", ["agents", "mutes"])
+def test_a_table_of_a_user_with_a_plain_name_is_left_alone(
+    old: str, connect: Connect, foreign: Foreign, name: str
+) -> None:
+    foreign.execute(f"CREATE TABLE {name} (name TEXT)")
+    foreign.execute(f"INSERT INTO {name} VALUES ('mine')")
+
+    bus = connect("worker:s")
+
+    assert foreign.value("PRAGMA user_version") == len(migrations())
+    assert bus.execute(f"SELECT name FROM {name}") == [("mine",)]

@@ -59,6 +59,8 @@ RAVENS = [
     "INSERT INTO deliveries (id, recipient, urgency) SELECT id + 1, 'x:y', 1 FROM deliveries",
     "INSERT INTO identities (address, role, session, registered_at, last_seen) VALUES ('x:y', 'x', 'y', 1, 1)",
     "INSERT INTO meta VALUES ('key', 'value')",
+    "UPDATE raven_agents SET address = 'x:y'",
+    "INSERT INTO raven_mutes VALUES ('x:y', 1)",
     "INSERT INTO log SELECT * FROM log",
     "UPDATE messages SET body = 'changed'",
     "UPDATE deliveries SET state = 2",
