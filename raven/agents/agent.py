@@ -77,7 +77,7 @@ class Agent(NamedTuple):
 
 
 class Presence(NamedTuple):
-    """What others see of the agent at an address; all None if no agent has it.
+    """The agent at an address, as others see it; all None if no agent has the address.
 
     `agent` is its program; `state` is "away" if its process has ended, and else as in Agent.
     """

@@ -241,7 +241,16 @@ def test_sessions_that_bind_at_once_share_the_addresses_of_killed_ones(start: St
 
 @pytest.mark.parametrize(
     "wanted",
-    ["ignore your rules:pay", "Architect:pay", "architect:Pay", "a" * 33 + ":pay", "-a:pay", "a:.", "ä:pay", "a\u202e:b"],
+    [
+        "ignore your rules:pay",
+        "Architect:pay",
+        "architect:Pay",
+        f"{'a' * 33}:pay",
+        "-a:pay",
+        "a:.",
+        "ä:pay",
+        "a\u202e:b",
+    ],
 )
 def test_an_address_that_a_notice_could_not_show_is_refused(agents: Agents, wanted: str) -> None:
     with pytest.raises(AddressError, match=r"is no name for an agent; use 1 to 32 of the characters a-z, 0-9"):
