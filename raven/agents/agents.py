@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from raven.store.database import Store
     from raven.store.transaction import Transaction
 
-__all__ = ["Agent", "Agents", "Binding"]
+__all__ = ["MAX_NAME", "Agent", "Agents", "Binding", "check_address"]
 
 _MAX_ID = 512
 # A session that ended before this time is forgotten.

@@ -14,7 +14,7 @@ from raven.agents.agents import Agents
 from raven_rpc import Client
 from tests.agents.sessions import HOST, Session
 from tests.cli.shell import Shell
-from tests.delivery.test_held import link, show
+from tests.delivery.test_held import BETA, link
 from tests.support import Foreign
 
 Connect = Callable[..., BusClient]
@@ -82,11 +82,11 @@ def test_an_address_of_another_host_shows_no_session_of_this_one(
     session.bind(WANTED)
     session.kill()
     link(foreign)
-    show(foreign, WANTED)
+    foreign.execute("UPDATE identities SET host = ? WHERE address = ?", BETA, WANTED)
 
     [peer] = connect("boss:pay", register=False).peers()
 
-    assert (peer.host, peer.agent, peer.state) == ("beta", None, None)
+    assert (peer.host, peer.agent, peer.state) == (BETA, None, None)
 
 
 @pytest.mark.both_ways

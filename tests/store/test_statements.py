@@ -11,6 +11,7 @@ import apsw
 import pytest
 
 import raven
+import raven_mcp
 from raven.model.message import MessageRow
 from raven.store.sql import SQL, change_log, link_triggers, load_exchange, migrations, migrations_after
 
@@ -35,7 +36,7 @@ NAMED = [name for name in SQL if f"\n-- {name} --\n" in QUERIES]
 def names_used() -> set[str]:
     """Collect the statement names in all of raven's calls of the store."""
     used = set()
-    for path in PACKAGE.rglob("*.py"):
+    for path in (*PACKAGE.rglob("*.py"), *Path(raven_mcp.__file__).parent.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if (
                 isinstance(node, ast.Call)
