@@ -1,4 +1,4 @@
-"""The commands `raven mcp` and `raven hook`, which agents' programs start often: without click, for its import is slow."""
+"""The commands `raven mcp` and `raven hook`, without click: agents' programs start them often."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
     from raven_mcp.wire.stdio import ClosedStreamError
 
     if os.isatty(0):
-        sys.stderr.write("raven mcp: an MCP server on stdin and stdout, which an agent's program starts; Ctrl-C ends it\n")
+        sys.stderr.write("raven mcp: a server for an agent's program, which speaks MCP here; Ctrl-C ends it\n")
     try:
         server = Server(options)
     except ClosedStreamError as error:

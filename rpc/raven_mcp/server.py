@@ -68,6 +68,7 @@ class Server:
         self._stdio.write(messages.encode(messages.notification(method, params)))
 
     def _on_line(self, line: bytes | None) -> None:
+        request = None
         try:
             request = protocol.parse(line)
             if request is None:
@@ -80,6 +81,10 @@ class Server:
                 self._respond(request.id, result, is_modern=request.is_modern)
         except RefusedError as refusal:
             self._stdio.write(refusal.response())
+        except Exception as error:
+            self._report("a request", error)
+            fault = "raven has a fault here, and told its stderr: report it"
+            self._stdio.write(RefusedError(messages.INTERNAL_ERROR, fault, request and request.id).response())
 
     def _on_notification(self, request: Request) -> None:
         if request.method == "notifications/cancelled":
@@ -89,23 +94,23 @@ class Server:
         """Return the result of a request, None if it waits; raises RefusedError."""
         if request.id in self._waiting:
             raise RefusedError(messages.INVALID_REQUEST, "a call with this id still waits: use another id", request.id)
-        if request.method == "initialize":
-            return self._introduce(protocol.client_of(request))
+        method = request.method
+        if method == "initialize":
+            return self._introduce(protocol.legacy_client_of(request))
+        if method == "server/discover" and self.options.channel:  # a modern host opens no channel
+            raise request.unknown()
         if request.is_modern:
             protocol.check_version(request, is_legacy_only=self.options.channel)
-            self._meet(protocol.client_of(request))
-        match request.method, request.is_modern:
-            case "server/discover", True:
-                return self._introduce(protocol.client_of(request))
-            case "server/discover", False if not self.options.channel:
-                raise request.invalid("server/discover needs the fields of _meta that a modern request has")
-            case "ping", False:
-                return {}
-            case "tools/list", _:
-                return self._list_tools(request)
-            case "tools/call", _:
-                return self._call(request)
-        raise RefusedError(messages.METHOD_NOT_FOUND, f"there is no method {request.method}", request.id)
+            self._meet(protocol.modern_client_of(request))
+        if method == "server/discover":
+            return self._introduce(protocol.modern_client_of(request))
+        if method == "ping" and not request.is_modern:
+            return {}
+        if method == "tools/list":
+            return self._list_tools(request)
+        if method == "tools/call":
+            return self._call(request)
+        raise request.unknown()
 
     def _introduce(self, client: Client) -> dict[str, Any]:
         self._meet(client)
@@ -147,7 +152,7 @@ class Server:
             return function()
         except Exception as error:
             self._report(name, error)
-            return Result.of(f"raven has a fault in {name}: {type(error).__name__}: {error}", is_error=True)
+            return Result.of(f"raven has a fault in {name}, and told its stderr: report it", is_error=True)
 
     def _answer_waiting(self, *, is_all: bool) -> None:
         for call, pending in self._waiting.due(is_all=is_all):

@@ -8,7 +8,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -65,14 +65,15 @@ class McpClient:
         env: Mapping[str, str] | None = None,
         home: Path | None = None,
         meta: Mapping[str, Any] | None = None,
+        ids: Iterator[Any] | None = None,
         command: Iterable[str] = RAVEN_MCP,
     ) -> None:
         self.name = name
         self.meta = dict(meta or {})
         self.is_modern = False
         self.notifications: list[dict[str, Any]] = []
-        self._responses: dict[Any, dict[str, Any]] = {}
-        self._ids = count(1)
+        self._responses: list[dict[str, Any]] = []
+        self._ids = count(1) if ids is None else ids
         self._received = b""
         self._errors = (folder / f".stderr-{os.urandom(4).hex()}").open("w+b")
         options = () if db is None else ("--db", db)
@@ -93,7 +94,7 @@ class McpClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.end()
+        self.close()
 
     @property
     def pid(self) -> int:
@@ -153,16 +154,32 @@ class McpClient:
 
     def response(self, id: Any, timeout_s: float = DEADLINE_S) -> Any:
         """Wait for the response to a request, and return its result; raises McpError."""
-        self._read_until(lambda: id in self._responses, f"a response to {id}", timeout_s)
-        response = self._responses.pop(id)
+        self._read_until(lambda: self._find(id) is not None, f"a response to {id}", timeout_s)
+        response = self._take(id)
         if "error" in response:
             raise McpError(response["error"])
         return response["result"]
 
     def has_response(self, id: Any) -> bool:
-        """Whether the response to a request is there; reads what has come."""
+        """Whether the response to a request has come."""
         self.read_now()
-        return id in self._responses
+        return self._find(id) is not None
+
+    def unclaimed(self) -> list[dict[str, Any]]:
+        """Return the responses that have come and that no call has waited for, and forget them."""
+        self.read_now()
+        responses, self._responses = self._responses, []
+        return responses
+
+    def _find(self, id: Any) -> dict[str, Any] | None:
+        found = (one for one in self._responses if type(one["id"]) is type(id) and one["id"] == id)
+        return next(found, None)
+
+    def _take(self, id: Any) -> dict[str, Any]:
+        response = self._find(id)
+        assert response is not None
+        self._responses.remove(response)
+        return response
 
     def notify(self, method: str, params: Mapping[str, Any] | None = None) -> None:
         """Send a notification."""
@@ -195,11 +212,11 @@ class McpClient:
 
     def error(self, timeout_s: float = DEADLINE_S) -> McpError:
         """Wait for an error response without an id, and return the error."""
-        self._read_until(lambda: None in self._responses, "an error without an id", timeout_s)
-        return McpError(self._responses.pop(None)["error"])
+        self._read_until(lambda: self._find(None) is not None, "an error without an id", timeout_s)
+        return McpError(self._take(None)["error"])
 
     def read_now(self) -> None:
-        """Take in what has come, without waiting."""
+        """Take in all lines so far, without waiting."""
         assert self.process.stdout
         while select.select([self.process.stdout], [], [], 0)[0] and self._fill():
             pass
@@ -225,7 +242,7 @@ class McpClient:
                 assert "id" not in message, f"a server has no requests: {line.decode()}"
                 self.notifications.append(message)
             else:
-                self._responses[message["id"]] = message
+                self._responses.append(message)
         return bool(data)
 
     # The process.
@@ -239,7 +256,7 @@ class McpClient:
         assert self.process.stdin
         self.process.stdin.close()
 
-    def close(self, timeout_s: float = DEADLINE_S) -> int:
+    def finish(self, timeout_s: float = DEADLINE_S) -> int:
         """End the server as a host does, and return its exit code."""
         self.close_input()
         return self.wait(timeout_s)
@@ -254,10 +271,10 @@ class McpClient:
         if number == signal.SIGKILL:
             self.process.wait()
 
-    def end(self) -> None:
+    def close(self) -> None:
         """End the server, at once if it does not end by itself; a second call does nothing."""
         with suppress(BrokenPipeError, subprocess.TimeoutExpired):
-            self.close(2)
+            self.finish(2)
         self.process.kill()
         self.process.wait()
         assert self.process.stdout

@@ -55,8 +55,7 @@ class Loop:
         """Wait for a descriptor or a timer, at most until a time of the monotonic clock, and call back."""
         if self._timers:
             until = min(until, self._timers[0].at)
-        # Rounded up: a wait that ends too early would be followed by another.
-        for fd, _ in self._poller.poll(max(0.0, (until - time.monotonic()) * 1000 + 1)):
+        for fd, _ in self._poller.poll(max(0.0, (until - time.monotonic()) * 1000)):
             # An earlier callback of this turn may have closed a descriptor.
             callback = self._callbacks.get(fd)
             if callback is not None:

@@ -14,7 +14,7 @@ from raven_mcp.wire.requests import Client
 from raven_rpc.jsonrpc import messages
 
 MODERN = "2026-07-28"
-LEGACY = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
+LEGACY = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 UNSUPPORTED_VERSION = -32022
 SERVER = {"name": "raven", "version": __version__}
 
@@ -55,9 +55,16 @@ class Request(NamedTuple):
         """Return the refusal of its params."""
         return RefusedError(messages.INVALID_PARAMS, message, self.id)
 
+    def unknown(self) -> RefusedError:
+        """Return the refusal of its method."""
+        return RefusedError(messages.METHOD_NOT_FOUND, f"there is no method {abbreviate(self.method)}", self.id)
+
 
 def parse(line: bytes | None) -> Request | None:
-    """Return the request of a line, or None for a response; raises RefusedError. A line of None was too long."""
+    """Return the request of a line; raises RefusedError. A line of None was too long.
+
+    Returns None for a response, and for a notification with bad params: neither is answered.
+    """
     if line is None:
         raise RefusedError(messages.PARSE_ERROR, "the line is longer than 4 MiB: send less at once")
     try:
@@ -68,49 +75,63 @@ def parse(line: bytes | None) -> Request | None:
         raise RefusedError(messages.INVALID_REQUEST, "MCP has no batches: send one request a line")
     if not isinstance(message, dict):
         raise RefusedError(messages.INVALID_REQUEST, f"{abbreviate(message)} is no request: send a JSON object")
+    id, dialect, method = message.get("id"), message.get("jsonrpc"), message.get("method")
     is_notification = "id" not in message
-    id = message.get("id")
     if not is_notification and (not isinstance(id, int | str) or isinstance(id, bool)):
         raise RefusedError(messages.INVALID_REQUEST, f"the id {abbreviate(id)} is neither a string nor an integer")
     if "method" not in message and ("result" in message or "error" in message):
         return None
-    dialect, method = message.get("jsonrpc"), message.get("method")
     if dialect != "2.0":
         raise RefusedError(messages.INVALID_REQUEST, f"jsonrpc is {abbreviate(dialect)}: it must be '2.0'", id)
     if not isinstance(method, str):
         raise RefusedError(messages.INVALID_REQUEST, f"the method {abbreviate(method)} is not a string", id)
-    params = {} if message.get("params") is None else message["params"]
-    if not isinstance(params, dict):
-        raise RefusedError(messages.INVALID_PARAMS, f"the params {abbreviate(params)} are not an object", id)
-    meta = {} if params.get("_meta") is None else params["_meta"]
-    if not isinstance(meta, dict):
-        raise RefusedError(messages.INVALID_PARAMS, f"_meta is {abbreviate(meta)}: it must be an object", id)
-    return Request(id, method, params, meta, is_notification)
+    try:
+        params = _object(message, "params", id)
+        return Request(id, method, params, _object(params, "_meta", id), is_notification)
+    except RefusedError:
+        if is_notification:
+            return None
+        raise
+
+
+def _object(holder: dict[str, Any], name: str, id: Any) -> dict[str, Any]:
+    """Return an object that may be left out."""
+    value = holder.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise RefusedError(messages.INVALID_PARAMS, f"{name} is {abbreviate(value)}: it must be an object", id)
+    return value
 
 
 def check_version(request: Request, *, is_legacy_only: bool) -> None:
     """Check the version of a modern request, and the fields that one must have; raises RefusedError."""
     version = request.meta[_VERSION]
     if version != MODERN or is_legacy_only:
-        supported = list(LEGACY) if is_legacy_only else [MODERN, *reversed(LEGACY)]
+        supported = LEGACY if is_legacy_only else (MODERN, *LEGACY)
         raise RefusedError(
             UNSUPPORTED_VERSION,
             f"this server does not speak the protocol version {abbreviate(version)}",
             request.id,
-            {"supported": supported, "requested": version if isinstance(version, str) else abbreviate(version)},
+            {"supported": [*supported], "requested": version if isinstance(version, str) else abbreviate(version)},
         )
     if not isinstance(request.meta.get(_CAPABILITIES), dict):
         raise request.invalid(f"_meta has no object {_CAPABILITIES}: a request of {MODERN} must have one")
 
 
-def client_of(request: Request) -> Client:
-    """Return the program that sent an `initialize` or a modern request; its name is empty if it gives none."""
-    if request.is_modern:
-        return _client(request.meta.get(_CLIENT), MODERN)
+def legacy_client_of(request: Request) -> Client:
+    """Return the program that sent an `initialize`, with the version to speak; its name is empty if it gives none."""
     version = request.params.get("protocolVersion")
     if not isinstance(version, str):
         raise request.invalid(f"protocolVersion is {abbreviate(version)}: it must be a string")
-    return _client(request.params.get("clientInfo"), version if version in LEGACY else LEGACY[-1])
+    return _client(request.params.get("clientInfo"), version if version in LEGACY else LEGACY[0])
+
+
+def modern_client_of(request: Request) -> Client:
+    """Return the program that sent a modern request; raises RefusedError for a legacy one."""
+    if not request.is_modern:
+        raise request.invalid(f"{request.method} needs the fields of _meta that a modern request has")
+    return _client(request.meta.get(_CLIENT), MODERN)
 
 
 def _client(info: Any, protocol: str) -> Client:
@@ -127,7 +148,7 @@ def introduction(client: Client, instructions: str, *, has_channel: bool) -> dic
     if client.protocol == MODERN:
         # The instructions name the address, which another process does not have.
         return {
-            "supportedVersions": [MODERN, *reversed(LEGACY)],
+            "supportedVersions": [MODERN, *LEGACY],
             "capabilities": capabilities,
             "instructions": instructions,
             **cacheable(0),

@@ -89,8 +89,8 @@ class WaitingCalls:
             self._progress_at[_key(call.id)] = now + self._progress_s
 
     def cancel(self, id: Any) -> None:
-        """Give up a call; an id of no waiting call is ignored."""
-        waiting = self._calls.get(_key(id))
+        """Give up a call; an id of no waiting call is ignored, of any type."""
+        waiting = self._calls.get(_key(id)) if isinstance(id, int | str) else None
         if waiting is not None:
             self.remove(id)
             waiting.pending.cancel()

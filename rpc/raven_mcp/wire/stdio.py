@@ -44,7 +44,9 @@ def take() -> Streams:
     streams = Streams(os.dup(_STDIN), os.dup(_STDOUT))
     os.dup2(null, _STDIN)
     os.dup2(_STDERR, _STDOUT)
-    if null > _STDERR:
+    if null == _STDERR:
+        os.set_inheritable(null, True)
+    else:
         os.close(null)
     return streams
 

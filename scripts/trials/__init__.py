@@ -1,1 +1,0 @@
-"""Trials with programs of other makers, by hand and not in CI."""

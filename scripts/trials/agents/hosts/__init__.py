@@ -1,1 +1,0 @@
-"""The programs under trial: a home, an environment and a terminal for each."""
