@@ -48,10 +48,10 @@ class Hosts:
         return pull
 
 
-async def take(pull: Pull, count: int) -> list[Parcel]:
+async def take(pull: Pull, count: int, within_s: float = DEADLINE_S) -> list[Parcel]:
     """Return the next parcels, `count` at least, and ack them: see `remains`."""
     taken: list[Parcel] = []
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(within_s):
         while len(taken) < count:
             parcels = await anext(pull)
             await pull.ack(parcels)
