@@ -18,7 +18,8 @@ from raven.model import clock
 if TYPE_CHECKING:
     from raven.exchange.values import HostOverview
 
-_TRIGGERS = frozenset({"link_changed", "link_deleted"})
+# Without these the relay hears of no change, or looks through all unfinished mail.
+_PARTS = frozenset({"link_changed", "link_deleted", "link_foreign"})
 _LARGE_CARD_BYTES = 512 << 10
 _OFFSET_US = clock.to_micros(1)
 # A stream that is so full refuses mail soon.
@@ -38,7 +39,7 @@ def check_link(store: ReadOnlyStore) -> Check | None:
     if not (store.rows("link_hosts") or status or is_running or unknown):
         return None
     hosts = overview(store)
-    findings = [*_unknown_holds(store, unknown), *(_missing_triggers(store) if hosts else ())]
+    findings = [*_unknown_holds(store, unknown), *(_missing_parts(store) if hosts else ())]
     if is_running:
         findings += [*_stopped(pids), *_server(status), *_silent(hosts, status), *_figures(status)]
     else:
@@ -128,10 +129,10 @@ def _unknown_holds(store: ReadOnlyStore, first: Sequence[Any]) -> Iterator[Findi
         )
 
 
-def _missing_triggers(store: ReadOnlyStore) -> Iterator[Finding]:
-    missing = _TRIGGERS.difference(name for _, name, _, _ in store.schema())
+def _missing_parts(store: ReadOnlyStore) -> Iterator[Finding]:
+    missing = _PARTS.difference(name for _, name, _, _ in store.schema())
     if missing:
-        problem = f"triggers of the link are missing: {listed(sorted(missing))}; other hosts do not hear of changes"
+        problem = f"the link has lost parts of its schema: {listed(sorted(missing))}; hosts miss changes"
         yield Finding("fail", problem, "start `raven link` anew: it makes them")
 
 

@@ -130,15 +130,16 @@ def test_a_hold_of_an_unknown_host_is_found_and_its_remedy_ends_it(linked: str, 
         assert run_checks(linked)["link"].verdict == "ok"
 
 
-def test_triggers_that_are_missing_or_differ_are_found_and_mended_by_the_next_link(
+def test_triggers_and_an_index_that_are_missing_or_differ_are_found_and_mended_by_the_next_link(
     linked: str, foreign: Foreign
 ) -> None:
     foreign.execute("DROP TRIGGER link_deleted")
+    foreign.execute("DROP INDEX link_foreign")
     foreign.execute("DROP TRIGGER link_changed")
     foreign.execute("CREATE TRIGGER link_changed AFTER UPDATE ON deliveries BEGIN SELECT 1; END")
     with running(linked, ALIVE):
         checks = run_checks(linked)
-        assert_reports(checks["link"], "fail", "triggers of the link are missing: link_deleted", "start `raven link`")
+        assert_reports(checks["link"], "fail", "schema: link_deleted, link_foreign", "start `raven link`")
         assert_reports(checks["schema"], "warn", "the trigger link_changed differs from raven's own", "`raven link`")
         Exchange(linked, "alpha").close()
         checks = run_checks(linked)

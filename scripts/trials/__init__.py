@@ -1,0 +1,1 @@
+"""Trials with programs of other makers, by hand and not in CI."""

@@ -1,0 +1,1 @@
+"""The cases of the trial, by program."""

@@ -1,0 +1,82 @@
+"""Codex within a turn: the installation, the trust of hooks, and notices by hooks."""
+
+from __future__ import annotations
+
+import json
+
+from scripts.trials.agents.case import Case
+from scripts.trials.agents.cases.mailbox import agents, noticed, steps
+from scripts.trials.agents.hosts.codex import Codex
+from scripts.trials.agents.model.turn import Answer, Request, Say
+
+TRUST = "--dangerously-bypass-hook-trust"
+
+
+def connects(case: Case) -> None:
+    """Install raven, list Codex's servers, and look at a first request."""
+    codex = Codex(case)
+    codex.install()
+    listed = {server["name"]: server for server in json.loads(codex.run("mcp", "list", "--json"))}
+    case.expect("raven" in listed, f"`codex mcp list` shows raven: {sorted(listed)}")
+    codex.exec("hello")
+    first = codex.model.requests[0]
+    case.expect("raven carries messages" in first.text, "the model sees the instructions")
+    tools = sorted(name for name in first.tools if "raven" in name)
+    case.see(f"listed; tools of raven in the first request: {len(tools)}")
+
+
+def untrusted_hooks(case: Case) -> None:
+    """Count the notices of a turn with hooks that the user has not trusted, and with trusted ones."""
+    codex = Codex(case)
+    codex.install()
+    for options, expected in (((), False), ((TRUST,), True)):
+        codex.model.requests.clear()
+        codex.model.model = steps(lambda request: _mail_then_command(case, codex, request))
+        codex.exec("work", *options)
+        told = any(noticed(request) for request in codex.model.requests)
+        name = "trusted" if expected else "untrusted"
+        case.expect(told == expected, f"{name} hooks {'bring' if expected else 'do not bring'} a notice")
+        case.see(f"{name} hooks: {'a notice' if told else 'no notice'}")
+
+
+def _mail_then_command(case: Case, codex: Codex, request: Request) -> Answer:
+    case.send(agents(case, "codex")[-1], "a secret", "prompt")
+    return codex.shell("true")
+
+
+def mid_turn(case: Case) -> None:
+    """Send mail of each urgency while the model works, and see which of it the next request tells."""
+    codex = Codex(case)
+    codex.install()
+    sent: dict[str, int] = {}
+
+    def send(request: Request) -> Answer:
+        address = agents(case, "codex")[0]
+        for urgency in ("fyi", "prompt", "blocking"):
+            sent[urgency], _ = case.send(address, f"a secret of {urgency} mail", urgency)
+        return codex.shell("true")
+
+    codex.model.model = steps(lambda request: codex.shell("true"), send)
+    codex.exec("work", TRUST)
+    later = codex.model.requests[2]
+    told = noticed(later)
+    case.expect({sent["prompt"], sent["blocking"]} <= told, f"prompt and blocking mail is told within the turn: {told}")
+    case.expect(sent["fyi"] not in told, "fyi mail is not told within the turn")
+    case.expect("a secret" not in later.text, "no body travels in a notice")
+    case.see("the request after the tool call tells of prompt and blocking mail, not of fyi, without bodies")
+
+
+def stop(case: Case) -> None:
+    """Send blocking mail whenever the model ends its turn, and count how often the turn goes on."""
+    codex = Codex(case)
+    codex.install()
+
+    def end(request: Request) -> Answer:
+        case.send(agents(case, "codex")[0], "one more thing", "blocking")
+        return Say("I am done.")
+
+    codex.model.model = end
+    codex.exec("work", TRUST)
+    told = [sorted(noticed(request)) for request in codex.model.requests]
+    case.expect(len(told) == 4 and all(told[1:]), f"the turn goes on three times and then ends: {told}")
+    case.see(f"blocking mail at each end continues the turn {len(told) - 1} times")

@@ -1,0 +1,47 @@
+"""Catalogue: all cases by name, in the order of the table."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+from scripts.trials.agents.case import Case
+
+
+class Entry(NamedTuple):
+    """A case: its program, its place as MODULE.FUNCTION in `cases`, and the promise that it tries."""
+
+    program: str
+    place: str
+    title: str
+
+    @property
+    def scenario(self) -> Callable[[Case], None]:
+        """The function that runs the case."""
+        module, _, function = self.place.partition(".")
+        scenario: Callable[[Case], None] = getattr(
+            importlib.import_module(f"scripts.trials.agents.cases.{module}"), function
+        )
+        return scenario
+
+
+CASES = {
+    "claude-connects": Entry("claude", "claude.connects", "`raven install` ends with a connected server"),
+    "claude-plugin": Entry("claude", "claude.plugin", "the plugin is valid, installed, listed and taken off"),
+    "claude-mid-turn": Entry("claude", "claude.mid_turn", "a notice of new mail comes within the turn"),
+    "claude-stop": Entry("claude", "claude.stop", "mail continues a turn that would end"),
+    "claude-idle": Entry("claude", "claude_wake.idle", "`raven send` wakes an idle session, 20 times"),
+    "claude-bypass": Entry("claude", "claude_wake.bypass", "an idle session in bypass mode is woken by its own server"),
+    "claude-background": Entry("claude", "claude_wake.background", "a long wait in the background wakes the session"),
+    "claude-approval": Entry("claude", "approval.claude", "which tools are called without a question"),
+    "codex-connects": Entry("codex", "codex.connects", "`raven install` ends with a connected server"),
+    "codex-hooks": Entry("codex", "codex.untrusted_hooks", "hooks run once the user trusts them, and not before"),
+    "codex-mid-turn": Entry("codex", "codex.mid_turn", "a notice of new mail comes within the turn"),
+    "codex-stop": Entry("codex", "codex.stop", "mail continues a turn that would end"),
+    "codex-idle": Entry("codex", "codex_wake.idle", "`raven send` wakes an idle session"),
+    "codex-two": Entry("codex", "codex_wake.two_terminals", "two terminals with one daemon are two addresses"),
+    "codex-approval": Entry("codex", "approval.codex", "which tools are called without a question"),
+    "opencode-lists": Entry("opencode", "lists.opencode", "`raven install` ends with a connected server"),
+    "gemini-lists": Entry("gemini", "lists.gemini", "`raven install` ends with a connected server"),
+}

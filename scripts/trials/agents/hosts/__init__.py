@@ -1,0 +1,1 @@
+"""The programs under trial: a home, an environment and a terminal for each."""
