@@ -6,10 +6,9 @@ A hook of a command costs a millisecond without mail, because its shell looks fo
 from __future__ import annotations
 
 import os
-import time
 from contextlib import suppress
 
-from raven.wake.fifo import make_own_folder
+from raven.wake.fifo import age_s, make_own_folder
 from raven_mcp.session.announced import flags_folder, is_native_id
 
 _HOME = os.path.join("~", ".raven")
@@ -54,8 +53,8 @@ def sweep(db_path: str) -> None:
     for folder in (flags_folder(db_path), home_folder()):
         with suppress(OSError), os.scandir(folder) as entries:
             for entry in entries:
-                with suppress(OSError):
-                    if time.time() - entry.stat(follow_symlinks=False).st_mtime > _KEEP_S:
+                if age_s(entry.path) > _KEEP_S:
+                    with suppress(OSError):
                         os.unlink(entry.path)
 
 
@@ -66,5 +65,7 @@ def _raise(path: str) -> None:
         make_own_folder(os.path.dirname(folder))
         make_own_folder(folder)
         with suppress(FileNotFoundError):
-            return os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600))
+            return os.close(
+                os.open(path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+            )
     return None

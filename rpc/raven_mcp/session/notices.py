@@ -10,7 +10,6 @@ from raven_mcp.session.presence import TURN, Presence
 _MAX_CONTINUES = 3
 _LOOP = f" More of this thread is muted until you look: {MAX_DEPTH} replies in {THREAD_SPAN_S / 60:.0f} minutes."
 _FLOOD = f" More is muted until you look: {MAX_WAKES} notices in an hour."
-_AGAIN = " It still waits."
 
 
 class Notices:
@@ -29,7 +28,6 @@ class Notices:
         self._presence = presence
         self._brakes = brakes
         self._continues = 0
-        self._last_push = ""
 
     def for_hook(self, kind: str, *, is_active: bool = False) -> str | None:
         """Return the notice for a hook's event, of a kind that `notice` knows; None without news.
@@ -56,16 +54,9 @@ class Notices:
         return notice
 
     def for_push(self) -> tuple[list[Waiting], str]:
-        """Return the messages for which an idle agent may be woken now, and the text of that push.
-
-        The text is never that of the push before, because a host drops repeats.
-        """
+        """Return the messages for which an idle agent may be woken now, and the text of that push."""
         messages = self._waking("idle")
-        if not messages:
-            return [], ""
-        text = compose(messages, self._note(messages))
-        self._last_push = text = f"{text}{_AGAIN}" if text == self._last_push else text
-        return messages, text
+        return messages, compose(messages, self._note(messages)) if messages else ""
 
     def _waking(self, moment: str, *, is_active: bool = False) -> list[Waiting]:
         if not self._brakes.may_wake():

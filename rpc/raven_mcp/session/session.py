@@ -21,7 +21,7 @@ from raven_mcp.session.brakes import Brakes
 from raven_mcp.session.mail import Mail
 from raven_mcp.session.notices import Notices
 from raven_mcp.session.presence import TURN, Presence
-from raven_mcp.session.push.channel import Notified, Notify, channel_for
+from raven_mcp.session.push.channel import Channel, Notified, Notify, channel_for
 from raven_mcp.session.push.pusher import Pusher
 from raven_mcp.wire.loop import Loop
 from raven_mcp.wire.requests import Call, Client
@@ -308,7 +308,7 @@ class Session:
     def _make_pusher(self) -> None:
         if self._pusher is not None:
             self._pusher.close()
-        channel = None
+        channel: Channel | None = None
         if self._options.channel and self._notify is not None:
             channel = Notified(self._notify)
         elif self._options.pushes:

@@ -29,7 +29,7 @@ class CodexQueue:
         self._timeout_s = timeout_s
         self._child: subprocess.Popen[bytes] | None = None
         self._ends_at = 0.0
-        self._done: Callable[[bool], None] = bool
+        self._done: Callable[[bool], object] = bool
 
     def post(self, text: str, done: Callable[[bool], None]) -> None:
         """Run `codex queue`; it fails if there is no such program, or if that fails or takes more than ten seconds."""

@@ -20,6 +20,7 @@ QUIET_S = 0.1
 BURST_S = 0.25
 # After a push that did not arrive.
 _RETRY_S = 10.0
+_AGAIN = " It still waits."
 
 
 class Pusher:
@@ -46,6 +47,7 @@ class Pusher:
         self._due_at = float("inf")
         self._retry_at = float("-inf")
         self._on_its_way: list[Waiting] = []
+        self._text = self._last_text = ""
         self._is_open = True
 
     def mail_came(self) -> None:
@@ -72,12 +74,15 @@ class Pusher:
         if messages:
             self._on_its_way = messages
             self._mail.begin_push(messages)
-            self._channel.post(text, self._ended)
+            # A program may drop the repeat of a text that it has taken.
+            self._text = f"{text}{_AGAIN}" if text == self._last_text else text
+            self._channel.post(self._text, self._ended)
 
     def _ended(self, arrived: bool) -> None:
         messages, self._on_its_way = self._on_its_way, []
         self._mail.end_push(messages, arrived=arrived)
         if arrived:
+            self._last_text = self._text
             self._brakes.pushed(one.id for one in messages)
         else:
             self._retry_at = self._clock() + _RETRY_S
