@@ -104,7 +104,10 @@ class Agents:
         A session that had an address of its own gets that again, unless another living session has it. Raises
         InputError if the old session is not bound.
         """
-        binding, process = self._store.write(partial(_rebind, host=host, old_id=old_native_id, native_id=native_id))
+        own = self._processes.get((host, old_native_id))
+        binding, process = self._store.write(
+            partial(_rebind, host=host, old_id=old_native_id, native_id=native_id, own_process=own)
+        )
         self._remember(host, native_id, process)
         return binding
 
@@ -194,21 +197,32 @@ def _bind(tx: Transaction, row: Mapping[str, Any], wanted: Address, share: bool,
     return Binding(str(address), taken_by, resumed, ended)
 
 
-def _rebind(tx: Transaction, host: str, old_id: str, native_id: str) -> tuple[Binding, ProcessId]:
+def _rebind(
+    tx: Transaction, host: str, old_id: str, native_id: str, own_process: ProcessId | None
+) -> tuple[Binding, ProcessId]:
     old, own = _find(tx, host, old_id), _find(tx, host, native_id)
-    if old is None or old.process is None:
+    # A second process of the session may have ended it: then another session may have its address.
+    process = own_process or (old and old.process)
+    if old is None or process is None:
         raise InputError(f"session {abbreviate(old_id)} of {abbreviate(host)} has no address: bind it first")
-    process = old.process._asdict()
-    tx.change("end_agent", {"host": host, "native_id": old_id, **process, "now": clock.now()})
-    row = {"host": host, "native_id": native_id, **process, "space": old.space, "cwd": old.cwd, "about": old.about}
+    space = processes.space() if own_process else old.space
+    tx.change("end_agent", {"host": host, "native_id": old_id, **process._asdict(), "now": clock.now()})
+    row = {
+        "host": host,
+        "native_id": native_id,
+        **process._asdict(),
+        "space": space,
+        "cwd": old.cwd,
+        "about": old.about,
+    }
     is_own_free = own is not None and not any(
         agent[:2] != (host, native_id) and agent.is_alive() for agent in agents_at(tx, own.address)
     )
     address = own.address if own and is_own_free else old.address
-    binding = _bind(tx, row, parse_address(address), share=True, is_wish=False)
+    binding = _bind(tx, row, parse_address(address), share=old.process is not None, is_wish=False)
     tx.change("note_agent", {**row, "state": old.state, "has_hooks": old.has_hooks, "now": clock.now()})
     # The old session ended just now, and its process goes on with this one.
-    return binding._replace(taken_over=None), old.process
+    return binding._replace(taken_over=None), process
 
 
 def _candidates(address: Address) -> Iterator[Address]:

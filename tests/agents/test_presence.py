@@ -173,10 +173,31 @@ def test_a_clear_in_a_shared_address_stays_there(start: Start) -> None:
     assert second.rebind("three") == bound("pool:pay")
 
 
+def test_a_clear_in_one_of_two_servers_of_a_session_finds_the_address(start: Start, agents: Agents) -> None:
+    first, second = start("one"), start("one")
+    first.bind(WANTED)
+    second.bind(WANTED, is_wish=True)
+    second.finish()
+
+    assert first.rebind("two") == bound(WANTED)
+    assert agents.all()[0].pid == first.pid
+
+
+def test_a_clear_after_the_address_was_lost_finds_the_next_one(start: Start) -> None:
+    first, second, other = start("one"), start("one"), start("other")
+    first.bind(WANTED)
+    second.bind(WANTED, is_wish=True)
+    second.finish()
+    other.bind(WANTED)
+
+    assert first.rebind("two") == bound("architect-2:pay", taken_by="other")
+
+
 @pytest.mark.parametrize("state", ["unknown", "ended"])
-def test_a_session_without_a_process_cannot_go_on_as_another(agents: Agents, state: str) -> None:
-    bind_here(agents, "ended")
-    agents.end(HOST, "ended")
+def test_a_session_without_a_process_cannot_go_on_as_another(start: Start, agents: Agents, state: str) -> None:
+    ended = start("ended")
+    ended.bind(WANTED)
+    ended.finish()
 
     with pytest.raises(InputError, match=f"session '{state}' of 'claude-code' has no address: bind it first"):
         agents.rebind(HOST, state, "new")
