@@ -60,6 +60,7 @@ class Server:
             self._follow_doorbell()
         self._waiting.cancel_all()
         self._stdio.close()
+        self._guard("the end of the tools", self.tools.close)
         self._guard("the end of the session", self.session.close)
         return 0
 
@@ -193,6 +194,7 @@ class Server:
         self._has_to_end = self._has_to_end or os.getppid() != self._parent
         self._stdio.check()
         self._guard("a tick", self.session.tick)
+        self._guard("a lease", self.tools.tick)
         self._answer_waiting(is_all=True)
 
     def _end_on_signals(self) -> None:

@@ -56,6 +56,7 @@ ELSEWHERE = {
         "rpc/raven_rpc/methods/send.py": "an answer may show the first message of each key",
         "rpc/raven_rpc/client/client.py": "a docstring: a request that is sent twice",
         "rpc/raven_rpc/client/calls.py": "a call with a key can be sent again",
+        "rpc/raven_mcp/tools/table.py": "a parameter of the tool `send`",
         "rpc/raven_rpc/client/exchange.py": "the error of a lost connection names it as the remedy",
     },
 }

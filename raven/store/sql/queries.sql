@@ -484,6 +484,14 @@ SELECT @delivery
   JOIN deliveries AS d ON d.id >= m.id << 20 AND d.id < (m.id + 1) << 20 AND d.recipient = :recipient
  WHERE m.id = :message_id;
 
+-- replies_to --
+-- Up to :max replies to a message, each with the delivery to one of its recipients, by id.
+SELECT @delivery
+  FROM messages AS m
+  JOIN deliveries AS d ON d.id >= m.id << 20 AND d.id < (m.id + 1) << 20 AND d.recipient = :recipient
+ WHERE m.reply_to = :message_id
+ ORDER BY m.id LIMIT :max;
+
 -- get_message --
 -- One message as a whole.
 SELECT @whole

@@ -72,6 +72,8 @@ class Stdio:
         self._new_lines: Iterator[bytes | None] = iter(())
         self._writable = select.poll()
         self._writable.register(streams.output, select.POLLOUT)
+        self._is_closed = select.poll()
+        self._is_closed.register(streams.input, 0)  # reports only that its other end is closed
         self.has_ended = False
         loop.watch(streams.input, self._read, READ)
 
@@ -135,8 +137,10 @@ class Stdio:
                 on_written()
 
     def check(self) -> None:
-        """Notice that the host has closed stdout, although there is nothing to write."""
+        """Notice that the host has closed stdout, although there is nothing to write; or stdin, but reads no more."""
         if any(events & (select.POLLERR | select.POLLNVAL) for _, events in self._writable.poll(0)):
+            self._end()
+        if self._outgoing and self._is_closed.poll(0) and not self._writable.poll(0):
             self._end()
 
     def _end(self) -> None:
