@@ -61,6 +61,7 @@ GROUPS = {
     },
     "Agents": {
         "mcp": "agents.server",
+        "hook": "agents.hook",
         "mute": "agents.mute",
     },
 }

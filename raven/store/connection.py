@@ -1,4 +1,4 @@
-"""Connection: one long-lived connection to the bus file; this module alone imports the SQLite driver.
+"""Connection: one long-lived connection to the bus file; of the store, only this module imports the driver.
 
 Concurrent users of the file, and the protection against each: other threads of this client (a lock); other processes
 and SQLite clients (`BEGIN IMMEDIATE` with a busy handler); a forked child (a connection of its own); a program that

@@ -37,6 +37,7 @@ EXAMPLES = {
     "raven extend": ("raven claim -a worker:s1 > claimed", "extended #1\n"),
     "raven forget": ("", "forgot 0 addresses; expired 1 delivery\n"),
     "raven history": ("", "#1 boss:s1 -> worker:s1"),
+    "raven hook": ("", "{}\n"),
     "raven inbox": ("", "#1 boss:s1 -> worker:s1"),
     "raven init": ("", "wrote raven.yaml\n"),
     "raven link": ("", "linked as alpha in lab over "),

@@ -179,7 +179,7 @@ def test_a_folder_says_in_two_lines_what_lives_there_and_what_may_import_it(home
 @pytest.mark.parametrize(
     ("library", "homes"),
     [
-        ("apsw", {"raven.store"}),
+        ("apsw", {"raven.store", "raven.agents.glance"}),
         ("watchfiles", {"raven.wake.watcher"}),
         (
             "pydantic",

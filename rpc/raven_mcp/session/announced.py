@@ -55,14 +55,20 @@ class Announced:
             return self._own | _parse(file.read(2 * _MAX_BYTES))
         return set(self._own)
 
-    def claim(self, ids: Iterable[int]) -> list[int]:
-        """Record messages as announced, and return those that no process of the session had announced before."""
+    def claim(self, ids: Iterable[int], *, lasting: bool = False) -> list[int]:
+        """Record messages as announced, and return the new ones among them, which no process has announced before.
+
+        With `lasting`, it returns none if the file cannot be written: the next process would tell of them again.
+        """
         wanted = list(ids)
         if not wanted:
             return []
-        before: set[int] = set()
-        with suppress(OSError):
+        try:
             before = self._append(wanted)
+        except OSError:
+            if lasting:
+                return []
+            before = set()
         new = [one for one in wanted if one not in before and one not in self._own]
         self._own.update(new)
         return new
@@ -74,7 +80,7 @@ class Announced:
             os.unlink(self._path)
 
     def _append(self, ids: list[int]) -> set[int]:
-        """Add ids to the file, and return those that were in it; raises OSError if it cannot be written."""
+        """Add ids to the file, and return its ids before; raises OSError if it cannot be written."""
         make_own_folder(os.path.dirname(self._folder))
         make_own_folder(self._folder)
         descriptor = open_lock(self._path)

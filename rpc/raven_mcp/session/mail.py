@@ -22,16 +22,16 @@ class Mail:
     """The waiting mail of one session.
 
     A message is new until the session was shown it or told of it, by any process of the session. Mail from a muted
-    address is never new. Mail under a lease is in the hands of another consumer.
+    address is never new. Mail under a lease is in the hands of another consumer. `host_pid`: see Flag.
     """
 
-    def __init__(self, bus: BusClient, agents: Agents, native_id: str) -> None:
+    def __init__(self, bus: BusClient, agents: Agents, native_id: str, host_pid: int | None = None) -> None:
         self._bus = bus
         self._agents = agents
         self._shown: set[int] = set()
         self._in_push: set[int] = set()
         self._announced = Announced(bus.db_path, native_id)
-        self._flag = Flag(bus.db_path, native_id)
+        self._flag = Flag(bus.db_path, native_id, host_pid)
 
     def rename(self, native_id: str) -> None:
         """Go on under another name of the session."""
@@ -56,6 +56,11 @@ class Mail:
             messages = [one for one in messages if one.id not in announced and one.sender not in muted]
         self._flag.set(bool(messages))
         return messages
+
+    @property
+    def is_flagged(self) -> bool:
+        """Whether new mail waited at the last look; a hook may have told of it since."""
+        return self._flag.is_up
 
     def announce(self, messages: list[Waiting]) -> list[Waiting]:
         """Record messages as announced; return those that no process of the session had announced before."""

@@ -82,6 +82,7 @@ class Session:
         self._clock = clock
         self._process = processes.own()
         self._folder = ""
+        self._is_named = True  # the host knows the name of the session
         self._bus: SessionBus | None = None
         self._agents: Agents | None = None
         self._mail: Mail | None = None
@@ -200,7 +201,7 @@ class Session:
         self._follow_file()
         is_new = self.listener.tick()
         version = self._bus._store.wal_version()
-        if is_new or version != self._wal_version:
+        if is_new or version != self._wal_version or _bound(self._mail).is_flagged:
             self._wal_version = version
             self._on_mail()
         elif self._pusher is not None:
@@ -241,7 +242,10 @@ class Session:
         is_settled = self._bus is not None and self.native_id is not None
         if named is not None and not (is_settled and self.host == identity.CODEX and call and call.name != "hook"):
             return named
-        return self.native_id or identity.from_environment(self.host, self._environ) or os.urandom(8).hex()
+        known = self.native_id or identity.from_environment(self.host, self._environ)
+        if known is None:
+            self._is_named, known = False, os.urandom(8).hex()
+        return known
 
     def _open(self, native_id: str) -> None:
         self._folder = identity.working_folder(self.host, self._environ)
@@ -298,7 +302,7 @@ class Session:
                 self.listener.close()
             self.listener = bus.new_listener()
         if self._mail is None:
-            self._mail = Mail(bus, self.agents, self._id)
+            self._mail = Mail(bus, self.agents, self._id, None if self._is_named else os.getppid())
             self._notices = Notices(self._mail, self.presence, self._brakes)
             self._make_pusher()
         if binding.resumed:
