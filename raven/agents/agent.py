@@ -133,12 +133,11 @@ def forget_ended(store: Store, target: Address) -> None:
         store.write(lambda tx: [delete_ended(tx, agents_at(tx, address)) for address in matching])
 
 
-def delete_ended(tx: Transaction, agents: Iterable[Agent]) -> list[str]:
-    """Delete those of some sessions whose processes have ended, and return the addresses that they had."""
-    ended = [agent for agent in agents if not agent.is_alive()]
-    for agent in ended:
-        tx.change("delete_agent", {"host": agent.host, "native_id": agent.native_id})
-    return [agent.address for agent in ended]
+def delete_ended(tx: Transaction, agents: Iterable[Agent]) -> None:
+    """Delete the sessions among these whose processes have ended."""
+    for agent in agents:
+        if not agent.is_alive():
+            tx.change("delete_agent", {"host": agent.host, "native_id": agent.native_id})
 
 
 def _matches(target: Address, address: str) -> bool:

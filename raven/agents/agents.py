@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["MAX_NAME", "Agent", "Agents", "Binding", "check_address"]
 
 _MAX_ID = 512
-# A session that ended before this time is forgotten.
-_KEEP_US = clock.to_micros(30 * 86400)
+# After a session has ended, broadcasts reach its address for a day, and the session can be resumed for 30 days.
+_LISTED_US, _KEEP_US = clock.to_micros(86400), clock.to_micros(30 * 86400)
 
 
 class Binding(NamedTuple):
@@ -175,7 +175,7 @@ class Agents:
 
 def _bind(tx: Transaction, row: Mapping[str, Any], wanted: Address, share: bool, is_wish: bool) -> Binding:
     now = clock.now()
-    _forget_old(tx, now - _KEEP_US)
+    _forget_old(tx, now)
     own = _find(tx, row["host"], row["native_id"])
     target = parse_address(own.address) if own and is_wish else wanted
     taken_by = None
@@ -238,12 +238,16 @@ def _find(tx: Transaction, host: str, native_id: str) -> Agent | None:
     return Agent.from_row(rows[0]) if rows else None
 
 
-def _forget_old(tx: Transaction, before: int) -> None:
-    """Delete the sessions that ended before a time, and unregister their addresses unless they are in use."""
-    unseen = map(Agent.from_row, tx.rows("agents_unseen", {"before": before}))
-    for address in delete_ended(tx, unseen):
-        if not agents_at(tx, address):
+def _forget_old(tx: Transaction, now: int) -> None:
+    """Unregister the addresses of sessions that ended a day ago, unless they are in use; delete the oldest sessions."""
+    before = now - _LISTED_US
+    ended = {
+        agent for agent in map(Agent.from_row, tx.rows("agents_unseen", {"before": before})) if not agent.is_alive()
+    }
+    for address in {agent.address for agent in ended}:
+        if ended.issuperset(agents_at(tx, address)):
             tx.change("delete_unseen_identity", {"address": address, "before": before})
+    delete_ended(tx, (agent for agent in ended if agent.seen_at < now - _KEEP_US))
 
 
 def _seen(agent: Agent) -> int:

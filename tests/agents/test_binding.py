@@ -281,6 +281,27 @@ def test_a_folder_or_an_id_that_utf8_cannot_encode_is_stored_with_question_marks
 # old sessions
 
 
+def test_a_session_that_ended_a_day_ago_gets_no_broadcasts_until_it_is_resumed(
+    agents: Agents, foreign: Foreign, connect: Connect
+) -> None:
+    for native_id in ("ended", "shared", "living", "used"):
+        bind(agents, f"{native_id}:pay", native_id)
+    bind(agents, "shared:pay", "other", share=True)
+    for native_id in ("ended", "shared", "used"):
+        agents.end(HOST, native_id)
+    for table, column in (("raven_agents", "seen_at"), ("identities", "last_seen")):
+        foreign.execute(f"UPDATE {table} SET {column} = {column} - ?", 2 * DAY_US)
+    foreign.execute("UPDATE identities SET last_seen = last_seen + ? WHERE address = 'used:pay'", 2 * DAY_US)
+
+    bind(agents, WANTED)
+    boss = connect("boss:pay")
+    first = set(boss.send("*:pay", "note").waiting or ())
+    bind(agents, "ended:pay", "ended")
+
+    assert first == {"shared:pay", "living:pay", "used:pay", WANTED}
+    assert set(boss.send("*:pay", "note").waiting or ()) == {*first, "ended:pay"}
+
+
 def test_a_session_that_ended_30_days_ago_is_forgotten_at_the_next_bind(
     agents: Agents, foreign: Foreign, connect: Connect
 ) -> None:
@@ -291,11 +312,9 @@ def test_a_session_that_ended_30_days_ago_is_forgotten_at_the_next_bind(
     for table, column in (("raven_agents", "seen_at"), ("identities", "last_seen")):
         foreign.execute(f"UPDATE {table} SET {column} = {column} - ?", 31 * DAY_US)
         foreign.execute(f"UPDATE {table} SET {column} = {column} + ? WHERE address = 'younger:pay'", 2 * DAY_US)
-    foreign.execute("UPDATE identities SET last_seen = last_seen + ? WHERE address = 'old:pay'", 2 * DAY_US)
 
     bind(agents, WANTED)
 
     assert {agent.native_id for agent in agents.all()} == {"younger", "living", "here"}
-    # A client has used `old:pay` since.
     registered = {peer.address for peer in connect("boss:pay", register=False).peers()}
-    assert registered == {"old:pay", "younger:pay", "living:pay", WANTED}
+    assert registered == {"living:pay", WANTED}
