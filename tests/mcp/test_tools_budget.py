@@ -31,7 +31,7 @@ def test_the_instructions_take_at_most_900_bytes(start_mcp: StartMcp) -> None:
     begun = start_mcp("--as", "a:s", begin=False, name="claude-code", env={"CLAUDE_CODE_SESSION_ID": "3f2a"}).start()
 
     assert begun["instructions"] == instructions("a:s")
-    assert "You are a:s." in begun["instructions"]
+    assert "You are a:s;" in begun["instructions"]
 
 
 def test_every_tool_says_that_it_reaches_no_other_system_and_destroys_nothing() -> None:

@@ -94,3 +94,13 @@ def test_a_host_that_cannot_show_a_notice_loses_none(start_mcp: StartMcp, connec
 
     assert a.call("hook", event="Stop", session="x") == {}
     assert a.call("peers")["unread"] == 1
+
+
+def test_after_a_clear_the_unfinished_mail_is_new_to_a_wait(claude: McpClient, connect: Connect) -> None:
+    connect("b:s").send("a:s", "task", "work")
+    assert claude.call("inbox", wait_s=100)["messages"] != []
+    assert claude.call("inbox", wait_s=0.01)["messages"] == []
+
+    claude.call("hook", event="UserPromptSubmit", session=SESSION.replace("1", "2"), agent="")
+
+    assert [message["id"] for message in claude.call("inbox", wait_s=100)["messages"]] == [1]

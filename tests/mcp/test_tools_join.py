@@ -143,6 +143,7 @@ def test_the_messages_of_a_killed_session_are_the_others_once_their_leases_end(
     assert b.receipts(1)[0].attempts == 2
 
 
+@pytest.mark.slow
 def test_a_lease_is_renewed_while_the_session_works(
     pair: tuple[McpClient, McpClient], connect: Connect, foreign: Foreign
 ) -> None:

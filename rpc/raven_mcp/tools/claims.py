@@ -52,18 +52,21 @@ class Claims:
 
     def tick(self) -> None:
         """Renew the leases now and then; a message whose lease was lost is in other hands, and is forgotten."""
-        if not self._held or time.monotonic() < self._renew_at:
-            return
-        self._renew_at = time.monotonic() + _RENEW_S
-        for message in self.held():
-            try:
-                self._session.bus.extend(message.id, LEASE_S)
-            except (DeliveryError, NotFoundError):
-                self._held.pop(message.id, None)
+        if self.held() and time.monotonic() >= self._renew_at:
+            self._renew_at = time.monotonic() + _RENEW_S
+            with self._session.bus.transaction() as tx:
+                for message in self.held():
+                    try:
+                        tx.extend(message.id, LEASE_S)
+                    except (DeliveryError, NotFoundError):
+                        self._held.pop(message.id, None)
 
     def release(self) -> None:
-        """Give all messages back; a lease that cannot be ended now ends by itself."""
-        for message in self.held():
-            with suppress(RavenError):
-                self._session.bus.nack(message.id)
+        """Give all messages back; if that cannot be done now, the leases end by themselves."""
+        if not self.held():
+            return
+        with suppress(RavenError), self._session.bus.transaction() as tx:
+            for message in self.held():
+                with suppress(DeliveryError, NotFoundError):
+                    tx.nack(message.id)
         self._held.clear()

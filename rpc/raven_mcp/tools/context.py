@@ -30,6 +30,7 @@ class Context:
         self.session = session
         self.claims = Claims(session)
         self._seen: set[int] = set()
+        self._seen_by: str | None = None
         self._told: str | None = None
 
     @property
@@ -69,7 +70,10 @@ class Context:
             )
 
     def is_new(self, message: Message) -> bool:
-        """Whether the model of this process has not seen a message yet."""
+        """Whether the model has not seen a message yet; one that goes on under another name has no memory."""
+        if self._seen_by != self.session.native_id:
+            self._seen_by = self.session.native_id
+            self._seen.clear()
         return message.id not in self._seen
 
     def result(self, value: dict[str, Any], on_written: Callable[[], object] | None = None) -> Result:

@@ -64,14 +64,16 @@ def describe(context: Context, sent: Message, *, absent: str = "unknown") -> dic
 
 def _state(context: Context, address: str, is_waiting: bool, absent: str) -> str:
     """Return the state of a recipient, an agent's session or another program."""
-    agents = context.session.agents.of_address(address)
-    living = next((agent for agent in agents if agent.is_alive()), None)
-    if living is not None:
-        return living.state or LISTENING
-    if is_waiting or agents:
-        return LISTENING if is_waiting else AWAY
-    there = context.bus.peers(address.partition(":")[2])
-    return AWAY if any(one.address == address and one.registered_at for one in there) else absent
+    # The message is sent: an error now would let the agent send it again.
+    with suppress(RavenError):
+        agents = context.session.agents.of_address(address)
+        living = next((agent for agent in agents if agent.is_alive()), None)
+        if living is not None:
+            return living.state or LISTENING
+        if not is_waiting and not agents:
+            there = context.bus.peers(address.partition(":")[2])
+            return AWAY if any(one.address == address and one.registered_at for one in there) else absent
+    return LISTENING if is_waiting else AWAY
 
 
 def _answer(context: Context, sent: Message, value: dict[str, Any], is_over: bool) -> Result | None:
