@@ -84,7 +84,11 @@ def _answer(context: Context, sent: Message, value: dict[str, Any], is_over: boo
     shown = texts.head(answer)
     texts.set_body(shown, texts.body_text(answer), 0, texts.MAX_BODY)
     context.show([answer])
-    return context.result({**value, "answer": shown}, lambda: _finish(context, answer))
+    result = {**value, "answer": shown}
+    if context.is_shared:  # before another session can claim it
+        _finish(context, answer)
+        return context.result(result)
+    return context.result(result, partial(_finish, context, answer))
 
 
 def _find_answer(context: Context, sent: Message) -> Message | None:
