@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -242,7 +243,9 @@ def test_a_hook_imports_neither_click_nor_the_client() -> None:
         "or name in ('raven.client', 'raven.observer', 'raven.store.database', 'raven.store.sql')))"
     )
 
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=env)
 
     assert ended.stdout.split() == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.harness.deadline import Limit
+from scripts.harness.deadline import Limit, wait_until
 from tests.mcp.harness import environment
 from tests.mcp.hooked import RAVEN, SESSION, Hooked
 from tests.support import DEADLINE_S, Foreign, Program
@@ -250,6 +251,30 @@ def test_an_input_that_does_not_end_is_an_error_within_two_seconds(hooked: Hooke
         assert started.stdout.read() == b"{}\n"
         assert b"did not end within 1 s" in started.stderr.read()
     assert took_s < Limit(2.0)
+
+
+def test_a_hook_whose_time_is_over_answers_nothing(hooked: Hooked) -> None:
+    with subprocess.Popen(
+        [*RAVEN, "hook", "stop", "--host", "claude-code", "--db", hooked.db],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(hooked.folder),
+    ) as started:
+        assert started.stdin
+        assert started.stdout
+        assert started.stderr
+        wait_until(lambda: started.poll() is not None or catches_alarms(started.pid), "the handler of the alarm")
+        started.send_signal(signal.SIGALRM)
+
+        assert started.stderr.read() == b"raven hook: the hook has no answer after 1.7 s: see `raven doctor`\n"
+        assert (started.stdout.read(), started.wait(DEADLINE_S)) == (b"{}\n", 0)
+
+
+def catches_alarms(pid: int) -> bool:
+    """Whether a process has a handler for SIGALRM, see proc_pid_status(5)."""
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt")]
+    return bool(int(line.split()[1], 16) & 1 << (signal.SIGALRM - 1))
 
 
 def test_a_hook_by_hand_reads_no_terminal(hooked: Hooked) -> None:

@@ -214,6 +214,17 @@ def test_a_doorbell_that_is_deleted_is_made_again(wait: Wait) -> None:
     assert wait.end() == (2, NOTICE)
 
 
+def test_without_a_doorbell_the_wait_looks_at_the_mail_now_and_then(hooked: Hooked) -> None:
+    Path(f"{hooked.db}-bells").mkdir(0o700, exist_ok=True)
+    Path(f"{hooked.db}-bells/{ALL_TRAFFIC}").write_text("a file where a folder should be")
+    wait = Wait(hooked, hooked.begin("wait"))
+    wait_until(lambda: f"{SESSION}.waiting" in hooked.files(), "the wait")
+
+    hooked.send()
+
+    assert wait.end() == (2, NOTICE)
+
+
 def test_a_session_is_woken_sixty_times_in_an_hour(hooked: Hooked) -> None:
     wakes = Wakes(hooked.db, SESSION)
     for _ in range(MAX_IN_AN_HOUR - 1):

@@ -168,4 +168,5 @@ def _fill_standard_descriptors() -> None:
 
 
 def _out_of_time(number: int, frame: object) -> None:
-    raise TimeoutError(f"no answer within {_LIMIT_S:g} s")
+    # No OSError, which a read of the input takes for its end.
+    raise RavenError(f"the hook has no answer after {_LIMIT_S:g} s: see `raven doctor`")
