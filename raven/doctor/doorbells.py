@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from raven.doctor import permissions
 from raven.doctor.report import Check, Finding, command, listed, summarize
 from raven.wake.doorbell import ALL_TRAFFIC, ANY_RECEIPT, DOORS, Doorbells
-from raven.wake.fifo import DOOR_PREFIX, is_door, is_unattended
+from raven.wake.fifo import DOOR_PREFIX, SESSIONS, is_door, is_unattended
 from raven.wake.watcher import LOCK_NAME
 
 _RING_TIMEOUT_S = 1.0
@@ -76,6 +76,7 @@ def list_doorbells(folder: str) -> list[DoorbellInfo]:
     return [
         _inspect(address_folder, name)
         for address_folder in _list_folders(folder)
+        if os.path.basename(address_folder) != SESSIONS
         for name in _list_names(address_folder)
         if not name.startswith(".")  # a doorbell that is just being created
     ]

@@ -45,27 +45,38 @@ def check_watch(path: str, infos: Sequence[DoorbellInfo], processes: Sequence[Bu
     if not proc.is_available() or not any(info.has_subscriber for info in infos):
         return None
     pids = _elected(path, processes)
+    if not pids and all(_is_session(info.pid) for info in infos if info.has_subscriber):
+        return Check("watch", "ok", "the sessions of agents look for external writes every second")
     deadline = time.monotonic() + _ELECTION_TIMEOUT_S
     while not pids and time.monotonic() < deadline:
         time.sleep(_POLL_S)
         pids = _elected(path, processes)
         if not pids and not any(info.has_subscriber for info in list_doorbells(f"{path}-bells")):
             return None
-    if not pids and locks.is_held(path):
-        return Check("watch", "ok", "a process that is not visible from here watches the WAL for external writers")
     if not pids:
-        return Check(
-            "watch",
-            "warn",
-            "no process watches the WAL: external writes are noticed only every poll_interval_s",
-            "continue or restart a subscriber: one that is not stopped takes over within a second",
-        )
+        return _unwatched(path)
     stopped = [pid for pid in sorted(pids) if proc.is_stopped(pid)]
     if stopped:
         problem = f"{proc.describe(stopped[0])} watches the WAL for external writers, and is stopped"
         return Check("watch", "warn", problem, f"`kill -CONT {stopped[0]}`, or end it with `kill -KILL {stopped[0]}`")
     words = listed([proc.describe(pid) for pid in sorted(pids)])
     return Check("watch", "ok", f"{words} watches the WAL for external writers")
+
+
+def _unwatched(path: str) -> Check:
+    if locks.is_held(path):
+        return Check("watch", "ok", "a process that is not visible from here watches the WAL for external writers")
+    return Check(
+        "watch",
+        "warn",
+        "no process watches the WAL: external writes are noticed only every poll_interval_s",
+        "continue or restart a subscriber: one that is not stopped takes over within a second",
+    )
+
+
+def _is_session(pid: int) -> bool:
+    """Whether a process is the server of an agent's session, or a hook of it: neither watches the WAL."""
+    return proc.describe(pid).endswith(("raven mcp)", "raven hook)"))
 
 
 def _deleted_doorbells(lost: Sequence[BusProcess], path: str) -> Iterator[Finding]:

@@ -52,6 +52,12 @@ EXPECTED = {
         "SEARCH d USING INTEGER PRIMARY KEY (rowid=?)",
         "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
     ],
+    "list_waiting": [
+        f"{OPEN} AND ready_at=?)",
+        f"{OPEN} AND ready_at>? AND ready_at<?)",
+        "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
+    ],
+    "thread_depth": ["SEARCH m USING INTEGER PRIMARY KEY (rowid=?)"],
     "expire": ["SEARCH deliveries USING INDEX deliveries_expiry (expires_at>? AND expires_at<?)"],
     "new_recipients_after": ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>?)"],
     "unseen_identities": ["SEARCH identities USING INDEX identities_seen (last_seen<?)"],

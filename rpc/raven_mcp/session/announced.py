@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from raven.errors import InputError, abbreviate
 from raven.files.ownership import open_lock
-from raven.wake.fifo import make_own_folder
+from raven.wake.fifo import SESSIONS, make_own_folder
 
 _SUFFIX = ".announced"
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
@@ -33,7 +33,7 @@ def is_native_id(value: object) -> bool:
 
 def flags_folder(db_path: str) -> str:
     """Return the folder of the sessions' files beside a bus."""
-    return f"{db_path}-bells/flags"
+    return f"{db_path}-bells/{SESSIONS}"
 
 
 class Announced:

@@ -19,8 +19,7 @@ from raven.files import ownership
 from raven_mcp.wire.loop import Loop
 from raven_rpc.jsonrpc.messages import encode
 
-SOCKET_VARIABLE = "CLAUDE_CODE_MESSAGING_SOCKET"
-TOKEN_VARIABLES = ("CLAUDE_CODE_MESSAGING_TOKEN", "CLAUDE_CODE_MESSAGING_SOCKET_TOKEN")
+SOCKET_VARIABLE, TOKEN_VARIABLE = "CLAUDE_CODE_MESSAGING_SOCKET", "CLAUDE_CODE_MESSAGING_TOKEN"
 # A program that takes no connection for so long is stopped.
 _TIMEOUT_S = 0.2
 # The other end may still answer: for it, the connection stays open for so long.
@@ -32,7 +31,7 @@ class ClaudeSocket:
 
     def __init__(self, environ: Mapping[str, str], loop: Loop) -> None:
         self._path = environ[SOCKET_VARIABLE]
-        self._token = next((environ[name] for name in TOKEN_VARIABLES if environ.get(name)), None)
+        self._token = environ.get(TOKEN_VARIABLE)
         self._loop = loop
         self._open: list[socket.socket] = []
 
