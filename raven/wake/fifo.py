@@ -24,7 +24,7 @@ TEMPORARY_PREFIX = ".new-"
 DOOR_PREFIX = "door-"
 # The end of a door's name if no subscriber waits behind it.
 UNATTENDED_SUFFIX = ".unattended"
-# The folder, among those of the doorbells, of the files of agents' sessions.
+# The folder of the files of agents' sessions, beside the folders of doorbells.
 SESSIONS = "flags"
 # The longest time that a signal's handler is delayed while a subscriber waits for mail.
 SIGNAL_SLICE_S = 1.0
