@@ -14,6 +14,7 @@ from typing import Any
 
 from raven import BusClient, Message
 from raven_mcp.options import Options
+from raven_mcp.session.identity import is_subagent
 from raven_mcp.session.session import Session
 from raven_mcp.wire.loop import Loop
 from raven_mcp.wire.requests import Call, Client
@@ -116,14 +117,16 @@ class AgentSession:
             self.call("peers")
         return self
 
-    def call(self, name: str = "peers", meta: Mapping[str, Any] | None = None, **arguments: Any) -> None:
-        """Call a tool, as far as the session hears of it."""
-        self.session.bind(Call(1, name, arguments, {**self.meta, **(meta or {})}, None, False))
+    def call(self, name: str = "peers", meta: Mapping[str, Any] | None = None, **arguments: Any) -> Call:
+        """Call a tool, as far as the session hears of it; returns the call."""
+        call = Call(1, name, arguments, {**self.meta, **(meta or {})}, None, False)
+        self.session.bind(call)
+        return call
 
     def hook(self, kind: str, session: str | None = None, *, is_active: bool = False, agent: str = "") -> str | None:
         """Call the hidden tool of the hooks, for this session or another; returns the notice."""
-        self.call("hook", event=kind, session=session or self.session.native_id, agent=agent)
-        return self.session.hear(kind, is_active=is_active, is_subagent=bool(agent))
+        call = self.call("hook", event=kind, session=session or self.session.native_id, agent=agent)
+        return self.session.hear(kind, is_active=is_active, is_subagent=is_subagent(call))
 
     @property
     def address(self) -> str:

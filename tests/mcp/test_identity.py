@@ -185,6 +185,18 @@ def test_the_hook_of_an_agent_within_the_session_names_no_other_session(start: C
     assert agent.session.native_id == CLAUDE_ID
 
 
+def test_a_value_that_a_program_has_not_filled_in_names_neither_an_agent_nor_a_session(
+    start: Callable[..., AgentSession],
+) -> None:
+    agent = start(env=claude())
+    agent.send()
+
+    notice = agent.hook("prompt", session="${session_id}", agent="${agent_id}")
+
+    assert agent.session.native_id == CLAUDE_ID
+    assert notice
+
+
 @pytest.mark.parametrize("odd", ["a b", "../../etc/passwd", "ü", "x" * 600, "a\nb"])
 def test_an_odd_name_of_a_session_is_the_name_of_no_file(start: Callable[..., AgentSession], odd: str) -> None:
     first = start(env=claude(odd))

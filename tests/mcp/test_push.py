@@ -235,6 +235,24 @@ def test_a_push_that_failed_is_tried_again_after_ten_seconds(
     assert inbox.read() == [NOTICE]
 
 
+def test_pushes_that_fail_are_tried_ever_more_seldom(
+    start: Callable[..., AgentSession], inbox: Inbox, clock: Clock
+) -> None:
+    agent = start()
+    inbox.close()
+    agent.send()
+    agent.settle()
+    tried_at = []
+    for _ in range(700):
+        clock.pass_s(1)
+        before = agent.session._pusher._retry_at  # type: ignore[union-attr]
+        agent.session._pusher.push()  # type: ignore[union-attr]
+        if agent.session._pusher._retry_at != before:  # type: ignore[union-attr]
+            tried_at.append(clock.now - 1000)
+
+    assert tried_at == [10, 30, 70, 150, 310, 630]
+
+
 def test_no_token_goes_to_a_file_that_is_no_socket(
     start: Callable[..., AgentSession], inbox: Inbox, tmp_path: Path
 ) -> None:

@@ -82,6 +82,23 @@ def test_the_program_of_codex_can_be_named(
     assert codex.calls()[0] == "queue"
 
 
+def test_the_program_of_codex_does_not_run_before_a_thread_is_named(db: str, tmp_path: Path) -> None:
+    codex = Codex(tmp_path)
+    agent = AgentSession(db, host="codex-mcp-client", address="verifier:pay", env=codex.env).start()
+    agent.send()
+    agent.settle()
+    assert codex.calls() == []
+
+    agent.hook("prompt", session=CODEX_ID)
+    agent.hook("stop")
+    second = agent.send()
+    agent.turn_until(codex.calls, "a push")
+
+    assert codex.calls()[2] == CODEX_ID
+    assert f"#{second} " in codex.calls()[4]
+    agent.close()
+
+
 @pytest.mark.parametrize("body", ["exit 1", "kill -9 $$"])
 def test_a_queue_that_fails_announces_nothing(
     start_thread: Callable[[dict[str, str]], AgentSession], tmp_path: Path, body: str

@@ -51,18 +51,29 @@ def from_call(host: str, call: Call) -> str | None:
     thread = file_name(call.meta.get("threadId")) if host == CODEX else None
     if thread is not None or call.name != "hook":
         return thread
-    return None if call.arguments.get("agent") else file_name(call.arguments.get("session"))
+    return None if is_subagent(call) else file_name(call.arguments.get("session"))
+
+
+def is_subagent(call: Call) -> bool:
+    """Whether a hook's event is that of an agent within the session."""
+    agent = call.arguments.get("agent")
+    return bool(agent) and not _is_unfilled(agent)
 
 
 def file_name(value: Any) -> str | None:
     """Return a program's name for a session as the name of a file can be; None if it is no name."""
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or _is_unfilled(value):
         return None
     if is_native_id(value):
         return value
     from hashlib import sha256
 
     return sha256(value.encode(errors="replace")).hexdigest()
+
+
+def _is_unfilled(value: Any) -> bool:
+    """Whether a program has left the place of a value, `${agent_id}`, as it was: it has no such value."""
+    return isinstance(value, str) and value.startswith("${") and value.endswith("}")
 
 
 def working_folder(host: str, environ: Mapping[str, str]) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 from raven.agents.agents import Agents
 from raven.client import BusClient
+from raven.errors import RavenError
 from raven.model import clock
 from raven.model.message import SENT
 from raven_mcp.session.announced import Announced
@@ -65,8 +67,7 @@ class Mail:
     def announce(self, messages: list[Waiting]) -> list[Waiting]:
         """Record messages as announced; return those that no process of the session had announced before."""
         ids = set(self._announced.claim([one.id for one in messages]))
-        if messages and self._flag.is_up:
-            self.new()
+        self._lower_flag()
         return [one for one in messages if one.id in ids]
 
     def begin_push(self, messages: list[Waiting]) -> None:
@@ -84,8 +85,7 @@ class Mail:
         self._shown.update(ids)
         if len(self._shown) > _MAX_SHOWN:
             self._shown = set(sorted(self._shown)[-_MAX_SHOWN // 2 :])
-        if self._flag.is_up:
-            self.new()
+        self._lower_flag()
 
     def forget_announced(self) -> None:
         """Let the messages that were not shown be announced again."""
@@ -96,6 +96,12 @@ class Mail:
         since = clock.now() - clock.to_micros(THREAD_SPAN_S)
         query = {"message_id": message.id, "since": since, "max": MAX_DEPTH}
         return self._bus._store.value("thread_depth", query) or 0
+
+    def _lower_flag(self) -> None:
+        """Lower the flag if no more new mail waits; if the bus cannot be read now, a later look does that."""
+        if self._flag.is_up:
+            with suppress(RavenError):
+                self.new()
 
     def close(self) -> None:
         """Lower the flag. When the session goes on, it hears again of the mail that was not shown."""

@@ -113,8 +113,10 @@ class Session:
 
     def greet(self, client: Client) -> None:
         """Learn which program is at the other end. If its environment names the session, bind; raises RavenError."""
+        if self._bus is not None:
+            return
         self.host = identity.host_of(client.name)
-        if self._bus is None and identity.from_environment(self.host, self._environ) is not None:
+        if identity.from_environment(self.host, self._environ) is not None:
             self.bind()
 
     def bind(self, call: Call | None = None) -> None:
@@ -156,8 +158,7 @@ class Session:
         ids = set(ids)
         self._brakes.looked(ids)
         if self._mail is not None:
-            with suppress(RavenError):
-                self._mail.shown(ids)
+            self._mail.shown(ids)
 
     def unannounced(self) -> int:
         """Return how many messages wait that the session has not heard of; 0 if the bus cannot be read now."""
@@ -286,7 +287,7 @@ class Session:
     def _go_on_as(self, native_id: str) -> None:
         """Go on as another session in the same process, at the same address unless that session has its own."""
         binding = self.agents.rebind(self.host, self._id, native_id)
-        self.native_id = native_id
+        self.native_id, self._is_named = native_id, True
         _bound(self._mail).rename(native_id)
         self._make_pusher()
         self._adopt(binding, binding.address)
@@ -316,7 +317,8 @@ class Session:
         if self._options.channel and self._notify is not None:
             channel = Notified(self._notify)
         elif self._options.pushes:
-            channel = channel_for(self.host, self._id, self._environ, self._loop)
+            named = self._id if self._is_named else None
+            channel = channel_for(self.host, named, self._environ, self._loop)
         self._pusher = None
         if channel is not None:
             self._pusher = Pusher(

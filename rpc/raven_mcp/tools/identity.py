@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from raven.agents.agents import check_address
 from raven.errors import RavenError
 from raven_mcp.hooks import answers
+from raven_mcp.session.identity import is_subagent
 from raven_mcp.wire.requests import Result
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def hook(context: Context, call: Call) -> Result:
         notice = session.hear(
             kind,
             is_active=call.arguments.get("active") in _TRUE,
-            is_subagent=bool(call.arguments.get("agent")),
+            is_subagent=is_subagent(call),
             can_show=answers.can_show(session.host, event),
         )
     except RavenError:

@@ -36,13 +36,13 @@ class Notified:
         """Do nothing."""
 
 
-def channel_for(host: str, native_id: str, environ: Mapping[str, str], loop: Loop) -> Channel | None:
-    """Return the way to wake a session of a program; None if it has none."""
+def channel_for(host: str, native_id: str | None, environ: Mapping[str, str], loop: Loop) -> Channel | None:
+    """Return the way to wake a session of a program; None if it has none, or needs a name of the session."""
     if host == CLAUDE and environ.get("CLAUDE_CODE_MESSAGING_SOCKET"):
         from raven_mcp.session.push.claude_socket import ClaudeSocket
 
         return ClaudeSocket(environ, loop)
-    if host == CODEX:
+    if host == CODEX and native_id is not None:
         from raven_mcp.session.push.codex_queue import CodexQueue
 
         return CodexQueue(native_id, environ, loop)

@@ -18,8 +18,8 @@ from raven_mcp.wire.loop import Loop
 # A burst of mail is one push: it waits until no more has come for a moment, but no longer than a quarter of a second.
 QUIET_S = 0.1
 BURST_S = 0.25
-# After a push that did not arrive.
-_RETRY_S = 10.0
+# After a push that did not arrive, and twice as long after each further one.
+_RETRY_S, _MAX_RETRY_S = 10.0, 600.0
 _AGAIN = " It still waits."
 
 
@@ -45,7 +45,7 @@ class Pusher:
         self._clock = clock
         self._burst_since: float | None = None
         self._due_at = float("inf")
-        self._retry_at = float("-inf")
+        self._retry_at, self._retry_s = float("-inf"), _RETRY_S
         self._on_its_way: list[Waiting] = []
         self._text = self._last_text = ""
         self._is_open = True
@@ -84,8 +84,10 @@ class Pusher:
         if arrived:
             self._last_text = self._text
             self._brakes.pushed(one.id for one in messages)
+            self._retry_s = _RETRY_S
         else:
-            self._retry_at = self._clock() + _RETRY_S
+            self._retry_at = self._clock() + self._retry_s
+            self._retry_s = min(2 * self._retry_s, _MAX_RETRY_S)
 
     def close(self) -> None:
         """Push no more."""
