@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from scripts.trials.agents.cases.mailbox import noticed, read_mail, steps
+from scripts.trials.agents.cases.mailbox import MailReader, noticed, steps
 from scripts.trials.agents.catalogue import CASES
 from scripts.trials.agents.model.anthropic import MESSAGES
 from scripts.trials.agents.model.openai import RESPONSES
@@ -74,7 +74,7 @@ def test_a_scripted_model_reads_the_news_and_the_tools_of_a_request(api: Api, bo
 @pytest.mark.parametrize("is_streamed", [True, False])
 def test_a_call_of_a_tool_has_the_form_of_the_messages_api(is_streamed: bool) -> None:
     with ModelServer(MESSAGES) as server:
-        server.model = read_mail
+        server.model = MailReader()
         events = post(server.url + "/v1/messages", CLAUDE | {"stream": is_streamed})
 
     text = json.dumps(events)
@@ -84,7 +84,7 @@ def test_a_call_of_a_tool_has_the_form_of_the_messages_api(is_streamed: bool) ->
 
 def test_a_call_of_a_tool_has_the_form_of_the_responses_api() -> None:
     with ModelServer(RESPONSES) as server:
-        server.model = read_mail
+        server.model = MailReader()
         events = post(server.url + "/v1/responses", CODEX)
 
     (item,) = [event["item"] for event in events if event["type"] == "response.output_item.done"]
@@ -105,6 +105,20 @@ def test_an_unknown_path_is_refused_and_kept() -> None:
             urllib.request.urlopen(server.url + "/api/telemetry", timeout=20)
 
         assert server.strays == ["GET /api/telemetry"]
+
+
+def test_a_reader_of_mail_loads_a_deferred_tool_and_finishes_the_mail_that_it_read() -> None:
+    reader = MailReader()
+    mail = '{"messages":[{"id":7,"from":"boss:desk"},{"id":9,"from":"boss:desk"}]}'
+    answers = [
+        reader(Request(0, {}, frozenset({"ToolSearch", "mcp__raven__inbox"}), mail)),
+        reader(Request(0, {}, frozenset({"mcp__raven__done"}), "Tool loaded.")),
+        reader(Request(0, {}, frozenset(), '{"done":[7,9]}')),
+    ]
+
+    assert answers[0] == Use("ToolSearch", {"query": "select:mcp__raven__done", "max_results": 5})
+    assert answers[1] == Use("mcp__raven__done", {"ids": [7, 9]})
+    assert answers[2] == Say("I am idle now.")
 
 
 def test_a_model_of_steps_ends_with_an_idle_text() -> None:

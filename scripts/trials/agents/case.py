@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -82,8 +83,9 @@ class Case:
         return self.run([sys.executable, "-m", "raven", *arguments], check=check).stdout
 
     def peers(self) -> list[dict[str, Any]]:
-        """Return the addresses of the bus as `raven peers --json` shows them."""
-        peers: list[dict[str, Any]] = json.loads(self.raven("peers", "--json"))["peers"]
+        """Return the addresses of the bus as `raven peers --json` shows them; none if there is no bus yet."""
+        shown = self.raven("peers", "--json", check=False) or '{"peers": []}'
+        peers: list[dict[str, Any]] = json.loads(shown)["peers"]
         return peers
 
     def send(self, to: str, body: str, urgency: str = "prompt", sender: str = "boss:desk") -> tuple[int, float]:
@@ -110,7 +112,7 @@ class Case:
 
 
 def try_case(scenario: Callable[[Case], None], title: str, program: str, folder: Path, program_folder: Path) -> Outcome:
-    """Run a case in an empty folder, and return its outcome; an AssertionError is a failure of it."""
+    """Run a case in an empty folder, and return its outcome; an exception is a failure of it."""
     began = time.monotonic()
     verdict: Verdict = "yes"
     with ExitStack() as stack:
@@ -120,8 +122,10 @@ def try_case(scenario: Callable[[Case], None], title: str, program: str, folder:
         except CannotRunError as error:
             verdict = "not run"
             case.see(str(error))
-        except (AssertionError, subprocess.TimeoutExpired) as error:
-            case.failures.append(str(error))
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            text = str(error) if isinstance(error, AssertionError) else f"{error!r} in {where.name}"
+            case.failures.append(text)
     if case.failures:
         verdict = "NO"
     return Outcome(program, title, verdict, case.facts, case.failures, round(time.monotonic() - began, 1))

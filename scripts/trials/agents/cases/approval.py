@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from scripts.trials.agents.case import Case
-from scripts.trials.agents.cases.mailbox import steps
+from scripts.trials.agents.cases.mailbox import load
 from scripts.trials.agents.hosts.claude import Claude
 from scripts.trials.agents.hosts.codex import Codex
-from scripts.trials.agents.model.turn import Answer, Request, Say, Use
+from scripts.trials.agents.model.turn import Answer, Model, Request, Say, Use
 
 _CALLS = {
     "send": {"to": "boss:desk", "body": "hello"},
@@ -31,7 +29,7 @@ def claude(case: Case) -> None:
 
 def _is_refused(program: Claude, tool: str) -> bool:
     program.model.requests.clear()
-    program.model.model = steps(_call(tool))
+    program.model.model = _call(tool)
     program.print("work")
     return any(word in program.model.requests[-1].news for word in ("permission", "haven't granted", "denied"))
 
@@ -43,7 +41,7 @@ def codex(case: Case) -> None:
     free = []
     for tool in _CALLS:
         program.model.requests.clear()
-        program.model.model = steps(_call(tool))
+        program.model.model = _call(tool)
         program.exec("work")
         news = program.model.requests[-1].news
         if not any(word in news for word in ("cancelled", "rejected", "denied", "approval")):
@@ -52,9 +50,17 @@ def codex(case: Case) -> None:
     case.see(f"by default: {', '.join(free)}")
 
 
-def _call(tool: str) -> Callable[[Request], Answer]:
-    def step(request: Request) -> Answer:
-        name = request.find(tool)
-        return Use(name, _CALLS[tool]) if name else Say(f"no tool {tool}")
+def _call(tool: str) -> Model:
+    """Return a model that calls a tool of raven once, and loads it before if the program has deferred it."""
+    has_called = False
 
-    return step
+    def model(request: Request) -> Answer:
+        nonlocal has_called
+        if has_called:
+            return Say("I am idle now.")
+        if not (name := request.find(tool)):
+            return load(request, tool)
+        has_called = True
+        return Use(name, _CALLS[tool])
+
+    return model

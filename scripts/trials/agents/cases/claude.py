@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from scripts.trials.agents.case import Case
@@ -20,10 +21,12 @@ def connects(case: Case) -> None:
     case.expect("Connected" in line, f"`claude mcp list` says that raven is connected: {line.strip()}")
     claude.print("hello")
     first = claude.model.requests[0]
-    tools = sorted(name.split("__")[-1] for name in first.tools if "raven" in name)
-    case.expect(len(tools) == 7, f"the model sees 7 tools: {', '.join(tools)}")
+    loaded = sorted(name.split("__")[-1] for name in first.tools if "raven" in name)
+    named = set(re.findall(r"mcp__plugin_raven_bus__(\w+)", first.text))
+    case.expect(loaded == ["inbox", "send"], f"inbox and send are loaded at once: {', '.join(loaded)}")
+    case.expect(len(named) == 7, f"the model knows the names of 7 tools: {', '.join(sorted(named))}")
     case.expect("raven carries messages" in first.text, "the model sees the instructions")
-    case.see(f"{line.strip().split(' - ')[-1]}, {len(tools)} tools and the instructions in the first request")
+    case.see(f"{line.strip().split(' - ')[-1]}; the first request has the instructions, 2 tools, and the names of 5")
 
 
 def plugin(case: Case) -> None:

@@ -10,7 +10,7 @@ import time
 from scripts.harness.deadline import wait_until
 from scripts.trials.agents import processes
 from scripts.trials.agents.case import Case
-from scripts.trials.agents.cases.mailbox import agents, noticed, read_mail, steps, wait_for_idle
+from scripts.trials.agents.cases.mailbox import MailReader, agents, noticed, steps, wait_for_idle
 from scripts.trials.agents.hosts.claude import Claude
 from scripts.trials.agents.model.turn import Answer, Request, Say, Use
 
@@ -21,15 +21,15 @@ def idle(case: Case) -> None:
     """Wake an idle session 20 times, from the start of `raven send` to the next request to the model."""
     claude = Claude(case)
     claude.install("--allow")
-    claude.model.model = read_mail
+    claude.model.model = MailReader()
     terminal = claude.start()
     terminal.type("hello")
     terminal.wait_for("I am idle now.")
     address = agents(case, "claude-code")[0]
     took_ms = [_wake(case, claude, address, f"news {number}") for number in range(_WAKES)]
     _judge(case, took_ms)
-    receipts = case.raven("inbox", "--as", address, "--peek", "--json").splitlines()
-    case.expect(not receipts, f"the session has finished all mail: {len(receipts)} are left")
+    left = json.loads(case.raven("inbox", "--address", address, "--peek", "--json"))["messages"]
+    case.expect(not left, f"the session has finished all mail: {len(left)} are left")
 
 
 def _wake(case: Case, claude: Claude, address: str, text: str) -> float:
@@ -56,7 +56,7 @@ def bypass(case: Case) -> None:
     case.environment["IS_SANDBOX"] = "1"
     claude = Claude(case)
     claude.install()
-    claude.model.model = read_mail
+    claude.model.model = MailReader()
     terminal = claude.start("--dangerously-skip-permissions")
     terminal.type("hello")
     terminal.wait_for("I am idle now.")

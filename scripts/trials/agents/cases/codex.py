@@ -26,22 +26,24 @@ def connects(case: Case) -> None:
 
 
 def untrusted_hooks(case: Case) -> None:
-    """Count the notices of a turn with hooks that the user has not trusted, and with trusted ones."""
+    """Count the hooks of a turn that ran before the user trusts them, and after the user trusted them in a terminal."""
     codex = Codex(case)
     codex.install()
-    for options, expected in (((), False), ((TRUST,), True)):
-        codex.model.requests.clear()
-        codex.model.model = steps(lambda request: _mail_then_command(case, codex, request))
-        codex.exec("work", *options)
-        told = any(noticed(request) for request in codex.model.requests)
-        name = "trusted" if expected else "untrusted"
-        case.expect(told == expected, f"{name} hooks {'bring' if expected else 'do not bring'} a notice")
-        case.see(f"{name} hooks: {'a notice' if told else 'no notice'}")
+    codex.exec("work")
+    case.expect(not case.peers(), f"without trust no hook reaches the server: {case.peers()}")
+    codex.trust_hooks()
+    sent: list[int] = []
 
+    def send(request: Request) -> Answer:
+        sent.append(case.send(agents(case, "codex")[-1], "a secret")[0])
+        return codex.shell("true")
 
-def _mail_then_command(case: Case, codex: Codex, request: Request) -> Answer:
-    case.send(agents(case, "codex")[-1], "a secret", "prompt")
-    return codex.shell("true")
+    codex.model.requests.clear()
+    codex.model.model = steps(send)
+    codex.exec("work")
+    told = noticed(codex.model.requests[-1])
+    case.expect(told == set(sent), f"trusted hooks bring the notice: {told}")
+    case.see("before the user trusts them, no hook runs; afterwards the notice comes, without any flag")
 
 
 def mid_turn(case: Case) -> None:
@@ -56,9 +58,9 @@ def mid_turn(case: Case) -> None:
             sent[urgency], _ = case.send(address, f"a secret of {urgency} mail", urgency)
         return codex.shell("true")
 
-    codex.model.model = steps(lambda request: codex.shell("true"), send)
+    codex.model.model = steps(send)
     codex.exec("work", TRUST)
-    later = codex.model.requests[2]
+    later = codex.model.requests[1]
     told = noticed(later)
     case.expect({sent["prompt"], sent["blocking"]} <= told, f"prompt and blocking mail is told within the turn: {told}")
     case.expect(sent["fyi"] not in told, "fyi mail is not told within the turn")

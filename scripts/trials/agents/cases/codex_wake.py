@@ -7,25 +7,40 @@ import statistics
 from scripts.harness.deadline import wait_until
 from scripts.trials.agents.case import Case
 from scripts.trials.agents.cases.codex import TRUST
-from scripts.trials.agents.cases.mailbox import agents, noticed, read_mail, wait_for_idle
+from scripts.trials.agents.cases.mailbox import MailReader, agents, noticed, wait_for_idle
 from scripts.trials.agents.hosts.codex import Codex
 from scripts.trials.agents.model.turn import Request
 
-_WAKES = 5
+_WAKES, _WAKES_ALONE = 20, 3
 
 
 def idle(case: Case) -> None:
-    """Wake an idle session, from the start of `raven send` to the next request to the model."""
+    """Wake an idle session of the daemon, from the start of `raven send` to the next request to the model."""
     codex = Codex(case)
     codex.install()
-    codex.model.model = read_mail
-    terminal = codex.start(TRUST)
+    codex.trust_hooks()
+    took_ms = _wake_often(case, codex, _WAKES)
+    case.expect(max(took_ms) < 2000, f"each takes less than 2 s: {max(took_ms):.0f} ms at most")
+
+
+def alone(case: Case) -> None:
+    """Wake an idle session that an option keeps from the daemon: Codex then looks at its queue every 10 s."""
+    codex = Codex(case)
+    codex.install()
+    took_ms = _wake_often(case, codex, _WAKES_ALONE, TRUST)
+    case.expect(max(took_ms) < 15_000, f"each takes less than 15 s: {max(took_ms):.0f} ms at most")
+
+
+def _wake_often(case: Case, codex: Codex, times: int, *options: str) -> list[float]:
+    codex.model.model = MailReader()
+    terminal = codex.start(*options)
     terminal.type("hello")
     terminal.wait_for("I am idle now.")
     address = agents(case, "codex")[0]
-    took_ms = [_wake(case, codex, address, f"news {number}")[1] for number in range(_WAKES)]
+    took_ms = [_wake(case, codex, address, f"news {number}")[1] for number in range(times)]
     median = statistics.median(took_ms)
-    case.see(f"{_WAKES} of {_WAKES} woken, median {median:.0f} ms, {min(took_ms):.0f} to {max(took_ms):.0f}")
+    case.see(f"{times} of {times} woken, median {median:.0f} ms, {min(took_ms):.0f} to {max(took_ms):.0f}")
+    return took_ms
 
 
 def _wake(case: Case, codex: Codex, address: str, text: str) -> tuple[Request, float]:
@@ -42,9 +57,10 @@ def two_terminals(case: Case) -> None:
     """Start two terminals, which share one daemon, and send mail to each."""
     codex = Codex(case)
     codex.install()
-    codex.model.model = read_mail
+    codex.trust_hooks()
+    codex.model.model = MailReader()
     for _ in range(2):
-        terminal = codex.start(TRUST)
+        terminal = codex.start()
         terminal.type("hello")
         terminal.wait_for("I am idle now.")
     first, second = agents(case, "codex", 2)

@@ -1,4 +1,4 @@
-"""Mailbox: models that deal with mail as an agent does, and the address of the agent under trial."""
+"""Mailbox: models that read mail as an agent does, and the address of the agent under trial."""
 
 from __future__ import annotations
 
@@ -18,14 +18,31 @@ def noticed(request: Request) -> set[int]:
     return {int(id) for line in re.findall(r"raven: [^\n]*", request.news) for id in re.findall(r"#(\d+)", line)}
 
 
-def read_mail(request: Request) -> Answer:
-    """Read mail at a notice, finish it once it is read, and say so."""
-    shown = [int(id) for id in re.findall(r'"id": ?(\d+), ?"from"', request.news.replace('\\"', '"'))]
-    if shown and (tool := request.find("done")):
-        return Use(tool, {"ids": shown})
-    if noticed(request) and (tool := request.find("inbox")):
-        return Use(tool)
-    return Say("I am idle now.")
+class MailReader:
+    """A model that reads mail at a notice, finishes it, and says that it is idle."""
+
+    def __init__(self) -> None:
+        self._unfinished: list[int] = []
+
+    def __call__(self, request: Request) -> Answer:
+        shown = re.findall(r'"id": ?(\d+), ?"from"', request.news)
+        self._unfinished += map(int, shown)
+        if self._unfinished:
+            if tool := request.find("done"):
+                ids, self._unfinished = self._unfinished, []
+                return Use(tool, {"ids": ids})
+            return load(request, "done")
+        if noticed(request) and (tool := request.find("inbox")):
+            return Use(tool)
+        return Say("I am idle now.")
+
+
+def load(request: Request, tool: str) -> Answer:
+    """Return the call with which a model gets a tool of raven that the program has deferred."""
+    beside = request.find("inbox")
+    if "ToolSearch" not in request.tools or not beside:
+        return Say(f"There is no tool {tool}.")
+    return Use("ToolSearch", {"query": f"select:{beside.removesuffix('inbox')}{tool}", "max_results": 5})
 
 
 def agents(case: Case, host: str, count: int = 1) -> list[str]:

@@ -26,7 +26,7 @@ class Claude:
 
     def __init__(self, case: Case) -> None:
         self.case = case
-        self.model = case.stack.enter_context(ModelServer(MESSAGES))
+        self.model = case.stack.enter_context(ModelServer(MESSAGES, case.failures))
         self._binary = case.command("claude")
         case.environment.update(_QUIET, ANTHROPIC_API_KEY=_KEY, ANTHROPIC_BASE_URL=self.model.url)
         project = {"hasTrustDialogAccepted": True, "hasCompletedProjectOnboarding": True}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from scripts.trials.agents.case import Case
 from scripts.trials.agents.model.openai import RESPONSES
 from scripts.trials.agents.model.server import ModelServer
@@ -32,7 +34,7 @@ class Codex:
 
     def __init__(self, case: Case) -> None:
         self.case = case
-        self.model = case.stack.enter_context(ModelServer(RESPONSES))
+        self.model = case.stack.enter_context(ModelServer(RESPONSES, case.failures))
         self._binary = case.command("codex")
         case.environment["SCRIPTED_KEY"] = "dummy"
         config = case.home / ".codex" / "config.toml"
@@ -47,6 +49,16 @@ class Codex:
         """Run one of its commands, and return the output."""
         result = self.case.run([self._binary, *arguments], check=check, timeout_s=timeout_s)
         return result.stdout + result.stderr
+
+    def trust_hooks(self) -> None:
+        """Trust the hooks as a user does, in the dialog of a new terminal."""
+        for _ in range(3):  # the terminal that starts the daemon does not ask yet
+            with suppress(AssertionError), self.case.terminal([self._binary]) as terminal:
+                terminal.wait_for("Trust all and continue", 5)
+                terminal.press("2", "Enter")
+                terminal.wait_for("Ask Codex to do anything")
+                return
+        raise AssertionError("Codex does not ask for the trust of hooks")
 
     def exec(self, prompt: str, *options: str, timeout_s: float = 60) -> str:
         """Let it work on a prompt without a terminal, and return its output."""

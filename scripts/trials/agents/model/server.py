@@ -30,13 +30,13 @@ class ModelServer:
     HTTP requests, which are answered with 404.
     """
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, faults: list[str] | None = None) -> None:
         self.api = api
         self.model: Model = lambda request: Say("ok")
         self.requests: list[Request] = []
         self.asides: list[Request] = []
         self.strays: list[str] = []
-        self.faults: list[str] = []
+        self.faults = [] if faults is None else faults
         self.has_ended_turn = True
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._http.daemon_threads = True
@@ -73,7 +73,7 @@ class ModelServer:
             self.has_ended_turn = isinstance(answer, Say)
             return answer
         except Exception as error:
-            self.faults.append(f"{type(error).__name__}: {error}")
+            self.faults.append(f"the scripted model failed: {error!r}")
             return Say("The scripted model has failed.")
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
