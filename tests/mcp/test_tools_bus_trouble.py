@@ -77,7 +77,8 @@ def test_a_wait_outlasts_a_lock_and_shows_the_message(
 
 def test_a_bus_that_is_replaced_is_used_under_the_same_address(start_mcp: StartMcp, tmp_path: Path, db: str) -> None:
     a = start_mcp("--as", "a:s")
-    assert [a.call("send", to="b:s", body=number)["id"] for number in range(3)] == [1, 2, 3]
+    assert [a.call("send", to="a:s", body=number)["id"] for number in range(3)] == [1, 2, 3]
+    a.call("inbox")
     new = str(tmp_path / "new" / "bus.db")
     os.mkdir(tmp_path / "new")
     BusClient.at("b:s", new).close()
@@ -89,7 +90,9 @@ def test_a_bus_that_is_replaced_is_used_under_the_same_address(start_mcp: StartM
     with BusClient.at("b:s", db) as b:
         assert [peer.agent for peer in b.peers() if peer.address == "a:s"] == ["test-host"]
         b.send("a:s", "note", "hello")
-    assert a.value(waiting)["messages"][0]["body"] == "hello"
+        assert a.value(waiting)["messages"][0]["body"] == "hello"
+        b.send("a:s", "note", "again")
+    assert a.call("peers")["unread"] == 1
 
 
 def test_a_bus_that_is_gone_is_named_and_found_when_it_is_back(start_mcp: StartMcp, db: str) -> None:

@@ -110,3 +110,16 @@ def test_a_bad_argument_of_peers_and_thread_is_named(
 ) -> None:
     with pytest.raises(ToolError, match=error):
         start_mcp("--as", "a:s").call(tool, **arguments)
+
+
+def test_a_peer_with_long_texts_does_not_hide_the_others(start_mcp: StartMcp, tmp_path: Path, db: str) -> None:
+    deep = tmp_path / "/".join(["\u202e" * 60] * 20)
+    deep.mkdir(parents=True)
+    a = start_mcp("--as", "z:s")
+    start_mcp("--as", "a:s", folder=deep, home=tmp_path).call("inbox")
+    start_mcp("--as", "b:s").call("inbox")
+
+    listed = a.call("peers")
+
+    assert [peer["address"] for peer in listed["peers"]] == ["a:s", "b:s"]
+    assert len(listed["peers"][0]["cwd"]) == 203

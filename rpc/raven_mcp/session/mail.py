@@ -87,6 +87,11 @@ class Mail:
             self._shown = set(sorted(self._shown)[-_MAX_SHOWN // 2 :])
         self._lower_flag()
 
+    def start_over(self) -> None:
+        """Know no message: another file is in the place of the bus, and its ids begin at 1."""
+        self._shown.clear()
+        self._announced.forget()
+
     def forget_announced(self) -> None:
         """Let the messages that were not shown be announced again."""
         self._announced.forget()

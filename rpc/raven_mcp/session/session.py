@@ -282,7 +282,9 @@ class Session:
         store.verify()
         if store.replaced != self._bound_in:
             address = _bound(self._bus).address
-            self._adopt(self._bind_at(address, is_wish=False, share=self.is_shared), address)
+            binding = self._bind_at(address, is_wish=False, share=self.is_shared)
+            _bound(self._mail).start_over()
+            self._adopt(binding, address)
 
     def _go_on_as(self, native_id: str) -> None:
         """Go on as another session in the same process, at the same address unless that session has its own."""

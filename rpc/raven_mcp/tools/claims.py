@@ -24,7 +24,7 @@ class Claims:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._held: dict[int, Message] = {}
-        self._address: str | None = None
+        self._held_at: tuple[str, int] | None = None
         self._renew_at = 0.0
 
     def __contains__(self, id: int) -> bool:
@@ -32,9 +32,11 @@ class Claims:
 
     def held(self) -> list[Message]:
         """Return the messages in hand, in the order in which they were claimed."""
-        if self._address != self._session.address:  # the leases at the address before end by themselves
+        bus = self._session.bus
+        now_at = bus.address, bus._store.replaced
+        if self._held_at != now_at:  # leases at another address, or in another file, end by themselves
+            self._held_at = now_at
             self._held.clear()
-            self._address = self._session.address
         return list(self._held.values())
 
     def claim(self, most: int) -> list[Message]:
@@ -52,7 +54,7 @@ class Claims:
 
     def tick(self) -> None:
         """Renew the leases now and then; a message whose lease was lost is in other hands, and is forgotten."""
-        if self.held() and time.monotonic() >= self._renew_at:
+        if self._held and self.held() and time.monotonic() >= self._renew_at:
             self._renew_at = time.monotonic() + _RENEW_S
             with self._session.bus.transaction() as tx:
                 for message in self.held():
@@ -63,7 +65,7 @@ class Claims:
 
     def release(self) -> None:
         """Give all messages back; if that cannot be done now, the leases end by themselves."""
-        if not self.held():
+        if not self._held:
             return
         with suppress(RavenError), self._session.bus.transaction() as tx:
             for message in self.held():

@@ -30,7 +30,7 @@ class Context:
         self.session = session
         self.claims = Claims(session)
         self._seen: set[int] = set()
-        self._seen_by: str | None = None
+        self._seen_in: tuple[str | None, int] | None = None
         self._told: str | None = None
 
     @property
@@ -70,11 +70,16 @@ class Context:
             )
 
     def is_new(self, message: Message) -> bool:
-        """Whether the model has not seen a message yet; one that goes on under another name has no memory."""
-        if self._seen_by != self.session.native_id:
-            self._seen_by = self.session.native_id
+        """Whether the model has not seen a message yet."""
+        return message.id not in self._remembered()
+
+    def _remembered(self) -> set[int]:
+        """Return the ids that the model has seen; none of another session's memory, or of a file that was replaced."""
+        now_in = self.session.native_id, self.bus._store.replaced
+        if self._seen_in != now_in or len(self._seen) > _MOST_SEEN:
+            self._seen_in = now_in
             self._seen.clear()
-        return message.id not in self._seen
+        return self._seen
 
     def result(self, value: dict[str, Any], on_written: Callable[[], object] | None = None) -> Result:
         """Return a tool's result, with the news of the session.
@@ -95,9 +100,7 @@ class Context:
         """Let messages count as announced, and return the function that marks them as delivered after the write."""
         ids = [message.id for message in messages]
         new = [message.id for message in messages if message.state == "sent"]
-        if len(self._seen) > _MOST_SEEN:
-            self._seen.clear()
-        self._seen.update(ids)
+        self._remembered().update(ids)
         self.session.shown(ids)
         reader = self.reader
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from raven_mcp.wire.requests import Result
 
 _MAX = 10
-_LONGEST_THREAD = 200
+_LONGEST_THREAD = 1_000
+_LONGEST_TEXT = 200
 _MOST_RECEIPTS = 10
 
 
@@ -26,10 +27,10 @@ def peers(context: Context, arguments: dict[str, Any]) -> Result:
     shown, room = [], texts.MAX_RESULT - texts.FRAME
     for peer in found:
         entry = _entry(peer)
-        room -= texts.size(entry) + 1
-        if room < 0:
-            break
-        shown.append(entry)
+        size = texts.size(entry) + 1
+        if size <= room:
+            shown.append(entry)
+            room -= size
     value: dict[str, Any] = {"you": context.address, "peers": shown}
     if len(shown) < len(found):
         value["more"] = len(found) - len(shown)
@@ -40,7 +41,7 @@ def _entry(peer: Peer) -> dict[str, Any]:
     entry: dict[str, Any] = {"address": peer.address, "state": _state(peer), "unread": peer.pending}
     for name, value in (("agent", peer.agent), ("about", peer.about), ("cwd", peer.cwd), ("host", peer.host)):
         if value:
-            entry[name] = value
+            entry[name] = texts.cut(value, _LONGEST_TEXT)
     return entry
 
 

@@ -70,6 +70,11 @@ def part(text: str, start: int, room: int) -> str:
     return shown
 
 
+def cut(text: str, most: int) -> str:
+    """Return a text with at most `most` characters of it."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def moment(at: datetime) -> str:
     """Return a time of the bus as text, to the second."""
     return f"{at:%Y-%m-%dT%H:%M:%SZ}"
@@ -77,11 +82,10 @@ def moment(at: datetime) -> str:
 
 def head(message: Message) -> dict[str, Any]:
     """Return a message as a model reads it, still without its body."""
-    type = message.type
     shown: dict[str, Any] = {
         "id": message.id,
         "from": message.sender,
-        "type": type if len(type) <= _MAX_TYPE else f"{type[:_MAX_TYPE]}...",
+        "type": cut(message.type, _MAX_TYPE),
         "body": "",
         "at": moment(message.created_at),
     }
