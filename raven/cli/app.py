@@ -63,6 +63,7 @@ GROUPS = {
         "mcp": "agents.server",
         "hook": "agents.hook",
         "mute": "agents.mute",
+        "install": "agents.install",
     },
 }
 COMMANDS = {name: module for group in GROUPS.values() for name, module in group.items()}

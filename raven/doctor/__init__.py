@@ -1,4 +1,4 @@
 """The checks of `raven doctor`, a module for each subject.
 
-Imported by `cli`; imports `client`, `link` and below.
+Imported by `cli` and `install`; imports `client`, `link` and below.
 """

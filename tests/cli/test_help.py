@@ -40,6 +40,7 @@ EXAMPLES = {
     "raven hook": ("", "{}\n"),
     "raven inbox": ("", "#1 boss:s1 -> worker:s1"),
     "raven init": ("", "wrote raven.yaml\n"),
+    "raven install": ("", "HOST         PROGRAM"),
     "raven link": ("", "linked as alpha in lab over "),
     "raven link drain": ("", "returned 0 deliveries\n"),
     "raven link forget": (MEET, "forgot beta: 0 deliveries ready again\n"),

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from raven_mcp.install.integrations import read_folder
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -31,6 +33,8 @@ def test_a_wheel_built_here_installs_and_runs_in_a_clean_environment(tmp_path: P
         "raven/store/sql/queries.sql",
         "raven_rpc/__init__.py",
         *(f"raven_http/page/static/{path.name}" for path in (ROOT / "rpc/raven_http/page/static").iterdir()),
+        *(f"raven_mcp/integrations/claude-code/{name}" for name, _ in read_folder("claude-code")),
+        "raven_mcp/integrations/opencode/raven.ts",
     } <= set(names)
 
     run(sys.executable, "-m", "venv", "clean", folder=tmp_path)

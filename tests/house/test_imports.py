@@ -73,7 +73,7 @@ ROOMS: dict[str, tuple[set[str], str]] = {
     "raven_mcp.tools": ({"raven_mcp.session", "raven_mcp.hooks"}, "a tool acts for the session; one of them is a hook"),
     "raven_mcp.server": ({"raven_mcp.tools"}, "one loop carries calls to tools and mail to the session"),
     "raven_mcp.command": ({"raven_mcp.server", "raven_mcp.hooks"}, "two commands start fast, without click"),
-    "raven_mcp.install": ({"raven.client", "raven_mcp.wire"}, "an installation ends with a call of the server"),
+    "raven_mcp.install": ({"raven.doctor", "raven_mcp.hooks"}, "it writes what hooks answer, and doctor examines it"),
 }
 # The public faces are for the command line and the programs of users, which stand on top of everything.
 FACES = {"raven", "raven_rpc", "raven_http", "raven_mcp"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,11 +30,15 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 @json_option
 @db_option
 def doctor(as_json: bool, db: str | None) -> int:
-    """Check which bus file this is and whether it is healthy: one line per check, ok, warn or fail, with the remedy."""
+    """Check which bus file this is and whether it is healthy: one line per check, ok, warn or fail, with the remedy.
+
+    Then check each coding agent into which `raven install` has put the server, for this user and in this folder.
+    """
     from raven.doctor.examine import examine
+    from raven_mcp.install.checks import check_hosts
 
     checks = []
-    for check in examine(load_config(db)):
+    for check in chain(examine(load_config(db)), check_hosts()):
         checks.append(check)
         if not as_json:
             verdict = click.style(f"{check.verdict:<4}", fg=_COLOURS[check.verdict])

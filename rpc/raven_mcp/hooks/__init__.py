@@ -1,4 +1,5 @@
 """What a host's hooks hear of mail: answers in each host's form, the command `raven hook`, and its waiting form.
 
-Imported by `tools` and `command`; `hook` imports neither click nor the client, for each is a process of its own.
+Imported by `tools`, `command` and `install`; `hook` imports neither click nor the
+client, for each is a process of its own.
 """

@@ -1,0 +1,4 @@
+"""Installation: raven's server and hooks in the configuration of the programs that run coding agents.
+
+Imported by the command line alone.
+"""

@@ -1,0 +1,1 @@
+"""Hosts: one module for each program that runs coding agents."""
