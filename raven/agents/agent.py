@@ -130,7 +130,7 @@ def forget_ended(store: Store, target: Address) -> None:
     """Delete the sessions at an address, or at all that match a pattern, whose processes have ended."""
     matching = {agent.address for agent in list_agents(store) if _matches(target, agent.address)}
     if matching:
-        store.write(lambda tx: [delete_ended(tx, agents_at(tx, address)) for address in matching])
+        store.write(lambda tx: delete_ended(tx, [agent for address in matching for agent in agents_at(tx, address)]))
 
 
 def delete_ended(tx: Transaction, agents: Iterable[Agent]) -> None:
