@@ -34,6 +34,7 @@ CASES = {
     "claude-idle": Entry("claude", "claude_wake.idle", "`raven send` wakes an idle session, 20 times"),
     "claude-bypass": Entry("claude", "claude_wake.bypass", "an idle session in bypass mode is woken by its own server"),
     "claude-background": Entry("claude", "claude_wake.background", "a long wait in the background wakes the session"),
+    "claude-rewake": Entry("claude", "claude_rewake.rewake", "without its socket, a late hook wakes an idle session"),
     "claude-approval": Entry("claude", "approval.claude", "which tools are called without a question"),
     "codex-connects": Entry("codex", "codex.connects", "`raven install` ends with a connected server"),
     "codex-hooks": Entry("codex", "codex.untrusted_hooks", "hooks run once the user trusts them, and not before"),
