@@ -59,4 +59,11 @@ BENCHMARKS = {
     "link-local": Benchmark("link.relay.run_local", "send + claim + ack on a bus with a link, by CPU time"),
     "link-idle": Benchmark("link.relay.run_idle", "the CPU time and the memory of a relay that waits"),
     "link-drain": Benchmark("link.outage.run", "10,000 messages after an outage of 120 s, and local mail meanwhile"),
+    "mcp-start": Benchmark("mcp.start.run", "raven mcp from spawn to connected, against a server of the official SDK"),
+    "mcp-memory": Benchmark("mcp.idle.run_memory", "the memory of an idle raven mcp, beside the SDK's server"),
+    "mcp-size": Benchmark("mcp.tools.run_size", "the bytes of tools/list and of the instructions"),
+    "mcp-round-trip": Benchmark("mcp.tools.run_round_trip", "the tool send, beside the SDK's server"),
+    "mcp-wake": Benchmark("mcp.tools.run_wake", "send by another process to the answer of a waiting inbox"),
+    "mcp-hook": Benchmark("mcp.hook.run", "a hook through the server, by a flag file, and as a process"),
+    "mcp-idle": Benchmark("mcp.idle.run_idle", "the CPU time of a server on an idle bus"),
 }

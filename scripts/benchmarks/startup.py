@@ -24,7 +24,7 @@ def run(folder: Path, quick: bool) -> list[Metric]:
         _FLOOR: [sys.executable, "-c", _FLOOR],
         _IMPORT_FLOOR: [sys.executable, "-c", _IMPORT_FLOOR],
     }
-    measures = {name: partial(_time_ms, command, folder) for name, command in commands.items()}
+    measures = {name: partial(time_ms, command, folder) for name, command in commands.items()}
     sides = interleave_sides(measures, 10 if quick else 40, "ms")
     floor = sides[_FLOOR]
     return [
@@ -34,7 +34,8 @@ def run(folder: Path, quick: bool) -> list[Metric]:
     ]
 
 
-def _time_ms(command: list[str], folder: Path) -> float:
+def time_ms(command: list[str], folder: Path) -> float:
+    """Run a command to its end, and return how long that took, in milliseconds."""
     begin = time.perf_counter()
     # In another folder, because `python -c` searches the current one first: this takes the installed raven. With a
     # timeout, subprocess would poll for the end of the process, and notice it up to 50 ms too late.
