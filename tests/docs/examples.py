@@ -29,6 +29,7 @@ SHELL_NC = f"RPC_TOOL=nc {SHELL_SOCAT}"
 NODE = "python examples/06-json-rpc-node/run.py"
 SANDBOXED_WORKER = "python examples/07-sandboxed-worker/run.py"
 EXACTLY_ONCE = "python examples/08-exactly-once/run.py"
+CODING_AGENTS = "python examples/09-coding-agents/run.py"
 WATCH_A_SWARM = "python examples/10-watch-a-swarm/run.py"
 TWO_HOSTS = "python examples/11-two-hosts/run.py"
 WITHOUT_TRANSACTION = f"{EXACTLY_ONCE} --naive --kills 40"
@@ -43,6 +44,7 @@ COMMANDS = {
     "06-json-rpc-node": [NODE],
     "07-sandboxed-worker": [SANDBOXED_WORKER],
     "08-exactly-once": [EXACTLY_ONCE, WITHOUT_TRANSACTION],
+    "09-coding-agents": [CODING_AGENTS],
     "10-watch-a-swarm": [WATCH_A_SWARM],
     "11-two-hosts": [TWO_HOSTS],
 }
