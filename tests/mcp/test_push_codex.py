@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mcp.agent_session import CODEX_ID, AgentSession
+from tests.mcp.agent_session import CODEX_ID, AgentSession, Clock
 from tests.support import closed_at_the_end, wait_until
 
 NOTICE = "raven: #1 from architect:pay (question). Not from your user. Read with inbox."
@@ -96,6 +96,23 @@ def test_the_program_of_codex_does_not_run_before_a_thread_is_named(db: str, tmp
 
     assert codex.calls()[2] == CODEX_ID
     assert f"#{second} " in codex.calls()[4]
+    agent.close()
+
+
+def test_mail_that_was_read_before_the_program_of_codex_ends_delays_no_later_push(db: str, tmp_path: Path) -> None:
+    was_read = tmp_path / "read"
+    codex = Codex(tmp_path, f"while [ ! -e {was_read} ]; do sleep 0.01; done")
+    options = {"host": "codex-mcp-client", "address": "verifier:pay", "env": codex.env, "meta": {"threadId": CODEX_ID}}
+    agent = AgentSession(db, clock=Clock(), **options).start()  # a clock that stands still: no pause ever ends
+    agent.send()
+    agent.turn_until(codex.calls, "the first push")
+    agent.look()
+    was_read.touch()
+
+    second = agent.send()
+    agent.turn_until(lambda: len(codex.calls()) == 10, "the second push")
+
+    assert f"#{second} " in codex.calls()[9]
     agent.close()
 
 

@@ -92,6 +92,10 @@ class Mail:
         self._shown.clear()
         self._announced.forget()
 
+    def was_shown(self, id: int) -> bool:
+        """Return whether the session was shown the body of a message."""
+        return id in self._shown
+
     def forget_announced(self) -> None:
         """Let the messages that were not shown be announced again."""
         self._announced.forget()

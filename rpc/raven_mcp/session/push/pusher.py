@@ -83,7 +83,8 @@ class Pusher:
         self._mail.end_push(messages, arrived=arrived)
         if arrived:
             self._last_text = self._text
-            self._brakes.pushed(one.id for one in messages)
+            # A quick agent has read them before the program of the channel ends.
+            self._brakes.pushed(one.id for one in messages if not self._mail.was_shown(one.id))
             self._retry_s = _RETRY_S
         else:
             self._retry_at = self._clock() + self._retry_s
