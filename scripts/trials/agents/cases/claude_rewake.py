@@ -9,7 +9,7 @@ from typing import Any
 
 from scripts.harness.deadline import wait_until
 from scripts.trials.agents.case import Case
-from scripts.trials.agents.cases.mailbox import agents, noticed, read_mail, wait_for_idle
+from scripts.trials.agents.cases.mailbox import MailReader, agents, noticed, wait_for_idle
 from scripts.trials.agents.hosts.claude import Claude
 
 _WAKES = 10
@@ -25,7 +25,7 @@ def rewake(case: Case) -> None:
     """Wake an idle session by `raven hook wait` alone, from the start of `raven send` to the next request."""
     claude = Claude(case)
     _configure(case)
-    claude.model.model = read_mail
+    claude.model.model = MailReader()
     terminal = claude.start()
     terminal.type("hello")
     terminal.wait_for("I am idle now.")

@@ -28,6 +28,7 @@ def idle(case: Case) -> None:
     address = agents(case, "claude-code")[0]
     took_ms = [_wake(case, claude, address, f"news {number}") for number in range(_WAKES)]
     _judge(case, took_ms)
+    wait_until(lambda: claude.model.has_ended_turn, "the end of the last turn")
     left = json.loads(case.raven("inbox", "--address", address, "--peek", "--json"))["messages"]
     case.expect(not left, f"the session has finished all mail: {len(left)} are left")
 
