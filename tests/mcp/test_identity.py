@@ -284,15 +284,16 @@ def test_an_address_that_is_left_without_mail_is_forgotten(start: Callable[..., 
     assert {peer.address for peer in agent.session.bus.peers()} == {"architect:pay"}
 
 
-def test_an_address_that_is_left_with_mail_keeps_it(start: Callable[..., AgentSession]) -> None:
+@pytest.mark.parametrize("delay_s", [0, 3600])
+def test_an_address_that_is_left_with_mail_keeps_it(start: Callable[..., AgentSession], delay_s: float) -> None:
     agent = start(env=claude())
-    agent.send(sender="ci:qa")
+    agent.send(sender="ci:qa", delay_s=delay_s)
 
     assert agent.session.join("architect") == 1
 
     assert "claude-3f2a:pay" in {peer.address for peer in agent.session.bus.peers()}
     agent.session.join("claude-3f2a")
-    assert len(agent.look()) == 1
+    assert len(agent.look()) == (0 if delay_s else 1)
 
 
 def test_after_a_join_mail_to_the_new_address_rings(start: Callable[..., AgentSession]) -> None:

@@ -321,3 +321,61 @@ def test_a_program_without_a_way_in_is_not_pushed(start: Callable[..., AgentSess
 
     assert inbox.read() == []
     assert agent.session.unannounced() == 1
+
+
+@pytest.fixture
+def workers(db: str, clock: Clock, tmp_path: Path) -> Iterator[list[tuple[AgentSession, Inbox]]]:
+    """Start two sessions that share one address, each with an inbox of its own."""
+    inboxes = [Inbox(tmp_path, f"{number}.sock") for number in range(2)]
+    agents = []
+    for number, inbox in enumerate(inboxes):
+        env = {**inbox.env, "CLAUDE_CODE_SESSION_ID": f"session-{number}"}
+        agents.append(AgentSession(db, env=env, clock=clock).start())
+        agents[-1].session.join("worker", "pay", share=True)
+    yield list(zip(agents, inboxes, strict=True))
+    for agent, inbox in zip(agents, inboxes, strict=True):
+        agent.close()
+        inbox.close()
+
+
+def settle_both(workers: list[tuple[AgentSession, Inbox]]) -> list[int]:
+    """Let both sessions do what is due; return how many pushes each has had."""
+    for _ in range(2):
+        for agent, _inbox in workers:
+            agent.settle()
+    return [len(inbox.read()) for _agent, inbox in workers]
+
+
+def test_one_message_wakes_one_of_the_sessions_that_share_an_address(workers: list[tuple[AgentSession, Inbox]]) -> None:
+    settle_both(workers)
+
+    workers[0][0].send()
+
+    assert sorted(settle_both(workers)) == [0, 1]
+
+
+def test_a_busy_session_passes_the_ring_on_to_one_that_shares_its_address(
+    workers: list[tuple[AgentSession, Inbox]], clock: Clock
+) -> None:
+    settle_both(workers)
+    workers[0][0].send()
+    rung = settle_both(workers).index(1)
+    workers[rung][0].look()
+    workers[rung][0].hook("prompt")
+
+    workers[0][0].send()
+
+    pushes = settle_both(workers)
+    assert (pushes[rung], pushes[1 - rung]) == (1, 1)
+
+
+def test_mail_that_no_session_takes_wakes_the_others_that_share_the_address(
+    workers: list[tuple[AgentSession, Inbox]], clock: Clock
+) -> None:
+    settle_both(workers)
+    workers[0][0].send()
+    assert sorted(settle_both(workers)) == [0, 1]
+
+    clock.pass_s(31)
+
+    assert settle_both(workers) == [1, 1]

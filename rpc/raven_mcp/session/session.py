@@ -29,6 +29,8 @@ from raven_mcp.wire.requests import Call, Client
 _T = TypeVar("_T")
 # The server has one thread: a locked bus must not keep the host waiting for long.
 _BUSY_TIMEOUT_S = 2.0
+# After so long, a session that was not rung is pushed all the same by mail of the address that it shares.
+_UNTAKEN_S = 30.0
 _SETTINGS = ("durability", "max_body_bytes", "max_attempts", "retention", "identity_ttl_s", "broadcast_ttl_s")
 
 
@@ -82,7 +84,7 @@ class Session:
         self._clock = clock
         self._process = processes.own()
         self._folder = ""
-        self._is_named = True  # the host knows the name of the session
+        self._random_id = os.urandom(8).hex()  # the name of a session that its program does not name
         self._bus: SessionBus | None = None
         self._agents: Agents | None = None
         self._mail: Mail | None = None
@@ -90,6 +92,7 @@ class Session:
         self._pusher: Pusher | None = None
         self._bound_in = -1  # which file in the place of the bus has the session's row
         self._wal_version = (0, 0)
+        self._news_since: float | None = None
 
     @property
     def bus(self) -> BusClient:
@@ -148,10 +151,10 @@ class Session:
         address = _bound(self._bus).address
         if left == address or self.agents.of_address(left):
             return 0
-        waiting = _bound(self._mail).waiting(left)
-        if not waiting:
+        peers = [peer for peer in self.bus.peers(left.partition(":")[2]) if peer.address == left]
+        if not any(peer.pending or peer.waiting for peer in peers):
             self.bus.forget(left)
-        return len(waiting)
+        return sum(peer.pending for peer in peers)
 
     def shown(self, ids: Iterable[int]) -> None:
         """Note the messages whose bodies the model was shown: they need no notice, and a push of them was heard."""
@@ -188,9 +191,15 @@ class Session:
             self._mail.forget_announced()
 
     def on_ring(self) -> None:
-        """Look for new mail after a ring of the doorbell; raises DatabaseError."""
-        if self._bus is not None:
-            self._on_mail()
+        """Look for new mail after a ring of the doorbell; raises DatabaseError.
+
+        At a shared address a ring is for one session: a busy one passes it on.
+        """
+        if self._bus is None:
+            return
+        if self.is_shared and self.listener is not None and not self.presence.may_be_woken():
+            self.listener.pass_on(forward=True)
+        self._on_mail()
 
     def tick(self) -> None:
         """Do the work of each second: see to the file, the doorbell, due timers, presence and pushes.
@@ -204,9 +213,7 @@ class Session:
         version = self._bus._store.wal_version()
         if is_new or version != self._wal_version or _bound(self._mail).is_flagged:
             self._wal_version = version
-            self._on_mail()
-        elif self._pusher is not None:
-            self._pusher.push()
+            self._on_mail(is_late=True)
         for step in (self._bus.apply_due_timers, self._tell_presence):
             with suppress(RavenError):  # another process writes now: the next tick does it
                 self._bus.no_wait(step)
@@ -243,10 +250,12 @@ class Session:
         is_settled = self._bus is not None and self.native_id is not None
         if named is not None and not (is_settled and self.host == identity.CODEX and call and call.name != "hook"):
             return named
-        known = self.native_id or identity.from_environment(self.host, self._environ)
-        if known is None:
-            self._is_named, known = False, os.urandom(8).hex()
-        return known
+        return self.native_id or identity.from_environment(self.host, self._environ) or self._random_id
+
+    @property
+    def _is_named(self) -> bool:
+        """Whether the session's name is the program's own."""
+        return self.native_id != self._random_id
 
     def _open(self, native_id: str) -> None:
         self._folder = identity.working_folder(self.host, self._environ)
@@ -289,7 +298,7 @@ class Session:
     def _go_on_as(self, native_id: str) -> None:
         """Go on as another session in the same process, at the same address unless that session has its own."""
         binding = self.agents.rebind(self.host, self._id, native_id)
-        self.native_id, self._is_named = native_id, True
+        self.native_id = native_id
         _bound(self._mail).rename(native_id)
         self._make_pusher()
         self._adopt(binding, binding.address)
@@ -327,8 +336,16 @@ class Session:
                 channel, _bound(self._mail), self.notices, self.presence, self._brakes, self._loop, self._clock
             )
 
-    def _on_mail(self) -> None:
-        if _bound(self._mail).new() and self._pusher is not None:
+    def _on_mail(self, *, is_late: bool = False) -> None:
+        """Look for new mail, and push it if there is any.
+
+        At a shared address only the session that was rung is pushed, so that not all are woken by one message. The
+        others are pushed by mail that no session has taken for a while (`is_late`).
+        """
+        is_any = bool(_bound(self._mail).new())
+        self._news_since = (self._news_since or self._clock()) if is_any else None
+        is_own = not self.is_shared or not is_late or self._clock() - (self._news_since or 0.0) >= _UNTAKEN_S
+        if is_any and is_own and self._pusher is not None:
             self._pusher.mail_came()
 
     def _tell_presence(self) -> None:

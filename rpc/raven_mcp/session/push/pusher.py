@@ -65,7 +65,7 @@ class Pusher:
                 self.push()
 
     def push(self) -> None:
-        """Push the new mail, if the agent may be woken now; call it at each tick. Raises DatabaseError."""
+        """Push the new mail, if the agent may be woken now. Raises DatabaseError."""
         if not self._is_open or self._on_its_way or self._burst_since is not None or self._clock() < self._retry_at:
             return
         if not self._presence.may_be_woken() or not self._brakes.may_push():
