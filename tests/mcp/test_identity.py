@@ -9,7 +9,7 @@ import pytest
 
 from raven import BusClient
 from raven.agents.agents import Agents
-from raven.errors import AddressError, ConfigError, RavenError
+from raven.errors import AddressError, ClosedError, ConfigError, RavenError
 from raven_mcp.session.announced import flags_folder
 from tests.mcp.agent_session import CLAUDE_ID, CODEX_ID, AgentSession
 from tests.mcp.harness import McpClient
@@ -333,6 +333,43 @@ def test_a_session_without_a_bus_begins_once_there_is_one(tmp_path: Path) -> Non
 
     assert agent.address.startswith("test-")
     agent.close()
+
+
+def test_a_session_in_a_folder_that_is_gone_is_named_all_the_same(
+    start: Callable[..., AgentSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    assert start(env=claude()).address == "claude-3f2a:home"
+
+
+def test_while_the_bus_is_gone_a_session_lives_and_says_so(start: Callable[..., AgentSession], db: str) -> None:
+    agent = start(env=claude())
+    agent.send()
+    Path(db).rename(f"{db}.away")
+
+    with pytest.raises(RavenError, match="deleted or moved"):
+        agent.call("inbox")
+    with pytest.raises(RavenError, match="deleted or moved"):
+        agent.session.tick()
+    assert agent.session.unannounced() == 0
+
+    Path(f"{db}.away").rename(db)
+    agent.call("inbox")
+    assert len(agent.look()) == 1
+
+
+def test_before_the_first_call_a_session_has_no_bus(db: str) -> None:
+    session = AgentSession(db, host="test").session
+
+    with pytest.raises(ClosedError, match="has no address yet"):
+        session.bus  # noqa: B018
+    assert session.unannounced() == 0
+    session.tick()
+    session.close()
 
 
 def test_a_session_that_ends_leaves_its_address_and_no_doorbell(start: Callable[..., AgentSession]) -> None:

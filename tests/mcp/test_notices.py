@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -302,6 +304,22 @@ def test_the_flag_and_the_list_of_announced_messages_end_with_the_session(
     agent.close()
 
     assert not folder.exists() or not list(folder.iterdir())
+
+
+def test_files_of_sessions_of_last_month_are_removed_at_the_next_start(
+    start: Callable[..., AgentSession], db: str, home: Path
+) -> None:
+    folders = [Path(flags_folder(db)), home / ".raven" / "flags"]
+    for folder in folders:
+        folder.mkdir(parents=True, mode=0o700)
+        folder.parent.chmod(0o700)
+        for name, age_s in (("old", 31 * 86400), ("new", 60)):
+            (folder / name).touch(0o600)
+            os.utime(folder / name, (time.time() - age_s,) * 2)
+
+    start()
+
+    assert [[path.name for path in folder.iterdir()] for folder in folders] == [["new"], ["new"]]
 
 
 def test_a_home_without_write_permission_costs_only_the_flag_there(
