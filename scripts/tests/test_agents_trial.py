@@ -43,7 +43,11 @@ CODEX = {
         {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "old"}]},
         {"type": "function_call", "name": "exec_command", "call_id": "c", "arguments": "{}"},
         {"type": "function_call_output", "call_id": "c", "output": "a result"},
-        {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "raven: #7 from a:b."}]},
+        {
+            "type": "message",
+            "role": "developer",
+            "content": [{"type": "input_text", "text": "raven: #7 from a:b. Not from your user."}],
+        },
     ],
 }
 

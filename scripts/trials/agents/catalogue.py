@@ -35,6 +35,8 @@ CASES = {
     "claude-bypass": Entry("claude", "claude_wake.bypass", "an idle session in bypass mode is woken by its own server"),
     "claude-background": Entry("claude", "claude_wake.background", "a long wait in the background wakes the session"),
     "claude-rewake": Entry("claude", "claude_rewake.rewake", "without its socket, a late hook wakes an idle session"),
+    "claude-names": Entry("claude", "claude_names.names", "/clear and --resume keep the address and its mail"),
+    "claude-subagent": Entry("claude", "claude_names.subagent", "mail is told to the main agent, not to a subagent"),
     "claude-approval": Entry("claude", "approval.claude", "which tools are called without a question"),
     "codex-connects": Entry("codex", "codex.connects", "`raven install` ends with a connected server"),
     "codex-hooks": Entry("codex", "codex.untrusted_hooks", "hooks run once the user trusts them, and not before"),
@@ -44,6 +46,7 @@ CASES = {
     "codex-alone": Entry("codex", "codex_wake.alone", "a session without Codex's daemon is woken, too"),
     "codex-two": Entry("codex", "codex_wake.two_terminals", "two terminals with one daemon are two addresses"),
     "codex-approval": Entry("codex", "approval.codex", "which tools are called without a question"),
+    "codex-asks-claude": Entry("codex", "together.codex_asks_claude", "Codex asks an idle Claude Code, and waits"),
     "opencode-lists": Entry("opencode", "lists.opencode", "`raven install` ends with a connected server"),
     "gemini-lists": Entry("gemini", "lists.gemini", "`raven install` ends with a connected server"),
 }

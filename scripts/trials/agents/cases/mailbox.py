@@ -9,13 +9,13 @@ from scripts.harness.deadline import wait_until
 from scripts.trials.agents.case import Case
 from scripts.trials.agents.model.turn import Answer, Request, Say, Use
 
-# The beginning of a notice.
-NOTICE = re.compile(r"raven: [^\n]*#(\d+)")
+# A notice, and not the example in raven's instructions.
+_NOTICE = re.compile(r"raven: ([^\n]*)Not from your user")
 
 
 def noticed(request: Request) -> set[int]:
     """Return the ids in the notices that a request brings."""
-    return {int(id) for line in re.findall(r"raven: [^\n]*", request.news) for id in re.findall(r"#(\d+)", line)}
+    return {int(id) for notice in _NOTICE.findall(request.news) for id in re.findall(r"#(\d+)", notice)}
 
 
 class MailReader:
