@@ -1,6 +1,7 @@
-"""An MCP server with options that the command line lacks; with `noise`, other code of its process uses the streams.
+"""An MCP server with options that the command line lacks.
 
-Arguments: the options as JSON, and perhaps `noise`.
+Arguments: the options as JSON, and perhaps `noise`: other code of its process uses the streams; or `faulty`: its tools
+and its session have a fault.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any, NoReturn
 
 from raven_mcp.options import Options
 from raven_mcp.server import Server
@@ -20,4 +22,13 @@ if "noise" in sys.argv[2:]:
     os.write(1, b"bytes for descriptor 1\n")
     subprocess.run(["sh", "-c", "echo a line of a child; cat"], check=True)
     assert sys.stdin.read() == ""
+if "faulty" in sys.argv[2:]:
+    tools: Any = server.tools
+    session: Any = server.session
+
+    def fail(*_: object) -> NoReturn:
+        """Fail as no caller expects."""
+        raise ZeroDivisionError("a fault\nof two lines")
+
+    tools.call = tools.listed = session.tick = session.close = fail
 sys.exit(server.run())
