@@ -35,7 +35,7 @@ class Server:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.loop = Loop()
+        self.loop = Loop(lambda error: self._report("a callback", error))
         self._stdio = stdio.Stdio(self.loop, stdio.take(), self._on_line)
         self._waiting = WaitingCalls(options.progress_s)
         self._parent = os.getppid()
@@ -58,7 +58,8 @@ class Server:
             else:
                 self._answer_waiting(is_all=False)
             self._follow_doorbell()
-        self._waiting.cancel_all()
+        for id in self._waiting.ids():
+            self._cancel(id)
         self._stdio.close()
         self._guard("the end of the tools", self.tools.close)
         self._guard("the end of the session", self.session.close)
@@ -89,7 +90,10 @@ class Server:
 
     def _on_notification(self, request: Request) -> None:
         if request.method == "notifications/cancelled":
-            self._waiting.cancel(request.params.get("requestId"))
+            self._cancel(request.params.get("requestId"))
+
+    def _cancel(self, id: Any) -> None:
+        self._guard("a cancelled call", lambda: self._waiting.cancel(id))
 
     def _answer(self, request: Request) -> dict[str, Any] | None:
         """Return the result of a request, None if it waits; raises RefusedError."""

@@ -33,6 +33,31 @@ def test_a_fault_in_a_tool_is_a_tool_error_and_the_server_lives(start_mcp: Start
     assert client.errors().count("inbox") == 1
 
 
+def test_a_fault_in_a_call_that_waits_is_a_tool_error_too(start_mcp: StartMcp, db: str) -> None:
+    with pytest.raises(ToolError, match="raven has a fault in inbox, and told its stderr: report it"):
+        faulty(start_mcp, db).call("inbox", fails="poll")
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+def test_a_fault_in_a_cancellation_is_told_to_stderr_alone(start_mcp: StartMcp, db: str, is_told: bool) -> None:
+    client = faulty(start_mcp, db)
+    id = client.begin("inbox", fails="cancel")
+    if is_told:
+        client.notify("notifications/cancelled", {"requestId": id})
+        assert client.request("ping") == {}
+
+    assert client.finish() == 0
+    assert "raven mcp: a cancelled call: ZeroDivisionError" in client.errors()
+    assert client.unclaimed() == []
+
+
+def test_a_fault_in_a_timer_is_told_and_the_server_lives(start_mcp: StartMcp, db: str) -> None:
+    client = faulty(start_mcp, db)
+    wait_until(lambda: "raven mcp: a callback: ZeroDivisionError" in client.errors(), "the timer")
+
+    assert client.request("ping") == {}
+
+
 def test_a_fault_in_a_request_is_an_internal_error_and_the_server_lives(start_mcp: StartMcp, db: str) -> None:
     client = faulty(start_mcp, db)
 

@@ -30,5 +30,19 @@ if "faulty" in sys.argv[2:]:
         """Fail as no caller expects."""
         raise ZeroDivisionError("a fault\nof two lines")
 
-    tools.call = tools.listed = session.tick = session.close = fail
+    class Faulty:
+        """A call that waits; its argument names the method that fails."""
+
+        deadline = float("inf")
+
+        def __init__(self, method: str) -> None:
+            self.poll = self.cancel = lambda: None
+            setattr(self, method, fail)
+
+    def call(call: Any) -> Any:
+        return Faulty(call.arguments["fails"]) if call.arguments else fail()
+
+    tools.call = call
+    tools.listed = session.tick = session.close = fail
+    server.loop.add(0, fail)
 sys.exit(server.run())

@@ -21,9 +21,13 @@ class Timer(NamedTuple):
 
 
 class Loop:
-    """Calls back when a descriptor is ready or a timer is due; a callback must not block."""
+    """Calls back when a descriptor is ready or a timer is due; a callback must not block.
 
-    def __init__(self) -> None:
+    `on_fault` is called with an exception of a callback; without it, the exception leaves `turn`.
+    """
+
+    def __init__(self, on_fault: Callable[[Exception], object] | None = None) -> None:
+        self._on_fault = on_fault
         self._poller = select.poll()
         self._callbacks: dict[int, Callable[[], object]] = {}
         self._timers: list[Timer] = []
@@ -59,7 +63,7 @@ class Loop:
             # An earlier callback of this turn may have closed a descriptor.
             callback = self._callbacks.get(fd)
             if callback is not None:
-                callback()
+                self._call(callback)
         self._call_due()
 
     def _call_due(self) -> None:
@@ -69,4 +73,12 @@ class Loop:
             if timer.number in self._cancelled:
                 self._cancelled.discard(timer.number)
             else:
-                timer.callback()
+                self._call(timer.callback)
+
+    def _call(self, callback: Callable[[], object]) -> None:
+        try:
+            callback()
+        except Exception as error:
+            if self._on_fault is None:
+                raise
+            self._on_fault(error)

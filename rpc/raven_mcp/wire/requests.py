@@ -79,26 +79,26 @@ class WaitingCalls:
         return len(self._calls) >= _MOST_WAITING
 
     def __contains__(self, id: Any) -> bool:
-        return _key(id) in self._calls
+        return id in self._calls
 
     def add(self, call: Call, pending: Pending) -> None:
         """Let a call wait."""
         now = time.monotonic()
-        self._calls[_key(call.id)] = _Waiting(call, pending, now)
+        self._calls[call.id] = _Waiting(call, pending, now)
         if call.progress_token is not None:
-            self._progress_at[_key(call.id)] = now + self._progress_s
+            self._progress_at[call.id] = now + self._progress_s
 
     def cancel(self, id: Any) -> None:
         """Give up a call; an id of no waiting call is ignored, of any type."""
-        waiting = self._calls.get(_key(id)) if isinstance(id, int | str) else None
+        # Python takes 1.0 and True for 1.
+        waiting = self._calls.get(id) if type(id) in (int, str) else None
         if waiting is not None:
             self.remove(id)
             waiting.pending.cancel()
 
-    def cancel_all(self) -> None:
-        """Give up all calls."""
-        for waiting in list(self._calls.values()):
-            self.cancel(waiting.call.id)
+    def ids(self) -> list[Any]:
+        """Return the ids of all calls."""
+        return list(self._calls)
 
     def next_at(self) -> float:
         """Return when the first deadline or note of progress is due; infinity without a waiting call."""
@@ -107,29 +107,24 @@ class WaitingCalls:
 
     def remove(self, id: Any) -> None:
         """Forget a call that has its result."""
-        self._calls.pop(_key(id), None)
-        self._progress_at.pop(_key(id), None)
+        self._calls.pop(id, None)
+        self._progress_at.pop(id, None)
 
     def due(self, *, is_all: bool) -> Iterator[tuple[Call, Pending]]:
         """Yield the calls whose deadline has passed, or all."""
-        for key, waiting in list(self._calls.items()):
-            if key in self._calls and (is_all or waiting.pending.deadline <= time.monotonic()):
+        for id, waiting in list(self._calls.items()):
+            if id in self._calls and (is_all or waiting.pending.deadline <= time.monotonic()):
                 yield waiting.call, waiting.pending
 
     def progress(self) -> Iterator[dict[str, Any]]:
         """Yield the params of each `notifications/progress` that is due."""
         now = time.monotonic()
-        for key, at in list(self._progress_at.items()):
+        for id, at in list(self._progress_at.items()):
             if at <= now:
-                waiting = self._calls[key]
-                self._progress_at[key] = now + self._progress_s
+                waiting = self._calls[id]
+                self._progress_at[id] = now + self._progress_s
                 yield {
                     "progressToken": waiting.call.progress_token,
                     "progress": round(now - waiting.since, 3),
                     "total": round(waiting.pending.deadline - waiting.since, 3),
                 }
-
-
-def _key(id: Any) -> tuple[type, Any]:
-    """Return a key that tells 1 from True and from 1.0."""
-    return type(id), id
