@@ -81,5 +81,5 @@ def test_the_first_event_of_a_kind_stands_for_a_name_that_the_host_does_not_have
 
 def test_only_an_event_that_can_show_a_notice_makes_mail_announced() -> None:
     assert not answers.can_show("cursor", "beforeSubmitPrompt")
-    assert not answers.can_show("opencode", "Stop")
+    assert not answers.can_show("emacs", "Stop")
     assert all(answers.can_show(host, answers.SESSION_START) for host in answers.HOSTS)

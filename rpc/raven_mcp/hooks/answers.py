@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-HOSTS = ("claude-code", "codex", "gemini", "cursor")
+HOSTS = ("claude-code", "codex", "gemini", "opencode", "cursor")
 
 SESSION_START, PROMPT, AFTER_TOOL, STOP, SESSION_END = "session-start", "prompt", "after-tool", "stop", "session-end"
 # What a hook's event means for mail: each kind with the names that hosts have for it.
@@ -53,6 +53,8 @@ def render(host: str, event: str, notice: str | None) -> dict[str, Any]:
         return {}
     if host == "cursor":
         return _for_cursor(kind, notice)
+    if host == "opencode":  # raven's own plugin reads it
+        return {"notice": notice}
     names = _CONTEXT.get(host, {}).get(kind)
     if names:
         name = event if event in names else names[0]

@@ -35,12 +35,12 @@ class Program(NamedTuple):
         return ["hook", kind, "--host", host, *self.options]
 
     def hook_line(self, kind: str, host: str, *, if_flag: bool = False) -> str:
-        """Return the same as a line for a shell; with `if_flag`, only if mail waits for the shell's parent.
+        """Return the same as a line for a shell; with `if_flag`, it runs only while mail waits for the shell's parent.
 
-        The flag file is there exactly while a server of that process has mail to tell of.
+        The flag file has the name of the process that runs both the shell and the server.
         """
         line = shlex.join([self.path, *self.hook_args(kind, host)])
-        return f'[ ! -e "$HOME/.raven/flags/parent-$PPID" ] || exec {line}' if if_flag else line
+        return f'[ ! -e "$HOME/.raven/flags/$PPID" ] || exec {line}' if if_flag else line
 
 
 def is_server(entry: Any) -> bool:

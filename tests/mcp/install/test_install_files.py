@@ -27,17 +27,19 @@ TOOL = {"event": "${hook_event_name}", "session": "${session_id}", "agent": "${a
 JSON_HOSTS = [host for host in HOSTS if host != "codex"]
 
 
-def tool_hook(**more: str) -> dict[str, object]:
+def tool_hook(**more: str) -> dict[str, list[object]]:
     given = {**TOOL, **more}
     return {"hooks": [{"type": "mcp_tool", "server": "raven", "tool": "hook", "input": given, "timeout": 5}]}
 
 
+def waiting_hook() -> dict[str, object]:
+    line = f'[ -S "$CLAUDE_CODE_MESSAGING_SOCKET" ] || exec {RAVEN} hook wait --host claude-code'
+    return {"type": "command", "command": line, "asyncRewake": True, "timeout": 86400}
+
+
 def command_hook(kind: str) -> dict[str, object]:
     args = ["hook", kind, "--host", "claude-code"]
-    return {"hooks": [{"type": "command", "command": RAVEN_LINK, "args": args, "timeout": 5}]}
-
-
-RAVEN_LINK = RAVEN
+    return {"hooks": [{"type": "command", "command": RAVEN, "args": args, "timeout": 5}]}
 
 
 def test_claude_code_without_its_program_gets_a_server_and_hooks(machine: Machine) -> None:
@@ -52,7 +54,7 @@ def test_claude_code_without_its_program_gets_a_server_and_hooks(machine: Machin
             "SessionStart": [command_hook("session-start")],
             "UserPromptSubmit": [tool_hook()],
             "PostToolBatch": [tool_hook()],
-            "Stop": [tool_hook(active="${stop_hook_active}")],
+            "Stop": [{"hooks": [*tool_hook(active="${stop_hook_active}")["hooks"], waiting_hook()]}],
             "SessionEnd": [command_hook("session-end")],
         }
     }
@@ -89,7 +91,7 @@ def test_gemini_gets_commands_that_look_for_a_flag_first(machine: Machine) -> No
     settings = machine.read(".gemini/settings.json")
     assert settings["mcpServers"] == {"raven": {"command": RAVEN, "args": ["mcp"]}}
     commands = {event: item["hooks"][0]["command"] for event, [item] in settings["hooks"].items()}
-    flag = '[ ! -e "$HOME/.raven/flags/parent-$PPID" ] || exec'
+    flag = '[ ! -e "$HOME/.raven/flags/$PPID" ] || exec'
     assert commands == {
         "SessionStart": f"{RAVEN} hook session-start --host gemini",
         "BeforeAgent": f"{flag} {RAVEN} hook prompt --host gemini",

@@ -11,6 +11,7 @@ import os
 from typing import Any
 
 from raven_mcp.hooks.answers import SESSION_END, SESSION_START
+from raven_mcp.hooks.hook import WAIT
 from raven_mcp.install import entries, files
 from raven_mcp.install.document import Document
 from raven_mcp.install.entries import HOOK_TIMEOUT_S, MARKETPLACE, PLUGIN, PLUGIN_SERVER, SERVER, Program
@@ -21,6 +22,8 @@ from raven_mcp.install.plan import Later, Order, Run
 
 _INTEGRATION = "claude-code"
 _SERVER_FILE, _HOOKS_FILE = os.path.join("raven", ".mcp.json"), os.path.join("raven", "hooks", "hooks.json")
+# A session waits no longer in one go; its next turn begins another wait.
+_LONGEST_WAIT_S = 86_400
 _PROJECT_SETTINGS = os.path.join(".claude", "settings.json")
 _ALLOWED = {True: "mcp__plugin_raven_bus", False: "mcp__raven"}
 
@@ -58,7 +61,9 @@ class ClaudeCode(Host):
             "Stop": entries.tool_hook(server, with_active=True),
             "SessionEnd": self._command_hook(program, SESSION_END),
         }
-        return {event: {"hooks": [handler]} for event, handler in handlers.items()}
+        items = {event: {"hooks": [handler]} for event, handler in handlers.items()}
+        items["Stop"]["hooks"].append(self._waiting_hook(program))
+        return items
 
     def stands_in_files(self, order: Order) -> bool:
         """Whether no plugin is installed."""
@@ -96,6 +101,11 @@ class ClaudeCode(Host):
     def _command_hook(self, program: Program, kind: str) -> dict[str, Any]:
         args = program.hook_args(kind, self.name)
         return {"type": "command", "command": program.path, "args": args, "timeout": HOOK_TIMEOUT_S}
+
+    def _waiting_hook(self, program: Program) -> dict[str, Any]:
+        """Return a command that waits in the background and wakes the session, which needs it without a socket only."""
+        line = f'[ -S "$CLAUDE_CODE_MESSAGING_SOCKET" ] || exec {program.hook_line(WAIT, self.name)}'
+        return {"type": "command", "command": line, "asyncRewake": True, "timeout": _LONGEST_WAIT_S}
 
     def _copy(self, *parts: str) -> str:
         return home(".raven", _INTEGRATION, *parts)

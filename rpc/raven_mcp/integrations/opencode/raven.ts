@@ -9,12 +9,12 @@ import { homedir } from "node:os"
 import { join } from "node:path"
 
 const RAVEN = ["raven"]
-const FLAG = join(homedir(), ".raven", "flags", `parent-${process.pid}`)
-const LOOK_MS = 500
+const FLAG = join(homedir(), ".raven", "flags", `${process.pid}`)
+const LOOK_MS = 250
 const LONGEST_PAUSE_MS = 30_000
 const LIMIT_MS = 5_000
 
-function askForNotice(): Promise<string> {
+function askForNotice(session: string, folder: string): Promise<string> {
   const [program, ...options] = RAVEN
   const words = ["hook", "stop", "--host", "opencode", ...options]
   return new Promise((resolve) => {
@@ -26,11 +26,11 @@ function askForNotice(): Promise<string> {
       }
     })
     child.stdin?.on("error", () => {})
-    child.stdin?.end(JSON.stringify({ hook_event_name: "stop" }))
+    child.stdin?.end(JSON.stringify({ hook_event_name: "stop", session_id: session, cwd: folder }))
   })
 }
 
-export const Raven = async ({ client }: any) => {
+export const Raven = async ({ client, directory }: any) => {
   let idle: string | undefined // the session that ended its turn last, and has begun no other
   let pause = LOOK_MS
   let next = 0
@@ -40,7 +40,7 @@ export const Raven = async ({ client }: any) => {
     if (!idle || isAsking || Date.now() < next || !existsSync(FLAG)) return
     isAsking = true
     const id = idle
-    const text = await askForNotice()
+    const text = await askForNotice(id, directory)
     isAsking = false
     // Mail that does not wake a session leaves the flag where it is.
     pause = text ? LOOK_MS : Math.min(2 * pause, LONGEST_PAUSE_MS)
