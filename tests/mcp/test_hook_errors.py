@@ -152,7 +152,7 @@ def test_an_input_of_a_mebibyte_is_read_and_a_longer_one_is_an_error(hooked: Hoo
     ("arguments", "expected"),
     [
         (["Frobnicate", "--host", "codex"], "the event 'Frobnicate' is not known: use session-start, prompt,"),
-        (["stop", "--host", "emacs"], "the host 'emacs' is not known: use claude-code, codex, gemini, opencode, cursor"),
+        (["stop", "--host", "emacs"], "the host 'emacs' is not known: use claude-code, codex, gemini, opencode,"),
         (["stop"], "the host '' is not known"),
         (["--host", "codex"], "0 events are given, but one is needed"),
         (["stop", "start", "--host", "codex"], "2 events are given"),
