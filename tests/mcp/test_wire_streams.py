@@ -21,6 +21,7 @@ from tests.mcp.test_wire_waiting import start_with, wait_for_mail
 from tests.support import PROGRAMS, wait_until
 
 StartMcp = Callable[..., McpClient]
+needs_proc = pytest.mark.skipif(not Path("/proc/self/fdinfo").is_dir(), reason="the system has no /proc")
 PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}\n'
 PONG = b'{"jsonrpc":"2.0","result":{},"id":1}\n'
 
@@ -261,6 +262,7 @@ def test_a_person_at_a_terminal_is_told_what_this_is_and_ctrl_c_ends_it(tmp_path
         os.close(leader)
 
 
+@needs_proc
 def test_the_descriptors_of_the_protocol_are_inherited_by_no_child(start_mcp: StartMcp, db: str) -> None:
     client = start_with(start_mcp, db)
     client.request("ping")
@@ -269,6 +271,7 @@ def test_the_descriptors_of_the_protocol_are_inherited_by_no_child(start_mcp: St
     assert [fd for fd in fds if int(fd) > 2 and not flags_of(client, fd) & os.O_CLOEXEC] == []
 
 
+@needs_proc
 def test_the_streams_stay_in_the_mode_in_which_the_host_gave_them(start_mcp: StartMcp) -> None:
     client = start_mcp()
     assert client.process.stdin
