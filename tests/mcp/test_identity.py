@@ -140,14 +140,6 @@ def test_two_threads_of_codex_that_inherit_one_role_are_two_addresses(start: Cal
     assert [agent.address for agent in agents] == ["alpha:pay", "alpha-2:pay"]
 
 
-def test_a_thread_of_codex_goes_on_when_an_agent_within_it_calls(start: Callable[..., AgentSession]) -> None:
-    agent = start(host="codex-mcp-client", meta={"threadId": CODEX_ID})
-
-    agent.call("inbox", {"threadId": OTHER_ID})
-
-    assert agent.session.native_id == CODEX_ID
-
-
 def test_on_purpose_two_sessions_share_an_address(start: Callable[..., AgentSession]) -> None:
     first, second = start(env=claude()), start(env=claude(OTHER_ID))
     first.session.join("worker", share=True)
@@ -157,70 +149,6 @@ def test_on_purpose_two_sessions_share_an_address(start: Callable[..., AgentSess
     assert first.address == second.address == "worker:pay"
     assert first.session.is_shared
     assert second.session.collision is None
-
-
-def test_after_a_clear_the_address_stays_and_unread_mail_is_announced_again(start: Callable[..., AgentSession]) -> None:
-    agent = start(env=claude())
-    agent.session.join("architect")
-    seen = agent.send(sender="ci:pay")
-    agent.look()
-    unseen = agent.send(sender="ci:pay")
-    assert agent.hook("after-tool")
-
-    notice = agent.hook("prompt", session=OTHER_ID)
-
-    assert agent.address == "architect:pay"
-    assert agent.session.native_id == OTHER_ID
-    assert notice
-    assert f"#{unseen} " in notice
-    assert f"#{seen} " not in notice
-    assert [row.native_id for row in agent.session.agents.of_address("architect:pay") if row.pid] == [OTHER_ID]
-
-
-def test_the_hook_of_an_agent_within_the_session_names_no_other_session(start: Callable[..., AgentSession]) -> None:
-    agent = start(env=claude())
-
-    agent.hook("after-tool", session=OTHER_ID, agent="explorer-1")
-
-    assert agent.session.native_id == CLAUDE_ID
-
-
-def test_a_value_that_a_program_has_not_filled_in_names_neither_an_agent_nor_a_session(
-    start: Callable[..., AgentSession],
-) -> None:
-    agent = start(env=claude())
-    agent.send()
-
-    notice = agent.hook("prompt", session="${session_id}", agent="${agent_id}")
-
-    assert agent.session.native_id == CLAUDE_ID
-    assert notice
-
-
-@pytest.mark.parametrize("odd", ["a b", "../../etc/passwd", "ü", "x" * 600, "a\nb"])
-def test_an_odd_name_of_a_session_is_the_name_of_no_file(start: Callable[..., AgentSession], odd: str) -> None:
-    first = start(env=claude(odd))
-    native_id = first.session.native_id
-    assert native_id
-    assert native_id.isalnum()
-    address = first.address
-    first.close()
-
-    again = start(env=claude(odd))
-
-    assert (again.session.native_id, again.address) == (native_id, address)
-
-
-def test_a_program_that_names_no_session_has_one_for_the_life_of_its_process(
-    start: Callable[..., AgentSession],
-) -> None:
-    agent = start(host="opencode")
-    native_id, address = agent.session.native_id, agent.address
-
-    agent.call("send")
-    agent.call("inbox")
-
-    assert (agent.session.native_id, agent.address) == (native_id, address)
 
 
 def test_a_session_that_goes_on_finds_its_address_and_its_mail(start: Callable[..., AgentSession]) -> None:

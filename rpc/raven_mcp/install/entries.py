@@ -82,7 +82,12 @@ def server_entry(program: Program, old: Any = None, **more: Any) -> dict[str, An
 
 def tool_hook(server: str, *, with_active: bool = False) -> dict[str, Any]:
     """Return a handler that calls the hidden tool of the connected server; the host fills in the `${...}`."""
-    given = {"event": "${hook_event_name}", "session": "${session_id}", "agent": "${agent_id}"}
+    given = {
+        "event": "${hook_event_name}",
+        "session": "${session_id}",
+        "agent": "${agent_id}",
+        "agent_type": "${agent_type}",
+    }
     if with_active:
         given["active"] = "${stop_hook_active}"
     return {"type": "mcp_tool", "server": server, "tool": HOOK_TOOL, "input": given, "timeout": HOOK_TIMEOUT_S}

@@ -60,6 +60,17 @@ def is_subagent(call: Call) -> bool:
     return bool(agent) and not _is_unfilled(agent)
 
 
+def role_of_agent(call: Call) -> str | None:
+    """Return the role that a hook gives the session: the name of the agent that it was started as, if it was one.
+
+    Claude Code names it with `claude --agent`, and an agent within the session in the same way.
+    """
+    name = call.arguments.get("agent_type")
+    if call.name != "hook" or not isinstance(name, str) or _is_unfilled(name) or is_subagent(call):
+        return None
+    return _as_name(name, "") or None
+
+
 def file_name(value: Any) -> str | None:
     """Return a program's name for a session as the name of a file can be; None if it is no name."""
     if not isinstance(value, str) or not value or _is_unfilled(value):

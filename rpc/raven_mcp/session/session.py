@@ -58,7 +58,8 @@ class Session:
     """Who the agent of this process is, and how it hears of its mail.
 
     The bus is opened by the first `bind`. If that fails, the next call tries again. `collision` says why the address is
-    not the one that was asked for. `loop` calls back for timers, and `notify` sends the host a notification.
+    not the one that was asked for, or another than before. `loop` calls back for timers, and `notify` sends the host a
+    notification.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Session:
         self._clock = clock
         self._process = processes.own()
         self._folder = ""
+        self._has_chosen = False  # the role is more than a default
         self._random_id = os.urandom(8).hex()  # the name of a session that its program does not name
         self._bus: SessionBus | None = None
         self._agents: Agents | None = None
@@ -133,10 +135,13 @@ class Session:
         native_id = self._name_of_session(call)
         if self._bus is None:
             self._open(native_id)
-            return
-        self._follow_file()
-        if native_id != self.native_id:
-            self._go_on_as(native_id)
+        else:
+            self._follow_file()
+            if native_id != self.native_id:
+                self._go_on_as(native_id)
+        role = None if call is None or self._has_chosen else identity.role_of_agent(call)
+        if role is not None:
+            self._take_role(role)
 
     def join(self, role: str, session: str | None = None, *, share: bool = False, about: str | None = None) -> int:
         """Take another address; `session` stays by default. Returns how much new mail waits at the one that was left.
@@ -147,7 +152,7 @@ class Session:
         left = _bound(self._bus).address
         wanted = str(check_address(f"{role}:{session or left.partition(':')[2]}"))
         self._adopt(self._bind_at(wanted, share=share, about=about, is_wish=False), wanted)
-        self.is_shared = share
+        self.is_shared, self._has_chosen = share, True
         address = _bound(self._bus).address
         if left == address or self.agents.of_address(left):
             return 0
@@ -274,11 +279,20 @@ class Session:
         self._agents = Agents(self._bus._store)
         self.native_id = native_id
         try:
-            self._adopt(self._bind_at(wish, is_wish=True), wish)
+            binding = self._bind_at(wish, is_wish=True)
+            self._adopt(binding, wish)
         except BaseException:
             self._drop()
             raise
+        is_default = wish.partition(":")[0] == identity.default_role(self.host, native_id)
+        self._has_chosen = binding.resumed or not is_default
         flags.sweep(self._bus.db_path)
+
+    def _take_role(self, role: str) -> None:
+        """Take the role of the agent that the session is, in the place of its default; its next result tells it."""
+        self.join(role)
+        address = _bound(self._bus).address
+        self.collision = self.collision or f"you are {address}, by the name of your agent"
 
     def _bind_at(self, wanted: str, *, is_wish: bool, share: bool = False, about: str | None = None) -> Binding:
         return self.agents.bind(

@@ -23,7 +23,12 @@ HOOK_FILES = {
     "gemini": ".gemini/settings.json",
     "cursor": ".cursor/hooks.json",
 }
-TOOL = {"event": "${hook_event_name}", "session": "${session_id}", "agent": "${agent_id}"}
+TOOL = {
+    "event": "${hook_event_name}",
+    "session": "${session_id}",
+    "agent": "${agent_id}",
+    "agent_type": "${agent_type}",
+}
 JSON_HOSTS = [host for host in HOSTS if host != "codex"]
 
 
