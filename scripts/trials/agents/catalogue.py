@@ -36,6 +36,7 @@ CASES = {
     "claude-background": Entry("claude", "claude_wake.background", "a long wait in the background wakes the session"),
     "claude-rewake": Entry("claude", "claude_rewake.rewake", "without its socket, a late hook wakes an idle session"),
     "claude-names": Entry("claude", "claude_names.names", "/clear and --resume keep the address and its mail"),
+    "claude-agent": Entry("claude", "claude_names.named_agent", "a session that is a named agent has its role"),
     "claude-subagent": Entry("claude", "claude_names.subagent", "mail is told to the main agent, not to a subagent"),
     "claude-approval": Entry("claude", "approval.claude", "which tools are called without a question"),
     "codex-connects": Entry("codex", "codex.connects", "`raven install` ends with a connected server"),

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from scripts.trials.agents.case import Case
-from scripts.trials.agents.cases.mailbox import agents, noticed, steps
+from scripts.trials.agents.cases.mailbox import agents, noticed, state, steps
 from scripts.trials.agents.hosts.claude import Claude
 from scripts.trials.agents.model.turn import Answer, Request, Say, Use
 
@@ -111,6 +111,7 @@ def stop(case: Case) -> None:
 
 
 def _end_with_prompt(case: Case, sent: list[int]) -> Answer:
-    address = agents(case, "claude-code", 2)[-1]
+    # The session before has ended.
+    address = next(one for one in agents(case, "claude-code", 2) if state(case, one) != "away")
     sent.append(case.send(address, "a question", "prompt")[0])
     return Say("I am done.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scripts.harness.deadline import wait_until
 from scripts.trials.agents.case import Case
-from scripts.trials.agents.cases.mailbox import MailReader, agents, noticed, state
+from scripts.trials.agents.cases.mailbox import MailReader, agents, noticed, state, steps
 from scripts.trials.agents.hosts.claude import Claude
 from scripts.trials.agents.model.turn import Answer, Request, Say, Use
 from scripts.trials.agents.terminal import Terminal
@@ -55,6 +55,20 @@ def _session_of(claude: Claude, text: str) -> str:
     """Return the id of the session in which a text was typed, from the name of its transcript."""
     transcripts = (claude.case.home / ".claude" / "projects").rglob("*.jsonl")
     return next(path.stem for path in transcripts if text in path.read_text(encoding="utf-8"))
+
+
+def named_agent(case: Case) -> None:
+    """Start a session as an agent of the user's own: its name is the session's role."""
+    definition = case.project / ".claude" / "agents" / "reviewer.md"
+    definition.parent.mkdir(parents=True)
+    definition.write_text("---\nname: reviewer\ndescription: Reviews changes.\n---\nReview.\n", encoding="utf-8")
+    claude = Claude(case)
+    claude.install()
+    claude.model.model = steps()
+    claude.print("work", "--agent", "reviewer")
+    addresses = agents(case, "claude-code")
+    case.expect(addresses == ["reviewer:shop"], f"the name of the agent is the role: {addresses}")
+    case.see("claude --agent reviewer is reviewer:shop")
 
 
 def subagent(case: Case) -> None:
