@@ -89,7 +89,7 @@ def test_a_hook_without_a_bus_says_nothing_and_is_no_error(start_mcp: StartMcp, 
 
 
 def test_a_host_that_cannot_show_a_notice_loses_none(start_mcp: StartMcp, connect: Connect) -> None:
-    a = start_mcp("--as", "a:s", name="opencode")
+    a = start_mcp("--as", "a:s", name="another")
     connect("b:s").send("a:s", "question", "?")
 
     assert a.call("hook", event="Stop", session="x") == {}
