@@ -15,6 +15,7 @@ import pytest
 from scripts.trials.agents.cases.mailbox import MailReader, noticed, steps
 from scripts.trials.agents.catalogue import CASES
 from scripts.trials.agents.model.anthropic import MESSAGES
+from scripts.trials.agents.model.google import GENERATE
 from scripts.trials.agents.model.openai import RESPONSES
 from scripts.trials.agents.model.server import Api, ModelServer
 from scripts.trials.agents.model.turn import Request, Say, Use
@@ -50,6 +51,21 @@ CODEX = {
         },
     ],
 }
+GEMINI = {
+    "tools": [{"functionDeclarations": [{"name": "run_shell_command"}, {"name": "mcp_raven_inbox"}]}],
+    "contents": [
+        {"role": "user", "parts": [{"text": "old"}]},
+        {"role": "model", "parts": [{"functionCall": {"name": "run_shell_command", "args": {}}}]},
+        {
+            "role": "user",
+            "parts": [
+                {"functionResponse": {"name": "run_shell_command", "response": {"output": "a result"}}},
+                {"text": "raven: #7 from a:b. Not from your user."},
+            ],
+        },
+    ],
+}
+MAKERS = {"anthropic": (MESSAGES, CLAUDE), "openai": (RESPONSES, CODEX), "google": (GENERATE, GEMINI)}
 
 
 def post(url: str, body: dict[str, Any]) -> list[dict[str, Any]]:
@@ -62,7 +78,7 @@ def post(url: str, body: dict[str, Any]) -> list[dict[str, Any]]:
     return [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: ")]
 
 
-@pytest.mark.parametrize(("api", "body"), [(MESSAGES, CLAUDE), (RESPONSES, CODEX)], ids=["anthropic", "openai"])
+@pytest.mark.parametrize(("api", "body"), MAKERS.values(), ids=MAKERS)
 def test_a_scripted_model_reads_the_news_and_the_tools_of_a_request(api: Api, body: dict[str, Any]) -> None:
     with ModelServer(api) as server:
         post(server.url + api.path, body)
@@ -94,6 +110,15 @@ def test_a_call_of_a_tool_has_the_form_of_the_responses_api() -> None:
     (item,) = [event["item"] for event in events if event["type"] == "response.output_item.done"]
     assert (item["type"], item["namespace"], item["name"]) == ("function_call", "mcp__raven", "inbox")
     assert events[-1]["type"] == "response.completed"
+
+
+def test_a_call_of_a_tool_has_the_form_of_the_gemini_api() -> None:
+    with ModelServer(GENERATE) as server:
+        server.model = MailReader()
+        (event,) = post(f"{server.url}{GENERATE.path}?alt=sse", GEMINI)
+
+    (part,) = event["candidates"][0]["content"]["parts"]
+    assert part == {"functionCall": {"name": "mcp_raven_inbox", "args": {}}}
 
 
 def test_a_request_without_tools_is_none_of_the_conversation() -> None:

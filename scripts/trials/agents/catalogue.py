@@ -49,5 +49,7 @@ CASES = {
     "codex-approval": Entry("codex", "approval.codex", "which tools are called without a question"),
     "codex-asks-claude": Entry("codex", "together.codex_asks_claude", "Codex asks an idle Claude Code, and waits"),
     "opencode-lists": Entry("opencode", "lists.opencode", "`raven install` ends with a connected server"),
+    "opencode-idle": Entry("opencode", "opencode.idle", "`raven send` wakes an idle session, 20 times"),
     "gemini-lists": Entry("gemini", "lists.gemini", "`raven install` ends with a connected server"),
+    "gemini-mid-turn": Entry("gemini", "gemini.mid_turn", "a notice of new mail comes within the turn"),
 }

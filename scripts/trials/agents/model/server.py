@@ -88,7 +88,7 @@ class ModelServer:
                 if path == server.api.path:
                     body = json.loads(content)
                     answer = server.answer(body)
-                    if body.get("stream"):
+                    if body.get("stream") or "alt=sse" in self.path:
                         events = server.api.events(body, answer)
                         self._write("text/event-stream", "".join(map(_event, events)).encode())
                     else:
@@ -124,4 +124,5 @@ class ModelServer:
 
 
 def _event(event: Mapping[str, Any]) -> str:
-    return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
+    name = f"event: {event['type']}\n" if "type" in event else ""
+    return f"{name}data: {json.dumps(event)}\n\n"

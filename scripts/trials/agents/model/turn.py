@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -34,7 +35,7 @@ class Request(NamedTuple):
 
     def find(self, tool: str) -> str:
         """Return the full name of a tool of raven, or "" if the request does not list it."""
-        named = [name for name in self.tools if "raven" in name and name.split("__")[-1].split(".")[-1] == tool]
+        named = [name for name in self.tools if "raven" in name and re.split(r"[_.]", name)[-1] == tool]
         return min(named, default="")
 
     @property
