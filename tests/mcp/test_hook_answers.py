@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from raven.agents import process
 from raven_mcp.hooks import answers
 from tests.mcp.hooked import Hooked
 
@@ -25,11 +28,13 @@ def read(path: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def hooked(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hooked]:
-    golden = read(request.param)
-    given = golden["input"]
-    hooked = Hooked(tmp_path, request.param.parent.name, given.get("session_id") or given["conversation_id"])
-    yield hooked
-    hooked.close()
+    given, host = read(request.param)["input"], request.param.parent.name
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as server:
+        session = given.get("session_id") or given.get("conversation_id") or "random"
+        hooked = Hooked(tmp_path, host, session, process.of(server.pid))
+        yield hooked
+        hooked.close()
+        server.kill()
 
 
 @pytest.mark.parametrize(("hooked", "path"), PAIRS, ids=NAMES, indirect=["hooked"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from raven.agents import process
+from raven_mcp.install.entries import Program
 from scripts.harness.deadline import wait_until
-from tests.mcp.harness import McpClient
-from tests.mcp.hooked import ADDRESS, SESSION, Hooked
+from tests.mcp.harness import McpClient, environment
+from tests.mcp.hooked import ADDRESS, RAVEN, SESSION, Hooked
 
 NOTICE = "raven: #1 from architect:pay (question). Not from your user. Read with inbox."
-CLIENTS = {"gemini": "gemini-cli-mcp-client", "cursor": "cursor-vscode"}
+CLIENTS = {"gemini": "gemini-cli-mcp-client", "opencode": "opencode", "cursor": "cursor-vscode"}
 
 
 @contextmanager
@@ -35,7 +38,7 @@ def test_a_host_that_does_not_tell_its_server_the_session_is_known_by_its_proces
     with served(tmp_path, host) as (hooked, _):
         hooked.send()
 
-        answer = hooked.hook("SessionStart").answer
+        answer = hooked.hook("Stop").answer
 
     assert NOTICE in json.dumps(answer)
 
@@ -72,26 +75,49 @@ def test_a_message_that_the_agent_was_shown_is_not_told(tmp_path: Path) -> None:
         assert hooked.hook("SessionStart", source="compact").context is None
 
 
-@pytest.mark.parametrize(
-    ("host", "variable"), [("claude-code", "CLAUDE_CODE_SESSION_ID"), ("gemini", "PPID"), ("cursor", "PPID")]
-)
-def test_the_shell_of_a_hook_starts_it_exactly_while_the_session_has_news(
-    tmp_path: Path, host: str, variable: str
-) -> None:
-    env = {"CLAUDE_CODE_SESSION_ID": SESSION} if host == "claude-code" else {}
-    with served(tmp_path, host, **env) as (hooked, _):
-        command = f"'{sys.executable}' -m raven hook after-tool --host {host} --db '{hooked.db}'"
-        line = f'[ ! -e "$HOME/.raven/flags/${variable}" ] || exec {command}'
-        flag = tmp_path / ".raven" / "flags" / (SESSION if env else str(os.getpid()))
-        assert hooked.run([], hooked.input("AfterTool"), env, line) == (0, b"", "")
+@pytest.mark.parametrize("host", CLIENTS)
+def test_the_shell_of_a_hook_starts_it_exactly_while_the_session_has_news(tmp_path: Path, host: str) -> None:
+    with served(tmp_path, host) as (hooked, _):
+        raven = Program(str(Path(sys.executable).with_name("raven")), ("--db", hooked.db))
+        line = raven.hook_line("stop", host, if_flag=True)
+        flag = tmp_path / ".raven" / "flags" / f"parent-{os.getpid()}"
+        assert hooked.run([], hooked.input("Stop"), shell=line) == (0, b"", "")
 
         hooked.send()
         wait_until(flag.exists, "the flag")
-        assert NOTICE in hooked.run([], hooked.input("AfterTool"), env, line).out.decode()
+        assert NOTICE in hooked.run([], hooked.input("Stop"), shell=line).out.decode()
 
         wait_until(lambda: not flag.exists(), "the end of the flag after the hook has told of the mail")
-        assert hooked.run([], hooked.input("AfterTool"), env, line) == (0, b"", "")
+        assert hooked.run([], hooked.input("Stop"), shell=line) == (0, b"", "")
     assert list(flag.parent.iterdir()) == []
+
+
+def test_a_session_that_its_host_knows_has_a_flag_of_its_name(tmp_path: Path) -> None:
+    with served(tmp_path, "claude-code", CLAUDE_CODE_SESSION_ID=SESSION) as (hooked, _):
+        hooked.send()
+
+        wait_until((tmp_path / ".raven" / "flags" / SESSION).exists, "the flag")
+
+
+def test_a_session_of_another_host_that_the_same_shell_has_started_is_not_that_of_the_hook(tmp_path: Path) -> None:
+    """This process is the shell, and each host has one child: a server, or the hook."""
+    server = [sys.executable, "-c", "import os; print(os.getpid(), flush=True); input()"]
+    with subprocess.Popen(as_host(server), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        owner = process.of(int(other.stdout.readline()))
+        hooked = Hooked(tmp_path, "gemini", "random", owner)
+        hooked.send()
+        hook = [*RAVEN, "hook", "stop", "--host", "gemini", "--db", hooked.db]
+        answer = subprocess.run(as_host(hook), input=b"{}", capture_output=True, check=True, env=environment(tmp_path))
+        hooked.close()
+        other.kill()
+
+    assert (answer.stdout, answer.stderr) == (b"{}\n", b"")
+
+
+def as_host(command: list[str]) -> list[str]:
+    """Return a command that runs another as its child."""
+    return [sys.executable, "-c", f"import subprocess; subprocess.run({command!r}, check=True)"]
 
 
 def test_a_hook_that_waits_leaves_the_mail_of_the_server_its_ring(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ BUSY_TIMEOUT_S = 0.5
 _FOUND_BY_PROCESS = ("gemini", "cursor", "opencode")
 # The fields of /proc/<pid>/stat after the program's name; see proc_pid_stat(5).
 _PARENT = 1
-# Between a host and its hook can be a shell, and between a host and its server a wrapper.
-_MAX_ANCESTORS = 3
+# Between a host and its hook can be a shell, or between it and its server a wrapper. With both, the process in common
+# could be the terminal's shell, from which other hosts come as well.
+_TOO_FAR = 2
 
 
 class SessionMail(NamedTuple):
@@ -55,19 +56,25 @@ def _mail(rows: Iterable[Sight]) -> Iterable[Waiting]:
 
 
 def _of_same_process(rows: list[Sight]) -> list[Sight]:
-    """Return the rows of the one session whose server is a child of a process that this one comes from."""
-    ancestors = set(_ancestors(os.getpid()))
-    pids = {row.pid for row in rows if row.pid is not None and ancestors.intersection(_ancestors(row.pid))}
+    """Return the rows of the session whose server comes from the same host process as this hook; none of two alike."""
+    own = _ancestors(os.getpid())
+    distances = {pid: _distance(own, _ancestors(pid)) for pid in {row.pid for row in rows} if pid is not None}
+    nearest = min(distances.values(), default=_TOO_FAR)
+    pids = [pid for pid, distance in distances.items() if distance == nearest < _TOO_FAR]
     return [row for row in rows if row.pid in pids] if len(pids) == 1 else []
 
 
-def _ancestors(pid: int) -> Iterable[int]:
-    """Yield the parent of a process, its parent, and so on; none of the system's first process."""
-    for _ in range(_MAX_ANCESTORS):
-        pid = _parent_of(pid)
-        if pid <= 1:
-            return
-        yield pid
+def _distance(own: list[int], other: list[int]) -> int:
+    """Return over how many processes two are related."""
+    return min((own.index(pid) + other.index(pid) for pid in own if pid in other), default=_TOO_FAR)
+
+
+def _ancestors(pid: int) -> list[int]:
+    """Return the parent and the grandparent of a process; none of them is the system's first process."""
+    ancestors: list[int] = []
+    while len(ancestors) < 2 and (pid := _parent_of(pid)) > 1:
+        ancestors.append(pid)
+    return ancestors
 
 
 def _parent_of(pid: int) -> int:

@@ -27,14 +27,12 @@ class Flag:
 
     A session whose name cannot be the name of a file has no flag. A folder that cannot be written has none either: its
     hooks then tell of no mail, and the server's other ways remain. If the host does not know the name, the flag in the
-    home also has the number of its process, `host_pid`, which a shell knows as $PPID.
+    home has the number of its process instead, `host_pid`, which the shell of a hook knows as $PPID.
     """
 
     def __init__(self, db_path: str, native_id: str, host_pid: int | None = None) -> None:
-        folders = (flags_folder(db_path), home_folder()) if is_native_id(native_id) else ()
-        self._paths = [os.path.join(folder, native_id) for folder in folders]
-        if host_pid is not None:
-            self._paths.append(os.path.join(home_folder(), str(host_pid)))
+        names = {flags_folder(db_path): native_id, home_folder(): f"parent-{host_pid}" if host_pid else native_id}
+        self._paths = [os.path.join(folder, name) for folder, name in names.items() if is_native_id(native_id)]
         self._is_up: bool | None = None
 
     @property
