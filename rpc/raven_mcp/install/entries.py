@@ -80,14 +80,14 @@ def server_entry(program: Program, old: Any = None, **more: Any) -> dict[str, An
     return {**more, "command": program.path, "args": program.server_args()}
 
 
-def tool_hook(server: str, *, with_active: bool = False) -> dict[str, Any]:
-    """Return a handler that calls the hidden tool of the connected server; the host fills in the `${...}`."""
-    given = {
-        "event": "${hook_event_name}",
-        "session": "${session_id}",
-        "agent": "${agent_id}",
-        "agent_type": "${agent_type}",
-    }
+def tool_hook(server: str, *, with_agent: bool = False, with_active: bool = False) -> dict[str, Any]:
+    """Return a handler that calls the hidden tool of the connected server; the host fills in the `${...}`.
+
+    A host may refuse to run a hook with a field that the event does not have.
+    """
+    given = {"event": "${hook_event_name}", "session": "${session_id}"}
+    if with_agent:
+        given |= {"agent": "${agent_id}", "agent_type": "${agent_type}"}
     if with_active:
         given["active"] = "${stop_hook_active}"
     return {"type": "mcp_tool", "server": server, "tool": HOOK_TOOL, "input": given, "timeout": HOOK_TIMEOUT_S}

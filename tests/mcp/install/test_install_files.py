@@ -23,12 +23,8 @@ HOOK_FILES = {
     "gemini": ".gemini/settings.json",
     "cursor": ".cursor/hooks.json",
 }
-TOOL = {
-    "event": "${hook_event_name}",
-    "session": "${session_id}",
-    "agent": "${agent_id}",
-    "agent_type": "${agent_type}",
-}
+TOOL = {"event": "${hook_event_name}", "session": "${session_id}"}
+AGENT = {"agent": "${agent_id}", "agent_type": "${agent_type}"}
 JSON_HOSTS = [host for host in HOSTS if host != "codex"]
 
 
@@ -57,9 +53,9 @@ def test_claude_code_without_its_program_gets_a_server_and_hooks(machine: Machin
     assert machine.read(".claude/settings.json") == {
         "hooks": {
             "SessionStart": [command_hook("session-start")],
-            "UserPromptSubmit": [tool_hook()],
-            "PostToolBatch": [tool_hook()],
-            "Stop": [{"hooks": [*tool_hook(active="${stop_hook_active}")["hooks"], waiting_hook()]}],
+            "UserPromptSubmit": [tool_hook(**AGENT)],
+            "PostToolBatch": [tool_hook(**AGENT)],
+            "Stop": [{"hooks": [*tool_hook(**AGENT, active="${stop_hook_active}")["hooks"], waiting_hook()]}],
             "SessionEnd": [command_hook("session-end")],
         }
     }

@@ -56,9 +56,9 @@ class ClaudeCode(Host):
         """Return commands for the start and end, when no server is connected, and calls of the server for the rest."""
         handlers = {
             "SessionStart": self._command_hook(program, SESSION_START),
-            "UserPromptSubmit": entries.tool_hook(server),
-            "PostToolBatch": entries.tool_hook(server),
-            "Stop": entries.tool_hook(server, with_active=True),
+            "UserPromptSubmit": entries.tool_hook(server, with_agent=True),
+            "PostToolBatch": entries.tool_hook(server, with_agent=True),
+            "Stop": entries.tool_hook(server, with_agent=True, with_active=True),
             "SessionEnd": self._command_hook(program, SESSION_END),
         }
         items = {event: {"hooks": [handler]} for event, handler in handlers.items()}

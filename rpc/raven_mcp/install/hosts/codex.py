@@ -42,7 +42,10 @@ class Codex(Host):
         return Place(os.path.join(folder, "hooks.json"), ("hooks",))
 
     def hooks(self, program: Program) -> dict[str, Any]:
-        """Return a command for the start, when no server is connected yet, and calls of the server for the rest."""
+        """Return a command for the start, when no server is connected yet, and calls of the server for the rest.
+
+        The events of a session have no `agent_id`: with it, Codex 0.171 runs none of these hooks.
+        """
         line = program.hook_line(SESSION_START, self.name)
         handlers = {
             "SessionStart": {"type": "command", "command": line, "timeout": HOOK_TIMEOUT_S},
