@@ -80,7 +80,7 @@ def test_the_shell_of_a_hook_starts_it_exactly_while_the_session_has_news(tmp_pa
     with served(tmp_path, host) as (hooked, _):
         raven = Program(str(Path(sys.executable).with_name("raven")), ("--db", hooked.db))
         line = raven.hook_line("stop", host, if_flag=True)
-        flag = tmp_path / ".raven" / "flags" / f"parent-{os.getpid()}"
+        flag = tmp_path / ".raven" / "flags" / str(os.getpid())
         assert hooked.run([], hooked.input("Stop"), shell=line) == (0, b"", "")
 
         hooked.send()

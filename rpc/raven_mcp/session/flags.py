@@ -31,7 +31,7 @@ class Flag:
     """
 
     def __init__(self, db_path: str, native_id: str, host_pid: int | None = None) -> None:
-        names = {flags_folder(db_path): native_id, home_folder(): f"parent-{host_pid}" if host_pid else native_id}
+        names = {flags_folder(db_path): native_id, home_folder(): str(host_pid) if host_pid else native_id}
         self._paths = [os.path.join(folder, name) for folder, name in names.items() if is_native_id(native_id)]
         self._is_up: bool | None = None
 
