@@ -217,8 +217,9 @@ def test_mail_that_is_not_acked_comes_again(nats: NATSServer) -> None:
         await (await alpha.publish("beta", b"2"))
         assert [parcel.data for parcel in await take(pull, 1)] == [b"2"]
         again = await take(pull, 1, within_s=4 * DEADLINE_S)  # it comes after 10 s, on a busy machine much later
-        assert [parcel.deliveries for parcel in first + again] == [1, 2]
         assert [parcel.data for parcel in again] == [b"1"]
+        assert first[0].deliveries == 1
+        assert again[0].deliveries > 1  # a server counts a delivery to a request that has just ended
         await remains(beta, 0)
 
     run(story)
