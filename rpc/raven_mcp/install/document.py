@@ -85,8 +85,14 @@ class Document:
         elif entry != old:
             self.put(path, entry)
 
-    def put_hooks(self, path: Path, wanted: Mapping[str, Any]) -> None:
-        """Let raven's hooks at a path be the wanted ones, one item for each event; other hooks keep their places."""
+    def put_hooks(self, path: Path, wanted: Mapping[str, Any], frame: Mapping[str, Any]) -> None:
+        """Let raven's hooks at a path be the wanted ones, one item for each event; other hooks keep their places.
+
+        With hooks, the file also gets the members of `frame` that it lacks.
+        """
+        for key, value in frame.items() if wanted else ():
+            if self.get((key,)) is None:
+                self.put((key,), value)
         ours: dict[str, list[tuple[int, int | None]]] = {}
         for event, index, handler in entries.hook_places(self.get(path)):
             ours.setdefault(event, []).append((index, handler))

@@ -17,6 +17,8 @@ MARKETPLACE = "raven-bus"
 PLUGIN_SERVER = "plugin:raven:bus"
 HOOK_TOOL = "hook"
 HOOK_TIMEOUT_S = 5
+# Whether a turn goes on already because of a hook.
+ACTIVE = {"active": "${stop_hook_active}"}
 _SHELL_HOOK = re.compile(r"(?:^|[\s/'\"])raven['\"]? hook(?:\s|$)")
 
 
@@ -47,9 +49,9 @@ def is_server(entry: Any) -> bool:
     """Whether the entry of an MCP server starts raven's: also through a program such as `uvx`."""
     if not isinstance(entry, dict):
         return False
-    command, args = entry.get("command"), entry.get("args")
-    words = [*_words(command), *_words(args)]
-    return "mcp" in words and any(os.path.basename(word) in ("raven", "raven.exe") for word in words)
+    command = words(entry.get("command"))
+    line = command + words(entry.get("args"))
+    return bool(command) and "mcp" in line and any(os.path.basename(word) == "raven" for word in line)
 
 
 def is_hook(handler: Any) -> bool:
@@ -80,16 +82,12 @@ def server_entry(program: Program, old: Any = None, **more: Any) -> dict[str, An
     return {**more, "command": program.path, "args": program.server_args()}
 
 
-def tool_hook(server: str, *, with_agent: bool = False, with_active: bool = False) -> dict[str, Any]:
+def tool_hook(server: str, **more: str) -> dict[str, Any]:
     """Return a handler that calls the hidden tool of the connected server; the host fills in the `${...}`.
 
-    A host may refuse to run a hook with a field that the event does not have.
+    `more` are the further arguments that the host has values for: Codex fails the hook if it lacks one.
     """
-    given = {"event": "${hook_event_name}", "session": "${session_id}"}
-    if with_agent:
-        given |= {"agent": "${agent_id}", "agent_type": "${agent_type}"}
-    if with_active:
-        given["active"] = "${stop_hook_active}"
+    given = {"event": "${hook_event_name}", "session": "${session_id}", **more}
     return {"type": "mcp_tool", "server": server, "tool": HOOK_TOOL, "input": given, "timeout": HOOK_TIMEOUT_S}
 
 
@@ -114,5 +112,6 @@ def hook_places(hooks: Any) -> Iterator[tuple[str, int, int | None]]:
                 yield from ((event, index, place) for place in reversed(ours))
 
 
-def _words(value: Any) -> list[str]:
+def words(value: Any) -> list[str]:
+    """Return the words of a command: of one text, or of a list."""
     return [word for word in (value if isinstance(value, list) else [value]) if isinstance(word, str)]

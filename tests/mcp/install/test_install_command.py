@@ -120,6 +120,12 @@ def test_an_unknown_host_is_refused_with_the_known_ones(machine: Machine) -> Non
     assert "claude-code" in done.stderr
 
 
+def test_a_permission_for_a_host_that_has_none_is_refused(machine: Machine) -> None:
+    done = machine.refused(2, "gemini", "--allow")
+
+    assert "--allow changes Claude Code alone" in done.stderr
+
+
 def test_a_diff_cannot_colour_the_terminal(machine: Machine) -> None:
     machine.has("gemini")
     machine.write(".gemini/settings.json", '{\n  "x": "\u202e\u0085"\n}\n')

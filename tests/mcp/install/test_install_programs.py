@@ -86,6 +86,20 @@ def test_the_plugin_cannot_be_taken_off_without_the_program(claude: Machine) -> 
     assert "it alone can uninstall the plugin" in claude.refused(2, "claude-code", "--uninstall").stderr
 
 
+def test_a_disabled_plugin_is_shown_and_enabled_or_taken_off(claude: Machine) -> None:
+    claude.install("claude-code")
+    path = claude.home / ".claude/settings.json"
+    path.write_text(path.read_text().replace("true", "false"))
+
+    assert "is disabled" in claude.shell.ok("install", "-j")
+    claude.install("claude-code")
+    assert claude.read(".claude/settings.json")["enabledPlugins"] == {"raven@raven-bus": True}
+    path.write_text(path.read_text().replace("true", "false"))
+    claude.install("--uninstall")
+
+    assert not path.exists()
+
+
 def test_the_tools_of_the_plugin_are_allowed_by_their_own_name(claude: Machine) -> None:
     claude.install("claude-code", "--allow")
 

@@ -60,6 +60,8 @@ def install(
 
     if not hosts and not uninstall:
         return _list(as_json)
+    if allow and "claude-code" not in hosts:
+        raise click.UsageError("--allow changes Claude Code alone: name claude-code, too")
     names = list(dict.fromkeys(hosts)) or _installed(scope)
     try:
         program = locate(scope, db)

@@ -25,6 +25,8 @@ _SERVER_FILE, _HOOKS_FILE = os.path.join("raven", ".mcp.json"), os.path.join("ra
 # A session waits no longer in one go; its next turn begins another wait.
 _LONGEST_WAIT_S = 86_400
 _PROJECT_SETTINGS = os.path.join(".claude", "settings.json")
+# The agent within the session, and the name of the agent as which the session was started; empty if there is none.
+_AGENT = {"agent": "${agent_id}", "agent_type": "${agent_type}"}
 _ALLOWED = {True: "mcp__plugin_raven_bus", False: "mcp__raven"}
 
 
@@ -56,9 +58,9 @@ class ClaudeCode(Host):
         """Return commands for the start and end, when no server is connected, and calls of the server for the rest."""
         handlers = {
             "SessionStart": self._command_hook(program, SESSION_START),
-            "UserPromptSubmit": entries.tool_hook(server, with_agent=True),
-            "PostToolBatch": entries.tool_hook(server, with_agent=True),
-            "Stop": entries.tool_hook(server, with_agent=True, with_active=True),
+            "UserPromptSubmit": entries.tool_hook(server, **_AGENT),
+            "PostToolBatch": entries.tool_hook(server, **_AGENT),
+            "Stop": entries.tool_hook(server, **_AGENT, **entries.ACTIVE),
             "SessionEnd": self._command_hook(program, SESSION_END),
         }
         items = {event: {"hooks": [handler]} for event, handler in handlers.items()}
@@ -79,7 +81,7 @@ class ClaudeCode(Host):
         """Return the steps for the files, and in the user's scope for the plugin."""
         layout = self.layout(order.scope)
         program = self.program()
-        if order.scope == "user" and order.is_uninstall and self._is_enabled():
+        if order.scope == "user" and order.is_uninstall and self._is_enabled() is not None:
             return self._removal(order, layout, program)
         changes = self.changes(order, layout)
         steps: list[Step] = [*changes]
@@ -91,10 +93,15 @@ class ClaudeCode(Host):
 
     def installed(self, scope: str) -> Installed | None:
         """Return the installation: the plugin if it is enabled, else the entries."""
-        if scope == "user" and self._is_enabled():
+        is_enabled = self._is_enabled() if scope == "user" else None
+        if is_enabled is False:
+            problem = f"the plugin {PLUGIN} is disabled: run `claude plugin enable {PLUGIN}`"
+            return Installed(scope, f"plugin {PLUGIN}", problem=problem)
+        if is_enabled:
             server = Document(self._copy(_SERVER_FILE), None).get(("mcpServers", "bus"))
             if not entries.is_server(server):
-                return Installed(scope, PLUGIN, problem=f"the plugin {PLUGIN} was not installed by `raven install`")
+                problem = f"the plugin {PLUGIN} was not installed by `raven install`"
+                return Installed(scope, f"plugin {PLUGIN}", problem=problem)
             return Installed(scope, f"plugin {PLUGIN}", command_of(server), os.path.exists(self._copy(_HOOKS_FILE)))
         return super().installed(scope)
 
@@ -113,11 +120,13 @@ class ClaudeCode(Host):
     def _settings(self) -> str:
         return os.path.join(self.folder(), "settings.json")
 
-    def _is_enabled(self) -> bool:
+    def _is_enabled(self) -> bool | None:
+        """Return None if the plugin is not installed."""
         try:
-            return Document(self._settings(), None).get(("enabledPlugins", PLUGIN)) is True
+            value = Document(self._settings(), None).get(("enabledPlugins", PLUGIN))
         except RefusedError:
-            return False
+            return None
+        return None if value is None else value is True
 
     def plugin_files(self, program: Program, *, has_hooks: bool = True) -> dict[str, bytes]:
         """Return the files of the plugin and its marketplace, with the command in them."""
@@ -137,10 +146,10 @@ class ClaudeCode(Host):
         is_enabled = self._is_enabled()
         if not copies and is_enabled:
             return []
-        steps: list[Step] = self._uninstall_runs(program) if is_enabled else []
+        steps: list[Step] = [] if is_enabled is None else self._uninstall_runs(program)
         path = self._settings()
         before = files.read(path)
-        if before is not None and not is_enabled and not has_copy:
+        if before is not None and is_enabled is None and not has_copy:
             steps.append(Change(path, before, before, backup=before))
         add = [program, "plugin", "marketplace", "add", self._copy()]
         remove = [program, "plugin", "marketplace", "remove", MARKETPLACE]

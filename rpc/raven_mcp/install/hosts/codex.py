@@ -10,11 +10,10 @@ from typing import Any
 
 from raven_mcp.hooks.answers import SESSION_START
 from raven_mcp.install import entries, files, toml_text
-from raven_mcp.install.document import Document
 from raven_mcp.install.entries import HOOK_TIMEOUT_S, SERVER, Program
 from raven_mcp.install.files import BACKUP, Change, RefusedError, Step
 from raven_mcp.install.hosts.codex_trust import untrusted_hooks
-from raven_mcp.install.hosts.host import Host, Installed, Layout, Place, command_of, home, own_folder
+from raven_mcp.install.hosts.host import Host, Layout, Place, home, own_folder
 from raven_mcp.install.json_text import NotPlainError
 from raven_mcp.install.plan import Order, Run
 
@@ -34,24 +33,17 @@ class Codex(Host):
     def layout(self, scope: str) -> Layout:
         """Return the TOML file for the server and the JSON file for hooks."""
         folder = self.folder() if scope == "user" else os.path.abspath(".codex")
-        server = Place(os.path.join(folder, "config.toml"), ("mcp_servers", "raven"))
-        return Layout(server, self._hooks_place(scope), own_folder(scope, folder))
-
-    def _hooks_place(self, scope: str) -> Place:
-        folder = self.folder() if scope == "user" else os.path.abspath(".codex")
-        return Place(os.path.join(folder, "hooks.json"), ("hooks",))
+        server = Place(os.path.join(folder, "config.toml"), ("mcp_servers", SERVER))
+        return Layout(server, Place(os.path.join(folder, "hooks.json"), ("hooks",)), own_folder(scope, folder))
 
     def hooks(self, program: Program) -> dict[str, Any]:
-        """Return a command for the start, when no server is connected yet, and calls of the server for the rest.
-
-        The events of a session have no `agent_id`: with it, Codex 0.171 runs none of these hooks.
-        """
+        """Return a command for the start, when no server is connected yet, and calls of the server for the rest."""
         line = program.hook_line(SESSION_START, self.name)
         handlers = {
             "SessionStart": {"type": "command", "command": line, "timeout": HOOK_TIMEOUT_S},
             "UserPromptSubmit": entries.tool_hook(SERVER),
             "PostToolUse": entries.tool_hook(SERVER),
-            "Stop": entries.tool_hook(SERVER, with_active=True),
+            "Stop": entries.tool_hook(SERVER, **entries.ACTIVE),
         }
         return {event: {"hooks": [handler]} for event, handler in handlers.items()}
 
@@ -67,25 +59,17 @@ class Codex(Host):
     def steps(self, order: Order) -> list[Step]:
         """Return the steps for the server and for the hooks."""
         layout = self.layout(order.scope)
-        return [*self._server_steps(order, layout), *self._hook_steps(order, layout)]
+        return [*self._server_steps(order, layout), *self.changes(order, layout, has_server=False)]
 
-    def installed(self, scope: str) -> Installed | None:
-        """Return the installation in a scope."""
-        layout = self.layout(scope)
-        path = layout.server.path
-        hooks_path = self._hooks_place(scope).path
+    def read_server(self, place: Place) -> Any:
+        """Return the table of the server."""
+        data = files.read(place.path) or b""
         try:
-            server = toml_text.server_of(_text(path))
-            hooks = Document(hooks_path, None).get(("hooks",))
+            return toml_text.server_of(data.decode())
         except (NotPlainError, UnicodeDecodeError) as error:
-            return Installed(scope, path, problem=f"{path} {error}") if b"raven" in (files.read(path) or b"") else None
-        except RefusedError as error:
-            return Installed(scope, hooks_path, problem=str(error))
-        has_hooks = next(entries.hook_places(hooks), None) is not None
-        if not entries.is_server(server):
-            problem = f"{hooks_path} has hooks of raven, but {path} no server"
-            return Installed(scope, hooks_path, (), True, problem) if has_hooks else None
-        return Installed(scope, path, command_of(server), has_hooks)
+            if b"raven" in data:
+                raise _refusal(place.path, error) from None
+            return None
 
     def _server_steps(self, order: Order, layout: Layout) -> list[Step]:
         path = layout.server.path
@@ -95,7 +79,7 @@ class Codex(Host):
             text = (before or b"").decode()
             old = toml_text.server_of(text)
             if order.is_uninstall:
-                return self._removal(path, before, text) if entries.is_server(old) else []
+                return self._removal(layout, before, text) if entries.is_server(old) else []
             if old is None:
                 return self._addition(order, layout, before, text)
             if not entries.is_server(old):
@@ -106,14 +90,10 @@ class Codex(Host):
             after = toml_text.with_command(text, entry["command"], entry["args"])
             return [Change(path, before, after.encode(), within=layout.within)]
         except (NotPlainError, UnicodeDecodeError) as error:
-            reason = "is not in UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-            if order.is_uninstall:
-                if b"raven" not in (before or b""):
-                    return []
-                problem = f"{path} {reason}, so it was left alone: remove [mcp_servers.raven] by hand"
-                raise RefusedError(problem) from None
-            problem = f"{path} {reason}, so it was left alone: write this into it by hand"
-            raise RefusedError(problem, toml_text.block(command, args)) from None
+            if order.is_uninstall and b"raven" not in (before or b""):
+                return []
+            snippet = "" if order.is_uninstall else toml_text.block(command, args)
+            raise _refusal(path, error, snippet) from None
 
     def _addition(self, order: Order, layout: Layout, before: bytes | None, text: str) -> list[Step]:
         command, args = order.program.path, order.program.server_args()
@@ -127,25 +107,18 @@ class Codex(Host):
         mode = 0o600 if order.scope == "user" else 0o666
         return [Change(layout.server.path, before, after, backup=before, mode=mode, within=layout.within)]
 
-    def _removal(self, path: str, before: bytes | None, text: str) -> list[Step]:
+    def _removal(self, layout: Layout, before: bytes | None, text: str) -> list[Step]:
+        path = layout.server.path
         after: bytes | None = toml_text.without(text).encode()
         backup = files.read(path + BACKUP)
         if backup is not None and toml_text.same((after or b"").decode(), backup.decode(errors="replace")):
             after = backup
         elif backup is None and not (after or b"").strip():
             after = None
-        return [Change(path, before, after, drops_backup=True, within=os.path.dirname(path))]
-
-    def _hook_steps(self, order: Order, layout: Layout) -> list[Step]:
-        place = self._hooks_place(order.scope)
-        hooks = self.hooks(order.program) if order.hooks and not order.is_uninstall else {}
-        wanted = {"hooks": {event: [item] for event, item in hooks.items()}} if hooks else None
-        mode = 0o600 if order.scope == "user" else 0o666
-        document = Document(place.path, wanted, within=layout.within, mode=mode)
-        document.put_hooks(place.keys, hooks)
-        change = document.change()
-        return [] if change is None else [change]
+        return [Change(path, before, after, drops_backup=True, within=layout.within)]
 
 
-def _text(path: str) -> str:
-    return (files.read(path) or b"").decode()
+def _refusal(path: str, error: NotPlainError | UnicodeDecodeError, snippet: str = "") -> RefusedError:
+    reason = "is not in UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+    remedy = "write this into it by hand" if snippet else "remove [mcp_servers.raven] by hand"
+    return RefusedError(f"{path} {reason}, so it was left alone: {remedy}", snippet)

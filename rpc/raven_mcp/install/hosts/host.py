@@ -109,19 +109,17 @@ class Host:
         """Return the list of tools that need no approval, and the words for raven's in it, the one to add first."""
         return None
 
-    def changes(self, order: Order, layout: Layout, *, is_cleanup: bool = False) -> list[Change]:
-        """Return the changes of the files of a layout; `is_cleanup` after the host's program has made its own."""
+    def changes(
+        self, order: Order, layout: Layout, *, has_server: bool = True, is_cleanup: bool = False
+    ) -> list[Change]:
+        """Return the changes of the JSON files of a layout, with the server's entry unless `has_server` is False.
+
+        `is_cleanup` says that the host's program has made its own changes before.
+        """
         is_direct = not order.is_uninstall and self.stands_in_files(order)
         hooks = self.hooks(order.program) if is_direct and order.hooks else {}
-        allowance = self.allowance(order)
-        wanted: dict[str, dict[str, Any]] = {}
-        if is_direct:
-            _nest(wanted, layout.server, self.entry(order.program))
-        if hooks and layout.hooks is not None:
-            wanted.setdefault(layout.hooks.path, {}).update(self.frame)
-            _nest(wanted, layout.hooks, {event: [item] for event, item in hooks.items()})
-        if allowance is not None and order.allow and not order.is_uninstall:
-            _nest(wanted, allowance[0], [allowance[1][0]])
+        server = layout.server if has_server else None
+        wanted = self._wanted(order, server if is_direct else None, layout.hooks, hooks)
         mode = 0o600 if order.scope == "user" else 0o666
         documents = {
             path: Document(
@@ -133,47 +131,68 @@ class Host:
                 keeps_copy=not order.is_uninstall,
                 is_cleanup=is_cleanup,
             )
-            for path in dict.fromkeys(place.path for place in (layout.server, layout.hooks) if place is not None)
+            for path in dict.fromkeys(place.path for place in (server, layout.hooks) if place is not None)
         }
-        document = documents[layout.server.path]
-        entry = self.entry(order.program, document.get(layout.server.keys)) if is_direct else None
-        document.put_server(layout.server.keys, entry)
+        if server is not None:
+            document = documents[server.path]
+            entry = self.entry(order.program, document.get(server.keys)) if is_direct else None
+            document.put_server(server.keys, entry)
         if layout.hooks is not None:
-            document = documents[layout.hooks.path]
-            for key, value in self.frame.items() if hooks else ():
-                if document.get((key,)) is None:
-                    document.put((key,), value)
-            document.put_hooks(layout.hooks.keys, hooks)
-        if allowance is not None:
-            place, words = allowance
-            for word in words if order.is_uninstall else ():
-                documents[place.path].remove_word(place.keys, word)
-            if order.allow and not order.is_uninstall:
-                documents[place.path].put_word(place.keys, words[0])
+            documents[layout.hooks.path].put_hooks(layout.hooks.keys, hooks, self.frame)
+        self._allow(order, documents)
         return [change for document in documents.values() if (change := document.change()) is not None]
+
+    def _wanted(
+        self, order: Order, server: Place | None, hooks_place: Place | None, hooks: dict[str, Any]
+    ) -> dict[str, dict[str, Any]]:
+        """Return the members that each file shall get: the text for a user whose file cannot be changed."""
+        wanted: dict[str, dict[str, Any]] = {}
+        if server is not None:
+            _nest(wanted, server, self.entry(order.program))
+        if hooks and hooks_place is not None:
+            wanted.setdefault(hooks_place.path, {}).update(self.frame)
+            _nest(wanted, hooks_place, {event: [item] for event, item in hooks.items()})
+        allowance = self.allowance(order)
+        if allowance is not None and order.allow and not order.is_uninstall:
+            _nest(wanted, allowance[0], [allowance[1][0]])
+        return wanted
+
+    def _allow(self, order: Order, documents: dict[str, Document]) -> None:
+        """Add raven's tools to the list of those that need no approval, if the user wants it, or take them out."""
+        allowance = self.allowance(order)
+        if allowance is None:
+            return
+        (path, keys), words = allowance
+        if order.is_uninstall:
+            for word in words:
+                documents[path].remove_word(keys, word)
+        elif order.allow:
+            documents[path].put_word(keys, words[0])
 
     def installed(self, scope: str) -> Installed | None:
         """Return the installation in a scope, None if there is none; raises OSError."""
         layout = self.layout(scope)
         try:
-            entry = Document(layout.server.path, None).get(layout.server.keys)
+            entry = self.read_server(layout.server)
             hooks = layout.hooks and Document(layout.hooks.path, None).get(layout.hooks.keys)
         except RefusedError as error:
             return Installed(scope, layout.server.path, problem=str(error))
         has_hooks = next(entries.hook_places(hooks), None) is not None
-        if not entries.is_server(entry):
-            if not has_hooks or layout.hooks is None:
-                return None
-            return Installed(
-                scope, layout.hooks.path, (), True, f"{layout.server.path} has hooks of raven, but no server"
-            )
-        return Installed(scope, layout.server.path, command_of(entry), has_hooks)
+        if entries.is_server(entry):
+            return Installed(scope, layout.server.path, command_of(entry), has_hooks)
+        if not has_hooks or layout.hooks is None:
+            return None
+        problem = f"{layout.hooks.path} has hooks of raven, but {layout.server.path} no server"
+        return Installed(scope, layout.hooks.path, (), True, problem)
+
+    def read_server(self, place: Place) -> Any:
+        """Return the entry at the place of the server; raises RefusedError if its file cannot be read as it is."""
+        return Document(place.path, None).get(place.keys)
 
 
 def command_of(entry: Any) -> tuple[str, ...]:
     """Return the command of a server's entry, in the form of most hosts or of opencode."""
-    command, args = entry.get("command"), entry.get("args")
-    return tuple(command) if isinstance(command, list) else (command, *(args if isinstance(args, list) else ()))
+    return tuple(entries.words(entry.get("command")) + entries.words(entry.get("args")))
 
 
 def _nest(wanted: dict[str, dict[str, Any]], place: Place, value: Any) -> None:
