@@ -250,3 +250,40 @@ def test_a_link_in_a_circle_and_a_folder_are_named(machine: Machine) -> None:
 
     assert f"gemini: {machine.home}/.gemini/settings.json: Too many levels of symbolic links" in done.stderr
     assert f"cursor: {machine.home}/.cursor/mcp.json is no file" in done.stderr
+
+
+def test_a_damaged_copy_is_not_restored(machine: Machine) -> None:
+    machine.has("gemini")
+    machine.write(".gemini/settings.json", '{\n  "theme": "dark"\n}\n')
+    machine.install("gemini")
+    machine.write(".gemini/settings.json.raven-backup", "{")
+
+    machine.install("gemini", "--uninstall")
+
+    assert machine.read(".gemini/settings.json") == {"theme": "dark"}
+    assert not (machine.home / ".gemini/settings.json.raven-backup").exists()
+
+
+def test_a_copy_goes_also_if_the_user_has_taken_the_entries_out(machine: Machine) -> None:
+    machine.has("gemini")
+    machine.write(".gemini/settings.json", '{\n  "theme": "dark"\n}\n')
+    machine.install("gemini")
+    machine.write(".gemini/settings.json", '{"theme": "light"}')
+
+    assert "remove " in machine.install("gemini", "--uninstall")
+
+    assert (machine.home / ".gemini/settings.json").read_text() == '{"theme": "light"}'
+    assert not (machine.home / ".gemini/settings.json.raven-backup").exists()
+
+
+def test_hooks_that_the_user_has_doubled_become_one(machine: Machine) -> None:
+    machine.has("gemini")
+    machine.install("gemini")
+    before = (machine.home / ".gemini/settings.json").read_text()
+    settings = json.loads(before)
+    settings["hooks"]["AfterTool"] *= 3
+    machine.write(".gemini/settings.json", json.dumps(settings))
+
+    machine.install("gemini")
+
+    assert machine.read(".gemini/settings.json") == json.loads(before)

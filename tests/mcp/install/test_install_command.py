@@ -45,6 +45,21 @@ def test_the_list_names_a_broken_installation(machine: Machine) -> None:
     assert "is not JSON" in found["installed"][0]["problem"]
 
 
+@pytest.mark.parametrize("text", [b"[mcp_servers.raven", b"# raven\n\xff"])
+def test_the_list_names_a_broken_configuration_of_codex(machine: Machine, text: bytes) -> None:
+    machine.write(".codex/config.toml", text)
+
+    [found] = [one for one in machine.shell.json("install", "-j")["hosts"] if one["host"] == "codex"]
+    assert "so it was left alone" in found["installed"][0]["problem"]
+
+
+def test_the_list_passes_over_a_broken_file_that_does_not_name_raven(machine: Machine) -> None:
+    machine.write(".codex/config.toml", "[mcp_servers.other")
+    machine.write(".gemini/settings.json", "// mine")
+
+    assert all(not one["installed"] for one in machine.shell.json("install", "-j")["hosts"])
+
+
 def test_the_outcome_in_json_has_the_steps_and_the_tools(machine: Machine) -> None:
     machine.has("cursor")
 

@@ -75,6 +75,23 @@ def test_a_broken_file_is_a_warning(machine: Machine) -> None:
     assert "is not JSON" in checks(machine)["gemini"]["found"]
 
 
+def test_a_file_that_cannot_be_read_is_a_warning(machine: Machine) -> None:
+    path = machine.home / ".gemini/settings.json"
+    machine.has("gemini")
+    path.symlink_to(path)
+
+    check = checks(machine)["gemini"]
+
+    assert (check["verdict"], check["remedy"]) == ("warn", "let this user read it")
+
+
+def test_a_plugin_that_raven_install_did_not_install_is_a_warning(machine: Machine) -> None:
+    machine.has_program("claude")
+    machine.write(".claude/settings.json", '{"enabledPlugins": {"raven@raven-bus": true}}')
+
+    assert "was not installed by `raven install`" in checks(machine)["claude-code"]["found"]
+
+
 def test_hooks_without_a_server_are_a_warning(machine: Machine) -> None:
     machine.has_program("cursor")
     machine.install("cursor")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from raven_mcp.install import handshake
 from tests.cli.shell import DEADLINE_S
 from tests.mcp.install.stand_ins import CLAUDE, CODEX, HOSTS, PROGRAMS, RAVEN, Machine
 
@@ -38,6 +41,30 @@ def test_a_server_that_does_not_answer_takes_everything_back(machine: Machine, s
     assert reason in done.stderr
     assert done.stderr.rstrip().endswith("; nothing was changed")
     assert machine.snapshot() == before
+
+
+def test_a_server_that_never_answers_is_ended(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handshake, "_TIMEOUT_S", 0.5)
+    break_server(machine, "import time; (home / 'pid').write_text(str(os.getpid())); time.sleep(60)")
+
+    done = machine.refused(1, "gemini", "--scope", "project")
+
+    assert "has not answered within 0.5 s; nothing was changed" in done.stderr
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((machine.home / "pid").read_text()), 0)
+
+
+def test_a_server_that_is_no_program_is_named(machine: Machine) -> None:
+    machine.has("gemini")
+    machine.install("gemini")
+    text = (machine.home / ".gemini/settings.json").read_text()
+    machine.write(".gemini/settings.json", text.replace(f'"{RAVEN}"', f'"{machine.home}/text/raven"'))
+    machine.write("text/raven", "no program")
+
+    found = json.loads(machine.shell.run("doctor", "-j").stdout)["checks"]
+
+    [gemini] = [check for check in found if check["name"] == "gemini"]
+    assert "cannot start: Permission denied" in gemini["found"]
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -96,6 +123,29 @@ def test_a_plugin_that_is_not_enabled_is_taken_off_again(machine: Machine) -> No
 
     assert "claude-code does not show the server that was just installed; nothing was changed" in done.stderr
     assert machine.snapshot() == before
+
+
+def test_a_failed_uninstall_of_the_plugin_installs_it_again(machine: Machine) -> None:
+    machine.has("claude-code")
+    machine.has_program("claude", CLAUDE)
+    machine.install("claude-code")
+    before = machine.snapshot()
+    machine.has_program("claude", CLAUDE + "if sys.argv[3] == 'remove': sys.exit('it is in use')\n")
+
+    done = machine.refused(1, "claude-code", "--uninstall")
+
+    assert "failed: it is in use" in done.stderr
+    enabled = machine.read(".claude/settings.json")["enabledPlugins"]
+    assert enabled == {"raven@raven-bus": True}
+    assert machine.snapshot().keys() == before.keys()
+
+
+def test_a_step_that_cannot_be_taken_back_is_named(machine: Machine) -> None:
+    break_server(machine, "import shutil; shutil.rmtree('.gemini'); pathlib.Path('.gemini').write_text('')")
+
+    done = machine.refused(1, "gemini", "--scope", "project")
+
+    assert "could not take back: " in done.stderr
 
 
 def test_a_failed_codex_leaves_its_configuration_as_it_was(machine: Machine) -> None:
