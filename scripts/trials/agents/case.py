@@ -39,7 +39,7 @@ class Case:
         stack.callback(processes.end_all, self.home)
         self.facts: list[str] = []
         self.failures: list[str] = []
-        self._program_folder = program_folder
+        self.program_folder = program_folder
         self._terminals = 0
         commands = [programs.executable(program_folder, name).parent for name in programs.PROGRAMS]
         folders = [Path(sys.executable).parent, *commands, *map(Path, os.defpath.split(":")), Path("/usr/local/bin")]
@@ -54,7 +54,7 @@ class Case:
 
     def command(self, program: str = "") -> str:
         """Return the path of a program under trial; raises CannotRunError if it is not installed."""
-        path = programs.executable(self._program_folder, program or self.program)
+        path = programs.executable(self.program_folder, program or self.program)
         if not path.exists():
             raise CannotRunError(f"{programs.PROGRAMS[program or self.program].title} is not installed")
         return str(path)

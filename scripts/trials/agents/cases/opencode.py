@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import statistics
 import subprocess
@@ -11,6 +12,7 @@ import urllib.request
 from typing import Any
 
 from scripts.harness.deadline import wait_until
+from scripts.trials.agents import programs
 from scripts.trials.agents.case import Case
 from scripts.trials.agents.cases.mailbox import MailReader, agents, noticed
 from scripts.trials.agents.model.anthropic import MESSAGES
@@ -55,7 +57,8 @@ def _configure(case: Case, url: str) -> None:
     model = "anthropic/claude-sonnet-4-5"
     settings = {"model": model, "small_model": model, "provider": {"anthropic": {"options": options}}}
     path = case.home / ".config" / "opencode" / "opencode.json"
-    path.parent.mkdir(parents=True)
+    # Where plugins are, opencode installs a package at its start, if it is not there.
+    shutil.copytree(programs.beside(case.program_folder, "opencode"), path.parent, symlinks=True)
     path.write_text(json.dumps(settings), encoding="utf-8")
     for name in ("AUTOUPDATE", "MODELS_FETCH", "LSP_DOWNLOAD"):
         case.environment[f"OPENCODE_DISABLE_{name}"] = "1"
@@ -72,15 +75,15 @@ def _serve(case: Case) -> Any:
     case.stack.callback(server.wait)
     case.stack.callback(server.terminate)
 
-    def ask(path: str, body: Any = None) -> Any:
+    def ask(path: str, body: Any = None, timeout_s: float = 60) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, {"content-type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as response:
+        with urllib.request.urlopen(request, timeout=timeout_s) as response:
             return json.loads(response.read())
 
     def answers() -> bool:
         try:
-            return ask("/session") == []
+            return ask("/session", timeout_s=5) == []  # it never answers a request that comes too early
         except (urllib.error.URLError, OSError):
             return False
 
