@@ -11,6 +11,7 @@ from raven import BusClient
 from raven.agents.agents import Agents
 from raven.errors import AddressError, ClosedError, ConfigError, RavenError
 from raven_mcp.session.announced import flags_folder
+from raven_mcp.wire.requests import Client
 from tests.mcp.agent_session import CLAUDE_ID, CODEX_ID, AgentSession
 from tests.mcp.harness import McpClient
 from tests.support import closed_at_the_end, wait_until
@@ -301,6 +302,7 @@ def test_before_the_first_call_a_session_has_no_bus(db: str) -> None:
 
 def test_a_session_that_ends_leaves_its_address_and_no_doorbell(start: Callable[..., AgentSession]) -> None:
     agent = start(env=claude())
+    agent.call("peers")
     with BusClient.at("ci:pay", agent.db) as ci:
         assert [peer.waiting for peer in ci.peers() if peer.address == "claude-3f2a:pay"] == [1]
 
@@ -309,3 +311,59 @@ def test_a_session_that_ends_leaves_its_address_and_no_doorbell(start: Callable[
         (row,) = Agents(ci._store).all()
         assert (row.address, row.pid) == ("claude-3f2a:pay", None)
         assert [peer.waiting for peer in ci.peers() if peer.address == "claude-3f2a:pay"] == [0]
+
+
+def test_a_program_that_only_looks_whether_its_server_starts_leaves_no_address(
+    start: Callable[..., AgentSession], db: str
+) -> None:
+    agent = start(env=claude())
+    address = agent.address
+
+    agent.session.close()
+
+    with BusClient.at("ci:pay", db) as ci:
+        assert address not in {peer.address for peer in ci.peers()}
+        assert Agents(ci._store).all() == []
+
+
+@pytest.mark.parametrize("variables", [{"RAVEN_ROLE": "architect"}, {}], ids=["chosen", "default"])
+def test_an_address_that_was_chosen_or_has_mail_stays_without_a_call(
+    start: Callable[..., AgentSession], variables: dict[str, str]
+) -> None:
+    agent = start(env=claude(**variables))
+    address = agent.address
+    if not variables:
+        agent.send()
+
+    agent.session.close()
+
+    with BusClient.at("ci:pay", agent.db) as ci:
+        assert address in {peer.address for peer in ci.peers()}
+
+
+def test_a_session_that_its_program_never_names_is_reachable_without_a_call(db: str) -> None:
+    agent = AgentSession(db, host="opencode")
+    agent.session.greet(Client("opencode", "1", "2025-11-25"))
+    assert agent.session.address is None
+
+    agent.turn_until(lambda: agent.session.address, "an address")
+
+    assert agent.address.startswith("opencode-")
+    agent.send()
+    assert agent.session.unannounced() == 1
+    agent.close()
+
+
+def test_a_hook_of_an_agent_within_a_thread_of_codex_gives_it_no_address_and_no_notice(
+    start: Callable[..., AgentSession], db: str
+) -> None:
+    main = start(host="codex-mcp-client", meta={"threadId": CODEX_ID})
+    main.send()
+    inner = AgentSession(db, host="codex-mcp-client", meta={"threadId": OTHER_ID})
+
+    assert inner.hook("prompt", session=CODEX_ID) is None
+    assert inner.hook("after-tool", session=CODEX_ID) is None
+
+    assert inner.session.address is None
+    assert main.hook("after-tool", session=CODEX_ID) is not None
+    inner.close()

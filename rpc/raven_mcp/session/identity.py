@@ -22,6 +22,8 @@ _HOSTS = {
     "cursor": "cursor",
 }
 _ROLES = {CLAUDE: "claude"}
+# Programs that never name their session to a server: a server is one session, and need not wait for a name.
+NAMELESS = frozenset({"opencode", "gemini", "cursor"})
 _UNKNOWN = "agent"
 # The variables in which Claude Code names its session, and the folder of its project.
 _SESSION_VARIABLE, _FOLDER_VARIABLE = "CLAUDE_CODE_SESSION_ID", "CLAUDE_PROJECT_DIR"
@@ -55,9 +57,15 @@ def from_call(host: str, call: Call) -> str | None:
 
 
 def is_subagent(call: Call) -> bool:
-    """Whether a hook's event is that of an agent within the session."""
+    """Whether a hook's event is that of an agent within the session.
+
+    Claude Code names that agent. Codex has a thread for it, and names the session's own thread in the hook.
+    """
     agent = call.arguments.get("agent")
-    return bool(agent) and not _is_unfilled(agent)
+    if agent and not _is_unfilled(agent):
+        return True
+    thread, session = file_name(call.meta.get("threadId")), file_name(call.arguments.get("session"))
+    return call.name == "hook" and None not in (thread, session) and thread != session
 
 
 def role_of_agent(call: Call) -> str | None:

@@ -31,6 +31,8 @@ _T = TypeVar("_T")
 _BUSY_TIMEOUT_S = 2.0
 # After so long, a session that was not rung is pushed all the same by mail of the address that it shares.
 _UNTAKEN_S = 30.0
+# A program that only looks whether its servers start has ended them by then.
+_SETTLED_S = 2.0
 _SETTINGS = ("durability", "max_body_bytes", "max_attempts", "retention", "identity_ttl_s", "broadcast_ttl_s")
 
 
@@ -86,6 +88,7 @@ class Session:
         self._process = processes.own()
         self._folder = ""
         self._has_chosen = False  # the role is more than a default
+        self._is_unused = False  # the address is a new default one, and no call has used it
         self._random_id = os.urandom(8).hex()  # the name of a session that its program does not name
         self._bus: SessionBus | None = None
         self._agents: Agents | None = None
@@ -117,19 +120,23 @@ class Session:
         return None if self._bus is None else self._bus.address
 
     def greet(self, client: Client) -> None:
-        """Learn which program is at the other end. If its environment names the session, bind; raises RavenError."""
+        """Learn which program is at the other end, and bind if the environment names the session; raises RavenError."""
         if self._bus is not None:
             return
         self.host = identity.host_of(client.name)
+        if self.host in identity.NAMELESS:
+            self._loop.add(time.monotonic() + _SETTLED_S, self.bind)
         if identity.from_environment(self.host, self._environ) is not None:
             self.bind()
 
     def bind(self, call: Call | None = None) -> None:
         """Settle which session this is, by a call if there is one, and open the bus as its address.
 
-        Call it before each call of a tool: it costs nothing if nothing has changed. Raises RavenError if the bus cannot
-        be used, or if a setting names no valid address.
+        Call it before each call of a tool: it costs nothing if nothing has changed. A hook of an agent within the
+        session binds nothing. Raises RavenError if the bus cannot be used, or if a setting names no valid address.
         """
+        if call is not None and self._bus is None and identity.is_subagent(call):
+            return
         if call is not None and call.name != "hook":
             self.presence.called()
         native_id = self._name_of_session(call)
@@ -142,6 +149,7 @@ class Session:
         role = None if call is None or self._has_chosen else identity.role_of_agent(call)
         if role is not None:
             self._take_role(role)
+        self._is_unused = self._is_unused and call is None
 
     def join(self, role: str, session: str | None = None, *, share: bool = False, about: str | None = None) -> int:
         """Take another address; `session` stays by default. Returns how much new mail waits at the one that was left.
@@ -156,9 +164,13 @@ class Session:
         address = _bound(self._bus).address
         if left == address or self.agents.of_address(left):
             return 0
-        peers = [peer for peer in self.bus.peers(left.partition(":")[2]) if peer.address == left]
+        return self._forget_without_mail(left)
+
+    def _forget_without_mail(self, address: str) -> int:
+        """Forget an address for which no mail waits, and at which no process does; returns how much mail waits."""
+        peers = [peer for peer in self.bus.peers(address.partition(":")[2]) if peer.address == address]
         if not any(peer.pending or peer.waiting for peer in peers):
-            self.bus.forget(left)
+            self.bus.forget(address)
         return sum(peer.pending for peer in peers)
 
     def shown(self, ids: Iterable[int]) -> None:
@@ -224,10 +236,16 @@ class Session:
                 self._bus.no_wait(step)
 
     def close(self) -> None:
-        """Leave the address for the day on which the session goes on, and close the bus."""
+        """Leave the address for the day on which the session goes on, and close the bus.
+
+        An address without calls and without mail is forgotten: a program has only looked whether its server starts.
+        """
         if self._bus is not None:
             with suppress(RavenError):
                 self.agents.end(self.host, self._id)
+                if self._is_unused and self.listener is not None:
+                    self.listener.close()
+                    self._forget_without_mail(self._bus.address)
         self._drop()
 
     def _drop(self) -> None:
@@ -286,6 +304,7 @@ class Session:
             raise
         is_default = wish.partition(":")[0] == identity.default_role(self.host, native_id)
         self._has_chosen = binding.resumed or not is_default
+        self._is_unused = not self._has_chosen and binding.taken_over is None
         flags.sweep(self._bus.db_path)
 
     def _take_role(self, role: str) -> None:

@@ -46,6 +46,7 @@ CASES = {
     "codex-idle": Entry("codex", "codex_wake.idle", "`raven send` wakes an idle session, 20 times"),
     "codex-alone": Entry("codex", "codex_wake.alone", "a session without Codex's daemon is woken, too"),
     "codex-two": Entry("codex", "codex_wake.two_terminals", "two terminals with one daemon are two addresses"),
+    "codex-subagent": Entry("codex", "codex.subagent", "mail is told to the main agent, not to a subagent"),
     "codex-approval": Entry("codex", "approval.codex", "which tools are called without a question"),
     "codex-asks-claude": Entry("codex", "together.codex_asks_claude", "Codex asks an idle Claude Code, and waits"),
     "opencode-lists": Entry("opencode", "lists.opencode", "`raven install` ends with a connected server"),

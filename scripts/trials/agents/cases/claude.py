@@ -19,6 +19,7 @@ def connects(case: Case) -> None:
     listed = claude.run("mcp", "list")
     line = next((line for line in listed.splitlines() if "raven" in line), listed)
     case.expect("Connected" in line, f"`claude mcp list` says that raven is connected: {line.strip()}")
+    case.expect(not case.peers(), f"a look at the servers leaves no address behind: {case.peers()}")
     claude.print("hello")
     first = claude.model.requests[0]
     loaded = sorted(name.split("__")[-1] for name in first.tools if "raven" in name)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 
 from scripts.trials.agents.case import Case
 from scripts.trials.agents.cases.mailbox import agents, noticed, steps
 from scripts.trials.agents.hosts.codex import Codex
-from scripts.trials.agents.model.turn import Answer, Request, Say
+from scripts.trials.agents.model.turn import Answer, Request, Say, Use
 
 TRUST = "--dangerously-bypass-hook-trust"
 
@@ -82,3 +83,34 @@ def stop(case: Case) -> None:
     told = [sorted(noticed(request)) for request in codex.model.requests]
     case.expect(len(told) == 4 and all(told[1:]), f"the turn goes on three times and then ends: {told}")
     case.see(f"blocking mail at each end continues the turn {len(told) - 1} times")
+
+
+def subagent(case: Case) -> None:
+    """Send mail while a subagent works: the subagent hears nothing and has no address, and the main agent hears."""
+    codex = Codex(case)
+    codex.install()
+    task = "the task of a subagent"
+    sent: list[int] = []
+
+    def model(request: Request) -> Answer:
+        if _is_of(task, request):
+            if sent:
+                return Say("The task is done.")
+            sent.append(case.send(agents(case, "codex")[0], "a secret")[0])
+            return codex.shell("true")
+        if started := re.search(r'"agent_id": ?"([^"]+)', request.news):
+            return Use("multi_agent_v1.wait_agent", {"targets": [started[1]], "timeout_ms": 30_000})
+        return Say("I am idle now.") if sent else Use("multi_agent_v1.spawn_agent", {"message": task})
+
+    codex.model.model = model
+    codex.exec("work", TRUST)
+    told = [_is_of(task, request) for request in codex.model.requests if noticed(request)]
+    case.expect(told == [False], f"the main agent is told once, and the subagent is not: {told}")
+    case.expect(len(agents(case, "codex")) == 1, f"the subagent has no address of its own: {agents(case, 'codex')}")
+    case.see("mail that comes during the work of a subagent is told to the main agent alone")
+
+
+def _is_of(task: str, request: Request) -> bool:
+    """Whether a request is that of the agent that has this task."""
+    inputs = [item for item in request.body["input"] if item.get("role") == "user"]
+    return task in str(inputs[-1])

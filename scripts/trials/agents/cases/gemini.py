@@ -19,20 +19,17 @@ def mid_turn(case: Case) -> None:
     case.raven("install", "gemini", "--yes")
     sent: list[int] = []
 
-    def look(request: Request) -> Answer:
-        return Use(request.find("peers"))
-
     def send(request: Request) -> Answer:
         id, _ = case.send(agents(case, "gemini")[0], "a secret")
         sent.append(id)
         flags = case.home / ".raven" / "flags"
         wait_until(lambda: flags.is_dir() and any(flags.iterdir()), "the flag of the session")
-        return look(request)
+        return Use(request.find("peers"))
 
-    model.model = steps(look, send)
+    model.model = steps(send)
     case.run([case.command(), "-p", "hello", "--model", MODEL, "--approval-mode", "yolo"], timeout_s=120)
     told = [noticed(request) for request in model.requests]
-    case.expect(len(told) == 3 and told[2] == set(sent), f"the third request tells of the mail: {told}")
+    case.expect(len(told) == 2 and told[1] == set(sent), f"the second request tells of the mail: {told}")
     case.expect("a secret" not in model.requests[-1].text, "no body is in a notice")
     case.see("told by the hook of the next tool")
 

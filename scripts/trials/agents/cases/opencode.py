@@ -17,7 +17,6 @@ from scripts.trials.agents.case import Case
 from scripts.trials.agents.cases.mailbox import MailReader, agents, noticed
 from scripts.trials.agents.model.anthropic import MESSAGES
 from scripts.trials.agents.model.server import ModelServer
-from scripts.trials.agents.model.turn import Answer, Request, Use
 
 _WAKES = 20
 
@@ -27,8 +26,7 @@ def idle(case: Case) -> None:
     model = case.stack.enter_context(ModelServer(MESSAGES, case.failures))
     _configure(case, model.url)
     case.raven("install", "opencode", "--yes")
-    reader = MailReader()
-    model.model = lambda request: reader(request) if len(model.requests) > 1 else _look(request)
+    model.model = MailReader()
     ask = _serve(case)
     session = ask("/session", {})["id"]
     ask(f"/session/{session}/message", {"parts": [{"type": "text", "text": "hello"}]})
@@ -37,11 +35,6 @@ def idle(case: Case) -> None:
     case.expect(max(took_ms) < 2000, f"each takes less than 2 s: {max(took_ms):.0f} ms at most")
     median = statistics.median(took_ms)
     case.see(f"{len(took_ms)} of {_WAKES} woken, median {median:.0f} ms, {min(took_ms):.0f} to {max(took_ms):.0f}")
-
-
-def _look(request: Request) -> Answer:
-    """Call a tool of raven: without one, the bus does not know the session."""
-    return Use(request.find("peers"))
 
 
 def _wake(case: Case, model: ModelServer, address: str, text: str) -> float:
