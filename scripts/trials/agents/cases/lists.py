@@ -27,7 +27,7 @@ def _list(case: Case, host: str, command: tuple[str, ...]) -> None:
     case.expect(
         "connected" in line.lower() and "disconnected" not in line.lower(), f"raven is connected: {line.strip()}"
     )
-    case.see(line.strip())
+    case.see("listed as connected")
     case.raven("install", host, "--uninstall", "--yes")
     result = case.run([case.command(), *command], timeout_s=120, check=False)
     case.expect("raven" not in result.stdout + result.stderr, "raven is taken off")
