@@ -80,6 +80,4 @@ class Agent:
         return None
 
     def say(self, text: str) -> None:
-        # One write for the whole line: the sessions share this output.
-        sys.stdout.write(f"{self.name:<10} {text}\n")
-        sys.stdout.flush()
+        print(f"{self.name:<10} {text}", flush=True)

@@ -34,11 +34,13 @@ CASES = {
     "claude-idle": Entry("claude", "claude_wake.idle", "`raven send` wakes an idle session, 20 times"),
     "claude-bypass": Entry("claude", "claude_wake.bypass", "an idle session in bypass mode is woken by its own server"),
     "claude-background": Entry("claude", "claude_wake.background", "a long wait in the background wakes the session"),
-    "claude-rewake": Entry("claude", "claude_rewake.rewake", "without its socket, a late hook wakes an idle session"),
+    "claude-rewake": Entry("claude", "claude_rewake.rewake", "without its socket, a hook that waits wakes a session"),
     "claude-names": Entry("claude", "claude_names.names", "/clear and --resume keep the address and its mail"),
     "claude-agent": Entry("claude", "claude_names.named_agent", "a session that is a named agent has its role"),
     "claude-subagent": Entry("claude", "claude_names.subagent", "mail is told to the main agent, not to a subagent"),
-    "claude-approval": Entry("claude", "approval.claude", "which tools are called without a question"),
+    "claude-approval": Entry(
+        "claude", "approval.claude", "with `--allow`, a session calls the tools without a question"
+    ),
     "codex-connects": Entry("codex", "codex.connects", "`raven install` ends with a connected server"),
     "codex-hooks": Entry("codex", "codex.untrusted_hooks", "hooks run once the user trusts them, and not before"),
     "codex-mid-turn": Entry("codex", "codex.mid_turn", "a notice of new mail comes within the turn"),
@@ -47,10 +49,11 @@ CASES = {
     "codex-alone": Entry("codex", "codex_wake.alone", "a session without Codex's daemon is woken, too"),
     "codex-two": Entry("codex", "codex_wake.two_terminals", "two terminals with one daemon are two addresses"),
     "codex-subagent": Entry("codex", "codex.subagent", "mail is told to the main agent, not to a subagent"),
-    "codex-approval": Entry("codex", "approval.codex", "which tools are called without a question"),
+    "codex-approval": Entry("codex", "approval.codex", "a session calls the tools without a question"),
     "codex-asks-claude": Entry("codex", "together.codex_asks_claude", "Codex asks an idle Claude Code, and waits"),
     "opencode-lists": Entry("opencode", "lists.opencode", "`raven install` ends with a connected server"),
     "opencode-idle": Entry("opencode", "opencode.idle", "`raven send` wakes an idle session, 20 times"),
     "gemini-lists": Entry("gemini", "lists.gemini", "`raven install` ends with a connected server"),
     "gemini-mid-turn": Entry("gemini", "gemini.mid_turn", "a notice of new mail comes within the turn"),
+    "gemini-stop": Entry("gemini", "gemini.stop", "mail continues a turn that would end"),
 }

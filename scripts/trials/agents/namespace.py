@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from pathlib import Path
 
 # With the first process of the namespace ends every other, daemons as well.
 _PARTS = ("--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")
@@ -25,12 +24,6 @@ def enter_command() -> list[str]:
     if result.returncode:
         raise UnavailableError(f"unshare failed: {result.stderr.strip()}")
     return command
-
-
-def interfaces() -> list[str]:
-    """Return the names of the network interfaces of this process."""
-    lines = Path("/proc/net/dev").read_text(encoding="utf-8").splitlines()[2:]
-    return [line.partition(":")[0].strip() for line in lines]
 
 
 def bring_up_loopback() -> None:

@@ -13,18 +13,21 @@ _CALLS = {
     "inbox": {},
     "peers": {},
     "thread": {"id": 1},
+    "reply": {"id": 1, "body": "hello"},
     "done": {"ids": [1]},
+    "join": {"role": "tester"},
 }
 
 
 def claude(case: Case) -> None:
     """Call each tool in a session that nothing was allowed to, and in one that was installed with --allow."""
     program = Claude(case)
-    for options in ((), ("--allow",)):
-        program.install(*options)
-        free = [tool for tool in _CALLS if not _is_refused(program, tool)]
-        case.see(f"{'with --allow' if options else 'by default'}: {', '.join(free) or 'none'}")
-    case.expect(set(free) == set(_CALLS), f"--allow spares all questions: {free}")
+    program.install()
+    asked = [tool for tool in _CALLS if _is_refused(program, tool)]
+    program.install("--allow")
+    still_asked = [tool for tool in _CALLS if _is_refused(program, tool)]
+    case.expect(not still_asked, f"--allow spares all questions: {', '.join(still_asked)}")
+    case.see(f"it asks for {len(asked)} of {len(_CALLS)} tools, with --allow for none")
 
 
 def _is_refused(program: Claude, tool: str) -> bool:
@@ -38,16 +41,16 @@ def codex(case: Case) -> None:
     """Call each tool in a session with the default policy."""
     program = Codex(case)
     program.install()
-    free = []
+    asked = []
     for tool in _CALLS:
         program.model.requests.clear()
         program.model.model = _call(tool)
         program.exec("work")
         news = program.model.requests[-1].news
-        if not any(word in news for word in ("cancelled", "rejected", "denied", "approval")):
-            free.append(tool)
-    case.expect(set(free) == set(_CALLS), f"no tool of raven needs an approval: {free}")
-    case.see(f"by default: {', '.join(free)}")
+        if any(word in news for word in ("cancelled", "rejected", "denied", "approval")):
+            asked.append(tool)
+    case.expect(not asked, f"no tool of raven needs an approval: {', '.join(asked)}")
+    case.see(f"it asks for none of {len(_CALLS)} tools, because of their annotations")
 
 
 def _call(tool: str) -> Model:

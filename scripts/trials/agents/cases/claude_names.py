@@ -68,7 +68,7 @@ def named_agent(case: Case) -> None:
     claude.print("work", "--agent", "reviewer")
     addresses = agents(case, "claude-code")
     case.expect(addresses == ["reviewer:shop"], f"the name of the agent is the role: {addresses}")
-    case.see("claude --agent reviewer is reviewer:shop")
+    case.see("`claude --agent reviewer` is reviewer:shop")
 
 
 def subagent(case: Case) -> None:

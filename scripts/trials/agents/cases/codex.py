@@ -23,7 +23,8 @@ def connects(case: Case) -> None:
     first = codex.model.requests[0]
     case.expect("raven carries messages" in first.text, "the model sees the instructions")
     tools = sorted(name for name in first.tools if "raven" in name)
-    case.see(f"listed; tools of raven in the first request: {len(tools)}")
+    case.expect(len(tools) == 7, f"the model sees 7 tools: {tools}")
+    case.see("listed; the first request has the instructions and 7 tools")
 
 
 def untrusted_hooks(case: Case) -> None:
