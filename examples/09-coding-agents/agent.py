@@ -80,4 +80,6 @@ class Agent:
         return None
 
     def say(self, text: str) -> None:
-        print(f"{self.name:<10} {text}", flush=True)
+        # One write for the whole line: the sessions share this output.
+        sys.stdout.write(f"{self.name:<10} {text}\n")
+        sys.stdout.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from raven.model import body as bodies
 from raven.model import clock
 from raven.model.limits import MAX_PAGE_BYTES
 from raven.model.message import Message
@@ -50,6 +51,10 @@ class Reader:
 
         self._store.write(step)
         self._doorbells.ring_receipts(recipient, [receipt_address(message_id) for message_id in message_ids])
+
+    def is_registered(self, address: str) -> bool:
+        """Whether any client has used an address, or has registered it."""
+        return bool(self._store.rows("registered_among", {"addresses": bodies.encode([address])}))
 
     def heartbeat(self) -> None:
         """Keep the address in use while its program only waits; this writes at most every few seconds."""

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from raven.errors import InputError, abbreviate
 from raven.files.ownership import open_lock
-from raven.wake.fifo import SESSIONS, make_own_folder
+from raven.wake.fifo import SESSIONS, check_own_folder, make_own_folder
 
 _SUFFIX = ".announced"
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
@@ -77,6 +77,8 @@ class Announced:
         """Let all messages be announced again: the agent's memory of them may be gone."""
         self._own.clear()
         with suppress(OSError):
+            check_own_folder(os.path.dirname(self._folder))
+            check_own_folder(self._folder)
             os.unlink(self._path)
 
     def _append(self, ids: list[int]) -> set[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from raven.wake.fifo import age_s, make_own_folder
+from raven.wake.fifo import age_s, check_own_folder, make_own_folder
 from raven_mcp.session.announced import flags_folder, is_native_id
 
 _HOME = os.path.join("~", ".raven")
@@ -46,17 +46,26 @@ class Flag:
             self._is_up = is_up
             for path in self._paths:
                 with suppress(OSError):
-                    _raise(path) if is_up else os.unlink(path)
+                    _raise(path) if is_up else _lower(path)
 
 
 def sweep(db_path: str) -> None:
-    """Remove the files of sessions that have not changed for 30 days."""
+    """Remove the files of sessions that have not changed for 30 days; a symlink or another user's folder is left."""
     for folder in (flags_folder(db_path), home_folder()):
-        with suppress(OSError), os.scandir(folder) as entries:
-            for entry in entries:
-                if age_s(entry.path) > _KEEP_S:
-                    with suppress(OSError):
-                        os.unlink(entry.path)
+        with suppress(OSError):
+            check_own_folder(os.path.dirname(folder))
+            check_own_folder(folder)
+            with os.scandir(folder) as entries:
+                old = [entry.path for entry in entries if age_s(entry.path) > _KEEP_S]
+            for path in old:
+                with suppress(OSError):
+                    os.unlink(path)
+
+
+def _lower(path: str) -> None:
+    check_own_folder(os.path.dirname(os.path.dirname(path)))
+    check_own_folder(os.path.dirname(path))
+    os.unlink(path)
 
 
 def _raise(path: str) -> None:

@@ -71,8 +71,7 @@ def _state(context: Context, address: str, is_waiting: bool, absent: str) -> str
         if living is not None:
             return living.state or LISTENING
         if not is_waiting and not agents:
-            there = context.bus.peers(address.partition(":")[2])
-            return AWAY if any(one.address == address and one.registered_at for one in there) else absent
+            return AWAY if context.reader.is_registered(address) else absent
     return LISTENING if is_waiting else AWAY
 
 
