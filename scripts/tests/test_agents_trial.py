@@ -19,6 +19,7 @@ from scripts.trials.agents.model.google import GENERATE
 from scripts.trials.agents.model.openai import RESPONSES
 from scripts.trials.agents.model.server import Api, ModelServer
 from scripts.trials.agents.model.turn import Request, Say, Use
+from scripts.trials.agents.namespace import UnavailableError, enter_command
 from scripts.trials.agents.outcome import Outcome, Results
 
 ROOT = Path(__file__).parents[2]
@@ -170,6 +171,13 @@ def test_the_results_come_back_from_json_and_fill_the_table() -> None:
 def test_each_case_of_the_catalogue_has_its_function(name: str) -> None:
     assert callable(CASES[name].scenario)
     assert CASES[name].scenario.__doc__
+
+
+def test_a_machine_without_the_means_for_a_namespace_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(UnavailableError, match="the commands unshare, ip are missing"):
+        enter_command()
 
 
 def test_the_command_names_its_cases_and_refuses_an_unknown_one() -> None:
