@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _FRAMES, _FRAMES_BYTES = 200, 512 << 10
 # Mail that was sent so long ago has piled up, and local mail goes first: after each transaction that takes some of it
 # in, the relay rests for some times as long, and local programs have the file and the processor.
-_LATE_S, _REST_TIMES, _MAX_REST_S = 5.0, 6.0, 0.05
+_LATE_S, _REST_TIMES, _MAX_REST_S = 5.0, 12.0, 0.12
 # After the first receipt others come: they share one transaction and one envelope.
 _TELL_AFTER_S = 0.003
 # How often the relay looks whether loops have come or gone, and at everything else.
