@@ -50,19 +50,24 @@ def test_calls_that_wait_end_in_the_order_of_their_times(start_mcp: StartMcp) ->
     client = start_mcp("--as", "a:s")
     late, early = wait_for_mail(client, 0.8), wait_for_mail(client, 0.1)
 
-    client.value(early)
-
-    assert not client.has_response(late)
     client.value(late)
+
+    assert [response["id"] for response in client.unclaimed()] == [early]
 
 
 def test_a_cancelled_call_gets_no_answer(start_mcp: StartMcp) -> None:
     client = start_mcp("--as", "a:s")
-    waiting, other = wait_for_mail(client, 0.2), wait_for_mail(client, 0.5)
+    call = {"name": "inbox", "arguments": {"wait_s": 0.2}}
+    messages: list[dict[str, Any]] = [
+        {"method": "tools/call", "params": call, "id": "cancelled"},
+        {"method": "notifications/cancelled", "params": {"requestId": "cancelled", "reason": "the user pressed Esc"}},
+        {"method": "tools/call", "params": call, "id": "other"},
+    ]
 
-    client.notify("notifications/cancelled", {"requestId": waiting, "reason": "the user pressed Esc"})
+    # One write, so that no pause of this process lets the call end before its cancellation.
+    client.write_bytes(b"".join(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n" for message in messages))
 
-    client.value(other)
+    client.value("other")
     assert client.unclaimed() == []
 
 
@@ -86,12 +91,13 @@ def test_a_call_that_has_ended_cannot_be_cancelled_any_more(start_mcp: StartMcp)
 
 def test_the_id_of_a_waiting_call_is_refused_for_another(start_mcp: StartMcp) -> None:
     client = start_mcp("--as", "a:s")
-    waiting = wait_for_mail(client, 0.3)
+    waiting = wait_for_mail(client, 100)
 
     client.send("ping", id=waiting)
 
     with pytest.raises(McpError, match="-32600: a call with this id still waits: use another id"):
         client.response(waiting)
+    client.call("send", to="a:s", body="the end of the wait")
     client.value(waiting)
 
 
