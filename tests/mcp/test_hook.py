@@ -110,10 +110,11 @@ def test_a_turn_goes_on_once_for_mail_and_three_times_for_blocking_mail(hooked: 
 
 
 def test_the_turns_of_a_session_go_on_for_mail_sixty_times_in_an_hour(hooked: Hooked) -> None:
-    from raven_mcp.hooks.wakes import MAX_IN_AN_HOUR, Wakes
+    from raven_mcp.hooks.wakes import Wakes
+    from raven_mcp.session.brakes import MAX_WAKES
 
     wakes = Wakes(hooked.db, SESSION)
-    for _ in range(MAX_IN_AN_HOUR - 1):
+    for _ in range(MAX_WAKES - 1):
         wakes.woke(again=False)
     hooked.send()
     assert hooked.hook("Stop").context is not None
@@ -124,12 +125,13 @@ def test_the_turns_of_a_session_go_on_for_mail_sixty_times_in_an_hour(hooked: Ho
 
 def test_wakes_of_an_hour_ago_do_not_count(hooked: Hooked) -> None:
     from raven.model import clock
-    from raven_mcp.hooks.wakes import MAX_IN_AN_HOUR, Wakes
+    from raven_mcp.hooks.wakes import Wakes
+    from raven_mcp.session.brakes import MAX_WAKES
 
     wakes = Wakes(hooked.db, SESSION)
     wakes.woke(again=False)
     path = Path(f"{hooked.db}-bells/flags/{SESSION}.wakes")
-    path.write_text(f"first {clock.now() - clock.to_micros(3601)}\n" * MAX_IN_AN_HOUR + "nonsense\nfirst x\n")
+    path.write_text(f"first {clock.now() - clock.to_micros(3601)}\n" * MAX_WAKES + "nonsense\nfirst x\n")
 
     assert wakes.may_wake(again=False)
 

@@ -18,8 +18,9 @@ from raven.agents import process
 from raven.agents.agents import Agents
 from raven.wake.doorbell import ALL_TRAFFIC
 from raven.wake.fifo import holds_ring
-from raven_mcp.hooks.wakes import MAX_IN_AN_HOUR, Wakes
+from raven_mcp.hooks.wakes import Wakes
 from raven_mcp.session.announced import Announced
+from raven_mcp.session.brakes import MAX_WAKES
 from scripts.harness.deadline import wait_until
 from tests.mcp.harness import environment
 from tests.mcp.hooked import RAVEN, SESSION, Hooked
@@ -227,7 +228,7 @@ def test_without_a_doorbell_the_wait_looks_at_the_mail_now_and_then(hooked: Hook
 
 def test_a_session_is_woken_sixty_times_in_an_hour(hooked: Hooked) -> None:
     wakes = Wakes(hooked.db, SESSION)
-    for _ in range(MAX_IN_AN_HOUR - 1):
+    for _ in range(MAX_WAKES - 1):
         wakes.woke(again=False)
     hooked.send()
     assert Wait(hooked, hooked.begin("wait")).end()[0] == 2

@@ -12,9 +12,8 @@ from raven.files.ownership import open_lock
 from raven.model import clock
 from raven.wake.fifo import make_own_folder
 from raven_mcp.session.announced import flags_folder
+from raven_mcp.session.brakes import MAX_CONTINUES, MAX_WAKES
 
-MAX_IN_AN_HOUR = 60
-MAX_IN_A_TURN = 3
 _HOUR_US = clock.to_micros(3600)
 _SUFFIX = ".wakes"
 _MAX_BYTES = 1 << 16
@@ -36,11 +35,11 @@ class Wakes:
             if word == _FIRST:
                 break
             in_a_turn += 1
-        return len(recent) < MAX_IN_AN_HOUR and (not again or in_a_turn < MAX_IN_A_TURN)
+        return len(recent) < MAX_WAKES and (not again or in_a_turn < MAX_CONTINUES)
 
     def woke(self, *, again: bool) -> None:
         """Count a wake."""
-        lines = [*self._recent(), (_AGAIN if again else _FIRST, clock.now())][-MAX_IN_AN_HOUR:]
+        lines = [*self._recent(), (_AGAIN if again else _FIRST, clock.now())][-MAX_WAKES:]
         content = b"".join(b"%s %d\n" % line for line in lines)
         with suppress(OSError):
             make_own_folder(os.path.dirname(self._folder))

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 # While the messages of the last push are unread, the next push waits for so long.
 UNREAD_PAUSE_S = 5.0
 MAX_WAKES = 60
+# Of one turn, by notices at its stops.
+MAX_CONTINUES = 3
 _HOUR_S = 3600.0
 # A message at this depth of its thread wakes no session, if all messages before it came within this span.
 MAX_DEPTH = 20

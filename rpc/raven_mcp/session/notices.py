@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from raven_mcp.session.brakes import MAX_DEPTH, MAX_WAKES, THREAD_SPAN_S, Brakes
+from raven_mcp.session.brakes import MAX_CONTINUES, MAX_DEPTH, MAX_WAKES, THREAD_SPAN_S, Brakes
 from raven_mcp.session.mail import Mail
 from raven_mcp.session.notice import Waiting, compose, is_due
 from raven_mcp.session.presence import TURN, Presence
 
-_MAX_CONTINUES = 3
 _LOOP = f" More of this thread is muted until you look: {MAX_DEPTH} replies in {THREAD_SPAN_S / 60:.0f} minutes."
 _FLOOD = f" More is muted until you look: {MAX_WAKES} notices in an hour."
 
@@ -44,7 +43,7 @@ class Notices:
         if not is_active:
             self._continues = 0
         messages = self._waking("stop", is_active=is_active)
-        if not messages or self._continues >= _MAX_CONTINUES:
+        if not messages or self._continues >= MAX_CONTINUES:
             return None
         notice = self._tell(messages, self._note(messages))
         if notice is not None:
