@@ -24,8 +24,9 @@ def mcp(**_: object) -> int:
     """Serve the bus to one session of a coding agent, by the Model Context Protocol on stdin and stdout.
 
     The agent's program starts it, once for each session: `raven install` tells the program so. The session gets an
-    address of its own, `<role>:<session>`, from the first of these: --as; RAVEN_ROLE and RAVEN_SESSION; the program's
-    name and the name of the folder. It ends when the program closes stdin, or dies.
+    address of its own, `<role>:<session>`, each part from the first of these: --as; RAVEN_ROLE and RAVEN_SESSION;
+    session in raven.yaml; the program's name, and the name of the repository or the folder. It ends when the program
+    closes stdin, or dies.
     """
     return run(sys.argv[1:])
 
