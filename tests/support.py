@@ -16,11 +16,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
+from raven import BusClient
 from raven.wake.doorbell import Doorbells
 from raven.wake.watcher import ending
 from scripts.harness.deadline import DEADLINE_S, Deadline, wait_until
@@ -31,6 +33,8 @@ _T = TypeVar("_T")
 PROGRAMS = Path(__file__).parent / "programs"
 # Far less than the poll interval of a subscriber that must be woken.
 NEVER_POLLS_S = 60.0
+# SQLite runs one instruction in about 20 ns.
+_STEP = 100
 
 
 class Program(ProgramInLines):
@@ -213,3 +217,18 @@ def needs(*programs: str) -> None:
         if shutil.which(program, path=path) is None:
             assert not os.environ.get("CI"), f"the program {program} is not there, and CI must have it"
             pytest.skip(f"the program {program} is not there")
+
+
+@contextmanager
+def instructions(bus: BusClient) -> Iterator[Callable[[], int]]:
+    """Count the instructions that SQLite runs for a client, in hundreds."""
+    steps = count()
+    connection = bus._store.use(lambda connection: connection)
+
+    def note() -> bool:
+        next(steps)
+        return False
+
+    connection.set_progress_handler(note, _STEP)
+    yield lambda: next(steps) * _STEP
+    connection.set_progress_handler(None)

@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import count
+from collections.abc import Callable
 
 import pytest
 
 from raven import BusClient
 from raven.delivery import expiry
 from raven.host.bus import HostedBus
-from tests.support import Foreign
+from tests.support import Foreign, instructions
 
 Connect = Callable[..., BusClient]
 Hosted = Callable[..., HostedBus]
 ADDRESSES = 10_000
-# SQLite runs one instruction in about 20 ns.
-STEP = 100
-
-
-@contextmanager
-def instructions(bus: BusClient) -> Iterator[Callable[[], int]]:
-    """Count the instructions that SQLite runs for a client, in hundreds."""
-    steps = count()
-    connection = bus._store.use(lambda connection: connection)
-
-    def note() -> bool:
-        next(steps)
-        return False
-
-    connection.set_progress_handler(note, STEP)
-    yield lambda: next(steps) * STEP
-    connection.set_progress_handler(None)
 
 
 @pytest.mark.parametrize(
