@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from raven.agents import process
 from raven.agents.agents import Agents
 from raven.wake.doorbell import ALL_TRAFFIC
 from raven.wake.fifo import holds_ring
+from raven_mcp.hooks.wait import _Turn
 from raven_mcp.hooks.wakes import Wakes
 from raven_mcp.session.announced import Announced
 from raven_mcp.session.brakes import MAX_WAKES
@@ -115,6 +117,14 @@ def test_a_later_wait_of_the_session_replaces_the_earlier_one(wait: Wait) -> Non
     assert later.is_waiting()
     wait.hooked.send()
     assert later.end() == (2, NOTICE)
+
+
+def test_only_the_last_of_many_waits_is_the_sessions_own(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        # The file of an earlier one is gone, and a later file may get its inode.
+        turns = [stack.enter_context(_Turn(str(tmp_path / "bus.db"), SESSION)) for _ in range(20)]
+
+        assert [turn.is_own() for turn in turns] == [False] * 19 + [True]
 
 
 def test_several_waits_at_once_wake_the_session_once(hooked: Hooked) -> None:

@@ -122,18 +122,22 @@ class _AllTraffic:
 
 
 class _Turn:
-    """The session's one wait: the file of the last one is at the path."""
+    """The session's one wait: the file of the last one is at the path.
+
+    Each keeps its file open: otherwise the file of a later one could get the same inode, and look like its own.
+    """
 
     def __init__(self, db: str, native_id: str) -> None:
         self._folder = flags_folder(db)
         self._path = f"{self._folder}/{native_id}.waiting"
         self._identity = (-1, -1)
+        self._descriptor = -1
 
     def __enter__(self) -> Self:
         temporary = f"{self._path}.{os.getpid()}"
         make_own_folder(os.path.dirname(self._folder))
         make_own_folder(self._folder)
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        self._descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         self._identity = identity_at(temporary)
         os.rename(temporary, self._path)
         return self
@@ -144,6 +148,7 @@ class _Turn:
         if self.is_own():
             with suppress(OSError):
                 os.unlink(self._path)
+        os.close(self._descriptor)
 
     def is_own(self) -> bool:
         """Whether no later wait of the session has come."""
