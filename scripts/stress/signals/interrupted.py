@@ -30,8 +30,9 @@ _LONGEST_FORK_S = 3e-3
 _LOCK_TIMEOUT_S = 5.0
 _CHECK_DESCRIPTORS_EVERY = 500
 _PRUNE_EVERY = 2000
-# A loop of an abandoned exception may hold a few at the moment of counting.
-_FEW = 4
+# A loop of an abandoned exception may hold this many at the moment of counting: its doorbell, and its watch of the WAL
+# with a connection. What leaks becomes more and more.
+_FEW = 12
 
 
 class Interrupt(BaseException):
