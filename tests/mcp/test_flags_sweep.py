@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from raven_mcp.hooks.wakes import Wakes
 from raven_mcp.session import flags
 from raven_mcp.session.announced import Announced
 
@@ -45,9 +46,11 @@ def test_no_file_behind_a_symlink_is_removed(tmp_path: Path, link: str) -> None:
 
     flags.sweep(str(tmp_path / "bus.db"))
     flags.Flag(str(tmp_path / "bus.db"), path.name).set(False)
-    told = path.with_name("session.announced")
-    told.touch()
+    others = [path.with_name(f"session.{suffix}") for suffix in ("announced", "wakes")]
+    for other in others:
+        other.touch()
     Announced(str(tmp_path / "bus.db"), path.name).forget()
+    Wakes(str(tmp_path / "bus.db"), path.name).forget()
 
     assert path.exists()
-    assert told.exists()
+    assert all(other.exists() for other in others)

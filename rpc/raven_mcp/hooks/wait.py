@@ -16,10 +16,10 @@ from typing import Self
 from raven.agents.process import ProcessId
 from raven.errors import DatabaseError, InputError
 from raven.wake.doorbell import ALL_TRAFFIC, Doorbells
-from raven.wake.fifo import Doorbell, identity_at, make_own_folder
+from raven.wake.fifo import Doorbell, identity_at
 from raven_mcp.hooks.reader import Reader, SessionMail
 from raven_mcp.hooks.wakes import Wakes
-from raven_mcp.session import notice
+from raven_mcp.session import notice, own_files
 from raven_mcp.session.announced import Announced, flags_folder
 
 TICK_S = 1.0
@@ -135,8 +135,7 @@ class _Turn:
 
     def __enter__(self) -> Self:
         temporary = f"{self._path}.{os.getpid()}"
-        make_own_folder(os.path.dirname(self._folder))
-        make_own_folder(self._folder)
+        own_files.make_folder(self._folder)
         self._descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         self._identity = identity_at(temporary)
         os.rename(temporary, self._path)

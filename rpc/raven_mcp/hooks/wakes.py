@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from raven.files.ownership import open_lock
 from raven.model import clock
-from raven.wake.fifo import make_own_folder
+from raven_mcp.session import own_files
 from raven_mcp.session.announced import flags_folder
 from raven_mcp.session.brakes import MAX_CONTINUES, MAX_WAKES
 
@@ -42,8 +42,7 @@ class Wakes:
         lines = [*self._recent(), (_AGAIN if again else _FIRST, clock.now())][-MAX_WAKES:]
         content = b"".join(b"%s %d\n" % line for line in lines)
         with suppress(OSError):
-            make_own_folder(os.path.dirname(self._folder))
-            make_own_folder(self._folder)
+            own_files.make_folder(self._folder)
             descriptor = open_lock(self._path)
             try:
                 os.ftruncate(descriptor, 0)
@@ -54,7 +53,7 @@ class Wakes:
     def forget(self) -> None:
         """Remove the file: the session has ended."""
         with suppress(OSError):
-            os.unlink(self._path)
+            own_files.remove(self._path)
 
     def _recent(self) -> list[tuple[bytes, int]]:
         try:

@@ -14,7 +14,8 @@ from contextlib import suppress
 
 from raven.errors import InputError, abbreviate
 from raven.files.ownership import open_lock
-from raven.wake.fifo import SESSIONS, check_own_folder, make_own_folder
+from raven.wake.fifo import SESSIONS
+from raven_mcp.session import own_files
 
 _SUFFIX = ".announced"
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
@@ -77,14 +78,11 @@ class Announced:
         """Let all messages be announced again: the agent's memory of them may be gone."""
         self._own.clear()
         with suppress(OSError):
-            check_own_folder(os.path.dirname(self._folder))
-            check_own_folder(self._folder)
-            os.unlink(self._path)
+            own_files.remove(self._path)
 
     def _append(self, ids: list[int]) -> set[int]:
         """Add ids to the file, and return its ids before; raises OSError if it cannot be written."""
-        make_own_folder(os.path.dirname(self._folder))
-        make_own_folder(self._folder)
+        own_files.make_folder(self._folder)
         descriptor = open_lock(self._path)
         try:
             _lock(descriptor)

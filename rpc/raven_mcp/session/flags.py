@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from raven.wake.fifo import age_s, check_own_folder, make_own_folder
+from raven.wake.fifo import age_s
+from raven_mcp.session import own_files
 from raven_mcp.session.announced import flags_folder, is_native_id
 
 _HOME = os.path.join("~", ".raven")
@@ -46,15 +47,14 @@ class Flag:
             self._is_up = is_up
             for path in self._paths:
                 with suppress(OSError):
-                    _raise(path) if is_up else _lower(path)
+                    _raise(path) if is_up else own_files.remove(path)
 
 
 def sweep(db_path: str) -> None:
     """Remove the files of sessions that have not changed for 30 days; a symlink or another user's folder is left."""
     for folder in (flags_folder(db_path), home_folder()):
         with suppress(OSError):
-            check_own_folder(os.path.dirname(folder))
-            check_own_folder(folder)
+            own_files.check_folder(folder)
             with os.scandir(folder) as entries:
                 old = [entry.path for entry in entries if age_s(entry.path) > _KEEP_S]
             for path in old:
@@ -62,18 +62,11 @@ def sweep(db_path: str) -> None:
                     os.unlink(path)
 
 
-def _lower(path: str) -> None:
-    check_own_folder(os.path.dirname(os.path.dirname(path)))
-    check_own_folder(os.path.dirname(path))
-    os.unlink(path)
-
-
 def _raise(path: str) -> None:
     folder = os.path.dirname(path)
     # The maintenance of the bus may remove the folder while it is empty.
     for _ in range(_ATTEMPTS):
-        make_own_folder(os.path.dirname(folder))
-        make_own_folder(folder)
+        own_files.make_folder(folder)
         with suppress(FileNotFoundError):
             return os.close(
                 os.open(path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
