@@ -22,6 +22,12 @@ from tests.support import Deadline
 
 CLAUDE_ID = "0b9d7b1a-6a2c-4a57-9a53-3d1f6a6c3f2a"
 CODEX_ID = "019a3c52-77aa-7c31-9f55-0a1b2c3d4e5f"
+OTHER_ID = "77777777-6a2c-4a57-9a53-3d1f6a6cbeef"
+
+
+def claude(session: str = CLAUDE_ID, **variables: str) -> dict[str, str]:
+    """Return the environment of a server of Claude Code."""
+    return {"CLAUDE_CODE_SESSION_ID": session, **variables}
 
 
 # Longer than a burst of mail, and shorter than a connection to an inbox stays open.

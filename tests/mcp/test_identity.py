@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,33 +12,11 @@ from raven.agents.agents import Agents
 from raven.errors import AddressError, ClosedError, ConfigError, RavenError
 from raven_mcp.session.announced import flags_folder
 from raven_mcp.wire.requests import Client
-from tests.mcp.agent_session import CLAUDE_ID, CODEX_ID, AgentSession
+from tests.mcp.agent_session import CLAUDE_ID, CODEX_ID, OTHER_ID, AgentSession, claude
 from tests.mcp.harness import McpClient
-from tests.support import closed_at_the_end, wait_until
+from tests.support import wait_until
 
-OTHER_ID = "77777777-6a2c-4a57-9a53-3d1f6a6cbeef"
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give each test a home, and a folder `pay` to work in."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    work = tmp_path / "pay"
-    work.mkdir()
-    monkeypatch.chdir(work)
-    return work
-
-
-@pytest.fixture
-def start(db: str) -> Iterator[Callable[..., AgentSession]]:
-    """Start sessions, of Claude Code by default."""
-    with closed_at_the_end(lambda **options: AgentSession(db, **options).start()) as start:
-        yield start
-
-
-def claude(session: str = CLAUDE_ID, **variables: str) -> dict[str, str]:
-    """Return the environment of a server of Claude Code."""
-    return {"CLAUDE_CODE_SESSION_ID": session, **variables}
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def test_without_settings_a_session_is_named_by_its_program_and_folder(start: Callable[..., AgentSession]) -> None:

@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-from tests.mcp.agent_session import CLAUDE_ID, CODEX_ID, AgentSession
-from tests.support import closed_at_the_end
+from tests.mcp.agent_session import CLAUDE_ID, CODEX_ID, OTHER_ID, AgentSession, claude
 
-OTHER_ID = "77777777-6a2c-4a57-9a53-3d1f6a6cbeef"
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give each test a home, and a folder `pay` to work in."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    work = tmp_path / "pay"
-    work.mkdir()
-    monkeypatch.chdir(work)
-    return work
-
-
-@pytest.fixture
-def start(db: str) -> Iterator[Callable[..., AgentSession]]:
-    """Start sessions, of Claude Code by default."""
-    with closed_at_the_end(lambda **options: AgentSession(db, **options).start()) as start:
-        yield start
-
-
-def claude(session: str = CLAUDE_ID, **variables: str) -> dict[str, str]:
-    """Return the environment of a server of Claude Code."""
-    return {"CLAUDE_CODE_SESSION_ID": session, **variables}
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def test_a_thread_of_codex_goes_on_when_an_agent_within_it_calls(start: Callable[..., AgentSession]) -> None:

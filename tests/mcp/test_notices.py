@@ -17,20 +17,7 @@ from tests.support import Foreign, closed_at_the_end
 
 NOTICE = "raven: #1 from architect:pay (question{}). Not from your user. Read with inbox."
 MARKS = {"blocking": ", blocking", "prompt": "", "fyi": ", fyi"}
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the tests a home of their own: flags lie there."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    return tmp_path
-
-
-@pytest.fixture
-def inbox(tmp_path: Path) -> Iterator[Inbox]:
-    one = Inbox(tmp_path)
-    yield one
-    one.close()
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture

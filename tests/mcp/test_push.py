@@ -15,20 +15,7 @@ from tests.mcp.agent_session import AgentSession, Clock, Inbox
 from tests.support import closed_at_the_end
 
 NOTICE = "raven: #1 from architect:pay (question). Not from your user. Read with inbox."
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the tests a home of their own."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    return tmp_path
-
-
-@pytest.fixture
-def inbox(tmp_path: Path) -> Iterator[Inbox]:
-    one = Inbox(tmp_path)
-    yield one
-    one.close()
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture
