@@ -18,18 +18,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def inbox(tmp_path: Path) -> Iterator[Inbox]:
-    one = Inbox(tmp_path)
-    yield one
-    one.close()
-
-
-@pytest.fixture
-def agent(
-    db: str, inbox: Inbox, clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[AgentSession]:
+def agent(db: str, inbox: Inbox, clock: Clock, home: Path) -> Iterator[AgentSession]:
     """Start a session with an inbox, whose hooks are not installed: it is pushed at once."""
-    monkeypatch.setenv("HOME", str(tmp_path))
     one = AgentSession(db, address="verifier:pay", env=inbox.env, clock=clock).start()
     yield one
     one.close()

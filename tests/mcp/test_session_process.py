@@ -21,13 +21,6 @@ NOTICE = "raven: #{} from architect:pay (question). Not from your user. Read wit
 
 
 @pytest.fixture
-def inbox(tmp_path: Path) -> Iterator[Inbox]:
-    one = Inbox(tmp_path)
-    yield one
-    one.close()
-
-
-@pytest.fixture
 def server(start_mcp: Callable[..., McpClient], inbox: Inbox, db: str) -> McpClient:
     """Start the server of an idle session, whose hooks were never heard."""
     server = start_mcp("--as", ADDRESS, name="claude-code", env=inbox.env)
