@@ -10,8 +10,10 @@ Judge the status of an open descriptor where there is one: another file can be a
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
@@ -21,6 +23,7 @@ from raven.errors import ConfigError
 TRUSTED_UIDS = "RAVEN_TRUSTED_UIDS"
 _ROOT = 0
 _MAX_LINKS = 40
+_LOCK_RETRY_S = 0.002
 _MAX_UID = (1 << 32) - 2  # the system calls take -1 for "no user"
 _KINDS = {
     stat.S_IFREG: "a file",
@@ -138,6 +141,19 @@ def open_lock(path: str, mode: int = 0o600, opened: list[int] | None = None) -> 
         os.close(descriptor)
         raise PermissionError(errno.EPERM, str(reason), path)
     return descriptor
+
+
+def lock_within(descriptor: int, timeout_s: float) -> bool:
+    """Lock a file that `open_lock` has opened, for this process alone; returns whether that was possible in time."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_LOCK_RETRY_S)
 
 
 def lock_mode(path: str) -> int:

@@ -10,12 +10,10 @@ the lock, and read.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import secrets
 import stat
-import time
 
 from raven.errors import ConfigError
 from raven.files import ownership
@@ -27,7 +25,6 @@ _OWN = re.compile(rb"[0-9a-f]{64}")
 # The start of a token, and the zeros that a file system may leave after a power cut: the server had not finished it.
 _UNFINISHED = re.compile(rb"[0-9a-f]{0,63}\0*")
 _LOCK_TIMEOUT_S = 5.0
-_LOCK_NAP_S = 0.005
 
 
 def check_token(token: str) -> None:
@@ -96,14 +93,8 @@ def read_token(path: str) -> str:
 
 def _lock(descriptor: int, path: str) -> None:
     """Lock the file; only processes of its own users can hold the lock, for the moment in which they write."""
-    deadline = time.monotonic() + _LOCK_TIMEOUT_S
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                raise ConfigError(f"another process holds the lock of {path}: end it, or remove the file") from None
-            time.sleep(_LOCK_NAP_S)
+    if not ownership.lock_within(descriptor, _LOCK_TIMEOUT_S):
+        raise ConfigError(f"another process holds the lock of {path}: end it, or remove the file")
 
 
 def _unusable(path: str, error: OSError) -> str:

@@ -6,14 +6,12 @@ file has an id in each line; a lock on it makes two of them agree.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
 from collections.abc import Iterable
 from contextlib import suppress
 
 from raven.errors import InputError, abbreviate
-from raven.files.ownership import open_lock
+from raven.files.ownership import lock_within, open_lock
 from raven.wake.fifo import SESSIONS
 from raven_mcp.session import own_files
 
@@ -23,8 +21,8 @@ _MAX_NATIVE_ID = 128
 # A longer file keeps the ids of the newest messages only; older mail that still waits is announced again.
 _MAX_BYTES = 1 << 16
 _KEPT = 1000
+# A stopped process that holds the lock delays no session for longer.
 _LOCK_TIMEOUT_S = 0.1
-_LOCK_RETRY_S = 0.002
 
 
 def is_native_id(value: object) -> bool:
@@ -85,7 +83,7 @@ class Announced:
         own_files.make_folder(self._folder)
         descriptor = open_lock(self._path)
         try:
-            _lock(descriptor)
+            lock_within(descriptor, _LOCK_TIMEOUT_S)
             before = _parse(os.pread(descriptor, 2 * _MAX_BYTES, 0))
             new = [one for one in ids if one not in before]
             if os.fstat(descriptor).st_size > _MAX_BYTES:
@@ -102,18 +100,6 @@ class Announced:
 def _open_regular(path: str, flags: int) -> int:
     """Open a file for reading, without following a symlink and without waiting for the writer of a FIFO."""
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-
-
-def _lock(descriptor: int) -> None:
-    """Wait a moment for the file's lock; a stopped process that holds it delays no session for longer."""
-    deadline = time.monotonic() + _LOCK_TIMEOUT_S
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return None
-            time.sleep(_LOCK_RETRY_S)
 
 
 def _parse(content: bytes) -> set[int]:
